@@ -1,0 +1,4 @@
+// Package nat is the vocabulary of natlab's pure core: tuples, directions, hooks, verdicts, steps and
+// traces, named as the kernel's netfilter names them. It holds no behaviour beyond printing and parsing;
+// what happens to a packet is decided in nat/iptables, nat/conntrack and nat/gateway.
+package nat

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+)
+
+// AnyPort stands in a predicted tuple for a source port that chance decides (MASQUERADE --random-fully). The first
+// port observed in its place binds it: later ones of the same flow must be the same.
+const AnyPort uint16 = 0
+
+// Probe is what a client does: one TCP connection, or one UDP datagram, from a namespace.
+type Probe struct {
+	From  string    `json:"from"`  // the member name of the namespace that sends
+	Tuple nat.Tuple `json:"tuple"` // as the client's socket has it
+}
+
+// End is how a probe ends, as the client sees it.
+type End uint8
+
+// The ends. The zero value claims nothing.
+const (
+	EndUnknown  End = iota
+	EndAnswered     // the reply came back to the client's socket
+	EndRefused      // the host that was reached had no listener: RST or ICMP port unreachable of its own
+	EndRejected     // a REJECT rule answered
+	EndLost         // nothing came back
+)
+
+var endNames = [...]string{"unknown", "answered", "refused", "rejected", "lost"}
+
+func (e End) String() string {
+	if int(e) < len(endNames) {
+		return endNames[e]
+	}
+	return fmt.Sprintf("end(%d)", uint8(e))
+}
+
+// MarshalText makes an end its name in JSON.
+func (e End) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (e *End) UnmarshalText(b []byte) error {
+	for i, name := range endNames {
+		if name == string(b) {
+			*e = End(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("end %q is not known", b)
+}
+
+// Prediction is every way a probe can go, in a fixed order; the probabilities add up to 1. More than one where
+// chance decides (statistic), or where a rule's extension is not known and both outcomes are followed.
+type Prediction []Outcome
+
+// Outcome is one way a probe can go.
+type Outcome struct {
+	Probability float64        `json:"probability"`         // of this way among the Prediction's
+	End         End            `json:"end"`                 //
+	Where       string         `json:"where,omitempty"`     // for every End but EndAnswered: the place that decided, "vms100 filter KUBE-SERVICES:1"
+	Why         string         `json:"why,omitempty"`       // its reason, in words
+	Server      string         `json:"server,omitempty"`    // the member whose socket got the request
+	Endpoint    netip.AddrPort `json:"endpoint,omitzero"`   // its address and port
+	ServerPeer  netip.AddrPort `json:"serverPeer,omitzero"` // the client as the server sees it; AnyPort where chance decides the port
+	ClientPeer  netip.AddrPort `json:"clientPeer,omitzero"` // where the answer comes from, as the client's socket sees it
+	Request     Journey        `json:"request"`             // the first packet
+	Reply       Journey        `json:"reply"`               // the first packet of the answer, an RST or ICMP error included
+	Conns       []Conn         `json:"conntrack,omitempty"` // entries made, in the order of the nodes met
+	Unknown     []string       `json:"unknown,omitempty"`   // rules with an extension that natlab does not model, whose outcome was assumed
+}
+
+// Journey is one packet's way through the namespaces.
+type Journey struct {
+	Hops  []nat.Hop `json:"hops"`  // as the taps would see it
+	Steps nat.Trace `json:"steps"` // the rules that it met and that matched
+}
+
+// Conn is a connection tracking entry in one node as ctnetlink shows it.
+type Conn struct {
+	Node     string           `json:"node"`
+	ID       uint32           `json:"id,omitempty"` // the kernel's; 0 in a prediction
+	Original nat.Tuple        `json:"original"`
+	Reply    nat.Tuple        `json:"reply"`
+	Status   conntrack.Status `json:"status"`
+	Mark     uint32           `json:"mark"`
+}

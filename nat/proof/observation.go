@@ -1,0 +1,44 @@
+package proof
+
+import (
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// ObservationKind says which witness an Observation comes from.
+type ObservationKind uint8
+
+// The witnesses.
+const (
+	PacketSeen ObservationKind = iota + 1 // NFQUEUE: Hop, TCPFlags, ICMP
+	RuleHit                               // trace: Step, TraceID
+	ConnSeen                              // ctnetlink: Conn, Gone
+)
+
+// Observation is one thing a witness saw in one namespace. Only the fields its kind names are set.
+type Observation struct {
+	Kind ObservationKind
+	Seq  uint64 // the order in which natlab received it from this namespace and witness; packets of one namespace are in kernel order
+	Node string // the member name of the namespace
+
+	Hop      nat.Hop // PacketSeen
+	TCPFlags uint8   // PacketSeen, TCP: the flag byte (FIN 1, SYN 2, RST 4, PSH 8, ACK 16); of the inner packet
+	ICMP     ICMP    // PacketSeen, ICMP errors: what they say and about whom
+
+	Step    nat.Step // RuleHit: Hook, Table, Chain, Rule (0 for a policy), Verdict, Mark, Before; After is not known to the kernel's trace
+	TraceID uint32   // RuleHit: equal for all hits of one packet in one namespace where the kernel gives one (nf_tables), else 0
+	InDev   string   // RuleHit
+	OutDev  string   // RuleHit
+
+	Conn gateway.Conn // ConnSeen
+	Gone bool         // ConnSeen: a DESTROY event
+
+	ConnID    uint32        // PacketSeen and RuleHit: the conntrack id where the kernel gives it, else 0
+	Direction nat.Direction // with ConnID
+}
+
+// ICMP is an ICMP error's type, code and the tuple of the packet inside it.
+type ICMP struct {
+	Type, Code uint8
+	Inside     nat.Tuple
+}

@@ -1,0 +1,143 @@
+package nat
+
+import "fmt"
+
+// Step is one rule, or one chain's policy, that a packet met and that matched it: what the kernel's TRACE
+// reports, for one packet in one node.
+type Step struct {
+	Node    string  `json:"node"`           // the network namespace's member name: a node, NAMESPACE/POD, a client
+	Hook    Hook    `json:"hook"`           //
+	Table   string  `json:"table"`          // "raw", "mangle", "nat", "filter", "security"
+	Chain   string  `json:"chain"`          //
+	Rule    int     `json:"rule"`           // 1 for the chain's first rule; 0 for the policy or the end of a user chain
+	Text    string  `json:"text,omitempty"` // the rule as iptables-save prints it
+	Before  Tuple   `json:"before"`         // as the packet came to the rule
+	After   Tuple   `json:"after"`          // as it left it
+	Mark    uint32  `json:"mark"`           // skb mark after the rule, host byte order
+	Verdict Verdict `json:"verdict"`        //
+	Why     string  `json:"why,omitempty"`  // never empty for a verdict that ends the walk
+}
+
+// Trace is the steps of one packet in the order in which it met them, across nodes.
+type Trace []Step
+
+// Chains is the trace's chain sequence in the form of facts.md: each chain once per entry, rule targets that
+// end it last ("PREROUTING KUBE-SERVICES KUBE-SVC-X KUBE-SEP-X DNAT" has no DNAT here: that is the target's).
+// Consecutive steps in one chain of one table count once.
+func (t Trace) Chains() []string {
+	var out []string
+	var last Step
+	for i, s := range t {
+		if i > 0 && s.Chain == last.Chain && s.Table == last.Table && s.Node == last.Node {
+			continue
+		}
+		out = append(out, s.Chain)
+		last = s
+	}
+	return out
+}
+
+// In returns the steps of one node and one table, in order; an empty name means all of them.
+func (t Trace) In(node, table string) Trace {
+	var out Trace
+	for _, s := range t {
+		if (node == "" || s.Node == node) && (table == "" || s.Table == table) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// FirstDifference returns the index of the first step in which a and b differ in node, hook, table, chain,
+// rule number or verdict, and -1 where they are alike. Where one is the beginning of the other it is the
+// length of the shorter.
+func FirstDifference(a, b Trace) int {
+	for i := range min(len(a), len(b)) {
+		if !a[i].sameRule(b[i]) {
+			return i
+		}
+	}
+	if len(a) != len(b) {
+		return min(len(a), len(b))
+	}
+	return -1
+}
+
+func (s Step) sameRule(o Step) bool {
+	return s.Node == o.Node && s.Hook == o.Hook && s.Table == o.Table && s.Chain == o.Chain && s.Rule == o.Rule && s.Verdict == o.Verdict
+}
+
+// String is "vms100 nat KUBE-SERVICES:3 jump".
+func (s Step) String() string {
+	return fmt.Sprintf("%s %s %s:%d %s", s.Node, s.Table, s.Chain, s.Rule, s.Verdict)
+}
+
+// Hop is a packet as it is at one of the points where natlab watches a namespace: the points around the NAT
+// hooks of design section 2, where an Observation of the kernel and a prediction of nat/gateway are compared
+// one for one.
+type Hop struct {
+	Node  string `json:"node"`           // the namespace's member name
+	Tap   Tap    `json:"tap"`            //
+	Dev   string `json:"dev,omitempty"`  // in device at PreRouting, out device at Output and PostRouting
+	Tuple Tuple  `json:"tuple"`          // of the innermost IP packet
+	Mark  uint32 `json:"mark"`           // skb mark, host byte order
+	Outer Tuple  `json:"outer,omitzero"` // the outer header of a tunnelled packet; zero where there is none
+}
+
+// Tap is a point of observation: a hook and where in it.
+type Tap uint8
+
+// The taps, in the order in which a forwarded and then a locally made packet meets them.
+const (
+	TapPreRaw Tap = iota // prerouting, priority -310: as it came in, before conntrack
+	TapPreNAT            // prerouting, priority -90: after DNAT; for a reply after its SNAT was undone
+	TapOutRaw            // output, priority -310: as the process sent it
+	TapOutNAT            // output, priority -90: after DNAT in OUTPUT
+	TapPost              // postrouting, priority +310: as it goes out, after SNAT; for a reply after its DNAT was undone
+)
+
+var taps = [...]struct {
+	name     string
+	hook     Hook
+	priority int
+}{
+	{"prerouting-raw", PreRouting, -310},
+	{"prerouting-nat", PreRouting, -90},
+	{"output-raw", Output, -310},
+	{"output-nat", Output, -90},
+	{"postrouting", PostRouting, 310},
+}
+
+// Taps lists every tap.
+func Taps() []Tap { return []Tap{TapPreRaw, TapPreNAT, TapOutRaw, TapOutNAT, TapPost} }
+
+func (t Tap) String() string { return taps[t].name }
+
+// Hook is the hook a tap hangs in.
+func (t Tap) Hook() Hook { return taps[t].hook }
+
+// Priority is the priority of a tap's base chain in its hook (enum nf_ip_hook_priorities: conntrack -200, DNAT -100, SNAT 100).
+func (t Tap) Priority() int { return taps[t].priority }
+
+// MarshalText makes a tap its name in JSON.
+func (t Tap) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (t *Tap) UnmarshalText(b []byte) error {
+	for i := range taps {
+		if taps[i].name == string(b) {
+			*t = Tap(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("tap %q is not known", b)
+}
+
+// String is "vms100 postrouting tunl0 tcp 10.0.0.1:1 > 10.0.0.2:2 mark 0x0".
+func (h Hop) String() string {
+	s := fmt.Sprintf("%s %s %s %s mark %#x", h.Node, h.Tap, h.Dev, h.Tuple, h.Mark)
+	if h.Outer.IsValid() {
+		s += " in " + h.Outer.String()
+	}
+	return s
+}

@@ -1,0 +1,145 @@
+package nat
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Proto is an IP protocol number as IANA assigns them and as the IPv4 header carries them.
+type Proto uint8
+
+// The protocols natlab gives a name.
+const (
+	ICMP   Proto = 1
+	IPIP   Proto = 4
+	TCP    Proto = 6
+	UDP    Proto = 17
+	ICMPv6 Proto = 58
+	SCTP   Proto = 132
+)
+
+var protoNames = map[Proto]string{ICMP: "icmp", IPIP: "ipip", TCP: "tcp", UDP: "udp", ICMPv6: "icmpv6", SCTP: "sctp"}
+
+// String is the lower-case name iptables prints ("tcp"), or the number for a protocol without one.
+func (p Proto) String() string {
+	if name, ok := protoNames[p]; ok {
+		return name
+	}
+	return strconv.Itoa(int(p))
+}
+
+// ParseProto reads a name that String prints, in any case, or a decimal number of 0 to 255.
+func ParseProto(s string) (Proto, error) {
+	for p, name := range protoNames {
+		if strings.EqualFold(s, name) {
+			return p, nil
+		}
+	}
+	if n, err := strconv.ParseUint(s, 10, 8); err == nil {
+		return Proto(n), nil
+	}
+	return 0, fmt.Errorf("protocol %q: want tcp, udp, sctp, icmp, icmpv6, ipip or a number of 0 to 255", s)
+}
+
+// Tuple names one direction of a flow: protocol, source and destination. It is comparable. Ports are in
+// host byte order; for ICMP both ports hold the query id, as struct nf_conntrack_tuple keeps it for a
+// query; for a protocol without ports they are zero.
+type Tuple struct {
+	proto    Proto
+	src, dst netip.AddrPort
+}
+
+// TupleOf builds a tuple. IPv4-mapped IPv6 addresses become plain IPv4 ones, so that equal flows are ==.
+func TupleOf(p Proto, src, dst netip.AddrPort) Tuple {
+	return Tuple{proto: p, src: unmap(src), dst: unmap(dst)}
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// Proto is the tuple's protocol.
+func (t Tuple) Proto() Proto { return t.proto }
+
+// Src is the source address and port.
+func (t Tuple) Src() netip.AddrPort { return t.src }
+
+// Dst is the destination address and port.
+func (t Tuple) Dst() netip.AddrPort { return t.dst }
+
+// Reply is the tuple of a packet that answers one of t without any NAT: source and destination swapped
+// (nf_ct_invert_tuple).
+func (t Tuple) Reply() Tuple { return Tuple{proto: t.proto, src: t.dst, dst: t.src} }
+
+// WithSrc is t with another source.
+func (t Tuple) WithSrc(src netip.AddrPort) Tuple { t.src = unmap(src); return t }
+
+// WithDst is t with another destination.
+func (t Tuple) WithDst(dst netip.AddrPort) Tuple { t.dst = unmap(dst); return t }
+
+// IsValid reports whether both addresses are set.
+func (t Tuple) IsValid() bool { return t.src.Addr().IsValid() && t.dst.Addr().IsValid() }
+
+// String is "tcp 192.168.26.1:40000 > 192.168.26.100:30450"; a tuple that is not valid prints as "none".
+func (t Tuple) String() string {
+	if !t.IsValid() {
+		return "none"
+	}
+	return t.proto.String() + " " + t.src.String() + " > " + t.dst.String()
+}
+
+// ParseTuple reads what String prints. White space may vary.
+func ParseTuple(s string) (Tuple, error) {
+	f := strings.Fields(strings.Replace(s, ">", " > ", 1))
+	if len(f) != 4 || f[2] != ">" {
+		return Tuple{}, fmt.Errorf("tuple %q: want \"PROTO SRC:PORT > DST:PORT\"", s)
+	}
+	p, err := ParseProto(f[0])
+	if err != nil {
+		return Tuple{}, fmt.Errorf("tuple %q: %w", s, err)
+	}
+	src, err := netip.ParseAddrPort(f[1])
+	if err != nil {
+		return Tuple{}, fmt.Errorf("tuple %q: source: %w", s, err)
+	}
+	dst, err := netip.ParseAddrPort(f[3])
+	if err != nil {
+		return Tuple{}, fmt.Errorf("tuple %q: destination: %w", s, err)
+	}
+	return TupleOf(p, src, dst), nil
+}
+
+// MarshalText makes a tuple one string in JSON.
+func (t Tuple) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote; "none" and "" give the zero tuple.
+func (t *Tuple) UnmarshalText(b []byte) error {
+	if s := string(b); s == "" || s == "none" {
+		*t = Tuple{}
+		return nil
+	}
+	got, err := ParseTuple(string(b))
+	if err == nil {
+		*t = got
+	}
+	return err
+}
+
+// Direction says which of a connection's two tuples a packet carries (enum ip_conntrack_dir).
+type Direction uint8
+
+// The two directions: Original is that of the first packet.
+const (
+	Original Direction = iota // IP_CT_DIR_ORIGINAL
+	Reply                     // IP_CT_DIR_REPLY
+)
+
+func (d Direction) String() string {
+	if d == Reply {
+		return "reply"
+	}
+	return "original"
+}
+
+// MarshalText makes a direction its name in JSON.
+func (d Direction) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
