@@ -43,6 +43,12 @@ func ParseProto(s string) (Proto, error) {
 	return 0, fmt.Errorf("protocol %q: want tcp, udp, sctp, icmp, icmpv6, ipip or a number of 0 to 255", s)
 }
 
+// MarshalText makes a protocol its name in JSON.
+func (p Proto) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (p *Proto) UnmarshalText(b []byte) (err error) { *p, err = ParseProto(string(b)); return err }
+
 // Tuple names one direction of a flow: protocol, source and destination. It is comparable. Ports are in
 // host byte order; for ICMP both ports hold the query id, as struct nf_conntrack_tuple keeps it for a
 // query; for a protocol without ports they are zero.
@@ -143,3 +149,16 @@ func (d Direction) String() string {
 
 // MarshalText makes a direction its name in JSON.
 func (d Direction) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (d *Direction) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case "original":
+		*d = Original
+	case "reply":
+		*d = Reply
+	default:
+		return fmt.Errorf("direction %q: want original or reply", b)
+	}
+	return nil
+}

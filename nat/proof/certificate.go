@@ -1,0 +1,194 @@
+package proof
+
+import (
+	"fmt"
+	"net/netip"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// Outcome is what a proof concludes. The zero value claims nothing.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Inconclusive Outcome = iota // not everything was seen that has to be seen; never a pass
+	Proved                      // what happened is what has to happen, in every check
+	Disproved                   // it is not, and Certificate.Wrong says where
+)
+
+var outcomeNames = [...]string{"inconclusive", "proved", "disproved"}
+
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return fmt.Sprintf("outcome(%d)", uint8(o))
+}
+
+// MarshalText makes an outcome its name in JSON.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (o *Outcome) UnmarshalText(b []byte) error {
+	for i, name := range outcomeNames {
+		if name == string(b) {
+			*o = Outcome(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("outcome %q: want inconclusive, proved or disproved", b)
+}
+
+// Fault says who is to blame for a difference.
+type Fault uint8
+
+// The faults.
+const (
+	NoFault    Fault = iota
+	FaultRules       // what happened is what the node's live rules call for: the rules are wrong
+	FaultModel       // it is not what they call for either: natlab's model or the kernel is wrong
+)
+
+var faultNames = [...]string{"", "rules", "model or kernel"}
+
+func (f Fault) String() string {
+	if int(f) < len(faultNames) {
+		return faultNames[f]
+	}
+	return fmt.Sprintf("fault(%d)", uint8(f))
+}
+
+// MarshalText makes a fault its name in JSON; no fault is "".
+func (f Fault) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (f *Fault) UnmarshalText(b []byte) error {
+	for i, name := range faultNames {
+		if name == string(b) {
+			*f = Fault(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("fault %q is not known", b)
+}
+
+// Certificate is the proof of one flow by way of one endpoint, or of a flow that must not get anywhere. All of it
+// is what was observed, but for Expect.
+type Certificate struct {
+	Flow
+	Expect      gateway.End    `json:"expect"`            // how the flow has to end
+	End         gateway.End    `json:"end"`               // how it ended, as the client saw it
+	Endpoint    netip.AddrPort `json:"endpoint,omitzero"` // the endpoint that served; invalid where none did
+	Server      string         `json:"server,omitempty"`  // the member whose server answered
+	Masqueraded bool           `json:"masqueraded"`       //
+	Verdict     Outcome        `json:"verdict"`           //
+	Node        string         `json:"node,omitempty"`    // the node that translated, rejected or dropped the request
+	Tries       int            `json:"tries"`             // how many tries of this flow came by this endpoint
+	Request     []string       `json:"request"`           // the first packet's chains in Node, as facts.md writes them, its target last
+	Reply       []string       `json:"reply"`             // the first answer's chains in Node
+	Checks      []Check        `json:"checks"`            // in the order of CheckNames
+	Hops        []Hop          `json:"hops"`              // the request's, then the reply's, each in the order of the way
+	Rules       []Step         `json:"rules"`             // the rules met, likewise
+	Conntrack   []gateway.Conn `json:"conntrack"`         // in the order of the nodes met
+	Wrong       *Wrong         `json:"wrong,omitempty"`   // for every verdict but Proved: the first thing that is wrong, or not seen
+}
+
+// Hop is a packet at a tap, with its direction in the flow.
+type Hop struct {
+	Direction nat.Direction `json:"direction"`
+	nat.Hop
+}
+
+// Step is a rule that was met, with the direction of the packet that met it.
+type Step struct {
+	Direction nat.Direction `json:"direction"`
+	nat.Step
+}
+
+// Check is one of the seven questions, answered, with its evidence.
+type Check struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Detail  string `json:"detail"`
+	Missing bool   `json:"missing,omitempty"` // not OK because evidence is missing, which makes the verdict inconclusive
+}
+
+// CheckNames lists the checks in the order in which a Certificate holds them.
+func CheckNames() []string {
+	return []string{"dnat", "masquerade", "reply", "path", "ends", "state", "control"}
+}
+
+// Wrong is the first place where what happened is not what has to happen.
+type Wrong struct {
+	Check     string        `json:"check"`               // the first check that failed
+	Direction nat.Direction `json:"direction"`           // whether the request or the reply went wrong
+	Node      string        `json:"node,omitempty"`      // where
+	Want      string        `json:"want"`                // what has to happen there, in words
+	Got       string        `json:"got"`                 // what happened instead
+	WantStep  *nat.Step     `json:"wantStep,omitempty"`  // the first rule of the intent that the packet did not meet
+	GotStep   *nat.Step     `json:"gotStep,omitempty"`   // the rule that it met instead
+	WantRule  string        `json:"wantRule,omitempty"`  // the rule that should be there, as iptables-save prints it; "" where there should be none
+	LiveRule  string        `json:"liveRule,omitempty"`  // the rule that is there instead; "" where there is none
+	Packet    string        `json:"packet,omitempty"`    // what the packet looked like then: its tuple and mark
+	Why       string        `json:"why,omitempty"`       // why the rule that should have matched did not
+	Fault     Fault         `json:"fault"`               // who is to blame
+	Unmodeled []string      `json:"unmodeled,omitempty"` // live rules on the way with an extension natlab does not model
+}
+
+// RuleRef names one rule of one node.
+type RuleRef struct {
+	Node  string `json:"node"`
+	Table string `json:"table"`
+	Chain string `json:"chain"`
+	Rule  int    `json:"rule"` // 1 for the chain's first
+	Text  string `json:"text"` // as iptables-save prints it
+}
+
+// Coverage is how much of the rules the flows met.
+type Coverage struct {
+	Rules int       `json:"rules"` // rules in all nodes
+	Met   int       `json:"met"`   // of them, those that at least one packet met and matched
+	Unmet []RuleRef `json:"unmet"` // the others, in the order of the nodes and of iptables-save
+}
+
+// Report is the proof of a lab.
+type Report struct {
+	Lab      string        `json:"lab"`
+	Backend  string        `json:"backend,omitempty"` // "iptables-legacy" or "iptables-nft"
+	Overlay  string        `json:"overlay,omitempty"` // "ipip", "vxlan" or "none"
+	Flows    []Certificate `json:"flows"`             // sorted as Flows sorts them, then by endpoint
+	Coverage Coverage      `json:"coverage"`          //
+	Lost     uint64        `json:"lost"`              // events that the kernel could not deliver to a witness
+	Notes    []string      `json:"notes,omitempty"`   // what the reader should know besides
+}
+
+// Outcome is the whole report's: Disproved if one flow is, else Inconclusive if one flow is or there is none, else Proved.
+func (r Report) Outcome() Outcome {
+	if len(r.Flows) == 0 {
+		return Inconclusive
+	}
+	worst := Proved
+	for _, c := range r.Flows {
+		switch c.Verdict {
+		case Disproved:
+			return Disproved
+		case Inconclusive:
+			worst = Inconclusive
+		case Proved:
+		}
+	}
+	return worst
+}
+
+// Count returns how many flows of the report have the outcome o.
+func (r Report) Count(o Outcome) int {
+	n := 0
+	for _, c := range r.Flows {
+		if c.Verdict == o {
+			n++
+		}
+	}
+	return n
+}
