@@ -1,0 +1,56 @@
+# natlab: a multi-node Kubernetes network on one machine, and the proof of what its NAT did.
+#
+#   sudo make lab     install what is missing, build, bring the lab up, prove every flow
+#   sudo make test    every test, on the kernel
+#   make help         the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# sudo drops what a login shell adds to PATH, so Go is looked for where it usually is; the same goes for iptables
+# in /usr/sbin.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=.ci/tools.mod
+NATLAB   := bin/natlab
+REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help lab build test bench lint fmt deps go-there root clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+lab: root deps build ## bring the reference lab up and prove every flow (root)
+	@$(NATLAB) up
+	@$(NATLAB) verify --brief
+	@$(NATLAB) verify --service velero/minio:console --from outside
+	@.ci/next-steps
+
+build: go-there ## bin/natlab
+	@$(GO) build -buildvcs=false -ldflags '-X main.revision=$(REVISION)' -o $(NATLAB) ./cmd/natlab
+
+test: root deps go-there ## every test (root: they make network namespaces)
+	$(GO) test -timeout 20m ./...
+
+bench: root deps go-there ## the figures: up, down, verify, rules (root)
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...
+
+lint: go-there ## golangci-lint as .golangci.yaml says; the core must also build where there is no Linux
+	$(TOOL) golangci-lint run ./...
+	GOOS=darwin $(GO) vet ./topology/... ./nat/...
+
+fmt: go-there ## format as lint wants it
+	$(TOOL) golangci-lint fmt ./...
+
+deps: ## install the iptables programs where they are missing (root)
+	@.ci/deps
+
+go-there:
+	@command -v $(GO) >/dev/null || { echo "natlab is built with Go 1.26 or later, and there is no '$(GO)' here: see https://go.dev/dl, or run make GO=/path/to/go" >&2; exit 2; }
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "network namespaces need root: sudo make $(MAKECMDGOALS)" >&2; exit 2; }
+
+clean: ## take away what was built
+	rm -rf bin
