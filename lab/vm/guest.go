@@ -1,0 +1,284 @@
+package vm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// guestConfig is what the host tells the guest's init, as /natlab.json.
+type guestConfig struct {
+	Argv    []string
+	Env     []string
+	Clock   time.Time // the host's
+	Modules []string  // to load before the command
+}
+
+// guestModules are loaded by init: those whose sysctls or devices must be there before anything asks for them. All
+// others come by the kernel's own requests to modprobe.
+func guestModules() []string {
+	return []string{
+		"tunnel4", "ip_tunnel", "ipip", "tun", "nf_conntrack", "nf_conntrack_netlink", "nfnetlink_log", "nfnetlink_queue", "nfnetlink_acct",
+		"nf_tables", "nft_compat", "ip_tables", "iptable_nat", "iptable_filter", "br_netfilter", "sctp",
+	}
+}
+
+// guestPath is where the guest's programs are.
+const guestPath = "/usr/sbin:/usr/bin"
+
+// IsGuestInit reports whether this process is the init of a VM that natlab made.
+func IsGuestInit() bool {
+	if os.Getpid() != 1 {
+		return false
+	}
+	_, err := os.Stat("/natlab.json")
+	return err == nil
+}
+
+// GuestInit is the VM's first process: it sets the guest up, runs the command, sends its output, its files and its
+// exit status to the host, and powers off. It does not return.
+func GuestInit() {
+	line, err := openLine("/dev/ttyS1")
+	if err == nil {
+		frames := &frameWriter{w: line}
+		if err := runGuest(frames); err != nil {
+			_ = frames.send(frameFault, []byte(err.Error())) //nolint:errcheck // the host sees the line end
+		}
+		_ = unix.IoctlSetInt(int(line.Fd()), unix.TCSBRK, 1) //nolint:errcheck // tcdrain: best effort
+	} else {
+		fmt.Fprintln(os.Stderr, "natlab: init:", err)
+	}
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) //nolint:errcheck // then by reset, below
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)   //nolint:errcheck // qemu runs with -no-reboot
+	select {}
+}
+
+// openLine opens the second serial line in raw mode, after mounting /dev.
+func openLine(path string) (*os.File, error) {
+	for _, m := range []struct{ kind, at string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}} {
+		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.at, err)
+		}
+	}
+	line, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	t, err := unix.IoctlGetTermios(int(line.Fd()), unix.TCGETS)
+	if err != nil {
+		return nil, err
+	}
+	t.Iflag, t.Oflag, t.Lflag = 0, 0, 0
+	t.Cflag = unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200
+	if err := unix.IoctlSetTermios(int(line.Fd()), unix.TCSETS, t); err != nil {
+		return nil, err
+	}
+	_, err = io.WriteString(line, greeting)
+	return line, err
+}
+
+func runGuest(frames *frameWriter) error {
+	text, err := os.ReadFile("/natlab.json")
+	if err != nil {
+		return err
+	}
+	var config guestConfig
+	if err := json.Unmarshal(text, &config); err != nil {
+		return fmt.Errorf("/natlab.json: %w", err)
+	}
+	if err := setUpGuest(config); err != nil {
+		return err
+	}
+	status, err := runCommand(config, frames)
+	if err != nil {
+		return err
+	}
+	if status != 0 {
+		if full := fullDisk(); full != "" {
+			return fmt.Errorf("%s is full; the command ended with status %d", full, status)
+		}
+	}
+	if err := sendFiles(frames, "/out"); err != nil {
+		return err
+	}
+	return frames.send(frameExit, []byte{byte(status)})
+}
+
+func setUpGuest(config guestConfig) error {
+	clock := unix.NsecToTimeval(config.Clock.UnixNano())
+	if err := unix.Settimeofday(&clock); err != nil {
+		return fmt.Errorf("set the clock: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("share mounts: %w", err)
+	}
+	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	loaded, err := loadModules(config.Modules)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("/run/natlab-modules", []byte(strings.Join(loaded, "\n")+"\n"), 0o644)
+}
+
+// loadModules loads what there is of the named modules with their dependencies. One that a kernel has built in, or not
+// at all, is passed over: what a lab misses `natlab doctor` says.
+func loadModules(names []string) (loaded []string, err error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join("/lib/modules", unix.ByteSliceToString(uts.Release[:]))
+	text, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
+	if err != nil {
+		return nil, err
+	}
+	needs := map[string][]string{} // a module's file and those it needs, itself first
+	for line := range strings.Lines(string(text)) {
+		path, rest, _ := strings.Cut(line, ":")
+		base, _, _ := strings.Cut(filepath.Base(path), ".")
+		needs[moduleName(base)] = append([]string{path}, strings.Fields(rest)...)
+	}
+	done := map[string]bool{}
+	for _, name := range names {
+		files := needs[name]
+		for i := len(files) - 1; i >= 0; i-- {
+			if done[files[i]] {
+				continue
+			}
+			done[files[i]] = true
+			if err := loadModule(filepath.Join(dir, files[i])); err != nil {
+				return loaded, fmt.Errorf("load %s: %w", files[i], err)
+			}
+			loaded = append(loaded, files[i])
+		}
+	}
+	return loaded, nil
+}
+
+func loadModule(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	return nil
+}
+
+// runCommand starts the command and reaps every process that ends until it is the command: orphans come to init.
+func runCommand(config guestConfig, frames *frameWriter) (int, error) {
+	if err := os.Setenv("PATH", guestPath); err != nil { // the kernel gives init none
+		return 0, err
+	}
+	path, err := exec.LookPath(config.Argv[0])
+	if err != nil {
+		return 0, err
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	errR, errW, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	process, err := os.StartProcess(path, config.Argv, &os.ProcAttr{Dir: "/work", Env: config.Env, Files: []*os.File{null, outW, errW}})
+	if err != nil {
+		return 0, err
+	}
+	copied := make(chan error, 2)
+	go func() { _, err := io.Copy(stream{frames, frameStdout}, outR); copied <- err }()
+	go func() { _, err := io.Copy(stream{frames, frameStderr}, errR); copied <- err }()
+	status, err := reapUntil(process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := errors.Join(outW.Close(), errW.Close()); err != nil {
+		return 0, err
+	}
+	// A process that the command left behind may hold the pipes: what was written by now is in them, so wait for the
+	// readers to run dry and no longer.
+	for _, r := range []*os.File{outR, errR} {
+		if err := r.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			return 0, err
+		}
+	}
+	for range 2 {
+		if err := <-copied; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, err
+		}
+	}
+	return status, nil
+}
+
+// reapUntil waits for children until pid ends, and gives its status as a shell would: 128 and the signal's number for
+// a killed one.
+func reapUntil(pid int) (int, error) {
+	for {
+		var status unix.WaitStatus
+		got, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, err
+		case got == pid && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		case got == pid && status.Exited():
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+// fullDisk names a file system of the guest without a free block.
+func fullDisk() string {
+	for _, path := range []string{"/", "/tmp", "/run"} {
+		var s unix.Statfs_t
+		if err := unix.Statfs(path, &s); err == nil && s.Blocks > 0 && s.Bavail == 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+// sendFiles sends every file below a folder.
+func sendFiles(frames *frameWriter, root string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		for first := true; first || len(data) > 0; first = false {
+			part := data[:min(len(data), maxFrame-len(rel)-1)]
+			data = data[len(part):]
+			if err := frames.send(frameFile, append([]byte(rel+"\x00"), part...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

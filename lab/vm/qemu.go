@@ -1,0 +1,161 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// Accel is how qemu runs the guest's instructions.
+type Accel string
+
+// The ways. AccelAuto is KVM where a probe boot with it works, else emulation.
+const (
+	AccelAuto Accel = ""
+	AccelKVM  Accel = "kvm"
+	AccelTCG  Accel = "tcg"
+)
+
+// ErrNoQemu is the class of a machine without qemu.
+var ErrNoQemu = errors.New("qemu-system-x86_64 is not installed: apt-get install qemu-system-x86")
+
+// machine is one run of qemu: a boot, two serial lines, and nothing else.
+type machine struct {
+	kernel, initrd string
+	accel          Accel
+	memoryMiB      int
+	cpus           int
+	dir            string // for the two sockets
+}
+
+func (m machine) args() []string {
+	cpu := []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+	if m.accel == AccelKVM {
+		cpu = []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return append(cpu,
+		"-machine", "pc", "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none", "-no-reboot",
+		"-m", strconv.Itoa(m.memoryMiB), "-smp", strconv.Itoa(m.cpus),
+		"-chardev", "socket,id=console,path="+filepath.Join(m.dir, "console"), "-serial", "chardev:console",
+		"-chardev", "socket,id=line,path="+filepath.Join(m.dir, "line"), "-serial", "chardev:line",
+		"-kernel", m.kernel, "-initrd", m.initrd,
+		"-append", "console=ttyS0 loglevel=4 panic=-1 oops=panic rdinit=/init mitigations=off random.trust_cpu=on nokaslr tsc=reliable",
+	)
+}
+
+// run boots the machine and serves its lines until it is off: the console goes to console, frames to handle. It ends
+// with an error when qemu does, when the second line is not what the guest's init writes, or when ctx ends.
+func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKind, []byte) error) error {
+	program, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return ErrNoQemu
+	}
+	consoleAt, err := listen(ctx, m.dir, "console")
+	if err != nil {
+		return err
+	}
+	defer consoleAt.Close() //nolint:errcheck // its folder goes too
+	lineAt, err := listen(ctx, m.dir, "line")
+	if err != nil {
+		return err
+	}
+	defer lineAt.Close() //nolint:errcheck // its folder goes too
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(ctx, program, m.args()...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("qemu: %w", err)
+	}
+	var lines sync.WaitGroup
+	var lineErr error
+	lines.Go(func() {
+		_ = serve(consoleAt, func(r io.Reader) error { _, err := io.Copy(console, r); return err }) //nolint:errcheck // what there is of it was copied
+	})
+	lines.Go(func() {
+		if lineErr = serve(lineAt, func(r io.Reader) error { return readFrames(r, handle) }); lineErr != nil && !errors.Is(lineErr, io.EOF) {
+			stop()
+		}
+	})
+	waited := cmd.Wait()
+	// qemu is gone: an accept that it never answered ends, a line that it held is at its end.
+	_ = consoleAt.Close() //nolint:errcheck // closed twice
+	_ = lineAt.Close()    //nolint:errcheck // closed twice
+	lines.Wait()
+	if cause := context.Cause(ctx); cause != nil && waited != nil && (lineErr == nil || errors.Is(lineErr, io.EOF) || errors.Is(lineErr, net.ErrClosed)) {
+		return cause
+	}
+	if waited != nil && said.Len() > 0 {
+		return fmt.Errorf("qemu: %w: %s", waited, strings.TrimSpace(said.String()))
+	}
+	if errors.Is(lineErr, io.EOF) {
+		return nil
+	}
+	return lineErr
+}
+
+func listen(ctx context.Context, dir, name string) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(ctx, "unix", filepath.Join(dir, name))
+}
+
+// serve takes the one connection that qemu makes and hands it to use.
+func serve(l net.Listener, use func(io.Reader) error) error {
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer c.Close() //nolint:errcheck // qemu's end closes it
+	return use(c)
+}
+
+// tail keeps the last lines written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+	also io.Writer // gets all of it, may be nil
+}
+
+const tailBytes = 4096
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if over := len(t.text) - tailBytes; over > 0 {
+		t.text = append(t.text[:0], t.text[over:]...)
+	}
+	if t.also != nil {
+		return t.also.Write(p)
+	}
+	return len(p), nil
+}
+
+// lastLines is the end of what was written, at most n lines.
+func (t *tail) lastLines(n int) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(string(t.text), "\r", "")), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// kvmUsable reports whether /dev/kvm can be opened for writing.
+func kvmUsable() bool {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	return f.Close() == nil
+}

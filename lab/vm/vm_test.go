@@ -1,0 +1,170 @@
+package vm
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseSpec(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		in    string
+		want  Spec
+		first string // the release that is asked first
+	}{
+		// a release
+		{"bookworm", Spec{Release: "bookworm"}, "bookworm"},
+		{"sid", Spec{Release: "sid"}, "sid"},
+		// a version finds its release
+		{"5.10", Spec{Version: "5.10"}, "bullseye"},
+		{"6.1", Spec{Version: "6.1"}, "bookworm"},
+		{"6.12", Spec{Version: "6.12"}, "bookworm"},
+		{"7.x", Spec{Version: "7"}, "sid"},
+		{"6.12.117+deb12", Spec{Version: "6.12.117+deb12"}, "bookworm"},
+		// both
+		{"trixie/6.12", Spec{Release: "trixie", Version: "6.12"}, "trixie"},
+	} {
+		got, err := ParseSpec(row.in)
+		require.NoError(t, err, row.in)
+		require.Equal(t, row.want, got)
+		require.Equal(t, row.first, got.candidates()[0].name, row.in)
+	}
+	for _, in := range []string{"", "plan9", "6.1;rm", "-o", "bookworm/", "bookworm/x", "6.1/6.2", "../6.1"} {
+		_, err := ParseSpec(in)
+		require.ErrorIs(t, err, ErrSpec, in)
+	}
+}
+
+func TestSpecMatchesOnABoundary(t *testing.T) {
+	t.Parallel()
+	spec := Spec{Version: "6.1"}
+	require.True(t, spec.matches("6.1.0-56"))
+	require.True(t, spec.matches("6.1"))
+	require.False(t, spec.matches("6.12.117+deb12"))
+	require.True(t, Spec{}.matches("7.2"))
+}
+
+func TestCloudKernels(t *testing.T) {
+	t.Parallel()
+	got := cloudKernels([]string{
+		"linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64", "linux-image-cloud-amd64", "linux-image-6.1-cloud-amd64",
+		"linux-image-6.1.0-56-cloud-amd64-unsigned", "linux-image-6.1.0-56-amd64", "linux-headers-6.1.0-56-cloud-amd64",
+		"linux-image-7.2.13+deb14-cloud-amd64", "linux-binary-7.2.13+deb14-cloud-amd64", "linux-modules-7.2.13+deb14-cloud-amd64",
+		"linux-binary-unsigned-7.2.13+deb14-cloud-amd64",
+	})
+	require.Equal(t, []kernelPackages{
+		{"6.1.0-9", []string{"linux-image-6.1.0-9-cloud-amd64"}},
+		{"6.1.0-56", []string{"linux-image-6.1.0-56-cloud-amd64"}},
+		{"7.2.13+deb14", []string{"linux-binary-7.2.13+deb14-cloud-amd64", "linux-modules-7.2.13+deb14-cloud-amd64"}},
+	}, got)
+}
+
+func TestDebianMirrors(t *testing.T) {
+	t.Parallel()
+	main, security := debianMirrors(strings.Join([]string{
+		"https://tools.example nodistro", "https://cloud.example sdk-bookworm", "https://mirror.example/debian bookworm-updates",
+		"https://mirror.example/debian bookworm", "https://security.example bookworm-security", "https://other.example/debian sid",
+	}, "\n"))
+	require.Equal(t, "https://mirror.example/debian", main)
+	require.Equal(t, "https://security.example", security)
+	main, _ = debianMirrors("https://archive.example/ubuntu noble")
+	require.Empty(t, main)
+}
+
+// The dependencies of a module stand before what they need themselves, whatever the order of its depends field:
+// modprobe loads the list from its end.
+func TestModuleOrder(t *testing.T) {
+	t.Parallel()
+	for _, depends := range [][]string{{"llc", "stp"}, {"stp", "llc"}} {
+		set := moduleSet{
+			"bridge": {path: "bridge.ko", depends: depends, aliases: []string{"rtnl-link-bridge"}},
+			"stp":    {path: "stp.ko", depends: []string{"llc"}},
+			"llc":    {path: "llc.ko"},
+		}
+		require.Equal(t, []string{"stp", "llc"}, set.closure("bridge"))
+		require.Equal(t, "bridge.ko: stp.ko llc.ko\nllc.ko:\nstp.ko: llc.ko\n", set.depText())
+		require.Equal(t, "alias rtnl-link-bridge bridge\n", set.aliasText())
+	}
+}
+
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	big := bytes.Repeat([]byte("x"), maxFrame+17)
+	var line bytes.Buffer
+	line.WriteString("BIOS noise \x00natlab-\x00natlab-vm-1\n")
+	w := &frameWriter{w: &line}
+	require.NoError(t, w.send(frameStdout, big))
+	require.NoError(t, w.send(frameExit, []byte{3}))
+	var out []byte
+	status := -1
+	err := readFrames(&line, func(kind frameKind, payload []byte) error {
+		switch kind {
+		case frameStdout:
+			out = append(out, payload...)
+		case frameExit:
+			status = int(payload[0])
+		case frameStderr, frameFile, frameFault:
+			t.Errorf("frame %q", kind)
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, big, out)
+	require.Equal(t, 3, status)
+
+	// a line that ends before init spoke, and one out of step
+	require.ErrorIs(t, readFrames(strings.NewReader("panic"), nil), errNoGreeting)
+	require.ErrorContains(t, readFrames(strings.NewReader(greeting+"o\xff\xff\xff\xff"), nil), "out of step")
+}
+
+func TestReceptionRefusesPathsOutside(t *testing.T) {
+	t.Parallel()
+	r := &reception{config: Config{Out: t.TempDir()}}
+	for _, name := range []string{"../x", "/etc/passwd", ""} {
+		require.Error(t, r.take(frameFile, []byte(name+"\x00data")), name)
+	}
+	require.NoError(t, r.take(frameFile, []byte("a/b.json\x00one")))
+	require.NoError(t, r.take(frameFile, []byte("a/b.json\x00two")))
+	require.NoError(t, r.close())
+	require.FileExists(t, r.config.Out+"/a/b.json")
+}
+
+func TestTailKeepsTheLastLines(t *testing.T) {
+	t.Parallel()
+	var console tail
+	for range 2000 {
+		_, err := console.Write([]byte("noise\r\n"))
+		require.NoError(t, err)
+	}
+	_, err := console.Write([]byte("Kernel panic - not syncing\r\nend\r\n"))
+	require.NoError(t, err)
+	require.Equal(t, "Kernel panic - not syncing\nend", console.lastLines(2))
+}
+
+func TestToolFile(t *testing.T) {
+	t.Parallel()
+	for _, row := range [][2]string{
+		{"lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"},
+		{"usr/lib/x86_64-linux-gnu/xtables/libxt_nat.so", "usr/lib/x86_64-linux-gnu/xtables/libxt_nat.so"},
+		{"usr/sbin/xtables-nft-multi", "usr/sbin/xtables-nft-multi"},
+		{"bin/busybox", "usr/bin/busybox"},
+		{"usr/lib/x86_64-linux-gnu/gconv/EUC-KR.so", ""},
+		{"usr/share/doc/iptables/copyright", ""},
+	} {
+		require.Equal(t, row[1], toolFile(row[0]), row[0])
+	}
+}
+
+func TestFaultShowsTheConsole(t *testing.T) {
+	t.Parallel()
+	err := error(&Fault{Kernel: Kernel{Version: "6.1.0-56"}, Cause: ErrNoExit, Console: "Kernel panic"})
+	require.ErrorIs(t, err, ErrNoExit)
+	require.ErrorContains(t, err, "Kernel panic")
+	var fault *Fault
+	require.True(t, errors.As(err, &fault))
+}
