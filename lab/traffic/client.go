@@ -1,0 +1,187 @@
+package traffic
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+)
+
+// Ask opens a socket in the namespace, asks once and closes it: one TCP connection, or one UDP datagram. The tuple's
+// source port 0 and a source address that is not set leave the choice to the kernel. Every error is a *Failure. How
+// long Ask waits is ctx's to say.
+func Ask(ctx context.Context, ns Namespace, t nat.Tuple) (Answer, error) {
+	r := AskAll(ctx, ns, []nat.Tuple{t})[0]
+	return r.Answer, r.Err
+}
+
+// Result is what one Ask of several returned.
+type Result struct {
+	Answer Answer
+	Err    error
+}
+
+// AskAll asks all at once from one namespace; the results are in the order of the tuples. It enters the namespace
+// once, which is what an Ask costs most for.
+func AskAll(ctx context.Context, ns Namespace, tuples []nat.Tuple) []Result {
+	results := make([]Result, len(tuples))
+	conns, errs := openAll(ns, tuples)
+	var wait sync.WaitGroup
+	for i, c := range conns {
+		if errs[i] != nil {
+			results[i].Err = errs[i]
+			continue
+		}
+		wait.Go(func() { results[i].Answer, results[i].Err = c.askOnce(ctx) })
+	}
+	wait.Wait()
+	return results
+}
+
+// Conn is a client's socket that asks as often as it is told to: a TCP connection that stays open, or a UDP socket
+// whose datagrams are all of one flow. One goroutine at a time may use it.
+type Conn struct {
+	tuple   nat.Tuple
+	file    *os.File
+	raw     syscall.RawConn
+	made    bool   // TCP: the connection is made
+	pending []byte // TCP: what came in after the last line's end
+}
+
+// Open makes a client's socket and, for TCP, the connection. The caller closes it.
+func Open(ctx context.Context, ns Namespace, t nat.Tuple) (*Conn, error) {
+	conns, errs := openAll(ns, []nat.Tuple{t})
+	if errs[0] != nil {
+		return nil, errs[0]
+	}
+	c := conns[0]
+	defer c.until(ctx)()
+	if err := c.connected(); err != nil {
+		_ = c.Close() // the failure to connect is the news
+		return nil, c.failure(err)
+	}
+	return c, nil
+}
+
+// Ask sends one request and waits for its answer.
+func (c *Conn) Ask(ctx context.Context) (Answer, error) {
+	nonce, err := c.Send(ctx)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.Receive(ctx, nonce)
+}
+
+// Send sends one request and returns the nonce by which Receive knows its answer.
+func (c *Conn) Send(ctx context.Context) (nonce string, err error) {
+	defer c.until(ctx)()
+	return c.send(holdWord)
+}
+
+// Receive waits for the answer to one request. Answers to other requests that come first are lost.
+func (c *Conn) Receive(ctx context.Context, nonce string) (Answer, error) {
+	defer c.until(ctx)()
+	return c.receive(nonce)
+}
+
+// Local is the socket's own address.
+func (c *Conn) Local() netip.AddrPort { return c.name(unix.Getsockname) }
+
+// Close ends the connection. A second Close does nothing.
+func (c *Conn) Close() error {
+	if err := c.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("close the client of %s: %w", c.tuple, err)
+	}
+	return nil
+}
+
+// askOnce asks and closes, letting the server close first (see server.converse).
+func (c *Conn) askOnce(ctx context.Context) (Answer, error) {
+	defer func() { _ = c.Close() }() // the answer or the failure is the news
+	defer c.until(ctx)()
+	if err := c.connected(); err != nil {
+		return Answer{}, c.failure(err)
+	}
+	nonce, err := c.send(askWord)
+	if err != nil {
+		return Answer{}, err
+	}
+	a, err := c.receive(nonce)
+	if err == nil && c.tuple.Proto() == nat.TCP {
+		var rest [64]byte
+		_, _ = c.read(rest[:]) // the end of the stream, or of patience
+	}
+	return a, err
+}
+
+func (c *Conn) send(word string) (string, error) {
+	nonce := rand.Text()
+	if err := c.write([]byte(word + " " + nonce + "\n")); err != nil {
+		return "", c.failure(err)
+	}
+	return nonce, nil
+}
+
+func (c *Conn) receive(nonce string) (Answer, error) {
+	for {
+		raw, err := c.line()
+		if err != nil {
+			return Answer{}, c.failure(err)
+		}
+		var l line
+		if err := json.Unmarshal(raw, &l); err != nil {
+			f := c.failure(fmt.Errorf("answer %.40q: %w", raw, err))
+			f.Kind = Garbled
+			return Answer{}, f
+		}
+		if l.Nonce != nonce {
+			continue // of an earlier request that was given up
+		}
+		return Answer{Server: l.Server, Endpoint: l.Local, PeerSeen: l.Peer, Local: c.Local(), From: c.name(unix.Getpeername)}, nil
+	}
+}
+
+// line is the next datagram, or the next line of the stream.
+func (c *Conn) line() ([]byte, error) {
+	buf := make([]byte, maxLine)
+	if c.tuple.Proto() == nat.UDP {
+		n, err := c.read(buf)
+		return buf[:n], err
+	}
+	for {
+		if i := strings.IndexByte(string(c.pending), '\n'); i >= 0 {
+			l := c.pending[:i]
+			c.pending = c.pending[i+1:]
+			return l, nil
+		}
+		n, err := c.read(buf)
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.pending = append(c.pending, buf[:n]...)
+		if len(c.pending) > maxLine {
+			return c.pending, nil // no server of ours: the reader will say so
+		}
+	}
+}
+
+// until lets the socket wait as long as ctx does; the func that it returns ends that.
+func (c *Conn) until(ctx context.Context) (stop func()) {
+	_ = c.file.SetDeadline(noDeadline) // a socket that cannot have deadlines shows itself in its first system call
+	undo := context.AfterFunc(ctx, func() { _ = c.file.SetDeadline(longAgo) })
+	return func() { undo() }
+}
