@@ -88,7 +88,7 @@ type Certificate struct {
 	Tries       int            `json:"tries"`             // how many tries of this flow came by this endpoint
 	Request     []string       `json:"request"`           // the first packet's chains in Node, as facts.md writes them, its target last
 	Reply       []string       `json:"reply"`             // the first answer's chains in Node
-	Checks      []Check        `json:"checks"`            // in the order of CheckNames
+	Checks      []Finding      `json:"checks"`            // in the order of CheckNames
 	Hops        []Hop          `json:"hops"`              // the request's, then the reply's, each in the order of the way
 	Rules       []Step         `json:"rules"`             // the rules met, likewise
 	Conntrack   []gateway.Conn `json:"conntrack"`         // in the order of the nodes met
@@ -107,8 +107,8 @@ type Step struct {
 	nat.Step
 }
 
-// Check is one of the seven questions, answered, with its evidence.
-type Check struct {
+// Finding is the answer to one of the seven checks, with its evidence.
+type Finding struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
 	Detail  string `json:"detail"`

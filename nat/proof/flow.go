@@ -16,10 +16,11 @@ const (
 	ByNodePort                   // a node's address and the node port
 	ByLoadBalancer               // status.loadBalancer.ingress
 	ByExternalIP                 // spec.externalIPs
+	ByHealthCheck                // a node's address and the Service's healthCheckNodePort
 	ByNothing                    // a node's address and a port that no Service has: the node itself has to refuse it
 )
 
-var accessNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "no Service"}
+var accessNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "health check", "no Service"}
 
 func (a Access) String() string {
 	if int(a) < len(accessNames) {
@@ -88,7 +89,7 @@ type Flow struct {
 	Name     string         `json:"name"`     // stable and unique in a lab: "outside -> NodePort vms100:30450 tcp velero/minio:console"
 	Service  string         `json:"service"`  // "velero/minio:console"; "" for ByNothing
 	Type     Access         `json:"type"`     // the kind of address asked
-	Client   string         `json:"client"`   // the member that asks, a pod of the host network by its own name
+	Client   string         `json:"client"`   // the member that asks, a host-network pod by its own name
 	From     string         `json:"from"`     // the member in whose namespace it asks: Client, or the node of a host-network pod
 	Vantage  Vantage        `json:"vantage"`  //
 	Source   netip.Addr     `json:"source"`   // the address it asks from

@@ -1,0 +1,141 @@
+package proof
+
+import (
+	"fmt"
+	"slices"
+
+	"natlab/nat"
+)
+
+// Rules are the rule sets of all nodes, as they should be and as they are.
+type Rules struct {
+	Intent, Live map[ChainRef][]string // a chain's rules as iptables-save prints them; no entry: there is no such chain
+	// Twice lists the nodes that hold rules of both backends, in which case Live has those that are not natlab's to
+	// expect as well, after the others.
+	Twice []string
+	// Why tells why the live rule that w was predicted to match does not match the packet of the step; nil or "": no answer.
+	Why func(w nat.Step) string
+}
+
+// ChainRef names a chain.
+type ChainRef struct{ Node, Table, Chain string }
+
+func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }
+
+// wrong says where a disproved try first went wrong, in which rule the live rules part from the intended ones, and
+// whose fault that is.
+func (e *evidence) wrong(failed Finding) *Wrong {
+	w := &Wrong{Check: failed.Name, Node: e.node(), Want: "to pass", Got: failed.Detail, Fault: FaultModel}
+	if _, live := choose(e.Case, e.Live); live.same() && len(e.Live) > 0 && !e.match.same() {
+		w.Fault = FaultRules
+	}
+	for _, o := range e.Live {
+		for _, u := range o.Unknown {
+			if !slices.Contains(w.Unmodeled, u) {
+				w.Unmodeled = append(w.Unmodeled, u)
+			}
+		}
+	}
+	d := e.first()
+	if d == nil {
+		return w
+	}
+	w.Direction, w.Node, w.Want, w.Got, w.Packet = d.dir, d.node, d.want, d.got, d.packet
+	w.WantStep, w.GotStep = d.wantStep, d.gotStep
+	e.nameRule(w)
+	return w
+}
+
+// first is the earliest difference: a rule before a hop before an entry, the request before the reply.
+func (e *evidence) first() *difference {
+	for dir := range e.steps {
+		if e.steps[dir] != nil {
+			return e.steps[dir]
+		}
+		if e.hops[dir] != nil {
+			return e.hops[dir]
+		}
+	}
+	return e.conns
+}
+
+// nameRule finds the rule behind the first wrong step: the one that should have matched and is not there, what
+// stands in its place, or what was met before it.
+func (e *evidence) nameRule(w *Wrong) {
+	if slices.Contains(e.Rules.Twice, w.Node) {
+		w.Why = w.Node + " holds rules of both backends, iptables-legacy and iptables-nft: every packet meets both"
+	}
+	if want := w.WantStep; want != nil && want.Rule != 0 {
+		live, there := e.Rules.Live[chainOf(*want)]
+		switch {
+		case !there:
+			w.WantRule = want.Text
+			w.because("there is no chain %s in the table %s", want.Chain, want.Table)
+			return
+		case !slices.Contains(live, want.Text):
+			w.WantRule = want.Text
+			w.LiveRule = standsFor(e.Rules.Intent[chainOf(*want)], live, want.Text)
+			if w.LiveRule == "" {
+				w.because("the rule is missing")
+			} else {
+				w.because("another rule stands in its place")
+			}
+			return
+		}
+	}
+	if got := w.GotStep; got != nil && got.Rule != 0 && !slices.Contains(e.Rules.Intent[chainOf(*got)], got.Text) {
+		w.LiveRule = got.Text
+		w.because("the rule should not be there")
+		return
+	}
+	if w.WantStep != nil && e.Rules.Why != nil {
+		if why := e.Rules.Why(*w.WantStep); why != "" {
+			w.because("%s", why)
+		}
+	}
+	if w.WantStep != nil {
+		e.nameByPolicy(w)
+	}
+}
+
+// nameByPolicy handles a packet that left a chain otherwise than it should although the chain's rules it met are all
+// as they should be: a rule before the wanted one is there in another order.
+func (e *evidence) nameByPolicy(w *Wrong) {
+	want := *w.WantStep
+	intent, live := e.Rules.Intent[chainOf(want)], e.Rules.Live[chainOf(want)]
+	if w.GotStep == nil || chainOf(*w.GotStep) != chainOf(want) || slices.Equal(intent, live) {
+		return
+	}
+	w.WantRule, w.LiveRule = want.Text, w.GotStep.Text
+	w.because("the rules stand in another order")
+}
+
+func (w *Wrong) because(format string, args ...any) {
+	if w.Why == "" {
+		w.Why = fmt.Sprintf(format, args...)
+	}
+}
+
+// standsFor finds the live rule in the place of a missing one: the chains are laid side by side, and the rules
+// between the same neighbours belong together.
+func standsFor(intent, live []string, missing string) string {
+	at := slices.Index(intent, missing)
+	if at < 0 {
+		return ""
+	}
+	before, after := -1, len(live)
+	for i := at - 1; i >= 0 && before < 0; i-- {
+		before = slices.Index(live, intent[i])
+	}
+	for i := at + 1; i < len(intent) && after == len(live); i++ {
+		if j := slices.Index(live, intent[i]); j >= 0 {
+			after = j
+		}
+	}
+	for i := before + 1; i < after; i++ {
+		if !slices.Contains(intent, live[i]) {
+			return live[i]
+		}
+	}
+	return ""
+}

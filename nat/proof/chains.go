@@ -1,0 +1,88 @@
+package proof
+
+import (
+	"slices"
+	"strings"
+
+	"natlab/nat"
+)
+
+// requestChains writes the way of the first packet through a node as facts.md does: PREROUTING, KUBE-SERVICES, ...,
+// KUBE-SEP-X, DNAT, POSTROUTING, KUBE-POSTROUTING, MASQUERADE. It holds the nat table's chains, and another table's
+// where that one dropped or rejected the packet.
+func requestChains(steps nat.Trace, node string) []string {
+	var out []string
+	for _, visit := range visits(steps.In(node, "")) {
+		last := visit[len(visit)-1]
+		if last.Table == "nat" || last.Verdict == nat.Drop || last.Verdict == nat.Reject {
+			out = append(out, way(visit)...)
+		}
+	}
+	return out
+}
+
+// replyChains writes the way of the first answer likewise. The nat table never sees an answer, since conntrack
+// translates it by itself; so it is the filter table's chains.
+func replyChains(steps nat.Trace, node string) []string {
+	var out []string
+	for _, visit := range visits(steps.In(node, "")) {
+		if visit[0].Table == "filter" {
+			out = append(out, way(visit)...)
+		}
+	}
+	return out
+}
+
+// visits cuts a node's steps where another table or hook begins.
+func visits(steps nat.Trace) []nat.Trace {
+	var out []nat.Trace
+	for i, s := range steps {
+		if i == 0 || s.Table != steps[i-1].Table || s.Hook != steps[i-1].Hook {
+			out = append(out, nil)
+		}
+		out[len(out)-1] = append(out[len(out)-1], s)
+	}
+	return out
+}
+
+// way is the chains that a packet stood in when one table's verdict fell, the rule's target last. A chain that it
+// came back from is on the way only if nothing matched after it: KUBE-MARK-MASQ is a detour, KUBE-POSTROUTING
+// without the mark is not.
+func way(visit nat.Trace) []string {
+	var stack, detour []string
+	for _, s := range visit {
+		for len(stack) > 0 && stack[len(stack)-1] != s.Chain && slices.Contains(stack, s.Chain) {
+			detour = slices.Insert(detour, 0, stack[len(stack)-1])
+			stack = stack[:len(stack)-1]
+		}
+		if len(stack) == 0 || stack[len(stack)-1] != s.Chain {
+			stack = append(stack, s.Chain)
+		}
+		if s.Rule != 0 {
+			detour = nil
+		}
+		if target := endTarget(s); target != "" {
+			return append(stack, target)
+		}
+	}
+	return append(stack, detour...)
+}
+
+// endTarget is the target of a rule whose verdict ends the walk of its table.
+func endTarget(s nat.Step) string {
+	switch s.Verdict {
+	case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
+	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
+		return ""
+	}
+	if s.Rule == 0 {
+		return "" // a policy
+	}
+	words := strings.Fields(s.Text)
+	for i, w := range words {
+		if w == "-j" && i+1 < len(words) {
+			return words[i+1]
+		}
+	}
+	return strings.ToUpper(s.Verdict.String())
+}

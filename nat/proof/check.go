@@ -1,0 +1,169 @@
+package proof
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// Case is all that there is to judge one try of a flow by.
+type Case struct {
+	Flow     Flow
+	Probe    gateway.Probe      // what the client did
+	Intent   gateway.Prediction // from the rules that the Services call for
+	Live     gateway.Prediction // from the rules that the nodes hold
+	Seen     Seen               // what the witnesses saw of it
+	Ends     Ends               // what the sockets saw
+	Controls []Control          // the same flow's tries without taps; nil: there was no control run
+	Rules    Rules              // both rule sets, to name the rule in which they part
+	Trouble  []string           // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
+	Lost     uint64             // events that the kernel could not deliver meanwhile
+}
+
+// Ends is what the two sockets saw of one try.
+type Ends struct {
+	End        gateway.End    // EndAnswered, EndRefused (by whomever) or EndLost
+	Server     string         // the member that answered, as it calls itself
+	ServerAddr netip.AddrPort // the address at which the request reached it
+	ServerPeer netip.AddrPort // the client as the server saw it
+	ClientPeer netip.AddrPort // where the answer came from, as the client saw it
+}
+
+// Control is a try of the flow that nothing watched.
+type Control struct {
+	Tuple nat.Tuple // the client's
+	End   gateway.End
+	Conns []gateway.Conn // as the nodes' tables held them afterwards
+}
+
+// Check holds a try against both predictions and issues its certificate. Observed against intent gives the verdict;
+// observed against live says whose fault a difference is.
+func Check(c Case) Certificate {
+	e := &evidence{Case: c}
+	for _, o := range c.Intent {
+		if o.Endpoint.IsValid() {
+			e.may = append(e.may, o.Endpoint)
+		}
+	}
+	e.want, e.match = choose(c, c.Intent)
+	cert := e.certificate()
+	for _, check := range []func(*evidence) Finding{
+		checkDNAT, checkMasquerade, checkReply, checkPath, checkEnds, checkState, checkControl,
+	} {
+		cert.Checks = append(cert.Checks, check(e))
+	}
+	e.conclude(&cert)
+	return cert
+}
+
+// choose picks the outcome that a try has to be held against: the one by the endpoint that was seen, and among
+// several, or where there is none, the one that goes longest with what was seen.
+func choose(c Case, p gateway.Prediction) (gateway.Outcome, match) {
+	endpoint := seenEndpoint(c)
+	var best gateway.Outcome
+	var bestMatch match
+	bestRank, bestDepth := -1, -1
+	for _, o := range p {
+		rank := 0
+		if o.Endpoint == endpoint {
+			rank = 1
+		}
+		m := matchOutcome(c, o)
+		depth := m.depth(c)
+		if m.same() {
+			depth++
+		}
+		if rank > bestRank || rank == bestRank && depth > bestDepth {
+			best, bestMatch, bestRank, bestDepth = o, m, rank, depth
+		}
+	}
+	if bestRank < 0 {
+		return gateway.Outcome{}, matchOutcome(c, gateway.Outcome{})
+	}
+	return best, bestMatch
+}
+
+// seenEndpoint is the endpoint a try came to, by the witness that knows best; invalid if it came to none.
+func seenEndpoint(c Case) netip.AddrPort {
+	if c.Ends.End == gateway.EndAnswered {
+		return c.Ends.ServerAddr
+	}
+	if ep := endpointOf(c.Seen.Conns); ep.IsValid() {
+		return ep
+	}
+	for _, h := range slices.Backward(c.Seen.Request.Hops) {
+		if dst := h.Tuple.Dst(); dst != c.Probe.Tuple.Dst() {
+			return dst
+		}
+	}
+	return netip.AddrPort{}
+}
+
+// certificate writes down what was seen.
+func (e *evidence) certificate() Certificate {
+	c := Certificate{
+		Flow: e.Flow, Expect: e.want.End, End: e.Ends.End, Endpoint: seenEndpoint(e.Case), Server: e.Ends.Server,
+		Tries: 1, Node: e.node(), Conntrack: ordered(e.want.Conns, e.Seen.Conns, func(c gateway.Conn) string { return c.Node }),
+	}
+	_, c.Masqueraded = masquerading(e.translation)
+	for dir, way := range [2][2]gateway.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
+		dir := nat.Direction(dir)
+		for _, h := range ordered(way[0].Hops, way[1].Hops, hopNode) {
+			c.Hops = append(c.Hops, Hop{dir, h})
+		}
+		steps := ordered(way[0].Steps, way[1].Steps, stepNode)
+		for _, s := range steps {
+			c.Rules = append(c.Rules, Step{dir, s})
+			if s.Verdict == nat.Reject && c.End == gateway.EndRefused {
+				c.End = gateway.EndRejected
+			}
+		}
+		if dir == nat.Original {
+			c.Request = requestChains(steps, c.Node)
+		} else {
+			c.Reply = replyChains(steps, c.Node)
+		}
+	}
+	return c
+}
+
+// node is where the request was translated, or else where its way ended: the node of its last rule.
+func (e *evidence) node() string {
+	switch {
+	case e.translation != nil:
+		return e.translation.Node
+	case e.wanted != nil:
+		return e.wanted.Node
+	}
+	steps := ordered(e.want.Request.Steps, e.Seen.Request.Steps, stepNode)
+	if len(steps) > 0 {
+		return steps[len(steps)-1].Node
+	}
+	node, _, _ := strings.Cut(e.want.Where, " ")
+	return node
+}
+
+// conclude turns the checks into a verdict, and says what is wrong first and whose fault it is.
+func (e *evidence) conclude(cert *Certificate) {
+	failed := slices.IndexFunc(cert.Checks, func(c Finding) bool { return !c.OK && !c.Missing })
+	missing := slices.IndexFunc(cert.Checks, func(c Finding) bool { return !c.OK && c.Missing })
+	switch {
+	case len(e.Intent) == 0:
+		cert.Wrong = &Wrong{Check: "path", Want: "a prediction", Got: "none"}
+	case e.Lost > 0:
+		cert.Wrong = &Wrong{Check: "path", Want: "every event of the kernel", Got: "some that could not be delivered"}
+	case e.Seen.Mixed:
+		cert.Wrong = &Wrong{Check: "path", Want: "tuples of its own", Got: "tuples that another try had too"}
+	case failed >= 0:
+		cert.Verdict = Disproved
+		cert.Wrong = e.wrong(cert.Checks[failed])
+	case missing >= 0:
+		c := cert.Checks[missing]
+		cert.Wrong = &Wrong{Check: c.Name, Want: "evidence", Got: c.Detail}
+	default:
+		cert.Verdict = Proved
+	}
+}

@@ -1,0 +1,233 @@
+package proof
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+)
+
+func TestCheckProves(t *testing.T) {
+	c := Check(asPredicted())
+	require.Equal(t, Proved, c.Verdict, "%+v\n%+v", c.Checks, c.Wrong)
+	assert.Nil(t, c.Wrong)
+	var names []string
+	for _, check := range c.Checks {
+		names = append(names, check.Name)
+		assert.NotEmpty(t, check.Detail, check.Name)
+	}
+	assert.Equal(t, CheckNames(), names)
+	assert.Equal(t, "10.244.169.89:9090", c.Endpoint.String())
+	assert.Equal(t, "vms100", c.Node)
+	assert.True(t, c.Masqueraded)
+	assert.Equal(t, "PREROUTING KUBE-SERVICES KUBE-NODEPORTS KUBE-EXT-K6NOPV6C6M2DHO7B KUBE-SVC-K6NOPV6C6M2DHO7B KUBE-SEP-OLNIRCQFCXAN5USW DNAT POSTROUTING KUBE-POSTROUTING MASQUERADE",
+		strings.Join(c.Request, " "))
+	assert.Equal(t, "FORWARD KUBE-FORWARD ACCEPT", strings.Join(c.Reply, " "))
+	assert.Len(t, c.Hops, len(requestHops())+len(replyHops()))
+	assert.Equal(t, "vms100", c.Conntrack[0].Node, "in the order of the way, not of the events")
+}
+
+// TestEachCheckCanFail breaks what was seen in one way a row and names the checks that must notice.
+func TestEachCheckCanFail(t *testing.T) {
+	hopAt := func(hops []nat.Hop, node string, tap nat.Tap) *nat.Hop {
+		i := slices.IndexFunc(hops, func(h nat.Hop) bool { return h.Node == node && h.Tap == tap })
+		return &hops[i]
+	}
+	rows := []struct {
+		name   string
+		checks string // that fail, in their order
+		breaks func(*Case)
+	}{
+		// dnat
+		{"no entry translates", "dnat masquerade state control", func(c *Case) { c.Seen.Conns = c.Seen.Conns[1:] }},
+		{"an endpoint of another Service", "dnat masquerade path ends state control", func(c *Case) {
+			stranger := netip.MustParseAddrPort("10.244.31.123:3000")
+			for i := range c.Seen.Conns {
+				c.Seen.Conns[i].Reply = c.Seen.Conns[i].Reply.WithSrc(stranger)
+			}
+			for i := range c.Seen.Request.Hops {
+				if h := &c.Seen.Request.Hops[i]; h.Tuple.Dst() == answered().Endpoint {
+					h.Tuple = h.Tuple.WithDst(stranger)
+				}
+			}
+			c.Seen.Request.Steps[7].Text = strings.ReplaceAll(dnatText, answered().Endpoint.String(), stranger.String())
+			c.Ends.ServerAddr, c.Ends.Server = stranger, "default/grafana"
+			c.Seen.Conns[0].Reply = c.Seen.Conns[0].Reply.WithDst(netip.MustParseAddrPort("192.168.26.100:1"))
+		}},
+		{"the wire has another endpoint than conntrack", "dnat path", func(c *Case) {
+			h := &c.Seen.Request.Hops[len(c.Seen.Request.Hops)-1]
+			h.Tuple = h.Tuple.WithDst(netip.MustParseAddrPort(other))
+		}},
+		{"no rule with the endpoint was met", "dnat path", func(c *Case) { c.Seen.Request.Steps[7].Text = "-A KUBE-SEP-X -j DNAT" }},
+		{"another server answers", "dnat ends", func(c *Case) {
+			c.Ends.Server, c.Ends.ServerAddr = "velero/minio-b6d98746c-lxt2c", netip.MustParseAddrPort("10.244.169.89:9091")
+		}},
+		// masquerade
+		{"not masqueraded", "masquerade state control", func(c *Case) {
+			c.Seen.Conns[0].Reply = c.Seen.Conns[0].Reply.WithDst(c.Probe.Tuple.Src())
+		}},
+		{"masqueraded as another address", "masquerade state control", func(c *Case) {
+			c.Seen.Conns[0].Reply = c.Seen.Conns[0].Reply.WithDst(netip.MustParseAddrPort("192.168.26.100:51234"))
+		}},
+		{"the mark was not set", "masquerade path", func(c *Case) { hopAt(c.Seen.Request.Hops, "vms100", nat.TapPreNAT).Mark = 0 }},
+		{"the mark is still on the wire", "masquerade path", func(c *Case) { hopAt(c.Seen.Request.Hops, "vms100", nat.TapPost).Mark = 0x4000 }},
+		// reply
+		{"the answer is untranslated at the client", "reply", func(c *Case) {
+			for _, tap := range []nat.Tap{nat.TapPreRaw, nat.TapPreNAT} {
+				hopAt(c.Seen.Reply.Hops, "outside", tap).Tuple = tuple(back(dnated))
+			}
+		}},
+		{"the answer goes another way", "reply", func(c *Case) {
+			c.Seen.Reply.Hops = slices.DeleteFunc(c.Seen.Reply.Hops, func(h nat.Hop) bool { return h.Node == "vms100" })
+		}},
+		{"answered from another address", "reply ends", func(c *Case) { c.Ends.ClientPeer = netip.MustParseAddrPort("192.168.26.101:30450") }},
+		// path
+		{"a rule was passed over", "path", func(c *Case) { c.Seen.Request.Steps = slices.Delete(c.Seen.Request.Steps, 8, 9) }},
+		{"a rule too many", "path", func(c *Case) { c.Seen.Reply.Steps = append(c.Seen.Reply.Steps, requestSteps()[0]) }},
+		{"another verdict", "path", func(c *Case) { c.Seen.Reply.Steps[2].Verdict = nat.Drop }},
+		{"out by another device", "path", func(c *Case) { hopAt(c.Seen.Request.Hops, "vms105", nat.TapPost).Dev = "tunl0" }},
+		{"to another node", "path", func(c *Case) {
+			hopAt(c.Seen.Request.Hops, "vms105", nat.TapPreRaw).Outer = tuple("ipip 192.168.26.100:0 > 192.168.26.106:0")
+		}},
+		// ends
+		{"the server saw another peer", "ends", func(c *Case) { c.Ends.ServerPeer = netip.MustParseAddrPort("192.168.26.1:40000") }},
+		{"the server saw another port", "ends", func(c *Case) {
+			c.Ends.ServerPeer = netip.AddrPortFrom(c.Ends.ServerPeer.Addr(), seenPort+1)
+		}},
+		{"no answer reached the client", "ends control", func(c *Case) { c.Ends.End = gateway.EndLost }},
+		// state
+		{"a status bit is not as it must be", "state", func(c *Case) { c.Seen.Conns[1].Status &^= conntrack.SeenReply }},
+		{"an entry too many", "state control", func(c *Case) {
+			c.Seen.Conns = append(c.Seen.Conns, gateway.Conn{Node: "vms101", Original: tuple(asks), Reply: tuple(back(asks))})
+		}},
+		{"a conntrack mark", "state", func(c *Case) { c.Seen.Conns[1].Mark = 1 }},
+		{"entries could not be inserted", "state", func(c *Case) { c.Trouble = []string{"vms100 insert_failed 1"} }},
+		// control
+		{"without taps it went otherwise", "control", func(c *Case) {
+			c.Controls[0].Conns[0].Reply = c.Controls[0].Conns[0].Reply.WithDst(netip.MustParseAddrPort("192.168.26.100:33333"))
+		}},
+	}
+	failing := map[string]bool{}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			c := asPredicted()
+			row.breaks(&c)
+			cert := Check(c)
+			var got []string
+			for _, check := range cert.Checks {
+				if !check.OK {
+					got = append(got, check.Name)
+					failing[check.Name] = true
+				}
+			}
+			assert.Equal(t, row.checks, strings.Join(got, " "))
+			assert.Equal(t, Disproved, cert.Verdict)
+			require.NotNil(t, cert.Wrong)
+			assert.Equal(t, got[0], cert.Wrong.Check)
+			assert.NotEmpty(t, cert.Wrong.Got)
+			assert.Equal(t, FaultModel, cert.Wrong.Fault, "the live rules call for something else too")
+		})
+	}
+	for _, name := range CheckNames() {
+		assert.True(t, failing[name], "no row makes %s fail", name)
+	}
+}
+
+func TestNeverAPassWithoutEvidence(t *testing.T) {
+	rows := []struct {
+		name string
+		lack func(*Case)
+		want Outcome
+	}{
+		{"events lost", func(c *Case) { c.Lost = 1 }, Inconclusive},
+		{"events lost, and a difference", func(c *Case) { c.Lost = 1; c.Ends.Server = "x" }, Inconclusive},
+		{"tuples of two tries at once", func(c *Case) { c.Seen.Mixed = true }, Inconclusive},
+		{"no control try by this endpoint", func(c *Case) { c.Controls = []Control{} }, Inconclusive},
+		{"no prediction", func(c *Case) { c.Intent = nil }, Inconclusive},
+		{"nothing seen at all", func(c *Case) { c.Seen = Seen{} }, Disproved},
+		{"no control run asked for", func(c *Case) { c.Controls = nil }, Proved},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			c := asPredicted()
+			row.lack(&c)
+			cert := Check(c)
+			assert.Equal(t, row.want, cert.Verdict, "%+v", cert.Checks)
+			if row.want != Proved {
+				require.NotNil(t, cert.Wrong)
+			}
+		})
+	}
+}
+
+func TestRepeatedPacketsAreNotASecondWay(t *testing.T) {
+	c := asPredicted()
+	twice := append(observe(answered()), observe(answered())...)
+	c.Seen = Join([]gateway.Probe{c.Probe}, twice)[0]
+	require.True(t, c.Seen.Repeated)
+	cert := Check(c)
+	assert.Equal(t, Proved, cert.Verdict, "%+v", cert.Checks)
+}
+
+// TestBlame breaks one live rule a row, lets things go as the broken rules have it, and wants the rule named.
+func TestBlame(t *testing.T) {
+	sep := ChainRef{"vms100", "nat", "KUBE-SEP-OLNIRCQFCXAN5USW"}
+	services := ChainRef{"vms100", "nat", "KUBE-SERVICES"}
+	wrongPort := strings.Replace(dnatText, ":9090", ":9099", 1)
+	rows := []struct {
+		name       string
+		seen       func(*gateway.Outcome)
+		live       func(map[ChainRef][]string)
+		want, rule string
+		why        string
+	}{
+		{
+			"a rule deleted", func(o *gateway.Outcome) { o.Request.Steps = slices.Delete(slices.Clone(o.Request.Steps), 7, 8) },
+			func(m map[ChainRef][]string) { m[sep] = nil }, dnatText, "", "missing",
+		},
+		{
+			"a chain deleted", func(o *gateway.Outcome) { o.Request.Steps = slices.Delete(slices.Clone(o.Request.Steps), 7, 8) },
+			func(m map[ChainRef][]string) { delete(m, sep) }, dnatText, "", "no chain",
+		},
+		{
+			"another rule in its place", func(o *gateway.Outcome) {
+				o.Request.Steps = slices.Clone(o.Request.Steps)
+				o.Request.Steps[7].Text = wrongPort
+			},
+			func(m map[ChainRef][]string) { m[sep] = []string{wrongPort} }, dnatText, wrongPort, "in its place",
+		},
+		{
+			"a rule before it", func(o *gateway.Outcome) {
+				o.Request.Steps = slices.Insert(slices.Clone(o.Request.Steps), 1, step("vms100", nat.PreRouting, "nat", "KUBE-SERVICES", 1, nat.Return, asks, "-A KUBE-SERVICES -j RETURN"))
+			},
+			func(m map[ChainRef][]string) { m[services] = slices.Insert(m[services], 0, "-A KUBE-SERVICES -j RETURN") },
+			"", "-A KUBE-SERVICES -j RETURN", "should not be there",
+		},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			c := asPredicted()
+			live := answered()
+			row.seen(&live)
+			c.Live = gateway.Prediction{live}
+			c.Seen = Join([]gateway.Probe{c.Probe}, observe(live))[0]
+			row.live(c.Rules.Live)
+			cert := Check(c)
+			require.Equal(t, Disproved, cert.Verdict)
+			w := cert.Wrong
+			assert.Equal(t, FaultRules, w.Fault)
+			assert.Equal(t, row.want, w.WantRule)
+			assert.Equal(t, row.rule, w.LiveRule)
+			assert.Contains(t, w.Why, row.why)
+			assert.Contains(t, w.Packet, "192.168.26.1:40000")
+			assert.Equal(t, "vms100", w.Node)
+		})
+	}
+}

@@ -1,0 +1,315 @@
+package proof
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+)
+
+// comparedStatus are the status bits that have to be as predicted. ASSURED is not among them: it comes with the
+// client's ACK, which no witness waits for.
+const comparedStatus = conntrack.SeenReply | conntrack.Confirmed | conntrack.SrcNAT | conntrack.DstNAT
+
+// evidence is one try with the outcome that it is held against.
+type evidence struct {
+	Case
+	want gateway.Outcome // of the intent, or of the live rules
+	may  []netip.AddrPort
+	match
+}
+
+// match is how what was seen compares with one predicted outcome.
+type match struct {
+	bound               ports
+	hops, steps         [2]*difference // by direction
+	conns               *difference
+	translation, wanted *gateway.Conn // the entry that translates the destination, as seen and as predicted
+}
+
+// matchOutcome holds what was seen against one outcome.
+func matchOutcome(c Case, want gateway.Outcome) match {
+	m := match{bound: ports{}}
+	more := c.Seen.Repeated || len(c.Seen.Stray) > 0
+	for dir, way := range [2][2]gateway.Journey{{want.Request, c.Seen.Request}, {want.Reply, c.Seen.Reply}} {
+		m.hops[dir] = m.bound.compareHops(nat.Direction(dir), way[0].Hops, way[1].Hops, more)
+		m.steps[dir] = compareSteps(nat.Direction(dir), way[0].Steps, way[1].Steps, more)
+	}
+	m.conns = m.bound.compareConns(want.Conns, c.Seen.Conns)
+	m.translation, m.wanted = translating(c.Seen.Conns), translating(want.Conns)
+	return m
+}
+
+// same reports whether the witnesses saw exactly the outcome.
+func (m match) same() bool {
+	return m.hops == [2]*difference{} && m.steps == [2]*difference{} && m.conns == nil
+}
+
+// depth is how far what was seen goes with the outcome before they part.
+func (m match) depth(c Case) int {
+	depth := 0
+	for dir, way := range [2]gateway.Journey{c.Seen.Request, c.Seen.Reply} {
+		if d := m.steps[dir]; d != nil {
+			return depth + d.at
+		}
+		if d := m.hops[dir]; d != nil {
+			return depth + len(way.Steps) + d.at
+		}
+		depth += len(way.Steps) + len(way.Hops)
+	}
+	return depth
+}
+
+func translating(conns []gateway.Conn) *gateway.Conn {
+	for i, c := range conns {
+		if c.Reply.Src() != c.Original.Dst() {
+			return &conns[i]
+		}
+	}
+	return nil
+}
+
+// masquerading reports whether an entry changes the source, and to which address.
+func masquerading(c *gateway.Conn) (netip.Addr, bool) {
+	if c == nil || c.Reply.Dst().Addr() == c.Original.Src().Addr() {
+		return netip.Addr{}, false
+	}
+	return c.Reply.Dst().Addr(), true
+}
+
+func ok(name, format string, args ...any) Finding {
+	return Finding{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}
+}
+
+func bad(name, format string, args ...any) Finding {
+	return Finding{Name: name, Detail: fmt.Sprintf(format, args...)}
+}
+
+func (d *difference) check(name string) Finding {
+	return bad(name, "%s: want %s, got %s", d.dir, d.want, d.got)
+}
+
+// checkDNAT: the destination became an endpoint that may serve this client, the same one in the rules, on the wire,
+// in conntrack and in the answer; and where nothing may be translated, nothing was.
+func checkDNAT(e *evidence) Finding {
+	const name = "dnat"
+	asked := e.Probe.Tuple.Dst()
+	if e.wanted == nil {
+		if e.translation != nil {
+			return bad(name, "%s must not be translated, but %s made it %s", asked, e.translation.Node, e.translation.Reply.Src())
+		}
+		for _, h := range e.Seen.Request.Hops {
+			if h.Tuple.Dst() != asked {
+				return bad(name, "%s must not be translated, but was %s at %s", asked, h.Tuple.Dst(), h)
+			}
+		}
+		return ok(name, "%s stayed as it was", asked)
+	}
+	t := e.translation
+	if t == nil {
+		return bad(name, "%s must become %s in %s, but no entry translates it", asked, e.wanted.Reply.Src(), e.wanted.Node)
+	}
+	endpoint := t.Reply.Src()
+	if t.Original.Dst() != asked {
+		return bad(name, "the entry in %s is of %s, not of %s", t.Node, t.Original.Dst(), asked)
+	}
+	if !slices.Contains(e.may, endpoint) {
+		return bad(name, "%s became %s, which is no endpoint that may serve this client", asked, endpoint)
+	}
+	if !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return strings.Contains(s.Text, "--to-destination "+endpoint.String()) }) {
+		return bad(name, "conntrack says %s, but no rule that the request met has it", endpoint)
+	}
+	hops := e.Seen.Request.Hops
+	if last := hops[len(hops)-1]; last.Tuple.Dst() != endpoint {
+		return bad(name, "conntrack says %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
+	}
+	if e.Ends.End == gateway.EndAnswered && e.Ends.ServerAddr != endpoint {
+		return bad(name, "conntrack says %s, but the server that answered is %s at %s", endpoint, e.Ends.Server, e.Ends.ServerAddr)
+	}
+	return ok(name, "%s became %s in %s: the same in the rule, on the wire and in conntrack", asked, endpoint, t.Node)
+}
+
+// checkMasquerade: the source was changed if and only if it has to be, to the right address, and the mark that asks
+// for it was there where it has to be and gone on the wire.
+func checkMasquerade(e *evidence) Finding {
+	const name = "masquerade"
+	want, wanted := masquerading(e.wanted)
+	got, done := masquerading(e.translation)
+	switch {
+	case wanted && !done:
+		return bad(name, "the source must become %s, but stayed %s", want, e.Probe.Tuple.Src().Addr())
+	case !wanted && done:
+		return bad(name, "the source must stay %s, but became %s", e.Probe.Tuple.Src().Addr(), got)
+	case want != got:
+		return bad(name, "the source must become %s, the out device's address, but became %s", want, got)
+	}
+	for dir, way := range [2][2]gateway.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
+		if d := compareMarks(nat.Direction(dir), way[0].Hops, way[1].Hops); d != nil {
+			return d.check(name)
+		}
+	}
+	if !done {
+		return ok(name, "none, as it has to be; the source stayed %s", e.Probe.Tuple.Src().Addr())
+	}
+	return ok(name, "the source became %s in %s; the mark is gone on the wire", e.translation.Reply.Dst(), e.translation.Node)
+}
+
+// compareMarks looks at the marks alone, so that a wrong mark is called so also where other things are wrong.
+func compareMarks(dir nat.Direction, want, got []nat.Hop) *difference {
+	seen := byNode(got, hopNode)
+	for _, w := range want {
+		if g, ok := seen.next(w.Node); ok && g.Tap == w.Tap && g.Mark != w.Mark {
+			return &difference{dir: dir, node: w.Node, want: fmt.Sprintf("mark %#x at %s", w.Mark, w), got: fmt.Sprintf("mark %#x", g.Mark), packet: packetOf(g)}
+		}
+	}
+	return nil
+}
+
+// checkReply: the answer went back through the node that translated, hop by hop as it has to, and reached the
+// client's socket from the address it asked; nothing reached it untranslated.
+func checkReply(e *evidence) Finding {
+	const name = "reply"
+	client := e.Probe.Tuple
+	for _, h := range slices.Concat(e.Seen.Reply.Hops, e.Seen.Stray) {
+		if h.Node == e.Probe.From && h.Tap == nat.TapPreNAT && h.Tuple.Dst() == client.Src() && h.Tuple.Src() != client.Dst() {
+			return bad(name, "an answer reached the client untranslated, from %s instead of %s", h.Tuple.Src(), client.Dst())
+		}
+	}
+	if d := e.hops[nat.Reply]; d != nil {
+		return d.check(name)
+	}
+	if e.want.End != gateway.EndAnswered {
+		return ok(name, "%s, as it has to be", e.want.End)
+	}
+	if e.Ends.ClientPeer != client.Dst() {
+		return bad(name, "the client asked %s and was answered by %s", client.Dst(), e.Ends.ClientPeer)
+	}
+	if t := e.translation; t != nil {
+		if !slices.ContainsFunc(e.Seen.Reply.Hops, func(h nat.Hop) bool { return h.Node == t.Node }) {
+			return bad(name, "the answer did not cross %s, which translated the request", t.Node)
+		}
+		return ok(name, "back through %s, to the client as %s", t.Node, e.Ends.ClientPeer)
+	}
+	return ok(name, "to the client as %s", e.Ends.ClientPeer)
+}
+
+// checkPath: both packets met the rules and crossed the taps that they have to, one for one.
+func checkPath(e *evidence) Finding {
+	const name = "path"
+	for dir := range e.steps {
+		if d := e.steps[dir]; d != nil {
+			return d.check(name)
+		}
+	}
+	if d := e.hops[nat.Original]; d != nil {
+		return d.check(name)
+	}
+	return ok(name, "%d rules and %d hops as predicted", len(e.Seen.Request.Steps)+len(e.Seen.Reply.Steps), len(e.Seen.Request.Hops)+len(e.Seen.Reply.Hops))
+}
+
+// checkEnds: what the two sockets saw of each other.
+func checkEnds(e *evidence) Finding {
+	const name = "ends"
+	if !sameEnd(e.want.End, e.Ends.End) {
+		return bad(name, "the client must be %s, but was %s", e.want.End, e.Ends.End)
+	}
+	if e.want.End != gateway.EndAnswered {
+		return ok(name, "%s: %s", e.want.End, e.want.Why)
+	}
+	switch {
+	case e.Ends.Server != e.want.Server:
+		return bad(name, "%s must answer, but %s did", e.want.Server, e.Ends.Server)
+	case !e.bound.addrPort(e.want.ServerPeer, e.Ends.ServerPeer):
+		return bad(name, "the server must see %s, but saw %s", anyPort(e.want.ServerPeer), e.Ends.ServerPeer)
+	case e.want.ClientPeer != e.Ends.ClientPeer:
+		return bad(name, "the client must see %s, but saw %s", e.want.ClientPeer, e.Ends.ClientPeer)
+	}
+	return ok(name, "%s saw %s, the client saw %s", e.Ends.Server, e.Ends.ServerPeer, e.Ends.ClientPeer)
+}
+
+// sameEnd compares a predicted end with what a socket can tell: it knows that it was refused, and not by whom.
+func sameEnd(want, got gateway.End) bool {
+	return want == got || want == gateway.EndRejected && got == gateway.EndRefused
+}
+
+func anyPort(a netip.AddrPort) string {
+	if a.Port() == gateway.AnyPort {
+		return a.Addr().String() + ":any"
+	}
+	return a.String()
+}
+
+// checkState: the connection tracking entries, and no trouble in the nodes' counters.
+func checkState(e *evidence) Finding {
+	const name = "state"
+	if d := e.conns; d != nil {
+		return bad(name, "want %s, got %s", d.want, d.got)
+	}
+	if len(e.Trouble) > 0 {
+		return bad(name, "conntrack counters grew: %s", strings.Join(e.Trouble, ", "))
+	}
+	var words []string
+	for _, c := range e.Seen.Conns {
+		words = append(words, fmt.Sprintf("%s %s", c.Node, c.Status))
+	}
+	if len(words) == 0 {
+		return ok(name, "no entry, as it has to be")
+	}
+	return ok(name, "%s", strings.Join(words, ", "))
+}
+
+// checkControl: the same flow had the same tuples when nothing watched it.
+func checkControl(e *evidence) Finding {
+	const name = "control"
+	if e.Controls == nil {
+		return ok(name, "not asked for")
+	}
+	got := shape(e.Seen.Conns, e.Probe.Tuple)
+	var others []string
+	for _, c := range e.Controls {
+		if endpointOf(c.Conns) != endpointOf(e.Seen.Conns) && c.End == e.Ends.End {
+			continue
+		}
+		other := shape(c.Conns, c.Tuple)
+		if other == got && c.End == e.Ends.End {
+			return ok(name, "the same without taps")
+		}
+		others = append(others, fmt.Sprintf("%s by %s", c.End, other))
+	}
+	if len(others) == 0 {
+		return Finding{Name: name, Missing: true, Detail: fmt.Sprintf("never went this way without taps: %s by %s", e.Ends.End, got)}
+	}
+	return bad(name, "with taps %s by %s, without %s", e.Ends.End, got, strings.Join(others, "; "))
+}
+
+func endpointOf(conns []gateway.Conn) netip.AddrPort {
+	if t := translating(conns); t != nil {
+		return t.Reply.Src()
+	}
+	return netip.AddrPort{}
+}
+
+// shape writes entries so that two tries of one flow that were translated alike are equal: the client's port is "c",
+// a port that the translation may have chosen "*".
+func shape(conns []gateway.Conn, client nat.Tuple) string {
+	source := func(a netip.AddrPort) string {
+		if a == client.Src() {
+			return a.Addr().String() + ":c"
+		}
+		return a.Addr().String() + ":*"
+	}
+	var words []string
+	for _, c := range conns {
+		from, to := source(c.Original.Src()), source(c.Reply.Dst())
+		words = append(words, fmt.Sprintf("%s(%s > %s = %s > %s)", c.Node, from, c.Original.Dst(), to, c.Reply.Src()))
+	}
+	if len(words) == 0 {
+		return "no entry"
+	}
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,217 @@
+package proof
+
+import (
+	"fmt"
+	"net/netip"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// difference is one place where what was seen is not what has to be.
+type difference struct {
+	dir       nat.Direction
+	node      string
+	at        int // how much of the way was as it has to be: steps or hops, for choosing between predictions
+	want, got string
+	wantStep  *nat.Step
+	gotStep   *nat.Step
+	packet    string
+}
+
+// ports binds the ports that chance decides: by the translated address, the first port that was seen in the place of
+// gateway.AnyPort, which all others have to be equal to.
+type ports map[netip.Addr]uint16
+
+func (b ports) addrPort(want, got netip.AddrPort) bool {
+	if want.Addr() != got.Addr() {
+		return false
+	}
+	if want.Port() != gateway.AnyPort || want.Port() == got.Port() {
+		return want.Port() == got.Port()
+	}
+	if port, ok := b[want.Addr()]; ok {
+		return port == got.Port()
+	}
+	b[want.Addr()] = got.Port()
+	return true
+}
+
+func (b ports) tuple(want, got nat.Tuple) bool {
+	return want.Proto() == got.Proto() && b.addrPort(want.Src(), got.Src()) && b.addrPort(want.Dst(), got.Dst())
+}
+
+func (b ports) hop(want, got nat.Hop) bool {
+	return want.Node == got.Node && want.Tap == got.Tap && want.Dev == got.Dev && want.Mark == got.Mark &&
+		b.tuple(want.Tuple, got.Tuple) && sameOuter(want.Outer, got.Outer)
+}
+
+// sameOuter compares the headers around a tunnelled packet. A VXLAN packet's source port is a hash that only the
+// sending kernel knows.
+func sameOuter(want, got nat.Tuple) bool {
+	return want.Proto() == got.Proto() && want.Src().Addr() == got.Src().Addr() && want.Dst() == got.Dst()
+}
+
+// perNode deals values out by their node and hands them back in order: two orders are compared within each node,
+// since between nodes only the predicted one is known.
+type perNode[T any] struct {
+	queue map[string][]T
+	node  func(T) string
+}
+
+func byNode[T any](all []T, node func(T) string) perNode[T] {
+	p := perNode[T]{map[string][]T{}, node}
+	for _, v := range all {
+		p.queue[node(v)] = append(p.queue[node(v)], v)
+	}
+	return p
+}
+
+func (p perNode[T]) next(node string) (T, bool) {
+	q := p.queue[node]
+	if len(q) == 0 {
+		var none T
+		return none, false
+	}
+	p.queue[node] = q[1:]
+	return q[0], true
+}
+
+// rest returns what next has not handed out, in the order in which it was given.
+func (p perNode[T]) rest(all []T) []T {
+	skip := map[string]int{}
+	for _, v := range all {
+		skip[p.node(v)]++
+	}
+	for node, q := range p.queue {
+		skip[node] -= len(q)
+	}
+	var out []T
+	for _, v := range all {
+		if node := p.node(v); skip[node] > 0 {
+			skip[node]--
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func hopNode(h nat.Hop) string   { return h.Node }
+func stepNode(s nat.Step) string { return s.Node }
+
+// compareHops returns the first hop that is not as predicted, nil where all are. more allows hops after the
+// predicted ones, as a packet that was sent again makes them.
+func (b ports) compareHops(dir nat.Direction, want, got []nat.Hop, more bool) *difference {
+	seen := byNode(got, hopNode)
+	for i, w := range want {
+		g, ok := seen.next(w.Node)
+		switch {
+		case !ok:
+			return &difference{dir: dir, node: w.Node, at: i, want: w.String(), got: "no packet there", packet: lastHop(want[:i], w.Node)}
+		case !b.hop(w, g):
+			return &difference{dir: dir, node: w.Node, at: i, want: w.String(), got: g.String(), packet: packetOf(g)}
+		}
+	}
+	if rest := seen.rest(got); len(rest) > 0 && !more {
+		return &difference{dir: dir, node: rest[0].Node, at: len(want), want: "no further packet", got: rest[0].String(), packet: packetOf(rest[0])}
+	}
+	return nil
+}
+
+func lastHop(hops []nat.Hop, node string) string {
+	for i := len(hops) - 1; i >= 0; i-- {
+		if hops[i].Node == node || i == 0 {
+			return packetOf(hops[i])
+		}
+	}
+	return ""
+}
+
+func packetOf(h nat.Hop) string { return fmt.Sprintf("%s mark %#x", h.Tuple, h.Mark) }
+
+// compareSteps returns the first rule that is not as predicted, nil where all are.
+func compareSteps(dir nat.Direction, want, got nat.Trace, more bool) *difference {
+	seen := byNode(got, stepNode)
+	var last *nat.Step
+	for i := range want {
+		w := want[i]
+		g, ok := seen.next(w.Node)
+		switch {
+		case !ok:
+			return &difference{dir: dir, node: w.Node, at: i, want: stepText(w), got: "no further rule", wantStep: &w, packet: stepPacket(last, w)}
+		case !sameStep(w, g):
+			return &difference{dir: dir, node: w.Node, at: i, want: stepText(w), got: stepText(g), wantStep: &w, gotStep: &g, packet: stepPacket(&g, w)}
+		}
+		last = &g
+	}
+	if rest := seen.rest(got); len(rest) > 0 && !more {
+		g := rest[0]
+		return &difference{
+			dir: dir, node: g.Node, at: len(want), want: "no further rule", got: stepText(g), gotStep: &g, packet: stepPacket(&g, g),
+		}
+	}
+	return nil
+}
+
+// stepPacket says what the packet was when it came to a step: as the witness saw it there or at the step before,
+// else as predicted.
+func stepPacket(seen *nat.Step, want nat.Step) string {
+	if seen != nil && seen.Before.IsValid() {
+		return fmt.Sprintf("%s mark %#x", seen.Before, seen.Mark)
+	}
+	return fmt.Sprintf("%s mark %#x", want.Before, want.Mark)
+}
+
+// sameStep reports whether two steps are the same rule of the same chain with the same verdict. Rules are known by
+// their text, because a rule that was added or taken away elsewhere in a chain moves the numbers of all others.
+func sameStep(a, b nat.Step) bool {
+	if a.Node != b.Node || a.Hook != b.Hook || a.Table != b.Table || a.Chain != b.Chain || a.Verdict != b.Verdict || (a.Rule == 0) != (b.Rule == 0) {
+		return false
+	}
+	if a.Text != "" && b.Text != "" {
+		return a.Text == b.Text
+	}
+	return a.Rule == b.Rule
+}
+
+func stepText(s nat.Step) string {
+	if s.Text == "" || s.Rule == 0 {
+		return s.String()
+	}
+	return fmt.Sprintf("%s %s: %s", s.Node, s.Table, s.Text)
+}
+
+// compareConns returns the first connection tracking entry that is not as predicted.
+func (b ports) compareConns(want, got []gateway.Conn) *difference {
+	seen := byNode(got, func(c gateway.Conn) string { return c.Node })
+	for i, w := range want {
+		g, ok := seen.next(w.Node)
+		switch {
+		case !ok:
+			return &difference{node: w.Node, at: i, want: connText(w), got: "no entry", packet: w.Original.String()}
+		case !b.tuple(w.Original, g.Original) || !b.tuple(w.Reply, g.Reply) || w.Mark != g.Mark || w.Status&comparedStatus != g.Status&comparedStatus:
+			return &difference{node: w.Node, at: i, want: connText(w), got: connText(g), packet: g.Original.String()}
+		}
+	}
+	if rest := seen.rest(got); len(rest) > 0 {
+		return &difference{node: rest[0].Node, at: len(want), want: "no further entry", got: connText(rest[0]), packet: rest[0].Original.String()}
+	}
+	return nil
+}
+
+func connText(c gateway.Conn) string {
+	return fmt.Sprintf("%s %s, reply %s, %s, mark %#x", c.Node, c.Original, c.Reply, c.Status&comparedStatus, c.Mark)
+}
+
+// ordered puts what was seen into the order of what was predicted; what was not predicted comes last.
+func ordered[T any](want, got []T, node func(T) string) []T {
+	seen := byNode(got, node)
+	out := make([]T, 0, len(got))
+	for _, w := range want {
+		if g, ok := seen.next(node(w)); ok {
+			out = append(out, g)
+		}
+	}
+	return append(out, seen.rest(got)...)
+}

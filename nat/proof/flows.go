@@ -1,0 +1,322 @@
+package proof
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"natlab/nat"
+	"natlab/topology"
+)
+
+// Selector narrows Flows. Its zero value selects everything.
+type Selector struct {
+	Service string // "NS/NAME" or "NS/NAME:PORT"; with it, flows that concern no Service are left out
+	From    string // a client: a node, "NS/POD", an outside client
+}
+
+func (s Selector) wants(f Flow) bool {
+	if s.From != "" && s.From != f.Client && s.From != f.From {
+		return false
+	}
+	if s.Service == "" || s.Service == f.Service {
+		return true
+	}
+	name, _, _ := strings.Cut(f.Service, ":")
+	return s.Service == name && f.Service != ""
+}
+
+// Flows lists the questions whose answers prove a cluster's Services: every Service port of TCP or UDP, at every
+// address it has, from every kind of client that can get there. Of many pods of one kind on one node it takes the
+// first; every node is asked, since every node has its own copy of the rules. How each flow has to end is not said
+// here: that is what the prediction from the intended rules is for, and a Service without endpoints, a Local policy
+// or a source range makes flows that must fail. The order is that of the Services, then of the addresses, then of
+// the clients; names are unique.
+func Flows(c topology.Cluster, s Selector) []Flow {
+	l := &lister{cluster: c, seen: map[flowKey]bool{}}
+	for _, svc := range c.Services {
+		for _, port := range svc.Ports {
+			l.service(svc, port)
+		}
+	}
+	l.noService()
+	return slices.DeleteFunc(l.flows, func(f Flow) bool { return !s.wants(f) })
+}
+
+// PassedOver lists the Service ports that Flows leaves out because of their protocol, as "NS/NAME:PORT SCTP".
+func PassedOver(c topology.Cluster) []string {
+	var out []string
+	for _, svc := range c.Services {
+		for _, port := range svc.Ports {
+			if _, ok := askable(port.Protocol); !ok {
+				out = append(out, portName(svc, port)+" "+port.Protocol)
+			}
+		}
+	}
+	return out
+}
+
+type flowKey struct {
+	client string
+	target netip.AddrPort
+	proto  nat.Proto
+}
+
+// lister collects flows; a question that two kinds of address share is asked once.
+type lister struct {
+	cluster topology.Cluster
+	flows   []Flow
+	seen    map[flowKey]bool
+}
+
+// caller is somebody who can ask.
+type caller struct {
+	name, from string // Flow.Client, Flow.From
+	source     netip.Addr
+	vantage    Vantage
+}
+
+func (l *lister) add(who caller, f Flow, at string) {
+	k := flowKey{who.name, f.Target, f.Protocol}
+	if !who.source.Is4() || l.seen[k] {
+		return
+	}
+	l.seen[k] = true
+	f.Client, f.From, f.Source, f.Vantage = who.name, who.from, who.source, who.vantage
+	words := []string{who.name, "->", f.Type.String(), at + ":" + strconv.Itoa(int(f.Target.Port())), f.Protocol.String()}
+	if f.Service != "" {
+		words = append(words, f.Service)
+	}
+	f.Name = strings.Join(words, " ")
+	l.flows = append(l.flows, f)
+}
+
+func (l *lister) service(svc topology.Service, port topology.ServicePort) {
+	proto, ok := askable(port.Protocol)
+	if !ok {
+		return
+	}
+	base := Flow{Service: portName(svc, port), Protocol: proto}
+	inside := slices.Concat(l.nodes(port), l.pods(port))
+	for _, ip := range svc.ClusterIPs {
+		if ip.Is4() {
+			f := base
+			f.Type, f.Target = ByClusterIP, netip.AddrPortFrom(ip, port.Port)
+			l.addAll(inside, f, ip.String())
+		}
+	}
+	if port.NodePort != 0 {
+		l.nodePort(port, base)
+	}
+	for _, in := range svc.Ingress {
+		if in.IP.Is4() && in.IPMode != "Proxy" {
+			f := base
+			f.Type, f.Target = ByLoadBalancer, netip.AddrPortFrom(in.IP, port.Port)
+			l.addAll(slices.Concat(l.outside(in.IP), inside), f, in.IP.String())
+		}
+	}
+	for _, ip := range svc.ExternalIPs {
+		if ip.Is4() {
+			f := base
+			f.Type, f.Target = ByExternalIP, netip.AddrPortFrom(ip, port.Port)
+			l.addAll(slices.Concat(l.outside(ip), inside), f, ip.String())
+		}
+	}
+	l.healthCheck(svc)
+}
+
+func (l *lister) addAll(who []caller, f Flow, at string) {
+	for _, w := range who {
+		l.add(w, f, at)
+	}
+}
+
+// nodePort asks each node at its address: from outside, from itself, from its neighbour in the list, from every
+// endpoint pod (which meets the hairpin rule of that node), from a pod that is no endpoint, and by its loopback.
+func (l *lister) nodePort(port topology.ServicePort, f Flow) {
+	f.Type = ByNodePort
+	nodes, pods := l.nodes(port), l.pods(port)
+	for i, n := range l.cluster.Nodes {
+		who := slices.Clone(l.outside(netip.Addr{}))
+		who = append(who, nodes[i], nodes[(i+1)%len(nodes)])
+		strangers := 0
+		for _, p := range strangersFirst(pods, n.Name, l.cluster) {
+			if p.vantage == FromEndpointItself {
+				who = append(who, p)
+			} else if strangers++; strangers == 1 {
+				who = append(who, p)
+			}
+		}
+		for j, ip := range ipv4s(n.Addresses) {
+			at := n.Name
+			if j > 0 {
+				at = ip.String()
+			}
+			f.Target = netip.AddrPortFrom(ip, port.NodePort)
+			l.addAll(who, f, at)
+		}
+		if l.cluster.KubeProxy.LocalhostNodePorts {
+			self := nodes[i]
+			self.source, self.vantage = netip.AddrFrom4([4]byte{127, 0, 0, 1}), FromLoopback
+			f.Target = netip.AddrPortFrom(self.source, port.NodePort)
+			l.add(self, f, self.source.String())
+		}
+	}
+}
+
+// healthCheck asks each node at a Service's health check port, where kube-proxy itself would answer and where in a
+// lab nobody listens: the rules let the packet in and the node refuses it.
+func (l *lister) healthCheck(svc topology.Service) {
+	if svc.HealthCheckNodePort == 0 {
+		return
+	}
+	f := Flow{Service: svc.Namespace + "/" + svc.Name, Type: ByHealthCheck, Protocol: nat.TCP}
+	l.atEveryNode(f, svc.HealthCheckNodePort)
+}
+
+// noService asks each node for a port that no Service has.
+func (l *lister) noService() {
+	taken := map[uint16]bool{}
+	for _, svc := range l.cluster.Services {
+		taken[svc.HealthCheckNodePort] = true
+		for _, p := range svc.Ports {
+			taken[p.NodePort], taken[p.Port] = true, true
+			for _, e := range p.Endpoints {
+				taken[e.Addr.Port()] = true
+			}
+		}
+	}
+	free := uint16(32767)
+	for taken[free] {
+		free--
+	}
+	l.atEveryNode(Flow{Type: ByNothing, Protocol: nat.TCP}, free)
+}
+
+func (l *lister) atEveryNode(f Flow, port uint16) {
+	who := l.outside(netip.Addr{})
+	for _, n := range l.cluster.Nodes {
+		if ips := ipv4s(n.Addresses); len(ips) > 0 && len(who) > 0 {
+			f.Target = netip.AddrPortFrom(ips[0], port)
+			l.add(who[0], f, n.Name)
+		}
+	}
+}
+
+// outside lists the outside clients, if they have a way to ip: a load balancer's address that some node answers
+// for, or a node's own. An invalid ip stands for a node's address.
+func (l *lister) outside(ip netip.Addr) []caller {
+	reached := !ip.IsValid()
+	for _, lb := range l.cluster.LoadBalancers {
+		reached = reached || lb.Address == ip && lb.AnnouncedBy != ""
+	}
+	for _, n := range l.cluster.Nodes {
+		reached = reached || slices.Contains(n.Addresses, ip)
+	}
+	if !reached {
+		return nil
+	}
+	var out []caller
+	for _, cl := range l.cluster.Clients {
+		out = append(out, caller{cl.Name, cl.Name, cl.Address, FromOutside})
+	}
+	return out
+}
+
+// nodes lists one caller a node, in the order of the cluster.
+func (l *lister) nodes(port topology.ServicePort) []caller {
+	var out []caller
+	for _, n := range l.cluster.Nodes {
+		who := caller{name: n.Name, from: n.Name, vantage: FromOtherNode}
+		if ips := ipv4s(n.Addresses); len(ips) > 0 {
+			who.source = ips[0]
+		}
+		if hasEndpoint(port, n.Name) {
+			who.vantage = FromEndpointNode
+		}
+		out = append(out, who)
+	}
+	return out
+}
+
+// pods lists every endpoint's pod and, of each node's other pods, the first in the pod network and the first in the
+// host's.
+func (l *lister) pods(port topology.ServicePort) []caller {
+	var out []caller
+	type kind struct {
+		node string
+		host bool
+	}
+	taken := map[kind]bool{}
+	for _, p := range l.cluster.Pods {
+		name := p.Namespace + "/" + p.Name
+		who := caller{name: name, from: name, vantage: FromPodElsewhere}
+		if ips := ipv4s(p.IPs); len(ips) > 0 {
+			who.source = ips[0]
+		}
+		switch k := (kind{p.Node, p.HostNetwork}); {
+		case !p.HostNetwork && isEndpoint(port, name):
+			who.vantage = FromEndpointItself
+			out = append(out, who)
+			continue
+		case taken[k]:
+			continue
+		default:
+			taken[k] = true
+		}
+		if p.HostNetwork {
+			who.from, who.vantage = p.Node, FromHostNetworkedPod
+		} else if hasEndpoint(port, p.Node) {
+			who.vantage = FromPodBesideIt
+		}
+		out = append(out, who)
+	}
+	return out
+}
+
+// strangersFirst sorts the pods of a node before the others, so that the first stranger is one of its own if it has any.
+func strangersFirst(pods []caller, node string, c topology.Cluster) []caller {
+	on := map[string]string{}
+	for _, p := range c.Pods {
+		on[p.Namespace+"/"+p.Name] = p.Node
+	}
+	out := slices.Clone(pods)
+	slices.SortStableFunc(out, func(a, b caller) int {
+		rank := func(p caller) int {
+			if on[p.name] == node {
+				return 0
+			}
+			return 1
+		}
+		return rank(a) - rank(b)
+	})
+	return out
+}
+
+func hasEndpoint(port topology.ServicePort, node string) bool {
+	return slices.ContainsFunc(port.Endpoints, func(e topology.Endpoint) bool { return e.Node == node })
+}
+
+func isEndpoint(port topology.ServicePort, pod string) bool {
+	return slices.ContainsFunc(port.Endpoints, func(e topology.Endpoint) bool { return e.Pod == pod })
+}
+
+func ipv4s(addrs []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !a.Is4() })
+}
+
+// askable reports whether a Service port's protocol has sockets that natlab asks with.
+func askable(protocol string) (nat.Proto, bool) {
+	p, err := nat.ParseProto(protocol)
+	return p, err == nil && (p == nat.TCP || p == nat.UDP)
+}
+
+// portName is kube-proxy's ServicePortName: "NS/NAME:PORT", or "NS/NAME" for a port without a name.
+func portName(svc topology.Service, port topology.ServicePort) string {
+	name := svc.Namespace + "/" + svc.Name
+	if port.Name != "" {
+		name += ":" + port.Name
+	}
+	return name
+}

@@ -1,0 +1,238 @@
+package proof
+
+import (
+	"net/netip"
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// Seen is all that the witnesses saw of one try, split into the first packet and its answer. Within one namespace
+// the order is the kernel's; between namespaces it is not known.
+type Seen struct {
+	Request gateway.Journey // the first packet: a TCP SYN or the datagram
+	Reply   gateway.Journey // the first answer: SYN-ACK, RST, datagram or ICMP error
+	Conns   []gateway.Conn  // the last state of each entry, with all status bits it ever showed
+	Errors  []ICMP          // the ICMP errors about the flow, in the order seen
+
+	// Stray are packets that are neither a request nor an answer to it: a client's RST against an answer that it
+	// does not know.
+	Stray []nat.Hop
+	// Repeated reports that the client sent its first packet more than once: what comes after the first one's
+	// observations may be the second's.
+	Repeated bool
+	// Mixed reports that a tuple of this try was at the same time one of another's: nothing can be said.
+	Mixed bool
+}
+
+// The TCP flags of Observation.TCPFlags that tell a first packet from an answer.
+const (
+	tcpSYN = 2
+	tcpRST = 4
+	tcpACK = 16
+)
+
+// Join deals the observations out to the tries that caused them. Each try is known by its client's address and
+// port, which no other try of the list may share; behind a translation it is known by the tuples that the
+// connection tracking entry of the translating node shows, and so on from node to node. What belongs to no try
+// is left out.
+func Join(tries []gateway.Probe, seen []Observation) []Seen {
+	j := joiner{
+		tries:  tries,
+		seen:   make([]Seen, len(tries)),
+		client: make(map[socket]int, len(tries)),
+		tuple:  map[nat.Tuple]owner{},
+		packet: map[packetID]owner{},
+		conns:  make([]connIndex, len(tries)),
+	}
+	for i, p := range tries {
+		j.client[socket{p.Tuple.Proto(), p.Tuple.Src()}] = i
+		j.learn(p.Tuple, owner{i, nat.Original})
+		j.learn(p.Tuple.Reply(), owner{i, nat.Reply})
+	}
+	j.joinConns(seen)
+	for _, o := range seen {
+		if o.Kind == PacketSeen {
+			j.joinPacket(o)
+		}
+	}
+	j.joinRules(seen)
+	return j.seen
+}
+
+type socket struct {
+	proto nat.Proto
+	addr  netip.AddrPort
+}
+
+type owner struct {
+	try int
+	dir nat.Direction
+}
+
+type packetID struct {
+	node  string
+	trace uint32
+}
+
+// connIndex finds an entry of a try: node and original tuple are its key.
+type connIndex map[connKey]int
+
+type connKey struct {
+	node     string
+	original nat.Tuple
+}
+
+type joiner struct {
+	tries  []gateway.Probe
+	seen   []Seen
+	client map[socket]int
+	tuple  map[nat.Tuple]owner
+	packet map[packetID]owner
+	conns  []connIndex
+}
+
+// learn says that packets of this tuple are of o, and marks both tries if another had it before.
+func (j *joiner) learn(t nat.Tuple, o owner) {
+	if was, ok := j.tuple[t]; ok && was.try != o.try {
+		j.seen[was.try].Mixed, j.seen[o.try].Mixed = true, true
+		return
+	} else if ok {
+		return // a flow to oneself may have a tuple in both directions; the first one learned is the request's
+	}
+	j.tuple[t] = o
+}
+
+// find tells whose packet t is: by its whole tuple, else by the client's socket at one of its ends.
+func (j *joiner) find(t nat.Tuple) (owner, bool) {
+	if o, ok := j.tuple[t]; ok {
+		return o, true
+	}
+	if i, ok := j.client[socket{t.Proto(), t.Src()}]; ok {
+		return owner{i, nat.Original}, true
+	}
+	if i, ok := j.client[socket{t.Proto(), t.Dst()}]; ok {
+		return owner{i, nat.Reply}, true
+	}
+	return owner{}, false
+}
+
+// joinConns follows the translations: an entry whose original tuple is known tells the tuples behind it. It goes
+// round until no entry is left that says something new, since the nodes come in no order.
+func (j *joiner) joinConns(seen []Observation) {
+	var rest []Observation
+	for _, o := range seen {
+		if o.Kind == ConnSeen {
+			rest = append(rest, o)
+		}
+	}
+	for before := -1; before != len(rest); {
+		before = len(rest)
+		rest = slices.DeleteFunc(rest, j.joinConn)
+	}
+}
+
+func (j *joiner) joinConn(o Observation) bool {
+	c := o.Conn
+	who, ok := j.find(c.Original)
+	if !ok || who.dir != nat.Original {
+		return false
+	}
+	s, index := &j.seen[who.try], j.conns[who.try]
+	if index == nil {
+		index = connIndex{}
+		j.conns[who.try] = index
+	}
+	key := connKey{c.Node, c.Original}
+	if at, ok := index[key]; ok {
+		known := &s.Conns[at]
+		c.Status |= known.Status
+		if o.Gone {
+			c.Mark = known.Mark
+		}
+		*known = c
+	} else {
+		index[key] = len(s.Conns)
+		s.Conns = append(s.Conns, c)
+	}
+	between := c.Original.WithDst(c.Reply.Src())
+	for _, t := range []nat.Tuple{between, c.Reply.Reply()} {
+		j.learn(t, owner{who.try, nat.Original})
+		j.learn(t.Reply(), owner{who.try, nat.Reply})
+	}
+	return true
+}
+
+func (j *joiner) joinPacket(o Observation) {
+	if o.ICMP.Inside.IsValid() {
+		j.joinError(o)
+		return
+	}
+	who, ok := j.find(o.Hop.Tuple)
+	if !ok {
+		return
+	}
+	s := &j.seen[who.try]
+	switch first, answer := firstOrAnswer(o); {
+	case who.dir == nat.Original && first:
+		if o.Hop.Tap == nat.TapOutRaw && o.Hop.Tuple == j.tries[who.try].Tuple && !o.Hop.Outer.IsValid() && o.Node == j.tries[who.try].From {
+			s.Repeated = s.Repeated || slices.ContainsFunc(s.Request.Hops, func(h nat.Hop) bool { return h == o.Hop })
+		}
+		s.Request.Hops = append(s.Request.Hops, o.Hop)
+	case who.dir == nat.Reply && answer:
+		s.Reply.Hops = append(s.Reply.Hops, o.Hop)
+	default:
+		s.Stray = append(s.Stray, o.Hop)
+	}
+}
+
+// firstOrAnswer tells by its flags whether a packet can open a flow and whether it can answer the opening one.
+func firstOrAnswer(o Observation) (first, answer bool) {
+	if o.Hop.Tuple.Proto() != nat.TCP {
+		return true, true
+	}
+	return o.TCPFlags&tcpSYN != 0 && o.TCPFlags&tcpACK == 0, o.TCPFlags&tcpRST != 0 || o.TCPFlags&(tcpSYN|tcpACK) == tcpSYN|tcpACK
+}
+
+// joinError gives an ICMP error to the try whose packet is inside it. Its own tuple then stands for the try, so
+// that rule hits of the error are found; two tries whose errors go between the same two hosts are mixed.
+func (j *joiner) joinError(o Observation) {
+	who, ok := j.find(o.ICMP.Inside)
+	if !ok {
+		return
+	}
+	s := &j.seen[who.try]
+	s.Reply.Hops = append(s.Reply.Hops, o.Hop)
+	s.Errors = append(s.Errors, o.ICMP)
+	j.learn(o.Hop.Tuple, owner{who.try, nat.Reply})
+}
+
+// joinRules deals out the rule hits: by their packet's tuple, and where the kernel gave only a number for the
+// packet, by another hit of the same number.
+func (j *joiner) joinRules(seen []Observation) {
+	for _, o := range seen {
+		if o.Kind == RuleHit && o.TraceID != 0 {
+			if who, ok := j.find(o.Step.Before); ok {
+				j.packet[packetID{o.Node, o.TraceID}] = who
+			}
+		}
+	}
+	for _, o := range seen {
+		if o.Kind != RuleHit {
+			continue
+		}
+		who, ok := j.find(o.Step.Before)
+		if !ok && o.TraceID != 0 {
+			who, ok = j.packet[packetID{o.Node, o.TraceID}]
+		}
+		if !ok {
+			continue
+		}
+		way := &j.seen[who.try].Request
+		if who.dir == nat.Reply {
+			way = &j.seen[who.try].Reply
+		}
+		way.Steps = append(way.Steps, o.Step)
+	}
+}
