@@ -5,29 +5,29 @@ import "net/netip"
 // Cluster is what the input describes, checked and complete: every reference resolves, every list is sorted or
 // in the order of the input where that order means something. It holds no pointers into Kubernetes objects.
 type Cluster struct {
-	Name          string // the lab's name; a DNS label
-	Underlay      Underlay
-	PodNetwork    PodNetwork
-	Nodes         []Node
-	Pods          []Pod
-	Services      []Service
-	Clients       []Client
-	LoadBalancers []LoadBalancer
-	KubeProxy     KubeProxy
+	Name          string         `json:"name"` // the lab's name; a DNS label
+	Underlay      Underlay       `json:"underlay,omitzero"`
+	PodNetwork    PodNetwork     `json:"podNetwork,omitzero"`
+	Nodes         []Node         `json:"nodes"`
+	Pods          []Pod          `json:"pods"`
+	Services      []Service      `json:"services"`
+	Clients       []Client       `json:"clients,omitzero"`
+	LoadBalancers []LoadBalancer `json:"loadBalancers,omitzero"`
+	KubeProxy     KubeProxy      `json:"kubeProxy,omitzero"`
 }
 
 // Underlay is the network between the nodes.
 type Underlay struct {
-	CIDR      netip.Prefix // the zero Prefix in a cluster that only `rules` can use
-	Gateway   netip.Addr   // the nodes' default route, an address of the lab's router
-	Interface string       // the nodes' device on it; "eth0" where the Lab document is silent
-	MTU       int          // bytes; 1500 where the Lab document is silent
+	CIDR      netip.Prefix `json:"cidr,omitzero"`      // the zero Prefix in a cluster that only `rules` can use
+	Gateway   netip.Addr   `json:"gateway,omitzero"`   // the nodes' default route, an address of the lab's router
+	Interface string       `json:"interface,omitzero"` // the nodes' device on it; "eth0" where the Lab document is silent
+	MTU       int          `json:"mtu,omitzero"`       // bytes; 1500 where the Lab document is silent
 }
 
 // PodNetwork is the network of the pods.
 type PodNetwork struct {
-	CIDR    netip.Prefix
-	Overlay Overlay
+	CIDR    netip.Prefix `json:"cidr,omitzero"`
+	Overlay Overlay      `json:"overlay"`
 }
 
 // Overlay is how a packet for a pod of another node crosses the underlay.
@@ -42,23 +42,23 @@ const (
 
 // Node is a machine of the cluster.
 type Node struct {
-	Name          string
-	Labels        map[string]string
-	Addresses     []netip.Addr   // InternalIP addresses, in the order of the Node object; the first of a family is the primary one
-	PodCIDRs      []netip.Prefix // spec.podCIDRs
-	PodBlocks     []netip.Prefix // Calico's address blocks, from the Lab document; PodCIDRs where it is silent
-	TunnelAddress netip.Addr     // of tunl0 or vxlan.calico; the first address of the first block where the Lab document is silent
-	KubeProxy     string         // status.nodeInfo.kubeProxyVersion, may be ""
+	Name          string            `json:"name"`
+	Labels        map[string]string `json:"labels,omitzero"`
+	Addresses     []netip.Addr      `json:"addresses,omitzero"`     // InternalIP addresses, in the order of the Node object; the first of a family is the primary one
+	PodCIDRs      []netip.Prefix    `json:"podCIDRs,omitzero"`      // spec.podCIDRs
+	PodBlocks     []netip.Prefix    `json:"podBlocks,omitzero"`     // Calico's address blocks, from the Lab document; PodCIDRs where it is silent
+	TunnelAddress netip.Addr        `json:"tunnelAddress,omitzero"` // of tunl0 or vxlan.calico; the first address of the first block where the Lab document is silent
+	KubeProxy     string            `json:"kubeProxy,omitzero"`     // status.nodeInfo.kubeProxyVersion, may be ""
 }
 
 // Pod is a pod that runs, or one natlab made up for an endpoint without a pod.
 type Pod struct {
-	Namespace   string
-	Name        string
-	Node        string
-	IPs         []netip.Addr
-	HostNetwork bool // it shares its node's namespace and addresses
-	Invented    bool // no Pod object: made up for an endpoint address on its nodeName
+	Namespace   string       `json:"namespace"`
+	Name        string       `json:"name"`
+	Node        string       `json:"node,omitzero"`
+	IPs         []netip.Addr `json:"ips,omitzero"`
+	HostNetwork bool         `json:"hostNetwork,omitzero"` // it shares its node's namespace and addresses
+	Invented    bool         `json:"invented,omitzero"`    // no Pod object: made up for an endpoint address on its nodeName
 }
 
 // ServiceType is a Service's type after kube-proxy's eyes: a headless Service and an ExternalName one never
@@ -83,78 +83,79 @@ const (
 
 // Service is one Service object with the endpoints of each of its ports.
 type Service struct {
-	Namespace           string
-	Name                string
-	Type                ServiceType
-	ClusterIPs          []netip.Addr // one a family
-	ExternalIPs         []netip.Addr
-	Ingress             []Ingress      // status.loadBalancer.ingress entries that have an IP
-	SourceRanges        []netip.Prefix // spec.loadBalancerSourceRanges, trimmed; masked as written (kube-proxy keeps host bits out)
-	InternalPolicy      TrafficPolicy
-	ExternalPolicy      TrafficPolicy
-	AffinitySeconds     int32  // sessionAffinity ClientIP: its timeout in seconds; 0 for None
-	HealthCheckNodePort uint16 // 0 for none
-	TopologyMode        string // the service.kubernetes.io/topology-mode (or older topology-aware-hints) annotation's value
-	TrafficDistribution string // spec.trafficDistribution: "", PreferClose, PreferSameZone, PreferSameNode
-	Annotations         map[string]string
-	Ports               []ServicePort
+	Namespace           string            `json:"namespace"`
+	Name                string            `json:"name"`
+	Type                ServiceType       `json:"type"`
+	ClusterIPs          []netip.Addr      `json:"clusterIPs,omitzero"` // one a family
+	ExternalIPs         []netip.Addr      `json:"externalIPs,omitzero"`
+	Ingress             []Ingress         `json:"ingress,omitzero"`      // status.loadBalancer.ingress entries that have an IP
+	SourceRanges        []netip.Prefix    `json:"sourceRanges,omitzero"` // spec.loadBalancerSourceRanges, trimmed; masked as written (kube-proxy keeps host bits out)
+	InternalPolicy      TrafficPolicy     `json:"internalPolicy,omitzero"`
+	ExternalPolicy      TrafficPolicy     `json:"externalPolicy,omitzero"`
+	AffinitySeconds     int32             `json:"affinitySeconds,omitzero"`     // sessionAffinity ClientIP: its timeout in seconds; 0 for None
+	HealthCheckNodePort uint16            `json:"healthCheckNodePort,omitzero"` // 0 for none
+	TopologyMode        string            `json:"topologyMode,omitzero"`        // the service.kubernetes.io/topology-mode (or older topology-aware-hints) annotation's value
+	TrafficDistribution string            `json:"trafficDistribution,omitzero"` // spec.trafficDistribution: "", PreferClose, PreferSameZone, PreferSameNode
+	Annotations         map[string]string `json:"annotations,omitzero"`
+	Ports               []ServicePort     `json:"ports"`
 }
 
 // Ingress is one address a load balancer hands out for a Service.
 type Ingress struct {
-	IP     netip.Addr
-	IPMode string // "", "VIP" or "Proxy" (kube-proxy 1.29 and later program nothing for Proxy)
+	IP     netip.Addr `json:"ip,omitzero"`
+	IPMode string     `json:"ipMode,omitzero"` // "", "VIP" or "Proxy" (kube-proxy 1.29 and later program nothing for Proxy)
 }
 
 // ServicePort is a port of a Service, with its endpoints.
 type ServicePort struct {
-	Name      string
-	Protocol  string // "TCP", "UDP", "SCTP"
-	Port      uint16
-	NodePort  uint16 // 0 for none
-	Endpoints []Endpoint
+	Name      string     `json:"name"`
+	Protocol  string     `json:"protocol"` // "TCP", "UDP", "SCTP"
+	Port      uint16     `json:"port"`
+	NodePort  uint16     `json:"nodePort,omitzero"` // 0 for none
+	Endpoints []Endpoint `json:"endpoints,omitzero"`
 }
 
 // Endpoint is one address behind a ServicePort, from an EndpointSlice.
 type Endpoint struct {
-	Addr        netip.AddrPort
-	Node        string // nodeName, may be ""
-	Pod         string // "NAMESPACE/NAME" of the pod that has the address, "" in a cluster that only `rules` can use
-	Zone        string
-	Ready       bool
-	Serving     bool
-	Terminating bool
-	ZoneHints   []string // hints.forZones names, sorted
-	NodeHints   []string // hints.forNodes names, sorted
+	Addr        netip.AddrPort `json:"addr"`
+	Node        string         `json:"node,omitzero"` // nodeName, may be ""
+	Pod         string         `json:"pod,omitzero"`  // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef says
+	Zone        string         `json:"zone,omitzero"`
+	Ready       bool           `json:"ready,omitzero"`
+	Serving     bool           `json:"serving,omitzero"`
+	Terminating bool           `json:"terminating,omitzero"`
+	ZoneHints   []string       `json:"zoneHints,omitzero"` // hints.forZones names, sorted
+	NodeHints   []string       `json:"nodeHints,omitzero"` // hints.forNodes names, sorted
 }
 
-// Client is an outside client, from the Lab document.
+// Client is an outside client, from the Lab document, or a host outside of the cluster that is an endpoint.
 type Client struct {
-	Name    string
-	Address netip.Addr // on the underlay, or behind the router
+	Name     string     `json:"name"`
+	Address  netip.Addr `json:"address"`           // on the underlay, or behind the router
+	Invented bool       `json:"invented,omitzero"` // made up for an endpoint without a node; it has the address of Endpoint.Addr
 }
 
 // LoadBalancer says which node answers ARP for a load balancer's address.
 type LoadBalancer struct {
-	Address     netip.Addr
-	AnnouncedBy string // a node
+	Address     netip.Addr `json:"address"`
+	AnnouncedBy string     `json:"announcedBy,omitzero"` // a node
 }
 
 // KubeProxy is how kube-proxy runs in this cluster: the KubeProxyConfiguration plus the Lab document's
 // spec.kubeProxy. Zero values are kube-proxy's defaults unless said otherwise.
 type KubeProxy struct {
-	Release            string // "v1.25", "v1.28" or "v1.37"; "" means: from the nodes, else the newest
-	Backend            string // "iptables-legacy" (default) or "iptables-nft"
-	HostnameOverride   string
-	ClusterCIDRs       []netip.Prefix
-	NodePortAddresses  []string // CIDRs, or "primary" alone
-	DetectLocalMode    string   // "" means ClusterCIDR
-	BridgeInterface    string   // detectLocal.bridgeInterface
-	InterfacePrefix    string   // detectLocal.interfaceNamePrefix
-	MasqueradeAll      bool
-	MasqueradeBit      int32 // -1: not set, kube-proxy's 14
-	LocalhostNodePorts bool  // default true
-	BindAddress        netip.Addr
-	TCPBeLiberal       bool // conntrack.tcpBeLiberal: no INVALID drop rule since 1.29
-	FeatureGates       map[string]bool
+	Release            string          `json:"release,omitzero"` // "v1.25", "v1.28" or "v1.37"; "" means: from the nodes, else the newest
+	Backend            string          `json:"backend,omitzero"` // "iptables-legacy" (default) or "iptables-nft"
+	HostnameOverride   string          `json:"hostnameOverride,omitzero"`
+	ClusterCIDRs       []netip.Prefix  `json:"clusterCIDRs,omitzero"`
+	NodePortAddresses  []string        `json:"nodePortAddresses,omitzero"` // CIDRs, or "primary" alone
+	DetectLocalMode    string          `json:"detectLocalMode,omitzero"`   // "" means ClusterCIDR
+	BridgeInterface    string          `json:"bridgeInterface,omitzero"`   // detectLocal.bridgeInterface
+	InterfacePrefix    string          `json:"interfacePrefix,omitzero"`   // detectLocal.interfaceNamePrefix
+	MasqueradeAll      bool            `json:"masqueradeAll,omitzero"`
+	MasqueradeBit      int32           `json:"masqueradeBit,omitzero"`      // -1: not set, kube-proxy's 14
+	LocalhostNodePorts bool            `json:"localhostNodePorts,omitzero"` // default true
+	BindAddress        netip.Addr      `json:"bindAddress,omitzero"`
+	TCPBeLiberal       bool            `json:"tcpBeLiberal,omitzero"` // conntrack.tcpBeLiberal: no INVALID drop rule since 1.29
+	FeatureGates       map[string]bool `json:"featureGates,omitzero"`
 }

@@ -13,9 +13,9 @@ import "net/netip"
 //	                        |                    |                          eth0|
 //	                     router 192.168.26.2   ...                        pod velero/minio
 type Plan struct {
-	Lab        string
-	Overlay    Overlay
-	Namespaces []Namespace
+	Lab        string      `json:"lab"`
+	Overlay    Overlay     `json:"overlay"`
+	Namespaces []Namespace `json:"namespaces"`
 }
 
 // Kind says what a namespace stands for.
@@ -32,15 +32,15 @@ const (
 
 // Namespace is one network namespace with all that belongs into it.
 type Namespace struct {
-	Name       string // as `ip netns` lists it: LAB.MEMBER, with "/" of a pod's member name as "."
-	Member     string // a node's name, "NAMESPACE/POD", a client's name, "router", "underlay"
-	Kind       Kind
-	Node       string // for a pod: its node
-	Devices    []Device
-	Addresses  []Address
-	Routes     []Route
-	Neighbours []Neighbour // static and proxy entries
-	Sysctls    []Sysctl    // sorted by key
+	Name       string      `json:"name"`   // as `ip netns` lists it: LAB.MEMBER, with "/" of a pod's member name as "."
+	Member     string      `json:"member"` // a node's name, "NAMESPACE/POD", a client's name, "router", "underlay"
+	Kind       Kind        `json:"kind"`
+	Node       string      `json:"node,omitzero"` // for a pod: its node
+	Devices    []Device    `json:"devices,omitzero"`
+	Addresses  []Address   `json:"addresses,omitzero"`
+	Routes     []Route     `json:"routes,omitzero"`
+	Neighbours []Neighbour `json:"neighbours,omitzero"` // static and proxy entries
+	Sysctls    []Sysctl    `json:"sysctls,omitzero"`    // sorted by key
 }
 
 // DeviceKind is the rtnetlink kind of a device.
@@ -57,32 +57,32 @@ const (
 
 // Device is a network device in a namespace.
 type Device struct {
-	Name   string
-	Kind   DeviceKind
-	MTU    int    // bytes; 0 leaves the kernel's
-	MAC    string // "" leaves it to the kernel
-	Master string // the bridge it is a port of, in the same namespace
+	Name   string     `json:"name"`
+	Kind   DeviceKind `json:"kind"`
+	MTU    int        `json:"mtu,omitzero"`    // bytes; 0 leaves the kernel's
+	MAC    string     `json:"mac,omitzero"`    // "" leaves it to the kernel
+	Master string     `json:"master,omitzero"` // the bridge it is a port of, in the same namespace
 	// Peer is a veth's other end.
-	Peer   Peer
-	Create bool // for a veth: this end makes the pair
+	Peer   Peer `json:"peer,omitzero"`
+	Create bool `json:"create,omitzero"` // for a veth: this end makes the pair
 	// VNI, Port, Parent and Local are a VXLAN device's.
-	VNI    int
-	Port   uint16
-	Parent string
-	Local  netip.Addr // also a tunl0's outer source address
+	VNI    int        `json:"vni,omitzero"`
+	Port   uint16     `json:"port"`
+	Parent string     `json:"parent,omitzero"`
+	Local  netip.Addr `json:"local,omitzero"` // also a tunl0's outer source address
 }
 
 // Peer names a device in another namespace.
 type Peer struct {
-	Namespace string // Namespace.Name
-	Device    string
+	Namespace string `json:"namespace"` // Namespace.Name
+	Device    string `json:"device"`
 }
 
 // Address is an address on a device.
 type Address struct {
-	Device string
-	Prefix netip.Prefix // the address with its prefix length, host bits kept
-	Scope  Scope
+	Device string       `json:"device"`
+	Prefix netip.Prefix `json:"prefix"` // the address with its prefix length, host bits kept
+	Scope  Scope        `json:"scope,omitzero"`
 }
 
 // Scope is rtnetlink's address or route scope.
@@ -106,28 +106,28 @@ const (
 
 // Route is an entry of the main table.
 type Route struct {
-	Type     RouteType
-	Dst      netip.Prefix // 0.0.0.0/0 for the default route
-	Via      netip.Addr   // invalid: directly on the device
-	Device   string
-	Src      netip.Addr // invalid: left to the kernel
-	Scope    Scope
-	Protocol string // "bird", "kernel", "boot", "static"; "" is boot, as ip(8) has it
-	Onlink   bool
+	Type     RouteType    `json:"type"`
+	Dst      netip.Prefix `json:"dst,omitzero"` // 0.0.0.0/0 for the default route
+	Via      netip.Addr   `json:"via,omitzero"` // invalid: directly on the device
+	Device   string       `json:"device"`
+	Src      netip.Addr   `json:"src,omitzero"` // invalid: left to the kernel
+	Scope    Scope        `json:"scope,omitzero"`
+	Protocol string       `json:"protocol"` // "bird", "kernel", "boot", "static"; "" is boot, as ip(8) has it
+	Onlink   bool         `json:"onlink,omitzero"`
 }
 
 // Neighbour is a static ARP or FDB entry, or a proxy one.
 type Neighbour struct {
-	Device string
-	IP     netip.Addr // invalid for an FDB entry without one
-	MAC    string
-	Proxy  bool // answer ARP for IP on this device (ip neigh add proxy)
-	FDB    bool // a bridge-table entry of a VXLAN device: MAC is reached at Remote
-	Remote netip.Addr
+	Device string     `json:"device"`
+	IP     netip.Addr `json:"ip,omitzero"` // invalid for an FDB entry without one
+	MAC    string     `json:"mac,omitzero"`
+	Proxy  bool       `json:"proxy,omitzero"` // answer ARP for IP on this device (ip neigh add proxy)
+	FDB    bool       `json:"fdb,omitzero"`   // a bridge-table entry of a VXLAN device: MAC is reached at Remote
+	Remote netip.Addr `json:"remote,omitzero"`
 }
 
 // Sysctl is a setting under /proc/sys of the namespace.
 type Sysctl struct {
-	Key   string // "net/ipv4/ip_forward": with slashes, since device names may have dots
-	Value string
+	Key   string `json:"key"` // "net/ipv4/ip_forward": with slashes, since device names may have dots
+	Value string `json:"value"`
 }

@@ -1,0 +1,136 @@
+package topology
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// proxyConfig is what natlab needs of a kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration. The type of
+// k8s.io/kube-proxy itself is not used: it drags in component-base, and each release has fields of its own.
+type proxyConfig struct {
+	Mode              string          `json:"mode"`
+	HostnameOverride  string          `json:"hostnameOverride"`
+	BindAddress       string          `json:"bindAddress"`
+	ClusterCIDR       string          `json:"clusterCIDR"`
+	NodePortAddresses []string        `json:"nodePortAddresses"`
+	DetectLocalMode   string          `json:"detectLocalMode"`
+	FeatureGates      map[string]bool `json:"featureGates"`
+	DetectLocal       struct {
+		BridgeInterface     string `json:"bridgeInterface"`
+		InterfaceNamePrefix string `json:"interfaceNamePrefix"`
+	} `json:"detectLocal"`
+	IPTables struct {
+		MasqueradeBit      *int32 `json:"masqueradeBit"`
+		MasqueradeAll      bool   `json:"masqueradeAll"`
+		LocalhostNodePorts *bool  `json:"localhostNodePorts"`
+	} `json:"iptables"`
+	Conntrack struct {
+		TCPBeLiberal bool `json:"tcpBeLiberal"`
+	} `json:"conntrack"`
+}
+
+func detectLocalModes() []string {
+	return []string{"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}
+}
+
+// kubeProxyConfig reads the configuration of every node's kube-proxy.
+func (l *loader) kubeProxyConfig(o object) {
+	var cfg proxyConfig
+	if err := json.Unmarshal(o.raw, &cfg); err != nil {
+		l.fail(o.origin, "", "%v", typeProblem(err))
+		return
+	}
+	bad := func(field, format string, args ...any) { l.fail(o.origin, field, format, args...) }
+	kp := &l.c.KubeProxy
+	if cfg.Mode != "" && cfg.Mode != "iptables" {
+		bad("mode", "%q: natlab knows kube-proxy's iptables mode only; set mode: iptables to see what that would do", short(cfg.Mode))
+	}
+	if kp.HostnameOverride = strings.ToLower(strings.TrimSpace(cfg.HostnameOverride)); kp.HostnameOverride != "" {
+		if what := badSubdomain(kp.HostnameOverride); what != "" {
+			bad("hostnameOverride", "%s", what)
+		}
+	}
+	if cfg.BindAddress != "" {
+		a, err := parseAddr(cfg.BindAddress)
+		if err != nil {
+			bad("bindAddress", "%v", err)
+		}
+		kp.BindAddress = a
+	}
+	if cfg.ClusterCIDR != "" {
+		for s := range strings.SplitSeq(cfg.ClusterCIDR, ",") {
+			p, err := parsePrefix(strings.TrimSpace(s))
+			if err != nil {
+				bad("clusterCIDR", "%v", err)
+				continue
+			}
+			kp.ClusterCIDRs = append(kp.ClusterCIDRs, p.Masked())
+		}
+	}
+	l.nodePortAddresses(o.origin, cfg.NodePortAddresses)
+	if cfg.DetectLocalMode != "" && !slices.Contains(detectLocalModes(), cfg.DetectLocalMode) {
+		bad("detectLocalMode", "%q is not known: want %s", short(cfg.DetectLocalMode), oneOf(detectLocalModes()))
+	}
+	kp.DetectLocalMode = cfg.DetectLocalMode
+	if kp.BridgeInterface = cfg.DetectLocal.BridgeInterface; kp.BridgeInterface != "" || kp.DetectLocalMode == "BridgeInterface" {
+		if what := badDevice(kp.BridgeInterface); what != "" {
+			bad("detectLocal.bridgeInterface", "%s", what)
+		}
+	}
+	if kp.InterfacePrefix = cfg.DetectLocal.InterfaceNamePrefix; kp.InterfacePrefix != "" || kp.DetectLocalMode == "InterfaceNamePrefix" {
+		if what := badDevice(kp.InterfacePrefix); what != "" {
+			bad("detectLocal.interfaceNamePrefix", "%s", what)
+		}
+	}
+	if bit := cfg.IPTables.MasqueradeBit; bit != nil {
+		if *bit < 0 || *bit > 31 {
+			bad("iptables.masqueradeBit", "%d: want 0 to 31", *bit)
+		}
+		kp.MasqueradeBit = *bit
+	}
+	if on := cfg.IPTables.LocalhostNodePorts; on != nil {
+		kp.LocalhostNodePorts = *on
+	}
+	kp.MasqueradeAll = cfg.IPTables.MasqueradeAll
+	kp.TCPBeLiberal = cfg.Conntrack.TCPBeLiberal
+	kp.FeatureGates = cfg.FeatureGates
+}
+
+func (l *loader) nodePortAddresses(o origin, list []string) {
+	for i, s := range list {
+		if s == "primary" && len(list) == 1 {
+			l.c.KubeProxy.NodePortAddresses = []string{s}
+			return
+		}
+		p, err := parsePrefix(s)
+		if err != nil {
+			if s == "primary" {
+				l.fail(o, index("nodePortAddresses", i), `"primary" must stand alone`)
+			} else {
+				l.fail(o, index("nodePortAddresses", i), "%v, and not \"primary\"", err)
+			}
+			continue
+		}
+		l.c.KubeProxy.NodePortAddresses = append(l.c.KubeProxy.NodePortAddresses, p.String())
+	}
+}
+
+// routesLocalnet reports whether kube-proxy sets net.ipv4.conf.all.route_localnet at its start, so that a node
+// port answers on 127.0.0.1: localhostNodePorts, and node port addresses that contain a loopback address.
+func (k KubeProxy) routesLocalnet() bool {
+	if !k.LocalhostNodePorts {
+		return false
+	}
+	if len(k.NodePortAddresses) == 0 {
+		return true
+	}
+	for _, s := range k.NodePortAddresses {
+		p, err := netip.ParsePrefix(s)
+		if err == nil && p.Addr().Is4() && (p.Bits() == 0 || p.Addr().IsLoopback()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,44 @@
+package topology
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Node finds a node by name.
+func (c Cluster) Node(name string) (Node, bool) {
+	i, ok := slices.BinarySearchFunc(c.Nodes, name, func(n Node, name string) int { return strings.Compare(n.Name, name) })
+	if !ok {
+		return Node{}, false
+	}
+	return c.Nodes[i], true
+}
+
+// Pod finds a pod by its member name, "NAMESPACE/NAME".
+func (c Cluster) Pod(member string) (Pod, bool) {
+	for _, p := range c.Pods {
+		if p.Member() == member {
+			return p, true
+		}
+	}
+	return Pod{}, false
+}
+
+// IPv4 is the node's primary IPv4 address; the zero Addr where it has none.
+func (n Node) IPv4() netip.Addr { return firstIPv4(n.Addresses) }
+
+// IPv4 is the pod's IPv4 address; the zero Addr where it has none.
+func (p Pod) IPv4() netip.Addr { return firstIPv4(p.IPs) }
+
+// Member is the pod's member name: "NAMESPACE/NAME".
+func (p Pod) Member() string { return p.Namespace + "/" + p.Name }
+
+func firstIPv4(list []netip.Addr) netip.Addr {
+	for _, a := range list {
+		if a.Is4() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,167 @@
+package topology
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func (l *loader) translateNodes() {
+	for _, o := range l.nodes {
+		if bad := badSubdomain(o.v.Name); bad != "" {
+			l.fail(o.origin, "metadata.name", "%s", bad)
+			continue
+		}
+		n := Node{
+			Name:      o.v.Name,
+			Labels:    o.v.Labels,
+			Addresses: l.nodeAddresses(o),
+			KubeProxy: o.v.Status.NodeInfo.KubeProxyVersion, //nolint:staticcheck // SA1019: old nodes still say it here
+		}
+		if n.KubeProxy == "" {
+			n.KubeProxy = o.v.Status.NodeInfo.KubeletVersion
+		}
+		cidrs := o.v.Spec.PodCIDRs
+		if len(cidrs) == 0 && o.v.Spec.PodCIDR != "" {
+			cidrs = []string{o.v.Spec.PodCIDR}
+		}
+		for i, s := range cidrs {
+			p, err := parsePrefix(s)
+			if err != nil {
+				l.fail(o.origin, index("spec.podCIDRs", i), "%v", err)
+				continue
+			}
+			n.PodCIDRs = append(n.PodCIDRs, p.Masked())
+		}
+		add := l.labOf[n.Name]
+		n.PodBlocks, n.TunnelAddress = add.blocks, add.tunnel
+		l.c.Nodes = append(l.c.Nodes, n)
+	}
+}
+
+// nodeAddresses is a node's InternalIP addresses, or its ExternalIP ones where it has no other, which is the
+// order in which kube-proxy looks for its own address (GetNodeHostIPs).
+func (l *loader) nodeAddresses(o placed[corev1.Node]) []netip.Addr {
+	var out []netip.Addr
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
+		for i, a := range o.v.Status.Addresses {
+			if a.Type != kind {
+				continue
+			}
+			ip, err := parseAddr(a.Address)
+			if err != nil {
+				l.fail(o.origin, index("status.addresses", i), "%v", err)
+			} else if !slices.Contains(out, ip) {
+				out = append(out, ip)
+			}
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	return out
+}
+
+// ready reports whether the node's Ready condition holds; a node without one is taken to be ready.
+func ready(n corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return true
+}
+
+var version = regexp.MustCompile(`^v?1\.(\d{1,3})(\D|$)`)
+
+// chooseRelease settles whose rules the nodes get: the Lab document's release, else the newest of Releases that
+// is not newer than the oldest node, else the newest.
+func (l *loader) chooseRelease() {
+	known := Releases()
+	if l.c.KubeProxy.Release != "" {
+		return
+	}
+	oldest, seen := -1, ""
+	for _, n := range l.c.Nodes {
+		m := version.FindStringSubmatch(n.KubeProxy)
+		if m == nil {
+			continue
+		}
+		if minor, err := strconv.Atoi(m[1]); err == nil && (oldest < 0 || minor < oldest) {
+			oldest, seen = minor, n.KubeProxy
+		}
+	}
+	if oldest < 0 {
+		l.c.KubeProxy.Release = known[len(known)-1]
+		return
+	}
+	chosen := known[0]
+	for _, r := range known {
+		if m := version.FindStringSubmatch(r); m != nil {
+			if minor, err := strconv.Atoi(m[1]); err == nil && minor <= oldest {
+				chosen = r
+			}
+		}
+	}
+	l.c.KubeProxy.Release = chosen
+	if m := version.FindStringSubmatch(chosen); m != nil && m[1] != strconv.Itoa(oldest) {
+		l.warn(origin{}, "the nodes run %s: natlab writes the rules of kube-proxy %s", short(seen), chosen)
+	}
+}
+
+// translatePods keeps the pods that have a node and an address and have not ended: the ones that are there to
+// be talked to. The addresses of an ended pod may belong to another by now.
+func (l *loader) translatePods() {
+	for _, o := range l.pods {
+		p := &o.v
+		if p.Namespace == "" {
+			p.Namespace = corev1.NamespaceDefault
+		}
+		if bad := badLabel(p.Namespace, maxLabel); bad != "" {
+			l.fail(o.origin, "metadata.namespace", "%s", bad)
+			continue
+		}
+		if bad := badSubdomain(p.Name); bad != "" {
+			l.fail(o.origin, "metadata.name", "%s", bad)
+			continue
+		}
+		if p.Spec.NodeName != "" {
+			if bad := badSubdomain(p.Spec.NodeName); bad != "" {
+				l.fail(o.origin, "spec.nodeName", "%s", bad)
+				continue
+			}
+		}
+		ips := l.podAddresses(o)
+		if len(ips) == 0 || p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		l.c.Pods = append(l.c.Pods, Pod{
+			Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, IPs: ips, HostNetwork: p.Spec.HostNetwork,
+		})
+	}
+}
+
+func (l *loader) podAddresses(o placed[corev1.Pod]) []netip.Addr {
+	var out []netip.Addr
+	add := func(field, s string) {
+		if s == "" {
+			return
+		}
+		ip, err := parseAddr(s)
+		if err != nil {
+			l.fail(o.origin, field, "%v", err)
+		} else if !slices.Contains(out, ip) {
+			out = append(out, ip)
+		}
+	}
+	for i, ip := range o.v.Status.PodIPs {
+		add(index("status.podIPs", i)+".ip", ip.IP)
+	}
+	if len(o.v.Status.PodIPs) == 0 {
+		add("status.podIP", o.v.Status.PodIP)
+	}
+	return out
+}

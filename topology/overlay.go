@@ -1,0 +1,3 @@
+package topology
+
+const announceDevice = "lb0"
