@@ -1,0 +1,34 @@
+package proof
+
+import "natlab/nat"
+
+// Meter counts which rules the flows of a lab met.
+type Meter map[ruleKey]bool
+
+type ruleKey struct {
+	node, table, chain string
+	rule               int
+}
+
+// Add counts the rules of a trace.
+func (m Meter) Add(steps nat.Trace) {
+	for _, s := range steps {
+		m[ruleKey{s.Node, s.Table, s.Chain, s.Rule}] = true
+	}
+}
+
+// Met reports whether a rule was met.
+func (m Meter) Met(r RuleRef) bool { return m[ruleKey{r.Node, r.Table, r.Chain, r.Rule}] }
+
+// Of is the coverage of the given rules, which are all that the nodes hold.
+func (m Meter) Of(all []RuleRef) Coverage {
+	c := Coverage{Rules: len(all)}
+	for _, r := range all {
+		if m.Met(r) {
+			c.Met++
+		} else {
+			c.Unmet = append(c.Unmet, r)
+		}
+	}
+	return c
+}

@@ -1,0 +1,114 @@
+package proof
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// TestJoinPicksEachTrysOwn runs the fixture's flow from three ports at once, with everything that the witnesses
+// report in one heap, and wants each try to get what it gets alone.
+func TestJoinPicksEachTrysOwn(t *testing.T) {
+	ports := []uint16{40000, 40001, 51999}
+	var tries []gateway.Probe
+	var heap []Observation
+	var alone [][]Observation
+	for i, port := range ports {
+		o := Rebind(gateway.Prediction{answered()}, 40000, port)[0]
+		tries = append(tries, gateway.Probe{From: "outside", Tuple: o.Request.Hops[0].Tuple})
+		seen := observe(o)
+		for j := range seen { // chance decides another port for each
+			seen[j] = withPort(seen[j], seenPort, seenPort+uint16(i))
+		}
+		alone = append(alone, seen)
+	}
+	for i := range alone[0] {
+		for _, seen := range alone {
+			heap = append(heap, seen[i])
+		}
+	}
+	got := Join(tries, heap)
+	for i := range tries {
+		want := Join(tries[i:i+1], alone[i])[0]
+		assert.Equal(t, want, got[i])
+		assert.Len(t, got[i].Request.Hops, len(requestHops()))
+		assert.Len(t, got[i].Reply.Steps, len(replySteps()))
+		assert.Len(t, got[i].Conns, 2)
+		assert.False(t, got[i].Repeated || got[i].Mixed)
+	}
+}
+
+func withPort(o Observation, from, to uint16) Observation {
+	r := rebind{from, to}
+	o.Hop.Tuple, o.Step.Before = r.tuple(o.Hop.Tuple), r.tuple(o.Step.Before)
+	o.Conn.Original, o.Conn.Reply = r.tuple(o.Conn.Original), r.tuple(o.Conn.Reply)
+	return o
+}
+
+func TestJoinByTheNumberOfThePacket(t *testing.T) {
+	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	known := Observation{Kind: RuleHit, Node: "vms100", TraceID: 7, Step: requestSteps()[0]}
+	bare := Observation{Kind: RuleHit, Node: "vms100", TraceID: 7, Step: requestSteps()[1]}
+	bare.Step.Before = nat.Tuple{}
+	elsewhere := bare
+	elsewhere.Node = "vms101"
+	got := Join([]gateway.Probe{probe}, []Observation{bare, known, elsewhere})[0]
+	require.Len(t, got.Request.Steps, 2)
+	assert.Equal(t, "KUBE-SERVICES", got.Request.Steps[0].Chain, "in the order of the kernel")
+}
+
+func TestJoinGivesAnErrorToThePacketInsideIt(t *testing.T) {
+	probe := gateway.Probe{From: "outside", Tuple: tuple("udp 192.168.26.1:40000 > 192.168.26.100:30053")}
+	error1 := tuple("icmp 192.168.26.100:0 > 192.168.26.1:0")
+	seen := []Observation{
+		{Kind: PacketSeen, Node: "vms100", Hop: nat.Hop{Node: "vms100", Tap: nat.TapOutRaw, Tuple: error1}, ICMP: ICMP{3, 3, probe.Tuple}},
+		{Kind: RuleHit, Node: "vms100", Step: nat.Step{Node: "vms100", Hook: nat.Output, Chain: "OUTPUT", Before: error1}},
+	}
+	got := Join([]gateway.Probe{probe}, seen)[0]
+	assert.Len(t, got.Reply.Hops, 1)
+	assert.Len(t, got.Reply.Steps, 1)
+	assert.Equal(t, []ICMP{{3, 3, probe.Tuple}}, got.Errors)
+
+	two := []gateway.Probe{probe, {From: "outside", Tuple: probe.Tuple.WithSrc(netip.MustParseAddrPort("192.168.26.1:40001"))}}
+	seen = append(seen, seen[0])
+	seen[2].ICMP.Inside = two[1].Tuple
+	for _, s := range Join(two, seen) {
+		assert.True(t, s.Mixed, "whose error a rule saw cannot be told")
+	}
+}
+
+func TestJoinLeavesOutStrangersAndSetsAsideStrays(t *testing.T) {
+	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	reset := Observation{Kind: PacketSeen, TCPFlags: tcpRST, Hop: hop("outside", nat.TapOutRaw, "eth0", "tcp 192.168.26.1:40000 > 10.244.169.89:9090", 0)}
+	stranger := Observation{Kind: PacketSeen, TCPFlags: tcpSYN, Hop: hop("vms100", nat.TapPreRaw, "ens32", "tcp 192.168.26.9:40000 > 192.168.26.100:30450", 0)}
+	got := Join([]gateway.Probe{probe}, []Observation{reset, stranger})[0]
+	assert.Equal(t, []nat.Hop{reset.Hop}, got.Stray)
+	assert.Empty(t, slices.Concat(got.Request.Hops, got.Reply.Hops))
+}
+
+func TestConnectionsKeepEveryStatusBit(t *testing.T) {
+	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	c := fixtureConns()[0]
+	gone := c
+	gone.Status, gone.Mark = 0, 0
+	c.Mark = 5
+	got := Join([]gateway.Probe{probe}, []Observation{
+		{Kind: ConnSeen, Node: c.Node, Conn: c}, {Kind: ConnSeen, Node: c.Node, Conn: gone, Gone: true},
+	})[0]
+	require.Len(t, got.Conns, 1)
+	assert.Equal(t, c, got.Conns[0])
+}
+
+func TestRebindTouchesNoOtherPort(t *testing.T) {
+	p := gateway.Prediction{answered()}
+	q := Rebind(Rebind(p, 40000, 41111), 41111, 40000)
+	assert.Equal(t, p, q)
+	assert.NotEqual(t, p, Rebind(p, 40000, 41111))
+	assert.Equal(t, answered(), p[0], "the first one is left as it is")
+}
