@@ -1,0 +1,148 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+	"natlab/nat/report"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestText(t *testing.T) {
+	for _, row := range []struct {
+		file   string
+		detail report.Detail
+		style  report.Style
+	}{
+		{"all.txt", report.DrawAll, report.Style{}},
+		{"brief.txt", report.DrawUnproved, report.Style{}},
+		{"colour.txt", report.DrawAll, report.Style{Colour: true}},
+	} {
+		var b bytes.Buffer
+		require.NoError(t, report.Text(&b, whole(), row.detail, row.style))
+		golden(t, row.file, b.String())
+	}
+}
+
+// Colour adds nothing but colour, and «» stand for the colour of what changed.
+func TestPlainTextIsColouredTextWithoutColour(t *testing.T) {
+	sgr := regexp.MustCompile("\x1b\\[[0-9;]*m")
+	// The marks move the columns after them.
+	coloured := strings.Fields(sgr.ReplaceAllString(report.Way(nodePort(), report.Style{Colour: true}), ""))
+	plain := strings.Fields(strings.NewReplacer("«", "", "»", "").Replace(report.Way(nodePort(), report.Style{})))
+	require.Empty(t, cmp.Diff(plain, coloured))
+	require.NotContains(t, strings.Join(plain, " "), "\x1b")
+}
+
+// Every hop that shows something new, every rule, conntrack entry and check of a certificate is in its drawing.
+func TestWayLeavesNothingOut(t *testing.T) {
+	for _, c := range whole().Flows {
+		way := strings.NewReplacer("«", "", "»", "").Replace(report.Way(c, report.Style{}))
+		for _, h := range c.Hops {
+			require.Contains(t, way, h.Tuple.Src().String())
+			require.Contains(t, way, h.Tuple.Dst().String())
+			require.Contains(t, way, "╭ "+h.Node)
+		}
+		for _, s := range c.Rules {
+			require.Contains(t, way, s.Chain)
+		}
+		for _, e := range c.Conntrack {
+			require.Contains(t, way, e.Original.String())
+			require.Contains(t, way, e.Reply.String())
+			require.Contains(t, way, e.Status.String())
+		}
+		for _, k := range c.Checks {
+			require.Contains(t, way, k.Detail)
+		}
+		if w := c.Wrong; w != nil {
+			for _, s := range append([]string{w.Want, w.Got, w.WantRule, w.LiveRule, w.Packet, w.Why}, w.Unmodeled...) {
+				require.Contains(t, way, s)
+			}
+		}
+	}
+}
+
+func TestWayOfEveryEnd(t *testing.T) {
+	for end := gateway.EndUnknown; end <= gateway.EndLost; end++ {
+		c := rejected()
+		c.End, c.Expect = end, gateway.EndAnswered
+		way := report.Way(c, report.Style{})
+		require.Equal(t, end != gateway.EndAnswered, strings.Contains(way, "has to be answered"), way)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, report.JSON(&b, whole()))
+	golden(t, "report.json", b.String())
+	require.NotContains(t, b.String(), "null")
+	require.NotContains(t, b.String(), `\u003e`)
+
+	var got struct {
+		Lab   string
+		Flows []map[string]json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal(b.Bytes(), &got))
+	require.Len(t, got.Flows, 4)
+	for _, field := range []string{
+		"service", "type", "client", "target", "protocol", "endpoint", "masqueraded", "verdict", "request", "reply", "checks", "hops", "conntrack",
+	} {
+		require.Contains(t, got.Flows[0], field)
+	}
+	require.JSONEq(t, `"tcp"`, string(got.Flows[0]["protocol"]))
+
+	b.Reset()
+	require.NoError(t, report.JSON(&b, proof.Report{Lab: "empty"}))
+	require.Contains(t, b.String(), `"flows": []`)
+}
+
+func TestJUnit(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, report.JUnit(&b, whole()))
+	golden(t, "junit.xml", b.String())
+	var got struct {
+		Suites []struct {
+			Tests    int `xml:"tests,attr"`
+			Failures int `xml:"failures,attr"`
+			Errors   int `xml:"errors,attr"`
+			Cases    []struct {
+				Name    string  `xml:"name,attr"`
+				Failure *string `xml:"failure"`
+				Error   *string `xml:"error"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	require.NoError(t, xml.Unmarshal(b.Bytes(), &got))
+	require.Len(t, got.Suites, 1)
+	s := got.Suites[0]
+	require.Equal(t, [3]int{4, 1, 1}, [3]int{s.Tests, s.Failures, s.Errors})
+	require.Nil(t, s.Cases[0].Failure)
+	require.Contains(t, *s.Cases[1].Failure, "KUBE-MARK-MASQ")
+	require.Contains(t, *s.Cases[3].Error, "nothing was seen")
+}

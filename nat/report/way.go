@@ -1,0 +1,285 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+)
+
+// Way draws one flow: its request and its reply hop by hop, namespace under namespace, with the rules that each
+// packet met, what they did to it, the connection tracking entries, and the checks with their evidence.
+//
+//	╭ vms100                                    a namespace
+//	│ in ens32     192.168.26.1:40000 > ...     the packet at a tap; what NAT changed is marked
+//	│ nat          KUBE-SERVICES:4  → ...       a rule that it met: chain, number, where it sent the packet
+//	│ out tunl0    ...
+//	▼                                           the wire
+func Way(c proof.Certificate, st Style) string {
+	d := drawing{style: st, flow: c}
+	d.title()
+	d.journey("request", nat.Original)
+	d.requestEnd()
+	if d.journey("reply", nat.Reply) {
+		d.replyEnd()
+	}
+	d.conntrack()
+	d.checks()
+	d.wrong()
+	return d.b.String()
+}
+
+// The columns: labelWidth holds "out calia011d753862", ruleWidth "KUBE-EXT-K6NOPV6C6M2DHO7B:12", targetWidth
+// "DNAT --to-destination 10.244.169.89:9090", and tupleWidth two addresses with ports, one of them marked.
+const (
+	labelWidth  = 20
+	ruleWidth   = 29
+	targetWidth = 40
+	tupleWidth  = 46
+)
+
+type drawing struct {
+	b     strings.Builder
+	style Style
+	flow  proof.Certificate
+	last  nat.Hop // the hop drawn last in this journey
+	mark  uint32  // the packet's mark as drawn last
+	did   string  // the target that rewrote the packet since the last hop: "DNAT"
+}
+
+func (d *drawing) title() {
+	c := d.flow
+	mark := d.style.paint(verdictInk(c.Verdict), verdictMark(c.Verdict)+" "+c.Verdict.String())
+	fmt.Fprintf(&d.b, "%s  %s\n", mark, d.style.paint(heading, title(c)))
+}
+
+// journey draws one packet's way; it reports whether there was anything to draw.
+func (d *drawing) journey(name string, dir nat.Direction) bool {
+	stops := stopsOf(d.flow, dir)
+	if len(stops) == 0 {
+		return false
+	}
+	fmt.Fprintf(&d.b, "\n  %s\n", d.style.paint(heading, name))
+	d.last, d.mark = nat.Hop{}, 0
+	for i, s := range stops {
+		if i > 0 {
+			d.b.WriteString("  ▼\n")
+		}
+		d.stop(s, dir)
+	}
+	return true
+}
+
+func (d *drawing) stop(s stop, dir nat.Direction) {
+	fmt.Fprintf(&d.b, "  ╭ %s%s\n", d.style.paint(station, s.node), d.style.paint(quiet, d.part(s.node, dir)))
+	table := ""
+	for i, e := range s.events {
+		if e.step != nil {
+			d.rule(*e.step, table)
+			table = e.step.Table
+			continue
+		}
+		if i == 0 || i == len(s.events)-1 || d.news(*e.hop) {
+			if i+1 < len(s.events) && sameAgain(*e.hop, s.events[i+1]) {
+				continue
+			}
+			d.hop(*e.hop, dir)
+			table = ""
+		}
+	}
+}
+
+// part is what the node that the proof is about does with the packet.
+func (d *drawing) part(node string, dir nat.Direction) string {
+	switch answered := d.flow.End == gateway.EndAnswered; {
+	case node != d.flow.Node:
+		return ""
+	case answered && dir == nat.Original:
+		return "  translates"
+	case answered:
+		return "  translates back"
+	case dir == nat.Original:
+		return "  decides"
+	}
+	return ""
+}
+
+// news reports whether a hop inside a namespace shows anything that the one before it did not.
+func (d *drawing) news(h nat.Hop) bool {
+	return h.Tuple != d.last.Tuple || h.Outer != d.last.Outer || h.Mark != d.mark || h.Tap == nat.TapPost || h.Tap == nat.TapPreRaw
+}
+
+// sameAgain reports whether what a process sent is shown just as well by the event that follows: it goes out unchanged.
+func sameAgain(sent nat.Hop, next event) bool {
+	return tapRank(sent.Tap) >= tapRank(nat.TapOutRaw) && sent.Tap != nat.TapPost &&
+		next.hop != nil && next.hop.Tuple == sent.Tuple && next.hop.Outer == sent.Outer && next.hop.Mark == sent.Mark
+}
+
+func (d *drawing) hop(h nat.Hop, dir nat.Direction) {
+	srcInk, dstInk := plain, plain
+	if before := d.last.Tuple; before.IsValid() && before.Proto() == h.Tuple.Proto() {
+		if before.Src() != h.Tuple.Src() {
+			srcInk = changed
+		}
+		if before.Dst() != h.Tuple.Dst() {
+			dstInk = changed
+		}
+	}
+	src, dst := h.Tuple.Src().String(), h.Tuple.Dst().String()
+	text := d.style.paint(srcInk, src) + " > " + d.style.paint(dstInk, dst)
+	if p := h.Tuple.Proto(); p != d.flow.Protocol {
+		text = p.String() + " " + text
+	}
+	var notes []string
+	if did := d.translation(srcInk == changed, dstInk == changed, dir); did != "" {
+		notes = append(notes, d.style.paint(action, did))
+	}
+	if h.Mark != d.mark {
+		notes = append(notes, d.style.paint(action, fmt.Sprintf("mark %#x", h.Mark)))
+	}
+	if h.Outer.IsValid() {
+		notes = append(notes, d.style.paint(quiet, "inside "+outer(h.Outer)))
+	}
+	if len(notes) > 0 {
+		text = pad(text, tupleWidth) + "  " + strings.Join(notes, "  ")
+	}
+	fmt.Fprintf(&d.b, "  │ %s%s\n", pad(hopLabel(h), labelWidth), text)
+	d.last, d.mark, d.did = h, h.Mark, ""
+}
+
+func hopLabel(h nat.Hop) string {
+	switch h.Tap {
+	case nat.TapPreRaw:
+		return strings.TrimSpace("in " + h.Dev)
+	case nat.TapPost:
+		return strings.TrimSpace("out " + h.Dev)
+	case nat.TapOutRaw:
+		return "sent"
+	case nat.TapPreNAT, nat.TapOutNAT:
+	}
+	return "then"
+}
+
+// translation names what happened to a packet between two taps of one namespace: the target that did it, or what
+// connection tracking does to every later packet of the connection.
+func (d *drawing) translation(src, dst bool, dir nat.Direction) string {
+	names := [2][2]string{nat.Original: {"SNAT", "DNAT"}, nat.Reply: {"DNAT undone", "SNAT undone"}}[dir]
+	switch {
+	case (src || dst) && d.did != "":
+		return d.did
+	case src && dst:
+		return names[1] + ", " + names[0]
+	case src:
+		return names[0]
+	case dst:
+		return names[1]
+	}
+	return ""
+}
+
+// outer is a tunnel's outer header: ports only where its protocol has some.
+func outer(t nat.Tuple) string {
+	if t.Src().Port() == 0 && t.Dst().Port() == 0 {
+		return fmt.Sprintf("%s %s > %s", t.Proto(), t.Src().Addr(), t.Dst().Addr())
+	}
+	return t.String()
+}
+
+func (d *drawing) rule(s nat.Step, table string) {
+	label := s.Table
+	if label == table {
+		label = ""
+	}
+	place := fmt.Sprintf("%s:%d", s.Chain, s.Rule)
+	if s.Rule == 0 {
+		place = s.Chain
+	}
+	target, match := brief(s)
+	if word, _, _ := strings.Cut(target, " "); rewrites(word) {
+		d.did = word
+	}
+	line := pad(place, ruleWidth) + " " + pad(target, targetWidth)
+	if match != "" {
+		line += "  " + d.style.paint(quiet, match)
+	}
+	if s.Mark != d.mark {
+		line += "  " + d.style.paint(action, fmt.Sprintf("mark %#x", s.Mark))
+		d.mark = s.Mark
+	}
+	fmt.Fprintf(&d.b, "  │ %s%s\n", d.style.paint(quiet, pad(label, labelWidth)), strings.TrimRight(line, " "))
+}
+
+// rewrites reports whether a target changes a packet's addresses.
+func rewrites(target string) bool {
+	switch target {
+	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP":
+		return true
+	}
+	return false
+}
+
+func (d *drawing) requestEnd() {
+	c := d.flow
+	what := "nothing is known of its end"
+	switch c.End {
+	case gateway.EndAnswered:
+		what = fmt.Sprintf("%s answers at %s", c.Server, c.Endpoint)
+	case gateway.EndRefused:
+		what = "refused: nobody listens there"
+	case gateway.EndRejected:
+		what = "rejected by a rule"
+	case gateway.EndLost:
+		what = "lost: no answer to the client"
+	case gateway.EndUnknown:
+	}
+	if c.End != gateway.EndAnswered && c.Node != "" {
+		what += ", in " + c.Node
+	}
+	if c.End != c.Expect {
+		what += d.style.paint(bad, fmt.Sprintf(" (but it has to be %s)", c.Expect))
+	}
+	fmt.Fprintf(&d.b, "  ● %s\n", what)
+}
+
+func (d *drawing) replyEnd() {
+	if d.flow.End == gateway.EndAnswered {
+		fmt.Fprintf(&d.b, "  ● %s has its answer from %s\n", d.flow.Client, d.last.Tuple.Src())
+		return
+	}
+	fmt.Fprintf(&d.b, "  ● %s knows that it is %s\n", d.flow.Client, d.flow.End)
+}
+
+func (d *drawing) conntrack() {
+	if len(d.flow.Conntrack) == 0 {
+		return
+	}
+	fmt.Fprintf(&d.b, "\n  %s\n", d.style.paint(heading, "conntrack"))
+	for _, c := range d.flow.Conntrack {
+		fmt.Fprintf(&d.b, "  %s %s\n", d.style.paint(station, pad(c.Node, labelWidth+1)), c.Original)
+		fmt.Fprintf(&d.b, "  %s %s\n", strings.Repeat(" ", labelWidth+1), c.Reply)
+		status := c.Status.String()
+		if c.Mark != 0 {
+			status += fmt.Sprintf(" mark %#x", c.Mark)
+		}
+		fmt.Fprintf(&d.b, "  %s %s\n", strings.Repeat(" ", labelWidth+1), d.style.paint(quiet, status))
+	}
+}
+
+func (d *drawing) checks() {
+	if len(d.flow.Checks) == 0 {
+		return
+	}
+	fmt.Fprintf(&d.b, "\n  %s\n", d.style.paint(heading, "checks"))
+	for _, c := range d.flow.Checks {
+		i, sign := good, "✔"
+		if !c.OK {
+			i, sign = bad, "✘"
+		}
+		if c.Missing {
+			i, sign = unsure, "?"
+		}
+		fmt.Fprintf(&d.b, "  %s %s%s\n", d.style.paint(i, sign), pad(c.Name, labelWidth), c.Detail)
+	}
+}

@@ -1,0 +1,62 @@
+package report
+
+import (
+	"fmt"
+
+	"natlab/nat/proof"
+)
+
+// wrong says what a flow that is not proved got wrong first, and whose fault it is.
+func (d *drawing) wrong() {
+	w := d.flow.Wrong
+	if w == nil {
+		return
+	}
+	sign := d.style.paint(verdictInk(d.flow.Verdict), verdictMark(d.flow.Verdict)+" "+w.Check)
+	where := ""
+	if w.Node != "" {
+		where = " in " + w.Node
+	}
+	way := "request"
+	if w.Direction != 0 {
+		way = "reply"
+	}
+	fmt.Fprintf(&d.b, "\n  %s goes wrong%s, on the %s\n", sign, where, way)
+	d.evidence("has to be", w.Want)
+	d.evidence("but was", w.Got)
+	if w.WantStep != nil {
+		d.evidence("has to meet", w.WantStep.String())
+	}
+	if w.GotStep != nil {
+		d.evidence("but met", w.GotStep.String())
+	}
+	if w.WantRule != "" || w.LiveRule != "" {
+		d.evidence("rule that belongs", orNone(w.WantRule))
+		d.evidence("rule that is there", orNone(w.LiveRule))
+	}
+	d.evidence("packet", w.Packet)
+	d.evidence("why", w.Why)
+	switch w.Fault {
+	case proof.FaultRules:
+		d.evidence("at fault", "the node's rules: the packet went as they call for, and they are not what the Services call for")
+	case proof.FaultModel:
+		d.evidence("at fault", "natlab's model or the kernel: the packet did not go as the node's own rules call for")
+	case proof.NoFault:
+	}
+	for _, rule := range w.Unmodeled {
+		d.evidence("not modelled", rule)
+	}
+}
+
+func (d *drawing) evidence(label, text string) {
+	if text != "" {
+		fmt.Fprintf(&d.b, "    %s%s\n", pad(label, labelWidth), text)
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
