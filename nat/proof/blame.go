@@ -26,7 +26,7 @@ func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }
 // whose fault that is.
 func (e *evidence) wrong(failed Finding) *Wrong {
 	w := &Wrong{Check: failed.Name, Node: e.node(), Want: "to pass", Got: failed.Detail, Fault: FaultModel}
-	if _, live := choose(e.Case, e.Live); live.same() && len(e.Live) > 0 && !e.match.same() {
+	if _, live := choose(e.Case, e.Live); live.same() && len(e.Live) > 0 && !e.same() {
 		w.Fault = FaultRules
 	}
 	for _, o := range e.Live {

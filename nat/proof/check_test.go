@@ -207,7 +207,9 @@ func TestBlame(t *testing.T) {
 			"a rule before it", func(o *gateway.Outcome) {
 				o.Request.Steps = slices.Insert(slices.Clone(o.Request.Steps), 1, step("vms100", nat.PreRouting, "nat", "KUBE-SERVICES", 1, nat.Return, asks, "-A KUBE-SERVICES -j RETURN"))
 			},
-			func(m map[ChainRef][]string) { m[services] = slices.Insert(m[services], 0, "-A KUBE-SERVICES -j RETURN") },
+			func(m map[ChainRef][]string) {
+				m[services] = slices.Insert(m[services], 0, "-A KUBE-SERVICES -j RETURN")
+			},
 			"", "-A KUBE-SERVICES -j RETURN", "should not be there",
 		},
 	}

@@ -3,6 +3,7 @@ package proof
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"natlab/nat"
 	"natlab/nat/gateway"
@@ -120,10 +121,13 @@ func (b ports) compareHops(dir nat.Direction, want, got []nat.Hop, more bool) *d
 }
 
 func lastHop(hops []nat.Hop, node string) string {
-	for i := len(hops) - 1; i >= 0; i-- {
-		if hops[i].Node == node || i == 0 {
-			return packetOf(hops[i])
+	for _, h := range slices.Backward(hops) {
+		if h.Node == node {
+			return packetOf(h)
 		}
+	}
+	if len(hops) > 0 {
+		return packetOf(hops[len(hops)-1])
 	}
 	return ""
 }
