@@ -20,27 +20,27 @@ import (
 )
 
 // newName is a name no other test or process uses; it is gone when the test ends.
-func newName(t testing.TB) string {
-	t.Helper()
-	require.Zero(t, os.Geteuid(), "network namespaces need root")
-	name := fmt.Sprintf("natlab-test-%d-%08x", os.Getpid(), rand32(t))
-	t.Cleanup(func() { require.NoError(t, Delete(name)) })
+func newName(tb testing.TB) string {
+	tb.Helper()
+	require.Zero(tb, os.Geteuid(), "network namespaces need root")
+	name := fmt.Sprintf("natlab-test-%d-%08x", os.Getpid(), rand32(tb))
+	tb.Cleanup(func() { require.NoError(tb, Delete(name)) })
 	return name
 }
 
-func rand32(t testing.TB) uint32 {
-	t.Helper()
+func rand32(tb testing.TB) uint32 {
+	tb.Helper()
 	b := make([]byte, 4)
 	_, err := unix.Getrandom(b, 0)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
-func create(t testing.TB) Handle {
-	t.Helper()
-	h, err := Create(newName(t))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, h.Close()) })
+func create(tb testing.TB) Handle {
+	tb.Helper()
+	h, err := Create(newName(tb))
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, h.Close()) })
 	return h
 }
 
@@ -201,25 +201,25 @@ func TestStartShowsItsOwnSys(t *testing.T) {
 	require.NoError(t, err, "the host's /sys is as it was")
 }
 
-func id(t testing.TB, h Handle) ID {
-	t.Helper()
+func id(tb testing.TB, h Handle) ID {
+	tb.Helper()
 	got, err := h.ID()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return got
 }
 
 // current is the calling thread's namespace, asked of the kernel and not of the code under test.
-func current(t testing.TB) ID {
-	t.Helper()
+func current(tb testing.TB) ID {
+	tb.Helper()
 	ns, err := vnetns.Get()
 	if err != nil {
-		t.Error(err)
+		tb.Error(err)
 		return ID{}
 	}
 	defer ns.Close() //nolint:errcheck // opened for reading
 	var st unix.Stat_t
 	if err := unix.Fstat(int(ns), &st); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	return ID{Dev: st.Dev, Inode: st.Ino}
 }
