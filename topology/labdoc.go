@@ -251,8 +251,3 @@ func (l *loader) labKubeProxy(k labKubeProxy) {
 	l.c.KubeProxy.Release = k.Release
 	l.c.KubeProxy.Backend = k.Backend
 }
-
-// takenDevices is the names of the devices that every node has beside its underlay device.
-func takenDevices() []string {
-	return []string{"lo", "all", "default", "tunl0", "vxlan.calico", announceDevice}
-}

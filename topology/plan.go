@@ -6,6 +6,9 @@ import "net/netip"
 // in which it can be made, and everything an emulator has to know of the wiring. The same Cluster gives the same
 // Plan to the byte.
 //
+// What the kernel makes by itself is not in it: 127.0.0.1/8 on lo, and the connected route and the local one of
+// each address.
+//
 //	client outside      node vms100                       node vms105
 //	     |eth0         ens32|  |tunl0  cali..|           ens32|  |tunl0  cali..|
 //	     |                  |  +-- ipip -----|----------------|--+             |
@@ -15,7 +18,7 @@ import "net/netip"
 type Plan struct {
 	Lab        string      `json:"lab"`
 	Overlay    Overlay     `json:"overlay"`
-	Namespaces []Namespace `json:"namespaces"`
+	Namespaces []Namespace `json:"namespaces"` // underlay, router, nodes, pods, clients
 }
 
 // Kind says what a namespace stands for.
@@ -35,7 +38,7 @@ type Namespace struct {
 	Name       string      `json:"name"`   // as `ip netns` lists it: LAB.MEMBER, with "/" of a pod's member name as "."
 	Member     string      `json:"member"` // a node's name, "NAMESPACE/POD", a client's name, "router", "underlay"
 	Kind       Kind        `json:"kind"`
-	Node       string      `json:"node,omitzero"` // for a pod: its node
+	Node       string      `json:"node,omitzero"` // for a pod its node, for a node itself
 	Devices    []Device    `json:"devices,omitzero"`
 	Addresses  []Address   `json:"addresses,omitzero"`
 	Routes     []Route     `json:"routes,omitzero"`
@@ -67,7 +70,7 @@ type Device struct {
 	Create bool `json:"create,omitzero"` // for a veth: this end makes the pair
 	// VNI, Port, Parent and Local are a VXLAN device's.
 	VNI    int        `json:"vni,omitzero"`
-	Port   uint16     `json:"port"`
+	Port   uint16     `json:"port,omitzero"`
 	Parent string     `json:"parent,omitzero"`
 	Local  netip.Addr `json:"local,omitzero"` // also a tunl0's outer source address
 }
@@ -109,10 +112,10 @@ type Route struct {
 	Type     RouteType    `json:"type"`
 	Dst      netip.Prefix `json:"dst,omitzero"` // 0.0.0.0/0 for the default route
 	Via      netip.Addr   `json:"via,omitzero"` // invalid: directly on the device
-	Device   string       `json:"device"`
+	Device   string       `json:"device,omitzero"`
 	Src      netip.Addr   `json:"src,omitzero"` // invalid: left to the kernel
 	Scope    Scope        `json:"scope,omitzero"`
-	Protocol string       `json:"protocol"` // "bird", "kernel", "boot", "static"; "" is boot, as ip(8) has it
+	Protocol string       `json:"protocol,omitzero"` // "bird", "kernel", "boot", "static"; "" is boot, as ip(8) has it
 	Onlink   bool         `json:"onlink,omitzero"`
 }
 
@@ -126,8 +129,10 @@ type Neighbour struct {
 	Remote netip.Addr `json:"remote,omitzero"`
 }
 
-// Sysctl is a setting under /proc/sys of the namespace.
+// Sysctl is a setting under /proc/sys of the namespace. One without a Device has to be made before the
+// namespace's devices, which take their own from "default" as they appear; one with a Device after it.
 type Sysctl struct {
-	Key   string `json:"key"` // "net/ipv4/ip_forward": with slashes, since device names may have dots
-	Value string `json:"value"`
+	Device string `json:"device,omitzero"` // whose setting it is
+	Key    string `json:"key"`             // "net/ipv4/ip_forward": with slashes, since device names may have dots
+	Value  string `json:"value"`
 }
