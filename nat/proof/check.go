@@ -35,8 +35,8 @@ type Ends struct {
 // Control is a try of the flow that nothing watched.
 type Control struct {
 	Tuple nat.Tuple // the client's
-	End   gateway.End
-	Conns []gateway.Conn // as the nodes' tables held them afterwards
+	Ends  Ends
+	Conns []gateway.Conn // as ctnetlink told of them
 }
 
 // Check holds a try against both predictions and issues its certificate. Observed against intent gives the verdict;
@@ -62,7 +62,7 @@ func Check(c Case) Certificate {
 // choose picks the outcome that a try has to be held against: the one by the endpoint that was seen, and among
 // several, or where there is none, the one that goes longest with what was seen.
 func choose(c Case, p gateway.Prediction) (gateway.Outcome, match) {
-	endpoint := seenEndpoint(c)
+	endpoint := EndpointOf(c.Probe.Tuple, c.Seen, c.Ends)
 	var best gateway.Outcome
 	var bestMatch match
 	bestRank, bestDepth := -1, -1
@@ -86,16 +86,17 @@ func choose(c Case, p gateway.Prediction) (gateway.Outcome, match) {
 	return best, bestMatch
 }
 
-// seenEndpoint is the endpoint a try came to, by the witness that knows best; invalid if it came to none.
-func seenEndpoint(c Case) netip.AddrPort {
-	if c.Ends.End == gateway.EndAnswered {
-		return c.Ends.ServerAddr
+// EndpointOf is the endpoint that a try of the asked tuple came to, by the witness that knows best; invalid if it came
+// to none.
+func EndpointOf(asked nat.Tuple, s Seen, e Ends) netip.AddrPort {
+	if e.End == gateway.EndAnswered {
+		return e.ServerAddr
 	}
-	if ep := endpointOf(c.Seen.Conns); ep.IsValid() {
-		return ep
+	if t := translating(s.Conns); t != nil {
+		return t.Reply.Src()
 	}
-	for _, h := range slices.Backward(c.Seen.Request.Hops) {
-		if dst := h.Tuple.Dst(); dst != c.Probe.Tuple.Dst() {
+	for _, h := range slices.Backward(s.Request.Hops) {
+		if dst := h.Tuple.Dst(); dst != asked.Dst() {
 			return dst
 		}
 	}
@@ -105,7 +106,7 @@ func seenEndpoint(c Case) netip.AddrPort {
 // certificate writes down what was seen.
 func (e *evidence) certificate() Certificate {
 	c := Certificate{
-		Flow: e.Flow, Expect: e.want.End, End: e.Ends.End, Endpoint: seenEndpoint(e.Case), Server: e.Ends.Server,
+		Flow: e.Flow, Expect: e.want.End, End: e.Ends.End, Endpoint: EndpointOf(e.Probe.Tuple, e.Seen, e.Ends), Server: e.Ends.Server,
 		Tries: 1, Node: e.node(), Conntrack: ordered(e.want.Conns, e.Seen.Conns, func(c gateway.Conn) string { return c.Node }),
 	}
 	_, c.Masqueraded = masquerading(e.translation)
@@ -166,4 +167,42 @@ func (e *evidence) conclude(cert *Certificate) {
 	default:
 		cert.Verdict = Proved
 	}
+}
+
+// LostAsPredicted reports whether the witnesses saw a try go exactly the way of an outcome that ends in silence: then
+// nothing more will come.
+func LostAsPredicted(p gateway.Prediction, seen Seen) bool {
+	return slices.ContainsFunc(p, func(o gateway.Outcome) bool {
+		return o.End == gateway.EndLost && matchOutcome(Case{Seen: seen}, o).same()
+	})
+}
+
+// NeverChosen is the certificate of a flow by way of an endpoint that has to serve it and was not seen in so many
+// tries. The Case needs its Flow, predictions and Rules; where the live rules cannot come to the endpoint at all, the
+// rule is named in which they part from the intent.
+func NeverChosen(c Case, endpoint netip.AddrPort, tries int) Certificate {
+	cert := Certificate{
+		Flow: c.Flow, Expect: gateway.EndAnswered, Endpoint: endpoint, Verdict: Disproved, Tries: tries,
+		Checks: []Finding{bad("dnat", "%s has to serve this client and was never chosen in %d tries", endpoint, tries)},
+	}
+	cert.Wrong = &Wrong{
+		Check: "dnat", Want: endpoint.String() + " serves this client", Got: "it was never chosen", Fault: FaultModel, Packet: c.Probe.Tuple.String(),
+	}
+	at := slices.IndexFunc(c.Intent, func(o gateway.Outcome) bool { return o.Endpoint == endpoint })
+	if at < 0 || slices.ContainsFunc(c.Live, func(o gateway.Outcome) bool { return o.Endpoint == endpoint }) {
+		return cert
+	}
+	var best *difference
+	for _, o := range c.Live {
+		if d := compareSteps(nat.Original, c.Intent[at].Request.Steps, o.Request.Steps, false); d != nil && (best == nil || d.at > best.at) {
+			best = d
+		}
+	}
+	if best != nil {
+		w := cert.Wrong
+		w.Node, w.Fault, w.WantStep, w.GotStep, w.Packet = best.node, FaultRules, best.wantStep, best.gotStep, best.packet
+		cert.Node = best.node
+		(&evidence{Case: c}).nameRule(w)
+	}
+	return cert
 }

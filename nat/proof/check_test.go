@@ -66,7 +66,7 @@ func TestEachCheckCanFail(t *testing.T) {
 			h.Tuple = h.Tuple.WithDst(netip.MustParseAddrPort(other))
 		}},
 		{"no rule with the endpoint was met", "dnat path", func(c *Case) { c.Seen.Request.Steps[7].Text = "-A KUBE-SEP-X -j DNAT" }},
-		{"another server answers", "dnat ends", func(c *Case) {
+		{"another server answers", "dnat ends control", func(c *Case) {
 			c.Ends.Server, c.Ends.ServerAddr = "velero/minio-b6d98746c-lxt2c", netip.MustParseAddrPort("10.244.169.89:9091")
 		}},
 		// masquerade
@@ -232,4 +232,35 @@ func TestBlame(t *testing.T) {
 			assert.Equal(t, "vms100", w.Node)
 		})
 	}
+}
+
+func TestNeverChosen(t *testing.T) {
+	c := asPredicted()
+	endpoint := answered().Endpoint
+	cert := NeverChosen(c, endpoint, 30)
+	assert.Equal(t, Disproved, cert.Verdict)
+	assert.Equal(t, FaultModel, cert.Wrong.Fault, "the live rules do come to it")
+
+	c.Live = gateway.Prediction{byOther()}
+	jump := ChainRef{"vms100", "nat", "KUBE-SVC-K6NOPV6C6M2DHO7B"}
+	c.Rules.Live[jump] = []string{byOther().Request.Steps[6].Text}
+	cert = NeverChosen(c, endpoint, 1)
+	assert.Equal(t, FaultRules, cert.Wrong.Fault)
+	assert.Equal(t, requestSteps()[6].Text, cert.Wrong.WantRule)
+	assert.Equal(t, "vms100", cert.Node)
+	assert.Equal(t, endpoint, cert.Endpoint)
+}
+
+func TestLostAsPredicted(t *testing.T) {
+	lost := answered()
+	lost.End, lost.Conns, lost.Reply = gateway.EndLost, nil, gateway.Journey{}
+	lost.Request.Steps, lost.Request.Hops = lost.Request.Steps[:9], lost.Request.Hops[:4]
+	p := gateway.Prediction{byOther(), lost}
+	probe := []gateway.Probe{{From: "outside", Tuple: tuple(asks)}}
+	seen := observe(lost)
+	assert.True(t, LostAsPredicted(p, Join(probe, seen)[0]))
+	for i := range seen {
+		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0]), "without %+v", seen[i])
+	}
+	assert.False(t, LostAsPredicted(gateway.Prediction{answered()}, Join(probe, observe(answered()))[0]), "an answer is no loss")
 }

@@ -268,29 +268,22 @@ func checkControl(e *evidence) Finding {
 	if e.Controls == nil {
 		return ok(name, "not asked for")
 	}
-	got := shape(e.Seen.Conns, e.Probe.Tuple)
+	got, endpoint := shape(e.Seen.Conns, e.Probe.Tuple), EndpointOf(e.Probe.Tuple, e.Seen, e.Ends)
 	var others []string
 	for _, c := range e.Controls {
-		if endpointOf(c.Conns) != endpointOf(e.Seen.Conns) && c.End == e.Ends.End {
+		if EndpointOf(c.Tuple, Seen{Conns: c.Conns}, c.Ends) != endpoint && c.Ends.End == e.Ends.End {
 			continue
 		}
 		other := shape(c.Conns, c.Tuple)
-		if other == got && c.End == e.Ends.End {
+		if other == got && c.Ends.End == e.Ends.End {
 			return ok(name, "the same without taps")
 		}
-		others = append(others, fmt.Sprintf("%s by %s", c.End, other))
+		others = append(others, fmt.Sprintf("%s by %s", c.Ends.End, other))
 	}
 	if len(others) == 0 {
 		return Finding{Name: name, Missing: true, Detail: fmt.Sprintf("never went this way without taps: %s by %s", e.Ends.End, got)}
 	}
 	return bad(name, "with taps %s by %s, without %s", e.Ends.End, got, strings.Join(others, "; "))
-}
-
-func endpointOf(conns []gateway.Conn) netip.AddrPort {
-	if t := translating(conns); t != nil {
-		return t.Reply.Src()
-	}
-	return netip.AddrPort{}
 }
 
 // shape writes entries so that two tries of one flow that were translated alike are equal: the client's port is "c",

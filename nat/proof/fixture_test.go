@@ -181,15 +181,16 @@ func asPredicted() Case {
 	conns[0].Original = tuple("tcp 192.168.26.1:41111 > 192.168.26.100:30450")
 	conns[0].Reply = tuple("tcp 10.244.169.89:9090 > 10.244.239.128:33333")
 	conns[1].Original, conns[1].Reply = conns[0].Reply.Reply(), conns[0].Reply
+	ends := Ends{
+		End: gateway.EndAnswered, Server: pod, ServerAddr: netip.MustParseAddrPort("10.244.169.89:9090"),
+		ServerPeer: netip.AddrPortFrom(netip.MustParseAddr("10.244.239.128"), seenPort), ClientPeer: fixtureFlow.Target,
+	}
 	return Case{
 		Flow: fixtureFlow, Probe: probe,
 		Intent: gateway.Prediction{byOther(), answered()}, Live: gateway.Prediction{byOther(), answered()},
-		Seen: Join([]gateway.Probe{probe}, observe(answered()))[0],
-		Ends: Ends{
-			End: gateway.EndAnswered, Server: pod, ServerAddr: netip.MustParseAddrPort("10.244.169.89:9090"),
-			ServerPeer: netip.AddrPortFrom(netip.MustParseAddr("10.244.239.128"), seenPort), ClientPeer: fixtureFlow.Target,
-		},
-		Controls: []Control{{Tuple: conns[0].Original, End: gateway.EndAnswered, Conns: conns}},
+		Seen:     Join([]gateway.Probe{probe}, observe(answered()))[0],
+		Ends:     ends,
+		Controls: []Control{{Tuple: conns[0].Original, Ends: ends, Conns: conns}},
 		Rules:    fixtureRules(),
 	}
 }
