@@ -175,7 +175,7 @@ func (l *loader) labPodNetwork(n labPodNetwork) {
 		case p != p.Masked():
 			l.fail(l.labAt, "spec.podNetwork.cidr", "%s has host bits set: write %s", p, p.Masked())
 		default:
-			l.c.PodNetwork.CIDR = p
+			l.c.PodNetwork.CIDR, l.podNetworkGiven, l.labPodCIDR = p, true, true
 		}
 	}
 	if n.Overlay == "" {
@@ -219,6 +219,9 @@ func (l *loader) labNodes(nodes []labNode) {
 
 // labOutside reads the clients and who announces which load balancer's address.
 func (l *loader) labOutside(spec labSpec) {
+	if spec.Clients != nil {
+		l.c.Clients = []Client{}
+	}
 	for i, c := range spec.Clients {
 		field := index("spec.clients", i)
 		if bad := badLabel(c.Name, maxLabel); bad != "" {
@@ -229,6 +232,7 @@ func (l *loader) labOutside(spec labSpec) {
 		}
 		l.c.Clients = append(l.c.Clients, Client{Name: c.Name, Address: l.labAddr(field+".address", c.Address)})
 	}
+	l.labBalancers = len(spec.LoadBalancers)
 	for i, b := range spec.LoadBalancers {
 		field := index("spec.loadBalancers", i)
 		if b.Address == "" {

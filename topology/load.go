@@ -58,13 +58,15 @@ type nodeAddition struct {
 // loader is one Load under way.
 type loader struct {
 	problems
-	c                Cluster
-	forRules         bool
-	labAt            origin                  // the Lab document; zero where there is none
-	configAt         origin                  // the KubeProxyConfiguration
-	labOf            map[string]nodeAddition // by node name
-	outsideEndpoints []Client                // made up by placeEndpoints; after all others in Cluster.Clients
-	at               map[string]origin       // by "Kind namespace/name", as origin.object has it
+	c                           Cluster
+	forRules                    bool
+	labBalancers                int                     // how many of Cluster.LoadBalancers the Lab document has
+	podNetworkGiven, labPodCIDR bool                    // by anybody; by the Lab document
+	labAt                       origin                  // the Lab document; zero where there is none
+	configAt                    origin                  // the KubeProxyConfiguration
+	labOf                       map[string]nodeAddition // by node name
+	outsideEndpoints            []Client                // made up by placeEndpoints; after all others in Cluster.Clients
+	at                          map[string]origin       // by "Kind namespace/name", as origin.object has it
 
 	nodes    []placed[corev1.Node]
 	pods     []placed[corev1.Pod]
