@@ -72,7 +72,7 @@ func (e *evidence) nameRule(w *Wrong) {
 			w.WantRule = want.Text
 			w.because("there is no chain %s in the table %s", want.Chain, want.Table)
 			return
-		case !slices.Contains(live, want.Text):
+		case indexText(live, want.Text) < 0:
 			w.WantRule = want.Text
 			w.LiveRule = standsFor(e.Rules.Intent[chainOf(*want)], live, want.Text)
 			if w.LiveRule == "" {
@@ -83,7 +83,7 @@ func (e *evidence) nameRule(w *Wrong) {
 			return
 		}
 	}
-	if got := w.GotStep; got != nil && got.Rule != 0 && !slices.Contains(e.Rules.Intent[chainOf(*got)], got.Text) {
+	if got := w.GotStep; got != nil && got.Rule != 0 && indexText(e.Rules.Intent[chainOf(*got)], got.Text) < 0 {
 		w.LiveRule = got.Text
 		w.because("the rule should not be there")
 		return
@@ -119,21 +119,21 @@ func (w *Wrong) because(format string, args ...any) {
 // standsFor finds the live rule in the place of a missing one: the chains are laid side by side, and the rules
 // between the same neighbours belong together.
 func standsFor(intent, live []string, missing string) string {
-	at := slices.Index(intent, missing)
+	at := indexText(intent, missing)
 	if at < 0 {
 		return ""
 	}
 	before, after := -1, len(live)
 	for i := at - 1; i >= 0 && before < 0; i-- {
-		before = slices.Index(live, intent[i])
+		before = indexText(live, intent[i])
 	}
 	for i := at + 1; i < len(intent) && after == len(live); i++ {
-		if j := slices.Index(live, intent[i]); j >= 0 {
+		if j := indexText(live, intent[i]); j >= 0 {
 			after = j
 		}
 	}
 	for i := before + 1; i < after; i++ {
-		if !slices.Contains(intent, live[i]) {
+		if indexText(intent, live[i]) < 0 {
 			return live[i]
 		}
 	}

@@ -264,3 +264,19 @@ func TestLostAsPredicted(t *testing.T) {
 	}
 	assert.False(t, LostAsPredicted(gateway.Prediction{answered()}, Join(probe, observe(answered()))[0]), "an answer is no loss")
 }
+
+func TestCommentsAreNotCompared(t *testing.T) {
+	rows := []struct {
+		a, b string
+		same bool
+	}{
+		{`-A C -m comment --comment "a \"b" -j D`, `-A C -j D`, true},
+		{`-A C -p tcp -m comment --comment word -j D`, `-A C -p tcp -m comment --comment "two words" -j D`, true},
+		{`-A C -m comment --comment "x -j D`, `-A C`, true},
+		{`-A C -m comment --comment "x" -j D`, `-A C -j E`, false},
+		{`-A C -j D`, `-A C -j E`, false},
+	}
+	for _, row := range rows {
+		assert.Equal(t, row.same, sameText(row.a, row.b), "%s | %s", row.a, row.b)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/gateway"
@@ -174,9 +175,38 @@ func sameStep(a, b nat.Step) bool {
 		return false
 	}
 	if a.Text != "" && b.Text != "" {
-		return a.Text == b.Text
+		return sameText(a.Text, b.Text)
 	}
 	return a.Rule == b.Rule
+}
+
+// sameText compares rules as iptables-save prints them. Comments are not compared: no packet meets one.
+func sameText(a, b string) bool { return a == b || withoutComment(a) == withoutComment(b) }
+
+func withoutComment(rule string) string {
+	const match = " -m comment --comment "
+	before, rest, ok := strings.Cut(rule, match)
+	if !ok {
+		return rule
+	}
+	if !strings.HasPrefix(rest, `"`) {
+		_, after, _ := strings.Cut(rest, " ")
+		return before + " " + after
+	}
+	for i := 1; i < len(rest); i++ {
+		switch rest[i] {
+		case '\\':
+			i++
+		case '"':
+			return before + rest[i+1:]
+		}
+	}
+	return before
+}
+
+// indexText finds a rule in a chain.
+func indexText(chain []string, rule string) int {
+	return slices.IndexFunc(chain, func(r string) bool { return sameText(r, rule) })
 }
 
 func stepText(s nat.Step) string {
