@@ -1,0 +1,99 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/topology"
+)
+
+// choice is a flag that takes one of a few words.
+type choice struct {
+	value string
+	words []string
+}
+
+func (c *choice) String() string { return c.value }
+
+// Type is what --help shows as the flag's argument.
+func (c *choice) Type() string { return strings.Join(c.words, "|") }
+
+// Set refuses a word that is not one of the choices.
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.words, s) {
+		return fmt.Errorf("want %s", strings.Join(c.words, " or "))
+	}
+	c.value = s
+	return nil
+}
+
+// output adds -o; the first word is the default.
+func output(cmd *cobra.Command, words ...string) *choice {
+	c := &choice{value: words[0], words: words}
+	cmd.Flags().VarP(c, "output", "o", "the form of the output")
+	return c
+}
+
+// input is the flag -f: the files that describe a cluster.
+type input struct {
+	files []string
+}
+
+func (in *input) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&in.files, "file", "f", nil, "Kubernetes objects as kubectl get -o yaml prints them, and a Lab document; - is standard input; may be repeated (default: the reference cluster)")
+}
+
+// given reports whether there is any file.
+func (in *input) given() bool { return len(in.files) > 0 }
+
+// cluster loads the files, or the reference cluster where there are none, and prints the warnings.
+func (p *program) cluster(in *input, load func(...topology.Source) (topology.Cluster, []topology.Warning, error)) (_ topology.Cluster, err error) {
+	sources := []topology.Source{topology.ReferenceSource()}
+	if in.given() {
+		var done func() error
+		if sources, done, err = p.sources(in.files); err != nil {
+			return topology.Cluster{}, err
+		}
+		defer func() { err = errors.Join(err, done()) }()
+	}
+	c, warnings, err := load(sources...)
+	for _, w := range warnings {
+		p.say("warning: %s", w)
+	}
+	return c, err
+}
+
+// sources opens files; done closes them.
+func (p *program) sources(files []string) (_ []topology.Source, done func() error, err error) {
+	var open []io.Closer
+	done = func() error {
+		var errs []error
+		for _, f := range open {
+			errs = append(errs, f.Close())
+		}
+		return errors.Join(errs...)
+	}
+	var out []topology.Source
+	for i, name := range files {
+		if name == "-" {
+			if slices.Contains(files[:i], "-") {
+				return nil, nil, errors.Join(errors.New("-f - is there twice, and standard input can be read but once"), done())
+			}
+			out = append(out, topology.Source{Name: "standard input", Reader: p.in})
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("-f: %w", err), done())
+		}
+		open = append(open, f)
+		out = append(out, topology.Source{Name: name, Reader: f})
+	}
+	return out, done, nil
+}

@@ -1,0 +1,133 @@
+// Natlab builds a multi-node Kubernetes network out of network namespaces, programs kube-proxy's iptables rules in it,
+// sends traffic through it and proves what the NAT did.
+//
+// Each command is a file here: its flags, one call into the packages that do the work, and the report of what came
+// out. The exit status is 0 where all is as wanted, 1 where something is disproved or differs, and 2 for errors of
+// usage, input or environment.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"natlab/nat/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the second signal ends the program at once
+	p := program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	os.Exit(p.run(ctx, os.Args[1:]))
+}
+
+// The exit statuses.
+const (
+	exitOK      = 0
+	exitDiffers = 1
+	exitError   = 2
+)
+
+// errDiffers ends a command with exitDiffers; what differs has been printed.
+var errDiffers = errors.New("something differs")
+
+// program is what all commands share: the three streams.
+type program struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run runs one command line and returns the exit status.
+func (p *program) run(ctx context.Context, args []string) int {
+	root := p.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errDiffers):
+		return exitDiffers
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		err = errors.New("interrupted")
+	}
+	p.say("%s", strings.TrimSpace(err.Error()))
+	return exitError
+}
+
+// say writes one line to standard error. Where that is gone, nobody is there to be told.
+func (p *program) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(p.err, "natlab: "+format+"\n", args...)
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "natlab",
+		Short: "A multi-node Kubernetes network on one machine, and the proof of what its NAT did",
+		Long: `natlab builds a multi-node Kubernetes network out of network namespaces, programs kube-proxy's iptables rules
+in it, sends traffic through it, and proves what the NAT did: the DNAT of the request, the translation back of the
+reply, the masquerade exactly where it has to be.
+
+Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, input or environment.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(cmd, fmt.Errorf("there is no command %q%s", args[0], suggestion(cmd, args[0])))
+			}
+			return usage(cmd, errors.New("say what to do"))
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	root.SetIn(p.in)
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	root.SetFlagErrorFunc(usage)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(p.version(), p.plan())
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.DisableFlagsInUseLine = true // the usage lines name them
+	}
+	return root
+}
+
+// usage says where the command's flags are listed.
+func usage(cmd *cobra.Command, err error) error {
+	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+}
+
+func suggestion(cmd *cobra.Command, word string) string {
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return ""
+}
+
+// noArgs refuses arguments that are no flags.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(cmd, fmt.Errorf("%q is one word too many", args[0]))
+	}
+	return nil
+}
+
+// style is how a report is to look on standard output.
+func (p *program) style() report.Style {
+	return report.Style{Colour: terminal(p.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// terminal reports whether a stream is one that a person looks at.
+func terminal(stream io.Writer) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"natlab/topology"
+)
+
+func (p *program) plan() *cobra.Command {
+	var in input
+	cmd := &cobra.Command{
+		Use:   "plan [-f FILE]... [-o text|json|mermaid]",
+		Short: "Print the lab of a cluster without building it: namespaces, links, addresses, routes; no root",
+		Args:  noArgs,
+	}
+	in.add(cmd)
+	format := output(cmd, "text", "json", "mermaid")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		c, err := p.cluster(&in, topology.Load)
+		if err != nil {
+			return err
+		}
+		plan, err := topology.NewPlan(c)
+		if err != nil {
+			return err
+		}
+		switch format.value {
+		case "json":
+			e := json.NewEncoder(p.out)
+			e.SetIndent("", "  ")
+			return e.Encode(plan)
+		case "mermaid":
+			_, err = io.WriteString(p.out, plan.Mermaid())
+		default:
+			_, err = io.WriteString(p.out, plan.String())
+		}
+		return err
+	}
+	return cmd
+}

@@ -1,0 +1,53 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+)
+
+// build builds natlab for one test and returns the directory that it is in.
+func build(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "natlab/cmd/natlab").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return dir
+}
+
+// TestCLI runs the scripts of testdata/cli, each in a directory of its own, with natlab in PATH and the name of a lab
+// that no other test uses in $LAB. Beside testscript's own commands a script has
+//
+//	exits STATUS natlab ARGUMENT...    run natlab, which has to end with that exit status
+func TestCLI(t *testing.T) {
+	dir := build(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/cli",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", dir+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			name := strings.ReplaceAll(filepath.Base(env.WorkDir), "_", "-")
+			env.Setenv("LAB", fmt.Sprintf("cli%d-%s", os.Getpid(), strings.TrimPrefix(name, "script-")))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS PROGRAM ARGUMENT...")
+	}
+	got := "0"
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
