@@ -41,7 +41,8 @@ func TestText(t *testing.T) {
 		style  report.Style
 	}{
 		{"all.txt", report.DrawAll, report.Style{}},
-		{"brief.txt", report.DrawUnproved, report.Style{}},
+		{"unproved.txt", report.DrawUnproved, report.Style{}},
+		{"brief.txt", report.Brief, report.Style{}},
 		{"colour.txt", report.DrawAll, report.Style{Colour: true}},
 	} {
 		var b bytes.Buffer

@@ -5,32 +5,32 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
-// Detail says which flows a text draws.
+// Detail says how much of a report a text shows.
 type Detail uint8
 
-// The details. The zero value draws every flow's way.
+// The details. The zero value shows everything.
 const (
-	DrawAll      Detail = iota // each flow's way, then the table
-	DrawUnproved               // the table, and the way of each flow that is not proved
+	DrawAll      Detail = iota // each flow's way, then a table of all flows
+	DrawUnproved               // the ways of the flows that are not proved, then the table
+	Brief                      // the first few of those ways, then a line for each kind of flow
 )
 
-// Text writes the report for people: the ways of the flows drawn, a table of them all, and the outcome last, where a
-// terminal shows it.
+// briefWays is how many ways Brief draws.
+const briefWays = 3
+
+// Text writes the report for people: ways drawn, a table, and the outcome last, where a terminal shows it.
 func Text(w io.Writer, r proof.Report, d Detail, st Style) error {
 	var b strings.Builder
-	for _, c := range r.Flows {
-		if d == DrawAll || c.Verdict != proof.Proved {
-			b.WriteString(Way(c, st))
-			b.WriteByte('\n')
-		}
+	writeWays(&b, r.Flows, d, st)
+	if d == Brief {
+		writeKinds(&b, r.Flows, st)
+	} else {
+		writeFlows(&b, r.Flows, st)
 	}
-	writeTable(&b, r.Flows, st)
 	writeCoverage(&b, r.Coverage, d, st)
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", note)
@@ -43,7 +43,25 @@ func Text(w io.Writer, r proof.Report, d Detail, st Style) error {
 	return err
 }
 
-// Summary is the outcome in one line: "lab reference: 120 of 120 flows proved (ipip, iptables-legacy)".
+func writeWays(b *strings.Builder, flows []proof.Certificate, d Detail, st Style) {
+	drawn, left := 0, 0
+	for _, c := range flows {
+		switch {
+		case d != DrawAll && c.Verdict == proof.Proved:
+		case d == Brief && drawn == briefWays:
+			left++
+		default:
+			b.WriteString(Way(c, st))
+			b.WriteByte('\n')
+			drawn++
+		}
+	}
+	if left > 0 {
+		fmt.Fprintf(b, "%d more flows are not proved; without --brief they are drawn too\n\n", left)
+	}
+}
+
+// summary is the outcome in one line: "lab reference: 120 of 120 flows proved (ipip, iptables-legacy)".
 func summary(r proof.Report, st Style) string {
 	var setting []string
 	for _, s := range []string{r.Overlay, r.Backend} {
@@ -65,74 +83,6 @@ func summary(r proof.Report, st Style) string {
 	return s + ": " + counts + "\n"
 }
 
-// row is a line of the table, a cell a column.
-type row [5]string
-
-var headings = row{"client", "asks", "answered by", "masquerade", "verdict"}
-
-func writeTable(b *strings.Builder, flows []proof.Certificate, st Style) {
-	widths := [len(headings)]int{}
-	widen(&widths, headings)
-	for _, c := range flows {
-		widen(&widths, cells(c))
-	}
-	last := ""
-	for _, c := range flows {
-		if group := service(c.Flow) + "  " + c.Type.String(); group != last {
-			fmt.Fprintf(b, "%s\n", st.paint(heading, group))
-			writeRow(b, widths, headings, func(int) ink { return quiet }, st)
-			last = group
-		}
-		inks := func(column int) ink {
-			if column == len(headings)-1 {
-				return verdictInk(c.Verdict)
-			}
-			return plain
-		}
-		writeRow(b, widths, cells(c), inks, st)
-	}
-	if len(flows) > 0 {
-		b.WriteByte('\n')
-	}
-}
-
-func widen(widths *[len(headings)]int, r row) {
-	for i, cell := range r {
-		widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-	}
-}
-
-func writeRow(b *strings.Builder, widths [len(headings)]int, r row, inks func(column int) ink, st Style) {
-	for i, cell := range r {
-		if i < len(r)-1 {
-			cell = pad(cell, widths[i]+2)
-		}
-		if i == 0 {
-			b.WriteString("  ")
-		}
-		b.WriteString(st.paint(inks(i), cell))
-	}
-	b.WriteByte('\n')
-}
-
-func cells(c proof.Certificate) row {
-	by, masquerade := c.End.String(), ""
-	if c.End == gateway.EndAnswered {
-		by, masquerade = c.Endpoint.String(), "no"
-	}
-	if c.Masqueraded {
-		masquerade = "yes"
-	}
-	if c.End != gateway.EndAnswered && c.Node != "" {
-		by += " in " + c.Node
-	}
-	verdict := verdictMark(c.Verdict) + " " + c.Verdict.String()
-	if c.Verdict != proof.Proved && c.Wrong != nil {
-		verdict += ": " + c.Wrong.Check
-	}
-	return row{c.Client, c.Protocol.String() + " " + c.Target.String(), by, masquerade, verdict}
-}
-
 func writeCoverage(b *strings.Builder, c proof.Coverage, d Detail, st Style) {
 	if c.Rules == 0 {
 		return
@@ -142,8 +92,8 @@ func writeCoverage(b *strings.Builder, c proof.Coverage, d Detail, st Style) {
 	case len(c.Unmet) == 0:
 		b.WriteString("\n")
 		return
-	case d != DrawAll:
-		fmt.Fprintf(b, "; %d are not covered (verify without --brief lists them)\n", len(c.Unmet))
+	case d == Brief:
+		fmt.Fprintf(b, "; %d are not covered\n", len(c.Unmet))
 		return
 	}
 	b.WriteString("; not covered:\n")

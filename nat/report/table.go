@@ -1,0 +1,161 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+)
+
+// table is rows of cells under headings; the last cell of a row is its verdict, in that ink.
+type table struct {
+	headings []string
+	rows     [][]string
+	inks     []ink
+}
+
+func (t *table) add(i ink, cells ...string) {
+	t.rows = append(t.rows, cells)
+	t.inks = append(t.inks, i)
+}
+
+// widen makes widths, a number a column, hold every cell.
+func (t *table) widen(widths []int) []int {
+	for _, row := range slices.Concat([][]string{t.headings}, t.rows) {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	return widths
+}
+
+func (t *table) write(b *strings.Builder, widths []int, st Style) {
+	for n, row := range slices.Concat([][]string{t.headings}, t.rows) {
+		b.WriteString("  ")
+		for i, cell := range row {
+			paint := plain
+			switch {
+			case n == 0:
+				paint = quiet
+			case i == len(row)-1:
+				paint = t.inks[n-1]
+			}
+			if i < len(row)-1 {
+				cell = pad(cell, widths[i]+2)
+			}
+			b.WriteString(st.paint(paint, cell))
+		}
+		b.WriteByte('\n')
+	}
+}
+
+// writeFlows prints a line for each flow and endpoint, in groups of one Service port and kind of address.
+func writeFlows(b *strings.Builder, flows []proof.Certificate, st Style) {
+	var titles []string
+	var tables []*table
+	var widths []int
+	for _, c := range flows {
+		if title := service(c.Flow) + "  " + c.Type.String(); len(titles) == 0 || titles[len(titles)-1] != title {
+			titles = append(titles, title)
+			tables = append(tables, &table{headings: []string{"client", "asks", "answered by", "masquerade", "verdict"}})
+		}
+		addFlow(tables[len(tables)-1], c)
+	}
+	for _, t := range tables {
+		widths = t.widen(widths)
+	}
+	for i, t := range tables {
+		fmt.Fprintf(b, "%s\n", st.paint(heading, titles[i]))
+		t.write(b, widths, st)
+		b.WriteByte('\n')
+	}
+}
+
+func addFlow(t *table, c proof.Certificate) {
+	masquerade := ""
+	switch {
+	case c.Masqueraded:
+		masquerade = "yes"
+	case c.End == gateway.EndAnswered:
+		masquerade = "no"
+	}
+	verdict := verdictMark(c.Verdict) + " " + c.Verdict.String()
+	if c.Verdict != proof.Proved && c.Wrong != nil {
+		verdict += ": " + c.Wrong.Check
+	}
+	t.add(verdictInk(c.Verdict), c.Client, c.Protocol.String()+" "+c.Target.String(), ending(c), masquerade, verdict)
+}
+
+// ending is the endpoint that answered, or what became of the request instead.
+func ending(c proof.Certificate) string {
+	switch {
+	case c.End == gateway.EndAnswered:
+		return c.Endpoint.String()
+	case c.Node != "":
+		return c.End.String() + " in " + c.Node
+	}
+	return c.End.String()
+}
+
+// kind is all flows of one Service port and kind of address.
+type kind struct {
+	service, access    string
+	flows, masqueraded int
+	endings            []string
+	verdicts           [3]int // by proof.Outcome
+}
+
+// writeKinds prints a line for each kind of flow.
+func writeKinds(b *strings.Builder, flows []proof.Certificate, st Style) {
+	if len(flows) == 0 {
+		return
+	}
+	t := table{headings: []string{"service", "asked by", "flows", "answered by", "masqueraded", "verdict"}}
+	for _, k := range kinds(flows) {
+		var verdicts []string
+		worst := proof.Proved
+		for _, o := range []proof.Outcome{proof.Disproved, proof.Inconclusive, proof.Proved} {
+			if n := k.verdicts[o]; n > 0 {
+				verdicts = append(verdicts, fmt.Sprintf("%s %d %s", verdictMark(o), n, o))
+				if worst == proof.Proved {
+					worst = o
+				}
+			}
+		}
+		t.add(verdictInk(worst), k.service, k.access, strconv.Itoa(k.flows), strings.Join(k.endings, " "), strconv.Itoa(k.masqueraded), strings.Join(verdicts, ", "))
+	}
+	t.write(b, t.widen(nil), st)
+	b.WriteByte('\n')
+}
+
+func kinds(flows []proof.Certificate) []kind {
+	var out []kind
+	for _, c := range flows {
+		s, a := service(c.Flow), c.Type.String()
+		if n := len(out); n == 0 || out[n-1].service != s || out[n-1].access != a {
+			out = append(out, kind{service: s, access: a})
+		}
+		k := &out[len(out)-1]
+		k.flows++
+		k.verdicts[c.Verdict]++
+		if c.Masqueraded {
+			k.masqueraded++
+		}
+		ending := c.End.String()
+		if c.End == gateway.EndAnswered {
+			ending = c.Endpoint.String()
+		}
+		if at, found := slices.BinarySearchFunc(k.endings, ending, cmp.Compare[string]); !found {
+			k.endings = slices.Insert(k.endings, at, ending)
+		}
+	}
+	return out
+}
