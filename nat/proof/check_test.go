@@ -280,3 +280,15 @@ func TestCommentsAreNotCompared(t *testing.T) {
 		assert.Equal(t, row.same, sameText(row.a, row.b), "%s | %s", row.a, row.b)
 	}
 }
+
+func TestDeviation(t *testing.T) {
+	bent := byOther()
+	bent.Probability = 0.25
+	bent.Request.Steps = bent.Request.Steps[:9]
+	silent := answered()
+	silent.Probability, silent.End = 0.125, gateway.EndLost
+	both := gateway.Prediction{byOther(), answered()}
+	assert.Zero(t, Deviation(both, both))
+	assert.Zero(t, Deviation(both, both[1:]), "one that is missing is NeverChosen's to say")
+	assert.InDelta(t, 0.375, Deviation(both, gateway.Prediction{answered(), bent, silent}), 1e-12)
+}

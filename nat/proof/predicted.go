@@ -1,0 +1,59 @@
+package proof
+
+import (
+	"net/netip"
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// Deviation is the probability that the live rules make a flow go a way that the intent has not.
+func Deviation(intent, live gateway.Prediction) float64 {
+	p := 0.0
+	for _, o := range live {
+		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}}
+		if !slices.ContainsFunc(intent, func(want gateway.Outcome) bool { return want.End == o.End && matchOutcome(c, want).same() }) {
+			p += o.Probability
+		}
+	}
+	return p
+}
+
+// LostAsPredicted reports whether the witnesses saw a try go exactly the way of an outcome that ends in silence: then
+// nothing more will come.
+func LostAsPredicted(p gateway.Prediction, seen Seen) bool {
+	return slices.ContainsFunc(p, func(o gateway.Outcome) bool {
+		return o.End == gateway.EndLost && matchOutcome(Case{Seen: seen}, o).same()
+	})
+}
+
+// NeverChosen is the certificate of a flow by way of an endpoint that has to serve it and was not seen in so many
+// tries. The Case needs its Flow, predictions and Rules; where the live rules cannot come to the endpoint at all, the
+// rule is named in which they part from the intent.
+func NeverChosen(c Case, endpoint netip.AddrPort, tries int) Certificate {
+	cert := Certificate{
+		Flow: c.Flow, Expect: gateway.EndAnswered, Endpoint: endpoint, Verdict: Disproved, Tries: tries,
+		Checks: []Finding{bad("dnat", "%s has to serve this client and was never chosen in %d tries", endpoint, tries)},
+	}
+	cert.Wrong = &Wrong{
+		Check: "dnat", Want: endpoint.String() + " serves this client", Got: "it was never chosen", Fault: FaultModel, Packet: c.Probe.Tuple.String(),
+	}
+	at := slices.IndexFunc(c.Intent, func(o gateway.Outcome) bool { return o.Endpoint == endpoint })
+	if at < 0 || slices.ContainsFunc(c.Live, func(o gateway.Outcome) bool { return o.Endpoint == endpoint }) {
+		return cert
+	}
+	var best *difference
+	for _, o := range c.Live {
+		if d := compareSteps(nat.Original, c.Intent[at].Request.Steps, o.Request.Steps, false); d != nil && (best == nil || d.at > best.at) {
+			best = d
+		}
+	}
+	if best != nil {
+		w := cert.Wrong
+		w.Node, w.Fault, w.WantStep, w.GotStep, w.Packet = best.node, FaultRules, best.wantStep, best.gotStep, best.packet
+		cert.Node = best.node
+		(&evidence{Case: c}).nameRule(w)
+	}
+	return cert
+}
