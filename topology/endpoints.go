@@ -43,9 +43,6 @@ func (l *loader) endpoints(s *Service, list []placed[discoveryv1.EndpointSlice])
 		}
 		slices.SortFunc(port.Endpoints, func(a, b Endpoint) int { return cmp.Compare(a.Addr.String(), b.Addr.String()) })
 	}
-	for j := range list {
-		l.checkSlice(&list[j])
-	}
 }
 
 // sliceEndpoints adds what one slice has for a port. A slice's port without a name or without a number is passed

@@ -119,6 +119,7 @@ func (w Warning) String() string {
 type origin struct {
 	file      string
 	doc, item int
+	seq       int // counts the objects of all files
 	object    string
 }
 
@@ -126,6 +127,7 @@ type origin struct {
 type problems struct {
 	errs  Errors
 	warns []Warning
+	seen  int // objects
 }
 
 func (p *problems) fail(o origin, field, format string, args ...any) {

@@ -109,7 +109,7 @@ func (l *loader) nodePortAddresses(o origin, list []string) {
 			if s == "primary" {
 				l.fail(o, index("nodePortAddresses", i), `"primary" must stand alone`)
 			} else {
-				l.fail(o, index("nodePortAddresses", i), "%v, and not \"primary\"", err)
+				l.fail(o, index("nodePortAddresses", i), "%v, nor \"primary\"", err)
 			}
 			continue
 		}

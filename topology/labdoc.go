@@ -3,6 +3,7 @@ package topology
 import (
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -81,25 +82,23 @@ const minMTU, maxMTU = 576, 65535
 
 // lab reads the Lab document into the cluster; nodeDocs gets the parts of it that belong to nodes.
 func (l *loader) lab(o object) {
+	l.labAt = o.origin
 	var doc labDocument
 	strict, err := kjson.UnmarshalStrict(o.raw, &doc)
-	if err == nil && len(strict) == 0 {
-		err = json.Unmarshal(o.raw, &doc)
-	}
 	if err != nil {
 		if terr := json.Unmarshal(o.raw, &doc); terr != nil {
-			err = typeProblem(terr)
+			err = typeProblem(terr) // its words are better
 		}
 		l.fail(o.origin, "", "%v", err)
 		return
 	}
 	for _, s := range strict {
-		l.fail(o.origin, "", "%s", unknownField(s))
+		l.unknownField(s)
 	}
 	if bad := badLabel(doc.Metadata.Name, maxLabName); bad != "" {
 		l.fail(o.origin, "metadata.name", "%s", bad)
 	}
-	l.labAt, l.c.Name = o.origin, doc.Metadata.Name
+	l.c.Name = doc.Metadata.Name
 	l.labUnderlay(doc.Spec.Underlay)
 	l.labPodNetwork(doc.Spec.PodNetwork)
 	l.labNodes(doc.Spec.Nodes)
@@ -107,13 +106,34 @@ func (l *loader) lab(o object) {
 	l.labKubeProxy(doc.Spec.KubeProxy)
 }
 
-// unknownField names the field of one of the strict decoder's errors (`unknown field "spec.gatewy"`).
-func unknownField(err error) string {
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "unknown field "); ok {
-		return "unknown field " + name + ": see the Lab document in reference/cluster.yaml for those there are"
+// unknownField turns one of the strict decoder's errors (`unknown field "spec.underlay.gatewy"`) into the field
+// and what could stand there instead.
+func (l *loader) unknownField(err error) {
+	path, ok := strings.CutPrefix(err.Error(), `unknown field "`)
+	if !ok {
+		l.fail(l.labAt, "", "%v", err)
+		return
 	}
-	return text
+	path = strings.TrimSuffix(path, `"`)
+	t := reflect.TypeFor[labDocument]()
+	parents, _ := strings.CutSuffix(path, path[strings.LastIndex(path, ".")+1:])
+	for name := range strings.SplitSeq(strings.Trim(parents, "."), ".") {
+		name, _, _ = strings.Cut(name, "[")
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Tag.Get("json") == name {
+				if t = f.Type; t.Kind() == reflect.Slice {
+					t = t.Elem()
+				}
+				break
+			}
+		}
+	}
+	var known []string
+	for i := range t.NumField() {
+		known = append(known, t.Field(i).Tag.Get("json"))
+	}
+	slices.Sort(known)
+	l.fail(l.labAt, path, "unknown field: want %s", oneOf(known))
 }
 
 func (l *loader) labUnderlay(u labUnderlay) {

@@ -41,10 +41,10 @@ func (p Plan) Mermaid() string {
 			}
 		}
 	}
-	line("  classDef node fill:#dbeafe,stroke:#1d4ed8")
+	line("  classDef machine fill:#dbeafe,stroke:#1d4ed8")
 	line("  classDef pod fill:#dcfce7,stroke:#15803d")
 	line("  classDef outside fill:#fef9c3,stroke:#a16207")
-	class := map[Kind]string{KindNode: "node", KindPod: "pod", KindClient: "outside", KindRouter: "outside"}
+	class := map[Kind]string{KindNode: "machine", KindPod: "pod", KindClient: "outside", KindRouter: "outside"}
 	for _, ns := range p.Namespaces {
 		if c := class[ns.Kind]; c != "" {
 			line("  class %s %s", id[ns.Name], c)

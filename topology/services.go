@@ -41,6 +41,9 @@ func (l *loader) translateServices() {
 		}
 		key := s.Namespace + "/" + s.Name
 		list, described := slicesOf[key]
+		for j := range list {
+			l.checkSlice(&list[j])
+		}
 		if !described && len(o.v.Spec.Selector) > 0 {
 			list = l.deriveSlices(o.v, s)
 		}

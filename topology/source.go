@@ -20,9 +20,10 @@ type Source struct {
 	Reader io.Reader
 }
 
-// MaxInput is how many bytes all sources of one Load may have together. A dump of 5,000 Pods is half of it;
-// what is larger is refused before it is read to its end.
-const MaxInput = 64 << 20
+// MaxInput is how many bytes all sources of one Load may have together: three times what 10,000 Services with
+// three endpoints each take. More is refused before it is read to its end, since YAML takes fifty times its size
+// in memory while it is decoded.
+const MaxInput = 32 << 20
 
 // maxExpansion is how many times its own size a document may grow to when its aliases are followed.
 const maxExpansion = 16
@@ -115,8 +116,13 @@ func (p *problems) unpack(o origin, raw json.RawMessage) []object {
 	if h.Metadata.Namespace == "" && (h.Kind == "Pod" || h.Kind == "Service" || h.Kind == "EndpointSlice") {
 		h.Metadata.Namespace = "default" // as kubectl apply has it
 	}
-	if o.object = h.Kind + " " + h.Metadata.Name; h.Metadata.Namespace != "" {
-		o.object = h.Kind + " " + h.Metadata.Namespace + "/" + h.Metadata.Name
+	p.seen++
+	o.seq = p.seen
+	switch o.object = h.Kind; {
+	case h.Metadata.Namespace != "":
+		o.object += " " + h.Metadata.Namespace + "/" + h.Metadata.Name
+	case h.Metadata.Name != "":
+		o.object += " " + h.Metadata.Name
 	}
 	return []object{{origin: o, apiVersion: h.APIVersion, kind: h.Kind, raw: raw}}
 }
@@ -293,7 +299,7 @@ func typeProblem(err error) error {
 	if !errors.As(err, &t) {
 		return err
 	}
-	want := "a " + t.Type.String()
+	want := "a number"
 	switch t.Type.Kind().String() {
 	case "string":
 		want = "a string (quote it)"

@@ -1,19 +1,46 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // validate says everything that is inconsistent in a complete cluster.
 func (l *loader) validate() {
 	l.checkUnderlay()
-	l.checkAddresses()
 	l.checkRanges()
+	if len(l.errs) > 0 {
+		return // one wrong range makes many addresses wrong
+	}
+	l.checkAddresses()
+	if len(l.errs) == 0 {
+		l.checkServiceAddresses()
+	}
 	l.checkAnnouncers()
 	l.checkNodePorts()
-	l.checkServiceAddresses()
 	l.checkNamespaces()
+}
+
+// nodesInOrder, podsInOrder and servicesInOrder give the order of the input, so that of two that want the same the
+// later one is told.
+func (l *loader) nodesInOrder() []Node {
+	return inOrder(l.c.Nodes, func(n Node) origin { return l.of("Node", n.Name) })
+}
+
+func (l *loader) podsInOrder() []Pod {
+	return inOrder(l.c.Pods, func(p Pod) origin { return l.of("Pod", p.Member()) })
+}
+
+func (l *loader) servicesInOrder() []Service {
+	return inOrder(l.c.Services, func(s Service) origin { return l.of("Service", s.Namespace+"/"+s.Name) })
+}
+
+func inOrder[T any](list []T, at func(T) origin) []T {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b T) int { return cmp.Compare(at(a).seq, at(b).seq) })
+	return list
 }
 
 // of is where an object stands, or only its name for one that natlab made up.
@@ -89,7 +116,7 @@ func special(a netip.Addr) string {
 // checkAddresses sees that no address is in two places and that each is where its kind belongs.
 func (l *loader) checkAddresses() {
 	c := &claims{l: l, owner: map[netip.Addr]string{}}
-	for _, n := range l.c.Nodes {
+	for _, n := range l.nodesInOrder() {
 		for _, a := range n.Addresses {
 			c.take(a, "Node "+n.Name, l.of("Node", n.Name), "status.addresses")
 		}
@@ -101,7 +128,7 @@ func (l *loader) checkAddresses() {
 			l.notOfPods(cl.Address, o, field)
 		}
 	}
-	for _, p := range l.c.Pods {
+	for _, p := range l.podsInOrder() {
 		if p.HostNetwork {
 			continue
 		}
@@ -115,8 +142,7 @@ func (l *loader) checkAddresses() {
 	for _, n := range l.c.Nodes {
 		c.take(n.TunnelAddress, "the tunnel device of Node "+n.Name, l.nodeAt(n), "tunnelAddress")
 	}
-	for i := range l.c.Services {
-		s := &l.c.Services[i]
+	for _, s := range l.servicesInOrder() {
 		o := l.of("Service", s.Namespace+"/"+s.Name)
 		for _, a := range s.ClusterIPs {
 			if c.take(a, "Service "+s.Namespace+"/"+s.Name, o, "spec.clusterIPs") && l.notOfPods(a, o, "spec.clusterIPs") && l.c.Underlay.CIDR.Contains(a) {
@@ -194,7 +220,7 @@ func (l *loader) checkRanges() {
 		node   string
 	}
 	var seen []block
-	for _, n := range l.c.Nodes {
+	for _, n := range l.nodesInOrder() {
 		o, field := l.of("Node", n.Name), "spec.podCIDRs"
 		add, inLab := l.labOf[n.Name]
 		inLab = inLab && len(add.blocks) > 0
@@ -244,8 +270,7 @@ func (l *loader) checkNodePorts() {
 		port     uint16
 	}
 	owner := map[key]string{}
-	for i := range l.c.Services {
-		s := &l.c.Services[i]
+	for _, s := range l.servicesInOrder() {
 		name := s.Namespace + "/" + s.Name
 		o := l.of("Service", name)
 		for _, p := range s.Ports {
@@ -277,8 +302,7 @@ func (l *loader) checkServiceAddresses() {
 		protocol string
 	}
 	owner := map[key]string{}
-	for i := range l.c.Services {
-		s := &l.c.Services[i]
+	for _, s := range l.servicesInOrder() {
 		name := s.Namespace + "/" + s.Name
 		var addrs []netip.Addr
 		addrs = append(addrs, s.ClusterIPs...)
@@ -316,7 +340,7 @@ func (l *loader) checkNamespaces() {
 		claim(l.of("Node", n.Name), "metadata.name", "Node "+n.Name, n.Name)
 	}
 	hostDevices := map[string]string{}
-	for _, p := range l.c.Pods {
+	for _, p := range l.podsInOrder() {
 		if p.HostNetwork {
 			continue
 		}
