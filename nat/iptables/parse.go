@@ -1,0 +1,287 @@
+package iptables
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"natlab/nat"
+)
+
+// maxLine bounds a line of a rule set, in bytes; iptables-restore's own limit is 10240.
+const maxLine = 1 << 16
+
+// Parse reads what iptables-save or ip6tables-save prints, with or without counters. An extension that natlab does not
+// know is kept verbatim (Raw, RawTarget). An error is a *SyntaxError with line and column, or the reader's own; the
+// rule set is zero then.
+func Parse(r io.Reader, family nat.Family) (Ruleset, error) {
+	p := parser{rs: Ruleset{Family: family}}
+	scan := bufio.NewScanner(r)
+	scan.Buffer(make([]byte, 0, 4096), maxLine)
+	for scan.Scan() {
+		p.number++
+		if err := p.line(scan.Text()); err != nil {
+			return Ruleset{}, err
+		}
+	}
+	if err := scan.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			return Ruleset{}, &SyntaxError{p.number + 1, 1, fmt.Sprintf("the line is longer than %d bytes", maxLine)}
+		}
+		return Ruleset{}, err
+	}
+	if p.table != nil {
+		return Ruleset{}, &SyntaxError{p.number + 1, 1, fmt.Sprintf("table %s has no COMMIT", p.table.Name)}
+	}
+	return p.rs, nil
+}
+
+// ParseString is Parse of a string.
+func ParseString(s string, family nat.Family) (Ruleset, error) {
+	return Parse(strings.NewReader(s), family)
+}
+
+// parser is the state between two lines.
+type parser struct {
+	rs     Ruleset
+	table  *Table         // nil between tables
+	chains map[string]int // of the table, by name
+	number int
+}
+
+func (p *parser) fail(column int, format string, args ...any) error {
+	return &SyntaxError{p.number, column, fmt.Sprintf(format, args...)}
+}
+
+func (p *parser) line(line string) error {
+	trimmed := strings.TrimSpace(line)
+	switch {
+	case trimmed == "" || trimmed[0] == '#':
+		return nil
+	case trimmed[0] == '*':
+		return p.begin(trimmed[1:])
+	case p.table == nil:
+		return p.fail(1, "want a table (*nat) before %q", trimmed)
+	case trimmed == "COMMIT":
+		p.rs.Tables = append(p.rs.Tables, *p.table)
+		p.table = nil
+		return nil
+	case trimmed[0] == ':':
+		return p.chain(line)
+	}
+	return p.rule(line)
+}
+
+func (p *parser) begin(name string) error {
+	switch name = strings.TrimSpace(name); {
+	case p.table != nil:
+		return p.fail(1, "table %s has no COMMIT", p.table.Name)
+	case name != "raw" && name != "mangle" && name != "nat" && name != "filter" && name != "security":
+		return p.fail(2, "table %q: want raw, mangle, nat, filter or security", name)
+	}
+	if _, twice := p.rs.Table(name); twice {
+		return p.fail(2, "table %s is there twice", name)
+	}
+	p.table, p.chains = &Table{Name: name}, map[string]int{}
+	return nil
+}
+
+// chain reads ":NAME POLICY [packets:bytes]".
+func (p *parser) chain(line string) error {
+	words, err := split(strings.Replace(line, ":", " ", 1), p.number)
+	if err != nil {
+		return err
+	}
+	if len(words) < 2 {
+		return p.fail(1, "want :CHAIN POLICY [packets:bytes]")
+	}
+	c := Chain{Name: words[0].text, Policy: words[1].text}
+	if c.Name == "" || strings.ContainsAny(c.Name, " \t\r\"'\\!") {
+		return p.fail(words[0].start+1, "chain %q: want a word without blanks and quotes", c.Name)
+	}
+	if c.Policy != "-" && c.Policy != "ACCEPT" && c.Policy != "DROP" {
+		return p.fail(words[1].start+1, "policy %q: want ACCEPT, DROP or -", c.Policy)
+	}
+	if len(words) > 2 {
+		var ok bool
+		if c.Packets, c.Bytes, ok = parseCounters(words[2].text); !ok {
+			return p.fail(words[2].start+1, "counters %q: want [packets:bytes]", words[2].text)
+		}
+	}
+	if _, twice := p.chains[c.Name]; twice {
+		return p.fail(words[0].start+1, "chain %s is there twice", c.Name)
+	}
+	p.chains[c.Name] = len(p.table.Chains)
+	p.table.Chains = append(p.table.Chains, c)
+	return nil
+}
+
+func parseCounters(s string) (packets, bytes uint64, ok bool) {
+	s, open := strings.CutPrefix(s, "[")
+	s, closed := strings.CutSuffix(s, "]")
+	first, second, both := strings.Cut(s, ":")
+	packets, err1 := strconv.ParseUint(first, 10, 64)
+	bytes, err2 := strconv.ParseUint(second, 10, 64)
+	return packets, bytes, open && closed && both && err1 == nil && err2 == nil
+}
+
+// rule reads "[packets:bytes] -A CHAIN ...".
+func (p *parser) rule(line string) error {
+	words, err := split(line, p.number)
+	if err != nil {
+		return err
+	}
+	c := cursor{line: line, number: p.number, words: words}
+	r := Rule{Line: p.number}
+	if strings.HasPrefix(c.peek(), "[") {
+		var ok bool
+		c.at++
+		if r.Packets, r.Bytes, ok = parseCounters(words[0].text); !ok {
+			return c.errorf("counters %q: want [packets:bytes]", words[0].text)
+		}
+	}
+	if verb := c.peek(); verb != "-A" && verb != "--append" {
+		c.at++
+		return c.errorf("want -A, not %q", verb)
+	}
+	c.at++
+	name, err := c.value("-A")
+	if err != nil {
+		return err
+	}
+	at, known := p.chains[name]
+	if !known {
+		return c.errorf("chain %s of table %s is not declared", name, p.table.Name)
+	}
+	if err := parseRule(&c, &r, p.rs.Family); err != nil {
+		return err
+	}
+	chain := &p.table.Chains[at]
+	chain.Rules = append(chain.Rules, r)
+	return nil
+}
+
+// ParseRule reads one rule's specification, what iptables takes after "-A CHAIN".
+func ParseRule(spec string, family nat.Family) (Rule, error) {
+	words, err := split(spec, 1)
+	if err != nil {
+		return Rule{}, err
+	}
+	c := cursor{line: spec, number: 1, words: words}
+	var r Rule
+	if err := parseRule(&c, &r, family); err != nil {
+		return Rule{}, err
+	}
+	return r, nil
+}
+
+func parseRule(c *cursor, r *Rule, family nat.Family) error {
+	for !c.done() {
+		var err error
+		switch option := c.peekOption(); option {
+		case "-m", "--match":
+			err = parseExtension(c, r)
+		case "-j", "--jump", "-g", "--goto":
+			err = parseTarget(c, r, family)
+		default:
+			err = parseBase(c, r, option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseBase reads one of the options that every rule may have, or an option of a match that -p implies.
+func parseBase(c *cursor, r *Rule, option string) error {
+	parse, known := baseOptions[option]
+	if !known {
+		if name := r.protocol(); name != "" && strings.HasPrefix(option, "--") {
+			if _, typed := extensions[name]; typed {
+				before := c.at
+				m, ok, err := parseKnown(c, name)
+				if err != nil || ok && c.at > before {
+					r.Matches = append(r.Matches, m)
+					return err
+				}
+			}
+		}
+		c.option()
+		return c.errorf("option %q is not known here", option)
+	}
+	start := c.at
+	name, not := c.option()
+	value := ""
+	if option != "-f" && option != "--fragment" {
+		var err error
+		if value, err = c.value(name); err != nil {
+			return err
+		}
+	}
+	m, err := parse(value, not)
+	if err != nil {
+		return c.errorf("%s %s: %v", name, value, err)
+	}
+	if m == nil {
+		m = Raw{c.verbatim(start)}
+	}
+	r.Matches = append(r.Matches, m)
+	return nil
+}
+
+// protocol is the name of the rule's -p so far, "" where it has none or a negated one.
+func (r *Rule) protocol() string {
+	for _, m := range r.Matches {
+		if p, ok := m.(Protocol); ok && !p.Not {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// parseExtension reads -m NAME with its options. What it does not know of them makes the whole a Raw.
+func parseExtension(c *cursor, r *Rule) error {
+	start := c.at
+	if _, not := c.option(); not {
+		return c.errorf("! does not go with -m")
+	}
+	name, err := c.value("-m")
+	if err != nil {
+		return err
+	}
+	m, ok, err := parseKnown(c, name)
+	if err != nil {
+		return err
+	}
+	if !ok || !c.endsOption() {
+		c.at = start + 2
+		c.skipOptions()
+		m = Raw{c.verbatim(start)}
+	}
+	r.Matches = append(r.Matches, m)
+	return nil
+}
+
+// endsOption reports whether the next word begins another part of the rule.
+func (c *cursor) endsOption() bool {
+	if c.done() {
+		return true
+	}
+	switch option := c.peekOption(); option {
+	case "-m", "--match", "-j", "--jump", "-g", "--goto":
+		return true
+	default:
+		_, base := baseOptions[option]
+		return base && !c.words[c.at].quoted
+	}
+}
+
+func (c *cursor) skipOptions() {
+	for !c.endsOption() {
+		c.at++
+	}
+}

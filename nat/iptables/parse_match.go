@@ -1,0 +1,459 @@
+package iptables
+
+import (
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// extensions are the matches that are read into a type of their own. A parser takes the options it knows and stops at
+// the first other word; ok is false where what it took says more than the type can hold.
+var extensions = map[string]func(c *cursor) (m Match, ok bool, err error){
+	"tcp":       func(c *cursor) (Match, bool, error) { return parsePorts(c, "tcp") },
+	"udp":       func(c *cursor) (Match, bool, error) { return parsePorts(c, "udp") },
+	"sctp":      func(c *cursor) (Match, bool, error) { return parsePorts(c, "sctp") },
+	"dccp":      func(c *cursor) (Match, bool, error) { return parsePorts(c, "dccp") },
+	"multiport": parseMultiPort,
+	"icmp":      func(c *cursor) (Match, bool, error) { return parseICMP(c, false) },
+	"icmp6":     func(c *cursor) (Match, bool, error) { return parseICMP(c, true) },
+	"mark":      parseMark,
+	"connmark":  parseConnMark,
+	"conntrack": func(c *cursor) (Match, bool, error) { return parseStates(c, "--ctstate", false) },
+	"state":     func(c *cursor) (Match, bool, error) { return parseStates(c, "--state", true) },
+	"addrtype":  parseAddrType,
+	"comment":   parseComment,
+	"statistic": parseStatistic,
+	"recent":    parseRecent,
+	"limit":     parseLimit,
+	"set":       parseSet,
+	"rpfilter":  parseRPFilter,
+	"physdev":   func(c *cursor) (Match, bool, error) { return PhysDev{takeOptions(c)}, true, nil },
+	"owner":     func(c *cursor) (Match, bool, error) { return Owner{takeOptions(c)}, true, nil },
+	"socket":    func(c *cursor) (Match, bool, error) { return Socket{takeOptions(c)}, true, nil },
+	"nfacct":    parseNFAcct,
+}
+
+func parseKnown(c *cursor, name string) (Match, bool, error) {
+	parse, known := extensions[name]
+	if !known {
+		return nil, false, nil
+	}
+	return parse(c)
+}
+
+func takeOptions(c *cursor) string {
+	start := c.at
+	c.skipOptions()
+	return c.verbatim(start)
+}
+
+func (c *cursor) number32(option string) (uint32, error) {
+	text, err := c.value(option)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(text, 0, 32)
+	if err != nil {
+		return 0, c.errorf("%s %s: want a number of 32 bits", option, text)
+	}
+	return uint32(n), nil
+}
+
+func (c *cursor) portRange(option string, not bool, separator string) (*PortRange, error) {
+	text, err := c.value(option)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := parsePortRange(text, separator)
+	if !ok {
+		return nil, c.errorf("%s %s: want a port or LOW%sHIGH", option, text, separator)
+	}
+	r.Not = not
+	return &r, nil
+}
+
+func parsePortRange(text, separator string) (PortRange, bool) {
+	low, high, both := strings.Cut(text, separator)
+	if !both {
+		high = low
+	} else if low == "" {
+		low = "0"
+	}
+	if both && high == "" {
+		high = "65535"
+	}
+	l, err1 := strconv.ParseUint(low, 10, 16)
+	h, err2 := strconv.ParseUint(high, 10, 16)
+	return PortRange{Low: uint16(l), High: uint16(h)}, err1 == nil && err2 == nil && l <= h
+}
+
+func parsePorts(c *cursor, protocol string) (Match, bool, error) {
+	m := Ports{Protocol: protocol}
+	var err error
+	for err == nil {
+		switch c.peekOption() {
+		case "--sport", "--source-port":
+			o, not := c.option()
+			m.Source, err = c.portRange(o, not, ":")
+		case "--dport", "--destination-port":
+			o, not := c.option()
+			m.Destination, err = c.portRange(o, not, ":")
+		case "--tcp-flags":
+			_, not := c.option()
+			m.Flags, err = c.tcpFlags(not)
+		case "--syn":
+			_, not := c.option()
+			m.Flags = &TCPFlags{Not: not, Mask: 0x17, Set: 0x02}
+		default:
+			return m, true, nil
+		}
+	}
+	return nil, false, err
+}
+
+func (c *cursor) tcpFlags(not bool) (*TCPFlags, error) {
+	f := TCPFlags{Not: not}
+	for _, to := range []*uint8{&f.Mask, &f.Set} {
+		text, err := c.value("--tcp-flags")
+		if err != nil {
+			return nil, err
+		}
+		bits, ok := parseBits(strings.ToUpper(text), tcpFlagNames[:])
+		switch strings.ToUpper(text) {
+		case "ALL":
+			bits, ok = 0x3f, true
+		case "NONE":
+			bits, ok = 0, true
+		}
+		if !ok {
+			return nil, c.errorf("--tcp-flags %s: want flags of FIN,SYN,RST,PSH,ACK,URG, or ALL or NONE", text)
+		}
+		*to = uint8(bits)
+	}
+	return &f, nil
+}
+
+func parseBits(text string, names []string) (bits uint, ok bool) {
+	for _, w := range strings.Split(text, ",") {
+		found := false
+		for i, name := range names {
+			if name == w {
+				bits |= 1 << i
+				found = true
+			}
+		}
+		if !found {
+			return 0, false
+		}
+	}
+	return bits, true
+}
+
+func parseMultiPort(c *cursor) (Match, bool, error) {
+	var m MultiPort
+	option, not := "", false
+	switch c.peekOption() {
+	case "--dports", "--destination-ports":
+	case "--sports", "--source-ports":
+		m.Side = SourcePorts
+	case "--ports":
+		m.Side = EitherPorts
+	default:
+		return nil, false, nil
+	}
+	option, not = c.option()
+	text, err := c.value(option)
+	if err != nil {
+		return nil, false, err
+	}
+	m.Not = not
+	for _, part := range strings.Split(text, ",") {
+		r, ok := parsePortRange(part, ":")
+		if !ok {
+			return nil, false, c.errorf("%s %s: want ports and LOW:HIGH, joined by commas", option, text)
+		}
+		m.Ports = append(m.Ports, r)
+	}
+	return m, true, nil
+}
+
+func parseICMP(c *cursor, v6 bool) (Match, bool, error) {
+	m := ICMPType{V6: v6}
+	want := "--icmp-type"
+	if v6 {
+		want = "--icmpv6-type"
+	}
+	if c.peekOption() != want {
+		return nil, false, nil
+	}
+	_, m.Not = c.option()
+	text, err := c.value(want)
+	if err != nil {
+		return nil, false, err
+	}
+	if text == "any" {
+		m.Any, m.AnyCode = true, true
+		return m, true, nil
+	}
+	kind, code, both := strings.Cut(text, "/")
+	t, err1 := strconv.ParseUint(kind, 10, 8)
+	m.Type, m.AnyCode = uint8(t), !both
+	if both {
+		n, err2 := strconv.ParseUint(code, 10, 8)
+		m.Code = uint8(n)
+		return m, err1 == nil && err2 == nil, nil // a name stays in a Raw
+	}
+	return m, err1 == nil, nil
+}
+
+// valueMask reads VALUE[/MASK].
+func (c *cursor) valueMask(option string) (value, mask uint32, err error) {
+	text, err := c.value(option)
+	if err != nil {
+		return 0, 0, err
+	}
+	first, second, both := strings.Cut(text, "/")
+	v, err1 := strconv.ParseUint(first, 0, 32)
+	m := uint64(math.MaxUint32)
+	var err2 error
+	if both {
+		m, err2 = strconv.ParseUint(second, 0, 32)
+	}
+	if err1 != nil || err2 != nil {
+		return 0, 0, c.errorf("%s %s: want VALUE[/MASK] of 32 bits", option, text)
+	}
+	return uint32(v), uint32(m), nil
+}
+
+func parseMark(c *cursor) (Match, bool, error) {
+	if c.peekOption() != "--mark" {
+		return nil, false, nil
+	}
+	option, not := c.option()
+	v, mask, err := c.valueMask(option)
+	return Mark{not, v, mask}, true, err
+}
+
+func parseConnMark(c *cursor) (Match, bool, error) {
+	if c.peekOption() != "--mark" {
+		return nil, false, nil
+	}
+	option, not := c.option()
+	v, mask, err := c.valueMask(option)
+	return ConnMark{not, v, mask}, true, err
+}
+
+func parseStates(c *cursor, want string, legacy bool) (Match, bool, error) {
+	if c.peekOption() != want {
+		return nil, false, nil
+	}
+	option, not := c.option()
+	text, err := c.value(option)
+	if err != nil {
+		return nil, false, err
+	}
+	states, ok := parseBits(strings.ToUpper(text), stateNames[:])
+	if !ok {
+		return nil, false, c.errorf("%s %s: want states of %s", option, text, strings.Join(stateNames[:], ","))
+	}
+	return Conntrack{Not: not, States: State(states), Legacy: legacy}, true, nil
+}
+
+func parseAddrType(c *cursor) (Match, bool, error) {
+	var m AddrType
+	for {
+		var err error
+		switch c.peekOption() {
+		case "--src-type":
+			_, m.NotSource = c.option()
+			m.Source, err = c.value("--src-type")
+		case "--dst-type":
+			_, m.NotDestination = c.option()
+			m.Destination, err = c.value("--dst-type")
+		case "--limit-iface-in":
+			c.option()
+			m.LimitIn = true
+		case "--limit-iface-out":
+			c.option()
+			m.LimitOut = true
+		default:
+			return m, m.Source != "" || m.Destination != "", nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+func parseComment(c *cursor) (Match, bool, error) {
+	if c.peek() != "--comment" {
+		return nil, false, nil
+	}
+	c.option()
+	text, err := c.text("--comment")
+	return Comment{text}, true, err
+}
+
+func parseNFAcct(c *cursor) (Match, bool, error) {
+	if c.peek() != "--nfacct-name" {
+		return nil, false, nil
+	}
+	c.option()
+	name, err := c.value("--nfacct-name")
+	return NFAcct{name}, true, err
+}
+
+func parseStatistic(c *cursor) (Match, bool, error) {
+	var m Statistic
+	mode := ""
+	for {
+		var err error
+		switch c.peekOption() {
+		case "--mode":
+			c.option()
+			mode, err = c.value("--mode")
+		case "--probability":
+			_, m.Not = c.option()
+			m.Probability, err = c.probability()
+		case "--every":
+			_, m.Not = c.option()
+			m.Every, err = c.number32("--every")
+		case "--packet":
+			c.option()
+			m.Packet, err = c.number32("--packet")
+		default:
+			return m, mode == "random" && m.Every == 0 || mode == "nth" && m.Every != 0, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// probability reads a decimal fraction as libxt_statistic does: rounded to a multiple of 2^-31.
+func (c *cursor) probability() (uint32, error) {
+	text, err := c.value("--probability")
+	if err != nil {
+		return 0, err
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || f < 0 || f > 1 || math.IsNaN(f) {
+		return 0, c.errorf("--probability %s: want 0 to 1", text)
+	}
+	return uint32(math.Round(f * (1 << 31))), nil
+}
+
+func parseRecent(c *cursor) (Match, bool, error) {
+	var m Recent
+	acted := false
+	for {
+		var err error
+		switch option := c.peekOption(); option {
+		case "--set", "--rcheck", "--update", "--remove":
+			_, m.Not = c.option()
+			acted = true
+			for i, name := range recentActions {
+				if name == option {
+					m.Action = RecentAction(i)
+				}
+			}
+		case "--seconds":
+			c.option()
+			m.Seconds, err = c.number32(option)
+		case "--hitcount":
+			c.option()
+			m.HitCount, err = c.number32(option)
+		case "--reap":
+			c.option()
+			m.Reap = true
+		case "--rttl":
+			c.option()
+			m.TTL = true
+		case "--name":
+			c.option()
+			m.Name, err = c.value(option)
+		case "--mask":
+			c.option()
+			m.Mask, err = c.address(option)
+		case "--rsource", "--rdest":
+			c.option()
+			m.ByDest = option == "--rdest"
+		default:
+			return m, acted, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+func (c *cursor) address(option string) (netip.Addr, error) {
+	text, err := c.value(option)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, c.errorf("%s %s: want an address", option, text)
+	}
+	return a, nil
+}
+
+func parseLimit(c *cursor) (Match, bool, error) {
+	m := Limit{Burst: defaultBurst}
+	for {
+		var err error
+		switch c.peekOption() {
+		case "--limit":
+			c.option()
+			m.Rate, err = c.value("--limit")
+		case "--limit-burst":
+			c.option()
+			m.Burst, err = c.number32("--limit-burst")
+		default:
+			return m, m.Rate != "", nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+func parseSet(c *cursor) (Match, bool, error) {
+	var m Set
+	if c.peekOption() != "--match-set" {
+		return nil, false, nil
+	}
+	_, m.Not = c.option()
+	var err error
+	if m.Name, err = c.value("--match-set"); err != nil {
+		return nil, false, err
+	}
+	if m.Dirs, err = c.value("--match-set"); err != nil {
+		return nil, false, err
+	}
+	m.Rest = takeOptions(c)
+	return m, true, nil
+}
+
+func parseRPFilter(c *cursor) (Match, bool, error) {
+	var m RPFilter
+	for {
+		var flag *bool
+		switch c.peek() {
+		case "--loose":
+			flag = &m.Loose
+		case "--validmark":
+			flag = &m.ValidMark
+		case "--accept-local":
+			flag = &m.AcceptLocal
+		case "--invert":
+			flag = &m.Invert
+		default:
+			return m, true, nil
+		}
+		c.option()
+		*flag = true
+	}
+}

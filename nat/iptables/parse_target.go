@@ -1,0 +1,282 @@
+package iptables
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"natlab/nat"
+)
+
+// parseTarget reads -j NAME or -g NAME with its options, which go up to the end of the rule or the next -m.
+func parseTarget(c *cursor, r *Rule, family nat.Family) error {
+	option, not := c.option()
+	if not || r.Target != nil {
+		return c.errorf("%s does not go here", option)
+	}
+	name, err := c.value(option)
+	if err != nil {
+		return err
+	}
+	if option == "-g" || option == "--goto" {
+		r.Target = Goto{name}
+		return nil
+	}
+	start := c.at
+	parse, known := targets[name]
+	if !known {
+		if options := takeOptions(c); options != "" {
+			r.Target = RawTarget{name, options}
+		} else {
+			r.Target = jumpOrRaw(name)
+		}
+		return nil
+	}
+	t, ok, err := parse(c, family)
+	if err != nil {
+		return err
+	}
+	if !ok || !c.endsOption() {
+		c.at = start
+		t = RawTarget{name, takeOptions(c)}
+	}
+	r.Target = t
+	return nil
+}
+
+// jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
+func jumpOrRaw(name string) Target {
+	switch name {
+	case "QUEUE", "TEE", "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK", "CT":
+		return RawTarget{Target: name}
+	}
+	return Jump{name}
+}
+
+// targets are the targets that are read into a type of their own; ok is false where an option says more than the type
+// can hold.
+var targets = map[string]func(c *cursor, family nat.Family) (t Target, ok bool, err error){
+	"ACCEPT":     func(*cursor, nat.Family) (Target, bool, error) { return Accept{}, true, nil },
+	"DROP":       func(*cursor, nat.Family) (Target, bool, error) { return Drop{}, true, nil },
+	"RETURN":     func(*cursor, nat.Family) (Target, bool, error) { return Return{}, true, nil },
+	"REJECT":     parseReject,
+	"MARK":       parseSetMark,
+	"CONNMARK":   parseSetConnMark,
+	"DNAT":       parseDNAT,
+	"SNAT":       parseSNAT,
+	"MASQUERADE": parseMasquerade,
+	"REDIRECT":   parseRedirect,
+	"NETMAP":     parseNetMap,
+	"NOTRACK":    func(*cursor, nat.Family) (Target, bool, error) { return NoTrack{Legacy: true}, true, nil },
+	"CT":         parseCT,
+	"NFQUEUE":    func(c *cursor, _ nat.Family) (Target, bool, error) { return QueueTo{takeOptions(c)}, true, nil },
+	"TPROXY":     func(c *cursor, _ nat.Family) (Target, bool, error) { return TProxy{takeOptions(c)}, true, nil },
+	"LOG":        passive("LOG"), "NFLOG": passive("NFLOG"), "TRACE": passive("TRACE"), "AUDIT": passive("AUDIT"),
+	"CHECKSUM": passive("CHECKSUM"), "CLASSIFY": passive("CLASSIFY"),
+}
+
+func passive(name string) func(*cursor, nat.Family) (Target, bool, error) {
+	return func(c *cursor, _ nat.Family) (Target, bool, error) { return Passive{name, takeOptions(c)}, true, nil }
+}
+
+func parseReject(c *cursor, family nat.Family) (Target, bool, error) {
+	t := Reject{With: "icmp-port-unreachable"}
+	if family == nat.IPv6 {
+		t.With = "icmp6-port-unreachable"
+	}
+	if c.peek() == "--reject-with" {
+		c.option()
+		var err error
+		if t.With, err = c.value("--reject-with"); err != nil {
+			return nil, false, err
+		}
+	}
+	return t, true, nil
+}
+
+// xmark reads one of the options by which MARK and CONNMARK set a mark, as --set-xmark.
+func (c *cursor) xmark() (value, mask uint32, ok bool, err error) {
+	option := c.peek()
+	switch option {
+	case "--set-xmark", "--set-mark", "--or-mark", "--and-mark", "--xor-mark":
+	default:
+		return 0, 0, false, nil
+	}
+	c.option()
+	v, m, err := c.valueMask(option)
+	switch option {
+	case "--set-mark":
+		m |= v
+	case "--or-mark":
+		m = v
+	case "--and-mark":
+		v, m = 0, ^v
+	case "--xor-mark":
+		m = 0
+	}
+	return v, m, true, err
+}
+
+func parseSetMark(c *cursor, _ nat.Family) (Target, bool, error) {
+	v, m, ok, err := c.xmark()
+	return SetMark{v, m}, ok, err
+}
+
+func parseSetConnMark(c *cursor, _ nat.Family) (Target, bool, error) {
+	if v, m, ok, err := c.xmark(); ok || err != nil {
+		return SetConnMark{Action: ConnMarkSet, Value: v, Mask: m}, ok, err
+	}
+	t := SetConnMark{NFMask: 0xffffffff, CTMask: 0xffffffff}
+	switch c.peek() {
+	case "--save-mark":
+		t.Action = ConnMarkSave
+	case "--restore-mark":
+		t.Action = ConnMarkRestore
+	default:
+		return nil, false, nil
+	}
+	c.option()
+	for {
+		var err error
+		switch option := c.peek(); option {
+		case "--nfmask":
+			c.option()
+			t.NFMask, err = c.number32(option)
+		case "--ctmask":
+			c.option()
+			t.CTMask, err = c.number32(option)
+		case "--mask":
+			c.option()
+			t.NFMask, err = c.number32(option)
+			t.CTMask = t.NFMask
+		default:
+			return t, true, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// natRange reads the options of a NAT target; want is the one that names the range.
+func (c *cursor) natRange(want string) (r NATRange, err error) {
+	for {
+		switch c.peek() {
+		case want:
+			c.option()
+			text, err := c.value(want)
+			if err != nil {
+				return r, err
+			}
+			parse := r.parse
+			if want == "--to-ports" {
+				parse = r.parsePorts
+			}
+			if !parse(text) {
+				return r, c.errorf("%s %s: want ADDRESS[-ADDRESS][:PORT[-PORT]]", want, text)
+			}
+		case "--random":
+			c.option()
+			r.Random = true
+		case "--random-fully":
+			c.option()
+			r.FullyRandom = true
+		case "--persistent":
+			c.option()
+			r.Persistent = true
+		default:
+			return r, nil
+		}
+	}
+}
+
+func (r *NATRange) parse(text string) bool {
+	addrs, ports := text, ""
+	switch {
+	case strings.HasPrefix(text, ":"):
+		addrs, ports = "", text[1:]
+	case strings.HasPrefix(text, "["):
+		end := strings.LastIndexByte(text, ']')
+		if end < 0 {
+			return false
+		}
+		addrs = strings.NewReplacer("[", "", "]", "").Replace(text[:end])
+		rest := text[end+1:]
+		if rest != "" && rest[0] != ':' {
+			return false
+		}
+		ports = strings.TrimPrefix(rest, ":")
+	case strings.Count(text, ":") == 1:
+		addrs, ports, _ = strings.Cut(text, ":")
+	}
+	return (addrs == "" || r.parseAddrs(addrs)) && (ports == "" || r.parsePorts(ports))
+}
+
+func (r *NATRange) parseAddrs(text string) bool {
+	low, high, both := strings.Cut(text, "-")
+	var err error
+	if r.MinAddr, err = netip.ParseAddr(low); err != nil {
+		return false
+	}
+	r.MaxAddr = r.MinAddr
+	if both {
+		r.MaxAddr, err = netip.ParseAddr(high)
+	}
+	return err == nil
+}
+
+func (r *NATRange) parsePorts(text string) bool {
+	text, base, shifted := strings.Cut(text, "/")
+	p, ok := parsePortRange(text, "-")
+	if !ok || p.Low == 0 {
+		return false
+	}
+	r.MinPort, r.MaxPort = p.Low, p.High
+	if shifted {
+		n, err := strconv.ParseUint(base, 10, 16)
+		r.BasePort = uint16(n)
+		return err == nil
+	}
+	return true
+}
+
+func parseDNAT(c *cursor, _ nat.Family) (Target, bool, error) {
+	r, err := c.natRange("--to-destination")
+	return DNAT{r}, r.MinAddr.IsValid() || r.MinPort != 0, err
+}
+
+func parseSNAT(c *cursor, _ nat.Family) (Target, bool, error) {
+	r, err := c.natRange("--to-source")
+	return SNAT{r}, r.MinAddr.IsValid() || r.MinPort != 0, err
+}
+
+func parseMasquerade(c *cursor, _ nat.Family) (Target, bool, error) {
+	r, err := c.natRange("--to-ports")
+	return Masquerade{r}, true, err
+}
+
+func parseRedirect(c *cursor, _ nat.Family) (Target, bool, error) {
+	r, err := c.natRange("--to-ports")
+	return Redirect{r}, true, err
+}
+
+func parseNetMap(c *cursor, _ nat.Family) (Target, bool, error) {
+	if c.peek() != "--to" {
+		return nil, false, nil
+	}
+	c.option()
+	text, err := c.value("--to")
+	if err != nil {
+		return nil, false, err
+	}
+	p, err := parsePrefix(text)
+	return NetMap{p}, err == nil && p.IsValid(), nil
+}
+
+func parseCT(c *cursor, _ nat.Family) (Target, bool, error) {
+	if c.peek() != "--notrack" {
+		return nil, false, nil
+	}
+	c.option()
+	return NoTrack{}, true, nil
+}

@@ -1,0 +1,191 @@
+package iptables
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+)
+
+// canonical is a rule set with every match and target that has a type of its own, as iptables-save prints it.
+const canonical = `*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [12:3456]
+-A PREROUTING -i cali+ -m rpfilter --validmark --invert -j DROP
+-A PREROUTING -p udp -m udp --dport 53 -j CT --notrack
+-A PREROUTING -p udp -m udp --dport 54 -j NOTRACK
+-A OUTPUT -j TRACE
+COMMIT
+*mangle
+:PREROUTING ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:X - [0:0]
+-A PREROUTING -m socket --transparent -j MARK --set-xmark 0x1/0xffffffff
+-A PREROUTING -p tcp -j TPROXY --on-port 15001 --on-ip 127.0.0.1 --tproxy-mark 0x1/0x1
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A FORWARD -m connmark ! --mark 0x10/0xf0 -j CONNMARK --set-xmark 0x10/0xf0
+-A FORWARD -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff
+-A FORWARD -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A POSTROUTING -g X
+-A X -m physdev --physdev-in vetha --physdev-is-bridged -j RETURN
+-A X -m owner --uid-owner 1337 -j ACCEPT
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:KUBE-FORWARD - [0:0]
+-A INPUT ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+-A INPUT -p icmp -m icmp --icmp-type 8 -m limit --limit 5/min --limit-burst 7 -j LOG --log-prefix "a \"b\"" --log-level 4
+-A INPUT -p icmp -m icmp --icmp-type 3/4 -m limit --limit 1/sec -j NFLOG --nflog-group 5
+-A INPUT -p icmp -m icmp --icmp-type any -j ACCEPT
+-A INPUT -m set ! --match-set allowed src,dst -j REJECT --reject-with tcp-reset
+-A INPUT -m state --state NEW -m u32 --u32 "0>>22&0x3C@8>>24=0" -j NFQUEUE --queue-num 5 --queue-bypass
+-A INPUT -f -j DROP
+-A INPUT
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -m nfacct --nfacct-name  ct_state_invalid_dropped_pkts -j DROP
+-A KUBE-FORWARD ! -i lo ! -o eth0 ! -p tcp -m mark --mark 0x4000/0x4000 -m comment --comment plain-word_1 -j ACCEPT
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-SEP-A - [0:0]
+-A PREROUTING -p tcp -m multiport --dports 80,443,8000:8080 -j REDIRECT --to-ports 15001
+-A PREROUTING -d 10.0.0.0/24 -j NETMAP --to 10.1.0.0/24
+-A PREROUTING -m addrtype ! --src-type UNICAST --dst-type LOCAL --limit-iface-in -j KUBE-SEP-A
+-A PREROUTING -m statistic --mode random --probability 0.33333333349 -j KUBE-SEP-A
+-A PREROUTING -m statistic --mode nth --every 3 --packet 1 -j KUBE-SEP-A
+-A POSTROUTING -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully
+-A POSTROUTING -p sctp -m sctp ! --sport 1000:2000 --dport 7 -j SNAT --to-source 10.0.0.1-10.0.0.9:1024-2048 --random --random-fully --persistent
+-A KUBE-SEP-A -p tcp -m recent --set --name KUBE-SEP-A --mask 255.255.255.255 --rsource -m tcp -j DNAT --to-destination 10.244.1.2:8080
+-A KUBE-SEP-A -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-A --mask 255.255.255.255 --rsource -j DNAT --to-destination :8080-8090/80
+COMMIT
+`
+
+func TestPrintOfParseIsTheText(t *testing.T) {
+	t.Parallel()
+	rs, err := ParseString(canonical, nat.IPv4)
+	require.NoError(t, err)
+	require.Equal(t, canonical, rs.String())
+	again, err := ParseString(rs.String(), nat.IPv4)
+	require.NoError(t, err)
+	require.Equal(t, rs, again)
+}
+
+func TestEveryTypeIsInTheCanonicalText(t *testing.T) {
+	t.Parallel()
+	rs, err := ParseString(canonical, nat.IPv4)
+	require.NoError(t, err)
+	matches, targets := map[string]bool{}, map[string]bool{}
+	for _, table := range rs.Tables {
+		for _, chain := range table.Chains {
+			for _, rule := range chain.Rules {
+				for _, m := range rule.Matches {
+					matches[typeName(m)] = true
+				}
+				targets[typeName(rule.Target)] = true
+			}
+		}
+	}
+	for _, m := range []Match{
+		Source{}, Destination{}, InInterface{}, OutInterface{}, Protocol{}, Fragment{}, Ports{}, MultiPort{}, ICMPType{}, Mark{}, ConnMark{},
+		Conntrack{}, AddrType{}, Comment{}, Statistic{}, Recent{}, Limit{}, Set{}, RPFilter{}, PhysDev{}, Owner{}, Socket{}, NFAcct{}, Raw{},
+	} {
+		require.True(t, matches[typeName(m)], typeName(m))
+	}
+	for _, g := range []Target{
+		Accept{}, Drop{}, Return{}, Jump{}, Goto{}, Reject{}, SetMark{}, SetConnMark{}, DNAT{}, SNAT{}, Masquerade{}, Redirect{}, NetMap{},
+		NoTrack{}, Passive{}, QueueTo{}, TProxy{}, RawTarget{},
+	} {
+		require.True(t, targets[typeName(g)], typeName(g))
+	}
+}
+
+func typeName(v any) string {
+	return strings.TrimPrefix(strings.TrimPrefix(fmt.Sprintf("%T", v), "iptables."), "*")
+}
+
+// A rule as people write it, and as iptables-save prints it.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	for _, row := range [][2]string{
+		// options that -p implies
+		{"-p tcp --dport 80 -j ACCEPT", "-p tcp -m tcp --dport 80 -j ACCEPT"},
+		{"--protocol tcp --syn", "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN"},
+		// addresses
+		{"-s 10.1.2.3", "-s 10.1.2.3/32"},
+		{"--source 10.1.2.3/255.255.0.0", "-s 10.1.0.0/16"},
+		{"-s 10.1.2.3/255.0.255.0 -j ACCEPT", "-s 10.1.2.3/255.0.255.0 -j ACCEPT"},
+		// marks
+		{"-j MARK --set-mark 0x4000", "-j MARK --set-xmark 0x4000/0xffffffff"},
+		{"-j MARK --or-mark 0x4000", "-j MARK --set-xmark 0x4000/0x4000"},
+		{"-j MARK --xor-mark 16384", "-j MARK --set-xmark 0x4000/0x0"},
+		{"-j MARK --and-mark 0xffffbfff", "-j MARK --set-xmark 0x0/0x4000"},
+		{"-j MARK --set-mark 0x1/0x2", "-j MARK --set-xmark 0x1/0x3"},
+		// odd spacing and quotes
+		{"  -m   comment --comment   'a \"b\"'  -j  ACCEPT ", `-m comment --comment "a \"b\"" -j ACCEPT`},
+		{"-j REJECT", "-j REJECT --reject-with icmp-port-unreachable"},
+		// an extension that is not known, and a use that is not, are kept verbatim
+		{"-m   geoip ! --src-cc A1  -j DROP", "-m   geoip ! --src-cc A1 -j DROP"},
+		{"-m conntrack --ctstate NEW --ctdir ORIGINAL -j DROP", "-m conntrack --ctstate NEW --ctdir ORIGINAL -j DROP"},
+		{"-j CT --zone 5", "-j CT --zone 5"},
+	} {
+		r, err := ParseRule(row[0], nat.IPv4)
+		require.NoError(t, err, row[0])
+		require.Equal(t, row[1], r.Spec(), row[0])
+	}
+	r, err := ParseRule("-p tcp -j DNAT --to-destination [fd00::1]:80", nat.IPv6)
+	require.NoError(t, err)
+	require.Equal(t, "-p tcp -j DNAT --to-destination [fd00::1]:80", r.Spec())
+}
+
+func TestCountersOfRules(t *testing.T) {
+	t.Parallel()
+	const text = "*nat\n:OUTPUT ACCEPT [1:60]\n[7:420] -A OUTPUT -j RETURN\nCOMMIT\n"
+	rs, err := ParseString("# Generated by iptables-save\n"+text+"# Completed\n", nat.IPv4)
+	require.NoError(t, err)
+	require.Equal(t, Rule{Target: Return{}, Packets: 7, Bytes: 420, Line: 4}, rs.Tables[0].Chains[0].Rules[0])
+	require.Equal(t, text, rs.Counted())
+}
+
+func TestSyntaxErrors(t *testing.T) {
+	t.Parallel()
+	for _, row := range [][2]string{
+		{"*nat\n", "line 2, column 1: table nat has no COMMIT"},
+		{"*nta\nCOMMIT\n", `line 1, column 2: table "nta": want raw, mangle, nat, filter or security`},
+		{"*nat\nCOMMIT\n*nat\nCOMMIT\n", "line 3, column 2: table nat is there twice"},
+		{"-A OUTPUT -j ACCEPT\n", `line 1, column 1: want a table (*nat) before "-A OUTPUT -j ACCEPT"`},
+		{"*nat\n:OUTPUT MAYBE [0:0]\nCOMMIT\n", `line 2, column 9: policy "MAYBE": want ACCEPT, DROP or -`},
+		{"*nat\n:OUTPUT ACCEPT [0]\nCOMMIT\n", `line 2, column 16: counters "[0]": want [packets:bytes]`},
+		{"*nat\n-A X -j ACCEPT\nCOMMIT\n", "line 2, column 4: chain X of table nat is not declared"},
+		{"*nat\n:X - [0:0]\n-A X -s nowhere\nCOMMIT\n", "line 3, column 9: -s nowhere: want an address, with /PREFIX or /MASK if need be"},
+		{"*nat\n:X - [0:0]\n-A X --dport 80\nCOMMIT\n", `line 3, column 6: option "--dport" is not known here`},
+		{"*nat\n:X - [0:0]\n-A X -m comment --comment \"a\nCOMMIT\n", "line 3, column 27: a quote is not closed"},
+		{"*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 70000\nCOMMIT\n", "line 3, column 28: --dport 70000: want a port or LOW:HIGH"},
+		{"*nat\n:X - [0:0]\n-A X -m mark --mark\nCOMMIT\n", "line 3, column 14: --mark wants a value"},
+	} {
+		rs, err := ParseString(row[0], nat.IPv4)
+		require.EqualError(t, err, row[1])
+		require.Zero(t, rs)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(canonical)
+	f.Add("*nat\n:X - [0:0]\n[1:2] -A X ! -s 10.0.0.0/8 -m tcp -j DNAT --to-destination [::1]:80-90\nCOMMIT\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		rs, err := ParseString(text, nat.IPv4)
+		if err != nil {
+			require.Zero(t, rs)
+			return
+		}
+		printed := rs.String()
+		again, err := ParseString(printed, nat.IPv4)
+		require.NoError(t, err, printed)
+		require.Equal(t, printed, again.String())
+	})
+}
