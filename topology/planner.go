@@ -315,6 +315,8 @@ func (p Plan) collisions() error {
 			return fmt.Errorf("plan: %s and %s would both be the namespace %s: rename one", other, ns.Member, ns.Name)
 		}
 		owner[ns.Name] = ns.Member
+	}
+	for _, ns := range p.Namespaces {
 		devices := map[string]bool{}
 		for _, d := range ns.Devices {
 			if devices[d.Name] {

@@ -159,7 +159,7 @@ func split(data []byte) []chunk {
 			end = pos + i + 1
 		}
 		switch text := data[pos:end]; {
-		case pos > start && isMarker(text, "---"):
+		case pos > start && isMarker(text, "---") && !directives(data[start:pos]):
 			out = append(out, chunk{line: startLine, text: data[start:pos]})
 			start, startLine = pos, line
 		case isMarker(text, "..."):
@@ -169,6 +169,22 @@ func split(data []byte) []chunk {
 		pos = end
 	}
 	return append(out, chunk{line: startLine, text: data[start:], last: true})
+}
+
+// directives reports whether text is what may stand before a document's "---": a line such as "%YAML 1.1" at least,
+// and comments.
+func directives(text []byte) bool {
+	found := false
+	for line := range bytes.Lines(text) {
+		switch line = bytes.TrimRight(line, " \t\r\n"); {
+		case len(line) == 0 || line[0] == '#':
+		case line[0] == '%':
+			found = true
+		default:
+			return false
+		}
+	}
+	return found
 }
 
 func isMarker(line []byte, marker string) bool {
