@@ -48,8 +48,9 @@ type Tunnel struct {
 	local [4]byte
 	hops  []hop // longest prefix first
 
-	wait  sync.WaitGroup
-	stats struct{ sent, received, noRoute, malformed, tooBig, sendErrors atomic.Uint64 }
+	ending sync.Once
+	wait   sync.WaitGroup
+	stats  struct{ sent, received, noRoute, malformed, tooBig, sendErrors atomic.Uint64 }
 }
 
 type hop struct {
@@ -61,16 +62,16 @@ type hop struct {
 const receiveBuffer = 8 << 20
 
 // Open makes the device, which is down and has no address yet, and starts to carry packets. The device goes away with
-// Close, or with the process.
+// Close, or with its namespace.
 func Open(ns Namespace, c Config) (*Tunnel, error) {
 	t := &Tunnel{}
 	var err error
 	if !c.Local.Is4() {
-		return nil, fmt.Errorf("tunnel %s: local address %s is not an IPv4 one", c.Device, c.Local)
+		return nil, fmt.Errorf("local address %s is not an IPv4 one", c.Local)
 	}
 	t.local = c.Local.As4()
 	if t.hops, err = sortHops(c.Hops); err != nil {
-		return nil, fmt.Errorf("tunnel %s: %w", c.Device, err)
+		return nil, err
 	}
 	err = ns.Do(func() (err error) {
 		if t.tun, err = openTUN(c.Device); err != nil {
@@ -85,11 +86,11 @@ func Open(ns Namespace, c Config) (*Tunnel, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("tunnel %s: %w", c.Device, errors.Join(err, t.closeFiles()))
+		return nil, errors.Join(err, t.closeFiles())
 	}
 	out, err := newSender(t)
 	if err != nil {
-		return nil, fmt.Errorf("tunnel %s: %w", c.Device, errors.Join(err, t.closeFiles()))
+		return nil, errors.Join(err, t.closeFiles())
 	}
 	t.wait.Go(out.run)
 	t.wait.Go(t.receive)
@@ -98,7 +99,17 @@ func Open(ns Namespace, c Config) (*Tunnel, error) {
 
 // Close ends the tunnel and takes its device away. It may be called twice.
 func (t *Tunnel) Close() error {
-	err := t.closeFiles()
+	var err error
+	t.ending.Do(func() { err = errors.Join(t.forsake(), t.closeFiles()) })
+	t.wait.Wait()
+	return err
+}
+
+// Abandon ends the tunnel and leaves the device, without a carrier, to its namespace: for one that ends too, this is the
+// quick way. It may be called twice; of Close and Abandon the first one counts.
+func (t *Tunnel) Abandon() error {
+	var err error
+	t.ending.Do(func() { err = t.closeFiles() })
 	t.wait.Wait()
 	return err
 }
@@ -121,9 +132,7 @@ func (t *Tunnel) closeFiles() error {
 		if f == nil {
 			continue
 		}
-		if err := f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-			all = append(all, err)
-		}
+		all = append(all, f.Close())
 	}
 	return errors.Join(all...)
 }

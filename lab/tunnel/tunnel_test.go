@@ -197,6 +197,15 @@ func TestCloseTakesAllAway(t *testing.T) {
 	require.LessOrEqual(t, runtime.NumGoroutine(), before)
 }
 
+func TestAbandonLeavesTheDevice(t *testing.T) {
+	ends := pair(t)
+	require.NoError(t, ends[0].tunnel.Abandon())
+	require.NoError(t, ends[0].tunnel.Abandon(), "a second time")
+	_, err := ends[0].nl.LinkByName("tunl0")
+	require.NoError(t, err)
+	require.NoError(t, ends[0].tunnel.Close(), "Close after it")
+}
+
 func TestDeletedDeviceEndsTheSender(t *testing.T) {
 	ends := pair(t)
 	link, err := ends[0].nl.LinkByName("tunl0")
