@@ -1,0 +1,199 @@
+package kubeproxy
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	ipt "natlab/nat/iptables"
+
+	"natlab/nat"
+	"natlab/topology"
+)
+
+// Options says for which kube-proxy the rules are.
+type Options struct {
+	Release string // "v1.25", "v1.28" or "v1.37", or a version of one of them; "" is the cluster's
+	Family  nat.Family
+}
+
+// Rules returns the rules that kube-proxy has on a node, as iptables-save prints them after a sync: the tables mangle,
+// filter and nat, the built-in chains first, then kube-proxy's by name. Where kube-proxy itself leaves the order of
+// rules to chance (KUBE-SERVICES, KUBE-NODEPORTS, KUBE-EXTERNAL-SERVICES, KUBE-PROXY-FIREWALL), they follow the
+// Services as the cluster lists them. Errors are ErrRelease and an unknown node.
+func Rules(c topology.Cluster, node string, o Options) (ipt.Ruleset, error) {
+	g, err := newGenerator(c, node, o)
+	if err != nil {
+		return ipt.Ruleset{}, err
+	}
+	g.jumps()
+	g.marks()
+	g.martians()
+	for i := range c.Services {
+		for j := range c.Services[i].Ports {
+			if p, ok := g.port(&c.Services[i], &c.Services[i].Ports[j]); ok {
+				g.servicePort(&p)
+			}
+		}
+	}
+	g.nodePortsLast()
+	g.forward()
+	return g.ruleset(), nil
+}
+
+// ServingEndpoints returns the endpoints that a node sends packets for a Service port to.
+func ServingEndpoints(c topology.Cluster, node string, o Options, s topology.Service, p topology.ServicePort) (Serving, error) {
+	g, err := newGenerator(c, node, o)
+	if err != nil {
+		return Serving{}, err
+	}
+	return g.categorize(&s, g.sorted(p.Endpoints), g.policies(&s, &p)), nil
+}
+
+// largeCluster is the number of endpoints above which kube-proxy leaves out the comments of the endpoints' rules
+// (largeClusterEndpointsThreshold).
+const largeCluster = 1000
+
+// generator writes one node's rules. It is used once.
+type generator struct {
+	cluster *topology.Cluster
+	config  *topology.KubeProxy
+	node    topology.Node
+	release Release
+	family  nat.Family
+
+	mark        uint32    // the masquerade mark
+	local       ipt.Match // holds for packets from pods of this node; nil where nothing detects them
+	notLocal    ipt.Match
+	localhost   bool // node ports serve on 127.0.0.0/8
+	terminating bool // terminating endpoints serve where no others do
+	large       bool
+	nodeIP      netip.Addr // invalid: none
+	nodePorts   nodePortAddresses
+
+	filter, nat table
+}
+
+func newGenerator(c topology.Cluster, node string, o Options) (*generator, error) {
+	name := o.Release
+	if name == "" {
+		name = c.KubeProxy.Release
+	}
+	release, err := ParseRelease(name)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(c.Nodes, func(n topology.Node) bool { return n.Name == node })
+	if at < 0 {
+		return nil, fmt.Errorf("node %q is not described; %s", node, known(c.Nodes))
+	}
+	g := &generator{cluster: &c, config: &c.KubeProxy, node: c.Nodes[at], release: release, family: o.Family}
+	bit := c.KubeProxy.MasqueradeBit
+	if bit < 0 {
+		bit = 14
+	}
+	g.mark = 1 << uint(bit&31)
+	g.terminating = release.Terminating
+	if release.GateTerminating {
+		g.terminating = g.gate(gateTerminating, false)
+	}
+	g.detectLocal()
+	g.nodeIP = g.ownIP()
+	g.nodePorts = g.nodePortAddresses()
+	g.localhost = release.KubeletFirewall && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback()
+	g.large = g.endpoints() > largeCluster
+	g.filter, g.nat = newTable("INPUT", "FORWARD", "OUTPUT"), newTable("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+	return g, nil
+}
+
+func known(nodes []topology.Node) string {
+	if len(nodes) == 0 {
+		return "no Node is described at all"
+	}
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+// gate is a feature gate's setting.
+func (g *generator) gate(name string, otherwise bool) bool {
+	if set, ok := g.config.FeatureGates[name]; ok {
+		return set
+	}
+	return otherwise
+}
+
+// endpoints counts those of the family behind Service ports that the family has, to tell a large cluster.
+func (g *generator) endpoints() int {
+	n := 0
+	for i := range g.cluster.Services {
+		s := &g.cluster.Services[i]
+		if !g.clusterIP(s).IsValid() {
+			continue
+		}
+		for _, p := range s.Ports {
+			for _, e := range p.Endpoints {
+				if ofFamily(e.Addr.Addr(), g.family) {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// ruleset puts the tables together as iptables-save prints them.
+func (g *generator) ruleset() ipt.Ruleset {
+	mangle := newTable("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+	for _, t := range []*table{&mangle, &g.filter, &g.nat} {
+		t.chain(chainCanary)
+	}
+	return ipt.Ruleset{Family: g.family, Tables: []ipt.Table{mangle.sorted("mangle"), g.filter.sorted("filter"), g.nat.sorted("nat")}}
+}
+
+// table collects chains.
+type table struct {
+	chains []ipt.Chain
+	index  map[string]int // the chains that every node has, by name
+	fixed  int            // the built-in ones, which come first
+}
+
+func newTable(builtIn ...string) table {
+	t := table{index: make(map[string]int, 16), fixed: len(builtIn)}
+	for _, name := range builtIn {
+		t.index[name] = len(t.chains)
+		t.chains = append(t.chains, ipt.Chain{Name: name, Policy: "ACCEPT"})
+	}
+	return t
+}
+
+// chain makes sure that a chain that every node has is there.
+func (t *table) chain(name string) *ipt.Chain {
+	i, ok := t.index[name]
+	if !ok {
+		i = len(t.chains)
+		t.index[name] = i
+		t.chains = append(t.chains, ipt.Chain{Name: name, Policy: "-"})
+	}
+	return &t.chains[i]
+}
+
+// add appends a rule to a chain that every node has.
+func (t *table) add(name string, target ipt.Target, matches ...ipt.Match) {
+	c := t.chain(name)
+	c.Rules = append(c.Rules, ipt.Rule{Matches: matches, Target: target})
+}
+
+// own adds a chain of one Service port.
+func (t *table) own(name string, rules []ipt.Rule) {
+	t.chains = append(t.chains, ipt.Chain{Name: name, Policy: "-", Rules: rules})
+}
+
+func (t *table) sorted(name string) ipt.Table {
+	slices.SortFunc(t.chains[t.fixed:], func(a, b ipt.Chain) int { return cmp.Compare(a.Name, b.Name) })
+	return ipt.Table{Name: name, Chains: t.chains}
+}

@@ -1,0 +1,190 @@
+package kubeproxy
+
+import (
+	"net/netip"
+
+	"natlab/nat"
+	ipt "natlab/nat/iptables"
+	"natlab/topology"
+)
+
+// port is a Service port and all that its rules are made of.
+type port struct {
+	service *topology.Service
+	port    *topology.ServicePort
+
+	name      string // "namespace/service:port"
+	protocol  string // "tcp"
+	clusterIP netip.Addr
+	external  []netip.Addr
+	ingress   []netip.Addr
+	ranges    []netip.Prefix
+	policies  policies
+	serving   Serving
+
+	svc, svl, ext, fw string // its chains
+}
+
+// port gathers what a Service port's rules are made of; ok is false where the Service has no address of the family.
+func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port, ok bool) {
+	ip := g.clusterIP(s)
+	if !ip.IsValid() {
+		return port{}, false
+	}
+	p = port{
+		service: s, port: sp, name: PortName(s.Namespace, s.Name, sp.Name), protocol: lower(sp.Protocol),
+		clusterIP: ip, external: g.externalIPs(s), ingress: g.ingress(s), ranges: g.sourceRanges(s), policies: g.policies(s, sp),
+	}
+	p.serving = g.categorize(s, g.sorted(sp.Endpoints), p.policies)
+	h := ServiceHash(p.name, p.protocol)
+	p.svc, p.svl, p.ext, p.fw = "KUBE-SVC-"+h, "KUBE-SVL-"+h, "KUBE-EXT-"+h, "KUBE-FW-"+h
+	return p, true
+}
+
+func lower(protocol string) string {
+	switch protocol {
+	case "", "TCP":
+		return "tcp"
+	case "UDP":
+		return "udp"
+	case "SCTP":
+		return "sctp"
+	}
+	return protocol
+}
+
+func (g *generator) policies(s *topology.Service, sp *topology.ServicePort) policies {
+	exposed := s.Type != topology.ClusterIP || g.release.ExternalIPsHavePolicy && len(s.ExternalIPs) > 0
+	return policies{
+		internalLocal: s.InternalPolicy == topology.PolicyLocal,
+		externalLocal: s.ExternalPolicy == topology.PolicyLocal && exposed,
+		external:      sp.NodePort != 0 || len(g.ingress(s)) > 0 || len(g.externalIPs(s)) > 0,
+	}
+}
+
+// internalChain is where packets for the cluster IP go.
+func (p *port) internalChain() string {
+	if p.policies.internalLocal {
+		return p.svl
+	}
+	return p.svc
+}
+
+// hasInternal reports whether an endpoint serves the cluster IP from this node.
+func (p *port) hasInternal() bool {
+	return p.serving.Any && (!p.policies.internalLocal || len(p.serving.Local) > 0)
+}
+
+// hasExternal reports whether an endpoint serves packets from outside the cluster from this node.
+func (p *port) hasExternal() bool {
+	return p.serving.Any && (!p.policies.externalLocal || len(p.serving.Local) > 0)
+}
+
+// firewalled reports whether loadBalancerSourceRanges guard the load balancer's addresses.
+func (p *port) firewalled() bool { return p.serving.Any && len(p.ingress) > 0 && len(p.ranges) > 0 }
+
+// to matches packets for an address and port of the Service port's protocol.
+func (p *port) to(a netip.Addr, comment string) []ipt.Match {
+	return []ipt.Match{ipt.Destination{Prefix: single(a)}, ipt.Protocol{Name: p.protocol}, ipt.Comment{Text: comment}, p.dport(p.port.Port)}
+}
+
+func (p *port) dport(n uint16) ipt.Ports {
+	return ipt.Ports{Protocol: p.protocol, Destination: &ipt.PortRange{Low: n, High: n}}
+}
+
+// refusal is what happens to packets that no endpoint serves: REJECT where there is none at all, DROP where the traffic
+// policy wants a local one and another node may have it.
+func (g *generator) refusal(p *port) (ipt.Target, string) {
+	if !p.serving.Any {
+		with := "icmp-port-unreachable"
+		if g.family == nat.IPv6 {
+			with = "icmp6-port-unreachable"
+		}
+		return ipt.Reject{With: with}, p.name + " has no endpoints"
+	}
+	return ipt.Drop{}, p.name + " has no local endpoints"
+}
+
+// servicePort writes the rules of one Service port: first what captures its packets, then its own chains.
+func (g *generator) servicePort(p *port) {
+	g.captureClusterIP(p)
+	g.captureExternalIPs(p)
+	g.captureIngress(p)
+	g.captureNodePort(p)
+	g.captureHealthCheck(p)
+
+	g.externalChain(p)
+	g.firewallChain(p)
+	g.policyChains(p)
+	g.endpointChains(p)
+}
+
+func (g *generator) captureClusterIP(p *port) {
+	if p.hasInternal() {
+		g.nat.add(chainServices, ipt.Jump{Chain: p.internalChain()}, p.to(p.clusterIP, p.name+" cluster IP")...)
+		return
+	}
+	target, why := g.refusal(p)
+	g.filter.add(chainServices, target, p.to(p.clusterIP, why)...)
+}
+
+func (g *generator) captureExternalIPs(p *port) {
+	for _, a := range p.external {
+		if p.serving.Any {
+			g.nat.add(chainServices, ipt.Jump{Chain: p.ext}, p.to(a, p.name+" external IP")...)
+		}
+		g.refuseExternal(p, a)
+	}
+}
+
+func (g *generator) refuseExternal(p *port, a netip.Addr) {
+	if !p.hasExternal() {
+		target, why := g.refusal(p)
+		g.filter.add(chainExternalServices, target, p.to(a, why)...)
+	}
+}
+
+func (g *generator) captureIngress(p *port) {
+	chain := p.ext
+	if p.firewalled() {
+		chain = p.fw
+	}
+	for _, a := range p.ingress {
+		if p.serving.Any {
+			g.nat.add(chainServices, ipt.Jump{Chain: chain}, p.to(a, p.name+" loadbalancer IP")...)
+		}
+		if p.firewalled() {
+			g.filter.add(chainProxyFirewall, ipt.Drop{}, p.to(a, p.name+" traffic not accepted by "+p.fw)...)
+		}
+		g.refuseExternal(p, a)
+	}
+}
+
+func (g *generator) captureNodePort(p *port) {
+	if p.port.NodePort == 0 || g.release.NodePortsNeedAddress && !g.nodePorts.all && len(g.nodePorts.addresses) == 0 {
+		return
+	}
+	proto, name, dport := ipt.Protocol{Name: p.protocol}, ipt.Comment{Text: p.name}, p.dport(p.port.NodePort)
+	if p.serving.Any {
+		to := ipt.Jump{Chain: p.ext}
+		if g.localhost && g.release.Accounting {
+			g.nat.add(chainNodePorts, to, ipt.Destination{Prefix: loopback4}, proto, name, dport, ipt.NFAcct{Name: LocalhostAccepted})
+		}
+		g.nat.add(chainNodePorts, to, proto, name, dport)
+	}
+	if !p.hasExternal() {
+		target, why := g.refusal(p)
+		g.filter.add(chainExternalServices, target, proto, ipt.Comment{Text: why}, ipt.AddrType{Destination: "LOCAL"}, dport)
+	}
+}
+
+// captureHealthCheck accepts packets for the health check node port, whatever the policy of INPUT.
+func (g *generator) captureHealthCheck(p *port) {
+	s := p.service
+	if s.HealthCheckNodePort == 0 || s.Type != topology.LoadBalancerType || s.ExternalPolicy != topology.PolicyLocal {
+		return
+	}
+	n := s.HealthCheckNodePort
+	g.filter.add(chainNodePorts, ipt.Accept{}, ipt.Protocol{Name: "tcp"}, ipt.Comment{Text: p.name + " health check node port"},
+		ipt.Ports{Protocol: "tcp", Destination: &ipt.PortRange{Low: n, High: n}})
+}
