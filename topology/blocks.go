@@ -84,8 +84,7 @@ func (l *loader) deriveBlocks() {
 		}
 		taken = append(taken, n.PodBlocks...)
 	}
-	taken = append(taken, blocks...)
-	l.freeBlocks(taken)
+	l.freeBlocks(append(append(taken, blocks...), l.c.Underlay.CIDR))
 }
 
 // freeBlocks gives each node that still has no block the first free one of the pod network.

@@ -22,7 +22,7 @@ const (
 func defaultPodNetwork() netip.Prefix { return netip.MustParsePrefix("10.244.0.0/16") }
 
 // complete derives what a lab needs and the input leaves open. The order is that of dependence: who is there
-// (pods for endpoints without one), where their addresses are (blocks, pod network), then the network around them.
+// (pods for endpoints without one), the network around them, where the pods' addresses are, then who is outside.
 func (l *loader) complete() {
 	l.nodesHaveIPv4()
 	if len(l.errs) > 0 {
@@ -34,10 +34,13 @@ func (l *loader) complete() {
 	if len(l.errs) > 0 {
 		return
 	}
+	l.deriveUnderlay()
 	l.derivePodNetwork()
+	if len(l.errs) > 0 {
+		return
+	}
 	l.deriveBlocks()
 	l.deriveTunnels()
-	l.deriveUnderlay()
 	if len(l.errs) > 0 {
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 )
 
 // proxyConfig is what natlab needs of a kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration. The type of
@@ -35,6 +37,30 @@ func detectLocalModes() []string {
 	return []string{"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}
 }
 
+// configMap takes a kube-proxy configuration out of the ConfigMap in which kubeadm keeps it, where the input has no
+// other, and reports whether it did.
+func (l *loader) configMap(o object) bool {
+	var m struct {
+		Data map[string]string `json:"data"`
+	}
+	if l.configAt.doc != 0 || json.Unmarshal(o.raw, &m) != nil {
+		return false
+	}
+	text, ok := m.Data["config.conf"]
+	if !ok {
+		return false
+	}
+	o.object += ": config.conf"
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		l.fail(o.origin, "", "not valid YAML: %v", err)
+		return true
+	}
+	o.raw, l.configAt = raw, o.origin
+	l.kubeProxyConfig(o)
+	return true
+}
+
 // kubeProxyConfig reads the configuration of every node's kube-proxy.
 func (l *loader) kubeProxyConfig(o object) {
 	var cfg proxyConfig
@@ -59,31 +85,8 @@ func (l *loader) kubeProxyConfig(o object) {
 		}
 		kp.BindAddress = a
 	}
-	if cfg.ClusterCIDR != "" {
-		for s := range strings.SplitSeq(cfg.ClusterCIDR, ",") {
-			p, err := parsePrefix(strings.TrimSpace(s))
-			if err != nil {
-				bad("clusterCIDR", "%v", err)
-				continue
-			}
-			kp.ClusterCIDRs = append(kp.ClusterCIDRs, p.Masked())
-		}
-	}
+	l.detectLocal(o.origin, cfg)
 	l.nodePortAddresses(o.origin, cfg.NodePortAddresses)
-	if cfg.DetectLocalMode != "" && !slices.Contains(detectLocalModes(), cfg.DetectLocalMode) {
-		bad("detectLocalMode", "%q is not known: want %s", short(cfg.DetectLocalMode), oneOf(detectLocalModes()))
-	}
-	kp.DetectLocalMode = cfg.DetectLocalMode
-	if kp.BridgeInterface = cfg.DetectLocal.BridgeInterface; kp.BridgeInterface != "" || kp.DetectLocalMode == "BridgeInterface" {
-		if what := badDevice(kp.BridgeInterface); what != "" {
-			bad("detectLocal.bridgeInterface", "%s", what)
-		}
-	}
-	if kp.InterfacePrefix = cfg.DetectLocal.InterfaceNamePrefix; kp.InterfacePrefix != "" || kp.DetectLocalMode == "InterfaceNamePrefix" {
-		if what := badDevice(kp.InterfacePrefix); what != "" {
-			bad("detectLocal.interfaceNamePrefix", "%s", what)
-		}
-	}
 	if bit := cfg.IPTables.MasqueradeBit; bit != nil {
 		if *bit < 0 || *bit > 31 {
 			bad("iptables.masqueradeBit", "%d: want 0 to 31", *bit)
@@ -96,6 +99,34 @@ func (l *loader) kubeProxyConfig(o object) {
 	kp.MasqueradeAll = cfg.IPTables.MasqueradeAll
 	kp.TCPBeLiberal = cfg.Conntrack.TCPBeLiberal
 	kp.FeatureGates = cfg.FeatureGates
+}
+
+// detectLocal reads how kube-proxy tells a packet from a local pod.
+func (l *loader) detectLocal(o origin, cfg proxyConfig) {
+	kp := &l.c.KubeProxy
+	if cfg.ClusterCIDR != "" {
+		for s := range strings.SplitSeq(cfg.ClusterCIDR, ",") {
+			p, err := parsePrefix(strings.TrimSpace(s))
+			if err != nil {
+				l.fail(o, "clusterCIDR", "%v", err)
+				continue
+			}
+			kp.ClusterCIDRs = append(kp.ClusterCIDRs, p.Masked())
+		}
+	}
+	if kp.DetectLocalMode = cfg.DetectLocalMode; kp.DetectLocalMode != "" && !slices.Contains(detectLocalModes(), kp.DetectLocalMode) {
+		l.fail(o, "detectLocalMode", "%q is not known: want %s", short(kp.DetectLocalMode), oneOf(detectLocalModes()))
+	}
+	if kp.BridgeInterface = cfg.DetectLocal.BridgeInterface; kp.BridgeInterface != "" || kp.DetectLocalMode == "BridgeInterface" {
+		if what := badDevice(kp.BridgeInterface); what != "" {
+			l.fail(o, "detectLocal.bridgeInterface", "%s", what)
+		}
+	}
+	if kp.InterfacePrefix = cfg.DetectLocal.InterfaceNamePrefix; kp.InterfacePrefix != "" || kp.DetectLocalMode == "InterfaceNamePrefix" {
+		if what := badDevice(kp.InterfacePrefix); what != "" {
+			l.fail(o, "detectLocal.interfaceNamePrefix", "%s", what)
+		}
+	}
 }
 
 func (l *loader) nodePortAddresses(o origin, list []string) {

@@ -198,7 +198,7 @@ func (l *loader) labPodNetwork(n labPodNetwork) {
 			l.c.PodNetwork.CIDR, l.podNetworkGiven, l.labPodCIDR = p, true, true
 		}
 	}
-	if n.Overlay == "" {
+	if l.overlayGiven = n.Overlay != ""; !l.overlayGiven {
 		return
 	}
 	if err := l.c.PodNetwork.Overlay.UnmarshalText([]byte(n.Overlay)); err != nil {

@@ -14,8 +14,8 @@ import (
 )
 
 // Load reads everything a lab is made from: Kubernetes objects as `kubectl get -o yaml` or `-o json` prints
-// them (Node, Pod, Service, EndpointSlice, also in a List), a KubeProxyConfiguration and a Lab document, in any
-// order and over any number of sources. What the sources do not say is derived, see the derive.go of this
+// them (Node, Pod, Service, EndpointSlice, also in a List), a KubeProxyConfiguration (also in kubeadm's ConfigMap)
+// and a Lab document, in any order and over any number of sources. What the sources do not say is derived, see the derive.go of this
 // package. The Cluster is complete and consistent, or the error says what is not; other kinds are named in the
 // warnings, once each. The error is an *Error or Errors, and the Cluster is then the zero one.
 func Load(srcs ...Source) (Cluster, []Warning, error) {
@@ -62,6 +62,7 @@ type loader struct {
 	forRules                    bool
 	labBalancers                int                     // how many of Cluster.LoadBalancers the Lab document has
 	podNetworkGiven, labPodCIDR bool                    // by anybody; by the Lab document
+	overlayGiven                bool                    // by the Lab document
 	labAt                       origin                  // the Lab document; zero where there is none
 	configAt                    origin                  // the KubeProxyConfiguration
 	labOf                       map[string]nodeAddition // by node name
@@ -93,6 +94,7 @@ func (l *loader) collect(srcs []Source) {
 	if len(objs) == 0 && len(l.errs) == 0 {
 		l.fail(origin{}, "", "the input has no Kubernetes object in it")
 	}
+	slices.SortStableFunc(objs, func(a, b object) int { return cmp.Compare(a.rank(), b.rank()) })
 	passed := map[string]int{}
 	first := map[string]origin{}
 	for _, o := range objs {
@@ -115,6 +117,14 @@ func (l *loader) collect(srcs []Source) {
 	}
 }
 
+// rank puts a KubeProxyConfiguration before the ConfigMap that may have one too.
+func (o object) rank() int {
+	if o.kind == "ConfigMap" {
+		return 1
+	}
+	return 0
+}
+
 // decode takes an object of a kind natlab needs, and reports whether it is one.
 func (l *loader) decode(o object) bool {
 	switch o.apiVersion + " " + o.kind {
@@ -134,6 +144,8 @@ func (l *loader) decode(o object) bool {
 		take(l, o, &l.services)
 	case "discovery.k8s.io/v1 EndpointSlice", "discovery.k8s.io/v1beta1 EndpointSlice":
 		take(l, o, &l.slices)
+	case "v1 ConfigMap":
+		return strings.HasSuffix(o.object, "/kube-proxy") && l.configMap(o)
 	default:
 		if strings.HasPrefix(o.apiVersion, "natlab/") {
 			l.fail(o.origin, "", "%s %s is not known: want %s Lab", o.apiVersion, o.kind, labAPIVersion)

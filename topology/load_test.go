@@ -216,232 +216,6 @@ func TestDumpWithoutLabDocument(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// with is a cluster of three nodes without any Lab document, and more documents.
-func with(docs ...string) string {
-	return `{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}, spec: {podCIDR: 10.244.1.0/24}, status: {addresses: [{type: InternalIP, address: 10.0.0.11}]}}
----
-{apiVersion: v1, kind: Node, metadata: {name: n2}, spec: {podCIDR: 10.244.2.0/24}, status: {addresses: [{type: InternalIP, address: 10.0.0.12}]}}
----
-` + strings.Join(docs, "\n---\n") + "\n"
-}
-
-func service(rest string) string {
-	return `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.96.0.1, ` + rest + `}}`
-}
-
-// webPod is a pod of the Service "web" whose port "http" has the last digit of its name in it; rest goes into its status.
-func webPod(name, node, ip, rest string) string {
-	return fmt.Sprintf(`{apiVersion: v1, kind: Pod, metadata: {name: %s, namespace: shop, labels: {app: web}}, spec: {nodeName: %s, `+
-		`containers: [{name: c, ports: [{name: http, containerPort: 80%s}]}]}, status: {podIP: %s%s}}`, name, node, name[len(name)-1:], ip, rest)
-}
-
-// TestDerivedEndpoints sees that a Service without slices gets those the EndpointSlice controller would make.
-func TestDerivedEndpoints(t *testing.T) {
-	const selector = `selector: {app: web}, ports: [{name: p, port: 80, targetPort: http}]`
-	for _, row := range []struct{ name, spec, pod, want string }{
-		{"a named port is the pod's", selector, webPod("w1", "n1", "10.244.1.5", ", phase: Running"), "10.244.1.5:801 n1 z1 ready serving"},
-		{"no phase at all is fine", selector, webPod("w1", "n1", "10.244.1.5", ""), "10.244.1.5:801 n1 z1 ready serving"},
-		{"a Ready condition decides", selector, webPod("w1", "n1", "10.244.1.5", `, phase: Running, conditions: [{type: Ready, status: "False"}]`), "10.244.1.5:801 n1 z1"},
-		{"pending is not ready", selector, webPod("w1", "n1", "10.244.1.5", ", phase: Pending"), "10.244.1.5:801 n1 z1"},
-		{"publishNotReadyAddresses", selector + ", publishNotReadyAddresses: true", webPod("w1", "n1", "10.244.1.5", ", phase: Pending"), "10.244.1.5:801 n1 z1 ready"},
-		{"one that ends serves but is not ready", selector, strings.Replace(webPod("w1", "n1", "10.244.1.5", ", phase: Running"), "labels:", `deletionTimestamp: "2026-01-01T00:00:00Z", labels:`, 1), "10.244.1.5:801 n1 z1 serving terminating"},
-		{"one that has ended is none", selector, webPod("w1", "n1", "10.244.1.5", ", phase: Failed"), ""},
-		{"another label", `selector: {app: other}, ports: [{name: p, port: 80}]`, webPod("w1", "n1", "10.244.1.5", ""), ""},
-		{"no selector", `ports: [{name: p, port: 80}]`, webPod("w1", "n1", "10.244.1.5", ""), ""},
-		{"a number", `selector: {app: web}, ports: [{name: p, port: 80, targetPort: 9}]`, webPod("w1", "n1", "10.244.1.5", ""), "10.244.1.5:9 n1 z1 ready serving"},
-		{"no targetPort is the port", `selector: {app: web}, ports: [{port: 80}]`, webPod("w1", "n1", "10.244.1.5", ""), "10.244.1.5:80 n1 z1 ready serving"},
-		{"a name the pod has not", `selector: {app: web}, ports: [{port: 80, targetPort: grpc}]`, webPod("w1", "n1", "10.244.1.5", ""), ""},
-		{"a name of another protocol", `selector: {app: web}, ports: [{port: 80, protocol: UDP, targetPort: http}]`, webPod("w1", "n1", "10.244.1.5", ""), ""},
-		{"hostNetwork", selector, strings.Replace(webPod("w1", "n1", "10.0.0.11", ""), "nodeName: n1", "nodeName: n1, hostNetwork: true", 1), "10.0.0.11:801 n1 z1 ready serving"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			c, _ := load(t, with(service(row.spec), row.pod))
-			require.Equal(t, row.want, describe(c.Services[0].Ports[0].Endpoints))
-		})
-	}
-}
-
-func describe(list []Endpoint) string {
-	var out []string
-	for _, e := range list {
-		s := strings.TrimSpace(e.Addr.String() + " " + e.Node + " " + e.Zone)
-		if e.Ready {
-			s += " ready"
-		}
-		if e.Serving {
-			s += " serving"
-		}
-		if e.Terminating {
-			s += " terminating"
-		}
-		out = append(out, s)
-	}
-	return strings.Join(out, ", ")
-}
-
-func slice(name, rest string) string {
-	return `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: ` + name + `, namespace: shop, labels: {kubernetes.io/service-name: web}}, addressType: IPv4, ` + rest + `}`
-}
-
-// TestSlices sees that slices are read as kube-proxy reads them.
-func TestSlices(t *testing.T) {
-	const ports = `ports: [{name: p, port: 9}], `
-	for _, row := range []struct {
-		name string
-		docs []string
-		want string
-	}{
-		{"no conditions", []string{slice("a", ports+`endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`)}, "10.244.1.5:9 n1 ready serving"},
-		{"conditions", []string{slice("a", ports+`endpoints: [{addresses: [10.244.1.5], nodeName: n1, conditions: {ready: false, serving: true, terminating: true}}]`)}, "10.244.1.5:9 n1 serving terminating"},
-		{"the first address only", []string{slice("a", ports+`endpoints: [{addresses: [10.244.1.5, 10.244.1.6], nodeName: n1}]`)}, "10.244.1.5:9 n1 ready serving"},
-		{"two slices, as text in order", []string{slice("a", ports+`endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`), slice("b", ports+`endpoints: [{addresses: [10.244.1.10], nodeName: n1}]`)}, "10.244.1.10:9 n1 ready serving, 10.244.1.5:9 n1 ready serving"},
-		{"of two alike the one that stays", []string{slice("a", ports+`endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`), slice("b", ports+`endpoints: [{addresses: [10.244.1.5], nodeName: n1, conditions: {ready: false, terminating: true}}]`)}, "10.244.1.5:9 n1 ready serving"},
-		{"another port's name", []string{slice("a", `ports: [{name: q, port: 9}], endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`)}, ""},
-		{"another protocol", []string{slice("a", `ports: [{name: p, port: 9, protocol: UDP}], endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`)}, ""},
-		{"a port without name", []string{slice("a", `ports: [{port: 9}], endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`)}, ""},
-		{"a port without number", []string{slice("a", `ports: [{name: p}], endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`)}, ""},
-		{"no endpoints: null", []string{slice("a", ports+`endpoints: null`)}, ""},
-		{"names, not addresses", []string{strings.Replace(slice("a", ports+`endpoints: [{addresses: [example.com]}]`), "IPv4", "FQDN", 1)}, ""},
-		{"leading zeros", []string{slice("a", ports+`endpoints: [{addresses: [010.244.001.005], nodeName: n1}]`)}, "10.244.1.5:9 n1 ready serving"},
-		{"headless label", []string{strings.Replace(slice("a", ports+`endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`), "labels: {", `labels: {service.kubernetes.io/headless: "", `, 1)}, ""},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			c, _ := load(t, with(append(row.docs, service(`ports: [{name: p, port: 80}]`))...))
-			require.Equal(t, row.want, describe(c.Services[0].Ports[0].Endpoints))
-		})
-	}
-}
-
-func TestHints(t *testing.T) {
-	c, _ := load(t, with(service(`trafficDistribution: PreferClose, ports: [{name: p, port: 80}]`),
-		slice("a", `ports: [{name: p, port: 9}], endpoints: [{addresses: [10.244.1.5], nodeName: n1, zone: z1, hints: {forZones: [{name: z2}, {name: z1}], forNodes: [{name: n1}]}}]`)))
-	e := c.Services[0].Ports[0].Endpoints[0]
-	require.Equal(t, []string{"z1", "z2"}, e.ZoneHints)
-	require.Equal(t, []string{"n1"}, e.NodeHints)
-	require.Equal(t, "PreferClose", c.Services[0].TrafficDistribution)
-}
-
-// TestServicesPassedOver sees that what kube-proxy does not proxy is not there.
-func TestServicesPassedOver(t *testing.T) {
-	const ports = "ports: [{port: 80}]"
-	for _, row := range []struct {
-		name, doc string
-		want      int
-	}{
-		{"plain", service(ports), 1},
-		{"headless", strings.Replace(service(ports), "10.96.0.1", "None", 1), 0},
-		{"ExternalName", service("type: ExternalName, " + ports), 0},
-		{"of another proxy", strings.Replace(service(ports), "namespace: shop", `namespace: shop, labels: {service.kubernetes.io/service-proxy-name: x}`, 1), 0},
-		{"headless by label, v1.37", strings.Replace(service(ports), "namespace: shop", `namespace: shop, labels: {service.kubernetes.io/headless: ""}`, 1), 1},
-		{"headless by label, v1.28", strings.Replace(service(ports), "namespace: shop", `namespace: shop, labels: {service.kubernetes.io/headless: ""}`, 1) + "\n---\n{apiVersion: natlab/v1alpha1, kind: Lab, metadata: {name: x}, spec: {kubeProxy: {release: v1.28}}}", 0},
-	} {
-		c, _ := load(t, with(row.doc))
-		require.Len(t, c.Services, row.want, row.name)
-	}
-	c, warnings := load(t, with(`{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}`))
-	require.Empty(t, c.Services)
-	require.Equal(t, []string{"1.yaml: document 3: Service default/web: it has no clusterIP: kube-proxy passes it over"}, warnings)
-}
-
-// TestInvented sees who is made up for an endpoint without a Pod.
-func TestInvented(t *testing.T) {
-	endpoints := func(e string) string { return slice("a", `ports: [{name: p, port: 9}], endpoints: [`+e+`]`) }
-	for _, row := range []struct{ name, endpoint, pod, client string }{
-		{"on its node", `{addresses: [10.244.1.5], nodeName: n1}`, "shop/endpoint-10-244-1-5 n1 [10.244.1.5]", ""},
-		{"by its targetRef's name", `{addresses: [10.244.1.5], nodeName: n1, targetRef: {kind: Pod, namespace: shop, name: w}}`, "shop/w n1 [10.244.1.5]", ""},
-		{"with the node's network", `{addresses: [10.0.0.12], nodeName: n2}`, "shop/host-n2 n2 [10.0.0.12] host", ""},
-		{"with the node's network, no nodeName", `{addresses: [10.0.0.12]}`, "shop/host-n2 n2 [10.0.0.12] host", ""},
-		{"by its block", `{addresses: [10.244.2.9]}`, "shop/endpoint-10-244-2-9 n2 [10.244.2.9]", ""},
-		{"outside of the cluster", `{addresses: [203.0.113.9]}`, "", "endpoint-203-0-113-9 203.0.113.9"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			c, _ := load(t, with(service(`ports: [{name: p, port: 80}]`), endpoints(row.endpoint)))
-			pod, client := "", ""
-			for _, p := range c.Pods {
-				require.True(t, p.Invented)
-				if pod = fmt.Sprint(p.Member(), " ", p.Node, " ", p.IPs); p.HostNetwork {
-					pod += " host"
-				}
-				require.Equal(t, p.Member(), c.Services[0].Ports[0].Endpoints[0].Pod)
-			}
-			for _, cl := range c.Clients {
-				if cl.Invented {
-					client = cl.Name + " " + cl.Address.String()
-				}
-			}
-			require.Equal(t, row.pod, pod)
-			require.Equal(t, row.client, client)
-			planOf(t, c)
-		})
-	}
-}
-
-// TestDerived sees what a lab gets that nobody has written down.
-func TestDerived(t *testing.T) {
-	node := func(name, ip string) string {
-		return fmt.Sprintf("{apiVersion: v1, kind: Node, metadata: {name: %s}, status: {addresses: [{type: InternalIP, address: %s}]}}", name, ip)
-	}
-	for _, row := range []struct {
-		name     string
-		docs     []string
-		underlay string
-		gateway  string
-		client   string
-		blocks   string
-	}{
-		{"two nodes", []string{node("a", "10.0.0.1"), node("b", "10.0.0.2")}, "10.0.0.0/24", "10.0.0.3", "10.0.0.254", "[10.244.0.0/26] [10.244.0.64/26]"},
-		{"one node", []string{node("a", "10.0.0.7")}, "10.0.0.0/24", "10.0.0.1", "10.0.0.254", "[10.244.0.0/26]"},
-		{"across a /23", []string{node("a", "10.0.0.7"), node("b", "10.0.1.7")}, "10.0.0.0/23", "10.0.0.1", "10.0.1.254", "[10.244.0.0/26] [10.244.0.64/26]"},
-		{"at a /24's edge", []string{node("a", "10.0.1.0"), node("b", "10.0.1.255")}, "10.0.0.0/22", "10.0.0.1", "10.0.3.254", "[10.244.0.0/26] [10.244.0.64/26]"},
-		{"Calico's blocks", []string{node("a", "10.0.0.1"), node("b", "10.0.0.2"), webPod("w1", "a", "10.9.5.70", ""), webPod("w2", "b", "10.9.6.3", "")}, "10.0.0.0/24", "10.0.0.3", "10.0.0.254", "[10.9.5.64/26] [10.9.6.0/26]"},
-		{"a block of two nodes", []string{node("a", "10.0.0.1"), node("b", "10.0.0.2"), webPod("w1", "a", "10.9.5.70", ""), webPod("w2", "b", "10.9.5.71", "")}, "10.0.0.0/24", "10.0.0.3", "10.0.0.254", "[10.9.0.0/26] [10.9.0.64/26]"},
-		{"podCIDRs that are not in use", []string{with(webPod("w1", "n1", "10.244.169.89", ""))}, "10.0.0.0/24", "10.0.0.1", "10.0.0.254", "[10.244.169.64/26] [10.244.2.0/24]"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			c, _ := load(t, strings.Join(row.docs, "\n---\n")+"\n")
-			require.Equal(t, row.underlay, c.Underlay.CIDR.String())
-			require.Equal(t, row.gateway, c.Underlay.Gateway.String())
-			require.Equal(t, row.client, c.Clients[0].Address.String())
-			var blocks []string
-			for _, n := range c.Nodes {
-				blocks = append(blocks, fmt.Sprint(n.PodBlocks))
-			}
-			require.Equal(t, row.blocks, strings.Join(blocks, " "))
-			planOf(t, c)
-		})
-	}
-}
-
-// TestUnderivable sees the errors of a dump from which no network can be made out.
-func TestUnderivable(t *testing.T) {
-	for _, row := range []struct{ name, text, want string }{
-		{"no node", service("ports: [{port: 80}]"), "the input has no Node: a lab needs one at least (kubectl get nodes -o yaml)"},
-		{"nodes apart", strings.Replace(with(), "10.0.0.12", "172.16.0.1", 1), "the nodes' addresses (10.0.0.11, 172.16.0.1) are not of one network of /16 or smaller: set spec.underlay.cidr in a Lab document"},
-		{"pods apart", strings.Replace(with(), "10.244.2.0/24", "192.168.7.0/24", 1), "the pods' addresses (10.244.1.0, 192.168.7.255, ...) have too little in common to derive the pod network: set spec.podNetwork.cidr in a Lab document"},
-		{"namespaces collide", with(strings.Replace(webPod("w1", "n1", "10.244.1.5", ""), "namespace: shop", "namespace: n9", 1), "{apiVersion: v1, kind: Node, metadata: {name: n9.w1}, status: {addresses: [{type: InternalIP, address: 10.0.0.13}]}}"), "in.yaml: document 3: Pod n9/w1: metadata.name: Pod n9/w1 and Node n9.w1 would both be the network namespace lab.n9.w1: rename one"},
-		{"podCIDRs overlap", strings.Replace(with(), "10.244.2.0/24", "10.244.0.0/16", 1), "in.yaml: document 2: Node n2: spec.podCIDRs: 10.244.0.0/16 overlaps 10.244.1.0/24 of Node n1"},
-	} {
-		_, _, err := loadText(row.text)
-		require.EqualError(t, err, row.want, row.name)
-	}
-}
-
-func TestAnnouncers(t *testing.T) {
-	lb := `type: LoadBalancer, externalIPs: [203.0.113.7, 10.0.0.11], ports: [{name: p, port: 80}]`
-	ep := slice("a", `ports: [{name: p, port: 9}], endpoints: [{addresses: [10.244.2.5], nodeName: n2}]`)
-	c, _ := load(t, with(service(lb), ep))
-	require.Equal(t, []LoadBalancer{{Address: addr("203.0.113.7"), AnnouncedBy: "n1"}}, c.LoadBalancers, "a node's own address needs no announcing")
-	c, _ = load(t, with(service("externalTrafficPolicy: Local, "+lb), ep))
-	require.Equal(t, []LoadBalancer{{Address: addr("203.0.113.7"), AnnouncedBy: "n2"}}, c.LoadBalancers, "where an endpoint is")
-}
-
-func TestReleases(t *testing.T) {
-	for version, want := range map[string]string{"v1.25.1": "v1.25", "v1.24.0": "v1.25", "v1.27.3": "v1.25", "v1.28.15": "v1.28", "v1.36.0": "v1.28", "v1.37.2": "v1.37", "v1.40.0": "v1.37", "v1.33.1+k3s1": "v1.28", "": "v1.37", "unknown": "v1.37"} {
-		c, _ := load(t, strings.Replace(with(), "status: {", `status: {nodeInfo: {kubeletVersion: "`+version+`"}, `, 1))
-		require.Equal(t, want, c.KubeProxy.Release, version)
-	}
-}
-
 // TestKubeProxyConfiguration reads every field that matters, and passes the others over.
 func TestKubeProxyConfiguration(t *testing.T) {
 	c, _ := load(t, with(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
@@ -470,6 +244,19 @@ aFieldOfTheFuture: {x: 1}
 	}, c.KubeProxy, compareAddrs))
 	c, _ = load(t, with())
 	require.Equal(t, KubeProxy{Release: "v1.37", Backend: BackendLegacy, MasqueradeBit: -1, LocalhostNodePorts: true}, c.KubeProxy)
+}
+
+// TestConfigMap reads the configuration where kubeadm keeps it, unless there is one of its own.
+func TestConfigMap(t *testing.T) {
+	const cm = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-proxy, namespace: kube-system}\ndata:\n  config.conf: |\n    apiVersion: kubeproxy.config.k8s.io/v1alpha1\n    clusterCIDR: 10.0.0.0/8\n    mode: iptables\n"
+	c, warnings := load(t, cm, with())
+	require.Empty(t, warnings)
+	require.Equal(t, []netip.Prefix{prefix("10.0.0.0/8")}, c.KubeProxy.ClusterCIDRs)
+	c, warnings = load(t, cm, small)
+	require.Equal(t, []string{"1.yaml: document 1: passed over 1 object of kind ConfigMap (v1), which natlab does not need"}, warnings)
+	require.Equal(t, []netip.Prefix{prefix("10.244.0.0/16")}, c.KubeProxy.ClusterCIDRs)
+	_, _, err := loadText(strings.Replace(cm, "mode: iptables", "mode: ipvs", 1))
+	require.ErrorContains(t, err, `in.yaml: document 1: ConfigMap kube-system/kube-proxy: config.conf: mode: "ipvs": natlab knows`)
 }
 
 func TestCutOffWarning(t *testing.T) {

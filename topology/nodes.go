@@ -38,6 +38,7 @@ func (l *loader) translateNodes() {
 		}
 		add := l.labOf[n.Name]
 		n.PodBlocks, n.TunnelAddress = add.blocks, add.tunnel
+		l.calico(o, &n)
 		l.c.Nodes = append(l.c.Nodes, n)
 	}
 }
@@ -63,6 +64,22 @@ func (l *loader) nodeAddresses(o placed[corev1.Node]) []netip.Addr {
 		}
 	}
 	return out
+}
+
+// calico reads what Calico writes on a node: the address of its tunnel device, and by it the overlay.
+func (l *loader) calico(o placed[corev1.Node], n *Node) {
+	for overlay, key := range []string{IPIP: "projectcalico.org/IPv4IPIPTunnelAddr", VXLAN: "projectcalico.org/IPv4VXLANTunnelAddr"} {
+		a, err := parseAddr(o.v.Annotations[key])
+		if err != nil || !a.Is4() {
+			continue
+		}
+		if !l.overlayGiven {
+			l.c.PodNetwork.Overlay, l.overlayGiven = Overlay(overlay), true
+		}
+		if !n.TunnelAddress.IsValid() && l.c.PodNetwork.Overlay == Overlay(overlay) {
+			n.TunnelAddress = a
+		}
+	}
 }
 
 // ready reports whether the node's Ready condition holds; a node without one is taken to be ready.

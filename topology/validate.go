@@ -193,7 +193,9 @@ func (l *loader) announcedAt(i int) (origin, string) {
 
 // notOfPods reports whether a is outside of the pods' addresses, and says so where it is not.
 func (l *loader) notOfPods(a netip.Addr, o origin, field string) bool {
-	if l.podNetworkGiven && l.c.PodNetwork.CIDR.Contains(a) {
+	// A clusterCIDR may be of a whole company's network, with the nodes in it.
+	around := !l.labPodCIDR && l.c.Underlay.CIDR.Contains(a)
+	if l.podNetworkGiven && l.c.PodNetwork.CIDR.Contains(a) && !around {
 		l.fail(o, field, "%s is of the pod network %s", a, l.c.PodNetwork.CIDR)
 		return false
 	}
