@@ -1,0 +1,327 @@
+package xtables
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+)
+
+// inNamespace runs f on a thread in a network namespace of its own; thread and namespace end with it.
+func inNamespace(t *testing.T, f func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a network namespace needs root")
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		defer func() { done <- err }()
+		if err == nil {
+			f()
+		}
+	}()
+	require.NoError(t, <-done)
+}
+
+// kernel speaks with x_tables of the calling thread's namespace.
+type kernel struct {
+	t      *testing.T
+	fd     int
+	level  int
+	family nat.Family
+}
+
+func openKernel(t *testing.T, f nat.Family) kernel {
+	domain, level := unix.AF_INET, unix.SOL_IP
+	if f == nat.IPv6 {
+		domain, level = unix.AF_INET6, unix.SOL_IPV6
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		t.Error(err)
+		runtime.Goexit()
+	}
+	return kernel{t, fd, level, f}
+}
+
+func (k kernel) sockopt(call uintptr, option int, b []byte) unix.Errno {
+	n := uint32(len(b))
+	arg := uintptr(unsafe.Pointer(&n)) //nolint:gosec // the call's own form
+	if call == unix.SYS_SETSOCKOPT {
+		arg = uintptr(n)
+	}
+	_, _, errno := unix.Syscall6(call, uintptr(k.fd), uintptr(k.level), uintptr(option), uintptr(unsafe.Pointer(&b[0])), arg, 0)
+	return errno
+}
+
+// dump reads one table.
+func (k kernel) dump(name string) Blob {
+	info := make([]byte, InfoSize)
+	copy(info, name)
+	if e := k.sockopt(unix.SYS_GETSOCKOPT, 64, info); e != 0 {
+		k.t.Errorf("IPT_SO_GET_INFO %s: %v", name, e)
+		return Blob{}
+	}
+	b, size, err := ParseInfo(k.family, info)
+	if err != nil {
+		k.t.Error(err)
+	}
+	buf := make([]byte, 40+size)
+	copy(buf, name)
+	order.PutUint32(buf[32:], size)
+	if e := k.sockopt(unix.SYS_GETSOCKOPT, 65, buf); e != 0 {
+		k.t.Errorf("IPT_SO_GET_ENTRIES %s: %v", name, e)
+	}
+	b.Bytes = buf[40:]
+	return b
+}
+
+// replace writes one table.
+func (k kernel) replace(b Blob) unix.Errno {
+	info := make([]byte, InfoSize)
+	copy(info, b.Name)
+	if e := k.sockopt(unix.SYS_GETSOCKOPT, 64, info); e != 0 {
+		return e
+	}
+	old := order.Uint32(info[76:])
+	counters := make([]byte, 16*old)
+	buf := b.Replace(old, uint64(uintptr(unsafe.Pointer(&counters[0]))))
+	e := k.sockopt(unix.SYS_SETSOCKOPT, 64, buf)
+	runtime.KeepAlive(counters)
+	return e
+}
+
+func program(t *testing.T, f nat.Family, name, stdin string, args ...string) string {
+	t.Helper()
+	if f == nat.IPv6 {
+		name = strings.Replace(name, "iptables", "ip6tables", 1)
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("%s %v: %v: %s", name, args, err, stderr.String())
+	}
+	return string(out)
+}
+
+// noRemarks takes the lines of time away.
+func noRemarks(s string) string {
+	var out []string
+	for _, l := range strings.Split(s, "\n") {
+		if !strings.HasPrefix(l, "#") {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+type kernelCase struct {
+	name   string
+	family nat.Family
+	text   string
+}
+
+func kernelCases(t *testing.T) []kernelCase {
+	var out []kernelCase
+	for f, pattern := range map[nat.Family][]string{
+		nat.IPv4: {"testdata/extensions.txt", "testdata/views/*/rules.txt", os.Getenv("GOLDENS") + "/*/*/iptables-save.txt"},
+		nat.IPv6: {"testdata/extensions6.txt", os.Getenv("GOLDENS") + "/*/*/ip6tables-save.txt"},
+	} {
+		for _, p := range pattern {
+			files, err := filepath.Glob(p)
+			require.NoError(t, err)
+			for _, file := range files {
+				b, err := os.ReadFile(file)
+				require.NoError(t, err)
+				out = append(out, kernelCase{f.String() + " " + file, f, noRemarks(string(b))})
+			}
+		}
+	}
+	return out
+}
+
+// The program writes, natlab reads: entries, save and list are the program's own; encoding gives the same bytes.
+func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
+	for _, c := range kernelCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			inNamespace(t, func() {
+				makeCounters(t, c.text)
+				program(t, c.family, "iptables-legacy-restore", c.text)
+				if t.Failed() {
+					return
+				}
+				k := openKernel(t, c.family)
+				defer unix.Close(k.fd)
+				names, err := os.ReadFile("/proc/thread-self/net/" + map[nat.Family]string{nat.IPv4: "ip_tables_names", nat.IPv6: "ip6_tables_names"}[c.family])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var tables []Table
+				for _, name := range strings.Fields(string(names)) {
+					blob := k.dump(name)
+					table, err := Decode(blob)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					again, err := table.Encode()
+					if err != nil {
+						t.Error(err)
+					}
+					if diff := cmp.Diff(blob, again); diff != "" {
+						t.Errorf("encode(decode(x)) -x +ours\n%s", diff)
+					}
+					tables = append(tables, table)
+					list, _ := View{Version: Version{1, 8, 9}}.List(table)
+					if diff := cmp.Diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-L"), list); diff != "" {
+						t.Errorf("-L -n: -real +ours\n%s", diff)
+					}
+					list, _ = View{Version: Version{1, 8, 9}, Counters: true}.List(table)
+					if diff := cmp.Diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-v", "-L"), list); diff != "" {
+						t.Errorf("-L -n -v: -real +ours\n%s", diff)
+					}
+				}
+				text, _ := View{Version: Version{1, 8, 9}}.Save(tables...)
+				if diff := cmp.Diff(noRemarks(program(t, c.family, "iptables-legacy-save", "")), text); diff != "" {
+					t.Errorf("save: -real +ours\n%s", diff)
+				}
+				w := Writer{Family: c.family, Version: Newest}
+				read, err := w.ReadSave(text)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i := range read {
+					clearComefrom(&tables[i])
+					if diff := cmp.Diff(tables[i], read[i], sameHeader); diff != "" {
+						t.Errorf("from text: -kernel +ours\n%s", diff)
+					}
+				}
+			})
+		})
+	}
+}
+
+// natlab writes, the program reads: it prints the very text.
+func TestKernelTakesEncodedTables(t *testing.T) {
+	for _, c := range kernelCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			w := Writer{Family: c.family, Version: Newest}
+			tables, err := w.ReadSave(c.text)
+			require.NoError(t, err)
+			for i := range tables {
+				tables[i] = tables[i].Complete()
+			}
+			rs, err := Ruleset(c.family, nil, tables...)
+			require.NoError(t, err)
+			again, err := w.Tables(rs)
+			require.NoError(t, err)
+			require.Empty(t, cmp.Diff(tables, again, sameHeader))
+			inNamespace(t, func() {
+				makeCounters(t, c.text)
+				k := openKernel(t, c.family)
+				defer unix.Close(k.fd)
+				for _, table := range tables {
+					blob, err := table.Encode()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if e := k.replace(blob); e != 0 {
+						t.Errorf("IPT_SO_SET_REPLACE %s: %v", table.Name, e)
+						return
+					}
+					want, _ := View{Version: Version{1, 8, 9}}.Save(table)
+					if diff := cmp.Diff(want, noRemarks(program(t, c.family, "iptables-legacy-save", "", "-t", table.Name))); diff != "" {
+						t.Errorf("-ours +real\n%s", diff)
+					}
+					back, err := Decode(k.dump(table.Name))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					clearComefrom(&back)
+					got, err := Ruleset(c.family, nil, back)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					again, err := Ruleset(c.family, nil, table)
+					if err != nil || got.String() != again.String() {
+						t.Errorf("rules from the kernel %v\n%s", err, cmp.Diff(again.String(), got.String()))
+					}
+					if original, ok := rs.Table(table.Name); ok {
+						compareRules(t, original, got.Tables[0])
+					}
+				}
+			})
+		})
+	}
+}
+
+// compareRules compares the chains that the text names, rule by rule.
+func compareRules(t *testing.T, want, got iptables.Table) {
+	for _, c := range want.Chains {
+		g, ok := got.Chain(c.Name)
+		if !ok || len(g.Rules) != len(c.Rules) {
+			t.Errorf("chain %s has %d rules, want %d", c.Name, len(g.Rules), len(c.Rules))
+			continue
+		}
+		for i := range c.Rules {
+			if a, b := c.Rules[i].Text(c.Name), g.Rules[i].Text(c.Name); a != b {
+				t.Errorf("want %s\ngot  %s", a, b)
+			}
+		}
+	}
+}
+
+// makeCounters makes the nfacct objects that rules name: the kernel refuses the rules otherwise.
+func makeCounters(t *testing.T, text string) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer unix.Close(fd)
+	for _, m := range regexp.MustCompile(`--nfacct-name +(\S+)`).FindAllStringSubmatch(text, -1) {
+		name := append([]byte(m[1]), 0)
+		padded := (len(name) + 3) &^ 3
+		b := make([]byte, 16+4+4+padded)
+		order.PutUint32(b, uint32(len(b)))
+		order.PutUint16(b[4:], unix.NFNL_SUBSYS_ACCT<<8)
+		order.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_CREATE)
+		order.PutUint16(b[20:], uint16(4+len(name)))
+		order.PutUint16(b[22:], 1) // NFACCT_NAME
+		copy(b[24:], name)
+		if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func clearComefrom(t *Table) {
+	for i := range t.Chains {
+		t.Chains[i].Tail.Comefrom = 0
+		for j := range t.Chains[i].Entries {
+			t.Chains[i].Entries[j].Comefrom = 0
+		}
+	}
+}

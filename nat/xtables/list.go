@@ -1,0 +1,211 @@
+package xtables
+
+import (
+	"fmt"
+	"strings"
+
+	"natlab/nat"
+)
+
+// List is what "iptables -t TABLE -L -n" of the version prints of the tables, one after the other with the table's
+// name in front of each, which the program itself does not print; with Counters it is -L -n -v.
+func (v View) List(tables ...Table) (string, []Note) {
+	var b strings.Builder
+	var notes []Note
+	for i, t := range tables {
+		s := newShow(v, t)
+		if len(tables) > 1 {
+			if i > 0 {
+				b.WriteByte('\n')
+			}
+			fmt.Fprintf(&b, "# table %s\n", t.Name)
+		}
+		s.list(&b)
+		notes = append(notes, s.notes...)
+	}
+	return b.String(), notes
+}
+
+func (s *show) list(b *strings.Builder) {
+	refs := s.table.references()
+	for i, c := range s.table.Chains {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		s.listHead(b, c, refs[c.Name])
+		for j, e := range c.Entries {
+			s.at = ruleKey{i, j}
+			s.listRule(b, e)
+		}
+	}
+}
+
+// references counts the rules that call each chain.
+func (t Table) references() map[string]int {
+	refs := map[string]int{}
+	for _, c := range t.Chains {
+		for _, e := range c.Entries {
+			if e.Jump != "" {
+				refs[e.Jump]++
+			}
+		}
+	}
+	return refs
+}
+
+func (s *show) listHead(b *strings.Builder, c Chain, refs int) {
+	switch {
+	case !c.BuiltIn:
+		fmt.Fprintf(b, "Chain %s (%d references)\n", c.Name, refs)
+	case s.view.Counters:
+		fmt.Fprintf(b, "Chain %s (policy %s %s packets, %s bytes)\n", c.Name, c.Policy(), count(c.Tail.Packets), count(c.Tail.Bytes))
+	default:
+		fmt.Fprintf(b, "Chain %s (policy %s)\n", c.Name, c.Policy())
+	}
+	if s.view.Counters {
+		fmt.Fprintf(b, "%5s %5s %-9s  prot opt %-6s %-6s  %-19s  %-19s \n", "pkts", "bytes", "target", "in", "out", "source", "destination")
+		return
+	}
+	fmt.Fprintf(b, "%-9s  prot opt %-19s  %-19s \n", "target", "source", "destination")
+}
+
+// count prints a counter in at most five digits, as xtables_print_num does.
+func count(n uint64) string {
+	for _, unit := range []string{"", "K", "M", "G", "T"} {
+		if n <= 99999 && unit == "" || n <= 9999 || unit == "T" {
+			return fmt.Sprintf("%d%s", n, unit)
+		}
+		n = (n + 500) / 1000
+	}
+	return ""
+}
+
+func (s *show) listRule(b *strings.Builder, e Entry) {
+	h, family := e.Header, s.table.Family
+	if s.view.Counters {
+		fmt.Fprintf(b, "%5s %5s ", count(e.Packets), count(e.Bytes))
+	}
+	fmt.Fprintf(b, "%-9s ", s.targetName(e))
+	fmt.Fprintf(b, "%s%-5s", bang(h.Inv&InvProto != 0, " "), s.protocol(h.Proto))
+	b.WriteString(s.opt(h))
+	if s.view.Counters {
+		fmt.Fprintf(b, " %-6s %-6s ", listDevice(h.In[:], h.Inv&InvIn != 0), listDevice(h.Out[:], h.Inv&InvOut != 0))
+	}
+	fmt.Fprintf(b, "%s%-19s ", bang(h.Inv&InvSrc != 0, " "), listAddr(family, h.Src.String(), addrMask(h.SrcMask)))
+	fmt.Fprintf(b, "%s%-19s ", bang(h.Inv&InvDst != 0, " "), listAddr(family, h.Dst.String(), addrMask(h.DstMask)))
+	if h.Goto(family) {
+		b.WriteString("[goto] ")
+	}
+	for _, m := range e.Matches {
+		b.WriteString(s.listExtension(m, false))
+	}
+	if e.Target.Name != standardTarget {
+		b.WriteString(s.listExtension(e.Target, true))
+	}
+	b.WriteByte('\n')
+}
+
+func bang(on bool, otherwise string) string {
+	if on {
+		return "!"
+	}
+	return otherwise
+}
+
+func (s *show) targetName(e Entry) string {
+	switch {
+	case e.Jump != "":
+		return e.Jump
+	case e.FallThrough:
+		return ""
+	case e.Target.Name == standardTarget:
+		return verdictName(e)
+	}
+	return e.Target.Name
+}
+
+func (s *show) protocol(n uint16) string {
+	switch {
+	case s.view.Version.knows(numericProtocols):
+		return pair(n, n, "")
+	case n == 0:
+		return "all"
+	}
+	// With -n the program asks its own short list only, not /etc/protocols.
+	switch name := protoName(n); name {
+	case "tcp", "sctp", "udp", "udplite", "icmp", "esp", "ah":
+		return name
+	case "ipv6-icmp":
+		return "icmpv6"
+	case "mobility-header":
+		return "ipv6-mh"
+	}
+	return pair(n, n, "")
+}
+
+// opt is the column of -f.
+func (s *show) opt(h Header) string {
+	if s.table.Family == nat.IPv6 {
+		if s.view.Version.knows(optColumnInIPv6) {
+			return "-- "
+		}
+		return "   "
+	}
+	return bang(h.Inv&InvFragment != 0, "-") + map[bool]string{true: "f", false: "-"}[h.Flags&FlagFragment != 0] + " "
+}
+
+func listDevice(name []byte, inv bool) string {
+	n := text(name)
+	if n == "" {
+		n = "*"
+	}
+	return bang(inv, "") + n
+}
+
+func listAddr(f nat.Family, addr, mask string) string {
+	if mask == "32" && f == nat.IPv4 || mask == "128" {
+		return addr
+	}
+	return addr + "/" + mask
+}
+
+// listExtension is an extension as iptables -L -n prints it.
+func (s *show) listExtension(e Extension, target bool) string {
+	rev, changed := s.view.Version.revision(s.table.Family, e.Name, target)
+	if changed && rev != e.Revision {
+		if s.view.Version.knows(comparesRevisions) {
+			s.note("%s is revision %d, iptables %s knows %d and does not look", e.Name, e.Revision, s.view.Version, rev)
+			return " " + e.Name + " [unsupported revision] "
+		}
+		if misreadsDNAT(s.table.Family, e, rev) {
+			return s.listMisreadDNAT(e)
+		}
+		s.note("iptables %s reads revision %d of %s as revision %d", s.view.Version, e.Revision, e.Name, rev)
+		e.Revision = rev
+	}
+	c := s.registry.find(e, target)
+	if c == nil || len(e.Data) < padded(c.size) {
+		s.note("natlab cannot list revision %d of %s and shows its bytes", e.Revision, e.Name)
+		return " " + e.Name + rawText(e)
+	}
+	p := s.printer()
+	c.list(p, e.Data)
+	return p.String()
+}
+
+func (s *show) listMisreadDNAT(e Extension) string {
+	var b strings.Builder
+	b.WriteString(" to:")
+	r := s.multi(e)
+	for _, m := range r.ranges {
+		b.WriteString(m.text())
+		if m.flags&natRandom != 0 {
+			b.WriteString(" random")
+		}
+		if m.flags&natPersistent != 0 {
+			b.WriteString(" persistent")
+		}
+	}
+	b.WriteString(r.rest())
+	return b.String()
+}

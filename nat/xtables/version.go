@@ -1,0 +1,137 @@
+package xtables
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"natlab/nat"
+)
+
+// Version is a release of the iptables program, legacy backend.
+type Version [3]int
+
+// The bounds of what the tables below describe. Before Oldest the output is spaced otherwise.
+var (
+	Oldest = Version{1, 4, 18}
+	Newest = Version{1, 8, 11}
+)
+
+// Versions are the releases at which what the program shows of a kernel's rules changes, and the seed's own.
+func Versions() []Version {
+	return []Version{{1, 4, 21}, {1, 6, 0}, {1, 6, 1}, {1, 6, 2}, {1, 8, 0}, {1, 8, 2}, {1, 8, 7}, {1, 8, 9}, {1, 8, 11}}
+}
+
+// ParseVersion reads "1.4.21", with or without a leading "v".
+func ParseVersion(s string) (Version, error) {
+	var v Version
+	parts := strings.Split(strings.TrimPrefix(s, "v"), ".")
+	bad := fmt.Errorf("iptables version %q: want one from %s to %s, such as 1.4.21", s, Oldest, Newest)
+	if len(parts) != 3 {
+		return Version{}, bad
+	}
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 8)
+		if err != nil {
+			return Version{}, bad
+		}
+		v[i] = int(n)
+	}
+	if v.before(Oldest) || Newest.before(v) {
+		return Version{}, bad
+	}
+	return v, nil
+}
+
+func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }
+
+func (v Version) before(o Version) bool {
+	for i := range v {
+		if v[i] != o[i] {
+			return v[i] < o[i]
+		}
+	}
+	return false
+}
+
+// feature is something of the output that came with one release, and may have gone with another.
+type feature uint8
+
+const (
+	comparesRevisions feature = iota // print and save look at the revision before they read the bytes
+	masqueradeFully                  // MASQUERADE --random-fully
+	snatFully                        // SNAT --random-fully
+	nflogSize                        // NFLOG --nflog-size
+	numericProtocols                 // -L -n prints protocols as numbers
+	optColumnInIPv6                  // ip6tables -L prints "--" in the opt column, which was blank before
+)
+
+// features says from which release on, and before which, a feature holds.
+var features = map[feature]struct{ since, until Version }{
+	// bfa3321f "iptables: on revision mismatch, do not call print/save", 2016-12.
+	comparesRevisions: {since: Version{1, 6, 1}},
+	masqueradeFully:   {since: Version{1, 6, 2}},
+	snatFully:         {since: Version{1, 6, 0}},
+	nflogSize:         {since: Version{1, 6, 1}},
+	// Came with 1.8.9, went again because scripts stumbled over it.
+	numericProtocols: {since: Version{1, 8, 9}, until: Version{1, 8, 11}},
+	optColumnInIPv6:  {since: Version{1, 8, 9}},
+}
+
+func (v Version) knows(f feature) bool {
+	x := features[f]
+	return !v.before(x.since) && (x.until == Version{} || v.before(x.until))
+}
+
+// printsRandomFully reports whether the version knows --random-fully of a NAT target.
+func (v Version) printsRandomFully(target string) bool {
+	switch target {
+	case "MASQUERADE":
+		return v.knows(masqueradeFully)
+	case "SNAT":
+		return v.knows(snatFully)
+	}
+	return true
+}
+
+// revisions are those extensions whose newest revision in the program changed since Oldest. On a kernel that has
+// them all, a version writes the newest it knows, and it is that one with which it prints: any other in the kernel
+// is misread, or refused from comparesRevisions on. Within an extension the oldest comes first.
+//
+// DNAT revision 2 and CONNMARK revision 2 came in the spring of 2018, before 1.8.0 was tagged, so that 1.8.0 and
+// 1.8.1 read them right.
+var revisions = []struct {
+	name     string
+	target   bool
+	only     families
+	revision uint8
+	since    Version
+}{
+	{"DNAT", true, onlyIPv4, 0, Version{}},
+	{"DNAT", true, onlyIPv6, 1, Version{}},
+	{"DNAT", true, bothFamilies, 2, Version{1, 8, 0}},
+	{"CONNMARK", true, bothFamilies, 1, Version{}},
+	{"CONNMARK", true, bothFamilies, 2, Version{1, 8, 0}},
+	{"set", false, bothFamilies, 2, Version{}},
+	{"set", false, bothFamilies, 3, Version{1, 4, 21}},
+	{"set", false, bothFamilies, 4, Version{1, 6, 0}},
+	{"SET", true, bothFamilies, 2, Version{}},
+	{"SET", true, bothFamilies, 3, Version{1, 6, 0}},
+	{"hashlimit", false, bothFamilies, 1, Version{}},
+	{"hashlimit", false, bothFamilies, 2, Version{1, 6, 1}},
+	{"hashlimit", false, bothFamilies, 3, Version{1, 6, 2}},
+	{"nfacct", false, bothFamilies, 0, Version{}},
+	{"nfacct", false, bothFamilies, 1, Version{1, 8, 4}},
+	{"socket", false, bothFamilies, 2, Version{}},
+	{"socket", false, bothFamilies, 3, Version{1, 6, 0}},
+}
+
+// revision is the one with which the version writes and reads an extension; ok is false where that never changed.
+func (v Version) revision(f nat.Family, name string, target bool) (rev uint8, ok bool) {
+	for _, r := range revisions {
+		if r.name == name && r.target == target && r.only.has(f) && !v.before(r.since) {
+			rev, ok = r.revision, true
+		}
+	}
+	return rev, ok
+}
