@@ -118,8 +118,9 @@ type ServicePort struct {
 // Endpoint is one address behind a ServicePort, from an EndpointSlice.
 type Endpoint struct {
 	Addr        netip.AddrPort `json:"addr"`
-	Node        string         `json:"node,omitzero"` // nodeName, may be ""
-	Pod         string         `json:"pod,omitzero"`  // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef says
+	Written     string         `json:"written,omitzero"` // the address as its EndpointSlice spells it, where that is not how Addr prints: old kube-proxies name chains by it
+	Node        string         `json:"node,omitzero"`    // nodeName, may be ""
+	Pod         string         `json:"pod,omitzero"`     // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef says
 	Zone        string         `json:"zone,omitzero"`
 	Ready       bool           `json:"ready,omitzero"`
 	Serving     bool           `json:"serving,omitzero"`

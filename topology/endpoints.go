@@ -80,6 +80,9 @@ func endpoint(at netip.AddrPort, e discoveryv1.Endpoint) Endpoint {
 		Serving:     yes(e.Conditions.Serving),
 		Terminating: deref(e.Conditions.Terminating),
 	}
+	if written := e.Addresses[0]; written != at.Addr().String() {
+		out.Written = written
+	}
 	if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 		out.Pod = e.TargetRef.Namespace + "/" + e.TargetRef.Name
 	}

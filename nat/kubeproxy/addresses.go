@@ -163,6 +163,7 @@ func (g *generator) deviceAddresses() []netip.Addr {
 	if g.node.TunnelAddress.IsValid() {
 		addrs = append(addrs, g.node.TunnelAddress)
 	}
+	addrs = append(addrs, g.more...)
 	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !ofFamily(a, g.family) })
 }
 

@@ -3,6 +3,7 @@ package kubeproxy
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"natlab/nat"
@@ -181,6 +182,22 @@ func (g *generator) sorted(endpoints []topology.Endpoint) []topology.Endpoint {
 			out = append(out, e)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b topology.Endpoint) int { return strings.Compare(a.Addr.String(), b.Addr.String()) })
+	slices.SortStableFunc(out, func(a, b topology.Endpoint) int { return strings.Compare(g.text(a), g.text(b)) })
 	return out
+}
+
+// text is an endpoint's address:port as the release writes it in comments and in names of chains.
+func (g *generator) text(e topology.Endpoint) string {
+	if e.Written == "" || !g.release.WrittenAddresses {
+		return e.Addr.String()
+	}
+	return net6(e.Written) + ":" + strconv.Itoa(int(e.Addr.Port()))
+}
+
+// net6 puts brackets around an IPv6 address.
+func net6(address string) string {
+	if strings.Contains(address, ":") {
+		return "[" + address + "]"
+	}
+	return address
 }

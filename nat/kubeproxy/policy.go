@@ -98,13 +98,14 @@ func (g *generator) balance(p *port, chain string, endpoints []topology.Endpoint
 	}
 	if p.service.AffinitySeconds != 0 {
 		for _, e := range endpoints {
-			sep := EndpointChain(p.name, p.protocol, e.Addr.String())
-			rules = append(rules, rule(ipt.Jump{Chain: sep}, g.comment(p.name+" -> "+e.Addr.String(),
+			text := g.text(e)
+			sep := EndpointChain(p.name, p.protocol, text)
+			rules = append(rules, rule(ipt.Jump{Chain: sep}, g.comment(p.name+" -> "+text,
 				ipt.Recent{Action: ipt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, Name: sep, Mask: g.hostMask()})...))
 		}
 	}
 	for i, e := range endpoints {
-		text := e.Addr.String()
+		text := g.text(e)
 		matches := g.comment(p.name + " -> " + text)
 		if left := len(endpoints) - i; left > 1 {
 			matches = append(matches, ipt.Statistic{Probability: share(left)})
@@ -154,7 +155,7 @@ func (g *generator) hostMask() netip.Addr {
 // and the destination becomes the endpoint.
 func (g *generator) endpointChains(p *port) {
 	for _, e := range p.serving.All {
-		sep := EndpointChain(p.name, p.protocol, e.Addr.String())
+		sep := EndpointChain(p.name, p.protocol, g.text(e))
 		name := g.comment(p.name)
 		hairpin := append([]ipt.Match{ipt.Source{Prefix: single(e.Addr.Addr())}}, name...)
 		translate := append([]ipt.Match{ipt.Protocol{Name: p.protocol}}, name...)

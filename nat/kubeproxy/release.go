@@ -27,6 +27,8 @@ type Release struct {
 	NodePortsNeedAddress bool
 	// NoIPv6Loopback: [::1]:nodePort is kept out of KUBE-NODEPORTS.
 	NoIPv6Loopback bool
+	// WrittenAddresses: endpoints are named and sorted by their addresses as the EndpointSlices spell them (until 1.30).
+	WrittenAddresses bool
 	// Terminating is the default of the gate ProxyTerminatingEndpoints; GateTerminating is whether there is one.
 	Terminating, GateTerminating bool
 	// Hints is how topology hints are asked for.
@@ -65,10 +67,10 @@ var ErrRelease = errors.New("not a release of kube-proxy that natlab knows")
 // Releases lists the releases, the oldest first.
 func Releases() []Release {
 	return []Release{
-		{Name: "v1.25", GateTerminating: true, NodePortsNeedAddress: true},
+		{Name: "v1.25", GateTerminating: true, NodePortsNeedAddress: true, WrittenAddresses: true},
 		{
 			Name: "v1.28", KubeletFirewall: true, FirewallNote: true, Terminating: true, NoIPv6Loopback: true,
-			Hints: HintsByAnnotation, NodeIP: NodeIPOneFamily,
+			WrittenAddresses: true, Hints: HintsByAnnotation, NodeIP: NodeIPOneFamily,
 		},
 		{
 			Name: "v1.37", KubeletFirewall: true, FirewallNote: true, Terminating: true, NoIPv6Loopback: true, Accounting: true,

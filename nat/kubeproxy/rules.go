@@ -17,6 +17,9 @@ import (
 type Options struct {
 	Release string // "v1.25", "v1.28" or "v1.37", or a version of one of them; "" is the cluster's
 	Family  nat.Family
+	// NodeAddresses are addresses of the node's devices that the cluster does not name. kube-proxy looks at the
+	// devices themselves, for nodePortAddresses.
+	NodeAddresses []netip.Addr
 }
 
 // Rules returns the rules that kube-proxy has on a node, as iptables-save prints them after a sync: the tables mangle,
@@ -63,6 +66,7 @@ type generator struct {
 	node    topology.Node
 	release Release
 	family  nat.Family
+	more    []netip.Addr // Options.NodeAddresses
 
 	mark        uint32    // the masquerade mark
 	local       ipt.Match // holds for packets from pods of this node; nil where nothing detects them
@@ -89,7 +93,7 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	if at < 0 {
 		return nil, fmt.Errorf("node %q is not described; %s", node, known(c.Nodes))
 	}
-	g := &generator{cluster: &c, config: &c.KubeProxy, node: c.Nodes[at], release: release, family: o.Family}
+	g := &generator{cluster: &c, config: &c.KubeProxy, node: c.Nodes[at], release: release, family: o.Family, more: o.NodeAddresses}
 	bit := c.KubeProxy.MasqueradeBit
 	if bit < 0 {
 		bit = 14
