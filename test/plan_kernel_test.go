@@ -2,6 +2,7 @@ package test
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -135,7 +136,7 @@ func ask(t *testing.T, p topology.Plan, from, to, addr string) string {
 	done := make(chan error, 1)
 	defer func() {
 		require.NoError(t, server.Close())
-		<-done
+		require.NoError(t, <-done)
 	}()
 	go func() {
 		var b [16]byte
@@ -146,12 +147,12 @@ func ask(t *testing.T, p topology.Plan, from, to, addr string) string {
 		done <- err
 	}()
 	answer := make([]byte, 64)
-	in(t, p, from, func() error {
+	in(t, p, from, func() (err error) {
 		c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(at))
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		defer func() { err = errors.Join(err, c.Close()) }()
 		if _, err := c.Write([]byte("who am I")); err != nil {
 			return err
 		}
@@ -183,9 +184,8 @@ func checkAnnounced(t *testing.T, p topology.Plan) {
 			if err != nil {
 				return err
 			}
-			defer c.Close()
 			_, err = c.Write([]byte("who has"))
-			return err
+			return errors.Join(err, c.Close())
 		})
 		ns, _ := p.Namespace(member)
 		want := "192.168.26.223 dev eth0 lladdr " + mac

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -109,7 +108,7 @@ func TestErrors(t *testing.T) {
 		// The Lab document.
 		{"unknown field", "gateway: 192", "gatewy: 192", `in.yaml: document 1: Lab small: spec.underlay.gatewy: unknown field: want cidr, gateway, interface or mtu`},
 		{"unknown field at the top", "spec:\n  underlay", "spek: {}\nspec:\n  underlay", `in.yaml: document 1: Lab small: spek: unknown field: want apiVersion, kind, metadata or spec`},
-		{"unknown field in a list", "{name: outside, address", "{name: outside, adress: 1, address", `in.yaml: document 1: Lab small: spec.clients[0].adress: unknown field: want address or name`},
+		{"unknown field in a list", "{name: outside, address", "{name: outside, place: 1, address", `in.yaml: document 1: Lab small: spec.clients[0].place: unknown field: want address or name`},
 		{"two Lab documents", "---\napiVersion: v1\nkind: Node\nmetadata: {name: a}", "---\napiVersion: natlab/v1alpha1\nkind: Lab\nmetadata: {name: two}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: a}", "in.yaml: document 3: Lab two: there is one already, in in.yaml: document 1"},
 		{"another version of it", "natlab/v1alpha1", "natlab/v1", "in.yaml: document 1: Lab small: natlab/v1 Lab is not known: want natlab/v1alpha1 Lab"},
 		{"its name", "name: small", "name: Small_lab", `in.yaml: document 1: Lab Small_lab: metadata.name: "Small_lab" has 'S' in it: lower-case letters, digits and dashes only`},
@@ -273,7 +272,7 @@ func TestNothing(t *testing.T) {
 	for _, text := range []string{"", "\n", "---\n---\n", "# a comment\n", "---\n...\n"} {
 		_, _, err := loadText(text)
 		require.EqualError(t, err, "the input has no Kubernetes object in it", "%q", text)
-		require.True(t, errors.Is(err, ErrInput))
+		require.ErrorIs(t, err, ErrInput)
 	}
 }
 

@@ -119,8 +119,8 @@ func (l *loader) unknownField(err error) {
 	parents, _ := strings.CutSuffix(path, path[strings.LastIndex(path, ".")+1:])
 	for name := range strings.SplitSeq(strings.Trim(parents, "."), ".") {
 		name, _, _ = strings.Cut(name, "[")
-		for i := range t.NumField() {
-			if f := t.Field(i); f.Tag.Get("json") == name {
+		for f := range t.Fields() {
+			if f.Tag.Get("json") == name {
 				if t = f.Type; t.Kind() == reflect.Slice {
 					t = t.Elem()
 				}
@@ -129,8 +129,8 @@ func (l *loader) unknownField(err error) {
 		}
 	}
 	var known []string
-	for i := range t.NumField() {
-		known = append(known, t.Field(i).Tag.Get("json"))
+	for f := range t.Fields() {
+		known = append(known, f.Tag.Get("json"))
 	}
 	slices.Sort(known)
 	l.fail(l.labAt, path, "unknown field: want %s", oneOf(known))

@@ -67,7 +67,7 @@ func (l *loader) placeEndpoint(w *places, s *Service, e *Endpoint) {
 	}
 	if !isNode {
 		if node = l.endpointNode(e); node == "" {
-			l.outsideEndpoint(at, s, e)
+			l.outsideEndpoint(at, e)
 			return
 		}
 	}
@@ -123,7 +123,7 @@ func (l *loader) inventPod(w *places, s *Service, p Pod, ref string) string {
 
 // outsideEndpoint makes a host outside of the cluster for an endpoint that is on no node: a database behind a
 // Service without selector, say.
-func (l *loader) outsideEndpoint(at origin, s *Service, e *Endpoint) {
+func (l *loader) outsideEndpoint(at origin, e *Endpoint) {
 	ip := e.Addr.Addr()
 	if l.c.PodNetwork.CIDR.Contains(ip) {
 		l.fail(at, "endpoint "+e.Addr.String(), "it has no nodeName, and its address is of no node's pod block: which Node is it on?")

@@ -81,8 +81,13 @@ func TestFacts(t *testing.T) {
 		member, device string
 		mtu            int
 	}{
-		{"vms105", "ens32", 1500}, {"vms105", "tunl0", 1480}, {"vms105", "calia011d753862", 1480},
-		{"velero/minio-b6d98746c-m7rzc", "eth0", 1480}, {"outside", "eth0", 1500}, {"router", "eth0", 1500}, {"underlay", "p-vms105", 1500},
+		{"vms105", "ens32", 1500},
+		{"vms105", "tunl0", 1480},
+		{"vms105", "calia011d753862", 1480},
+		{"velero/minio-b6d98746c-m7rzc", "eth0", 1480},
+		{"outside", "eth0", 1500},
+		{"router", "eth0", 1500},
+		{"underlay", "p-vms105", 1500},
 	} {
 		ns := namespace(t, p, row.member)
 		d := ns.device(row.device)

@@ -182,10 +182,8 @@ func (l *loader) announcedAt(i int) (origin, string) {
 				return o, "status.loadBalancer.ingress"
 			}
 		}
-		for _, a := range s.ExternalIPs {
-			if a == b.Address {
-				return o, "spec.externalIPs"
-			}
+		if slices.Contains(s.ExternalIPs, b.Address) {
+			return o, "spec.externalIPs"
 		}
 	}
 	return l.labAt, ""
