@@ -53,7 +53,7 @@ var doors = map[string][]string{
 	"github.com/vishvananda/netns":   {"lab/netns"},
 	"github.com/vishvananda/netlink": {"lab", "lab/netns", "lab/tunnel", "lab/witness"},
 	"github.com/ti-mo/conntrack":     {"lab", "lab/witness", "scenarios"},
-	"github.com/google/nftables":     {"lab/witness"},
+	"github.com/google/nftables":     {"lab/dataplane", "lab/witness"},
 	"github.com/spf13/cobra":         {"cmd/natlab"},
 }
 
