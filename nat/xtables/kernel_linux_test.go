@@ -277,6 +277,34 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 	}
 }
 
+// Rules of an old writer under a new program, which compares revisions: both views are the program's own.
+func TestOlderRevisionsAreRefusedByNewerPrograms(t *testing.T) {
+	const text = "*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:80\n-A X -j CONNMARK --set-xmark 0x1/0x1\nCOMMIT\n"
+	tables, err := Writer{Version: Version{1, 4, 21}}.ReadSave(text)
+	require.NoError(t, err)
+	table := tables[0].Complete()
+	require.EqualValues(t, 0, table.Chains[4].Entries[0].Target.Revision)
+	blob, err := table.Encode()
+	require.NoError(t, err)
+	inNamespace(t, func() {
+		k := openKernel(t, nat.IPv4)
+		defer unix.Close(k.fd)
+		if e := k.replace(blob); e != 0 {
+			t.Errorf("IPT_SO_SET_REPLACE: %v", e)
+			return
+		}
+		v := View{Version: Version{1, 8, 9}}
+		save, _ := v.Save(table)
+		list, _ := v.List(table)
+		if diff := cmp.Diff(noRemarks(program(t, nat.IPv4, "iptables-legacy-save", "")), save); diff != "" {
+			t.Errorf("-real +ours\n%s", diff)
+		}
+		if diff := cmp.Diff(program(t, nat.IPv4, "iptables-legacy", "", "-t", "nat", "-n", "-L"), list); diff != "" {
+			t.Errorf("-real +ours\n%s", diff)
+		}
+	})
+}
+
 // compareRules compares the chains that the text names, rule by rule.
 func compareRules(t *testing.T, want, got iptables.Table) {
 	for _, c := range want.Chains {

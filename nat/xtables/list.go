@@ -175,7 +175,7 @@ func (s *show) listExtension(e Extension, target bool) string {
 	if changed && rev != e.Revision {
 		if s.view.Version.knows(comparesRevisions) {
 			s.note("%s is revision %d, iptables %s knows %d and does not look", e.Name, e.Revision, s.view.Version, rev)
-			return " " + e.Name + " [unsupported revision] "
+			return " " + e.Name + " [unsupported revision]"
 		}
 		if misreadsDNAT(s.table.Family, e, rev) {
 			return s.listMisreadDNAT(e)
