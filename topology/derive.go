@@ -161,7 +161,7 @@ func (l *loader) addresses() map[netip.Addr]bool {
 			taken[a] = true
 		}
 	}
-	for _, c := range l.c.Clients {
+	for _, c := range slices.Concat(l.c.Clients, l.outsideEndpoints) {
 		taken[c.Address] = true
 	}
 	for _, b := range l.c.LoadBalancers {
@@ -188,9 +188,6 @@ func (l *loader) deriveClients() {
 	}
 	u := l.c.Underlay.CIDR
 	taken := l.addresses()
-	for _, c := range l.outsideEndpoints {
-		taken[c.Address] = true
-	}
 	name := defaultClient
 	for _, ok := l.c.Node(name); ok; _, ok = l.c.Node(name) {
 		name += "-client"

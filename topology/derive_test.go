@@ -77,6 +77,18 @@ func TestDerived(t *testing.T) {
 	}
 }
 
+// TestLabDocumentIsOptional sees that each part of it may be missing.
+func TestLabDocumentIsOptional(t *testing.T) {
+	bare, _ := load(t, with())
+	empty, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab}"))
+	require.Equal(t, bare, empty)
+	none, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab, spec: {clients: [], podNetwork: {overlay: none}}}"))
+	require.Empty(t, none.Clients, "an empty list says that there is none")
+	require.Equal(t, None, none.PodNetwork.Overlay)
+	gateway, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab, spec: {underlay: {gateway: 10.0.9.1}}}"))
+	require.Equal(t, "10.0.0.0/20", gateway.Underlay.CIDR.String(), "the gateway is of the underlay too")
+}
+
 // TestUnderivable sees the errors of a dump from which no network can be made out.
 func TestUnderivable(t *testing.T) {
 	for _, row := range []struct{ name, text, want string }{

@@ -95,7 +95,7 @@ func (l *loader) lab(o object) {
 	for _, s := range strict {
 		l.unknownField(s)
 	}
-	if bad := badLabel(doc.Metadata.Name, maxLabName); bad != "" {
+	if bad := badLabel(doc.Metadata.Name, maxLabName); bad != "" && doc.Metadata.Name != "" {
 		l.fail(o.origin, "metadata.name", "%s", bad)
 	}
 	l.c.Name = doc.Metadata.Name

@@ -173,6 +173,10 @@ func take[T any](l *loader, o object, into *[]placed[T]) {
 		l.fail(o.origin, "", "%v", typeProblem(err))
 		return
 	}
+	if strings.HasSuffix(o.object, "/") || !strings.Contains(o.object, " ") {
+		l.fail(o.origin, "metadata.name", "is empty (is the document cut off?)")
+		return
+	}
 	if first, twice := l.at[o.object]; twice {
 		l.fail(o.origin, "", "there is one of that name already, in %s", first.place())
 		return

@@ -62,6 +62,7 @@ func (l *loader) service(o *placed[corev1.Service]) (Service, bool) {
 		spec.Type == corev1.ServiceTypeExternalName || spec.ClusterIP == corev1.ClusterIPNone {
 		return Service{}, false
 	}
+	before := len(l.errs)
 	s := Service{
 		Namespace:           o.v.Namespace,
 		Name:                o.v.Name,
@@ -69,7 +70,11 @@ func (l *loader) service(o *placed[corev1.Service]) (Service, bool) {
 		TrafficDistribution: deref(spec.TrafficDistribution),
 	}
 	if len(s.ClusterIPs) == 0 {
-		l.warn(o.origin, "it has no clusterIP: kube-proxy passes it over")
+		if l.forRules {
+			l.warn(o.origin, "it has no clusterIP: kube-proxy passes it over")
+		} else if len(l.errs) == before {
+			l.fail(o.origin, "spec.clusterIP", "is empty: write the address that the API server would choose, or None for a headless Service")
+		}
 		return Service{}, false
 	}
 	if len(spec.Ports) == 0 {
