@@ -1,0 +1,206 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+	"natlab/nat/xtables"
+)
+
+// Socket options of ip_tables.h; ip6_tables.h has the same numbers.
+const (
+	soSetReplace = 64 // IPT_SO_SET_REPLACE
+	soGetInfo    = 64 // IPT_SO_GET_INFO
+	soGetEntries = 65 // IPT_SO_GET_ENTRIES
+
+	entriesHead = 40 // struct ipt_get_entries in front of the entries: name [32], size u32, padding
+	counterSize = 16 // struct xt_counters
+)
+
+// ReadTables reads the tables of iptables-legacy as the kernel holds them, without any program, in the order in which
+// iptables-save lists them: the one made last first. It makes no table that is not there.
+func ReadTables(ns Namespace, family nat.Family) (tables []xtables.Table, err error) {
+	err = ns.Do(func() error {
+		names, err := legacyTables(family)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		s, err := openXtables(family)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		for _, name := range names {
+			t, err := s.read(name)
+			if err != nil {
+				return err
+			}
+			tables = append(tables, t)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the %s tables: %w", family, err)
+	}
+	return tables, nil
+}
+
+// WriteTables replaces whole tables of iptables-legacy, each at once, without any program. Tables that the kernel
+// refuses are left as they were, and those behind them too.
+func WriteTables(ns Namespace, tables ...xtables.Table) error {
+	for _, t := range tables {
+		err := ns.Do(func() error {
+			s, err := openXtables(t.Family)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			return s.write(t)
+		})
+		if err != nil {
+			return fmt.Errorf("write the %s table %s: %w", t.Family, t.Name, err)
+		}
+	}
+	return nil
+}
+
+// xtablesSocket speaks with ip_tables or ip6_tables of the namespace in which it was opened.
+type xtablesSocket struct {
+	fd     int
+	level  int
+	family nat.Family
+}
+
+func openXtables(f nat.Family) (xtablesSocket, error) {
+	s := xtablesSocket{level: unix.SOL_IP, family: f}
+	domain := unix.AF_INET
+	if f == nat.IPv6 {
+		domain, s.level = unix.AF_INET6, unix.SOL_IPV6
+	}
+	var err error
+	if s.fd, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
+		return s, fmt.Errorf("raw socket: %w", err)
+	}
+	return s, nil
+}
+
+func (s xtablesSocket) close() { _ = unix.Close(s.fd) }
+
+// get is getsockopt over b, whose beginning is the question.
+func (s xtablesSocket) get(option int, b []byte) error {
+	n := uint32(len(b))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), uintptr(s.level), uintptr(option), uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (s xtablesSocket) info(name string) (xtables.Blob, uint32, error) {
+	b := make([]byte, xtables.InfoSize)
+	copy(b, name)
+	if err := s.get(soGetInfo, b); err != nil {
+		return xtables.Blob{}, 0, fmt.Errorf("table %s: IPT_SO_GET_INFO: %w", name, err)
+	}
+	return xtables.ParseInfo(s.family, b)
+}
+
+// attempts bounds how often a table is read anew because someone changed it between the two calls.
+const attempts = 20
+
+func (s xtablesSocket) read(name string) (xtables.Table, error) {
+	for range attempts {
+		blob, size, err := s.info(name)
+		if err != nil {
+			return xtables.Table{}, err
+		}
+		b := make([]byte, entriesHead+int(size))
+		copy(b, name)
+		*(*uint32)(unsafe.Pointer(&b[32])) = size
+		err = s.get(soGetEntries, b)
+		if errors.Is(err, unix.EAGAIN) {
+			continue // its size changed
+		}
+		if err != nil {
+			return xtables.Table{}, fmt.Errorf("table %s: IPT_SO_GET_ENTRIES: %w", name, err)
+		}
+		blob.Bytes = b[entriesHead:]
+		return xtables.Decode(blob)
+	}
+	return xtables.Table{}, fmt.Errorf("table %s: it changed each of the %d times it was read", name, attempts)
+}
+
+func (s xtablesSocket) write(t xtables.Table) error {
+	blob, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	for range attempts {
+		old, _, err := s.info(t.Name)
+		if err != nil {
+			return err
+		}
+		counters := make([]byte, counterSize*max(old.Count, 1))
+		b := blob.Replace(old.Count, uint64(uintptr(unsafe.Pointer(&counters[0]))))
+		err = unix.SetsockoptString(s.fd, s.level, soSetReplace, unsafe.String(&b[0], len(b)))
+		runtime.KeepAlive(counters)
+		if !errors.Is(err, unix.EAGAIN) { // EAGAIN: the number of entries changed
+			return err
+		}
+	}
+	return fmt.Errorf("it changed each of the %d times it was to be written", attempts)
+}
+
+// Numbers of linux/netfilter/ipset/ip_set.h.
+const (
+	soIPSet        = 83    // SO_IP_SET
+	ipsetByIndex   = 7     // IP_SET_OP_GET_BYINDEX
+	ipsetVersion   = 0x100 // IP_SET_OP_VERSION
+	ipsetMax       = 1 << 16
+	ipsetRequest   = 40 // struct ip_set_req_get_set: op, version, union of name [32] and index u16
+	ipsetQuietStop = 64 // so many numbers in a row without a set end the search
+)
+
+// SetNames are the names of the ipsets of a namespace by number, which is all that the kernel's rules keep of them. A
+// kernel without ipsets has none.
+func SetNames(ns Namespace) (names map[uint16]string, err error) {
+	names = map[uint16]string{}
+	err = ns.Do(func() error {
+		s, err := openXtables(nat.IPv4)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		version := make([]byte, 8)
+		*(*uint32)(unsafe.Pointer(&version[0])) = ipsetVersion
+		if err := s.get(soIPSet, version); err != nil {
+			return nil //nolint:nilerr // no ipsets in this kernel
+		}
+		quiet := 0
+		for i := 0; i < ipsetMax && quiet < ipsetQuietStop; i++ {
+			b := make([]byte, ipsetRequest)
+			*(*uint32)(unsafe.Pointer(&b[0])) = ipsetByIndex
+			copy(b[4:8], version[4:8])
+			*(*uint16)(unsafe.Pointer(&b[8])) = uint16(i)
+			quiet++
+			if err := s.get(soIPSet, b); err != nil {
+				continue
+			}
+			if name, _, _ := strings.Cut(string(b[8:40]), "\x00"); name != "" {
+				names[uint16(i)] = name
+				quiet = 0
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the names of the ipsets: %w", err)
+	}
+	return names, nil
+}

@@ -1,0 +1,73 @@
+package dataplane_test
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/xtables"
+)
+
+// What the program installed is read without it, and what is written without it the program dumps.
+func TestRawTables(t *testing.T) {
+	ns, other := namespace(t), namespace(t)
+	d, err := dataplane.New(dataplane.Legacy)
+	require.NoError(t, err)
+
+	none, err := dataplane.ReadTables(ns, nat.IPv4)
+	require.NoError(t, err)
+	require.Empty(t, none)
+
+	require.NoError(t, d.Install(t.Context(), ns, parse(t, nat.IPv4, first)))
+	tables, err := dataplane.ReadTables(ns, nat.IPv4)
+	require.NoError(t, err)
+	got, err := xtables.Ruleset(nat.IPv4, nil, tables...)
+	require.NoError(t, err)
+	want, err := d.Dump(t.Context(), ns, nat.IPv4)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(byTable(want), byTable(got)))
+	require.Equal(t, want.Tables[0].Name, got.Tables[0].Name)
+
+	require.NoError(t, dataplane.WriteTables(other, tables...))
+	written, err := d.Dump(t.Context(), other, nat.IPv4)
+	require.NoError(t, err)
+	require.Empty(t, cmp.Diff(byTable(want), byTable(written)))
+}
+
+func TestRawTablesOfIPv6(t *testing.T) {
+	ns := namespace(t)
+	d, err := dataplane.New(dataplane.Legacy)
+	require.NoError(t, err)
+	const text = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n" +
+		"-A PREROUTING -d fd00::1/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::2]:8080\nCOMMIT\n"
+	require.NoError(t, d.Install(t.Context(), ns, parse(t, nat.IPv6, text)))
+	tables, err := dataplane.ReadTables(ns, nat.IPv6)
+	require.NoError(t, err)
+	shown, _ := xtables.View{Version: xtables.Newest}.Save(tables...)
+	require.Equal(t, text, shown)
+}
+
+// A table that the kernel does not know is refused, and its name is in the error.
+func TestRawTablesRefused(t *testing.T) {
+	w := xtables.Writer{Version: xtables.Newest}
+	tables, err := w.ReadSave("*nat\n-A PREROUTING -j MASQUERADE\nCOMMIT\n")
+	require.NoError(t, err)
+	require.ErrorContains(t, dataplane.WriteTables(namespace(t), tables[0].Complete()), "write the ipv4 table nat: ")
+}
+
+func TestSetNames(t *testing.T) {
+	ns := namespace(t)
+	names, err := dataplane.SetNames(ns)
+	require.NoError(t, err)
+	require.Empty(t, names)
+	if _, err := exec.LookPath("ipset"); err == nil {
+		require.NoError(t, ns.Do(func() error { return exec.CommandContext(t.Context(), "ipset", "create", "natlab-test", "hash:ip").Run() }))
+		names, err = dataplane.SetNames(ns)
+		require.NoError(t, err)
+		require.Equal(t, map[uint16]string{0: "natlab-test"}, names)
+	}
+}
