@@ -1,0 +1,171 @@
+package witness
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	ctnetlink "github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+)
+
+// openConns subscribes to what happens to the namespace's connection tracking entries.
+func openConns(buffer int) (*socket, error) {
+	s, err := openSocket(buffer)
+	if err != nil {
+		return nil, err
+	}
+	for _, group := range []int{unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY} {
+		if err := s.join(group); err != nil {
+			s.close()
+			return nil, fmt.Errorf("subscribe to conntrack events: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// connEvent turns a ctnetlink event into an observation; ok is false for one of a family that natlab does not watch.
+func (m *member) connEvent(f frame) (o proof.Observation, ok bool, err error) {
+	var e ctnetlink.Event
+	// The decoder keeps views into the bytes, and the read buffer is used again.
+	body := append([]byte(nil), f.body...)
+	err = e.Unmarshal(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(f.kind), Flags: netlink.HeaderFlags(f.flags)},
+		Data:   body,
+	})
+	if err != nil || e.Flow == nil {
+		return o, false, err
+	}
+	return proof.Observation{
+		Kind:   proof.ConnSeen,
+		Node:   m.name,
+		Conn:   connOf(m.name, *e.Flow),
+		Gone:   e.Type == ctnetlink.EventDestroy,
+		ConnID: e.Flow.ID,
+	}, true, nil
+}
+
+func connOf(node string, f ctnetlink.Flow) gateway.Conn {
+	return gateway.Conn{
+		Node:     node,
+		ID:       f.ID,
+		Original: tupleOf(f.TupleOrig),
+		Reply:    tupleOf(f.TupleReply),
+		Status:   conntrack.Status(f.Status),
+		Mark:     f.Mark,
+	}
+}
+
+func tupleOf(t ctnetlink.Tuple) nat.Tuple {
+	src, dst := t.Proto.SourcePort, t.Proto.DestinationPort
+	if t.Proto.ICMPv4 || t.Proto.ICMPv6 {
+		src, dst = t.Proto.ICMPID, t.Proto.ICMPID
+	}
+	return nat.TupleOf(nat.Proto(t.Proto.Protocol),
+		netip.AddrPortFrom(t.IP.SourceAddress, src), netip.AddrPortFrom(t.IP.DestinationAddress, dst))
+}
+
+// Conns lists a namespace's connection tracking entries as they are now.
+func (s *Session) Conns(_ context.Context, name string) ([]gateway.Conn, error) {
+	m, err := s.member(name)
+	if err != nil {
+		return nil, err
+	}
+	var flows []ctnetlink.Flow
+	err = m.ns.Do(func() error {
+		c, err := ctnetlink.Dial(nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		flows, err = c.Dump(nil)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the connections of %s: %w", name, err)
+	}
+	out := make([]gateway.Conn, 0, len(flows))
+	for _, f := range flows {
+		out = append(out, connOf(name, f))
+	}
+	return out, nil
+}
+
+// Counters are the sums over all CPUs of a namespace's connection tracking statistics (struct ip_conntrack_stat, as
+// `conntrack -S` prints them). They only ever grow.
+type Counters struct {
+	Found, Invalid, Insert, InsertFailed, Drop, EarlyDrop, Error, SearchRestart, ClashResolve, ChainTooLong uint64
+}
+
+// Sub is what was added since before.
+func (c Counters) Sub(before Counters) Counters {
+	return Counters{
+		Found: c.Found - before.Found, Invalid: c.Invalid - before.Invalid, Insert: c.Insert - before.Insert,
+		InsertFailed: c.InsertFailed - before.InsertFailed, Drop: c.Drop - before.Drop, EarlyDrop: c.EarlyDrop - before.EarlyDrop,
+		Error: c.Error - before.Error, SearchRestart: c.SearchRestart - before.SearchRestart,
+		ClashResolve: c.ClashResolve - before.ClashResolve, ChainTooLong: c.ChainTooLong - before.ChainTooLong,
+	}
+}
+
+// at is the counter of an attribute (enum ctattr_stats_cpu); nil for those that kernels no longer count.
+func (c *Counters) at(kind uint16) *uint64 {
+	switch kind {
+	case 2:
+		return &c.Found
+	case 4:
+		return &c.Invalid
+	case 8:
+		return &c.Insert
+	case 9:
+		return &c.InsertFailed
+	case 10:
+		return &c.Drop
+	case 11:
+		return &c.EarlyDrop
+	case 12:
+		return &c.Error
+	case 13:
+		return &c.SearchRestart
+	case 14:
+		return &c.ClashResolve
+	case 15:
+		return &c.ChainTooLong
+	}
+	return nil
+}
+
+// Stats reads a namespace's connection tracking statistics. (ti-mo/conntrack's Stats leaves ClashResolve out.)
+func (s *Session) Stats(_ context.Context, name string) (Counters, error) {
+	m, err := s.member(name)
+	if err != nil {
+		return Counters{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var sum Counters
+	err = m.control.request(newMessage(nil, ctGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(_ uint16, body []byte) {
+		if len(body) < genHeader {
+			return
+		}
+		a := attributes(body[genHeader:])
+		for {
+			kind, value, more := a.next()
+			if !more {
+				return
+			}
+			if p := sum.at(kind); p != nil {
+				*p += uint64(u32(value))
+			}
+		}
+	})
+	if err != nil {
+		return Counters{}, fmt.Errorf("read the connection tracking statistics of %s: %w", name, err)
+	}
+	return sum, nil
+}

@@ -1,0 +1,34 @@
+package witness
+
+import "natlab/nat/proof"
+
+// Stall keeps the readers of a namespace from reading until release is called.
+func (s *Session) Stall(name string) (release func()) {
+	m := s.byName[name]
+	m.mu.Lock()
+	return m.mu.Unlock
+}
+
+// Abandon ends a session as a crash would: its sockets go, what it made stays.
+func (s *Session) Abandon() {
+	for _, m := range s.members {
+		m.mu.Lock()
+		m.closed = true
+		m.mu.Unlock()
+		for _, k := range append(m.sockets(), m.control) {
+			_ = k.close()
+		}
+	}
+	s.readers.Wait()
+}
+
+// ParseHeader is what a tap reads from a packet.
+func ParseHeader(b []byte) proof.Observation {
+	h := parseHeader(b)
+	var o proof.Observation
+	o.Hop.Tuple, o.Hop.Outer, o.TCPFlags, o.ICMP = h.tuple, h.outer, h.flags, h.icmp
+	return o
+}
+
+// QueueDrops is queueDrops.
+func QueueDrops(b []byte) uint64 { return queueDrops(b) }

@@ -1,0 +1,396 @@
+package witness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// member is one watched namespace.
+type member struct {
+	name string
+	kind topology.Kind
+	ns   Namespace
+	wake func()
+
+	mu     sync.Mutex // guards everything below, and every read and write of the sockets
+	closed bool
+
+	queues  *socket // NFQUEUE, all taps; nil in a control run
+	trace   *socket // nf_tables trace; nil but in a node
+	log     *socket // NFLOG: the taps' copies, and in a node the trace of the legacy tables; nil in a control run
+	conns   *socket // ctnetlink events; nil but in a node
+	control *socket // requests and their answers; no events
+
+	queueFile *os.File // the namespace's /proc/net/netfilter/nfnetlink_queue
+	logger    string   // what net.netfilter.nf_log.2 was before; "" where it was not changed
+	table     bool     // the table was made
+
+	buf  []byte // for reads
+	out  []byte // for verdicts
+	head []byte // for small pieces
+	seq  uint64
+	seen []proof.Observation
+	err  error // the first that a read gave and no drain has returned
+
+	walks       map[uint32]*walk
+	places      map[string]map[uint64]position // table, handle
+	generation  uint32
+	rules       [backends]index
+	logNext     map[uint16]uint32 // by group, the sequence number that comes next
+	logLost     uint64
+	packetBuf   []byte // for reads of the queues
+	lostAtClose uint64
+	holds       []*Hold
+}
+
+func newMember(w Watched, wake func()) *member {
+	m := &member{
+		name: w.Member, kind: w.Kind, ns: w.NS, wake: wake,
+		buf: make([]byte, readSize), walks: map[uint32]*walk{}, logNext: map[uint16]uint32{},
+	}
+	m.setRules(w.Rules)
+	return m
+}
+
+// open makes the namespace's sockets and the table that feeds them. After an error, close takes away what was made.
+func (m *member) open(o Options, native bool) error {
+	return m.ns.Do(func() (err error) {
+		if m.control, err = openSocket(o.Buffer); err != nil {
+			return err
+		}
+		if m.kind == topology.KindNode {
+			if m.conns, err = openConns(o.Buffer); err != nil {
+				return err
+			}
+		}
+		if o.Control {
+			return nil
+		}
+		if err := m.openRules(o); err != nil {
+			return err
+		}
+		// The queues must be there before the rules that feed them.
+		if m.queues, err = openQueues(o.Buffer); err != nil {
+			return err
+		}
+		if m.queueFile, err = os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue"); err != nil {
+			return err
+		}
+		if err := makeTable(native); err != nil {
+			return err
+		}
+		m.table = true
+		return nil
+	})
+}
+
+// openRules opens what tells of rules and, by the same socket, of the packets that cannot be queued.
+func (m *member) openRules(o Options) (err error) {
+	var groups []uint16
+	for _, tap := range nat.Taps() {
+		groups = append(groups, logGroup(tap))
+	}
+	if m.kind != topology.KindNode {
+		m.log, err = openLog(o.Buffer, groups)
+		return err
+	}
+	if m.log, err = openLog(o.Buffer, append(groups, traceGroup)); err != nil {
+		return err
+	}
+	if m.trace, err = openTrace(o.Buffer); err != nil {
+		return err
+	}
+	m.logger, err = useLogger(ourLogger)
+	return err
+}
+
+// sockets lists those that events come from.
+func (m *member) sockets() []*socket {
+	var out []*socket
+	for _, s := range []*socket{m.queues, m.trace, m.log, m.conns} {
+		if s != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// pump reads everything there is.
+func (m *member) pump() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pumpLocked()
+}
+
+func (m *member) pumpLocked() {
+	if m.closed {
+		return
+	}
+	before := m.seq
+	m.err = errors.Join(m.err, m.readRules(), m.readQueues(), m.readRules(), m.readConns())
+	if m.seq != before {
+		m.wake()
+	}
+}
+
+// drain is a pump that takes what was seen.
+func (m *member) drain() ([]proof.Observation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pumpLocked()
+	seen, err := m.seen, m.err
+	m.seen, m.err = nil, nil
+	return seen, err
+}
+
+func (m *member) record(o proof.Observation) {
+	m.seq++
+	o.Seq = m.seq
+	m.seen = append(m.seen, o)
+}
+
+// readQueues takes the packets that wait at the taps and lets them go on. A packet has been told of by every rule that
+// it met when it reaches a tap, so the rules are read before it is recorded.
+func (m *member) readQueues() error {
+	if m.queues == nil {
+		return nil
+	}
+	// The packet is decoded in a buffer of its own, since reading the rules needs the common one.
+	if m.packetBuf == nil {
+		m.packetBuf = make([]byte, readSize)
+	}
+	for {
+		n, ok, err := m.queues.read(m.packetBuf)
+		if err != nil || !ok {
+			return err
+		}
+		rulesErr := m.readRules()
+		err = m.each(m.packetBuf[:n], func(f frame) error {
+			if f.kind != queuePacket {
+				return nil
+			}
+			p, ok := m.readPacket(f)
+			if !ok {
+				return nil
+			}
+			m.record(p.seen)
+			if m.hold(p) {
+				return nil
+			}
+			return m.verdict(p.queue, p.id, nat.Accept, nil)
+		})
+		if err = errors.Join(rulesErr, err); err != nil {
+			return err
+		}
+	}
+}
+
+// readRules takes what the trace and the log have.
+func (m *member) readRules() error {
+	return errors.Join(m.readTrace(), m.readLog())
+}
+
+func (m *member) readTrace() error {
+	if m.trace == nil {
+		return nil
+	}
+	fresh := false
+	return m.readAll(m.trace, func(f frame) error {
+		if f.kind != nftTrace {
+			return nil
+		}
+		if !fresh {
+			fresh = true
+			if err := m.refreshPlaces(); err != nil {
+				return fmt.Errorf("read the places of the nf_tables rules: %w", err)
+			}
+		}
+		if o, ok := m.ruleHit(f); ok {
+			m.record(o)
+		}
+		return nil
+	})
+}
+
+func (m *member) readLog() error {
+	if m.log == nil {
+		return nil
+	}
+	return m.readAll(m.log, func(f frame) error {
+		if f.kind != logPacket {
+			return nil
+		}
+		if o, ok := m.logHit(f); ok {
+			m.record(o)
+		}
+		return nil
+	})
+}
+
+func (m *member) readConns() error {
+	if m.conns == nil {
+		return nil
+	}
+	return m.readAll(m.conns, func(f frame) error {
+		o, ok, err := m.connEvent(f)
+		if ok {
+			m.record(o)
+		}
+		return err
+	})
+}
+
+// readAll reads a socket until it would block.
+func (m *member) readAll(s *socket, use func(frame) error) error {
+	for {
+		n, ok, err := s.read(m.buf)
+		if err != nil || !ok {
+			return err
+		}
+		if err := m.each(m.buf[:n], use); err != nil {
+			return err
+		}
+	}
+}
+
+// each calls use for every message of a datagram but those of netlink itself.
+func (m *member) each(b []byte, use func(frame) error) error {
+	for len(b) > 0 {
+		var f frame
+		var err error
+		if f, b, err = nextFrame(b); err != nil {
+			return err
+		}
+		if f.kind <= unix.NLMSG_OVERRUN {
+			continue
+		}
+		if err := use(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// device is the name of a device of this namespace, "" for index 0 and for one that is gone. It is asked for each time:
+// an index can come to mean another device.
+func (m *member) device(index uint32) string {
+	if index == 0 {
+		return ""
+	}
+	request, err := unix.NewIfreq("")
+	if err != nil {
+		return ""
+	}
+	request.SetUint32(index)
+	if err := unix.IoctlIfreq(m.control.fd, unix.SIOCGIFNAME, request); err != nil {
+		return ""
+	}
+	return request.Name()
+}
+
+// countLost sums up what did not fit into the sockets, was dropped for want of room in a queue, or is missing from the
+// log's numbering.
+func (m *member) countLost() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return m.lostAtClose
+	}
+	return m.countLostLocked()
+}
+
+func (m *member) countLostLocked() uint64 {
+	n := m.logLost
+	for _, s := range m.sockets() {
+		if s != m.queues && s != m.log { // those count for themselves
+			n += s.dropped()
+		}
+	}
+	if m.queueFile != nil {
+		size, err := m.queueFile.ReadAt(m.buf, 0)
+		if size > 0 || err == nil {
+			n += queueDrops(m.buf[:size])
+		}
+	}
+	return n
+}
+
+// queueDrops adds up queue_dropped and queue_user_dropped, the sixth and seventh number of each line (nfqnl's seq_show).
+func queueDrops(b []byte) uint64 {
+	var sum uint64
+	for line := range bytes.Lines(b) {
+		f := bytes.Fields(line)
+		if len(f) < 7 {
+			continue
+		}
+		for _, word := range f[5:7] {
+			n, err := strconv.ParseUint(string(word), 10, 64)
+			if err == nil {
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// close undoes open, however far it came.
+func (m *member) close() error {
+	again, err := m.stop()
+	if again {
+		return nil
+	}
+	errs := []error{err}
+	// Not under the lock: closing waits for the readers, and they may be waiting for the lock.
+	for _, s := range append(m.sockets(), m.control) {
+		if s != nil {
+			errs = append(errs, s.close())
+		}
+	}
+	if m.queueFile != nil {
+		errs = append(errs, m.queueFile.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// stop lets the waiting packets go, takes the table and the sysctl back, and ends the use of the sockets.
+func (m *member) stop() (again bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return true, nil
+	}
+	defer func() { m.closed = true }()
+	var errs []error
+	if m.table {
+		m.pumpLocked() // packets that wait here would die with their queue
+	}
+	errs = append(errs, m.releaseAll())
+	m.lostAtClose = m.countLostLocked()
+	if m.table || m.logger != "" {
+		errs = append(errs, m.ns.Do(m.undo))
+	}
+	return false, errors.Join(errs...)
+}
+
+// undo takes away what open made in the namespace of this thread.
+func (m *member) undo() error {
+	var errs []error
+	if m.table {
+		errs = append(errs, removeTable())
+	}
+	if m.logger != "" {
+		_, err := useLogger(m.logger)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,205 @@
+package witness
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+	"natlab/nat/proof"
+)
+
+// Attributes and flags of linux/netfilter/nfnetlink_log.h.
+const (
+	nfulaPacketHeader = 1  // NFULA_PACKET_HDR
+	nfulaMark         = 2  // NFULA_MARK
+	nfulaInDev        = 4  // NFULA_IFINDEX_INDEV
+	nfulaOutDev       = 5  // NFULA_IFINDEX_OUTDEV
+	nfulaPayload      = 9  // NFULA_PAYLOAD
+	nfulaPrefix       = 10 // NFULA_PREFIX
+	nfulaSeq          = 12 // NFULA_SEQ
+	nfulaConn         = 18 // NFULA_CT
+	nfulaConnInfo     = 19 // NFULA_CT_INFO
+
+	nfulaCfgCommand   = 1 // NFULA_CFG_CMD
+	nfulaCfgMode      = 2 // NFULA_CFG_MODE
+	nfulaCfgThreshold = 5 // NFULA_CFG_QTHRESH
+	nfulaCfgFlags     = 6 // NFULA_CFG_FLAGS
+
+	logBind       = 1      // NFULNL_CFG_CMD_BIND
+	logCopyPacket = 2      // NFULNL_COPY_PACKET
+	logWithSeq    = 1 << 0 // NFULNL_CFG_F_SEQ
+	logWithConn   = 1 << 2 // NFULNL_CFG_F_CONNTRACK
+
+	logCopy = 128 // bytes of each packet: enough for its headers
+)
+
+// traceGroup is the NFLOG group where nf_log_trace sends.
+const traceGroup = 0
+
+// openLog opens NFLOG groups.
+func openLog(buffer int, groups []uint16) (*socket, error) {
+	s, err := openSocket(buffer)
+	if err != nil {
+		return nil, err
+	}
+	for _, group := range groups {
+		if err := bindLog(s, group); err != nil {
+			s.close()
+			return nil, fmt.Errorf("open NFLOG group %d: %w", group, err)
+		}
+	}
+	return s, nil
+}
+
+func bindLog(s *socket, group uint16) error {
+	mode := append(binary.BigEndian.AppendUint32(nil, logCopy), logCopyPacket, 0)
+	bind := newMessage(nil, logConfig, unix.NLM_F_ACK, unix.AF_INET, group).
+		bytes(nfulaCfgCommand, []byte{logBind}).
+		bytes(nfulaCfgMode, mode).
+		u32(nfulaCfgThreshold, 1) // the kernel must not collect messages: Drain could not see them
+	if err := s.request(bind, nil); err != nil {
+		return err
+	}
+	flags := func(f uint16) error {
+		return s.request(newMessage(nil, logConfig, unix.NLM_F_ACK, unix.AF_INET, group).u16(nfulaCfgFlags, f), nil)
+	}
+	err := flags(logWithSeq | logWithConn)
+	if errors.Is(err, unix.EOPNOTSUPP) { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
+		err = flags(logWithSeq)
+	}
+	return err
+}
+
+// Where a namespace says who gets its IPv4 log messages, and whom natlab wants; thread-self's namespace is meant.
+const (
+	loggerFile = "/proc/sys/net/netfilter/nf_log/2"
+	ourLogger  = "nfnetlink_log"
+)
+
+// useLogger sends this thread's namespace's IPv4 log messages to nfnetlink and returns where they went before.
+func useLogger(name string) (before string, err error) {
+	b, err := os.ReadFile(loggerFile)
+	if err != nil {
+		return "", err
+	}
+	before = strings.TrimSpace(string(b))
+	if before == name {
+		return before, nil
+	}
+	if err := os.WriteFile(loggerFile, []byte(name+"\n"), 0); err != nil {
+		return "", fmt.Errorf("net.netfilter.nf_log.2 = %s: %w", name, err)
+	}
+	return before, nil
+}
+
+// logMessage is one NFULNL_MSG_PACKET, undigested.
+type logMessage struct {
+	hook     nat.Hook
+	mark     uint32
+	in, out  string
+	payload  []byte
+	prefix   []byte
+	connID   uint32
+	connInfo uint32
+}
+
+func (m *member) parseLog(f frame) (l logMessage) {
+	a := f.attributes()
+	for {
+		kind, value, more := a.next()
+		if !more {
+			return l
+		}
+		switch kind {
+		case nfulaPacketHeader:
+			if len(value) > 2 {
+				l.hook = nat.Hook(value[2])
+			}
+		case nfulaMark:
+			l.mark = u32(value)
+		case nfulaInDev:
+			l.in = m.device(u32(value))
+		case nfulaOutDev:
+			l.out = m.device(u32(value))
+		case nfulaPayload:
+			l.payload = value
+		case nfulaPrefix:
+			l.prefix = text(value)
+		case nfulaSeq:
+			m.countLog(f.resource(), u32(value))
+		case nfulaConn:
+			l.connID = connID(value)
+		case nfulaConnInfo:
+			l.connInfo = u32(value)
+		}
+	}
+}
+
+// logHit turns an NFLOG message of a legacy table's TRACE into an observation, and one of a tap into the packet. The end
+// of a user chain is no hit.
+func (m *member) logHit(f frame) (o proof.Observation, ok bool) {
+	l := m.parseLog(f)
+	o = proof.Observation{Node: m.name, ConnID: l.connID, Direction: directionOf(l.connInfo)}
+	if tap := int(f.resource()) - 1; tap >= 0 {
+		if tap >= len(nat.Taps()) {
+			return o, false
+		}
+		o.Kind = proof.PacketSeen
+		h := parseHeader(l.payload)
+		o.Hop = nat.Hop{Node: m.name, Tap: nat.Tap(tap), Dev: cmp.Or(l.out, l.in), Tuple: h.tuple, Outer: h.outer, Mark: l.mark}
+		o.TCPFlags, o.ICMP = h.flags, h.icmp
+		return o, true
+	}
+	o.Kind, o.InDev, o.OutDev = proof.RuleHit, l.in, l.out
+	o.Step = nat.Step{Node: m.name, Hook: l.hook, Mark: l.mark, Why: fromTrace}
+	o.Step.Before, _, _ = parseIPv4(l.payload)
+	return o, m.placeLog(&o.Step, l.prefix)
+}
+
+// countLog watches a group's sequence numbers, which start at 0, for gaps.
+func (m *member) countLog(group uint16, seq uint32) {
+	m.logLost += uint64(seq - m.logNext[group])
+	m.logNext[group] = seq + 1
+}
+
+// placeLog reads "TRACE: nat:KUBE-SVC-X:rule:2 ". The kernel calls a rule without matches whose target is a verdict
+// "policy" or "return" too (get_chainname_rulenum), so only its number tells it from the chain's end. It writes before
+// the rule's target runs: what that does to mark and packet is looked up in the rules.
+func (m *member) placeLog(s *nat.Step, prefix []byte) bool {
+	rest, ok := bytes.CutPrefix(prefix, []byte("TRACE: "))
+	if !ok {
+		return false // somebody's NFLOG target
+	}
+	part := bytes.Split(bytes.TrimSpace(rest), []byte(":"))
+	if len(part) < 4 {
+		return false
+	}
+	n := len(part) // a chain's name may hold colons
+	number, err := strconv.Atoi(string(part[n-1]))
+	if err != nil {
+		return false
+	}
+	s.Table, s.Chain, s.Rule = string(part[0]), string(bytes.Join(part[1:n-2], []byte(":"))), number
+	comment := string(part[n-2])
+	chain := m.rules[legacyBackend].chain(s.Table, s.Chain)
+	if comment == "rule" || chain != nil && number <= len(chain.Rules) {
+		m.describe(s, legacyBackend)
+		return true
+	}
+	if comment == "return" {
+		return false
+	}
+	s.Rule, s.Verdict = 0, nat.Accept
+	if chain != nil && chain.Policy == "DROP" {
+		s.Verdict = nat.Drop
+	}
+	return true
+}

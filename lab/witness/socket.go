@@ -1,0 +1,152 @@
+package witness
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is one nfnetlink socket. It is not safe for concurrent use: its member's lock guards it. mdlayher/netlink is
+// not used for these, since a reader of its own would stand between Drain and the kernel: what Drain promises is that
+// nothing which the kernel had queued is left, and only a read that would block can tell.
+type socket struct {
+	file *os.File // owns fd; lets the runtime's poller wait for it
+	fd   int
+	seq  uint32
+	lost uint64 // messages that found the receive buffer full, as far as SO_MEMINFO has told
+}
+
+// openSocket opens an nfnetlink socket in the namespace of this thread.
+func openSocket(buffer int) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open nfnetlink: %w", err)
+	}
+	s := &socket{file: os.NewFile(uintptr(fd), "nfnetlink"), fd: fd}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		s.close()
+		return nil, fmt.Errorf("bind nfnetlink: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer); err != nil {
+		s.close()
+		return nil, fmt.Errorf("set the nfnetlink receive buffer to %d bytes: %w", buffer, err)
+	}
+	// Loss is read from the socket's drop counter, exactly; ENOBUFS would only say "some".
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
+		s.close()
+		return nil, fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
+	}
+	return s, nil
+}
+
+func (s *socket) close() error { return s.file.Close() }
+
+// join subscribes to a multicast group of nfnetlink.
+func (s *socket) join(group int) error {
+	return unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group)
+}
+
+// dropped is the number of messages that the kernel could not queue to this socket since it was opened.
+func (s *socket) dropped() uint64 {
+	var info [skMeminfoVars]uint32
+	if err := getsockopt(s.fd, unix.SOL_SOCKET, unix.SO_MEMINFO, info[:]); err == nil {
+		s.lost = uint64(info[skMeminfoDrops])
+	}
+	return s.lost
+}
+
+// SK_MEMINFO_DROPS and SK_MEMINFO_VARS of linux/sock_diag.h.
+const (
+	skMeminfoDrops = 8
+	skMeminfoVars  = 9
+)
+
+// read takes one datagram, which may hold several messages. ok is false where the socket has nothing more.
+func (s *socket) read(buf []byte) (n int, ok bool, err error) {
+	for {
+		n, err = unix.Read(s.fd, buf)
+		switch {
+		case err == nil:
+			return n, n > 0, nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOBUFS): // counted by dropped
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EBADF):
+			return 0, false, nil
+		default:
+			return 0, false, err
+		}
+	}
+}
+
+// request sends one message and waits for the kernel's answer to it; nfnetlink has queued that before sendmsg returns.
+// Messages of other kinds that arrive before it are given to other, which may be nil.
+func (s *socket) request(msg *message, other func(kind uint16, body []byte)) error {
+	s.seq++
+	seq := s.seq
+	if err := s.send(msg.finish(seq)); err != nil {
+		return err
+	}
+	buf := make([]byte, readSize)
+	for {
+		n, ok, err := s.read(buf)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errors.New("the kernel did not answer")
+		}
+		done, err := answer(buf[:n], seq, other)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// answer looks through a datagram for the end of the request seq.
+func answer(b []byte, seq uint32, other func(kind uint16, body []byte)) (done bool, err error) {
+	for len(b) > 0 {
+		var m frame
+		if m, b, err = nextFrame(b); err != nil {
+			return true, err
+		}
+		switch {
+		case m.seq != seq || m.kind > unix.NLMSG_DONE:
+			if other != nil {
+				other(m.kind, m.body)
+			}
+		case m.kind == unix.NLMSG_ERROR && len(m.body) >= 4:
+			if code := int32(binary.NativeEndian.Uint32(m.body)); code != 0 {
+				return true, syscall.Errno(-code)
+			}
+			return true, nil
+		case m.kind == unix.NLMSG_DONE:
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// send hands one or more messages to the kernel.
+func (s *socket) send(b []byte) error {
+	for {
+		_, err := unix.Write(s.fd, b)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// wait calls pump each time that the socket may have become readable, until the socket is closed. pump reads until the
+// socket would block.
+func (s *socket) wait(pump func()) {
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	// The error is that of a socket that was closed.
+	_ = raw.Read(func(uintptr) bool { pump(); return false })
+}

@@ -1,0 +1,181 @@
+// Package witness watches packets, rules and connections in network namespaces, and reports what it saw as
+// proof.Observations. It changes nothing of what it watches, but for one private nftables table in each namespace; what
+// the observations mean is for nat/proof to say.
+package witness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// Namespace is the door into a network namespace (lab/netns.Handle): Do runs f on a thread that is in it.
+type Namespace interface {
+	Do(f func() error) error
+}
+
+// Watched is one namespace to watch.
+type Watched struct {
+	Member string // the name that observations bear
+	Kind   topology.Kind
+	NS     Namespace
+	Rules  Rules // of a node: what it holds; see Rules
+}
+
+// Options are how to watch. The zero value is the usual way.
+type Options struct {
+	Control bool // connection tracking events only: no table, no queue, no trace; the control run of a proof
+	Buffer  int  // bytes of each socket's receive buffer; 0 is 16 MiB
+}
+
+const defaultBuffer = 16 << 20
+
+// ErrUnsupported is a witness that this kernel does not offer.
+var ErrUnsupported = errors.New("not supported by this kernel")
+
+// Session is the witnesses at work. Its methods may be called by many goroutines.
+type Session struct {
+	members []*member
+	byName  map[string]*member
+	notify  chan struct{}
+	readers sync.WaitGroup
+}
+
+// Start opens the witnesses in all of the namespaces, or in none: a node gets all three, any other namespace the packet
+// taps alone. Nothing is missed of what happens after Start has returned.
+func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) {
+	if o.Buffer == 0 {
+		o.Buffer = defaultBuffer
+	}
+	s := &Session{byName: map[string]*member{}, notify: make(chan struct{}, 1)}
+	for _, w := range watched {
+		m := newMember(w, s.wake)
+		if s.byName[m.name] != nil {
+			return nil, fmt.Errorf("watch %q: named twice", m.name)
+		}
+		s.members = append(s.members, m)
+		s.byName[m.name] = m
+	}
+	native, err := nativeQueue(watched, o)
+	if err != nil {
+		return nil, err
+	}
+	var group errgroup.Group
+	for _, m := range s.members {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := m.open(o, native); err != nil {
+				return fmt.Errorf("watch %s: %w", m.name, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	for _, m := range s.members {
+		for _, k := range m.sockets() {
+			s.readers.Go(func() { k.wait(m.pump) })
+		}
+	}
+	return s, nil
+}
+
+// nativeQueue reports whether nf_tables has a queue expression of its own; where not, x_tables' NFQUEUE is used.
+func nativeQueue(watched []Watched, o Options) (native bool, err error) {
+	if o.Control || len(watched) == 0 {
+		return false, nil
+	}
+	err = watched[0].NS.Do(func() error {
+		native, err = probeQueue()
+		return err
+	})
+	return native, err
+}
+
+// wake says that something was recorded.
+func (s *Session) wake() {
+	select {
+	case s.notify <- struct{}{}:
+	default:
+	}
+}
+
+// Notify is a channel that has a value when something was recorded since the last receive from it.
+func (s *Session) Notify() <-chan struct{} { return s.notify }
+
+// Drain returns everything that the kernel had to say up to now and that no Drain has returned before, member by
+// member in the order of Start. It is a barrier: what a client has its answer for, the kernel has queued already, and
+// Drain reads each socket until it would block.
+//
+// Within a namespace the order is that of the packets: all rules that a packet met before a tap come before that tap's
+// observation of it.
+func (s *Session) Drain(ctx context.Context) ([]proof.Observation, error) {
+	var out []proof.Observation
+	var errs []error
+	for _, m := range s.members {
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		seen, err := m.drain()
+		out = append(out, seen...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("watch %s: %w", m.name, err))
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// Lost is the number of events that the kernel had and that no witness got, since Start. With any, what was seen is not
+// all that happened.
+func (s *Session) Lost() uint64 {
+	var n uint64
+	for _, m := range s.members {
+		n += m.countLost()
+	}
+	return n
+}
+
+// SetRules says what a node holds from now on; see Rules.
+func (s *Session) SetRules(name string, r Rules) error {
+	m, err := s.member(name)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.setRules(r)
+	return nil
+}
+
+// Close ends the watch: held packets go on, natlab's table and sockets go, and the namespaces are as before. A second
+// Close does nothing.
+func (s *Session) Close() error {
+	var group errgroup.Group
+	for _, m := range s.members {
+		group.Go(func() error {
+			if err := m.close(); err != nil {
+				return fmt.Errorf("stop watching %s: %w", m.name, err)
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	s.readers.Wait()
+	return err
+}
+
+func (s *Session) member(name string) (*member, error) {
+	if m := s.byName[name]; m != nil {
+		return m, nil
+	}
+	return nil, fmt.Errorf("%q is not watched", name)
+}
