@@ -3,6 +3,7 @@ package xtables
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"natlab/nat"
 )
@@ -118,4 +119,57 @@ func natFlagNames(v uint32) string {
 		s += " (and bits without a name)"
 	}
 	return s
+}
+
+// Explain lays out the target of each rule whose payload is a NAT range, under the kernel's reading and, where it has
+// one of its own, the version's; rules above it and below it are passed over.
+func (v View) Explain(tables ...Table) string {
+	var b strings.Builder
+	for _, t := range tables {
+		kernel, seen := newShow(View{Version: Newest, Sets: v.Sets}, t), newShow(v, t)
+		for i, c := range t.Chains {
+			for j, e := range c.Entries {
+				readings := Explain(t.Family, e.Target)
+				if len(readings) == 0 {
+					continue
+				}
+				kernel.at, seen.at = ruleKey{i, j}, ruleKey{i, j}
+				seen.notes = nil
+				fmt.Fprintf(&b, "%s %s rule %d\n", t.Name, c.Name, j+1)
+				fmt.Fprintf(&b, "  the kernel: %s\n  as %-7s: %s\n", kernel.rule(c.Name, e), v.Version, seen.rule(c.Name, e))
+				for _, n := range seen.notes {
+					fmt.Fprintf(&b, "    %s\n", n.Text)
+				}
+				if !v.misreads(t.Family, e.Target) {
+					readings = readings[:1]
+				}
+				explainTarget(&b, e.Target, readings)
+			}
+		}
+	}
+	return b.String()
+}
+
+// misreads reports whether the version takes another struct for the target.
+func (v View) misreads(f nat.Family, e Extension) bool {
+	rev, changed := v.Version.revision(f, e.Name, true)
+	return changed && rev != e.Revision && !v.Version.knows(comparesRevisions)
+}
+
+func explainTarget(b *strings.Builder, e Extension, readings []Reading) {
+	fmt.Fprintf(b, "  target %s revision %d, %d bytes:", e.Name, e.Revision, len(e.Data))
+	for i, x := range e.Data {
+		if i%16 == 0 {
+			fmt.Fprintf(b, "\n    %02d ", i)
+		}
+		fmt.Fprintf(b, " %02x", x)
+	}
+	b.WriteByte('\n')
+	for _, r := range readings {
+		fmt.Fprintf(b, "  %s (%s)\n", r.Struct, r.Why)
+		for _, f := range r.Fields {
+			fmt.Fprintf(b, "    %s\n", f)
+		}
+	}
+	b.WriteByte('\n')
 }

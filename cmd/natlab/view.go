@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab"
+	"natlab/nat"
+	"natlab/nat/xtables"
+)
+
+// viewed is what the flags of view ask for.
+type viewed struct {
+	as, name, node, rules, table string
+	counters, explain            bool
+	style, family                *choice
+}
+
+func (p *program) view() *cobra.Command {
+	v := viewed{
+		style:  &choice{value: "save", words: []string{"save", "list"}},
+		family: &choice{value: nat.IPv4.String(), words: []string{nat.IPv4.String(), nat.IPv6.String()}},
+	}
+	cmd := &cobra.Command{
+		Use:   "view --as VERSION [--node NODE | --rules FILE] [--style save|list] [--explain]",
+		Short: "Show the kernel's rules as an old or new iptables shows them",
+		Long: `Show the rules that the kernel holds as a given version of iptables (legacy) shows them, also where that version
+misreads them: kubernetes/kubernetes#114537. The rules are those of a lab's node, of a saved rule set, which is loaded
+into a network namespace of its own for that, or else of this machine. Nothing is changed.
+
+Where the old program prints bytes from behind a rule's own, natlab prints what can be known of them and says on
+standard error where they come from.`,
+		Args: noArgs,
+	}
+	f := cmd.Flags()
+	f.StringVar(&v.as, "as", "", "the version of iptables, from "+xtables.Oldest.String()+" to "+xtables.Newest.String())
+	f.StringVar(&v.name, "name", "", "the lab's name (default: the one that is up)")
+	f.StringVar(&v.node, "node", "", "a node of the lab")
+	f.StringVar(&v.rules, "rules", "", "a file with the output of iptables-save; - is standard input")
+	f.StringVar(&v.table, "table", "", "only this table")
+	f.Var(v.style, "style", "as iptables-save or as iptables -L -n")
+	f.Var(v.family, "family", "which of the two rule sets")
+	f.BoolVarP(&v.counters, "counters", "c", false, "with the rules' counters")
+	f.BoolVar(&v.explain, "explain", false, "lay the bytes of each NAT target out, field by field")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runView(cmd, v) }
+	return cmd
+}
+
+func (p *program) runView(cmd *cobra.Command, v viewed) error {
+	if v.as == "" {
+		return usage(cmd, errors.New("--as is missing: say which version of iptables, such as 1.4.21"))
+	}
+	if v.node != "" && v.rules != "" {
+		return usage(cmd, errors.New("--node and --rules exclude each other"))
+	}
+	version, err := xtables.ParseVersion(v.as)
+	if err != nil {
+		return usage(cmd, fmt.Errorf("--as: %w", err))
+	}
+	raw, err := p.raw(cmd.Context(), v)
+	if err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	tables := raw.Tables
+	if v.table != "" {
+		if tables, err = onlyTable(tables, v.table); err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+	}
+	if len(tables) == 0 {
+		p.say("the kernel holds no table of iptables-legacy there")
+		return nil
+	}
+	view := xtables.View{Version: version, Sets: raw.Sets, Counters: v.counters}
+	if v.explain {
+		_, err = io.WriteString(p.out, view.Explain(tables...))
+		return err
+	}
+	show := view.Save
+	if v.style.value == "list" {
+		show = view.List
+	}
+	text, notes := show(tables...)
+	p.notes(notes)
+	_, err = io.WriteString(p.out, text)
+	return err
+}
+
+// raw reads the rules that the flags name.
+func (p *program) raw(ctx context.Context, v viewed) (lab.Raw, error) {
+	family := nat.IPv4
+	if v.family.value == nat.IPv6.String() {
+		family = nat.IPv6
+	}
+	switch {
+	case v.rules != "":
+		text, err := p.read(v.rules)
+		if err != nil {
+			return lab.Raw{}, err
+		}
+		raw, err := lab.LoadRaw(ctx, text, family)
+		if err != nil {
+			return lab.Raw{}, fmt.Errorf("%s: %w", v.rules, err)
+		}
+		return raw, nil
+	case v.node != "":
+		l, err := open(ctx, v.name)
+		if err != nil {
+			return lab.Raw{}, err
+		}
+		h, err := l.Handle(v.node)
+		if err != nil {
+			return lab.Raw{}, joinClose(err, l)
+		}
+		raw, err := lab.ReadRaw(h, family)
+		return raw, joinClose(err, l)
+	}
+	return lab.ReadRaw(lab.Here{}, family)
+}
+
+// maxRules bounds a saved rule set: 10,000 Services take 12 MB.
+const maxRules = 256 << 20
+
+// read is a whole file, or standard input.
+func (p *program) read(name string) (_ string, err error) {
+	in := p.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("--rules: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		in = f
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxRules+1))
+	if err == nil && len(b) > maxRules {
+		err = fmt.Errorf("--rules %s: more than %d MiB", name, maxRules>>20)
+	}
+	return string(b), err
+}
+
+func onlyTable(tables []xtables.Table, name string) ([]xtables.Table, error) {
+	var have []string
+	for _, t := range tables {
+		if t.Name == name {
+			return []xtables.Table{t}, nil
+		}
+		have = append(have, t.Name)
+	}
+	return nil, fmt.Errorf("table %q is not there; these are: %s", name, strings.Join(have, ", "))
+}
+
+// notes says each thing once, with the first rule it is true of and the number of the others.
+func (p *program) notes(notes []xtables.Note) {
+	count := map[string]int{}
+	for _, n := range notes {
+		count[n.Text]++
+	}
+	for _, n := range notes {
+		c := count[n.Text]
+		delete(count, n.Text)
+		switch c {
+		case 0:
+		case 1:
+			p.say("%s", n)
+		default:
+			p.say("%s %s:%d and %d more: %s", n.Table, n.Chain, n.Rule, c-1, n.Text)
+		}
+	}
+}

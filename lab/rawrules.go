@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/netns"
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/xtables"
+)
+
+// Raw is what a namespace's kernel holds for iptables-legacy, as bytes.
+type Raw struct {
+	Tables []xtables.Table
+	Sets   map[uint16]string // names of the ipsets that rules may refer to
+}
+
+// ReadRaw reads the tables of one family. It changes nothing and makes no table.
+func ReadRaw(ns dataplane.Namespace, family nat.Family) (Raw, error) {
+	tables, err := dataplane.ReadTables(ns, family)
+	if err != nil {
+		return Raw{}, err
+	}
+	sets, err := dataplane.SetNames(ns)
+	if err != nil {
+		return Raw{}, err
+	}
+	return Raw{tables, sets}, nil
+}
+
+// Here is the network namespace that natlab itself runs in.
+type Here struct{}
+
+// Do runs f.
+func (Here) Do(f func() error) error { return f() }
+
+var _ dataplane.Namespace = Here{}
+
+// LoadRaw loads a saved rule set into a namespace of its own, reads back what the kernel made of it, and takes the
+// namespace away. What natlab has no bytes for is loaded by iptables-legacy-restore, which must be installed for that.
+func LoadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err error) {
+	name := "natlab-view-" + rand.Text()
+	ns, err := netns.Create(name)
+	if err != nil {
+		return Raw{}, fmt.Errorf("a namespace to load the rules into: %w", err)
+	}
+	defer func() { err = errors.Join(err, ns.Close(), netns.Delete(name)) }()
+	if err := load(ctx, ns, saved, family); err != nil {
+		return Raw{}, fmt.Errorf("load the rules: %w", err)
+	}
+	return ReadRaw(ns, family)
+}
+
+// accounted finds the nfacct objects that rules name: they must be there before the rules.
+var accounted = regexp.MustCompile(`--nfacct-name +"?([^\s"]+)`)
+
+func load(ctx context.Context, ns netns.Handle, saved string, family nat.Family) error {
+	for _, m := range accounted.FindAllStringSubmatch(saved, -1) {
+		if err := dataplane.MakeCounters(ns, m[1]); err != nil {
+			return err
+		}
+	}
+	w := xtables.Writer{Family: family, Version: xtables.Newest}
+	tables, err := w.ReadSave(saved)
+	if err == nil {
+		for i := range tables {
+			tables[i] = tables[i].Complete()
+		}
+		if err = dataplane.WriteTables(ns, tables...); err == nil {
+			return nil
+		}
+	}
+	if !errors.Is(err, xtables.ErrNotEncodable) {
+		return err
+	}
+	rs, err := iptables.ParseString(saved, family)
+	if err != nil {
+		return err
+	}
+	d, err := dataplane.New(dataplane.Legacy)
+	if err != nil {
+		return err
+	}
+	return d.Install(ctx, ns, rs)
+}
