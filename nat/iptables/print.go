@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -340,9 +339,16 @@ func (t SetConnMark) appendText(b []byte) []byte {
 func (r NATRange) appendTo(b []byte) []byte {
 	port := r.MinPort != 0
 	if r.MinAddr.IsValid() {
-		b = appendNATAddr(b, r.MinAddr, port)
+		brackets := port && r.MinAddr.Is6() // around the whole range
+		if brackets {
+			b = append(b, '[')
+		}
+		b = r.MinAddr.AppendTo(b)
 		if r.MaxAddr.IsValid() && r.MaxAddr != r.MinAddr {
-			b = appendNATAddr(append(b, '-'), r.MaxAddr, port)
+			b = r.MaxAddr.AppendTo(append(b, '-'))
+		}
+		if brackets {
+			b = append(b, ']')
 		}
 	}
 	if port {
@@ -352,13 +358,6 @@ func (r NATRange) appendTo(b []byte) []byte {
 		}
 	}
 	return b
-}
-
-func appendNATAddr(b []byte, a netip.Addr, port bool) []byte {
-	if port && a.Is6() {
-		return append(a.AppendTo(append(b, '[')), ']')
-	}
-	return a.AppendTo(b)
 }
 
 func (r NATRange) appendFlags(b []byte) []byte {
