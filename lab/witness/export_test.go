@@ -32,3 +32,11 @@ func ParseHeader(b []byte) proof.Observation {
 
 // QueueDrops is queueDrops.
 func QueueDrops(b []byte) uint64 { return queueDrops(b) }
+
+// Peek looks at what a member has seen and nobody has drained.
+func (s *Session) Peek(name string) []proof.Observation {
+	m := s.byName[name]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]proof.Observation(nil), m.seen...)
+}

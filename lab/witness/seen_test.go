@@ -138,7 +138,7 @@ func lose(t *testing.T, s *witness.Session, from traffic.Namespace, tuple string
 		seen = append(seen, more...)
 	}
 	stop()
-	require.Error(t, <-done)
+	require.Error(t, <-done, "nobody answers it")
 	return seen
 }
 

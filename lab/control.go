@@ -1,0 +1,221 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// What can be asked over the control socket.
+const (
+	doStatus = "status"
+	doDown   = "down"
+	doStop   = "stop"
+	doStart  = "start"
+)
+
+// request is one line to the control socket.
+type request struct {
+	Do     string `json:"do"`
+	Server string `json:"server,omitempty"` // of stop and start: see park.which
+}
+
+// reply is the line that comes back.
+type reply struct {
+	Error   string   `json:"error,omitempty"`
+	Servers []Server `json:"servers,omitempty"` // of status: those that run
+}
+
+// control is the owner's end of the control socket.
+type control struct {
+	lab    *Lab
+	listen net.Listener
+	wait   sync.WaitGroup // accept, and serve of every connection in conns
+
+	mu     sync.Mutex
+	closed bool              // under mu
+	conns  map[net.Conn]bool // under mu
+}
+
+// listen opens the socket. Its directory is open to nobody else, and so is the socket itself.
+func listen(l *Lab) (*control, error) {
+	path := l.own.state.file(controlFile)
+	socket, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	c := &control{lab: l, listen: socket, conns: map[net.Conn]bool{}}
+	c.wait.Go(c.accept)
+	return c, nil
+}
+
+// Close ends the service. It may be called twice, and on nil.
+func (c *control) Close() error {
+	if c == nil {
+		return nil
+	}
+	err := c.listen.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	c.mu.Lock()
+	c.closed = true
+	for conn := range c.conns {
+		_ = conn.Close() // ends its serve
+	}
+	c.mu.Unlock()
+	c.wait.Wait()
+	return err
+}
+
+// track takes a connection on; false after Close.
+func (c *control) track(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.conns[conn] = true
+	return true
+}
+
+func (c *control) forget(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.conns, conn)
+}
+
+func (c *control) accept() {
+	for {
+		conn, err := c.listen.Accept()
+		if err != nil {
+			return
+		}
+		if !c.track(conn) {
+			_ = conn.Close()
+			return
+		}
+		c.wait.Go(func() { c.serve(conn) })
+	}
+}
+
+// serve answers one connection: a line each way, as often as the caller likes. A silent one is cut off.
+func (c *control) serve(conn net.Conn) {
+	const silence = time.Minute
+	in := bufio.NewScanner(conn)
+	for {
+		_ = conn.SetDeadline(time.Now().Add(silence)) // fails only on a closed connection
+		if !in.Scan() {
+			break
+		}
+		var q request
+		if err := json.Unmarshal(in.Bytes(), &q); err != nil {
+			say(conn, reply{}, err)
+			continue
+		}
+		if q.Do == doDown {
+			c.forget(conn)
+			// Down closes the control socket and waits for serve, so the answer is left to one that nobody waits for.
+			go func() {
+				say(conn, reply{}, c.lab.Down(context.Background()))
+				_ = conn.Close()
+			}()
+			return
+		}
+		answer, err := c.do(q)
+		say(conn, answer, err)
+	}
+	c.forget(conn)
+	_ = conn.Close()
+}
+
+// say answers. Who asked may be gone: then the next Scan ends.
+func say(conn net.Conn, answer reply, err error) {
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	_ = json.NewEncoder(conn).Encode(answer)
+}
+
+func (c *control) do(q request) (reply, error) {
+	servers := c.lab.own.servers
+	act := servers.start
+	switch q.Do {
+	case doStatus:
+		return reply{Servers: servers.list()}, nil
+	case doStop:
+		act = servers.stop
+	case doStart:
+	default:
+		return reply{}, fmt.Errorf("%q is not known: want %s, %s, %s or %s", q.Do, doStatus, doDown, doStop, doStart)
+	}
+	which, err := servers.which(q.Server)
+	for _, s := range which {
+		err = errors.Join(err, act(s))
+	}
+	return reply{}, err
+}
+
+// call asks the lab's owner.
+func (s *stateDir) call(ctx context.Context, q request) (reply, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", s.file(controlFile))
+	if err != nil {
+		return reply{}, err
+	}
+	defer conn.Close() //nolint:errcheck // the answer is here
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	if err := json.NewEncoder(conn).Encode(q); err != nil {
+		return reply{}, err
+	}
+	var answer reply
+	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
+		return reply{}, err
+	}
+	if answer.Error != "" {
+		return answer, errors.New(answer.Error)
+	}
+	return answer, nil
+}
+
+// call asks the lab's owner, which may be this process.
+func (l *Lab) call(ctx context.Context, q request) (reply, error) {
+	s, err := openState(l.Name())
+	if err != nil {
+		return reply{}, err
+	}
+	defer s.dir.Close() //nolint:errcheck // opened for reading
+	answer, err := s.call(ctx, q)
+	if err != nil {
+		return reply{}, fmt.Errorf("lab %s: %s: %w", l.Name(), q.Do, err)
+	}
+	return answer, nil
+}
+
+// RunningServers lists the servers that listen now.
+func (l *Lab) RunningServers(ctx context.Context) ([]Server, error) {
+	answer, err := l.call(ctx, request{Do: doStatus})
+	return answer.Servers, err
+}
+
+// StopServer makes the servers of that name, or the one whose String it is, stop listening and close their connections:
+// the pod stays, its process is gone.
+func (l *Lab) StopServer(ctx context.Context, name string) error {
+	_, err := l.call(ctx, request{Do: doStop, Server: name})
+	return err
+}
+
+// StartServer undoes StopServer.
+func (l *Lab) StartServer(ctx context.Context, name string) error {
+	_, err := l.call(ctx, request{Do: doStart, Server: name})
+	return err
+}

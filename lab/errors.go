@@ -1,0 +1,13 @@
+package lab
+
+import "errors"
+
+// What a caller may want to tell apart, by errors.Is.
+var (
+	// ErrNoLab is the answer for a name under which nothing stands. Who takes labs away may take it for success.
+	ErrNoLab = errors.New("there is no such lab")
+	// ErrExists is the answer to Up and Start for a name that is in use, be it by a lab that is only half there.
+	ErrExists = errors.New("is there already")
+	// ErrDead is the answer to Open for a lab whose process has ended: Down is all that can be done with it.
+	ErrDead = errors.New("is dead")
+)

@@ -1,0 +1,123 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Streams are a program's standard input, output and error. An *os.File is handed to the program as it is, so that a
+// terminal stays one.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Exec runs a program in a member's namespace, as `ip netns exec` does, and returns its exit status: 128 and the signal's
+// number for one that a signal ended, as a shell has it. When ctx ends the program is asked to end (SIGTERM).
+func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams) (status int, err error) {
+	if len(argv) == 0 {
+		return 0, errors.New("no command to run")
+	}
+	h, err := l.Handle(member)
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	// A program that it left running in the background may keep the output open.
+	cmd.WaitDelay = time.Second
+	if err := h.Start(cmd); err != nil {
+		return 0, fmt.Errorf("run %s in %s: %w", argv[0], member, err)
+	}
+	err = cmd.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return 128 + int(ws.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil {
+		return 0, fmt.Errorf("run %s in %s: %w", argv[0], member, err)
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}
+
+// ExecAll runs a program in several members at the same time, without standard input, each line of its output behind the
+// member's name ("vms100 | "), and returns the highest exit status.
+func (l *Lab) ExecAll(ctx context.Context, members, argv []string, s Streams) (status int, err error) {
+	width := 0
+	for _, m := range members {
+		width = max(width, len(m))
+	}
+	var mu sync.Mutex // one line at a time, over both streams
+	results := make([]struct {
+		status int
+		err    error
+	}, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		all.Go(func() {
+			label := fmt.Sprintf("%-*s | ", width, m)
+			out, errs := &labeller{mu: &mu, w: s.Out, label: label}, &labeller{mu: &mu, w: s.Err, label: label}
+			results[i].status, results[i].err = l.Exec(ctx, m, argv, Streams{Out: out, Err: errs})
+			results[i].err = errors.Join(results[i].err, out.flush(), errs.flush())
+		})
+	}
+	all.Wait()
+	for _, r := range results {
+		status, err = max(status, r.status), errors.Join(err, r.err)
+	}
+	return status, err
+}
+
+// labeller puts a label before every line.
+type labeller struct {
+	mu    *sync.Mutex
+	w     io.Writer
+	label string
+	rest  []byte // of a line that is not complete
+}
+
+func (l *labeller) Write(b []byte) (int, error) {
+	l.rest = append(l.rest, b...)
+	end := bytes.LastIndexByte(l.rest, '\n') + 1
+	if end == 0 {
+		return len(b), nil
+	}
+	err := l.print(l.rest[:end])
+	l.rest = append(l.rest[:0], l.rest[end:]...)
+	return len(b), err
+}
+
+// flush ends a last line that has no end.
+func (l *labeller) flush() error {
+	if len(l.rest) == 0 {
+		return nil
+	}
+	return l.print(append(l.rest, '\n'))
+}
+
+func (l *labeller) print(lines []byte) error {
+	var out bytes.Buffer
+	for line := range bytes.Lines(lines) {
+		out.WriteString(l.label)
+		out.Write(line)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w == nil {
+		return nil
+	}
+	_, err := l.w.Write(out.Bytes())
+	return err
+}

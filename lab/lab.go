@@ -1,0 +1,254 @@
+// Package lab makes a cluster's Plan real out of network namespaces, keeps it running, and takes it away again, whatever
+// became of it. What its parts do is in the packages below it; what it proves is in nat/proof.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/netns"
+	"natlab/lab/tunnel"
+	"natlab/topology"
+)
+
+// Options is what Up and Start take besides the cluster.
+type Options struct {
+	Name     string            // instead of the cluster's own; "" leaves that
+	Backend  dataplane.Backend // instead of the cluster's own; "" leaves that
+	Progress Progress          // nil for silence
+}
+
+// Lab is a lab that stands. Its methods may be called by many goroutines at the same time.
+type Lab struct {
+	cluster topology.Cluster
+	plan    topology.Plan
+	record  record
+	own     *owned // nil for a lab that another process serves
+
+	mu      sync.Mutex
+	handles map[string]netns.Handle // by member; under mu
+}
+
+// owned is what the process that made a lab has of it.
+type owned struct {
+	state   *stateDir
+	tunnels []*tunnel.Tunnel
+	servers *park
+	control *control
+
+	once sync.Once
+	err  error         // of the first Down
+	gone chan struct{} // closed by it
+}
+
+// Up makes a lab that the calling process serves: it stands until Down, and is dead when the process ends. An error
+// leaves nothing behind.
+func Up(ctx context.Context, c topology.Cluster, o Options) (*Lab, error) {
+	c, plan, err := prepare(c, o)
+	if err != nil {
+		return nil, err
+	}
+	s, err := createState(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	return bringUp(ctx, &Lab{cluster: c, plan: plan, own: &owned{state: s}}, o.Progress)
+}
+
+// prepare is all that can be found wrong before anything is made.
+func prepare(c topology.Cluster, o Options) (topology.Cluster, topology.Plan, error) {
+	if o.Name != "" {
+		c.Name = o.Name
+	}
+	if o.Backend != "" {
+		c.KubeProxy.Backend = string(o.Backend)
+	}
+	if _, err := dataplane.New(dataplane.Backend(c.KubeProxy.Backend)); err != nil {
+		return c, topology.Plan{}, err
+	}
+	plan, err := topology.NewPlan(c)
+	return c, plan, err
+}
+
+// bringUp makes the lab whose directory is there and locked.
+func bringUp(ctx context.Context, l *Lab, tell Progress) (*Lab, error) {
+	const steps = 3 // that every namespace takes; the nodes take one more, and the servers are one
+	p := &progress{tell: tell, total: steps*len(l.plan.Namespaces) + len(l.cluster.Nodes) + 1}
+	defer p.end()
+	l.own.gone = make(chan struct{})
+	made, err := l.make(ctx, p)
+	if err == nil {
+		return l, nil
+	}
+	err = fmt.Errorf("lab %s: %w", l.Name(), err)
+	l.release()
+	return nil, errors.Join(err, l.own.state.clear(context.WithoutCancel(ctx), made))
+}
+
+// make does the work of bringUp. The names of the namespaces that were made come back with an error too.
+func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) {
+	if err := l.claim(); err != nil {
+		return nil, err
+	}
+	k := newSites(l.plan)
+	defer k.close()
+	err = k.create(ctx, p)
+	l.handles = k.handles()
+	if err != nil {
+		return k.made(), err
+	}
+	// Rules need no device, and the kernel's one lock for devices leaves a processor free for them.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return k.wire(groupCtx, p) })
+	group.Go(func() error { return installRules(groupCtx, l.cluster, l.Backend(), l.handles, p) })
+	err = group.Wait()
+	l.own.tunnels, l.record.Tunnel = k.tunnels(), k.ipip.kind
+	if err != nil {
+		return k.made(), err
+	}
+	servers, notes := Servers(l.cluster)
+	l.record.Notes = notes
+	if l.own.servers, err = openPark(ctx, servers, l.handles); err != nil {
+		return k.made(), err
+	}
+	p.done("servers")
+	if l.own.control, err = listen(l); err != nil {
+		return k.made(), err
+	}
+	l.record.Ready = true
+	return k.made(), l.own.state.write(recordFile, l.record)
+}
+
+// claim writes down what is going to be made, after it made sure that none of it belongs to somebody else: what the
+// record names is deleted without a question.
+func (l *Lab) claim() error {
+	for _, ns := range l.plan.Namespaces {
+		if netns.Exists(ns.Name) {
+			return fmt.Errorf("a network namespace %s is there already, and is not of this lab: ip netns delete %s", ns.Name, ns.Name)
+		}
+		l.record.Namespaces = append(l.record.Namespaces, ns.Name)
+	}
+	owner, err := self()
+	if err != nil {
+		return err
+	}
+	l.record.Lab, l.record.Owner, l.record.Backend = l.Name(), owner, string(l.Backend())
+	if err := l.own.state.write(clusterFile, l.cluster); err != nil {
+		return err
+	}
+	return l.own.state.write(recordFile, l.record)
+}
+
+// Open attaches to a lab that some process serves, a supervisor or this one. Close lets go of it.
+func Open(_ context.Context, name string) (*Lab, error) {
+	s, err := openState(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: natlab up --name %s makes one", err, name)
+	}
+	defer s.dir.Close() //nolint:errcheck // opened for reading
+	l := &Lab{handles: map[string]netns.Handle{}}
+	if l.record, err = s.read(); err != nil {
+		return nil, err
+	}
+	if !s.owned() {
+		return nil, fmt.Errorf("lab %s %w: its process has ended: natlab down --name %s takes the rest away", name, ErrDead, name)
+	}
+	if !l.record.Ready {
+		return nil, fmt.Errorf("lab %s: is still being made: natlab status says when it is up", name)
+	}
+	if err := s.readFile(clusterFile, &l.cluster); err != nil {
+		return nil, err
+	}
+	l.plan, err = topology.NewPlan(l.cluster)
+	return l, err
+}
+
+// Name is the lab's name.
+func (l *Lab) Name() string { return l.plan.Lab }
+
+// Cluster is what the lab was made from.
+func (l *Lab) Cluster() topology.Cluster { return l.cluster }
+
+// Plan is what was made.
+func (l *Lab) Plan() topology.Plan { return l.plan }
+
+// Backend is how rules reach the nodes' kernel.
+func (l *Lab) Backend() dataplane.Backend {
+	if l.cluster.KubeProxy.Backend == "" {
+		return dataplane.Legacy
+	}
+	return dataplane.Backend(l.cluster.KubeProxy.Backend)
+}
+
+// Tunnel says what tunl0 is in this lab.
+func (l *Lab) Tunnel() TunnelKind { return l.record.Tunnel }
+
+// Notes say what this lab has not, and why.
+func (l *Lab) Notes() []string { return slices.Clone(l.record.Notes) }
+
+// Members lists all namespaces by their members' names, in the Plan's order.
+func (l *Lab) Members() []string {
+	out := make([]string, len(l.plan.Namespaces))
+	for i, ns := range l.plan.Namespaces {
+		out[i] = ns.Member
+	}
+	return out
+}
+
+// Nodes lists the nodes' names, in the Plan's order.
+func (l *Lab) Nodes() []string {
+	out := make([]string, len(l.cluster.Nodes))
+	for i, n := range l.cluster.Nodes {
+		out[i] = n.Name
+	}
+	return out
+}
+
+// Handle is the door into a member's namespace: a node's, "NAMESPACE/POD", a client's, "router" or "underlay". A pod on
+// the host network has its node's. It is the Lab's own, to be closed by Close or Down only.
+func (l *Lab) Handle(member string) (netns.Handle, error) {
+	if pod, ok := l.cluster.Pod(member); ok && pod.HostNetwork {
+		member = pod.Node
+	}
+	ns, ok := l.plan.Namespace(member)
+	if !ok {
+		return netns.Handle{}, fmt.Errorf("lab %s has no member %q: natlab status lists them", l.Name(), member)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.handles[member]
+	if ok {
+		return h, nil
+	}
+	h, err := netns.Open(ns.Name)
+	if err != nil {
+		return netns.Handle{}, fmt.Errorf("lab %s: %s: %w", l.Name(), title(ns), err)
+	}
+	l.handles[member] = h
+	return h, nil
+}
+
+// Close lets go of a lab that another process serves. Of one that this process serves it lets go by Down.
+func (l *Lab) Close() error {
+	if l.own != nil {
+		return l.Down(context.Background())
+	}
+	return l.closeHandles()
+}
+
+func (l *Lab) closeHandles() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []error
+	for member, h := range l.handles {
+		all = append(all, h.Close())
+		delete(l.handles, member)
+	}
+	return errors.Join(all...)
+}

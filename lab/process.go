@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/netns"
+)
+
+// process names a process for longer than its number lasts.
+type process struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // clock ticks after boot: field 22 of /proc/PID/stat
+}
+
+// self is the calling process.
+func self() (process, error) { return processOf(os.Getpid()) }
+
+func processOf(pid int) (process, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return process{}, err
+	}
+	// The program's name, in parentheses, may hold spaces and parentheses itself.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	const start = 22 - 3 // field 3 is the first one after the name
+	if len(fields) <= start {
+		return process{}, fmt.Errorf("/proc/%d/stat: %d fields after the name", pid, len(fields))
+	}
+	ticks, err := strconv.ParseUint(string(fields[start]), 10, 64)
+	return process{PID: pid, Start: ticks}, err
+}
+
+// open returns a descriptor of the process, which no later process of the same number can be taken for. A process that
+// has ended is fs.ErrNotExist.
+func (p process) open() (*os.File, error) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("process %d: %w", p.PID, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	file := os.NewFile(uintptr(fd), fmt.Sprintf("process %d", p.PID))
+	if now, err := processOf(p.PID); err != nil || now != p {
+		return nil, errors.Join(fmt.Errorf("process %d: %w", p.PID, fs.ErrNotExist), file.Close())
+	}
+	return file, nil
+}
+
+// end sends the process a signal and waits until it is gone; one that is still there after patience is killed.
+func (p process) end(ctx context.Context, signal unix.Signal, patience time.Duration) error {
+	file, err := p.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close() //nolint:errcheck // holds no data
+	fd := int(file.Fd())
+	for _, try := range []unix.Signal{signal, unix.SIGKILL} {
+		if err := unix.PidfdSendSignal(fd, try, nil, 0); err != nil {
+			if errors.Is(err, unix.ESRCH) {
+				return nil
+			}
+			return fmt.Errorf("end process %d: %w", p.PID, err)
+		}
+		gone, err := waitGone(ctx, fd, patience)
+		if err != nil || gone {
+			return err
+		}
+	}
+	return fmt.Errorf("process %d does not end, not even by SIGKILL", p.PID)
+}
+
+// waitGone waits until the process of a pidfd has ended.
+func waitGone(ctx context.Context, fd int, patience time.Duration) (bool, error) {
+	const slice = 20 * time.Millisecond // after which ctx is looked at
+	for until := time.Now().Add(patience); time.Now().Before(until); {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(slice.Milliseconds()))
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return false, err
+		}
+		if n > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// inhabitants lists the processes that are in one of the namespaces, but for the calling one.
+func inhabitants(ids map[netns.ID]bool) ([]process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var out []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		id, err := netns.OfProcess(pid)
+		if err != nil || !ids[id] {
+			continue // ended meanwhile, or not ours
+		}
+		p, err := processOf(pid)
+		if err != nil {
+			continue
+		}
+		// Once more: the number may have become another process's in between.
+		if id, err := netns.OfProcess(pid); err == nil && ids[id] {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}

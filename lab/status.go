@@ -1,0 +1,78 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"natlab/topology"
+)
+
+// State is how a lab is.
+type State string
+
+// The states.
+const (
+	Unready State = "unready" // it is being made or taken away
+	Running State = "running"
+	Dead    State = "dead" // its process has ended: Down takes the rest away
+)
+
+// Status is a lab as List finds it.
+type Status struct {
+	Name       string     `json:"name"`
+	State      State      `json:"state"`
+	PID        int        `json:"pid,omitempty"` // of the process that serves it; 0 for a dead lab
+	Supervised bool       `json:"supervised"`    // by a natlab supervisor; else by a program that made it for itself
+	Backend    string     `json:"backend,omitempty"`
+	Overlay    string     `json:"overlay,omitempty"`
+	Tunnel     TunnelKind `json:"tunnel,omitempty"`
+	Namespaces []string   `json:"namespaces,omitempty"` // as `ip netns` lists them
+	Nodes      []string   `json:"nodes,omitempty"`
+	Notes      []string   `json:"notes,omitempty"`
+}
+
+// List finds all labs, sorted by name. It changes nothing, and asks nobody but the file system.
+func List() ([]Status, error) {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list labs: %w", err)
+	}
+	var out []Status
+	for _, e := range entries {
+		s, err := openState(e.Name())
+		if errors.Is(err, ErrNoLab) {
+			continue // taken away meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s.status())
+		_ = s.dir.Close() // opened for reading
+	}
+	return out, nil
+}
+
+func (s *stateDir) status() Status {
+	st := Status{Name: s.lab, State: Dead}
+	r, err := s.read()
+	if s.owned() {
+		st.State, st.PID = Unready, r.Owner.PID
+		if err == nil && r.Ready {
+			st.State = Running
+		}
+	}
+	st.Supervised, st.Backend, st.Tunnel, st.Namespaces, st.Notes = r.Supervised, r.Backend, r.Tunnel, r.Namespaces, r.Notes
+	var c topology.Cluster
+	if err := s.readFile(clusterFile, &c); err == nil {
+		st.Overlay = c.PodNetwork.Overlay.String()
+		for _, n := range c.Nodes {
+			st.Nodes = append(st.Nodes, n.Name)
+		}
+	}
+	return st
+}
