@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab"
+)
+
+func (p *program) doctor() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor [-o text|json]",
+		Short: "Say what this kernel and machine offer, and what natlab does instead of what is missing",
+		Long: `Try out everything that natlab wants of this kernel and machine, in namespaces of its own that are gone afterwards.
+Exit status 1 says that something is missing without which no lab comes up.`,
+		Args: noArgs,
+	}
+	format := output(cmd, "text", "json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		features := lab.Doctor(cmd.Context())
+		if err := p.writeFeatures(features, format.value); err != nil {
+			return err
+		}
+		for _, f := range features {
+			if f.Needed && f.Have != lab.Yes {
+				return errDiffers
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (p *program) writeFeatures(features []lab.Feature, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(p.out)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(struct {
+			Features []lab.Feature `json:"features"`
+		}{features})
+	}
+	var b strings.Builder
+	width := 0
+	for _, f := range features {
+		width = max(width, len(f.Name))
+	}
+	marks := map[lab.Answer]string{lab.Yes: "yes ", lab.No: "no  ", lab.CannotTell: "?   "}
+	for _, f := range features {
+		fmt.Fprintf(&b, "%s %-*s  %s\n", marks[f.Have], width, f.Name, f.Detail)
+		if f.Have == lab.Yes {
+			continue
+		}
+		indent := strings.Repeat(" ", len(marks[f.Have])+width+3)
+		for _, line := range []struct{ label, text string }{{"for", f.For}, {"instead", f.Instead}, {"remedy", f.Remedy}} {
+			if line.text != "" {
+				fmt.Fprintf(&b, "%s%-8s %s\n", indent, line.label, line.text)
+			}
+		}
+		if f.Needed {
+			fmt.Fprintf(&b, "%sno lab comes up without it\n", indent)
+		}
+	}
+	_, err := fmt.Fprint(p.out, b.String())
+	return err
+}

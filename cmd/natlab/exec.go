@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab"
+)
+
+func (p *program) exec() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "exec NODE|--all [--name N] -- COMMAND [ARGUMENT]...",
+		Short: "Run a command in one node, pod or client, or in all nodes with each line labelled",
+		Long: `Run a command in the network namespace of a node, a pod (NAMESPACE/NAME), a client or the router, or in those of all
+nodes at once with each line of its output labelled. Exit status 1 says that the command ended with another than 0.`,
+	}
+	name := named(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "run it in all nodes")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		member, argv, err := execArgs(cmd, args, all)
+		if err != nil {
+			return usage(cmd, err)
+		}
+		l, err := open(cmd.Context(), *name)
+		if err != nil {
+			return err
+		}
+		streams := lab.Streams{In: p.in, Out: p.out, Err: p.err}
+		var status int
+		if all {
+			status, err = l.ExecAll(cmd.Context(), l.Nodes(), argv, streams)
+		} else {
+			status, err = l.Exec(cmd.Context(), member, argv, streams)
+		}
+		if err := joinClose(err, l); err != nil {
+			return err
+		}
+		if status != 0 {
+			p.say("%s ended with status %d", argv[0], status)
+			return errDiffers
+		}
+		return nil
+	}
+	return cmd
+}
+
+// execArgs takes the words of the command line apart: where to run, and what.
+func execArgs(cmd *cobra.Command, args []string, all bool) (member string, argv []string, err error) {
+	dash := cmd.ArgsLenAtDash()
+	switch {
+	case all && dash > 0:
+		return "", nil, fmt.Errorf("--all is instead of a node: %q is one word too many before --", args[0])
+	case all:
+		argv = args
+	case len(args) == 0 || dash == 0:
+		return "", nil, errors.New("say in which node, or --all")
+	case dash > 1:
+		return "", nil, fmt.Errorf("%q is one word too many before --", args[1])
+	default:
+		member, argv = args[0], args[1:]
+	}
+	if len(argv) == 0 {
+		return "", nil, errors.New("say which command to run, after --")
+	}
+	return member, argv, nil
+}

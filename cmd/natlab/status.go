@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab"
+)
+
+// labStatus is a lab with what runs in it.
+type labStatus struct {
+	lab.Status
+	Servers []lab.Server `json:"servers"`
+	members []string     // a line each, for text
+}
+
+func (p *program) status() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [--name N] [-o text|json]",
+		Short: "List the labs, their nodes and what runs in them",
+		Long:  "List the labs, their nodes and what runs in them. Exit status 1 says that a lab is not running: dead, or not there.",
+		Args:  noArgs,
+	}
+	format := output(cmd, "text", "json")
+	name := cmd.Flags().String("name", "", "show this lab only")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		all, err := lab.List()
+		if err != nil {
+			return err
+		}
+		found := []labStatus{}
+		running := true
+		for _, s := range all {
+			if *name == "" || s.Name == *name {
+				found = append(found, look(cmd.Context(), s))
+				running = running && s.State == lab.Running
+			}
+		}
+		if *name != "" && len(found) == 0 {
+			p.say("there is no lab %s", *name)
+			running = false
+		}
+		if err := p.writeLabs(found, format.value); err != nil {
+			return err
+		}
+		if !running {
+			return errDiffers
+		}
+		return nil
+	}
+	return cmd
+}
+
+// look asks a running lab what runs in it. A lab that is taken away meanwhile has nothing.
+func look(ctx context.Context, s lab.Status) labStatus {
+	out := labStatus{Status: s, Servers: []lab.Server{}}
+	if s.State != lab.Running {
+		return out
+	}
+	l, err := lab.Open(ctx, s.Name)
+	if err != nil {
+		return out
+	}
+	defer func() { _ = l.Close() }() // opened to look
+	if servers, err := l.RunningServers(ctx); err == nil {
+		out.Servers = servers
+	}
+	c := l.Cluster()
+	for _, n := range c.Nodes {
+		out.members = append(out.members, fmt.Sprintf("node    %-20s %s", n.Name, n.IPv4()))
+	}
+	for _, pod := range c.Pods {
+		out.members = append(out.members, fmt.Sprintf("pod     %-20s %-15s %s", pod.Node, pod.IPv4(), pod.Member()))
+	}
+	for _, client := range c.Clients {
+		out.members = append(out.members, fmt.Sprintf("client  %-20s %s", client.Name, client.Address))
+	}
+	return out
+}
+
+// headline is "reference  running  ipip (userspace ipip)  iptables-legacy  14 namespaces  process 4242".
+func headline(s lab.Status) string {
+	words := []string{s.Name, string(s.State)}
+	if s.Overlay != "" {
+		words = append(words, s.Overlay)
+	}
+	if s.Tunnel != lab.NoTunnel {
+		words[len(words)-1] += fmt.Sprintf(" (%s)", s.Tunnel)
+	}
+	if s.Backend != "" {
+		words = append(words, s.Backend)
+	}
+	words = append(words, fmt.Sprintf("%d namespaces", len(s.Namespaces)))
+	if s.PID != 0 {
+		words = append(words, fmt.Sprintf("process %d", s.PID))
+	}
+	return strings.Join(words, "  ")
+}
+
+func (p *program) writeLabs(labs []labStatus, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(p.out)
+		e.SetIndent("", "  ")
+		return e.Encode(struct {
+			Labs []labStatus `json:"labs"`
+		}{labs})
+	}
+	var b strings.Builder
+	for _, l := range labs {
+		fmt.Fprintf(&b, "%s\n", headline(l.Status))
+		for _, m := range l.members {
+			fmt.Fprintf(&b, "  %s\n", m)
+		}
+		for _, s := range l.Servers {
+			fmt.Fprintf(&b, "  server  %s\n", s)
+		}
+	}
+	if len(labs) == 0 {
+		b.WriteString("no labs\n")
+	}
+	_, err := fmt.Fprint(p.out, b.String())
+	return err
+}

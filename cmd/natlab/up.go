@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab"
+	"natlab/lab/dataplane"
+	"natlab/topology"
+)
+
+func (p *program) up() *cobra.Command {
+	var in input
+	var o lab.Options
+	cmd := &cobra.Command{
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft]",
+		Short: "Build a lab and leave it running",
+		Args:  noArgs,
+	}
+	in.add(cmd)
+	cmd.Flags().StringVar(&o.Name, "name", "", "the lab's name (default: the cluster's)")
+	backend := &choice{words: []string{topology.BackendLegacy, topology.BackendNFT}}
+	cmd.Flags().Var(backend, "backend", "how rules reach the kernel (default: as the Lab document says)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := p.cluster(&in, topology.Load)
+		if err != nil {
+			return err
+		}
+		o.Backend, o.Progress = dataplane.Backend(backend.value), lab.ShowProgress(p.err)
+		if err := lab.Start(cmd.Context(), c, o); err != nil {
+			return err
+		}
+		name := o.Name
+		if name == "" {
+			name = c.Name
+		}
+		l, err := lab.Open(cmd.Context(), name)
+		if err != nil {
+			return err
+		}
+		for _, note := range l.Notes() {
+			p.say("note: %s", note)
+		}
+		_, err = fmt.Fprintf(p.out, "lab %s is up: %s\n", name, describe(l))
+		return joinClose(err, l)
+	}
+	return cmd
+}
+
+// describe is "6 nodes, 5 pods, 1 client; ipip (userspace ipip), iptables-legacy".
+func describe(l *lab.Lab) string {
+	c := l.Cluster()
+	parts := []string{count(len(c.Nodes), "node"), count(len(c.Pods), "pod"), count(len(c.Clients), "client")}
+	overlay := c.PodNetwork.Overlay.String()
+	if t := l.Tunnel(); t != lab.NoTunnel {
+		overlay += " (" + string(t) + ")"
+	}
+	return fmt.Sprintf("%s; %s, %s", strings.Join(parts, ", "), overlay, l.Backend())
+}
+
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
