@@ -14,15 +14,21 @@ import (
 	"natlab/nat/xtables"
 )
 
-// Raw is what a namespace's kernel holds for iptables-legacy, as bytes.
+// Raw is what a namespace's kernel holds for one backend of iptables, as bytes.
 type Raw struct {
-	Tables []xtables.Table
-	Sets   map[uint16]string // names of the ipsets that rules may refer to
+	Backend dataplane.Backend
+	Tables  []xtables.Table
+	Sets    map[uint16]string // names of the ipsets that rules may refer to
 }
 
-// ReadRaw reads the tables of one family. It changes nothing and makes no table.
-func ReadRaw(ns dataplane.Namespace, family nat.Family) (Raw, error) {
-	tables, err := dataplane.ReadTables(ns, family)
+// ReadRaw reads the tables of one family from ip_tables, or from nf_tables. It runs no program, changes nothing and
+// makes no table.
+func ReadRaw(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (Raw, error) {
+	read := dataplane.ReadTables
+	if b == dataplane.NFT {
+		read = dataplane.ReadNFTTables
+	}
+	tables, err := read(ns, family)
 	if err != nil {
 		return Raw{}, err
 	}
@@ -30,7 +36,12 @@ func ReadRaw(ns dataplane.Namespace, family nat.Family) (Raw, error) {
 	if err != nil {
 		return Raw{}, err
 	}
-	return Raw{tables, sets}, nil
+	return Raw{b, tables, sets}, nil
+}
+
+// Ruleset is the rules in words.
+func (r Raw) Ruleset(family nat.Family) (iptables.Ruleset, error) {
+	return xtables.Ruleset(family, r.Sets, r.Tables...)
 }
 
 // Here is the network namespace that natlab itself runs in.
@@ -53,7 +64,7 @@ func LoadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err
 	if err := load(ctx, ns, saved, family); err != nil {
 		return Raw{}, fmt.Errorf("load the rules: %w", err)
 	}
-	return ReadRaw(ns, family)
+	return ReadRaw(ns, dataplane.Legacy, family)
 }
 
 // accounted finds the nfacct objects that rules name: they must be there before the rules.

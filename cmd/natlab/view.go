@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlab/lab"
+	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/xtables"
 )
@@ -19,13 +20,14 @@ import (
 type viewed struct {
 	as, name, node, rules, table string
 	counters, explain            bool
-	style, family                *choice
+	style, family, backend       *choice
 }
 
 func (p *program) view() *cobra.Command {
 	v := viewed{
-		style:  &choice{value: "save", words: []string{"save", "list"}},
-		family: &choice{value: nat.IPv4.String(), words: []string{nat.IPv4.String(), nat.IPv6.String()}},
+		style:   &choice{value: "save", words: []string{"save", "list"}},
+		family:  &choice{value: nat.IPv4.String(), words: []string{nat.IPv4.String(), nat.IPv6.String()}},
+		backend: &choice{value: string(dataplane.Legacy), words: []string{string(dataplane.Legacy), string(dataplane.NFT)}},
 	}
 	cmd := &cobra.Command{
 		Use:   "view --as VERSION [--node NODE | --rules FILE] [--style save|list] [--explain]",
@@ -46,6 +48,7 @@ standard error where they come from.`,
 	f.StringVar(&v.table, "table", "", "only this table")
 	f.Var(v.style, "style", "as iptables-save or as iptables -L -n")
 	f.Var(v.family, "family", "which of the two rule sets")
+	f.Var(v.backend, "backend", "the rules of which backend; only 1.8.0 and later have iptables-nft")
 	f.BoolVarP(&v.counters, "counters", "c", false, "with the rules' counters")
 	f.BoolVar(&v.explain, "explain", false, "lay the bytes of each NAT target out, field by field")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runView(cmd, v) }
@@ -59,9 +62,15 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 	if v.node != "" && v.rules != "" {
 		return usage(cmd, errors.New("--node and --rules exclude each other"))
 	}
+	if v.rules != "" && v.backend.value != string(dataplane.Legacy) {
+		return usage(cmd, errors.New("--rules are loaded as iptables-legacy's"))
+	}
 	version, err := xtables.ParseVersion(v.as)
 	if err != nil {
 		return usage(cmd, fmt.Errorf("--as: %w", err))
+	}
+	if v.backend.value == string(dataplane.NFT) && !version.HasNFT() {
+		return usage(cmd, fmt.Errorf("iptables %s has no iptables-nft: it would show nothing of these rules", version))
 	}
 	raw, err := p.raw(cmd.Context(), v)
 	if err != nil {
@@ -74,7 +83,7 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 		}
 	}
 	if len(tables) == 0 {
-		p.say("the kernel holds no table of iptables-legacy there")
+		p.say("the kernel holds no table of %s there", raw.Backend)
 		return nil
 	}
 	view := xtables.View{Version: version, Sets: raw.Sets, Counters: v.counters}
@@ -118,10 +127,10 @@ func (p *program) raw(ctx context.Context, v viewed) (lab.Raw, error) {
 		if err != nil {
 			return lab.Raw{}, joinClose(err, l)
 		}
-		raw, err := lab.ReadRaw(h, family)
+		raw, err := lab.ReadRaw(h, dataplane.Backend(v.backend.value), family)
 		return raw, joinClose(err, l)
 	}
-	return lab.ReadRaw(lab.Here{}, family)
+	return lab.ReadRaw(lab.Here{}, dataplane.Backend(v.backend.value), family)
 }
 
 // maxRules bounds a saved rule set: 10,000 Services take 12 MB.

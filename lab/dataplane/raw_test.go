@@ -1,7 +1,9 @@
 package dataplane_test
 
 import (
+	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,9 +67,35 @@ func TestSetNames(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, names)
 	if _, err := exec.LookPath("ipset"); err == nil {
-		require.NoError(t, ns.Do(func() error { return exec.CommandContext(t.Context(), "ipset", "create", "natlab-test", "hash:ip").Run() }))
+		require.NoError(t, ns.Do(func() error {
+			return exec.CommandContext(t.Context(), "ipset", "create", "natlab-test", "hash:ip").Run()
+		}))
 		names, err = dataplane.SetNames(ns)
 		require.NoError(t, err)
 		require.Equal(t, map[uint16]string{0: "natlab-test"}, names)
+	}
+}
+
+// nf_tables read without a program gives what iptables-nft-save prints: natlab's own rules, every extension, both
+// families, xt expressions and native ones.
+func TestRawNFTTables(t *testing.T) {
+	for file, family := range map[string]nat.Family{"extensions.txt": nat.IPv4, "extensions6.txt": nat.IPv6} {
+		b, err := os.ReadFile("../../nat/xtables/testdata/" + file)
+		require.NoError(t, err)
+		text := strings.ReplaceAll(string(b), "-A INPUT -j QUEUE\n", "") // iptables-nft has no such verdict
+		ns := namespace(t)
+		d, err := dataplane.New(dataplane.NFT)
+		require.NoError(t, err)
+		none, err := dataplane.ReadNFTTables(ns, family)
+		require.NoError(t, err)
+		require.Empty(t, none)
+		require.NoError(t, d.Install(t.Context(), ns, parse(t, family, text)))
+		want, err := d.Dump(t.Context(), ns, family)
+		require.NoError(t, err)
+		tables, err := dataplane.ReadNFTTables(ns, family)
+		require.NoError(t, err)
+		got, err := xtables.Ruleset(family, nil, tables...)
+		require.NoError(t, err)
+		require.Empty(t, cmp.Diff(byTable(want), byTable(got)), "-iptables-nft-save +natlab")
 	}
 }

@@ -2,6 +2,7 @@ package xtables
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,4 +98,42 @@ func FuzzReadSave(f *testing.F) {
 			require.Empty(t, cmp.Diff([]Table{table}, again, sameHeader, cmp.Comparer(sameBytes)))
 		}
 	})
+}
+
+// Whatever the bytes of a rule are: an entry that prints, or an error.
+func FuzzDecodeNFT(f *testing.F) {
+	f.Add(false, []byte{})
+	// [ meta load l4proto => reg 1 ] [ cmp eq reg 1 6 ] [ counter ] [ immediate reg 0 accept ], as nlattrs
+	elem := func(name string, data ...byte) []byte {
+		return attr(1, append(attr(1, append([]byte(name), 0)), attr(2, data)...))
+	}
+	be := func(n byte) []byte { return []byte{0, 0, 0, n} }
+	rule := slices.Concat(
+		elem("meta", slices.Concat(attr(1, be(1)), attr(2, be(nftMetaL4Proto)))...),
+		elem("cmp", slices.Concat(attr(1, be(1)), attr(2, be(0)), attr(3, attr(1, []byte{6})))...),
+		elem("payload", slices.Concat(attr(1, be(1)), attr(2, be(2)), attr(3, be(2)), attr(4, be(2)))...),
+		elem("range", slices.Concat(attr(1, be(1)), attr(2, be(0)), attr(3, attr(1, []byte{0, 1})), attr(4, attr(1, []byte{0, 9})))...),
+		elem("immediate", slices.Concat(attr(1, be(0)), attr(2, attr(2, attr(1, be(1)))))...),
+	)
+	f.Add(false, rule)
+	f.Add(true, rule)
+	f.Fuzz(func(t *testing.T, six bool, b []byte) {
+		family := nat.IPv4
+		if six {
+			family = nat.IPv6
+		}
+		table, err := DecodeNFT(family, "filter", []NFTChain{{Name: "INPUT", BaseChain: true, Hook: nat.Input, Policy: VerdictAccept}}, []NFTRule{{"INPUT", b}})
+		if err != nil {
+			require.Equal(t, Table{}, table)
+			return
+		}
+		View{Version: Newest}.Save(table)
+		View{Version: Oldest}.List(table)
+	})
+}
+
+func attr(kind uint16, data []byte) []byte {
+	b := order.AppendUint16(order.AppendUint16(nil, uint16(4+len(data))), kind)
+	b = append(b, data...)
+	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }

@@ -63,6 +63,7 @@ const (
 	snatFully                        // SNAT --random-fully
 	nflogSize                        // NFLOG --nflog-size
 	numericProtocols                 // -L -n prints protocols as numbers
+	nftBackend                       // iptables-nft
 	optColumnInIPv6                  // ip6tables -L prints "--" in the opt column, which was blank before
 )
 
@@ -72,6 +73,7 @@ var features = map[feature]struct{ since, until Version }{
 	comparesRevisions: {since: Version{1, 6, 1}},
 	masqueradeFully:   {since: Version{1, 6, 2}},
 	snatFully:         {since: Version{1, 6, 0}},
+	nftBackend:        {since: Version{1, 8, 0}},
 	nflogSize:         {since: Version{1, 6, 1}},
 	// Came with 1.8.9, went again because scripts stumbled over it.
 	numericProtocols: {since: Version{1, 8, 9}, until: Version{1, 8, 11}},
@@ -82,6 +84,9 @@ func (v Version) knows(f feature) bool {
 	x := features[f]
 	return !v.before(x.since) && (x.until == Version{} || v.before(x.until))
 }
+
+// HasNFT reports whether the version comes with iptables-nft, which keeps its rules in nf_tables.
+func (v Version) HasNFT() bool { return v.knows(nftBackend) }
 
 // printsRandomFully reports whether the version knows --random-fully of a NAT target.
 func (v Version) printsRandomFully(target string) bool {
