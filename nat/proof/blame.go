@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"natlab/nat"
+	"natlab/nat/gateway"
 )
 
 // Rules are the rule sets of all nodes, as they should be and as they are.
@@ -26,8 +27,13 @@ func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }
 // whose fault that is.
 func (e *evidence) wrong(failed Finding) *Wrong {
 	w := &Wrong{Check: failed.Name, Node: e.node(), Want: "to pass", Got: failed.Detail, Fault: FaultModel}
-	if _, live := choose(e.Case, e.Live); live.same() && len(e.Live) > 0 && !e.same() {
+	switch live, m := choose(e.Case, e.Live); {
+	case !m.same() || len(e.Live) == 0:
+	case !e.same():
 		w.Fault = FaultRules
+	case e.want.End == gateway.EndAnswered && live.End == gateway.EndRefused && e.Ends.End == gateway.EndRefused:
+		w.Fault = FaultServer
+		w.because("nothing listens at %s in %s", live.Endpoint, live.Where)
 	}
 	for _, o := range e.Live {
 		for _, u := range o.Unknown {

@@ -46,12 +46,13 @@ type Fault uint8
 
 // The faults.
 const (
-	NoFault    Fault = iota
-	FaultRules       // what happened is what the node's live rules call for: the rules are wrong
-	FaultModel       // it is not what they call for either: natlab's model or the kernel is wrong
+	NoFault     Fault = iota
+	FaultRules        // what happened is what the node's live rules call for: the rules are wrong
+	FaultModel        // it is not what they call for either: natlab's model or the kernel is wrong
+	FaultServer       // the rules are right, but nothing listens at the endpoint that they chose
 )
 
-var faultNames = [...]string{"", "rules", "model or kernel"}
+var faultNames = [...]string{"", "rules", "model or kernel", "server"}
 
 func (f Fault) String() string {
 	if int(f) < len(faultNames) {

@@ -292,3 +292,17 @@ func TestDeviation(t *testing.T) {
 	assert.Zero(t, Deviation(both, both[1:]), "one that is missing is NeverChosen's to say")
 	assert.InDelta(t, 0.375, Deviation(both, gateway.Prediction{answered(), bent, silent}), 1e-12)
 }
+
+func TestNobodyListens(t *testing.T) {
+	c := asPredicted()
+	refused := answered()
+	refused.End, refused.Where = gateway.EndRefused, pod
+	c.Live = gateway.Prediction{byOther(), refused}
+	c.Ends = Ends{End: gateway.EndRefused}
+	c.Controls = nil
+	cert := Check(c)
+	assert.Equal(t, Disproved, cert.Verdict)
+	assert.Equal(t, FaultServer, cert.Wrong.Fault)
+	assert.Equal(t, "ends", cert.Wrong.Check)
+	assert.Contains(t, cert.Wrong.Why, "nothing listens at 10.244.169.89:9090 in "+pod)
+}
