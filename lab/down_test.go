@@ -226,3 +226,44 @@ func TestNames(t *testing.T) {
 		require.ErrorContains(t, err, "not a name", "%q", name)
 	}
 }
+
+// TestOneOfManyWins has several processes' worth of Starts and Downs of one name at the same time.
+func TestOneOfManyWins(t *testing.T) {
+	c := reference(t)
+	const many = 4
+	results := make(chan error, many)
+	for range many {
+		go func() { results <- Start(t.Context(), c, Options{}) }()
+	}
+	won := 0
+	for range many {
+		err := <-results
+		if err == nil {
+			won++
+		} else if !errors.Is(err, ErrExists) {
+			t.Error(err)
+		}
+	}
+	require.Equal(t, 1, won)
+	l, err := Open(t.Context(), c.Name)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	for range many {
+		go func() { results <- Down(t.Context(), c.Name) }()
+	}
+	for range many {
+		if err := <-results; err != nil && !errors.Is(err, ErrNoLab) {
+			t.Error(err)
+		}
+	}
+	requireGone(t, c.Name)
+}
+
+// TestDownOfALabInAnotherProgram takes down a lab that this very process serves, by its name, as the command line does.
+func TestDownOfALabInAnotherProgram(t *testing.T) {
+	l := raise(t, reference(t))
+	require.False(t, status(t, l.Name()).Supervised)
+	require.NoError(t, Down(t.Context(), l.Name()))
+	requireGone(t, l.Name())
+	require.NoError(t, l.Down(t.Context()), "the owner's own Down finds it done")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -146,10 +147,12 @@ func (s *site) create() (err error) {
 		return err
 	}
 	s.made = true
-	if s.nl, err = s.handle.Netlink(); err != nil {
-		return err
-	}
-	return s.handle.Do(func() error { return s.sysctls(false) })
+	return s.handle.Do(func() (err error) {
+		if s.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("rtnetlink: %w", err)
+		}
+		return s.sysctls(false)
+	})
 }
 
 // sysctls writes the settings of devices, which have to exist by then, or the others. It runs in the namespace.
@@ -200,8 +203,10 @@ func (s *site) configure() error {
 			return fmt.Errorf("device %s: %w", d.Name, err)
 		}
 	}
-	if err := s.handle.Do(func() error { return s.sysctls(true) }); err != nil {
-		return err
+	if slices.ContainsFunc(s.plan.Sysctls, func(ctl topology.Sysctl) bool { return ctl.Device != "" }) { // entering costs a thread
+		if err := s.handle.Do(func() error { return s.sysctls(true) }); err != nil {
+			return err
+		}
 	}
 	for _, a := range s.plan.Addresses {
 		if err := s.addAddress(a); err != nil {
