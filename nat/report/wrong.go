@@ -41,6 +41,8 @@ func (d *drawing) wrong() {
 		d.evidence("at fault", "the node's rules: the packet went as they call for, and they are not what the Services call for")
 	case proof.FaultModel:
 		d.evidence("at fault", "natlab's model or the kernel: the packet did not go as the node's own rules call for")
+	case proof.FaultServer:
+		d.evidence("at fault", "the server: the rules chose it as they have to, and nothing listens there")
 	case proof.NoFault:
 	}
 	for _, rule := range w.Unmodeled {
