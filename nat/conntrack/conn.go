@@ -1,0 +1,118 @@
+package conntrack
+
+import (
+	"net/netip"
+
+	"natlab/nat"
+)
+
+// Conn is a connection: two tuples, one a direction, and what is known of it (struct nf_conn).
+type Conn struct {
+	Original nat.Tuple // of the first packet, as it came to conntrack
+	Reply    nat.Tuple // of a packet that answers, as it comes to conntrack: the inverse of Original but for NAT
+	Status   Status
+	Mark     uint32
+}
+
+// Tuple is the connection's tuple of a direction.
+func (c *Conn) Tuple(d nat.Direction) nat.Tuple {
+	if d == nat.Reply {
+		return c.Reply
+	}
+	return c.Original
+}
+
+// Set sets status bits; they never go away again.
+func (c *Conn) Set(bits Status) { c.Status |= bits }
+
+// Has reports whether all of the bits are set.
+func (c *Conn) Has(bits Status) bool { return c.Status&bits == bits }
+
+// SourceChanged reports whether the original source is another one behind the translation.
+func (c *Conn) SourceChanged() bool { return c.Has(SrcNAT) }
+
+// DestinationChanged reports whether the original destination is another one behind the translation.
+func (c *Conn) DestinationChanged() bool { return c.Has(DstNAT) }
+
+// Manip says which end of a packet a NAT hook may change (enum nf_nat_manip_type).
+type Manip uint8
+
+// The manips: a hook in front of routing changes the destination, one behind it the source.
+const (
+	ManipSource      Manip = iota // NF_NAT_MANIP_SRC: POSTROUTING and INPUT
+	ManipDestination              // NF_NAT_MANIP_DST: PREROUTING and OUTPUT
+)
+
+// ManipOf is the manip of a hook (HOOK2MANIP); FORWARD has none.
+func ManipOf(h nat.Hook) Manip {
+	if h == nat.PostRouting || h == nat.Input {
+		return ManipSource
+	}
+	return ManipDestination
+}
+
+func (m Manip) done() Status {
+	if m == ManipSource {
+		return SrcNATDone
+	}
+	return DstNATDone
+}
+
+func (m Manip) bit() Status {
+	if m == ManipSource {
+		return SrcNAT
+	}
+	return DstNAT
+}
+
+// Initialized reports whether the connection's translation of this end is settled (nf_nat_initialized).
+func (c *Conn) Initialized(m Manip) bool { return c.Has(m.done()) }
+
+// Translate settles one end of a new connection's translation (nf_nat_setup_info): the reply tuple takes the new
+// address and port in. An end that stays as it is, a null binding, is settled too.
+func (c *Conn) Translate(m Manip, to netip.AddrPort) {
+	was := c.Reply
+	if m == ManipSource {
+		c.Reply = c.Reply.WithDst(to)
+	} else {
+		c.Reply = c.Reply.WithSrc(to)
+	}
+	if c.Reply != was {
+		c.Set(m.bit())
+	}
+	c.Set(m.done())
+}
+
+// Settle settles one end without a change: a null binding.
+func (c *Conn) Settle(m Manip) { c.Set(m.done()) }
+
+// Apply is what a NAT hook makes of a packet of an established translation (nf_nat_packet): in the direction that it
+// has, one end of it becomes what the other direction's tuple says. The tuple comes back as it was where the
+// connection has no such translation.
+func (c *Conn) Apply(m Manip, dir nat.Direction, t nat.Tuple) nat.Tuple {
+	target, ok := c.Target(m, dir)
+	if !ok {
+		return t
+	}
+	if m == ManipSource {
+		return t.WithSrc(target)
+	}
+	return t.WithDst(target)
+}
+
+// Target is the address and port that one end of a packet of this direction takes at a NAT hook; ok is false where
+// it stays as it is.
+func (c *Conn) Target(m Manip, dir nat.Direction) (to netip.AddrPort, ok bool) {
+	bit := m.bit()
+	if dir == nat.Reply {
+		bit ^= SrcNAT | DstNAT // what was done to one end is undone at the other
+	}
+	if !c.Has(bit) {
+		return netip.AddrPort{}, false
+	}
+	inverse := c.Tuple(1 - dir).Reply()
+	if m == ManipSource {
+		return inverse.Src(), true
+	}
+	return inverse.Dst(), true
+}

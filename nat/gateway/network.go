@@ -1,0 +1,228 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/topology"
+)
+
+// Rules are the rule sets of one node, of the family IPv4, in the order in which their hooks run where both have the
+// same priority: the backend whose tables were registered last comes first (nf_hook_entries_grow).
+type Rules []iptables.Ruleset
+
+// Server is a socket that answers.
+type Server struct {
+	Member string         // in whose namespace it is
+	Name   string         // as whom it answers; "" for Member
+	Proto  nat.Proto      // TCP or UDP
+	Addr   netip.AddrPort // the address it is bound to
+}
+
+// Options say what a Plan leaves open.
+type Options struct {
+	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
+	// makes a new one, without a mark.
+	KernelIPIP bool
+}
+
+// Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
+// goroutines.
+type Network struct {
+	hosts   []*host
+	members map[string]*host
+	bySpace map[string]*host // by the namespace's kernel name
+	servers map[serverKey]Server
+	options Options
+}
+
+type serverKey struct {
+	member string
+	proto  nat.Proto
+	addr   netip.AddrPort
+}
+
+// NewNetwork wires a Plan. rules are by the nodes' names; a namespace without any accepts everything and tracks nothing.
+// An error names a wire without an other end, or rules of another family.
+func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o Options) (*Network, error) {
+	n := &Network{members: map[string]*host{}, bySpace: map[string]*host{}, servers: map[serverKey]Server{}, options: o}
+	for i := range plan.Namespaces {
+		h, err := newHost(&plan.Namespaces[i], rules[plan.Namespaces[i].Member])
+		if err != nil {
+			return nil, err
+		}
+		n.hosts = append(n.hosts, h)
+		n.members[h.member], n.bySpace[h.space] = h, h
+	}
+	for _, h := range n.hosts {
+		if err := n.wire(h); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range servers {
+		if s.Name == "" {
+			s.Name = s.Member
+		}
+		n.servers[serverKey{s.Member, s.Proto, s.Addr}] = s
+	}
+	return n, nil
+}
+
+// wire finds what is at the other end of each of a host's devices.
+func (n *Network) wire(h *host) error {
+	for _, d := range h.devices {
+		if d.Kind != topology.Veth {
+			continue
+		}
+		peer := n.bySpace[d.Peer.Namespace]
+		if peer == nil || peer.device(d.Peer.Device) == nil {
+			return fmt.Errorf("%s: device %s: its other end %s in %s is not in the plan", h.member, d.Name, d.Peer.Device, d.Peer.Namespace)
+		}
+		end := peer.device(d.Peer.Device)
+		if end.Master == "" {
+			d.segment = []*device{end}
+			continue
+		}
+		for _, port := range peer.devices {
+			if port.Master != end.Master || port == end || port.Kind != topology.Veth {
+				continue
+			}
+			if far := n.bySpace[port.Peer.Namespace]; far != nil && far.device(port.Peer.Device) != nil {
+				d.segment = append(d.segment, far.device(port.Peer.Device))
+			}
+		}
+	}
+	return nil
+}
+
+// host is one namespace.
+type host struct {
+	member, space string
+	kind          topology.Kind
+	devices       []*device // in the order in which they were made, which is that of their indexes
+	routes        []route   // the longest prefix first
+	local         map[netip.Addr]string
+	proxies       []topology.Neighbour
+	static        []topology.Neighbour
+	sysctls       map[string]string
+
+	backends []backend
+	tracks   bool // a rule refers to conntrack, so the kernel tracks here
+}
+
+// backend is one rule set's tables, ready to be evaluated.
+type backend map[string]*iptables.Program
+
+type device struct {
+	topology.Device
+	host    *host
+	addrs   []netip.Prefix
+	segment []*device // what hears it
+}
+
+func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
+	h := &host{member: ns.Member, space: ns.Name, kind: ns.Kind, local: map[netip.Addr]string{}, sysctls: map[string]string{}}
+	for _, d := range ns.Devices {
+		h.devices = append(h.devices, &device{Device: d, host: h})
+	}
+	if h.device("lo") == nil {
+		h.devices = append([]*device{{Device: topology.Device{Name: "lo"}, host: h}}, h.devices...)
+	}
+	for _, s := range ns.Sysctls {
+		h.sysctls[s.Key] = s.Value
+	}
+	h.address(ns)
+	for _, r := range ns.Routes {
+		h.routes = append(h.routes, route{Route: r})
+	}
+	slices.SortStableFunc(h.routes, func(a, b route) int { return b.Dst.Bits() - a.Dst.Bits() })
+	for _, nb := range ns.Neighbours {
+		if nb.Proxy {
+			h.proxies = append(h.proxies, nb)
+		} else {
+			h.static = append(h.static, nb)
+		}
+	}
+	for _, rs := range rules {
+		if rs.Family != nat.IPv4 {
+			return nil, fmt.Errorf("%s: rules of %s in a network of %s", h.member, rs.Family, nat.IPv4)
+		}
+		b := backend{}
+		for _, t := range rs.Tables {
+			b[t.Name] = iptables.NewProgram(t)
+			h.tracks = h.tracks || tracks(t)
+		}
+		h.backends = append(h.backends, b)
+	}
+	return h, nil
+}
+
+// address adds the addresses with the local and connected routes that the kernel makes for them, and loopback's.
+func (h *host) address(ns *topology.Namespace) {
+	all := append([]topology.Address{{Device: "lo", Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8), Scope: topology.ScopeHost}}, ns.Addresses...)
+	for _, a := range all {
+		d := h.device(a.Device)
+		if d == nil || !a.Prefix.Addr().Is4() {
+			continue
+		}
+		h.local[a.Prefix.Addr()] = a.Device
+		if a.Scope == topology.ScopeGlobal {
+			d.addrs = append(d.addrs, a.Prefix)
+		}
+		if a.Prefix.Bits() < 32 && a.Device != "lo" {
+			h.routes = append(h.routes, route{Route: topology.Route{
+				Dst: a.Prefix.Masked(), Device: a.Device, Src: a.Prefix.Addr(), Scope: topology.ScopeLink, Protocol: "kernel",
+			}})
+		}
+	}
+}
+
+// tracks reports whether a table makes the kernel track connections: the nat table does, and so does every rule that
+// asks conntrack (nf_ct_netns_get).
+func tracks(t iptables.Table) bool {
+	if t.Name == "nat" {
+		return true
+	}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			switch r.Target.(type) {
+			case iptables.SetConnMark, iptables.NoTrack:
+				return true
+			}
+			if slices.ContainsFunc(r.Matches, asksConntrack) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func asksConntrack(m iptables.Match) bool {
+	switch m.(type) {
+	case iptables.Conntrack, iptables.ConnMark:
+		return true
+	}
+	return false
+}
+
+func (h *host) device(name string) *device {
+	for _, d := range h.devices {
+		if d.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// setting is a sysctl's value below net/ipv4/conf of a device, "" where the Plan is silent.
+func (h *host) setting(dev, key string) string { return h.sysctls["net/ipv4/conf/"+dev+"/"+key] }
+
+// either reports whether a switch is on for all devices or for this one, as IN_DEV_ORCONF asks.
+func (h *host) either(dev, key string) bool {
+	return h.setting("all", key) == "1" || h.setting(dev, key) == "1"
+}
+
+func (h *host) forwards() bool { return h.sysctls["net/ipv4/ip_forward"] == "1" }

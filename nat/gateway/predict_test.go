@@ -1,0 +1,191 @@
+package gateway_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/nat/kubeproxy"
+	"natlab/topology"
+)
+
+// reference is the reference cluster as a network, its nodes' rules changed by change if that is not nil.
+func reference(t *testing.T, change func(node string, rs *iptables.Ruleset)) *gateway.Network {
+	t.Helper()
+	c, err := topology.Reference()
+	require.NoError(t, err)
+	return network(t, c, change)
+}
+
+func network(t *testing.T, c topology.Cluster, change func(node string, rs *iptables.Ruleset)) *gateway.Network {
+	t.Helper()
+	plan, err := topology.NewPlan(c)
+	require.NoError(t, err)
+	rules := map[string]gateway.Rules{}
+	for _, n := range c.Nodes {
+		rs, err := kubeproxy.Rules(c, n.Name, kubeproxy.Options{})
+		require.NoError(t, err)
+		if change != nil {
+			change(n.Name, &rs)
+		}
+		rules[n.Name] = gateway.Rules{rs}
+	}
+	var servers []gateway.Server
+	for _, s := range c.Services {
+		for _, p := range s.Ports {
+			proto, err := nat.ParseProto(p.Protocol)
+			require.NoError(t, err)
+			for _, e := range p.Endpoints {
+				servers = append(servers, gateway.Server{Member: e.Pod, Proto: proto, Addr: e.Addr})
+			}
+		}
+	}
+	n, err := gateway.NewNetwork(plan, rules, servers, gateway.Options{})
+	require.NoError(t, err)
+	return n
+}
+
+func predict(t *testing.T, n *gateway.Network, from, tuple string) gateway.Prediction {
+	t.Helper()
+	probe, err := nat.ParseTuple(tuple)
+	require.NoError(t, err)
+	p, err := n.Predict(gateway.Probe{From: from, Tuple: probe})
+	require.NoError(t, err)
+	sum := 0.0
+	for _, o := range p {
+		sum += o.Probability
+	}
+	require.InDelta(t, 1, sum, 1e-9)
+	return p
+}
+
+// chains are the chains of the nat table that a journey met in a node.
+func chains(j gateway.Journey, node string) string {
+	return strings.Join(j.Steps.In(node, "nat").Chains(), " ")
+}
+
+const (
+	masqueraded = " KUBE-MARK-MASQ"
+	post        = " POSTROUTING KUBE-POSTROUTING"
+)
+
+// The three paths of the request that were seen on the real cluster.
+func TestPathsOfTheRealCluster(t *testing.T) {
+	t.Parallel()
+	n := reference(t, nil)
+	for _, row := range []struct {
+		name, from, tuple, node string
+		want                    []string // one an endpoint, in the order of the rules
+	}{
+		{
+			"NodePort", "outside", "tcp 192.168.26.1:40000 > 192.168.26.100:30450", "vms100",
+			[]string{
+				"PREROUTING KUBE-SERVICES KUBE-NODEPORTS KUBE-EXT-K6NOPV6C6M2DHO7B KUBE-MARK-MASQ KUBE-EXT-K6NOPV6C6M2DHO7B KUBE-SVC-K6NOPV6C6M2DHO7B KUBE-SEP-OLNIRCQFCXAN5USW" + post,
+				"PREROUTING KUBE-SERVICES KUBE-NODEPORTS KUBE-EXT-K6NOPV6C6M2DHO7B KUBE-MARK-MASQ KUBE-EXT-K6NOPV6C6M2DHO7B KUBE-SVC-K6NOPV6C6M2DHO7B KUBE-SEP-DB3JUIMGX6LERFY3" + post,
+			},
+		},
+		{
+			"ClusterIP from a node", "vms101", "tcp 192.168.26.101:40000 > 10.96.0.10:9153", "vms101",
+			[]string{
+				"OUTPUT KUBE-SERVICES KUBE-SVC-JD5MR3NA4I4DYORP KUBE-MARK-MASQ KUBE-SVC-JD5MR3NA4I4DYORP KUBE-SEP-DYDOGONVKJMXNXZO" + post,
+				"OUTPUT KUBE-SERVICES KUBE-SVC-JD5MR3NA4I4DYORP KUBE-MARK-MASQ KUBE-SVC-JD5MR3NA4I4DYORP KUBE-SEP-PURVZ5VLWID76HVQ" + post,
+			},
+		},
+		{
+			"LoadBalancer", "outside", "tcp 192.168.26.1:40000 > 192.168.26.223:80", "vms102",
+			[]string{"PREROUTING KUBE-SERVICES KUBE-EXT-XR6NUEPTVOUAGEC3 KUBE-MARK-MASQ KUBE-EXT-XR6NUEPTVOUAGEC3 KUBE-SVC-XR6NUEPTVOUAGEC3 KUBE-SEP-RLRDAS77BUJVWRRK" + post},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			got := map[string]bool{}
+			for _, o := range predict(t, n, row.from, row.tuple) {
+				require.Equal(t, gateway.EndAnswered, o.End, "%s: %s", o.Where, o.Why)
+				got[chains(o.Request, row.node)] = true
+				require.Empty(t, chains(o.Reply, row.node), "a reply meets no nat rule")
+			}
+			for _, want := range row.want {
+				require.True(t, got[want], "%s\nis not among %v", want, got)
+			}
+			require.Len(t, got, len(row.want))
+		})
+	}
+}
+
+// A NodePort at a node without an endpoint, through the tunnel and back: every tap, one line each.
+func TestHopsOfANodePort(t *testing.T) {
+	t.Parallel()
+	p := predict(t, reference(t, nil), "outside", "tcp 192.168.26.1:40000 > 192.168.26.106:30450")
+	var o gateway.Outcome
+	for _, one := range p {
+		if one.Endpoint == netip.MustParseAddrPort("10.244.169.89:9090") {
+			o = one
+		}
+	}
+	require.InDelta(t, 0.5, o.Probability, 1e-6)
+	var request, reply []string
+	for _, h := range o.Request.Hops {
+		request = append(request, h.String())
+	}
+	for _, h := range o.Reply.Hops {
+		reply = append(reply, h.String())
+	}
+	const (
+		asked   = "tcp 192.168.26.1:40000 > 192.168.26.106:30450"
+		dnated  = "tcp 192.168.26.1:40000 > 10.244.169.89:9090"
+		snated  = "tcp 10.244.31.64:0 > 10.244.169.89:9090"
+		outer   = " in ipip 192.168.26.106:0 > 192.168.26.105:0"
+		pod     = "velero/minio-b6d98746c-m7rzc"
+		back    = "tcp 10.244.169.89:9090 > 10.244.31.64:0"
+		unsnat  = "tcp 10.244.169.89:9090 > 192.168.26.1:40000"
+		undnat  = "tcp 192.168.26.106:30450 > 192.168.26.1:40000"
+		outback = " in ipip 192.168.26.105:0 > 192.168.26.106:0"
+	)
+	require.Equal(t, []string{
+		"outside output-raw eth0 " + asked + " mark 0x0",
+		"outside output-nat eth0 " + asked + " mark 0x0",
+		"outside postrouting eth0 " + asked + " mark 0x0",
+		"vms106 prerouting-raw ens32 " + asked + " mark 0x0",
+		"vms106 prerouting-nat ens32 " + dnated + " mark 0x4000",
+		"vms106 postrouting tunl0 " + snated + " mark 0x0",
+		"vms106 output-raw ens32 " + snated + " mark 0x0" + outer,
+		"vms106 output-nat ens32 " + snated + " mark 0x0" + outer,
+		"vms106 postrouting ens32 " + snated + " mark 0x0" + outer,
+		"vms105 prerouting-raw ens32 " + snated + " mark 0x0" + outer,
+		"vms105 prerouting-nat ens32 " + snated + " mark 0x0" + outer,
+		"vms105 prerouting-raw tunl0 " + snated + " mark 0x0",
+		"vms105 prerouting-nat tunl0 " + snated + " mark 0x0",
+		"vms105 postrouting calia011d753862 " + snated + " mark 0x0",
+		pod + " prerouting-raw eth0 " + snated + " mark 0x0",
+		pod + " prerouting-nat eth0 " + snated + " mark 0x0",
+	}, request)
+	require.Equal(t, []string{
+		pod + " output-raw eth0 " + back + " mark 0x0",
+		pod + " output-nat eth0 " + back + " mark 0x0",
+		pod + " postrouting eth0 " + back + " mark 0x0",
+		"vms105 prerouting-raw calia011d753862 " + back + " mark 0x0",
+		"vms105 prerouting-nat calia011d753862 " + back + " mark 0x0",
+		"vms105 postrouting tunl0 " + back + " mark 0x0",
+		"vms105 output-raw ens32 " + back + " mark 0x0" + outback,
+		"vms105 output-nat ens32 " + back + " mark 0x0" + outback,
+		"vms105 postrouting ens32 " + back + " mark 0x0" + outback,
+		"vms106 prerouting-raw ens32 " + back + " mark 0x0" + outback,
+		"vms106 prerouting-nat ens32 " + back + " mark 0x0" + outback,
+		"vms106 prerouting-raw tunl0 " + back + " mark 0x0",
+		"vms106 prerouting-nat tunl0 " + unsnat + " mark 0x0",
+		"vms106 postrouting ens32 " + undnat + " mark 0x0",
+		"outside prerouting-raw eth0 " + undnat + " mark 0x0",
+		"outside prerouting-nat eth0 " + undnat + " mark 0x0",
+	}, reply)
+	require.Equal(t, netip.MustParseAddrPort("192.168.26.106:30450"), o.ClientPeer)
+	require.Equal(t, netip.MustParseAddrPort("10.244.31.64:0"), o.ServerPeer)
+	require.Len(t, o.Conns, 2)
+	require.True(t, o.Conns[0].Status&(conntrack.SrcNAT|conntrack.DstNAT|conntrack.SeenReply|conntrack.Confirmed) == conntrack.SrcNAT|conntrack.DstNAT|conntrack.SeenReply|conntrack.Confirmed)
+	require.Equal(t, "tcp 10.244.169.89:9090 > 10.244.31.64:0", o.Conns[0].Reply.String())
+}
