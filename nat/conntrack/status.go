@@ -42,7 +42,7 @@ func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // UnmarshalText reads what MarshalText wrote; names it does not know are passed over.
 func (s *Status) UnmarshalText(b []byte) error {
 	*s = 0
-	for _, word := range strings.Split(string(b), "|") {
+	for word := range strings.SplitSeq(string(b), "|") {
 		for i, name := range statusNames {
 			if name == word {
 				*s |= 1 << i

@@ -1,5 +1,7 @@
 package gateway
 
+import "slices"
+
 // script is the decisions of chance in one walk: those it was given, then yes to each further question. It remembers
 // what it was asked, so that the next walk can go another way.
 type script struct {
@@ -49,8 +51,8 @@ func (s *script) probability() float64 {
 
 // next is the script of the walk after this one: the last yes becomes a no. nil: all ways have been walked.
 func (s *script) next() []bool {
-	for i := len(s.taken) - 1; i >= 0; i-- {
-		if !s.taken[i].yes {
+	for i, d := range slices.Backward(s.taken) {
+		if !d.yes {
 			continue
 		}
 		given := make([]bool, i+1)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/netip"
 
 	"natlab/nat"
@@ -78,15 +79,13 @@ func place(steps nat.Trace) string {
 	return text[:len(text)-len(" continue")]
 }
 
+// text is the last rule met, or the policy.
 func text(steps nat.Trace) string {
 	if len(steps) == 0 {
 		return "a rule"
 	}
-	if s := steps[len(steps)-1]; s.Text != "" {
-		return s.Text
-	} else { //nolint:revive // s is needed in both
-		return s.Why
-	}
+	last := steps[len(steps)-1]
+	return cmp.Or(last.Text, last.Why)
 }
 
 // track gives a packet its connection, as conntrack does at PREROUTING and OUTPUT.

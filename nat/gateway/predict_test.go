@@ -70,10 +70,7 @@ func chains(j gateway.Journey, node string) string {
 	return strings.Join(j.Steps.In(node, "nat").Chains(), " ")
 }
 
-const (
-	masqueraded = " KUBE-MARK-MASQ"
-	post        = " POSTROUTING KUBE-POSTROUTING"
-)
+const post = " POSTROUTING KUBE-POSTROUTING"
 
 // The three paths of the request that were seen on the real cluster.
 func TestPathsOfTheRealCluster(t *testing.T) {
@@ -186,6 +183,7 @@ func TestHopsOfANodePort(t *testing.T) {
 	require.Equal(t, netip.MustParseAddrPort("192.168.26.106:30450"), o.ClientPeer)
 	require.Equal(t, netip.MustParseAddrPort("10.244.31.64:0"), o.ServerPeer)
 	require.Len(t, o.Conns, 2)
-	require.True(t, o.Conns[0].Status&(conntrack.SrcNAT|conntrack.DstNAT|conntrack.SeenReply|conntrack.Confirmed) == conntrack.SrcNAT|conntrack.DstNAT|conntrack.SeenReply|conntrack.Confirmed)
+	const bits = conntrack.SrcNAT | conntrack.DstNAT | conntrack.SeenReply | conntrack.Confirmed
+	require.Equal(t, bits, o.Conns[0].Status&bits)
 	require.Equal(t, "tcp 10.244.169.89:9090 > 10.244.31.64:0", o.Conns[0].Reply.String())
 }
