@@ -132,8 +132,9 @@ func (l *loader) chooseRelease() {
 // translatePods keeps the pods that have a node and an address and have not ended: the ones that are there to
 // be talked to. The addresses of an ended pod may belong to another by now.
 func (l *loader) translatePods() {
-	for _, o := range l.pods {
-		p := &o.v
+	for i := range l.pods {
+		o := l.pods[i]
+		p := &l.pods[i].v
 		if p.Namespace == "" {
 			p.Namespace = corev1.NamespaceDefault
 		}
