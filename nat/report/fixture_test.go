@@ -39,6 +39,12 @@ func step(hook nat.Hook, table, chain string, rule int, v nat.Verdict, mark uint
 	return proof.Step{Step: nat.Step{Node: "vms100", Hook: hook, Table: table, Chain: chain, Rule: rule, Verdict: v, Mark: mark, Text: text}}
 }
 
+// inside is a step of another node, met by the packet that came out of the tunnel.
+func inside(node string, s proof.Step) proof.Step {
+	s.Node, s.Before = node, tuple(masqued)
+	return s
+}
+
 // nodePort is the reference cluster's first path: from outside by the node port of vms100 to the pod on vms103.
 func nodePort() proof.Certificate {
 	return proof.Certificate{
@@ -89,6 +95,8 @@ func nodePort() proof.Certificate {
 			step(nat.PostRouting, "nat", "KUBE-POSTROUTING", 2, nat.Continue, 0, `-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0`),
 			step(nat.PostRouting, "nat", "KUBE-POSTROUTING", 3, nat.Accept, 0, `-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully`),
 			step(nat.PostRouting, "mangle", "POSTROUTING", 0, nat.Accept, 0, ""),
+			inside("vms103", step(nat.PreRouting, "nat", "PREROUTING", 1, nat.Jump, 0, `-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)),
+			inside("vms103", step(nat.Forward, "filter", "FORWARD", 1, nat.Jump, 0, `-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`)),
 		},
 		Conntrack: []gateway.Conn{
 			{

@@ -46,25 +46,32 @@ type merger struct {
 	stops []stop
 	steps nat.Trace // those not placed yet
 	rank  int       // of the event placed last in this way
+	outer nat.Tuple // of the packet on this way; zero where it has no outer header
 }
 
 func (m *merger) hop(h nat.Hop) {
 	r := tapRank(h.Tap)
 	if n := len(m.stops); n == 0 || m.stops[n-1].node != h.Node || r <= m.rank {
 		m.rest()
-		m.rank = -1
+		m.rank, m.outer = -1, h.Outer
 	}
-	m.flush(func(s nat.Step) bool { return s.Node == h.Node && stepRank(s) >= m.rank && stepRank(s) < r })
+	m.flush(func(s nat.Step) bool { return s.Node == h.Node && m.next(s) && stepRank(s) < r })
 	m.add(h.Node, event{hop: &h})
-	m.rank = r
+	m.rank, m.outer = r, h.Outer
 }
 
 // rest places the rules that end the way so far: those that the packet met behind its last hop there.
 func (m *merger) rest() {
 	if n := len(m.stops); n > 0 {
 		node := m.stops[n-1].node
-		m.flush(func(s nat.Step) bool { return s.Node == node && stepRank(s) >= m.rank })
+		m.flush(func(s nat.Step) bool { return s.Node == node && m.next(s) })
 	}
+}
+
+// next reports whether a rule can be the next event of the way: further on, and met by the packet that is on it.
+func (m *merger) next(s nat.Step) bool {
+	sameLayer := !m.outer.IsValid() || !s.Before.IsValid() || s.Before == m.outer
+	return stepRank(s) >= m.rank && sameLayer
 }
 
 // flush places the next rules as long as they are ready.

@@ -76,15 +76,13 @@ func (d *drawing) stop(s stop, dir nat.Direction) {
 	fmt.Fprintf(&d.b, "  ╭ %s%s\n", d.style.paint(station, s.node), d.style.paint(quiet, d.part(s.node, dir)))
 	table := ""
 	for i, e := range s.events {
-		if e.step != nil {
+		switch {
+		case e.step != nil && uneventful(*e.step):
+		case e.step != nil:
 			d.rule(*e.step, table)
 			table = e.step.Table
-			continue
-		}
-		if i == 0 || i == len(s.events)-1 || d.news(*e.hop) {
-			if i+1 < len(s.events) && sameAgain(*e.hop, s.events[i+1]) {
-				continue
-			}
+		case i+1 < len(s.events) && sameAgain(*e.hop, s.events[i+1]):
+		case i == 0 || d.news(*e.hop):
 			d.hop(*e.hop, dir)
 			table = ""
 		}
@@ -105,6 +103,9 @@ func (d *drawing) part(node string, dir nat.Direction) string {
 	}
 	return ""
 }
+
+// uneventful reports whether a step is the policy that lets everything pass that met no rule.
+func uneventful(s nat.Step) bool { return s.Rule == 0 && s.Verdict == nat.Accept }
 
 // news reports whether a hop inside a namespace shows anything that the one before it did not.
 func (d *drawing) news(h nat.Hop) bool {
