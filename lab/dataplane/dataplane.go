@@ -77,10 +77,13 @@ type Installed struct {
 }
 
 // DumpAll reads every backend that holds a table of the family, whoever put it there. A node whose rules are split over
-// both backends runs both.
+// both backends runs both, and of two chains with the same hook and priority the one that was registered last first
+// (nf_hook_entries_grow). iptables-nft registers its chains anew with every install, so its rules are listed first; only
+// a legacy table that was first made in the namespace after that runs ahead of them, which no kernel interface tells
+// before nfnetlink_hook.
 func DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed, error) {
 	var out []Installed
-	for _, b := range Backends() {
+	for _, b := range []Backend{NFT, Legacy} {
 		d, err := New(b)
 		if err != nil {
 			return nil, err

@@ -33,10 +33,16 @@ func ParseHeader(b []byte) proof.Observation {
 // QueueDrops is queueDrops.
 func QueueDrops(b []byte) uint64 { return queueDrops(b) }
 
-// Peek looks at what a member has seen and nobody has drained.
-func (s *Session) Peek(name string) []proof.Observation {
-	m := s.byName[name]
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return append([]proof.Observation(nil), m.seen...)
+// ReadAnything gives a datagram to every reader of a member.
+func ReadAnything(b []byte) {
+	m := newMember(Watched{Member: "fuzz"}, func() {})
+	m.control = &socket{fd: -1}
+	for _, use := range []func(frame){
+		func(f frame) { m.readPacket(f) },
+		func(f frame) { m.ruleHit(f) },
+		func(f frame) { m.logHit(f) },
+		func(f frame) { _, _, _ = m.connEvent(f) },
+	} {
+		_ = m.each(b, func(f frame) error { use(f); return nil })
+	}
 }

@@ -343,6 +343,16 @@ func queueDrops(b []byte) uint64 {
 	return sum
 }
 
+// calm keeps further packets from the queues.
+func (m *member) calm() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || !m.table {
+		return nil
+	}
+	return m.ns.Do(emptyTable)
+}
+
 // close undoes open, however far it came.
 func (m *member) close() error {
 	again, err := m.stop()
@@ -371,10 +381,10 @@ func (m *member) stop() (again bool, err error) {
 	}
 	defer func() { m.closed = true }()
 	var errs []error
-	if m.table {
-		m.pumpLocked() // packets that wait here would die with their queue
+	if m.table { // packets that wait would die with their queue
+		m.pumpLocked()
+		errs = append(errs, m.releaseAll())
 	}
-	errs = append(errs, m.releaseAll())
 	m.lostAtClose = m.countLostLocked()
 	if m.table || m.logger != "" {
 		errs = append(errs, m.ns.Do(m.undo))

@@ -31,7 +31,6 @@ const (
 	queueBind       = 1      // NFQNL_CFG_CMD_BIND
 	queueCopyPacket = 2      // NFQNL_COPY_PACKET
 	queueWithConn   = 1 << 1 // NFQA_CFG_F_CONNTRACK
-	queueWithGSO    = 1 << 2 // NFQA_CFG_F_GSO: large packets come whole, not cut up for us
 
 	queueSize = 1 << 16 // packets that may wait for a verdict
 
@@ -63,13 +62,12 @@ func bindQueue(s *socket, number uint16) error {
 	if err := s.request(bind, nil); err != nil {
 		return err
 	}
-	flags := func(f uint32) error {
-		return s.request(newMessage(nil, queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
-			u32(nfqaCfgFlags, f).u32(nfqaCfgMask, f), nil)
-	}
-	err := flags(queueWithGSO | queueWithConn)
+	// NFQA_CFG_F_GSO is left out on purpose: with it packets would come with checksums that the device is to complete,
+	// and none of the packets that the taps take is large.
+	err := s.request(newMessage(nil, queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
+		u32(nfqaCfgFlags, queueWithConn).u32(nfqaCfgMask, queueWithConn), nil)
 	if errors.Is(err, unix.EOPNOTSUPP) { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
-		err = flags(queueWithGSO)
+		return nil
 	}
 	return err
 }

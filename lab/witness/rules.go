@@ -102,7 +102,9 @@ func parseTrace(f frame) (t traceMessage) {
 		case nftaTraceConnID:
 			t.connID, t.hasConn = u32(value), true
 		case nftaTraceConnDirection:
-			t.direction = value[0]
+			if len(value) > 0 {
+				t.direction = value[0]
+			}
 		}
 	}
 }

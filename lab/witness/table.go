@@ -81,6 +81,20 @@ func makeTable(native bool) error {
 	return nil
 }
 
+// emptyTable takes the rules out of the table: no packet comes to a queue any more, and none is dropped by it, as
+// deleting a chain would drop those that wait.
+func emptyTable() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	c.FlushTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4})
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("empty table ip %s: %w", tableName, err)
+	}
+	return nil
+}
+
 // removeTable deletes the table from the namespace of this thread; one that is not there is no error.
 func removeTable() error {
 	c, err := nftables.New()

@@ -55,9 +55,10 @@ func newWire(t *testing.T) wire {
 	route(t, w.client, "10.1.0.1")
 	route(t, w.server, "10.2.0.1")
 	routeTo(t, w.node, "10.9.0.0/24", "10.2.0.2")
-	require.NoError(t, w.node.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-	}))
+	sysctl(t, w.node, "net/ipv4/ip_forward", "1")
+	for _, h := range []netns.Handle{w.client, w.node, w.server} {
+		sysctl(t, h, "net/ipv4/icmp_ratelimit", "0") // else only six errors come at once, and then one a second
+	}
 	return w
 }
 
@@ -109,4 +110,9 @@ func routeTo(t *testing.T, h netns.Handle, dst, via string) {
 	_, n, err := net.ParseCIDR(dst)
 	require.NoError(t, err)
 	require.NoError(t, nl.RouteAdd(&netlink.Route{Dst: n, Gw: net.ParseIP(via)}))
+}
+
+func sysctl(t *testing.T, h netns.Handle, key, value string) {
+	t.Helper()
+	require.NoError(t, h.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) }))
 }

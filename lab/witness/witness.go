@@ -66,19 +66,13 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	var group errgroup.Group
-	for _, m := range s.members {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := m.open(o, native); err != nil {
-				return fmt.Errorf("watch %s: %w", m.name, err)
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err = s.each("watch", func(m *member) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return m.open(o, native)
+	})
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	for _, m := range s.members {
@@ -159,18 +153,25 @@ func (s *Session) SetRules(name string, r Rules) error {
 // Close ends the watch: held packets go on, natlab's table and sockets go, and the namespaces are as before. A second
 // Close does nothing.
 func (s *Session) Close() error {
+	// First nothing is queued any more, anywhere; then what waits goes on, and finds its way free.
+	err := s.each("stop watching", (*member).calm)
+	err = errors.Join(err, s.each("stop watching", (*member).close))
+	s.readers.Wait()
+	return err
+}
+
+// each calls f for all members at the same time.
+func (s *Session) each(what string, f func(*member) error) error {
 	var group errgroup.Group
 	for _, m := range s.members {
 		group.Go(func() error {
-			if err := m.close(); err != nil {
-				return fmt.Errorf("stop watching %s: %w", m.name, err)
+			if err := f(m); err != nil {
+				return fmt.Errorf("%s %s: %w", what, m.name, err)
 			}
 			return nil
 		})
 	}
-	err := group.Wait()
-	s.readers.Wait()
-	return err
+	return group.Wait()
 }
 
 func (s *Session) member(name string) (*member, error) {
