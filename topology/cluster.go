@@ -97,6 +97,7 @@ type Service struct {
 	TopologyMode        string            `json:"topologyMode,omitzero"`        // the service.kubernetes.io/topology-mode (or older topology-aware-hints) annotation's value
 	TrafficDistribution string            `json:"trafficDistribution,omitzero"` // spec.trafficDistribution: "", PreferClose, PreferSameZone, PreferSameNode
 	Annotations         map[string]string `json:"annotations,omitzero"`
+	HeadlessLabel       bool              `json:"headlessLabel,omitzero"` // it has the label service.kubernetes.io/headless: old kube-proxies pass it over; a cluster for a lab has it only where kube-proxy does not
 	Ports               []ServicePort     `json:"ports"`
 }
 
@@ -122,6 +123,7 @@ type Endpoint struct {
 	Node        string         `json:"node,omitzero"`    // nodeName, may be ""
 	Pod         string         `json:"pod,omitzero"`     // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef says
 	Zone        string         `json:"zone,omitzero"`
+	OtherProxy  bool           `json:"otherProxy,omitzero"` // its slice has the label service.kubernetes.io/service-proxy-name: old kube-proxies pass it over; a cluster for a lab has it only where kube-proxy does not
 	Ready       bool           `json:"ready,omitzero"`
 	Serving     bool           `json:"serving,omitzero"`
 	Terminating bool           `json:"terminating,omitzero"`
@@ -149,7 +151,7 @@ type KubeProxy struct {
 	Backend            string          `json:"backend,omitzero"` // "iptables-legacy" (default) or "iptables-nft"
 	HostnameOverride   string          `json:"hostnameOverride,omitzero"`
 	ClusterCIDRs       []netip.Prefix  `json:"clusterCIDRs,omitzero"`
-	NodePortAddresses  []string        `json:"nodePortAddresses,omitzero"` // CIDRs, or "primary" alone
+	NodePortAddresses  []string        `json:"nodePortAddresses,omitzero"` // CIDRs, "primary", "localhost" or "all"
 	DetectLocalMode    string          `json:"detectLocalMode,omitzero"`   // "" means ClusterCIDR
 	BridgeInterface    string          `json:"bridgeInterface,omitzero"`   // detectLocal.bridgeInterface
 	InterfacePrefix    string          `json:"interfacePrefix,omitzero"`   // detectLocal.interfaceNamePrefix

@@ -20,7 +20,7 @@ func (l *loader) slicesByService() map[string][]placed[discoveryv1.EndpointSlice
 		}
 		_, others := o.v.Labels[labelProxyName]
 		_, headless := o.v.Labels[labelHeadless]
-		if headless || (others && l.c.KubeProxy.Release != headlessServicesSeen) {
+		if headless || (others && !l.forRules && l.c.KubeProxy.Release != headlessServicesSeen) {
 			continue
 		}
 		ns := cmp.Or(o.v.Namespace, corev1.NamespaceDefault)
@@ -64,6 +64,9 @@ func (l *loader) sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *Serv
 			at := netip.AddrPortFrom(ip, uint16(*p.Port))
 			if _, there := found[at]; !there || !deref(e.Conditions.Terminating) {
 				found[at] = endpoint(at, e)
+				if _, others := o.v.Labels[labelProxyName]; others {
+					found[at] = found[at].ofOtherProxy()
+				}
 			}
 		}
 	}
@@ -98,6 +101,8 @@ func endpoint(at netip.AddrPort, e discoveryv1.Endpoint) Endpoint {
 	}
 	return out
 }
+
+func (e Endpoint) ofOtherProxy() Endpoint { e.OtherProxy = true; return e }
 
 func rightFamily(t discoveryv1.AddressType, ip netip.Addr) bool {
 	return (t == discoveryv1.AddressTypeIPv4 && ip.Is4()) || (t == discoveryv1.AddressTypeIPv6 && ip.Is6())

@@ -131,17 +131,16 @@ func (l *loader) detectLocal(o origin, cfg proxyConfig) {
 
 func (l *loader) nodePortAddresses(o origin, list []string) {
 	for i, s := range list {
-		if s == "primary" && len(list) == 1 {
-			l.c.KubeProxy.NodePortAddresses = []string{s}
-			return
+		if s == "primary" || s == "localhost" || s == "all" {
+			if slices.Contains(list[:i], s) {
+				l.fail(o, index("nodePortAddresses", i), "%q stands there twice", s)
+			}
+			l.c.KubeProxy.NodePortAddresses = append(l.c.KubeProxy.NodePortAddresses, s)
+			continue
 		}
 		p, err := parsePrefix(s)
 		if err != nil {
-			if s == "primary" {
-				l.fail(o, index("nodePortAddresses", i), `"primary" must stand alone`)
-			} else {
-				l.fail(o, index("nodePortAddresses", i), "%v, nor \"primary\"", err)
-			}
+			l.fail(o, index("nodePortAddresses", i), `%v, nor "primary", "localhost" or "all"`, err)
 			continue
 		}
 		l.c.KubeProxy.NodePortAddresses = append(l.c.KubeProxy.NodePortAddresses, p.String())
@@ -154,14 +153,16 @@ func (k KubeProxy) routesLocalnet() bool {
 	if !k.LocalhostNodePorts {
 		return false
 	}
-	if len(k.NodePortAddresses) == 0 {
-		return true
-	}
+	only := false // some IPv4 addresses, so not all of them
 	for _, s := range k.NodePortAddresses {
-		p, err := netip.ParsePrefix(s)
-		if err == nil && p.Addr().Is4() && (p.Bits() == 0 || p.Addr().IsLoopback()) {
+		if s == "localhost" || s == "all" {
 			return true
 		}
+		p, err := netip.ParsePrefix(s)
+		if err == nil && p.Addr().Is4() && (p.Addr().IsLoopback() || p.Contains(netip.AddrFrom4([4]byte{127}))) {
+			return true
+		}
+		only = only || s == "primary" || err == nil && p.Addr().Is4()
 	}
-	return false
+	return !only
 }

@@ -229,7 +229,9 @@ func TestRouteLocalnet(t *testing.T) {
 		{func(k *KubeProxy) { k.NodePortAddresses = []string{"192.168.0.0/16", "127.0.0.0/8"} }, "1"},
 		{func(k *KubeProxy) { k.NodePortAddresses = []string{"0.0.0.0/0"} }, "1"},
 		{func(k *KubeProxy) { k.NodePortAddresses = []string{"primary"} }, "0"},
-		{func(k *KubeProxy) { k.NodePortAddresses = []string{"::/0"} }, "0"},
+		{func(k *KubeProxy) { k.NodePortAddresses = []string{"::/0"} }, "1"}, // no IPv4 range is every IPv4 address
+		{func(k *KubeProxy) { k.NodePortAddresses = []string{"126.0.0.0/7"} }, "1"},
+		{func(k *KubeProxy) { k.NodePortAddresses = []string{"primary", "localhost"} }, "1"},
 	} {
 		c := reference(t)
 		row.edit(&c.KubeProxy)

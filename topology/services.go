@@ -58,7 +58,7 @@ func (l *loader) service(o *placed[corev1.Service]) (Service, bool) {
 	spec := &o.v.Spec
 	_, others := o.v.Labels[labelProxyName]
 	_, headless := o.v.Labels[labelHeadless]
-	if others || (headless && l.c.KubeProxy.Release != headlessServicesSeen) ||
+	if others || (headless && !l.forRules && l.c.KubeProxy.Release != headlessServicesSeen) ||
 		spec.Type == corev1.ServiceTypeExternalName || spec.ClusterIP == corev1.ClusterIPNone {
 		return Service{}, false
 	}
@@ -68,6 +68,7 @@ func (l *loader) service(o *placed[corev1.Service]) (Service, bool) {
 		Name:                o.v.Name,
 		ClusterIPs:          l.clusterIPs(o),
 		TrafficDistribution: deref(spec.TrafficDistribution),
+		HeadlessLabel:       headless,
 	}
 	if len(s.ClusterIPs) == 0 {
 		if l.forRules {

@@ -35,7 +35,10 @@ func (g *generator) localByPrefix(prefixes []netip.Prefix) {
 	for _, p := range prefixes {
 		if ofFamily(p.Addr(), g.family) {
 			p = p.Masked()
-			g.local, g.notLocal = ipt.Source{Prefix: p}, ipt.Source{Not: true, Prefix: p}
+			g.local, g.notLocal = []ipt.Match{ipt.Source{Prefix: p}}, ipt.Source{Not: true, Prefix: p}
+			if p.Bits() == 0 {
+				g.local = nil // iptables-save prints no source that is everything
+			}
 			return
 		}
 	}
@@ -45,7 +48,7 @@ func (g *generator) localByDevice(name string) {
 	if name == "" || name == "+" {
 		return
 	}
-	g.local, g.notLocal = ipt.InInterface{Name: name}, ipt.InInterface{Not: true, Name: name}
+	g.local, g.notLocal = []ipt.Match{ipt.InInterface{Name: name}}, ipt.InInterface{Not: true, Name: name}
 }
 
 // ownIP is the node's address of the family, as the release finds it; 0.0.0.0 where it finds none.
@@ -110,7 +113,7 @@ func (g *generator) nodePortAddresses() nodePortAddresses {
 		if err != nil || !ofFamily(p.Addr(), g.family) { // topology refused what is no CIDR
 			continue
 		}
-		if p.Bits() == 0 {
+		if p.Bits() == 0 && (g.release.AddressKeywords || p.Addr().IsUnspecified()) {
 			return nodePortAddresses{all: true}
 		}
 		n.cidrs = append(n.cidrs, p.Masked())
@@ -150,6 +153,8 @@ func (g *generator) nodePortStrings() []string {
 			}
 		case "localhost":
 			out = append(out, loopback4.String(), loopback6.String())
+		case "all":
+			out = append(out, "0.0.0.0/0", "::/0")
 		default:
 			out = append(out, s)
 		}
@@ -169,6 +174,9 @@ func (g *generator) deviceAddresses() []netip.Addr {
 
 // clusterIP is a Service's cluster IP of the family, invalid where it has none.
 func (g *generator) clusterIP(s *topology.Service) netip.Addr {
+	if s.HeadlessLabel && g.release.LabelsOfBoth {
+		return netip.Addr{}
+	}
 	for _, a := range s.ClusterIPs {
 		if ofFamily(a, g.family) {
 			return a

@@ -81,12 +81,13 @@ func (g *generator) localEndpoints(endpoints []topology.Endpoint, out *Serving) 
 func winding(e topology.Endpoint) bool { return !e.Ready && e.Serving && e.Terminating }
 
 const (
-	zoneLabel        = "topology.kubernetes.io/zone"
-	oldHints         = "service.kubernetes.io/topology-aware-hints"
-	topologyMode     = "service.kubernetes.io/topology-mode"
-	gateTerminating  = "ProxyTerminatingEndpoints"
-	gateHints        = "TopologyAwareHints"
-	gateDistribution = "PreferSameTrafficDistribution"
+	zoneLabel          = "topology.kubernetes.io/zone"
+	oldHints           = "service.kubernetes.io/topology-aware-hints"
+	topologyMode       = "service.kubernetes.io/topology-mode"
+	gateTerminating    = "ProxyTerminatingEndpoints"
+	gateHints          = "TopologyAwareHints"
+	gateInternalPolicy = "ServiceInternalTrafficPolicy"
+	gateExternalIPs    = "AllowServiceExternalIPs"
 )
 
 // hints returns the test that the endpoints' hints call for on this node, or nil where they are not followed.
@@ -100,7 +101,7 @@ func (g *generator) hints(s *topology.Service, endpoints []topology.Endpoint) fu
 		return byZone
 	}
 	byNode := func(e topology.Endpoint) bool { return slices.Contains(e.NodeHints, g.node.Name) }
-	if g.gate(gateDistribution, true) && followed(endpoints, nodeHints, byNode) {
+	if followed(endpoints, nodeHints, byNode) {
 		return byNode
 	}
 	if followed(endpoints, zoneHints, byZone) {
@@ -174,11 +175,16 @@ func ofFamily(a netip.Addr, f nat.Family) bool {
 	return a.IsValid() && a.Is4() == (f == nat.IPv4)
 }
 
+// sees reports whether an endpoint is one of the family's, and of kube-proxy's at all.
+func (g *generator) sees(e topology.Endpoint) bool {
+	return ofFamily(e.Addr.Addr(), g.family) && (!e.OtherProxy || !g.release.LabelsOfBoth)
+}
+
 // sorted returns the endpoints of the family in kube-proxy's order, which is that of their text.
 func (g *generator) sorted(endpoints []topology.Endpoint) []topology.Endpoint {
 	out := make([]topology.Endpoint, 0, len(endpoints))
 	for _, e := range endpoints {
-		if ofFamily(e.Addr.Addr(), g.family) {
+		if g.sees(e) {
 			out = append(out, e)
 		}
 	}

@@ -24,8 +24,9 @@ func (g *generator) externalChain(p *port) {
 	} else {
 		// An endpoint of this node answers by way of this node: the client's address can stay. What comes from the
 		// cluster itself goes to any endpoint, as if it had gone out to a load balancer and come back.
-		if g.local != nil {
-			rules = append(rules, rule(ipt.Jump{Chain: p.svc}, g.local, ipt.Comment{Text: "pod traffic for " + p.name + " external destinations"}))
+		if g.notLocal != nil {
+			matches := append(slices.Clone(g.local), ipt.Comment{Text: "pod traffic for " + p.name + " external destinations"})
+			rules = append(rules, rule(ipt.Jump{Chain: p.svc}, matches...))
 		}
 		fromNode := ipt.AddrType{Source: "LOCAL"}
 		rules = append(rules,
@@ -92,7 +93,7 @@ func (g *generator) balance(p *port, chain string, endpoints []topology.Endpoint
 		switch {
 		case g.config.MasqueradeAll:
 			rules = append(rules, rule(ipt.Jump{Chain: chainMarkMasq}, matches...))
-		case g.local != nil:
+		case g.notLocal != nil:
 			rules = append(rules, rule(ipt.Jump{Chain: chainMarkMasq}, g.beforeProtocol(matches)...))
 		}
 	}
@@ -128,7 +129,7 @@ func (g *generator) beforeProtocol(matches []ipt.Match) []ipt.Match {
 // share is the probability 1/n as kube-proxy writes it, with ten decimals, and as iptables keeps it, in steps of 2^-31.
 func share(n int) uint32 {
 	text := strconv.FormatFloat(1/float64(n), 'f', 10, 64)
-	f, _ := strconv.ParseFloat(text, 64) //nolint:errcheck // it was just printed
+	f, _ := strconv.ParseFloat(text, 64)
 	return uint32(math.Round(f * (1 << 31)))
 }
 

@@ -37,8 +37,16 @@ type Release struct {
 	NodeIP NodeIPMode
 	// ProxyIngress: an ingress with ipMode Proxy gets no rules (since 1.29).
 	ProxyIngress bool
-	// AddressKeywords: nodePortAddresses may be "primary" or "localhost".
+	// AddressKeywords: nodePortAddresses may be "primary", "localhost" and "all", and every CIDR of prefix length 0 means
+	// all addresses; else 0.0.0.0/0 and ::/0 do.
 	AddressKeywords bool
+	// LabelsOfBoth: Services with the label service.kubernetes.io/headless are passed over, and EndpointSlices with
+	// service.kubernetes.io/service-proxy-name; else each label counts for the other kind only.
+	LabelsOfBoth bool
+	// GateInternalPolicy: internalTrafficPolicy can be turned off (ServiceInternalTrafficPolicy, until 1.25).
+	GateInternalPolicy bool
+	// GateExternalIPs: externalIPs can be turned off (AllowServiceExternalIPs, since 1.36).
+	GateExternalIPs bool
 }
 
 // HintsMode is how a release decides to follow the endpoints' topology hints.
@@ -67,15 +75,18 @@ var ErrRelease = errors.New("not a release of kube-proxy that natlab knows")
 // Releases lists the releases, the oldest first.
 func Releases() []Release {
 	return []Release{
-		{Name: "v1.25", GateTerminating: true, NodePortsNeedAddress: true, WrittenAddresses: true},
+		{
+			Name: "v1.25", GateTerminating: true, NodePortsNeedAddress: true, WrittenAddresses: true, LabelsOfBoth: true,
+			GateInternalPolicy: true,
+		},
 		{
 			Name: "v1.28", KubeletFirewall: true, FirewallNote: true, Terminating: true, NoIPv6Loopback: true,
-			WrittenAddresses: true, Hints: HintsByAnnotation, NodeIP: NodeIPOneFamily,
+			WrittenAddresses: true, LabelsOfBoth: true, Hints: HintsByAnnotation, NodeIP: NodeIPOneFamily,
 		},
 		{
 			Name: "v1.37", KubeletFirewall: true, FirewallNote: true, Terminating: true, NoIPv6Loopback: true, Accounting: true,
 			LiberalConntrack: true, ZeroRangeIsNone: true, ExternalIPsHavePolicy: true, Hints: HintsAlways, NodeIP: NodeIPEachFamily,
-			ProxyIngress: true, AddressKeywords: true,
+			ProxyIngress: true, AddressKeywords: true, GateExternalIPs: true,
 		},
 	}
 }

@@ -68,11 +68,11 @@ type generator struct {
 	family  nat.Family
 	more    []netip.Addr // Options.NodeAddresses
 
-	mark        uint32    // the masquerade mark
-	local       ipt.Match // holds for packets from pods of this node; nil where nothing detects them
-	notLocal    ipt.Match
-	localhost   bool // node ports serve on 127.0.0.0/8
-	terminating bool // terminating endpoints serve where no others do
+	mark        uint32      // the masquerade mark
+	local       []ipt.Match // hold for packets from pods of this node
+	notLocal    ipt.Match   // holds for other packets; nil where nothing tells them apart
+	localhost   bool        // node ports serve on 127.0.0.0/8
+	terminating bool        // terminating endpoints serve where no others do
 	large       bool
 	nodeIP      netip.Addr // invalid: none
 	nodePorts   nodePortAddresses
@@ -141,7 +141,7 @@ func (g *generator) endpoints() int {
 		}
 		for _, p := range s.Ports {
 			for _, e := range p.Endpoints {
-				if ofFamily(e.Addr.Addr(), g.family) {
+				if g.sees(e) {
 					n++
 				}
 			}

@@ -35,6 +35,9 @@ func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port,
 		service: s, port: sp, name: PortName(s.Namespace, s.Name, sp.Name), protocol: lower(sp.Protocol),
 		clusterIP: ip, external: g.externalIPs(s), ingress: g.ingress(s), ranges: g.sourceRanges(s), policies: g.policies(s, sp),
 	}
+	if g.release.GateExternalIPs && !g.gate(gateExternalIPs, true) {
+		p.external = nil // but they still count as a way in
+	}
 	p.serving = g.categorize(s, g.sorted(sp.Endpoints), p.policies)
 	h := ServiceHash(p.name, p.protocol)
 	p.svc, p.svl, p.ext, p.fw = "KUBE-SVC-"+h, "KUBE-SVL-"+h, "KUBE-EXT-"+h, "KUBE-FW-"+h
@@ -56,7 +59,7 @@ func lower(protocol string) string {
 func (g *generator) policies(s *topology.Service, sp *topology.ServicePort) policies {
 	exposed := s.Type != topology.ClusterIP || g.release.ExternalIPsHavePolicy && len(s.ExternalIPs) > 0
 	return policies{
-		internalLocal: s.InternalPolicy == topology.PolicyLocal,
+		internalLocal: s.InternalPolicy == topology.PolicyLocal && (!g.release.GateInternalPolicy || g.gate(gateInternalPolicy, true)),
 		externalLocal: s.ExternalPolicy == topology.PolicyLocal && exposed,
 		external:      sp.NodePort != 0 || len(g.ingress(s)) > 0 || len(g.externalIPs(s)) > 0,
 	}
