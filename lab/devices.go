@@ -30,7 +30,7 @@ type ipipProbe struct {
 }
 
 // makeDevices makes the devices of which this namespace is the maker, and no other namespace has to be ready for.
-func (s *site) makeDevices(byName map[string]*site, ipip *ipipProbe) error {
+func (s *site) makeDevices(byName map[string]*site) error {
 	for _, d := range s.plan.Devices {
 		var err error
 		switch d.Kind {
@@ -40,9 +40,7 @@ func (s *site) makeDevices(byName map[string]*site, ipip *ipipProbe) error {
 			if d.Create {
 				err = s.makeVeth(d, byName[d.Peer.Namespace])
 			}
-		case topology.TunnelIPIP:
-			err = s.makeTunnel(d, ipip)
-		case topology.Loopback, topology.TunnelVXLAN: // there already; in need of the underlay device
+		case topology.Loopback, topology.TunnelIPIP, topology.TunnelVXLAN: // there already; made in configure
 		}
 		if err != nil {
 			return fmt.Errorf("device %s: %w", d.Name, err)

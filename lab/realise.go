@@ -53,9 +53,9 @@ func (k *sites) create(ctx context.Context, p *progress) error {
 
 // wire makes all that is in them.
 func (k *sites) wire(ctx context.Context, p *progress) error {
-	err := k.step(ctx, p, "devices", func(s *site) error { return s.makeDevices(k.byName, &k.ipip) })
+	err := k.step(ctx, p, "devices", func(s *site) error { return s.makeDevices(k.byName) })
 	if err == nil {
-		err = k.step(ctx, p, "addresses and routes", (*site).configure)
+		err = k.step(ctx, p, "addresses and routes", func(s *site) error { return s.configure(&k.ipip) })
 	}
 	return err
 }
@@ -188,8 +188,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// configure gives the devices all that is not theirs from birth, and takes the namespace into use.
-func (s *site) configure() error {
+// configure gives the devices all that is not theirs from birth, and takes the namespace into use. A tunnel comes after
+// the underlay device, as it does on a machine that boots: a packet that leaves by a device without an address is
+// masqueraded with that of the first device that has one.
+func (s *site) configure(ipip *ipipProbe) error {
+	for _, d := range s.plan.Devices {
+		if d.Kind == topology.TunnelIPIP {
+			if err := s.makeTunnel(d, ipip); err != nil {
+				return fmt.Errorf("device %s: %w", d.Name, err)
+			}
+		}
+	}
 	links, err := s.nl.LinkList()
 	if err != nil {
 		return fmt.Errorf("list devices: %w", err)

@@ -118,7 +118,9 @@ func (w *walk) track(h *host, f *flight) {
 		f.conn, f.connDir = conntrack.New(f.Tuple), nat.Original
 		f.State = iptables.New
 	case f.connDir == nat.Reply:
-		f.conn.Set(conntrack.SeenReply)
+		if f.TCPFlags&tcpRST == 0 { // one that is the first answer ends the entry instead (nf_conntrack_tcp_packet)
+			f.conn.Set(conntrack.SeenReply)
+		}
 		f.State = iptables.Established
 	case f.conn.Has(conntrack.SeenReply):
 		f.State = iptables.Established

@@ -54,6 +54,9 @@ func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o 
 		if err != nil {
 			return nil, err
 		}
+		if o.KernelIPIP { // it was there when the namespace was born
+			slices.SortStableFunc(h.devices, func(a, b *device) int { return a.birth() - b.birth() })
+		}
 		n.hosts = append(n.hosts, h)
 		n.members[h.member], n.bySpace[h.space] = h, h
 	}
@@ -121,6 +124,18 @@ type device struct {
 	host    *host
 	addrs   []netip.Prefix
 	segment []*device // what hears it
+}
+
+// birth sorts loopback and the kernel's own tunl0 before the devices that were made.
+func (d *device) birth() int {
+	switch d.Kind {
+	case topology.Loopback:
+		return 0
+	case topology.TunnelIPIP:
+		return 1
+	case topology.Veth, topology.Bridge, topology.TunnelVXLAN:
+	}
+	return 2
 }
 
 func newHost(ns *topology.Namespace, rules Rules) (*host, error) {

@@ -123,7 +123,7 @@ func checkDNAT(e *evidence) Finding {
 	if !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return strings.Contains(s.Text, "--to-destination "+endpoint.String()) }) {
 		return bad(name, "conntrack says %s, but no rule that the request met has it", endpoint)
 	}
-	hops := e.Seen.Request.Hops
+	hops := ordered(e.want.Request.Hops, e.Seen.Request.Hops, hopNode)
 	if last := hops[len(hops)-1]; last.Tuple.Dst() != endpoint {
 		return bad(name, "conntrack says %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
 	}
@@ -175,6 +175,9 @@ func checkReply(e *evidence) Finding {
 	const name = "reply"
 	client := e.Probe.Tuple
 	for _, h := range slices.Concat(e.Seen.Reply.Hops, e.Seen.Stray) {
+		if h.Node == e.node() {
+			continue // an answer to the node that translates is translated back behind the last tap; its socket knows
+		}
 		if h.Node == e.Probe.From && h.Tap == nat.TapPreNAT && h.Tuple.Dst() == client.Src() && h.Tuple.Src() != client.Dst() {
 			return bad(name, "an answer reached the client untranslated, from %s instead of %s", h.Tuple.Src(), client.Dst())
 		}

@@ -223,7 +223,8 @@ func (j *joiner) joinRules(seen []Observation) {
 			continue
 		}
 		who, ok := j.find(o.Step.Before)
-		if !ok && o.TraceID != 0 {
+		// A tunnel packet may bear the number of the packet inside it, and it meets rules of its own.
+		if !ok && o.TraceID != 0 && !o.Step.Before.IsValid() {
 			who, ok = j.packet[packetID{o.Node, o.TraceID}]
 		}
 		if !ok {

@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"natlab/lab/netns"
+	"natlab/lab/witness"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// VerifyOptions say what to prove. The zero value proves everything, with a control run.
+type VerifyOptions struct {
+	proof.Selector
+	// Flows are the flows to prove, where another choice than Selector's is wanted.
+	Flows []proof.Flow
+	// Intent is the cluster whose Services say what must happen; nil is the lab's own.
+	Intent *topology.Cluster
+	// WithoutControl leaves out the run without taps, and with it the check of that name.
+	WithoutControl bool
+}
+
+// Verify proves the flows of a lab, one of this process or one that Open found: it predicts each from the rules that the Services call for and from those that the
+// nodes hold, asks it without and then with witnesses until every endpoint that may serve was seen, and issues the
+// certificates. An error means that nothing was found out; what was found wrong is in the report.
+func Verify(ctx context.Context, l *Lab, o VerifyOptions) (proof.Report, error) {
+	report, err := l.verify(ctx, o)
+	if err != nil {
+		return proof.Report{}, fmt.Errorf("verify lab %s: %w", l.Name(), err)
+	}
+	return report, nil
+}
+
+func (l *Lab) verify(ctx context.Context, o VerifyOptions) (proof.Report, error) {
+	v, err := l.newVerification(ctx, o)
+	if err != nil {
+		return proof.Report{}, err
+	}
+	if !o.WithoutControl {
+		if err := v.controlRun(ctx); err != nil {
+			return proof.Report{}, fmt.Errorf("control run: %w", err)
+		}
+	}
+	if err := v.watchedRun(ctx); err != nil {
+		return proof.Report{}, err
+	}
+	return v.report(), nil
+}
+
+// verification is one Verify at work.
+type verification struct {
+	lab       *Lab
+	rules     nodeRules
+	texts     proof.Rules
+	questions []*question
+	watched   []witness.Watched
+	driver    driver
+	meter     proof.Meter
+	lost      uint64
+}
+
+func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verification, error) {
+	intent := l.cluster
+	if o.Intent != nil {
+		intent = *o.Intent
+	}
+	rules, err := readRules(ctx, l, intent)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{lab: l, rules: rules, texts: rules.texts(), meter: proof.Meter{}}
+	v.driver.handles = map[string]netns.Handle{}
+	for _, ns := range l.plan.Namespaces {
+		h, err := l.Handle(ns.Member)
+		if err != nil {
+			return nil, err
+		}
+		v.driver.handles[ns.Member] = h
+		if ns.Kind == topology.KindUnderlay {
+			continue
+		}
+		w := witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h}
+		if ns.Kind == topology.KindNode {
+			w.Rules = rules.witnessed(ns.Member)
+		}
+		v.watched = append(v.watched, w)
+	}
+	v.driver.servers, _ = Servers(l.cluster)
+	flows := o.Flows
+	if flows == nil {
+		flows = proof.Flows(intent, o.Selector)
+	}
+	return v, v.predict(ctx, flows)
+}
+
+// controlRun asks every flow with nothing in its way but the kernel's own connection tracking events.
+func (v *verification) controlRun(ctx context.Context) error {
+	s, err := witness.Start(ctx, v.watched, witness.Options{Control: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close() //nolint:errcheck // a control run has nothing but sockets
+	if err := v.driver.use(ctx, s, v.lab.cluster); err != nil {
+		return err
+	}
+	v.driver.watched = false
+	for _, q := range v.questions {
+		q.expect(false)
+		q.controls = []proof.Control{}
+	}
+	return v.run(ctx, v.noteControl)
+}
+
+// watchedRun asks every flow with all witnesses at work.
+func (v *verification) watchedRun(ctx context.Context) (err error) {
+	s, err := witness.Start(ctx, v.watched, witness.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := v.driver.use(ctx, s, v.lab.cluster); err != nil {
+		return err
+	}
+	v.driver.watched = true
+	for _, q := range v.questions {
+		q.expect(true)
+	}
+	w := &watcher{verification: v, session: s, stats: map[string]witness.Counters{}}
+	if _, err := w.troubles(ctx); err != nil {
+		return err
+	}
+	if err := v.run(ctx, w.judge); err != nil {
+		return err
+	}
+	v.lost = w.lost
+	return nil
+}
+
+// report is what was found.
+func (v *verification) report() proof.Report {
+	r := proof.Report{
+		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.cluster.PodNetwork.Overlay.String(),
+		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(),
+	}
+	for _, q := range v.questions {
+		q.conclude(v.texts)
+		r.Flows = append(r.Flows, q.certs...)
+	}
+	for _, p := range proof.PassedOver(v.lab.cluster) {
+		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")
+	}
+	return r
+}

@@ -1,0 +1,217 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"natlab/lab/netns"
+	"natlab/lab/traffic"
+	"natlab/lab/witness"
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// How long a client waits. A flow that should be answered has all the time that a loaded machine may need; one that
+// the nodes' rules will lose is over as soon as the witnesses saw where, and without them after a moment.
+const (
+	clientPatience = 15 * time.Second
+	controlMoment  = 300 * time.Millisecond
+)
+
+// try is one question asked once.
+type try struct {
+	*question
+	probe  gateway.Probe
+	intent gateway.Prediction // for the try's own source port
+	live   gateway.Prediction
+	ends   proof.Ends
+	// overdue reports that the client waited in vain for all its clientPatience.
+	overdue bool
+}
+
+// driver sends tries through a lab and collects what the witnesses see of them.
+type driver struct {
+	handles map[string]netns.Handle
+	servers []Server
+	session *witness.Session
+	watched bool // the session sees packets and rules, not only connections
+	ports   *portBook
+}
+
+// use goes on with another session.
+func (d *driver) use(ctx context.Context, s *witness.Session, c topology.Cluster) error {
+	d.session = s
+	if d.ports != nil {
+		return nil
+	}
+	var standing []gateway.Conn
+	for _, n := range c.Nodes {
+		conns, err := s.Conns(ctx, n.Name)
+		if err != nil {
+			return err
+		}
+		standing = append(standing, conns...)
+	}
+	d.ports = newPortBook(c, standing, rand.Uint32())
+	return nil
+}
+
+// batch asks all tries at once and returns what was seen from before the first until after the last.
+func (d *driver) batch(ctx context.Context, tries []*try) ([]proof.Observation, error) {
+	var patient, doomed []*try
+	for _, t := range tries {
+		if loses(t.live) {
+			doomed = append(doomed, t)
+		} else {
+			patient = append(patient, t)
+		}
+	}
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	report := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+	}
+	for from, group := range bySender(patient) {
+		wait.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, clientPatience)
+			defer cancel()
+			report(d.ask(ctx, from, group))
+		})
+	}
+	end := make(map[*try]context.CancelFunc, len(doomed))
+	over := make(chan *try, len(doomed))
+	for _, t := range doomed {
+		limit := clientPatience
+		if !d.watched {
+			limit = controlMoment
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		end[t] = cancel
+		wait.Go(func() {
+			defer cancel()
+			report(d.ask(ctx, t.probe.From, []*try{t}))
+			over <- t
+		})
+	}
+	seen, err := d.await(ctx, end, over)
+	wait.Wait()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, err
+	}
+	rest, err := d.session.Drain(ctx)
+	return append(seen, rest...), err
+}
+
+func bySender(tries []*try) map[string][]*try {
+	groups := map[string][]*try{}
+	for _, t := range tries {
+		groups[t.probe.From] = append(groups[t.probe.From], t)
+	}
+	return groups
+}
+
+// loses reports whether a prediction has a way that ends in silence.
+func loses(p gateway.Prediction) bool {
+	for _, o := range p {
+		if o.End == gateway.EndLost {
+			return true
+		}
+	}
+	return len(p) == 0
+}
+
+// await watches the tries that may be lost, and ends each when it was seen to go all the way that the live rules
+// predict for it, to where it is lost.
+func (d *driver) await(ctx context.Context, end map[*try]context.CancelFunc, over <-chan *try) ([]proof.Observation, error) {
+	var all []proof.Observation
+	for len(end) > 0 {
+		select {
+		case t := <-over:
+			delete(end, t)
+			continue
+		case <-ctx.Done():
+			return all, ctx.Err()
+		case <-d.session.Notify():
+		}
+		seen, err := d.session.Drain(ctx)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, seen...)
+		if !d.watched {
+			continue
+		}
+		waiting := make([]*try, 0, len(end))
+		probes := make([]gateway.Probe, 0, len(end))
+		for t := range end {
+			waiting = append(waiting, t)
+			probes = append(probes, t.probe)
+		}
+		for i, s := range proof.Join(probes, all) {
+			if proof.LostAsPredicted(waiting[i].live, s) {
+				end[waiting[i]]()
+			}
+		}
+	}
+	return all, nil
+}
+
+// ask lets one member ask its tries at once and writes down what the sockets saw.
+func (d *driver) ask(ctx context.Context, from string, tries []*try) error {
+	h, ok := d.handles[from]
+	if !ok {
+		return fmt.Errorf("client %s: the lab has no such member", from)
+	}
+	tuples := make([]nat.Tuple, len(tries))
+	for i, t := range tries {
+		tuples[i] = t.probe.Tuple
+	}
+	for i, r := range traffic.AskAll(ctx, h, tuples) {
+		ends, err := endsOf(r)
+		if err != nil {
+			return fmt.Errorf("client %s: %w", from, err)
+		}
+		ends.Server = d.memberOf(ends)
+		tries[i].ends = ends
+		tries[i].overdue = ends.End == gateway.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
+	}
+	return nil
+}
+
+// memberOf is the member in whose namespace the server is that answered: its own name, but for a pod on the host
+// network.
+func (d *driver) memberOf(e proof.Ends) string {
+	for _, s := range d.servers {
+		if s.Name == e.Server && s.Addr == e.ServerAddr {
+			return s.Member
+		}
+	}
+	return e.Server
+}
+
+// endsOf translates what the sockets know; a socket that could not be used at all is an error.
+func endsOf(r traffic.Result) (proof.Ends, error) {
+	if r.Err == nil {
+		a := r.Answer
+		return proof.Ends{End: gateway.EndAnswered, Server: a.Server, ServerAddr: a.Endpoint, ServerPeer: a.PeerSeen, ClientPeer: a.From}, nil
+	}
+	switch traffic.KindOf(r.Err) {
+	case traffic.Refused, traffic.Unreachable:
+		return proof.Ends{End: gateway.EndRefused}, nil
+	case traffic.Timeout:
+		return proof.Ends{End: gateway.EndLost}, nil
+	case traffic.Reset, traffic.Garbled:
+		return proof.Ends{End: gateway.EndUnknown}, nil
+	case traffic.Broken:
+	}
+	return proof.Ends{}, r.Err
+}

@@ -1,0 +1,78 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/topology"
+)
+
+// The source ports of natlab's clients: below the usual node ports and below the ports that kernels give out
+// themselves. The first of them stands for all in a prediction and is never used.
+const (
+	predictedPort = 10000
+	firstPort     = predictedPort + 1
+	lastPort      = 29999
+)
+
+// portBook hands out source ports so that no two tries of one client ever share one, and none meets an entry that an
+// earlier connection left behind.
+type portBook struct {
+	taken map[clientSocket]bool
+	next  map[netip.Addr]uint16
+	start uint16
+}
+
+type clientSocket struct {
+	proto nat.Proto
+	addr  netip.AddrPort
+}
+
+// newPortBook keeps clear of every port that the cluster uses and of the entries that stand. start says where to
+// begin; runs that begin elsewhere do not meet each other's sockets in TIME_WAIT.
+func newPortBook(c topology.Cluster, standing []gateway.Conn, start uint32) *portBook {
+	b := &portBook{taken: map[clientSocket]bool{}, next: map[netip.Addr]uint16{}, start: uint16(firstPort + start%(lastPort-firstPort+1))}
+	for _, conn := range standing {
+		b.taken[clientSocket{conn.Original.Proto(), conn.Original.Src()}] = true
+		b.taken[clientSocket{conn.Reply.Proto(), conn.Reply.Dst()}] = true
+	}
+	for _, svc := range c.Services {
+		b.reserve(svc.HealthCheckNodePort)
+		for _, p := range svc.Ports {
+			b.reserve(p.Port)
+			b.reserve(p.NodePort)
+			for _, e := range p.Endpoints {
+				b.reserve(e.Addr.Port())
+			}
+		}
+	}
+	return b
+}
+
+// reserve keeps a port away from all clients.
+func (b *portBook) reserve(port uint16) {
+	b.taken[clientSocket{addr: netip.AddrPortFrom(netip.Addr{}, port)}] = true
+}
+
+// take returns the next free port of a client's address.
+func (b *portBook) take(proto nat.Proto, client netip.Addr) (uint16, error) {
+	for range lastPort - firstPort + 1 {
+		port, ok := b.next[client]
+		if !ok {
+			port = b.start
+		}
+		b.next[client] = port + 1
+		if port == lastPort {
+			b.next[client] = firstPort
+		}
+		mine := clientSocket{proto, netip.AddrPortFrom(client, port)}
+		if b.taken[mine] || b.taken[clientSocket{addr: netip.AddrPortFrom(netip.Addr{}, port)}] {
+			continue
+		}
+		b.taken[mine] = true
+		return port, nil
+	}
+	return 0, fmt.Errorf("client %s: no source port is left between %d and %d", client, firstPort, lastPort)
+}

@@ -1,0 +1,222 @@
+package lab
+
+import (
+	"context"
+	"math"
+	"net/netip"
+	"slices"
+
+	"natlab/lab/witness"
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+)
+
+const (
+	batchSize   = 64   // tries at once: more, and a packet waits longer at the taps than its sender does before it sends it again
+	quietSize   = 8    // tries at once where one was disturbed before
+	maxAgain    = 6    // disturbed tries of one flow before it is left inconclusive
+	maxTries    = 2000 // tries of one flow
+	missingOnce = 1e-9 // the chance that an endpoint that is chosen as it should be was never seen
+)
+
+// question is one flow with what is known of it so far.
+type question struct {
+	flow         proof.Flow
+	intent, live gateway.Prediction // for the port predictedPort
+	deviation    float64            // how likely the live rules go another way than the intent
+
+	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many tries they must have been
+	watched  bool                   // the tries are watched, not those of the control run
+	tries    int
+	again    int // tries that said nothing, because something disturbed them
+	certs    []proof.Certificate
+	controls []proof.Control
+}
+
+// expect sets out which endpoints have to be seen. One that the live rules cannot come to is not waited for.
+func (q *question) expect(watched bool) {
+	q.missing, q.tries, q.again, q.watched = map[netip.AddrPort]int{}, 0, 0, watched
+	for _, want := range q.intent {
+		p := 0.0
+		for _, o := range q.live {
+			if o.Endpoint == want.Endpoint {
+				p += o.Probability
+			}
+		}
+		if want.Endpoint.IsValid() && p > 0 {
+			q.missing[want.Endpoint] = enoughTries(p)
+		}
+	}
+}
+
+// enoughTries is after how many tries something of that probability must have happened.
+func enoughTries(p float64) int {
+	if p > 1-missingOnce {
+		return 1
+	}
+	return min(maxTries, int(math.Ceil(math.Log(missingOnce)/math.Log1p(-p))))
+}
+
+// open reports whether the question has to be asked again: because an endpoint was not seen yet, or because the live
+// rules may go another way than they should and did not so far.
+func (q *question) open() bool {
+	if q.again > maxAgain {
+		return false
+	}
+	if q.tries == 0 {
+		return true
+	}
+	for _, enough := range q.missing {
+		if q.tries < enough {
+			return true
+		}
+	}
+	disproved := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Verdict == proof.Disproved })
+	return q.watched && q.deviation > 0 && !disproved && q.tries < enoughTries(q.deviation)
+}
+
+// saw notes that a try came to an endpoint.
+func (q *question) saw(endpoint netip.AddrPort) {
+	q.tries++
+	delete(q.missing, endpoint)
+}
+
+// run asks the questions in rounds until none is open; each batch's observations go to judge.
+func (v *verification) run(ctx context.Context, judge func(context.Context, []*try, []proof.Observation) error) error {
+	for {
+		var tries []*try
+		for _, q := range v.questions {
+			for range q.atOnce() {
+				t, err := v.driver.newTry(q)
+				if err != nil {
+					return err
+				}
+				tries = append(tries, t)
+			}
+		}
+		if len(tries) == 0 {
+			return nil
+		}
+		for _, batch := range batches(tries) {
+			seen, err := v.driver.batch(ctx, batch)
+			if err != nil {
+				return err
+			}
+			if err := judge(ctx, batch, seen); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// atOnce is how many tries of a question to make in one round.
+func (q *question) atOnce() int {
+	switch {
+	case !q.open():
+		return 0
+	case q.again > 0:
+		return 1
+	}
+	return max(1, min(len(q.missing), 4))
+}
+
+func (d *driver) newTry(q *question) (*try, error) {
+	port, err := d.ports.take(q.flow.Protocol, q.flow.Source)
+	if err != nil {
+		return nil, err
+	}
+	src := netip.AddrPortFrom(q.flow.Source, port)
+	return &try{
+		question: q,
+		probe:    gateway.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
+		intent:   proof.Rebind(q.intent, predictedPort, port),
+		live:     proof.Rebind(q.live, predictedPort, port),
+	}, nil
+}
+
+// batches deals tries out: those that may be lost apart from the others, those that were disturbed in small ones,
+// and never two together whose ICMP errors could not be told apart.
+func batches(tries []*try) [][]*try {
+	type class struct{ doomed, quiet bool }
+	open := map[class][]*try{}
+	errors := map[class]map[nat.Tuple]bool{}
+	var out [][]*try
+	for _, t := range tries {
+		c := class{loses(t.live), t.again > 0}
+		size := batchSize
+		if c.quiet {
+			size = quietSize
+		}
+		mine := icmpErrors(t)
+		clash := slices.ContainsFunc(mine, func(e nat.Tuple) bool { return errors[c][e] })
+		if clash || len(open[c]) == size {
+			out = append(out, open[c])
+			open[c], errors[c] = nil, nil
+		}
+		open[c] = append(open[c], t)
+		for _, e := range mine {
+			if errors[c] == nil {
+				errors[c] = map[nat.Tuple]bool{}
+			}
+			errors[c][e] = true
+		}
+	}
+	for _, c := range []class{{false, false}, {true, false}, {false, true}, {true, true}} {
+		if len(open[c]) > 0 {
+			out = append(out, open[c])
+		}
+	}
+	return out
+}
+
+// icmpErrors lists the tuples of the ICMP errors that may answer a try.
+func icmpErrors(t *try) []nat.Tuple {
+	var out []nat.Tuple
+	for _, o := range slices.Concat(t.intent, t.live) {
+		for _, h := range o.Reply.Hops {
+			if h.Tuple.Proto() == nat.ICMP && !slices.Contains(out, h.Tuple) {
+				out = append(out, h.Tuple)
+			}
+		}
+	}
+	return out
+}
+
+// noteControl notes how the tries went that only conntrack was asked about.
+func (v *verification) noteControl(_ context.Context, batch []*try, seen []proof.Observation) error {
+	for i, s := range proof.Join(probesOf(batch), seen) {
+		t := batch[i]
+		t.controls = append(t.controls, proof.Control{Tuple: t.probe.Tuple, Ends: t.ends, Conns: s.Conns})
+		t.saw(proof.EndpointOf(t.probe.Tuple, s, t.ends))
+	}
+	return nil
+}
+
+func probesOf(tries []*try) []gateway.Probe {
+	probes := make([]gateway.Probe, len(tries))
+	for i, t := range tries {
+		probes[i] = t.probe
+	}
+	return probes
+}
+
+// trouble compares the nodes' connection tracking statistics.
+func trouble(node string, grown witness.Counters) []string {
+	var out []string
+	for _, c := range []struct {
+		name string
+		n    uint64
+	}{
+		{"invalid", grown.Invalid},
+		{"insert_failed", grown.InsertFailed},
+		{"drop", grown.Drop},
+		{"early_drop", grown.EarlyDrop},
+		{"chaintoolong", grown.ChainTooLong},
+	} {
+		if c.n > 0 {
+			out = append(out, node+" "+c.name)
+		}
+	}
+	return out
+}

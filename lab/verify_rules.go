@@ -1,0 +1,148 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/witness"
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/nat/kubeproxy"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// nodeRules are the rules of all nodes, as they should be and as they are.
+type nodeRules struct {
+	nodes  []string
+	intent map[string]iptables.Ruleset
+	live   map[string][]dataplane.Installed
+}
+
+// readRules computes what each node should hold and reads what it does hold.
+func readRules(ctx context.Context, l *Lab, intent topology.Cluster) (nodeRules, error) {
+	r := nodeRules{intent: map[string]iptables.Ruleset{}, live: map[string][]dataplane.Installed{}}
+	for _, n := range l.Cluster().Nodes {
+		r.nodes = append(r.nodes, n.Name)
+	}
+	intents := make([]iptables.Ruleset, len(r.nodes))
+	lives := make([][]dataplane.Installed, len(r.nodes))
+	var group errgroup.Group
+	for i, node := range r.nodes {
+		group.Go(func() (err error) {
+			if intents[i], err = kubeproxy.Rules(intent, node, kubeproxy.Options{}); err != nil {
+				return fmt.Errorf("the rules that node %s should hold: %w", node, err)
+			}
+			h, err := l.Handle(node)
+			if err != nil {
+				return err
+			}
+			if lives[i], err = dataplane.DumpAll(ctx, h, nat.IPv4); err != nil {
+				return fmt.Errorf("the rules that node %s holds: %w", node, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nodeRules{}, err
+	}
+	for i, node := range r.nodes {
+		r.intent[node], r.live[node] = intents[i], lives[i]
+	}
+	return r, nil
+}
+
+// witnessed is what the witness of a node needs to know of its rules.
+func (r nodeRules) witnessed(node string) witness.Rules {
+	var w witness.Rules
+	for _, in := range r.live[node] {
+		switch in.Backend {
+		case dataplane.Legacy:
+			w.Legacy = in.Rules
+		case dataplane.NFT:
+			w.NFT = in.Rules
+		}
+	}
+	return w
+}
+
+// texts lays both rule sets open for the proof.
+func (r nodeRules) texts() proof.Rules {
+	out := proof.Rules{Intent: map[proof.ChainRef][]string{}, Live: map[proof.ChainRef][]string{}}
+	for _, node := range r.nodes {
+		addChains(out.Intent, node, r.intent[node])
+		for _, in := range r.live[node] {
+			addChains(out.Live, node, in.Rules)
+		}
+		if len(r.live[node]) > 1 {
+			out.Twice = append(out.Twice, node)
+		}
+	}
+	return out
+}
+
+func addChains(to map[proof.ChainRef][]string, node string, rs iptables.Ruleset) {
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			ref := proof.ChainRef{Node: node, Table: t.Name, Chain: c.Name}
+			texts := to[ref]
+			if texts == nil {
+				texts = []string{}
+			}
+			for _, rule := range c.Rules {
+				texts = append(texts, rule.Text(c.Name))
+			}
+			to[ref] = texts
+		}
+	}
+}
+
+// all lists every rule that the nodes hold, for the coverage.
+func (r nodeRules) all() []proof.RuleRef {
+	var out []proof.RuleRef
+	for _, node := range r.nodes {
+		for _, in := range r.live[node] {
+			for _, t := range in.Rules.Tables {
+				for _, c := range t.Chains {
+					for i, rule := range c.Rules {
+						out = append(out, proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name, Rule: i + 1, Text: rule.Text(c.Name)})
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// inKernelOrder lists a node's rule sets as the kernel calls them: of two at one hook and priority the one that came
+// later is called first, and the lab's own was there before any other.
+func (r nodeRules) inKernelOrder(node string, own dataplane.Backend) gateway.Rules {
+	var out gateway.Rules
+	for _, in := range r.live[node] {
+		if in.Backend == own {
+			out = append(out, in.Rules)
+		} else {
+			out = slices.Insert(out, 0, in.Rules)
+		}
+	}
+	return out
+}
+
+// asWanted reports whether every node holds exactly what it should, counters aside: then one prediction does for both.
+func (r nodeRules) asWanted(texts proof.Rules) bool {
+	if len(texts.Twice) > 0 || len(texts.Intent) != len(texts.Live) {
+		return false
+	}
+	for ref, rules := range texts.Intent {
+		live, ok := texts.Live[ref]
+		if !ok || !slices.Equal(rules, live) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,129 @@
+package lab
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"natlab/lab/witness"
+	"natlab/nat"
+	"natlab/nat/proof"
+)
+
+// watcher judges the batches of the watched run.
+type watcher struct {
+	*verification
+	session *witness.Session
+	lost    uint64
+	stats   map[string]witness.Counters
+}
+
+// judge issues the certificates of a batch. A try that something disturbed is not judged: it is asked again, and only
+// where that goes on its certificate stays, inconclusive.
+func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observation) error {
+	lost := w.session.Lost()
+	missed := lost - w.lost
+	w.lost = lost
+	troubles, err := w.troubles(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range seen {
+		if o.Kind == proof.RuleHit {
+			w.meter.Add(nat.Trace{o.Step})
+		}
+	}
+	for i, s := range proof.Join(probesOf(batch), seen) {
+		t := batch[i]
+		c := proof.Case{
+			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
+			Rules: w.texts, Trouble: onTheWay(troubles, s), Lost: missed,
+		}
+		cert := proof.Check(c)
+		if cert.Verdict != proof.Proved && (missed > 0 || s.Mixed || s.Repeated || t.overdue || len(c.Trouble) > 0) {
+			if t.again++; t.again <= maxAgain {
+				continue
+			}
+			if missed > 0 || s.Mixed || s.Repeated {
+				cert.Verdict = proof.Inconclusive
+			}
+		}
+		t.record(cert)
+	}
+	return nil
+}
+
+// troubles says in which nodes the connection tracking counters grew since the last batch.
+func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, node := range w.rules.nodes {
+		now, err := w.session.Stats(ctx, node)
+		if err != nil {
+			return nil, err
+		}
+		if before, ok := w.stats[node]; ok {
+			if grown := trouble(node, now.Sub(before)); len(grown) > 0 {
+				out[node] = grown
+			}
+		}
+		w.stats[node] = now
+	}
+	return out, nil
+}
+
+// onTheWay picks the troubles of the nodes that a try crossed.
+func onTheWay(troubles map[string][]string, s proof.Seen) []string {
+	if len(troubles) == 0 {
+		return nil
+	}
+	var out []string
+	for _, h := range slices.Concat(s.Request.Hops, s.Reply.Hops) {
+		for _, words := range troubles[h.Node] {
+			if !slices.Contains(out, words) {
+				out = append(out, words)
+			}
+		}
+	}
+	return out
+}
+
+// record adds a certificate to the flow's, one for each endpoint: the worst that was found stays.
+func (q *question) record(cert proof.Certificate) {
+	q.saw(cert.Endpoint)
+	for i := range q.certs {
+		known := &q.certs[i]
+		if known.Endpoint != cert.Endpoint {
+			continue
+		}
+		tries := known.Tries + 1
+		if badness(cert.Verdict) > badness(known.Verdict) {
+			*known = cert
+		}
+		known.Tries = tries
+		return
+	}
+	q.certs = append(q.certs, cert)
+}
+
+func badness(o proof.Outcome) int {
+	return slices.Index([]proof.Outcome{proof.Proved, proof.Inconclusive, proof.Disproved}, o)
+}
+
+// conclude adds the certificates of the endpoints that have to serve and were never seen.
+func (q *question) conclude(texts proof.Rules) {
+	// Where no try came to an endpoint it is said once why, and not again for each.
+	nowhere := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return !c.Endpoint.IsValid() && c.Verdict == proof.Disproved })
+	for _, o := range q.intent {
+		if nowhere || !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
+			continue
+		}
+		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Rules: texts}
+		c.Probe.Tuple = nat.TupleOf(q.flow.Protocol, netip.AddrPortFrom(q.flow.Source, predictedPort), q.flow.Target)
+		cert := proof.NeverChosen(c, o.Endpoint, q.tries)
+		if enough, possible := q.missing[o.Endpoint]; possible && (q.tries < enough || enough == maxTries) {
+			cert.Verdict = proof.Inconclusive
+		}
+		q.certs = append(q.certs, cert)
+	}
+	slices.SortStableFunc(q.certs, func(a, b proof.Certificate) int { return a.Endpoint.Compare(b.Endpoint) })
+}
