@@ -214,13 +214,12 @@ func tryTun() error {
 	if err != nil {
 		return fmt.Errorf("/dev/net/tun: %w", err)
 	}
-	defer unix.Close(fd)
 	request, err := unix.NewIfreq("doctor-tun")
-	if err != nil {
-		return err
+	if err == nil {
+		request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	return unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	return errors.Join(err, unix.Close(fd))
 }
 
 func tryNetem(ns *netns.Handle) error {

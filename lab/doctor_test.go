@@ -56,10 +56,10 @@ func TestDoctorAgreesWithTheKernelsConfiguration(t *testing.T) {
 		"queue in nf_tables": "CONFIG_NFT_QUEUE", "conntrack ids in NFQUEUE": "CONFIG_NETFILTER_NETLINK_GLUE_CT",
 		"nfacct": "CONFIG_NETFILTER_NETLINK_ACCT", "SCTP sockets": "CONFIG_IP_SCTP", "IPVS": "CONFIG_IP_VS",
 	} {
-		switch {
-		case config[option] == "y":
+		switch config[option] {
+		case "y":
 			require.Equal(t, Yes, have[name], "%s with %s=y", name, option)
-		case config[option] == "":
+		case "":
 			require.Equal(t, No, have[name], "%s without %s", name, option)
 		}
 	}
@@ -126,7 +126,7 @@ func readConfig() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		return "", err

@@ -91,6 +91,7 @@ COMMIT
 
 func TestInstallDumpRemove(t *testing.T) {
 	each(t, func(t *testing.T, d dataplane.Dataplane, ns netns.Handle) {
+		t.Helper()
 		ctx := t.Context()
 		empty, err := d.Dump(ctx, ns, nat.IPv4)
 		require.NoError(t, err)
@@ -136,6 +137,7 @@ func byTable(rs iptables.Ruleset) map[string]string {
 
 func TestIPv6(t *testing.T) {
 	each(t, func(t *testing.T, d dataplane.Dataplane, ns netns.Handle) {
+		t.Helper()
 		want := parse(t, nat.IPv6, "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"+
 			"-A INPUT -s fd00::/8 -p tcp -m tcp --dport 80 -j DROP\nCOMMIT\n")
 		require.NoError(t, d.Install(t.Context(), ns, want))
@@ -159,6 +161,7 @@ func TestRefused(t *testing.T) {
 		{"a target in the wrong chain", nat1 + "-A PREROUTING -j MASQUERADE\n" + nat2 + filter1 + filter2, "-A PREROUTING -j MASQUERADE", "nat"},
 	}
 	each(t, func(t *testing.T, d dataplane.Dataplane, ns netns.Handle) {
+		t.Helper()
 		require.NoError(t, d.Install(t.Context(), ns, parse(t, nat.IPv4, first)))
 		before, err := d.Dump(t.Context(), ns, nat.IPv4)
 		require.NoError(t, err)
@@ -182,6 +185,7 @@ func TestRefused(t *testing.T) {
 // A rule set that is refused where nothing was before leaves nothing.
 func TestRefusedInAnEmptyNamespace(t *testing.T) {
 	each(t, func(t *testing.T, d dataplane.Dataplane, ns netns.Handle) {
+		t.Helper()
 		err := d.Install(t.Context(), ns, parse(t, nat.IPv4, first+"*mangle\n:INPUT ACCEPT [0:0]\n-A INPUT -j MASQUERADE\nCOMMIT\n"))
 		require.Error(t, err)
 		after, err := d.Dump(t.Context(), ns, nat.IPv4)
@@ -196,6 +200,7 @@ func TestRefusedInAnEmptyNamespace(t *testing.T) {
 
 func TestAccountingObjectsAreMade(t *testing.T) {
 	each(t, func(t *testing.T, d dataplane.Dataplane, ns netns.Handle) {
+		t.Helper()
 		const rule = "-A INPUT -m conntrack --ctstate INVALID -m nfacct --nfacct-name ct_state_invalid_dropped_pkts -j DROP\n"
 		text := "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" + rule + "COMMIT\n"
 		for range 2 { // the second time it is there
@@ -210,6 +215,7 @@ func TestAccountingObjectsAreMade(t *testing.T) {
 // The counters of a dump are the kernel's.
 func TestCounters(t *testing.T) {
 	each(t, func(t *testing.T, d dataplane.Dataplane, ns netns.Handle) {
+		t.Helper()
 		require.NoError(t, d.Install(t.Context(), ns, parse(t, nat.IPv4, "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"+
 			"-A OUTPUT -o lo -j ACCEPT\nCOMMIT\n")))
 		require.NoError(t, ns.Do(func() error {

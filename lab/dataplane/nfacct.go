@@ -29,13 +29,13 @@ func MakeCounters(ns Namespace, names ...string) error {
 		if err != nil {
 			return fmt.Errorf("open nfnetlink: %w", err)
 		}
-		defer c.Close()
+		var errs []error
 		for _, name := range names {
 			if err := makeCounter(c, name); err != nil {
-				return fmt.Errorf("make the nfacct counter %q: %w", name, err)
+				errs = append(errs, fmt.Errorf("make the nfacct counter %q: %w", name, err))
 			}
 		}
-		return nil
+		return errors.Join(append(errs, c.Close())...)
 	})
 }
 

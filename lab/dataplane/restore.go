@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -185,8 +186,8 @@ func refusal(program, input, stderr string) *RefusedError {
 
 // tableOf names the table that the last of the lines is in.
 func tableOf(lines []string) string {
-	for i := len(lines) - 1; i >= 0; i-- {
-		if name, ok := strings.CutPrefix(lines[i], "*"); ok {
+	for _, line := range slices.Backward(lines) {
+		if name, ok := strings.CutPrefix(line, "*"); ok {
 			return name
 		}
 	}

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -23,8 +24,7 @@ func openConns(buffer int) (*socket, error) {
 	}
 	for _, group := range []int{unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY} {
 		if err := s.join(group); err != nil {
-			s.close()
-			return nil, fmt.Errorf("subscribe to conntrack events: %w", err)
+			return nil, errors.Join(fmt.Errorf("subscribe to conntrack events: %w", err), s.close())
 		}
 	}
 	return s, nil
@@ -83,9 +83,8 @@ func (s *Session) Conns(_ context.Context, name string) ([]gateway.Conn, error) 
 		if err != nil {
 			return err
 		}
-		defer c.Close()
 		flows, err = c.Dump(nil)
-		return err
+		return errors.Join(err, c.Close())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the connections of %s: %w", name, err)

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -48,8 +49,7 @@ func openTrace(buffer int) (*socket, error) {
 		return nil, err
 	}
 	if err := s.join(unix.NFNLGRP_NFTRACE); err != nil {
-		s.close()
-		return nil, fmt.Errorf("subscribe to the nf_tables trace: %w", err)
+		return nil, errors.Join(fmt.Errorf("subscribe to the nf_tables trace: %w", err), s.close())
 	}
 	return s, nil
 }

@@ -52,8 +52,7 @@ func openLog(buffer int, groups []uint16) (*socket, error) {
 	}
 	for _, group := range groups {
 		if err := bindLog(s, group); err != nil {
-			s.close()
-			return nil, fmt.Errorf("open NFLOG group %d: %w", group, err)
+			return nil, errors.Join(fmt.Errorf("open NFLOG group %d: %w", group, err), s.close())
 		}
 	}
 	return s, nil

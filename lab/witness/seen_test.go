@@ -2,7 +2,6 @@ package witness_test
 
 import (
 	"context"
-
 	"fmt"
 	"net/netip"
 	"regexp"

@@ -119,7 +119,7 @@ func TestBypassWhenNobodyListens(t *testing.T) {
 	first.Abandon()
 	c, err := traffic.Serve(w.server, "server", nat.TCP, netip.AddrPortFrom(serverAddr, 8080))
 	require.NoError(t, err)
-	defer c.Close()
+	defer func() { require.NoError(t, c.Close()) }()
 	require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:41002 > 10.9.0.9:80"))
 }
 
@@ -235,6 +235,7 @@ func received(t *testing.T, h netns.Handle, dev string) uint64 {
 // The place of a rule is where it is now: after a rule before it is gone, it is one less.
 func TestPlacesFollowTheRules(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:41004 > 10.9.0.9:80"))
 		require.Contains(t, strings.Join(lines(drain(t, s), "node"), "\n"), "nat KUBE-SERVICES:2 jump")
 		b := dataplane.Legacy

@@ -27,20 +27,24 @@ func openSocket(buffer int) (*socket, error) {
 		return nil, fmt.Errorf("open nfnetlink: %w", err)
 	}
 	s := &socket{file: os.NewFile(uintptr(fd), "nfnetlink"), fd: fd}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		s.close()
-		return nil, fmt.Errorf("bind nfnetlink: %w", err)
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer); err != nil {
-		s.close()
-		return nil, fmt.Errorf("set the nfnetlink receive buffer to %d bytes: %w", buffer, err)
-	}
-	// Loss is read from the socket's drop counter, exactly; ENOBUFS would only say "some".
-	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
-		s.close()
-		return nil, fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
+	if err := s.prepare(buffer); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+func (s *socket) prepare(buffer int) error {
+	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("bind nfnetlink: %w", err)
+	}
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer); err != nil {
+		return fmt.Errorf("set the nfnetlink receive buffer to %d bytes: %w", buffer, err)
+	}
+	// Loss is read from the socket's drop counter, exactly; ENOBUFS would only say "some".
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
+		return fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
+	}
+	return nil
 }
 
 func (s *socket) close() error { return s.file.Close() }

@@ -65,8 +65,8 @@ func makeTable(native bool) error {
 			Name:     tap.String(),
 			Table:    t,
 			Type:     nftables.ChainTypeFilter,
-			Hooknum:  nftables.ChainHookRef(nftables.ChainHook(tap.Hook())),
-			Priority: nftables.ChainPriorityRef(nftables.ChainPriority(tap.Priority())),
+			Hooknum:  new(nftables.ChainHook(tap.Hook())),
+			Priority: new(nftables.ChainPriority(tap.Priority())),
 		})
 		for _, match := range answers(tap) {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: twin.Name})})

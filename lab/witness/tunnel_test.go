@@ -2,6 +2,7 @@ package witness_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -25,8 +26,7 @@ func sendRaw(t *testing.T, h netns.Handle, src, dst netip.Addr, proto nat.Proto,
 		if err != nil {
 			return err
 		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, ipv4(src, dst, proto, payload), 0, &unix.SockaddrInet4{Addr: dst.As4()})
+		return errors.Join(unix.Sendto(fd, ipv4(src, dst, proto, payload), 0, &unix.SockaddrInet4{Addr: dst.As4()}), unix.Close(fd))
 	}))
 }
 

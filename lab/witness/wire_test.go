@@ -19,10 +19,9 @@ import (
 //	client 10.1.0.2 ---- 10.1.0.1 node 10.2.0.1 ---- 10.2.0.2 server
 //	                              VIP 10.9.0.9
 var (
-	clientAddr  = netip.MustParseAddr("10.1.0.2")
-	nodeOutAddr = netip.MustParseAddr("10.2.0.1")
-	serverAddr  = netip.MustParseAddr("10.2.0.2")
-	vipAddr     = netip.MustParseAddr("10.9.0.9")
+	clientAddr = netip.MustParseAddr("10.1.0.2")
+	serverAddr = netip.MustParseAddr("10.2.0.2")
+	vipAddr    = netip.MustParseAddr("10.9.0.9")
 )
 
 var wires atomic.Int32

@@ -27,6 +27,7 @@ func each(t *testing.T, f func(t *testing.T, w wire, s *witness.Session)) {
 // One connection to the Service, seen whole: every tap in every namespace and every rule, in order, both directions.
 func TestForwarded(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:40001 > 10.9.0.9:80"))
 		seen := drain(t, s)
 		require.Empty(t, cmp.Diff(split(`
@@ -74,6 +75,7 @@ postrouting eth0 tcp 10.2.0.2:8080 > 10.2.0.1:R 0x0
 // What every observation carries beside the packet: the rule's text, flags, and which belong together.
 func TestAttribution(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:40002 > 10.9.0.9:80"))
 		seen := drain(t, s)
 		last := map[string]uint64{}
@@ -105,6 +107,7 @@ func TestAttribution(t *testing.T) {
 
 func TestUDP(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		require.Equal(t, "answered", ask(t, w.client, "udp 10.1.0.2:40003 > 10.9.0.9:80"))
 		seen := drain(t, s)
 		require.Contains(t, lines(seen, "node"), "  nat KUBE-SEP-X:3 accept toclient> udp 10.1.0.2:40003 > 10.9.0.9:80 0x4000")
@@ -116,6 +119,7 @@ func TestUDP(t *testing.T) {
 // REJECT hangs its answer on a connection that is not confirmed, which NFQUEUE would drop.
 func TestRejected(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		for _, tuple := range []string{"udp 10.1.0.2:40004 > 10.9.0.7:80", "tcp 10.1.0.2:40004 > 10.9.0.7:80"} {
 			require.Equal(t, traffic.Unreachable.String(), ask(t, w.client, tuple))
 			seen := drain(t, s)
@@ -135,6 +139,7 @@ func TestRejected(t *testing.T) {
 
 func TestDropped(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		for _, row := range []struct{ tuple, want string }{
 			{"udp 10.1.0.2:40006 > 10.9.0.6:80", "  filter FORWARD:2 drop toclient>toserver udp 10.1.0.2:40006 > 10.9.0.6:80 0x0"},
 			{"udp 10.1.0.2:40007 > 10.2.0.2:80", "  filter FORWARD:0 drop toclient>toserver udp 10.1.0.2:40007 > 10.2.0.2:80 0x0"},
@@ -150,6 +155,7 @@ func TestDropped(t *testing.T) {
 // A client on the node enters at OUTPUT; without the mark KUBE-POSTROUTING returns to the policy.
 func TestFromTheNode(t *testing.T) {
 	each(t, func(t *testing.T, w wire, s *witness.Session) {
+		t.Helper()
 		require.Equal(t, "answered", ask(t, w.node, "tcp 10.2.0.1:40008 > 10.9.0.9:80"))
 		require.Empty(t, cmp.Diff(split(`
 output-raw toserver tcp 10.2.0.1:R > 10.9.0.9:80 0x0
