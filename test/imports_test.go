@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"nat/xtables":   {"nat", "nat/iptables"},
 	"nat/gateway":   {"nat", "nat/iptables", "nat/conntrack", "nat/packet", "topology"},
 	"nat/proof":     {"nat", "nat/gateway", "nat/conntrack", "nat/iptables", "topology"},
+	"nat/audit":     {"nat", "nat/iptables", "nat/conntrack", "nat/kubeproxy", "nat/xtables", "topology"},
 	"nat/report":    {"nat", "nat/gateway", "nat/conntrack", "nat/proof"},
 
 	"lab/netns":     {},

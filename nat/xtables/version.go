@@ -140,3 +140,60 @@ func (v Version) revision(f nat.Family, name string, target bool) (rev uint8, ok
 	}
 	return rev, ok
 }
+
+// Mismatch is an extension of which the kernel holds another revision than a version of iptables reads.
+type Mismatch struct {
+	Name     string // "DNAT"
+	Revision uint8  // in the kernel
+	Read     uint8  // by the version
+	Refused  bool   // the version says [unsupported revision]; otherwise it misreads the bytes
+	Count    int
+	Table    string // of the first one, as are Chain and Rule
+	Chain    string
+	Rule     int // from 1
+}
+
+// Mismatches are the extensions of the tables that the version does not show as they are. Where another revision is
+// misread to no effect, as a longer struct with the same beginning is, there is none.
+func (v Version) Mismatches(tables ...Table) []Mismatch {
+	var out []Mismatch
+	at := map[extKey]int{}
+	for _, t := range tables {
+		s := newShow(View{Version: v}, t)
+		for i, c := range t.Chains {
+			for j, e := range c.Entries {
+				s.at = ruleKey{i, j}
+				for k, ext := range append(e.Matches[:len(e.Matches):len(e.Matches)], e.Target) {
+					target := k == len(e.Matches)
+					rev, ok := s.mismatch(ext, target)
+					if !ok {
+						continue
+					}
+					key := extKey{ext.Name, target, ext.Revision}
+					n, seen := at[key]
+					if !seen {
+						n, at[key] = len(out), len(out)
+						out = append(out, Mismatch{Name: ext.Name, Revision: ext.Revision, Read: rev, Refused: v.knows(comparesRevisions), Table: t.Name, Chain: c.Name, Rule: j + 1})
+					}
+					out[n].Count++
+				}
+			}
+		}
+	}
+	return out
+}
+
+// mismatch reports whether the version shows an extension as something else, and the revision it takes it for.
+func (s *show) mismatch(e Extension, target bool) (uint8, bool) {
+	rev, changed := s.view.Version.revision(s.table.Family, e.Name, target)
+	if !changed || rev == e.Revision {
+		return 0, false
+	}
+	if s.view.Version.knows(comparesRevisions) {
+		return rev, true
+	}
+	_, right := s.faithful(e, target)
+	_, shown := s.misread(e, rev, target)
+	s.notes = nil
+	return rev, right != shown
+}

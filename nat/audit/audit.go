@@ -1,0 +1,155 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+
+	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
+	"natlab/nat/kubeproxy"
+	"natlab/nat/xtables"
+	"natlab/topology"
+)
+
+// Node is what an audit looks at: a node, one family of addresses.
+type Node struct {
+	Cluster topology.Cluster
+	Name    string
+	Options kubeproxy.Options
+	Backend string // the backend that kube-proxy writes with; "" where nobody knows: then the one that has its chains
+	Held    []Held
+	Conns   []conntrack.Conn  // of the node's connection tracking, both families or one
+	Tools   []xtables.Version // the versions of iptables that are used on the node to look at rules or to save them
+}
+
+// Held is what one backend holds.
+type Held struct {
+	Backend string // "iptables-legacy" or "iptables-nft"
+	Rules   iptables.Ruleset
+	Tables  []xtables.Table // the same in bytes
+	Err     error           // set where it could not be read as iptables' rules
+}
+
+// legacy and nft are the names of the backends.
+const (
+	legacy = "iptables-legacy"
+	nft    = "iptables-nft"
+)
+
+// auditor gathers findings.
+type auditor struct {
+	node     Node
+	intent   iptables.Ruleset
+	mark     uint32
+	findings []Finding
+}
+
+// Check audits a node. What it finds comes in the same order for the same input. An error says that kube-proxy's own
+// rules cannot be told.
+func Check(n Node) ([]Finding, error) {
+	intent, err := kubeproxy.Rules(n.Cluster, n.Name, n.Options)
+	if err != nil {
+		return nil, fmt.Errorf("audit %s: %w", n.Name, err)
+	}
+	a := auditor{node: n, intent: intent, mark: markBit(n.Cluster.KubeProxy)}
+	a.unreadable()
+	own := a.own()
+	a.compare(own)
+	for _, h := range n.Held {
+		if h.Backend != own.Backend {
+			a.leftovers(h)
+		}
+		a.earlyVerdicts(h)
+		a.marks(h)
+		a.revisions(h)
+	}
+	a.bothBackends(own)
+	a.hints(own)
+	a.conns()
+	return a.findings, nil
+}
+
+// markBit is kube-proxy's bit of the mark: 1 << masqueradeBit, 14 where nothing is said.
+func markBit(k topology.KubeProxy) uint32 {
+	if k.MasqueradeBit < 0 || k.MasqueradeBit > 31 {
+		return 1 << 14
+	}
+	return 1 << k.MasqueradeBit
+}
+
+func (a *auditor) found(f Finding) {
+	f.Node, f.Family = a.node.Name, a.node.Options.Family.String()
+	a.findings = append(a.findings, f)
+}
+
+func (a *auditor) unreadable() {
+	for _, h := range a.node.Held {
+		if h.Err != nil {
+			a.found(Finding{
+				Kind: Unreadable, Backend: h.Backend, What: h.Err.Error(),
+				Why:    "rules that iptables did not write stand in its tables: they act all the same, and no iptables shows them",
+				Remedy: "nft list ruleset shows them; move them to a table of another name",
+			})
+		}
+	}
+}
+
+// own is what the backend holds that kube-proxy writes with.
+func (a *auditor) own() Held {
+	name := a.node.Backend
+	for _, h := range a.node.Held {
+		if name == "" && hasChain(h.Rules, "nat", "KUBE-SERVICES") {
+			name = h.Backend
+		}
+	}
+	if name == "" {
+		name = legacy
+	}
+	for _, h := range a.node.Held {
+		if h.Backend == name {
+			return h
+		}
+	}
+	return Held{Backend: name, Rules: iptables.Ruleset{Family: a.node.Options.Family}}
+}
+
+func hasChain(rs iptables.Ruleset, table, chain string) bool {
+	t, ok := rs.Table(table)
+	if ok {
+		_, ok = t.Chain(chain)
+	}
+	return ok
+}
+
+// kubeChain reports whether a chain bears a name of Kubernetes.
+func kubeChain(name string) bool { return strings.HasPrefix(name, "KUBE-") }
+
+// kubelets are the chains that kubelet makes, or made, beside kube-proxy.
+var kubelets = map[string]bool{
+	"KUBE-FIREWALL": true, "KUBE-MARK-DROP": true, "KUBE-KUBELET-CANARY": true, "KUBE-IPTABLES-HINT": true,
+}
+
+// populated reports whether a backend holds a rule, or a policy other than ACCEPT.
+func (h Held) populated() bool {
+	for _, t := range h.Rules.Tables {
+		for _, c := range t.Chains {
+			if len(c.Rules) > 0 || !c.BuiltIn() || c.Policy != "ACCEPT" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// kube counts the rules of chains that bear a name of Kubernetes.
+func (h Held) kube() int {
+	n := 0
+	for _, t := range h.Rules.Tables {
+		for _, c := range t.Chains {
+			if kubeChain(c.Name) {
+				n += len(c.Rules)
+			}
+		}
+	}
+	return n
+}
