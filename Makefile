@@ -28,7 +28,7 @@ lab: root deps build ## bring the reference lab up and prove every flow (root)
 	@.ci/next-steps
 
 build: go-there ## bin/natlab
-	@$(GO) build -buildvcs=false -ldflags '-X main.revision=$(REVISION)' -o $(NATLAB) ./cmd/natlab
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -ldflags '-X main.revision=$(REVISION)' -o $(NATLAB) ./cmd/natlab
 
 test: root deps go-there ## every test (root: they make network namespaces)
 	$(GO) test -timeout 20m ./...

@@ -19,10 +19,14 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"natlab/lab/vm"
 	"natlab/nat/report"
 )
 
 func main() {
+	if vm.IsGuestInit() {
+		vm.GuestInit()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the program at once
 	p := program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
@@ -91,7 +95,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	root.SetErr(p.err)
 	root.SetFlagErrorFunc(usage)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.up(), p.down(), p.status(), p.exec(), p.rules(), p.view(), p.plan(), p.doctor(), p.version(), p.supervise())
+	root.AddCommand(p.up(), p.down(), p.status(), p.exec(), p.verify(), p.rules(), p.view(), p.plan(), p.doctor(), p.vm(), p.version(), p.supervise())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.DisableFlagsInUseLine = true // the usage lines name them
 	}

@@ -26,17 +26,6 @@ func Load(tb testing.TB, files ...string) topology.Cluster {
 		}
 		sources = append(sources, topology.Source{Name: name, Reader: strings.NewReader(string(text))})
 	}
-	return load(tb, sources...)
-}
-
-// Parse reads a cluster from a text, as Load does from files.
-func Parse(tb testing.TB, text string) topology.Cluster {
-	tb.Helper()
-	return load(tb, topology.Source{Name: "the test's text", Reader: strings.NewReader(text)})
-}
-
-func load(tb testing.TB, sources ...topology.Source) topology.Cluster {
-	tb.Helper()
 	c, warnings, err := topology.Load(sources...)
 	if err != nil {
 		tb.Fatalf("labtest: %v", err)

@@ -2,6 +2,7 @@ package labtest_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -12,54 +13,15 @@ import (
 	"natlab/lab/labtest"
 	"natlab/lab/traffic"
 	"natlab/nat"
+	"natlab/nat/proof"
 )
-
-const shop = `
-apiVersion: v1
-kind: Node
-metadata: {name: node-1}
-spec: {podCIDRs: [10.244.1.0/24]}
-status:
-  addresses:
-  - {type: InternalIP, address: 192.168.1.11}
----
-apiVersion: v1
-kind: Node
-metadata: {name: node-2}
-spec: {podCIDRs: [10.244.2.0/24]}
-status:
-  addresses:
-  - {type: InternalIP, address: 192.168.1.12}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: shop-1, labels: {app: shop}}
-spec: {nodeName: node-1}
-status: {phase: Running, podIPs: [{ip: 10.244.1.2}], conditions: [{type: Ready, status: "True"}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: shop-2, labels: {app: shop}}
-spec: {nodeName: node-2}
-status: {phase: Running, podIPs: [{ip: 10.244.2.2}], conditions: [{type: Ready, status: "True"}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: shop}
-spec:
-  type: NodePort
-  clusterIP: 10.96.0.80
-  selector: {app: shop}
-  ports:
-  - {port: 80, targetPort: 8080, nodePort: 30080}
-`
 
 // A lab ends with its test, whether that ends it itself or not.
 func TestLabEndsWithItsTest(t *testing.T) {
 	var names []string
 	for _, how := range []string{"left up", "taken down"} {
 		t.Run(how, func(t *testing.T) {
-			l := labtest.New(t, labtest.Parse(t, shop))
+			l := labtest.New(t, labtest.Load(t, "testdata/shop.yaml"))
 			names = append(names, l.Name())
 			h, err := l.Handle("default/shop-1")
 			require.NoError(t, err)
@@ -80,4 +42,52 @@ func TestLabEndsWithItsTest(t *testing.T) {
 	}
 	require.Len(t, names, 2)
 	require.NotEqual(t, names[0], names[1])
+}
+
+func TestProve(t *testing.T) {
+	l := labtest.New(t, labtest.Load(t, "testdata/shop.yaml"))
+	found := labtest.Prove(t, l, proof.Selector{Service: "default/shop", From: "node-1"})
+	require.Equal(t, proof.Proved, found.Outcome())
+	served := map[string]bool{}
+	for _, c := range found.Flows {
+		served[c.Server] = true
+	}
+	require.Equal(t, map[string]bool{"default/shop-1": true, "default/shop-2": true}, served)
+
+	one := found.Flows[0].Flow
+	found = labtest.ProveFlows(t, l, one)
+	require.Len(t, found.Flows, 2) // by each endpoint
+	require.Equal(t, one, found.Flows[0].Flow)
+}
+
+func TestExample(t *testing.T) { testShop(t) }
+
+// failures is a test that notes how it would have failed.
+type failures struct {
+	testing.TB
+	text []string
+}
+
+func (f *failures) Errorf(format string, args ...any) {
+	f.text = append(f.text, fmt.Sprintf(format, args...))
+}
+
+func (f *failures) Error(args ...any) { f.text = append(f.text, fmt.Sprint(args...)) }
+
+// What does not work fails the test, with the way and the rule.
+func TestProveFails(t *testing.T) {
+	l := labtest.New(t, labtest.Load(t, "testdata/shop.yaml"))
+	status, err := l.Exec(t.Context(), "node-1", []string{"iptables-legacy", "-t", "nat", "-F", "KUBE-MARK-MASQ"}, lab.Streams{})
+	require.NoError(t, err)
+	require.Zero(t, status)
+	var f failures
+	f.TB = t
+	labtest.Prove(&f, l, proof.Selector{Service: "default/shop", From: "outside"})
+	require.NotEmpty(t, f.text)
+	require.Contains(t, f.text[0], "disproved")
+	require.Contains(t, f.text[0], "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000")
+
+	f.text = nil
+	labtest.Prove(&f, l, proof.Selector{Service: "default/no-such-service"})
+	require.Equal(t, []string{"labtest: the lab has no such flow"}, f.text)
 }

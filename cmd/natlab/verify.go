@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab"
+	"natlab/nat/proof"
+	"natlab/nat/report"
+	"natlab/topology"
+)
+
+// verified is what the flags of verify ask for.
+type verified struct {
+	in          input
+	name        *string
+	only        proof.Selector
+	brief, draw bool
+	format      *choice
+}
+
+func (p *program) verify() *cobra.Command {
+	var v verified
+	cmd := &cobra.Command{
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [-o text|json|junit]",
+		Short: "Prove what the NAT of a lab does, flow by flow",
+		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
+both met, and connection tracking. Exit status 1 says that a flow is disproved, or that too little was seen of it.
+
+With -f the files say what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
+
+Text draws the way of the flows that were asked for by --service or --from, and of those that are not proved; where it
+does not go to a terminal, or with --draw, that of every flow.`,
+		Args: noArgs,
+	}
+	v.in.add(cmd)
+	v.name = named(cmd)
+	f := cmd.Flags()
+	f.StringVar(&v.only.Service, "service", "", "only flows to this Service, NAMESPACE/NAME or NAMESPACE/NAME:PORT")
+	f.StringVar(&v.only.From, "from", "", "only flows from this client: a node, a pod (NAMESPACE/NAME) or an outside client")
+	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
+	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
+	v.format = output(cmd, "text", "json", "junit")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if v.brief && v.draw {
+			return usage(cmd, errors.New("--brief and --draw exclude each other"))
+		}
+		found, err := p.prove(cmd.Context(), v)
+		if err != nil {
+			return err
+		}
+		if err := p.writeReport(found, v); err != nil {
+			return err
+		}
+		if found.Outcome() != proof.Proved {
+			return errDiffers
+		}
+		return nil
+	}
+	return cmd
+}
+
+// prove opens the lab, or builds one, and verifies it.
+func (p *program) prove(ctx context.Context, v verified) (found proof.Report, err error) {
+	o := lab.VerifyOptions{Selector: v.only}
+	l, err := p.labToVerify(ctx, v, &o)
+	if err != nil {
+		return proof.Report{}, err
+	}
+	found, err = lab.Verify(ctx, l, o)
+	if err := joinClose(err, l); err != nil {
+		return proof.Report{}, err
+	}
+	if len(found.Flows) == 0 {
+		return proof.Report{}, fmt.Errorf("lab %s has no flow%s", l.Name(), selection(v.only))
+	}
+	return found, nil
+}
+
+// labToVerify is the lab to prove. One that was built for the proof is taken away when it is closed.
+func (p *program) labToVerify(ctx context.Context, v verified, o *lab.VerifyOptions) (*lab.Lab, error) {
+	if !v.in.given() {
+		return open(ctx, *v.name)
+	}
+	c, err := p.cluster(&v.in, topology.Load)
+	if err != nil {
+		return nil, err
+	}
+	if *v.name != "" {
+		c.Name = *v.name
+	}
+	o.Intent = &c
+	l, err := lab.Open(ctx, c.Name)
+	if errors.Is(err, lab.ErrNoLab) {
+		return lab.Up(ctx, c, lab.Options{Progress: lab.ShowProgress(p.err)})
+	}
+	return l, err
+}
+
+// selection is " to Service a/b from c", as far as there is a selection.
+func selection(s proof.Selector) string {
+	var b strings.Builder
+	if s.Service != "" {
+		fmt.Fprintf(&b, " to a Service port %s", s.Service)
+	}
+	if s.From != "" {
+		fmt.Fprintf(&b, " from a client %s", s.From)
+	}
+	return b.String()
+}
+
+func (p *program) writeReport(found proof.Report, v verified) error {
+	switch v.format.value {
+	case "json":
+		return report.JSON(p.out, found)
+	case "junit":
+		return report.JUnit(p.out, found)
+	}
+	if v.only != (proof.Selector{}) {
+		found.Coverage = proof.Coverage{} // what a few flows do not meet is no news
+	}
+	detail := report.DrawUnproved
+	switch {
+	case v.brief:
+		detail = report.Brief
+	case v.draw, v.only != (proof.Selector{}), !terminal(p.out):
+		detail = report.DrawAll
+	}
+	return report.Text(p.out, found, detail, p.style())
+}

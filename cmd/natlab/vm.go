@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab/vm"
+)
+
+func (p *program) vm() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "vm run [--kernel SPEC]... -- COMMAND",
+		Short: "Run natlab, or a test binary, on another kernel in a VM",
+		Args: func(cmd *cobra.Command, _ []string) error {
+			return usage(cmd, errors.New("say what to do: vm run"))
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	run := p.vmRun()
+	run.DisableFlagsInUseLine = true
+	cmd.AddCommand(run)
+	return cmd
+}
+
+// inVM is what the flags of vm run ask for.
+type inVM struct {
+	kernels, files []string
+	config         vm.Config
+	accel          *choice
+	console        bool
+}
+
+func (p *program) vmRun() *cobra.Command {
+	v := inVM{accel: &choice{value: "auto", words: []string{"auto", "kvm", "tcg"}}}
+	cmd := &cobra.Command{
+		Use:   "run [--kernel SPEC]... [--iptables RELEASE] [--out DIR] -- natlab ARGS... | TEST-BINARY ARGS...",
+		Short: "Boot Debian's kernels one after the other and run a command on each",
+		Long: `Boot a Debian cloud kernel under qemu with natlab in a small initramfs, run a command there, and bring back its
+output, its exit status and the files it leaves in /out. The VM has no network and no disk. Packages come by apt from
+the mirror that this machine is set to; they are kept, and a kernel that is kept needs neither root nor the mirror.
+
+A SPEC is a Debian release (bullseye, bookworm, trixie, sid), a version (5.10, 6.1, 6.12, 7.x) or RELEASE/VERSION.
+The command is natlab, a static program of this machine (CGO_ENABLED=0 go test -c), or one of busybox. Arguments that
+name files are taken along.
+
+Exit status: the command's; with several kernels the worst; 2 where a VM failed.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage(cmd, errors.New("the command is missing: say -- natlab verify, for example"))
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&v.kernels, "kernel", []string{"bookworm"}, "the kernel to boot; may be given several times")
+	f.StringVar(&v.config.Iptables, "iptables", "", "the Debian release whose iptables to take (default: the kernel's)")
+	f.StringArrayVar(&v.files, "file", nil, "another file to take along; may be given several times")
+	f.StringVar(&v.config.Out, "out", "", "a folder for the files that the command leaves in /out")
+	f.DurationVar(&v.config.Timeout, "timeout", 10*time.Minute, "how long the command may take")
+	f.IntVar(&v.config.MemoryMiB, "memory", 1536, "the VM's memory in MiB")
+	f.Var(v.accel, "accel", "how qemu runs it; auto takes KVM where a probe boot with it works")
+	f.BoolVar(&v.config.Refresh, "refresh", false, "fetch the package lists anew, and with them newer kernels")
+	f.BoolVar(&v.console, "console", false, "show the kernel's console on standard error")
+	f.SetInterspersed(false)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.runVM(cmd, v, args) }
+	return cmd
+}
+
+func (p *program) runVM(cmd *cobra.Command, v inVM, args []string) error {
+	specs := make([]vm.Spec, len(v.kernels))
+	for i, k := range v.kernels {
+		var err error
+		if specs[i], err = vm.ParseSpec(k); err != nil {
+			return usage(cmd, err)
+		}
+	}
+	c, err := p.vmConfig(v, args)
+	if err != nil {
+		return err
+	}
+	worst := exitOK
+	for _, spec := range specs {
+		if len(specs) > 1 {
+			p.say("kernel %s", spec)
+		}
+		c.Kernel = spec
+		status, err := vm.Run(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		worst = max(worst, status)
+	}
+	switch worst {
+	case exitOK:
+		return nil
+	case exitDiffers:
+		return errDiffers
+	}
+	return fmt.Errorf("the command ended with status %d", worst)
+}
+
+// vmConfig finds natlab itself, the command, and the files that it names.
+func (p *program) vmConfig(v inVM, args []string) (vm.Config, error) {
+	c := v.config
+	dir, err := vm.DefaultDir()
+	if err != nil {
+		return c, err
+	}
+	if c.Natlab, err = os.Executable(); err != nil {
+		return c, err
+	}
+	c.Store = vm.Store{Dir: dir, Log: p.err}
+	c.Stdout, c.Stderr, c.Argv = p.out, p.err, append([]string(nil), args...)
+	if v.console {
+		c.Console = p.err
+	}
+	if v.accel.value != "auto" {
+		c.Accel = vm.Accel(v.accel.value)
+	}
+	for i, arg := range append(append([]string(nil), args...), v.files...) {
+		info, err := os.Stat(arg)
+		if err != nil || !info.Mode().IsRegular() {
+			if i >= len(args) {
+				return c, fmt.Errorf("--file %s: not a file", arg)
+			}
+			continue
+		}
+		guest := guestPath(arg)
+		c.Files = append(c.Files, vm.File{Host: arg, Guest: guest})
+		if i == 0 {
+			if err := vm.CheckStatic(arg); err != nil {
+				return c, err
+			}
+			c.Argv[0] = guest
+		}
+	}
+	return c, nil
+}
+
+// guestPath is where a host file stands in the VM: the command runs in /work, so a relative path holds there too.
+func guestPath(path string) string {
+	if filepath.IsLocal(path) {
+		return filepath.Join("/work", path)
+	}
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join("/work", filepath.Base(path))
+}
