@@ -1,11 +1,9 @@
 package witness
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -296,51 +294,6 @@ func (m *member) device(index uint32) string {
 		return ""
 	}
 	return request.Name()
-}
-
-// countLost sums up what did not fit into the sockets, was dropped for want of room in a queue, or is missing from the
-// log's numbering.
-func (m *member) countLost() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return m.lostAtClose
-	}
-	return m.countLostLocked()
-}
-
-func (m *member) countLostLocked() uint64 {
-	n := m.logLost
-	for _, s := range m.sockets() {
-		if s != m.queues && s != m.log { // those count for themselves
-			n += s.dropped()
-		}
-	}
-	if m.queueFile != nil {
-		size, err := m.queueFile.ReadAt(m.buf, 0)
-		if size > 0 || err == nil {
-			n += queueDrops(m.buf[:size])
-		}
-	}
-	return n
-}
-
-// queueDrops adds up queue_dropped and queue_user_dropped, the sixth and seventh number of each line (nfqnl's seq_show).
-func queueDrops(b []byte) uint64 {
-	var sum uint64
-	for line := range bytes.Lines(b) {
-		f := bytes.Fields(line)
-		if len(f) < 7 {
-			continue
-		}
-		for _, word := range f[5:7] {
-			n, err := strconv.ParseUint(string(word), 10, 64)
-			if err == nil {
-				sum += n
-			}
-		}
-	}
-	return sum
 }
 
 // calm keeps further packets from the queues.

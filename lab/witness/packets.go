@@ -46,7 +46,7 @@ func openQueues(buffer int) (*socket, error) {
 	}
 	for _, tap := range nat.Taps() {
 		if err := bindQueue(s, queueNumber(tap)); err != nil {
-			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), err), s.close())
+			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), busy(err)), s.close())
 		}
 	}
 	return s, nil

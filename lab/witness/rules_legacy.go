@@ -52,7 +52,7 @@ func openLog(buffer int, groups []uint16) (*socket, error) {
 	}
 	for _, group := range groups {
 		if err := bindLog(s, group); err != nil {
-			return nil, errors.Join(fmt.Errorf("open NFLOG group %d: %w", group, err), s.close())
+			return nil, errors.Join(fmt.Errorf("open NFLOG group %d: %w", group, busy(err)), s.close())
 		}
 	}
 	return s, nil

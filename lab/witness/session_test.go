@@ -51,30 +51,44 @@ func logger(t *testing.T, h netns.Handle) string {
 	return strings.TrimSpace(string(b))
 }
 
-// A session leaves nothing behind, and may be closed twice; the node's own rules are untouched meanwhile.
+// A session leaves nothing behind, and may be closed twice; the node's own rules read the same meanwhile.
 func TestCloseLeavesNothing(t *testing.T) {
+	for _, b := range dataplane.Backends() {
+		t.Run(string(b), func(t *testing.T) {
+			w := newWire(t)
+			r := w.install(t, b, nodeRules)
+			own, before := tables(t, w.node), logger(t, w.node)
+			s, err := witness.Start(t.Context(), w.watched(r), witness.Options{})
+			require.NoError(t, err)
+			require.Equal(t, []string{"natlab"}, tables(t, w.client))
+			require.Equal(t, "nfnetlink_log", logger(t, w.node))
+			d, err := dataplane.New(b)
+			require.NoError(t, err)
+			live, err := d.Dump(t.Context(), w.node, nat.IPv4)
+			require.NoError(t, err)
+			require.Equal(t, r.Legacy.String()+r.NFT.String(), live.String())
+			for range 2 {
+				require.NoError(t, s.Close())
+			}
+			require.Equal(t, own, tables(t, w.node))
+			require.Empty(t, tables(t, w.client))
+			require.Empty(t, tables(t, w.server))
+			require.Equal(t, before, logger(t, w.node))
+			seen, err := s.Drain(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, seen)
+		})
+	}
+}
+
+// Two sessions cannot watch one namespace: the second says so, and the first goes on.
+func TestOnlyOneSession(t *testing.T) {
 	w := newWire(t)
-	r := w.install(t, dataplane.Legacy, nodeRules)
-	before := logger(t, w.node)
-	s, err := witness.Start(t.Context(), w.watched(r), witness.Options{})
-	require.NoError(t, err)
-	require.Equal(t, []string{"natlab"}, tables(t, w.client))
-	require.Equal(t, "nfnetlink_log", logger(t, w.node))
-	d, err := dataplane.New(dataplane.Legacy)
-	require.NoError(t, err)
-	live, err := d.Dump(t.Context(), w.node, nat.IPv4)
-	require.NoError(t, err)
-	require.Equal(t, r.Legacy.String(), live.String())
-	for range 2 {
-		require.NoError(t, s.Close())
-	}
-	for _, h := range []netns.Handle{w.client, w.node, w.server} {
-		require.Empty(t, tables(t, h))
-		require.Equal(t, before, logger(t, h))
-	}
-	seen, err := s.Drain(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, seen)
+	s := w.watch(t, w.install(t, dataplane.NFT, nodeRules), witness.Options{})
+	_, err := witness.Start(t.Context(), w.watched(witness.Rules{}), witness.Options{})
+	require.ErrorIs(t, err, witness.ErrBusy)
+	require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:41007 > 10.9.0.9:80"))
+	require.Len(t, lines(drain(t, s), "client"), 5)
 }
 
 // Start is all or nothing: where one namespace cannot be watched, the others are as before.

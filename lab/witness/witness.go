@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"natlab/nat/proof"
 	"natlab/topology"
@@ -38,6 +39,17 @@ const defaultBuffer = 16 << 20
 
 // ErrUnsupported is a witness that this kernel does not offer.
 var ErrUnsupported = errors.New("not supported by this kernel")
+
+// ErrBusy is a namespace that somebody watches already: a queue or log group has one reader.
+var ErrBusy = errors.New("another process watches this namespace: let it end first")
+
+// busy names the cause of an error that a kernel gives for a queue or log group that is taken.
+func busy(err error) error {
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) && unix.Geteuid() == 0 {
+		return fmt.Errorf("%w (%w)", ErrBusy, err)
+	}
+	return err
+}
 
 // Session is the witnesses at work. Its methods may be called by many goroutines.
 type Session struct {
