@@ -1,42 +1,61 @@
 package iptables
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 )
 
 // String is the rule set as iptables-save prints it, without its comment lines and without the rules' counters.
 func (rs Ruleset) String() string {
-	return string(rs.appendText(nil, false))
+	return rs.text(false)
 }
 
 // Counted is String with every rule's counters, as iptables-save -c prints it.
 func (rs Ruleset) Counted() string {
-	return string(rs.appendText(nil, true))
+	return rs.text(true)
 }
 
 // Restore is input for iptables-restore that makes a node hold the tables of rs, and of them exactly what rs holds.
 func (rs Ruleset) Restore() string { return rs.String() }
 
-func (rs Ruleset) appendText(b []byte, counters bool) []byte {
+// text prints by way of one line's buffer, so that the whole is written once.
+func (rs Ruleset) text(counters bool) string {
+	var out strings.Builder
+	out.Grow(rs.size())
+	line := make([]byte, 0, 512)
 	for _, t := range rs.Tables {
-		b = append(append(append(b, '*'), t.Name...), '\n')
+		out.WriteString("*" + t.Name + "\n")
 		for _, c := range t.Chains {
-			b = append(append(append(b, ':'), c.Name...), ' ')
-			b = append(append(b, c.Policy...), ' ')
-			b = append(appendCounters(b, c.Packets, c.Bytes), '\n')
+			line = append(append(append(line[:0], ':'), c.Name...), ' ')
+			line = append(append(line, c.Policy...), ' ')
+			out.Write(append(appendCounters(line, c.Packets, c.Bytes), '\n'))
 		}
 		for _, c := range t.Chains {
-			for _, r := range c.Rules {
+			for i := range c.Rules {
+				line = line[:0]
 				if counters {
-					b = append(appendCounters(b, r.Packets, r.Bytes), ' ')
+					line = append(appendCounters(line, c.Rules[i].Packets, c.Rules[i].Bytes), ' ')
 				}
-				b = append(r.appendText(append(append(b, "-A "...), c.Name...)), '\n')
+				line = append(c.Rules[i].appendText(append(append(line, "-A "...), c.Name...)), '\n')
+				out.Write(line)
 			}
 		}
-		b = append(b, "COMMIT\n"...)
+		out.WriteString("COMMIT\n")
 	}
-	return b
+	return out.String()
+}
+
+// size guesses the length of the text, for one allocation to do.
+func (rs Ruleset) size() int {
+	const chain, rule = 48, 128 // bytes a line, of kube-proxy's
+	n := 0
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			n += chain + rule*len(c.Rules)
+		}
+	}
+	return n
 }
 
 func appendCounters(b []byte, packets, bytes uint64) []byte {
@@ -95,10 +114,29 @@ func appendNumber(b []byte, option string, n uint64) []byte {
 	return strconv.AppendUint(append(appendOption(b, false, option), ' '), n, 10)
 }
 
-func (m Source) appendText(b []byte) []byte { return appendWord(b, m.Not, "-s", m.Prefix.String()) }
-func (m Destination) appendText(b []byte) []byte {
-	return appendWord(b, m.Not, "-d", m.Prefix.String())
+func (m Source) appendText(b []byte) []byte {
+	return appendPrefix(append(appendOption(b, m.Not, "-s"), ' '), m.Prefix)
 }
+
+func (m Destination) appendText(b []byte) []byte {
+	return appendPrefix(append(appendOption(b, m.Not, "-d"), ' '), m.Prefix)
+}
+
+func appendPrefix(b []byte, p netip.Prefix) []byte {
+	return strconv.AppendInt(append(appendAddr(b, p.Addr()), '/'), int64(p.Bits()), 10)
+}
+
+// appendAddr writes an address as the C library's inet_ntop does, which iptables prints by.
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if a.Is6() && !a.Is4In6() {
+		raw := a.As16()
+		if compatible := [12]byte(raw[:12]) == [12]byte{} && (raw[12] != 0 || raw[13] != 0); compatible {
+			return netip.AddrFrom4([4]byte(raw[12:])).AppendTo(append(b, "::"...))
+		}
+	}
+	return a.AppendTo(b)
+}
+
 func (m InInterface) appendText(b []byte) []byte  { return appendWord(b, m.Not, "-i", m.Name) }
 func (m OutInterface) appendText(b []byte) []byte { return appendWord(b, m.Not, "-o", m.Name) }
 func (m Protocol) appendText(b []byte) []byte     { return appendWord(b, m.Not, "-p", m.Name) }
@@ -305,105 +343,3 @@ func (m NFAcct) appendText(b []byte) []byte {
 }
 
 func (m Raw) appendText(b []byte) []byte { return append(append(b, ' '), m.Text...) }
-
-func (Accept) appendText(b []byte) []byte { return append(b, " -j ACCEPT"...) }
-func (Drop) appendText(b []byte) []byte   { return append(b, " -j DROP"...) }
-func (Return) appendText(b []byte) []byte { return append(b, " -j RETURN"...) }
-func (t Jump) appendText(b []byte) []byte { return append(append(b, " -j "...), t.Chain...) }
-func (t Goto) appendText(b []byte) []byte { return append(append(b, " -g "...), t.Chain...) }
-func (t Reject) appendText(b []byte) []byte {
-	return appendWord(append(b, " -j REJECT"...), false, "--reject-with", t.With)
-}
-
-func appendXMark(b []byte, value, mask uint32) []byte {
-	return appendHex(append(appendHex(append(b, " --set-xmark "...), value), '/'), mask)
-}
-
-func (t SetMark) appendText(b []byte) []byte {
-	return appendXMark(append(b, " -j MARK"...), t.Value, t.Mask)
-}
-
-func (t SetConnMark) appendText(b []byte) []byte {
-	b = append(b, " -j CONNMARK"...)
-	if t.Action == ConnMarkSet {
-		return appendXMark(b, t.Value, t.Mask)
-	}
-	option := " --save-mark"
-	if t.Action == ConnMarkRestore {
-		option = " --restore-mark"
-	}
-	b = appendHex(append(append(b, option...), " --nfmask "...), t.NFMask)
-	return appendHex(append(b, " --ctmask "...), t.CTMask)
-}
-
-func (r NATRange) appendTo(b []byte) []byte {
-	port := r.MinPort != 0
-	if r.MinAddr.IsValid() {
-		brackets := port && r.MinAddr.Is6() // around the whole range
-		if brackets {
-			b = append(b, '[')
-		}
-		b = r.MinAddr.AppendTo(b)
-		if r.MaxAddr.IsValid() && r.MaxAddr != r.MinAddr {
-			b = r.MaxAddr.AppendTo(append(b, '-'))
-		}
-		if brackets {
-			b = append(b, ']')
-		}
-	}
-	if port {
-		b = PortRange{Low: r.MinPort, High: r.MaxPort}.appendText(append(b, ':'), '-')
-		if r.BasePort != 0 {
-			b = strconv.AppendUint(append(b, '/'), uint64(r.BasePort), 10)
-		}
-	}
-	return b
-}
-
-func (r NATRange) appendFlags(b []byte) []byte {
-	b = appendFlag(appendFlag(b, r.Random, "--random"), r.FullyRandom, "--random-fully")
-	return appendFlag(b, r.Persistent, "--persistent")
-}
-
-func (r NATRange) appendToPorts(b []byte) []byte {
-	if r.MinPort == 0 {
-		return b
-	}
-	return PortRange{Low: r.MinPort, High: r.MaxPort}.appendText(append(b, " --to-ports "...), '-')
-}
-
-func (t DNAT) appendText(b []byte) []byte {
-	return t.Range.appendFlags(t.Range.appendTo(append(b, " -j DNAT --to-destination "...)))
-}
-
-func (t SNAT) appendText(b []byte) []byte {
-	return t.Range.appendFlags(t.Range.appendTo(append(b, " -j SNAT --to-source "...)))
-}
-
-func (t Masquerade) appendText(b []byte) []byte {
-	return t.Range.appendFlags(t.Range.appendToPorts(append(b, " -j MASQUERADE"...)))
-}
-
-func (t Redirect) appendText(b []byte) []byte {
-	return t.Range.appendFlags(t.Range.appendToPorts(append(b, " -j REDIRECT"...)))
-}
-
-func (t NetMap) appendText(b []byte) []byte {
-	return appendWord(append(b, " -j NETMAP"...), false, "--to", t.To.String())
-}
-
-func (t NoTrack) appendText(b []byte) []byte {
-	if t.Legacy {
-		return append(b, " -j NOTRACK"...)
-	}
-	return append(b, " -j CT --notrack"...)
-}
-
-func appendTarget(b []byte, name, options string) []byte {
-	return appendFlag(append(append(b, " -j "...), name...), options != "", options)
-}
-
-func (t Passive) appendText(b []byte) []byte   { return appendTarget(b, t.Target, t.Options) }
-func (t QueueTo) appendText(b []byte) []byte   { return appendTarget(b, "NFQUEUE", t.Options) }
-func (t TProxy) appendText(b []byte) []byte    { return appendTarget(b, "TPROXY", t.Options) }
-func (t RawTarget) appendText(b []byte) []byte { return appendTarget(b, t.Target, t.Options) }

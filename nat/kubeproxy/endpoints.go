@@ -18,6 +18,29 @@ type Serving struct {
 	Any     bool                // an endpoint can be used somewhere in the cluster, if not from this node
 }
 
+// endpoint is an endpoint with its address:port as the release writes it, and the chain that leads to it.
+type endpoint struct {
+	*topology.Endpoint
+	text, chain string
+}
+
+// serving is Serving as the generator uses it.
+type serving struct {
+	cluster, local, all []endpoint
+	any                 bool
+}
+
+func (s serving) exported() Serving {
+	plain := func(list []endpoint) []topology.Endpoint {
+		var out []topology.Endpoint
+		for _, e := range list {
+			out = append(out, *e.Endpoint)
+		}
+		return out
+	}
+	return Serving{Cluster: plain(s.cluster), Local: plain(s.local), All: plain(s.all), Any: s.any}
+}
+
 // policies is what a Service's traffic policies come to in a release.
 type policies struct {
 	internalLocal, externalLocal bool
@@ -28,57 +51,55 @@ func (p policies) usesCluster() bool { return !p.internalLocal || p.external }
 func (p policies) usesLocal() bool   { return p.internalLocal || p.externalLocal && p.external }
 
 // categorize finds the endpoints that a node uses. endpoints are of one family, sorted as kube-proxy sorts them.
-func (g *generator) categorize(s *topology.Service, endpoints []topology.Endpoint, p policies) Serving {
-	var out Serving
+func (g *generator) categorize(s *topology.Service, endpoints []endpoint, p policies) serving {
+	var out serving
 	if len(endpoints) == 0 {
 		return out
 	}
-	hints := func(topology.Endpoint) bool { return true }
 	hinted := false
 	if p.usesCluster() {
-		if by := g.hints(s, endpoints); by != nil {
-			hints, hinted = by, true
+		here := g.hints(s, endpoints)
+		hinted = here != nil
+		out.cluster = filter(endpoints, func(e endpoint) bool { return e.Ready && (!hinted || here(e)) })
+		if len(out.cluster) == 0 && g.terminating {
+			out.cluster = filter(endpoints, winding)
 		}
-		out.Cluster = filter(endpoints, func(e topology.Endpoint) bool { return e.Ready && hints(e) })
-		if len(out.Cluster) == 0 && g.terminating {
-			out.Cluster = filter(endpoints, winding)
-		}
-		out.Any = len(out.Cluster) > 0
+		out.any = len(out.cluster) > 0
 	}
 	if !p.usesLocal() {
-		out.All = out.Cluster
+		out.all = out.cluster
 		return out
 	}
 	fallback := g.localEndpoints(endpoints, &out)
 	switch {
 	case !p.usesCluster():
-		out.All = out.Local
+		out.all = out.local
 	case !hinted && !fallback:
-		out.All = out.Cluster
+		out.all = out.cluster
 	default:
-		out.All = union(out.Cluster, out.Local)
+		out.all = union(out.cluster, out.local)
 	}
 	return out
 }
 
 // localEndpoints fills in the node's own endpoints and reports whether they are terminating ones, for want of ready ones.
-func (g *generator) localEndpoints(endpoints []topology.Endpoint, out *Serving) (fallback bool) {
+func (g *generator) localEndpoints(endpoints []endpoint, out *serving) (fallback bool) {
 	for _, e := range endpoints {
 		if e.Ready || g.terminating && winding(e) {
-			out.Any = true
+			out.any = true
 		}
 	}
-	local := func(e topology.Endpoint) bool { return e.Node != "" && e.Node == g.node.Name }
-	out.Local = filter(endpoints, func(e topology.Endpoint) bool { return local(e) && e.Ready })
-	if len(out.Local) == 0 && g.terminating {
-		out.Local = filter(endpoints, func(e topology.Endpoint) bool { return local(e) && winding(e) })
-		return len(out.Local) > 0
+	local := func(e endpoint) bool { return e.Node != "" && e.Node == g.node.Name }
+	out.local = filter(endpoints, func(e endpoint) bool { return local(e) && e.Ready })
+	if len(out.local) == 0 && g.terminating {
+		out.local = filter(endpoints, func(e endpoint) bool { return local(e) && winding(e) })
+		return len(out.local) > 0
 	}
 	return false
 }
 
 // winding reports whether an endpoint still serves while its pod terminates.
-func winding(e topology.Endpoint) bool { return !e.Ready && e.Serving && e.Terminating }
+func winding(e endpoint) bool { return !e.Ready && e.Serving && e.Terminating }
 
 const (
 	zoneLabel          = "topology.kubernetes.io/zone"
@@ -91,16 +112,16 @@ const (
 )
 
 // hints returns the test that the endpoints' hints call for on this node, or nil where they are not followed.
-func (g *generator) hints(s *topology.Service, endpoints []topology.Endpoint) func(topology.Endpoint) bool {
+func (g *generator) hints(s *topology.Service, endpoints []endpoint) func(endpoint) bool {
 	zone := g.node.Labels[zoneLabel]
-	byZone := func(e topology.Endpoint) bool { return slices.Contains(e.ZoneHints, zone) }
+	byZone := func(e endpoint) bool { return slices.Contains(e.ZoneHints, zone) }
 	if g.release.Hints != HintsAlways {
 		if !g.gate(gateHints, true) || !g.annotated(s) || zone == "" || !followed(endpoints, zoneHints, byZone) {
 			return nil
 		}
 		return byZone
 	}
-	byNode := func(e topology.Endpoint) bool { return slices.Contains(e.NodeHints, g.node.Name) }
+	byNode := func(e endpoint) bool { return slices.Contains(e.NodeHints, g.node.Name) }
 	if followed(endpoints, nodeHints, byNode) {
 		return byNode
 	}
@@ -110,8 +131,8 @@ func (g *generator) hints(s *topology.Service, endpoints []topology.Endpoint) fu
 	return nil
 }
 
-func zoneHints(e topology.Endpoint) []string { return e.ZoneHints }
-func nodeHints(e topology.Endpoint) []string { return e.NodeHints }
+func zoneHints(e endpoint) []string { return e.ZoneHints }
+func nodeHints(e endpoint) []string { return e.NodeHints }
 
 // annotated reports whether a Service asks for hints, in the releases in which it has to.
 func (g *generator) annotated(s *topology.Service) bool {
@@ -126,7 +147,7 @@ func (g *generator) annotated(s *topology.Service) bool {
 }
 
 // followed reports whether hints can be followed: every ready endpoint has some, and one of them is for here.
-func followed(endpoints []topology.Endpoint, hints func(topology.Endpoint) []string, here func(topology.Endpoint) bool) bool {
+func followed(endpoints []endpoint, hints func(endpoint) []string, here func(endpoint) bool) bool {
 	found := false
 	for _, e := range endpoints {
 		if !e.Ready {
@@ -140,12 +161,12 @@ func followed(endpoints []topology.Endpoint, hints func(topology.Endpoint) []str
 	return found
 }
 
-func filter(endpoints []topology.Endpoint, keep func(topology.Endpoint) bool) []topology.Endpoint {
+func filter(endpoints []endpoint, keep func(endpoint) bool) []endpoint {
 	for i, e := range endpoints {
 		if keep(e) {
 			continue
 		}
-		out := append([]topology.Endpoint(nil), endpoints[:i]...)
+		out := append([]endpoint(nil), endpoints[:i]...)
 		for _, e := range endpoints[i+1:] {
 			if keep(e) {
 				out = append(out, e)
@@ -156,14 +177,14 @@ func filter(endpoints []topology.Endpoint, keep func(topology.Endpoint) bool) []
 	return endpoints // all of them: nothing to copy
 }
 
-func union(a, b []topology.Endpoint) []topology.Endpoint {
-	out := append([]topology.Endpoint(nil), a...)
-	have := make(map[netip.AddrPort]bool, len(a))
+func union(a, b []endpoint) []endpoint {
+	out := append([]endpoint(nil), a...)
+	have := make(map[string]bool, len(a))
 	for _, e := range a {
-		have[e.Addr] = true
+		have[e.text] = true
 	}
 	for _, e := range b {
-		if !have[e.Addr] {
+		if !have[e.text] {
 			out = append(out, e)
 		}
 	}
@@ -181,29 +202,26 @@ func (g *generator) sees(e topology.Endpoint) bool {
 }
 
 // sorted returns the endpoints of the family in kube-proxy's order, which is that of their text.
-func (g *generator) sorted(endpoints []topology.Endpoint) []topology.Endpoint {
-	out := make([]topology.Endpoint, 0, len(endpoints))
-	for _, e := range endpoints {
-		if g.sees(e) {
-			out = append(out, e)
+func (g *generator) sorted(name, protocol string, endpoints []topology.Endpoint) []endpoint {
+	out := make([]endpoint, 0, len(endpoints))
+	for i := range endpoints {
+		if e := &endpoints[i]; g.sees(*e) {
+			text := g.text(e)
+			out = append(out, endpoint{e, text, EndpointChain(name, protocol, text)})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b topology.Endpoint) int { return strings.Compare(g.text(a), g.text(b)) })
+	slices.SortStableFunc(out, func(a, b endpoint) int { return strings.Compare(a.text, b.text) })
 	return out
 }
 
 // text is an endpoint's address:port as the release writes it in comments and in names of chains.
-func (g *generator) text(e topology.Endpoint) string {
+func (g *generator) text(e *topology.Endpoint) string {
 	if e.Written == "" || !g.release.WrittenAddresses {
 		return e.Addr.String()
 	}
-	return net6(e.Written) + ":" + strconv.Itoa(int(e.Addr.Port()))
-}
-
-// net6 puts brackets around an IPv6 address.
-func net6(address string) string {
-	if strings.Contains(address, ":") {
-		return "[" + address + "]"
+	port := strconv.Itoa(int(e.Addr.Port()))
+	if strings.Contains(e.Written, ":") {
+		return "[" + e.Written + "]:" + port
 	}
-	return address
+	return e.Written + ":" + port
 }

@@ -29,17 +29,21 @@ func PortName(namespace, service, port string) string {
 
 // ServiceHash is the hash in the names of a Service port's chains: KUBE-SVC-, KUBE-SVL-, KUBE-EXT- and KUBE-FW-. The
 // protocol is in any case.
-func ServiceHash(portName, protocol string) string { return hash(portName + strings.ToLower(protocol)) }
+func ServiceHash(portName, protocol string) string {
+	return hashed("", portName, strings.ToLower(protocol), "")
+}
 
 // EndpointChain is the name of the chain that sends a Service port's packets to one endpoint, given as address:port.
 func EndpointChain(portName, protocol, endpoint string) string {
-	return "KUBE-SEP-" + hash(portName+strings.ToLower(protocol)+endpoint)
+	return hashed("KUBE-SEP-", portName, strings.ToLower(protocol), endpoint)
 }
 
-// hash is 16 characters of base32(sha256), which keeps a chain's name within the kernel's 28.
-func hash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	var text [16]byte
-	base32.StdEncoding.Encode(text[:], sum[:10])
-	return string(text[:])
+// hashed is prefix and 16 characters of base32(sha256), which keeps a chain's name within the kernel's 28.
+func hashed(prefix, portName, protocol, endpoint string) string {
+	var in [256]byte // on the stack: most names fit
+	sum := sha256.Sum256(append(append(append(in[:0], portName...), protocol...), endpoint...))
+	var out [32]byte
+	n := copy(out[:16], prefix)
+	base32.StdEncoding.Encode(out[n:], sum[:10])
+	return string(out[:n+16])
 }

@@ -8,19 +8,17 @@ import (
 
 	"natlab/nat"
 	ipt "natlab/nat/iptables"
-	"natlab/topology"
 )
 
 // externalChain writes KUBE-EXT, which all packets for node ports, load balancers and external IPs pass.
 func (g *generator) externalChain(p *port) {
-	if !p.serving.Any || !p.policies.external {
+	if !p.serving.any || !p.policies.external {
 		return
 	}
-	masquerade := ipt.Jump{Chain: chainMarkMasq}
 	var rules []ipt.Rule
 	if !p.policies.externalLocal {
 		// The endpoint may be on another node, and its answer has to come back this way.
-		rules = append(rules, rule(masquerade, ipt.Comment{Text: "masquerade traffic for " + p.name + " external destinations"}))
+		rules = append(rules, rule(g.toMarkMasq, ipt.Comment{Text: "masquerade traffic for " + p.name + " external destinations"}))
 	} else {
 		// An endpoint of this node answers by way of this node: the client's address can stay. What comes from the
 		// cluster itself goes to any endpoint, as if it had gone out to a load balancer and come back.
@@ -30,7 +28,7 @@ func (g *generator) externalChain(p *port) {
 		}
 		fromNode := ipt.AddrType{Source: "LOCAL"}
 		rules = append(rules,
-			rule(masquerade, ipt.Comment{Text: "masquerade LOCAL traffic for " + p.name + " external destinations"}, fromNode),
+			rule(g.toMarkMasq, ipt.Comment{Text: "masquerade LOCAL traffic for " + p.name + " external destinations"}, fromNode),
 			rule(ipt.Jump{Chain: p.svc}, ipt.Comment{Text: "route LOCAL traffic for " + p.name + " external destinations"}, fromNode))
 	}
 	if p.hasExternal() {
@@ -76,42 +74,42 @@ func (g *generator) firewallChain(p *port) {
 
 // policyChains writes KUBE-SVC and KUBE-SVL, which share a Service port's packets among its endpoints.
 func (g *generator) policyChains(p *port) {
-	if len(p.serving.Cluster) > 0 && p.policies.usesCluster() {
-		g.nat.own(p.svc, g.balance(p, p.svc, p.serving.Cluster))
+	if len(p.serving.cluster) > 0 && p.policies.usesCluster() {
+		g.nat.own(p.svc, g.balance(p, p.svc, p.serving.cluster))
 	}
-	if len(p.serving.Local) > 0 && p.policies.usesLocal() {
-		g.nat.own(p.svl, g.balance(p, p.svl, p.serving.Local))
+	if len(p.serving.local) > 0 && p.policies.usesLocal() {
+		g.nat.own(p.svl, g.balance(p, p.svl, p.serving.local))
 	}
 }
 
 // balance writes one of them: what is not from a pod is masqueraded, a client with affinity goes where it went before,
 // and the rest is shared by chance.
-func (g *generator) balance(p *port, chain string, endpoints []topology.Endpoint) []ipt.Rule {
+func (g *generator) balance(p *port, chain string, endpoints []endpoint) []ipt.Rule {
 	rules := make([]ipt.Rule, 0, 2*len(endpoints)+1)
 	if p.hasInternal() && chain == p.internalChain() {
-		matches := p.to(p.clusterIP, p.name+" cluster IP")
-		switch {
-		case g.config.MasqueradeAll:
-			rules = append(rules, rule(ipt.Jump{Chain: chainMarkMasq}, matches...))
-		case g.notLocal != nil:
-			rules = append(rules, rule(ipt.Jump{Chain: chainMarkMasq}, g.beforeProtocol(matches)...))
+		matches := p.toClusterIP
+		if !g.config.MasqueradeAll && g.notLocal != nil {
+			matches = g.beforeProtocol(matches)
+		}
+		if g.config.MasqueradeAll || g.notLocal != nil {
+			rules = append(rules, ipt.Rule{Matches: matches, Target: g.toMarkMasq})
 		}
 	}
 	if p.service.AffinitySeconds != 0 {
 		for _, e := range endpoints {
-			text := g.text(e)
-			sep := EndpointChain(p.name, p.protocol, text)
-			rules = append(rules, rule(ipt.Jump{Chain: sep}, g.comment(p.name+" -> "+text,
-				ipt.Recent{Action: ipt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, Name: sep, Mask: g.hostMask()})...))
+			again := ipt.Recent{Action: ipt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, Name: e.chain, Mask: g.hostMask()}
+			rules = append(rules, rule(ipt.Jump{Chain: e.chain}, g.comment(p.name+" -> "+e.text, again)...))
 		}
 	}
 	for i, e := range endpoints {
-		text := g.text(e)
-		matches := g.comment(p.name + " -> " + text)
+		var matches []ipt.Match
 		if left := len(endpoints) - i; left > 1 {
-			matches = append(matches, ipt.Statistic{Probability: share(left)})
+			matches = append(matches, g.share(left))
 		}
-		rules = append(rules, rule(ipt.Jump{Chain: EndpointChain(p.name, p.protocol, text)}, matches...))
+		if !g.large {
+			matches = g.comment(p.name+" -> "+e.text, matches...)
+		}
+		rules = append(rules, ipt.Rule{Matches: matches, Target: ipt.Jump{Chain: e.chain}})
 	}
 	return rules
 }
@@ -123,11 +121,20 @@ func (g *generator) beforeProtocol(matches []ipt.Match) []ipt.Match {
 	if _, device := g.notLocal.(ipt.InInterface); device {
 		at = 1
 	}
-	return slices.Insert(matches, at, g.notLocal)
+	out := make([]ipt.Match, 0, len(matches)+1)
+	return append(append(append(out, matches[:at]...), g.notLocal), matches[at:]...)
 }
 
-// share is the probability 1/n as kube-proxy writes it, with ten decimals, and as iptables keeps it, in steps of 2^-31.
-func share(n int) uint32 {
+// share is the match that takes 1/n of the packets.
+func (g *generator) share(n int) ipt.Match {
+	for len(g.shares) <= n {
+		g.shares = append(g.shares, ipt.Statistic{Probability: probability(max(len(g.shares), 1))})
+	}
+	return g.shares[n]
+}
+
+// probability is 1/n as kube-proxy writes it, with ten decimals, and as iptables keeps it, in steps of 2^-31.
+func probability(n int) uint32 {
 	text := strconv.FormatFloat(1/float64(n), 'f', 10, 64)
 	f, _ := strconv.ParseFloat(text, 64)
 	return uint32(math.Round(f * (1 << 31)))
@@ -139,7 +146,7 @@ func (g *generator) comment(text string, others ...ipt.Match) []ipt.Match {
 	if g.large {
 		return others
 	}
-	return append(append(make([]ipt.Match, 0, 1+len(others)+1), ipt.Comment{Text: text}), others...)
+	return append(append(make([]ipt.Match, 0, 1+len(others)), ipt.Comment{Text: text}), others...)
 }
 
 // hostMask is the mask of one address, which iptables-save prints with a recent match.
@@ -155,16 +162,19 @@ func (g *generator) hostMask() netip.Addr {
 // endpointChains writes a KUBE-SEP for each endpoint: a pod's packet to itself is masqueraded, affinity is remembered,
 // and the destination becomes the endpoint.
 func (g *generator) endpointChains(p *port) {
-	for _, e := range p.serving.All {
-		sep := EndpointChain(p.name, p.protocol, g.text(e))
-		name := g.comment(p.name)
-		hairpin := append([]ipt.Match{ipt.Source{Prefix: single(e.Addr.Addr())}}, name...)
-		translate := append([]ipt.Match{ipt.Protocol{Name: p.protocol}}, name...)
+	var name []ipt.Match
+	if !g.large {
+		name = []ipt.Match{ipt.Comment{Text: p.name}}
+	}
+	plain := ipt.Match(ipt.Ports{Protocol: p.protocol})
+	translate := slices.Concat([]ipt.Match{p.proto}, name, []ipt.Match{plain})
+	for _, e := range p.serving.all {
 		if p.service.AffinitySeconds != 0 {
-			translate = append(translate, ipt.Recent{Action: ipt.RecentSet, Name: sep, Mask: g.hostMask()})
+			remember := ipt.Recent{Action: ipt.RecentSet, Name: e.chain, Mask: g.hostMask()}
+			translate = slices.Concat([]ipt.Match{p.proto}, name, []ipt.Match{remember, plain})
 		}
-		translate = append(translate, ipt.Ports{Protocol: p.protocol})
+		hairpin := append(append(make([]ipt.Match, 0, 2), ipt.Source{Prefix: single(e.Addr.Addr())}), name...)
 		to := ipt.NATRange{MinAddr: e.Addr.Addr(), MaxAddr: e.Addr.Addr(), MinPort: e.Addr.Port(), MaxPort: e.Addr.Port()}
-		g.nat.own(sep, []ipt.Rule{rule(ipt.Jump{Chain: chainMarkMasq}, hairpin...), rule(ipt.DNAT{Range: to}, translate...)})
+		g.nat.own(e.chain, []ipt.Rule{{Matches: hairpin, Target: g.toMarkMasq}, {Matches: translate, Target: ipt.DNAT{Range: to}}})
 	}
 }

@@ -1,7 +1,6 @@
 package kubeproxy
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -52,7 +51,8 @@ func ServingEndpoints(c topology.Cluster, node string, o Options, s topology.Ser
 	if err != nil {
 		return Serving{}, err
 	}
-	return g.categorize(&s, g.sorted(p.Endpoints), g.policies(&s, &p)), nil
+	name, protocol := PortName(s.Namespace, s.Name, p.Name), lower(p.Protocol)
+	return g.categorize(&s, g.sorted(name, protocol, p.Endpoints), g.policies(&s, &p)).exported(), nil
 }
 
 // largeCluster is the number of endpoints above which kube-proxy leaves out the comments of the endpoints' rules
@@ -77,6 +77,8 @@ type generator struct {
 	nodeIP      netip.Addr // invalid: none
 	nodePorts   nodePortAddresses
 
+	toMarkMasq  ipt.Target  // -j KUBE-MARK-MASQ, made once for all
+	shares      []ipt.Match // 1/n, by n
 	filter, nat table
 }
 
@@ -107,8 +109,11 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	g.nodeIP = g.ownIP()
 	g.nodePorts = g.nodePortAddresses()
 	g.localhost = release.KubeletFirewall && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback()
-	g.large = g.endpoints() > largeCluster
+	endpoints := g.endpoints()
+	g.large = endpoints > largeCluster
+	g.toMarkMasq = ipt.Jump{Chain: chainMarkMasq}
 	g.filter, g.nat = newTable("INPUT", "FORWARD", "OUTPUT"), newTable("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+	g.nat.chains = slices.Grow(g.nat.chains, endpoints+2*len(c.Services))
 	return g, nil
 }
 
@@ -197,7 +202,20 @@ func (t *table) own(name string, rules []ipt.Rule) {
 	t.chains = append(t.chains, ipt.Chain{Name: name, Policy: "-", Rules: rules})
 }
 
+// sorted is the table with its user chains by name. The names are sorted apart from the chains, which are large.
 func (t *table) sorted(name string) ipt.Table {
-	slices.SortFunc(t.chains[t.fixed:], func(a, b ipt.Chain) int { return cmp.Compare(a.Name, b.Name) })
-	return ipt.Table{Name: name, Chains: t.chains}
+	type key struct {
+		name string
+		at   int
+	}
+	keys := make([]key, 0, len(t.chains)-t.fixed)
+	for i := t.fixed; i < len(t.chains); i++ {
+		keys = append(keys, key{t.chains[i].Name, i})
+	}
+	slices.SortFunc(keys, func(a, b key) int { return strings.Compare(a.name, b.name) })
+	chains := append(make([]ipt.Chain, 0, len(t.chains)), t.chains[:t.fixed]...)
+	for _, k := range keys {
+		chains = append(chains, t.chains[k.at])
+	}
+	return ipt.Table{Name: name, Chains: chains}
 }

@@ -20,7 +20,10 @@ type port struct {
 	ingress   []netip.Addr
 	ranges    []netip.Prefix
 	policies  policies
-	serving   Serving
+	serving   serving
+
+	proto       ipt.Match   // of its protocol
+	toClusterIP []ipt.Match // for its cluster IP and port
 
 	svc, svl, ext, fw string // its chains
 }
@@ -38,9 +41,16 @@ func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port,
 	if g.release.GateExternalIPs && !g.gate(gateExternalIPs, true) {
 		p.external = nil // but they still count as a way in
 	}
-	p.serving = g.categorize(s, g.sorted(sp.Endpoints), p.policies)
+	p.serving = g.categorize(s, g.sorted(p.name, p.protocol, sp.Endpoints), p.policies)
+	p.proto = ipt.Protocol{Name: p.protocol}
 	h := ServiceHash(p.name, p.protocol)
-	p.svc, p.svl, p.ext, p.fw = "KUBE-SVC-"+h, "KUBE-SVL-"+h, "KUBE-EXT-"+h, "KUBE-FW-"+h
+	p.svc = "KUBE-SVC-" + h
+	if p.policies.usesLocal() {
+		p.svl = "KUBE-SVL-" + h
+	}
+	if p.policies.external {
+		p.ext, p.fw = "KUBE-EXT-"+h, "KUBE-FW-"+h
+	}
 	return p, true
 }
 
@@ -75,20 +85,20 @@ func (p *port) internalChain() string {
 
 // hasInternal reports whether an endpoint serves the cluster IP from this node.
 func (p *port) hasInternal() bool {
-	return p.serving.Any && (!p.policies.internalLocal || len(p.serving.Local) > 0)
+	return p.serving.any && (!p.policies.internalLocal || len(p.serving.local) > 0)
 }
 
 // hasExternal reports whether an endpoint serves packets from outside the cluster from this node.
 func (p *port) hasExternal() bool {
-	return p.serving.Any && (!p.policies.externalLocal || len(p.serving.Local) > 0)
+	return p.serving.any && (!p.policies.externalLocal || len(p.serving.local) > 0)
 }
 
 // firewalled reports whether loadBalancerSourceRanges guard the load balancer's addresses.
-func (p *port) firewalled() bool { return p.serving.Any && len(p.ingress) > 0 && len(p.ranges) > 0 }
+func (p *port) firewalled() bool { return p.serving.any && len(p.ingress) > 0 && len(p.ranges) > 0 }
 
 // to matches packets for an address and port of the Service port's protocol.
 func (p *port) to(a netip.Addr, comment string) []ipt.Match {
-	return []ipt.Match{ipt.Destination{Prefix: single(a)}, ipt.Protocol{Name: p.protocol}, ipt.Comment{Text: comment}, p.dport(p.port.Port)}
+	return []ipt.Match{ipt.Destination{Prefix: single(a)}, p.proto, ipt.Comment{Text: comment}, p.dport(p.port.Port)}
 }
 
 func (p *port) dport(n uint16) ipt.Ports {
@@ -98,7 +108,7 @@ func (p *port) dport(n uint16) ipt.Ports {
 // refusal is what happens to packets that no endpoint serves: REJECT where there is none at all, DROP where the traffic
 // policy wants a local one and another node may have it.
 func (g *generator) refusal(p *port) (ipt.Target, string) {
-	if !p.serving.Any {
+	if !p.serving.any {
 		with := "icmp-port-unreachable"
 		if g.family == nat.IPv6 {
 			with = "icmp6-port-unreachable"
@@ -124,7 +134,8 @@ func (g *generator) servicePort(p *port) {
 
 func (g *generator) captureClusterIP(p *port) {
 	if p.hasInternal() {
-		g.nat.add(chainServices, ipt.Jump{Chain: p.internalChain()}, p.to(p.clusterIP, p.name+" cluster IP")...)
+		p.toClusterIP = p.to(p.clusterIP, p.name+" cluster IP")
+		g.nat.add(chainServices, ipt.Jump{Chain: p.internalChain()}, p.toClusterIP...)
 		return
 	}
 	target, why := g.refusal(p)
@@ -133,7 +144,7 @@ func (g *generator) captureClusterIP(p *port) {
 
 func (g *generator) captureExternalIPs(p *port) {
 	for _, a := range p.external {
-		if p.serving.Any {
+		if p.serving.any {
 			g.nat.add(chainServices, ipt.Jump{Chain: p.ext}, p.to(a, p.name+" external IP")...)
 		}
 		g.refuseExternal(p, a)
@@ -153,7 +164,7 @@ func (g *generator) captureIngress(p *port) {
 		chain = p.fw
 	}
 	for _, a := range p.ingress {
-		if p.serving.Any {
+		if p.serving.any {
 			g.nat.add(chainServices, ipt.Jump{Chain: chain}, p.to(a, p.name+" loadbalancer IP")...)
 		}
 		if p.firewalled() {
@@ -167,8 +178,8 @@ func (g *generator) captureNodePort(p *port) {
 	if p.port.NodePort == 0 || g.release.NodePortsNeedAddress && !g.nodePorts.all && len(g.nodePorts.addresses) == 0 {
 		return
 	}
-	proto, name, dport := ipt.Protocol{Name: p.protocol}, ipt.Comment{Text: p.name}, p.dport(p.port.NodePort)
-	if p.serving.Any {
+	proto, name, dport := p.proto, ipt.Comment{Text: p.name}, p.dport(p.port.NodePort)
+	if p.serving.any {
 		to := ipt.Jump{Chain: p.ext}
 		if g.localhost && g.release.Accounting {
 			g.nat.add(chainNodePorts, to, ipt.Destination{Prefix: loopback4}, proto, name, dport, ipt.NFAcct{Name: LocalhostAccepted})
