@@ -22,10 +22,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 lab: root deps build ## bring the reference lab up and prove every flow (root)
-	@$(NATLAB) up
-	@$(NATLAB) verify --brief
-	@$(NATLAB) verify --service velero/minio:console --from outside
-	@.ci/next-steps
+	@.ci/lab $(NATLAB)
 
 build: go-there ## bin/natlab
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -ldflags '-X main.revision=$(REVISION)' -o $(NATLAB) ./cmd/natlab

@@ -5,19 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"natlab/lab"
+	"natlab/topology"
 )
 
 // named adds --name, which says which of the labs that are up.
 func named(cmd *cobra.Command) *string {
-	return cmd.Flags().String("name", "", "the lab's name (default: the one that is up)")
+	return cmd.Flags().String("name", "", "the lab's name (default: the reference lab where it is up, else the only one)")
 }
 
-// pick is the lab to work on: the named one, or the only one there is. It is "" where there is none at all.
+// pick is the lab to work on: the named one, the one that `natlab up` makes, or the only one there is. It is "" where
+// there is none at all.
 func pick(name string) (string, error) {
 	if name != "" {
 		return name, nil
@@ -26,12 +29,19 @@ func pick(name string) (string, error) {
 	if err != nil || len(all) == 0 {
 		return "", err
 	}
-	if len(all) == 1 {
-		return all[0].Name, nil
+	reference, err := topology.Reference()
+	if err != nil {
+		return "", err
 	}
 	names := make([]string, len(all))
 	for i, s := range all {
 		names[i] = s.Name
+	}
+	switch {
+	case slices.Contains(names, reference.Name):
+		return reference.Name, nil
+	case len(names) == 1:
+		return names[0], nil
 	}
 	return "", fmt.Errorf("there are several labs, say which one with --name: %s", strings.Join(names, ", "))
 }

@@ -26,14 +26,14 @@ type verified struct {
 func (p *program) verify() *cobra.Command {
 	var v verified
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [-o text|json|junit]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. Exit status 1 says that a flow is disproved, or that too little was seen of it.
 
 With -f the files say what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
 
-Text draws the way of the flows that were asked for by --service or --from, and of those that are not proved; where it
+Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
 does not go to a terminal, or with --draw, that of every flow.`,
 		Args: noArgs,
 	}
@@ -42,6 +42,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 	f := cmd.Flags()
 	f.StringVar(&v.only.Service, "service", "", "only flows to this Service, NAMESPACE/NAME or NAMESPACE/NAME:PORT")
 	f.StringVar(&v.only.From, "from", "", "only flows from this client: a node, a pod (NAMESPACE/NAME) or an outside client")
+	f.StringVar(&v.only.To, "to", "", "only flows to this address, or address and port, as the client asks it")
 	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
 	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
 	v.format = output(cmd, "text", "json", "junit")
@@ -109,6 +110,9 @@ func selection(s proof.Selector) string {
 	}
 	if s.From != "" {
 		fmt.Fprintf(&b, " from a client %s", s.From)
+	}
+	if s.To != "" {
+		fmt.Fprintf(&b, " to the address %s", s.To)
 	}
 	return b.String()
 }

@@ -14,10 +14,14 @@ import (
 type Selector struct {
 	Service string // "NS/NAME" or "NS/NAME:PORT"; with it, flows that concern no Service are left out
 	From    string // a client: a node, "NS/POD", an outside client
+	To      string // the address asked, "ADDRESS" or "ADDRESS:PORT"
 }
 
 func (s Selector) wants(f Flow) bool {
 	if s.From != "" && s.From != f.Client && s.From != f.From {
+		return false
+	}
+	if s.To != "" && s.To != f.Target.String() && s.To != f.Target.Addr().String() {
 		return false
 	}
 	if s.Service == "" || s.Service == f.Service {

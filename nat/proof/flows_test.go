@@ -125,4 +125,9 @@ func TestSelector(t *testing.T) {
 	for _, row := range rows {
 		assert.Len(t, Flows(small(), row.s), row.want, "%+v", row.s)
 	}
+	for _, f := range Flows(small(), Selector{}) {
+		assert.Contains(t, Flows(small(), Selector{To: f.Target.String(), From: f.Client}), f)
+		assert.Contains(t, Flows(small(), Selector{To: f.Target.Addr().String()}), f)
+		assert.NotContains(t, Flows(small(), Selector{To: "192.0.2.1"}), f)
+	}
 }
