@@ -48,6 +48,7 @@ func (l *loader) endpoints(s *Service, list []placed[discoveryv1.EndpointSlice])
 // sliceEndpoints adds what one slice has for a port. A slice's port without a name or without a number is passed
 // over; of two endpoints with one address the one that is not terminating counts (EndpointSliceCache).
 func (l *loader) sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *ServicePort, found map[netip.AddrPort]Endpoint) {
+	_, others := o.v.Labels[labelProxyName]
 	for _, p := range o.v.Ports {
 		protocol := cmp.Or(string(deref(p.Protocol)), "TCP")
 		if p.Name == nil || *p.Name != port.Name || protocol != port.Protocol || deref(p.Port) < 1 || *p.Port > maxPort {
@@ -62,14 +63,22 @@ func (l *loader) sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *Serv
 				continue // checkSlice says so, once
 			}
 			at := netip.AddrPortFrom(ip, uint16(*p.Port))
-			if _, there := found[at]; !there || !deref(e.Conditions.Terminating) {
-				found[at] = endpoint(at, e)
-				if _, others := o.v.Labels[labelProxyName]; others {
-					found[at] = found[at].ofOtherProxy()
-				}
+			next := endpoint(at, e)
+			next.OtherProxy = others
+			if old, there := found[at]; !there || next.replaces(old) {
+				found[at] = next
 			}
 		}
 	}
+}
+
+// replaces reports whether of two endpoints with one address e counts: the one that every kube-proxy sees, then the
+// one that is not terminating, then the later one.
+func (e Endpoint) replaces(old Endpoint) bool {
+	if e.OtherProxy != old.OtherProxy {
+		return old.OtherProxy
+	}
+	return !e.Terminating
 }
 
 // endpoint translates one endpoint; a condition that is not there is the one its API doc says.
@@ -101,8 +110,6 @@ func endpoint(at netip.AddrPort, e discoveryv1.Endpoint) Endpoint {
 	}
 	return out
 }
-
-func (e Endpoint) ofOtherProxy() Endpoint { e.OtherProxy = true; return e }
 
 func rightFamily(t discoveryv1.AddressType, ip netip.Addr) bool {
 	return (t == discoveryv1.AddressTypeIPv4 && ip.Is4()) || (t == discoveryv1.AddressTypeIPv6 && ip.Is6())
