@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
+	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/nat/report"
@@ -83,9 +84,15 @@ func TestWayLeavesNothingOut(t *testing.T) {
 			require.Contains(t, way, k.Detail)
 		}
 		if w := c.Wrong; w != nil {
-			for _, s := range append([]string{w.Want, w.Got, w.WantRule, w.LiveRule, w.Packet, w.Why}, w.Unmodeled...) {
+			for _, s := range append([]string{w.WantRule, w.LiveRule, w.Packet, w.Why}, w.Unmodeled...) {
 				require.Contains(t, way, s)
 			}
+			want, got := w.Want, w.Got
+			if w.WantStep != nil {
+				want, got = w.WantStep.String(), w.GotStep.String()
+			}
+			require.Contains(t, way, want)
+			require.Contains(t, way, got)
 		}
 	}
 }
@@ -96,7 +103,19 @@ func TestWayOfEveryEnd(t *testing.T) {
 		c.End, c.Expect = end, gateway.EndAnswered
 		way := report.Way(c, report.Style{})
 		require.Equal(t, end != gateway.EndAnswered, strings.Contains(way, "has to be answered"), way)
+		require.Equal(t, end == gateway.EndLost, strings.Contains(way, "does not get through to outside"), way)
 	}
+}
+
+// The answer that was not translated back is what the masquerade is there to prevent.
+func TestWayOfAnAnswerFromAStranger(t *testing.T) {
+	c := unmasked()
+	c.Hops = append(c.Hops,
+		hop(nat.Reply, "vms103", nat.TapPost, "ens32", unsnat, 0, ""),
+		hop(nat.Reply, "outside", nat.TapPreRaw, "eth0", unsnat, 0, ""),
+	)
+	require.Contains(t, report.Way(c, report.Style{}),
+		"outside asked 192.168.26.100:30450 and will not hear of an answer from 10.244.38.178:9090")
 }
 
 func TestJSON(t *testing.T) {

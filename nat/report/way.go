@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -57,7 +58,7 @@ func (d *drawing) title() {
 
 // journey draws one packet's way; it reports whether there was anything to draw.
 func (d *drawing) journey(name string, dir nat.Direction) bool {
-	stops := stopsOf(d.flow, dir)
+	stops := slices.DeleteFunc(stopsOf(d.flow, dir), stop.uneventful)
 	if len(stops) == 0 {
 		return false
 	}
@@ -102,6 +103,11 @@ func (d *drawing) part(node string, dir nat.Direction) string {
 		return "  decides"
 	}
 	return ""
+}
+
+// uneventful reports whether a stop has nothing to draw.
+func (s stop) uneventful() bool {
+	return !slices.ContainsFunc(s.events, func(e event) bool { return e.hop != nil || !uneventful(*e.step) })
 }
 
 // uneventful reports whether a step is the policy that lets everything pass that met no rule.
@@ -245,11 +251,22 @@ func (d *drawing) requestEnd() {
 }
 
 func (d *drawing) replyEnd() {
-	if d.flow.End == gateway.EndAnswered {
-		fmt.Fprintf(&d.b, "  ● %s has its answer from %s\n", d.flow.Client, d.last.Tuple.Src())
-		return
+	c := d.flow
+	from := d.last.Tuple.Src()
+	var what string
+	switch {
+	case c.End == gateway.EndAnswered:
+		what = fmt.Sprintf("%s has its answer from %s", c.Client, from)
+	case c.End == gateway.EndRefused || c.End == gateway.EndRejected:
+		what = fmt.Sprintf("%s knows that it is %s", c.Client, c.End)
+	case d.last.Node == c.From && d.last.Tuple.Proto() == c.Protocol && from != c.Target:
+		what = fmt.Sprintf("%s asked %s and will not hear of an answer from %s", c.Client, c.Target, from)
+	case c.End == gateway.EndLost:
+		what = fmt.Sprintf("the answer does not get through to %s", c.Client)
+	default:
+		what = fmt.Sprintf("what %s makes of it is not known", c.Client)
 	}
-	fmt.Fprintf(&d.b, "  ● %s knows that it is %s\n", d.flow.Client, d.flow.End)
+	fmt.Fprintf(&d.b, "  ● %s\n", what)
 }
 
 func (d *drawing) conntrack() {

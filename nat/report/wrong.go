@@ -22,13 +22,15 @@ func (d *drawing) wrong() {
 		way = "reply"
 	}
 	fmt.Fprintf(&d.b, "\n  %s goes wrong%s, on the %s\n", sign, where, way)
-	d.evidence("has to be", w.Want)
-	d.evidence("but was", w.Got)
 	if w.WantStep != nil {
 		d.evidence("has to meet", w.WantStep.String())
+	} else {
+		d.evidence("has to be", w.Want)
 	}
 	if w.GotStep != nil {
 		d.evidence("but met", w.GotStep.String())
+	} else {
+		d.evidence("but was", w.Got)
 	}
 	if w.WantRule != "" || w.LiveRule != "" {
 		d.evidence("rule that belongs", orNone(w.WantRule))
