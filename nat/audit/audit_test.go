@@ -201,17 +201,16 @@ func TestNothingThere(t *testing.T) {
 func TestBothBackends(t *testing.T) {
 	n := healthy(t)
 	stale := parse(t, strings.ReplaceAll(n.Held[0].Rules.String(), "--to-destination 10.244.169.89", "--to-destination 10.244.9.9"))
-	for i, c := range stale.Tables[2].Chains {
-		for j := range c.Rules {
-			stale.Tables[2].Chains[i].Rules[j].Packets = 7
-		}
-	}
 	n.Held = append(n.Held, Held{Backend: nft, Rules: stale})
 	found, err := Check(n)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, BothBackends, found[0].Kind)
-	require.Contains(t, found[0].Why, "by their counters iptables-nft")
+	require.Contains(t, found[0].Why, "which one that is the kernel does not tell")
+	n.First = nft
+	found, err = Check(n)
+	require.NoError(t, err)
+	require.Contains(t, found[0].Why, "made last, here iptables-nft")
 	require.Equal(t, "kubernetes#109811", found[0].Issue)
 
 	// A REJECT that only the other backend has, and a hint that points there.

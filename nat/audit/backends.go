@@ -56,7 +56,7 @@ func (a *auditor) bothBackends(own Held) {
 		f := Finding{
 			Kind: BothBackends, Backend: h.Backend,
 			What:   fmt.Sprintf("%s and %s both hold rules", own.Backend, h.Backend),
-			Why:    "both act on every packet, and no iptables shows both: what either of them drops is dropped; " + winner(own, h),
+			Why:    "both act on every packet, and no iptables shows both: what either of them drops is dropped; " + a.winner(),
 			Issue:  "kubernetes#109811",
 			Remedy: fmt.Sprintf("flush the rules of %s (%s-save shows them), and let all programs of the node use one backend", h.Backend, h.Backend),
 		}
@@ -68,40 +68,13 @@ func (a *auditor) bothBackends(own Held) {
 }
 
 // winner says whose NAT wins. Of two nat chains with the same priority the kernel calls the one that was registered
-// last first, and the first that translates a connection decides. It does not say which that is; the counters of the
-// rules that see every packet may.
-func winner(x, y Held) string {
+// last first, and the first that translates a connection decides. The kernel does not tell which that is.
+func (a *auditor) winner() string {
 	const rule = "of two translations the first decides, and that is the backend whose nat chains were made last"
-	px, py := seen(x), seen(y)
-	switch {
-	case px > py:
-		return fmt.Sprintf("%s: by their counters %s (%d packets against %d)", rule, x.Backend, px, py)
-	case py > px:
-		return fmt.Sprintf("%s: by their counters %s (%d packets against %d)", rule, y.Backend, py, px)
+	if a.node.First != "" {
+		return fmt.Sprintf("%s, here %s", rule, a.node.First)
 	}
-	return rule + "; their counters do not tell which one it is"
-}
-
-// seen counts the packets that met the calls of KUBE-SERVICES, which ask nothing; where there is none, the policies'.
-func seen(h Held) uint64 {
-	var calls, policies uint64
-	called := false
-	nat, _ := h.Rules.Table("nat")
-	for _, name := range []string{"PREROUTING", "OUTPUT"} {
-		c, _ := nat.Chain(name)
-		policies += c.Packets
-		for _, r := range c.Rules {
-			if r.Target != nil && r.Target.Name() == "KUBE-SERVICES" {
-				calls += r.Packets
-				called = true
-			}
-			policies += r.Packets
-		}
-	}
-	if called {
-		return calls
-	}
-	return policies
+	return rule + "; which one that is the kernel does not tell"
 }
 
 // hintChains are what programs look for to learn which backend a node uses.

@@ -103,7 +103,7 @@ func (a *auditor) serves(p netip.Prefix) bool {
 }
 
 func (a *auditor) earlyVerdict(p place, kube string, r ruled) {
-	f := p.finding(EarlyVerdict, r.number, fmt.Sprintf("%q stands before the call of %s", r.Text(p.chain), kube))
+	f := p.finding(EarlyVerdict, r.number, fmt.Sprintf("%q can take packets before %s does", r.Text(p.chain), kube))
 	f.Why, f.Issue = "packets it takes are not masqueraded, although kube-proxy marked them: their answers do not come back through this node", "kubernetes#20391"
 	f.Remedy = "move the rule behind the call of KUBE-POSTROUTING, or let it return on mark 0x4000/0x4000 as newer flannel does"
 	if kube == "KUBE-SERVICES" {

@@ -1,0 +1,242 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"time"
+
+	ctnetlink "github.com/ti-mo/conntrack"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/audit"
+	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
+	"natlab/nat/kubeproxy"
+	"natlab/nat/xtables"
+	"natlab/topology"
+)
+
+// AuditOptions say what an audit is held against.
+type AuditOptions struct {
+	Backend dataplane.Backend // that kube-proxy writes with; "" where nobody knows
+	Release string            // kube-proxy's; "" is the cluster's
+	Tools   []xtables.Version // versions of iptables in use on the nodes, beside those that are installed here
+
+	addresses []netip.Addr // of the node's devices, for nodePortAddresses; in a lab the cluster names them all
+	probe     bool         // a connection may be opened to find out what the kernel does not tell
+}
+
+// Audit compares a node of the lab with what kube-proxy would have written. It changes no rule. Where rules stand beside
+// those of iptables-nft, it opens a connection to a Service from the node to see which of them it meets first.
+func (l *Lab) Audit(ctx context.Context, node string, o AuditOptions) ([]audit.Finding, error) {
+	h, err := l.Handle(node)
+	if err != nil {
+		return nil, err
+	}
+	if o.Backend == "" {
+		o.Backend = l.Backend()
+	}
+	o.probe = true
+	return Audit(ctx, h, l.cluster, node, o)
+}
+
+// AuditMachine compares the machine that natlab runs on with what kube-proxy would have written for it, under the name
+// of a node of the cluster. It changes nothing.
+func AuditMachine(ctx context.Context, c topology.Cluster, node string, o AuditOptions) ([]audit.Finding, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("audit %s: %w", node, err)
+	}
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			o.addresses = append(o.addresses, p.Addr().Unmap())
+		}
+	}
+	return Audit(ctx, Here{}, c, node, o)
+}
+
+// Audit compares what a namespace holds with what kube-proxy would have written for a node of the cluster. IPv6 is
+// looked at where the cluster has a Service with such an address. It changes nothing.
+func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node string, o AuditOptions) ([]audit.Finding, error) {
+	tools := append(installedTools(ctx), o.Tools...)
+	conns, err := trackedConns(ns)
+	if err != nil {
+		return nil, fmt.Errorf("audit %s: %w", node, err)
+	}
+	var found []audit.Finding
+	for _, family := range auditFamilies(c) {
+		n := audit.Node{
+			Cluster: c, Name: node, Backend: string(o.Backend), Conns: conns, Tools: tools,
+			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: o.addresses},
+		}
+		for _, b := range dataplane.Backends() {
+			held, err := heldBy(ns, b, family)
+			if err != nil {
+				return nil, fmt.Errorf("audit %s: %w", node, err)
+			}
+			n.Held = append(n.Held, held)
+		}
+		if o.probe && family == nat.IPv4 {
+			if n.First, err = firstBackend(ctx, ns, c, o.Backend, n.Held); err != nil {
+				return nil, fmt.Errorf("audit %s: %w", node, err)
+			}
+		}
+		more, err := audit.Check(n)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+// auditFamilies are the families that the cluster's Services use.
+func auditFamilies(c topology.Cluster) []nat.Family {
+	for _, s := range c.Services {
+		for _, ip := range s.ClusterIPs {
+			if ip.Is6() {
+				return []nat.Family{nat.IPv4, nat.IPv6}
+			}
+		}
+	}
+	return []nat.Family{nat.IPv4}
+}
+
+// heldBy reads a backend's rules. Tables that hold what is not iptables' are a finding and no error.
+func heldBy(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (audit.Held, error) {
+	held := audit.Held{Backend: string(b)}
+	raw, err := ReadRaw(ns, b, family)
+	if err == nil {
+		held.Tables = raw.Tables
+		held.Rules, err = raw.Ruleset(family)
+	}
+	if foreign := (*xtables.ForeignError)(nil); errors.As(err, &foreign) {
+		held.Err = err
+		return held, nil
+	}
+	return held, err
+}
+
+// trackedConns are the entries of connection tracking.
+func trackedConns(ns dataplane.Namespace) (conns []conntrack.Conn, err error) {
+	err = ns.Do(func() error {
+		c, err := ctnetlink.Dial(nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close() //nolint:errcheck // it was only read from
+		flows, err := c.Dump(nil)
+		if err != nil {
+			return err
+		}
+		for _, f := range flows {
+			conns = append(conns, conntrack.Conn{
+				Original: trackedTuple(f.TupleOrig), Reply: trackedTuple(f.TupleReply),
+				Status: conntrack.Status(f.Status), Mark: f.Mark,
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read connection tracking: %w", err)
+	}
+	return conns, nil
+}
+
+func trackedTuple(t ctnetlink.Tuple) nat.Tuple {
+	return nat.TupleOf(nat.Proto(t.Proto.Protocol),
+		netip.AddrPortFrom(t.IP.SourceAddress, t.Proto.SourcePort), netip.AddrPortFrom(t.IP.DestinationAddress, t.Proto.DestinationPort))
+}
+
+var toolVersion = regexp.MustCompile(`v(\d+\.\d+\.\d+)`)
+
+// installedTools are the versions of the iptables programs of this machine, as far as they are there and natlab knows
+// them.
+func installedTools(ctx context.Context) []xtables.Version {
+	text, err := dataplane.Version(ctx, dataplane.Legacy)
+	if err != nil {
+		return nil
+	}
+	m := toolVersion.FindStringSubmatch(text)
+	if m == nil {
+		return nil
+	}
+	v, err := xtables.ParseVersion(m[1])
+	if err != nil {
+		return nil
+	}
+	return []xtables.Version{v}
+}
+
+// probeTime bounds how long the answer to a probe is waited for: none is needed.
+const probeTime = 300 * time.Millisecond
+
+// firstBackend says which backend's nat chains a packet of a lab's node meets first, where both hold tables: the one
+// that was registered last. What stands in a lab beside iptables-legacy came after it, and iptables-legacy registers
+// once. Beside iptables-nft it may be either, so a connection to a Service is opened: iptables-legacy, whose policies
+// count, has seen it only if it is first, as iptables-nft translates it.
+func firstBackend(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, own dataplane.Backend, held []audit.Held) (string, error) {
+	before := uint64(0)
+	for _, h := range held {
+		if len(h.Rules.Tables) == 0 || h.Err != nil {
+			return "", nil
+		}
+		if h.Backend == string(dataplane.Legacy) {
+			before = outputPackets(h.Rules)
+		}
+	}
+	target, ok := probeTarget(c)
+	if own != dataplane.NFT {
+		return string(dataplane.NFT), nil
+	} else if !ok {
+		return "", nil
+	}
+	err := ns.Do(func() error {
+		d := net.Dialer{Timeout: probeTime}
+		if conn, err := d.DialContext(ctx, "tcp4", target.String()); err == nil {
+			return conn.Close()
+		}
+		return nil // the rules may be such that nobody answers
+	})
+	if err != nil {
+		return "", err
+	}
+	after, err := heldBy(ns, dataplane.Legacy, nat.IPv4)
+	if err != nil {
+		return "", err
+	}
+	if outputPackets(after.Rules) > before {
+		return string(dataplane.Legacy), nil
+	}
+	return string(dataplane.NFT), nil
+}
+
+// outputPackets counts the packets that the nat table's OUTPUT chain has seen.
+func outputPackets(rs iptables.Ruleset) uint64 {
+	t, _ := rs.Table("nat")
+	c, _ := t.Chain("OUTPUT")
+	n := c.Packets
+	for _, r := range c.Rules {
+		n += r.Packets
+	}
+	return n
+}
+
+// probeTarget is a Service's TCP port that has an endpoint.
+func probeTarget(c topology.Cluster) (netip.AddrPort, bool) {
+	for _, s := range c.Services {
+		for _, p := range s.Ports {
+			for _, ip := range s.ClusterIPs {
+				if ip.Is4() && p.Protocol == "TCP" && len(p.Endpoints) > 0 {
+					return netip.AddrPortFrom(ip, p.Port), true
+				}
+			}
+		}
+	}
+	return netip.AddrPort{}, false
+}

@@ -1,0 +1,150 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/audit"
+	"natlab/nat/xtables"
+	"natlab/topology"
+)
+
+// A lab that is as it came up has no finding, whatever its backend, release and overlay, and what is planted is found in
+// the node where it is, by what the kernel holds.
+func TestAuditOfALab(t *testing.T) {
+	for _, b := range dataplane.Backends() {
+		t.Run(string(b), func(t *testing.T) {
+			c := reference(t)
+			c.KubeProxy.Backend = string(b)
+			l := raise(t, c)
+			for _, node := range l.Nodes() {
+				require.Empty(t, audited(t, l, node))
+			}
+			program, other := "iptables-legacy", "iptables-nft"
+			if b == dataplane.NFT {
+				program, other = other, program
+			}
+
+			in(t, l, "vms105", program, "-t", "nat", "-F", "KUBE-MARK-MASQ")
+			found := audited(t, l, "vms105")
+			require.Len(t, found, 1)
+			require.Equal(t, audit.Missing, found[0].Kind)
+			require.Equal(t, "kubernetes#32415", found[0].Issue)
+			require.Empty(t, audited(t, l, "vms106"))
+
+			in(t, l, "vms106", program, "-t", "nat", "-I", "POSTROUTING", "-s", "10.244.0.0/16", "-d", "10.244.0.0/16", "-j", "ACCEPT")
+			found = audited(t, l, "vms106")
+			require.Len(t, found, 1)
+			require.Equal(t, audit.EarlyVerdict, found[0].Kind)
+
+			// The other backend's chains are made last.
+			in(t, l, "vms100", other, "-t", "nat", "-A", "OUTPUT", "-d", "192.0.2.1/32", "-j", "DNAT", "--to-destination", "192.0.2.2")
+			found = audited(t, l, "vms100")
+			require.Len(t, found, 1)
+			require.Equal(t, audit.BothBackends, found[0].Kind)
+			require.Contains(t, found[0].Why, "here "+other)
+		})
+	}
+}
+
+// The rules of a lab are at revision 2: the lines of facts.md come out of its kernel.
+func TestViewsOfALab(t *testing.T) {
+	l := raise(t, reference(t))
+	h, err := l.Handle("vms105")
+	require.NoError(t, err)
+	raw, err := ReadRaw(h, dataplane.Legacy, nat.IPv4)
+	require.NoError(t, err)
+	for version, lines := range map[string][]string{
+		"1.8.7": {"--to-destination 10.244.169.89:9090\n", "-j MASQUERADE --random-fully\n"},
+		"1.4.21": {
+			"-A KUBE-SEP-OLNIRCQFCXAN5USW -p tcp -m comment --comment \"velero/minio:console\" -m tcp -j DNAT --to-destination :0 --persistent --to-destination :0 --persistent --to-destination 0.0.0.0:0\n",
+			"--to-destination :0 --persistent --to-destination :0 --persistent --to-destination 0.0.0.0:0 --persistent\n",
+			"-j MASQUERADE\n",
+		},
+		"1.6.2": {"-j DNAT [unsupported revision]\n"},
+	} {
+		v, err := xtables.ParseVersion(version)
+		require.NoError(t, err)
+		text, _ := xtables.View{Version: v, Sets: raw.Sets}.Save(raw.Tables...)
+		for _, line := range lines {
+			require.Contains(t, text, line, version)
+		}
+	}
+	found, err := l.Audit(t.Context(), "vms105", AuditOptions{Tools: []xtables.Version{{1, 4, 21}}})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, audit.Revision, found[0].Kind)
+}
+
+// A saved rule set is loaded and read back, and nothing of it stays.
+func TestLoadRaw(t *testing.T) {
+	const text = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A OUTPUT -d 192.0.2.1/32 -p tcp -j DNAT --to-destination 192.0.2.2:80\nCOMMIT\n"
+	raw, err := LoadRaw(t.Context(), text, nat.IPv4)
+	require.NoError(t, err)
+	got, _ := xtables.View{Version: xtables.Newest}.Save(raw.Tables...)
+	require.Equal(t, text, got)
+	// What natlab has no bytes for goes through iptables-restore.
+	const odd = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m u32 --u32 \"0x0=0x1\" -j DROP\nCOMMIT\n"
+	raw, err = LoadRaw(t.Context(), odd, nat.IPv4)
+	require.NoError(t, err)
+	require.Len(t, raw.Tables, 1)
+	_, err = LoadRaw(t.Context(), "*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n", nat.IPv4)
+	require.ErrorContains(t, err, "line 2")
+}
+
+// A connection that was tracked before the rules were there goes on untranslated.
+func TestAuditFindsAConnectionFromBeforeTheRules(t *testing.T) {
+	c := reference(t)
+	for i, s := range c.Services {
+		for j := range s.Ports {
+			c.Services[i].Ports[j].Protocol = map[string]string{"minio": "UDP"}[s.Name]
+			if s.Name != "minio" {
+				c.Services[i].Ports[j].Protocol = "TCP"
+			}
+		}
+	}
+	l := raise(t, c)
+	vip, port := serviceAddress(t, c, "minio")
+	program := []string{"bash", "-c", "exec 3<>/dev/udp/" + vip.String() + "/" + port + " && echo >&3"}
+	rule := []string{"OUTPUT", "-m", "comment", "--comment", "kubernetes service portals", "-j", "KUBE-SERVICES"}
+	in(t, l, "vms105", append([]string{"iptables-legacy", "-t", "nat", "-D"}, rule...)...)
+	in(t, l, "vms105", program...)
+	in(t, l, "vms105", append([]string{"iptables-legacy", "-t", "nat", "-A"}, rule...)...)
+	found := audited(t, l, "vms105")
+	require.Len(t, found, 1)
+	require.Equal(t, audit.MirrorConn, found[0].Kind)
+	require.Equal(t, "kubernetes#48370", found[0].Issue)
+}
+
+func serviceAddress(t *testing.T, c topology.Cluster, name string) (netip.Addr, string) {
+	t.Helper()
+	for _, s := range c.Services {
+		if s.Name == name {
+			return s.ClusterIPs[0], netip.AddrPortFrom(s.ClusterIPs[0], s.Ports[0].Port).String()[len(s.ClusterIPs[0].String())+1:]
+		}
+	}
+	t.Fatalf("no Service %s", name)
+	return netip.Addr{}, ""
+}
+
+func audited(t *testing.T, l *Lab, node string) []audit.Finding {
+	t.Helper()
+	found, err := l.Audit(t.Context(), node, AuditOptions{})
+	require.NoError(t, err)
+	return found
+}
+
+// in runs a program in a node.
+func in(t *testing.T, l *Lab, node string, argv ...string) {
+	t.Helper()
+	var out bytes.Buffer
+	status, err := l.Exec(context.Background(), node, argv, Streams{Out: &out, Err: &out})
+	require.NoError(t, err)
+	require.Zero(t, status, "%v: %s", argv, out.String())
+}
