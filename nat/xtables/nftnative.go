@@ -1,0 +1,239 @@
+package xtables
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"natlab/nat"
+)
+
+// native says where iptables-nft looks for an address.
+type native struct {
+	src, dst uint32 // offsets in the network header
+	length   int
+}
+
+func nativeOf(f nat.Family) native {
+	if f == nat.IPv6 {
+		return native{8, 24, 16}
+	}
+	return native{12, 16, 4}
+}
+
+// compare is a native cmp expression.
+func (d *nftRule) compare(l register, not bool, value []byte) error {
+	switch {
+	case len(value) == 0:
+	case l.meta:
+		return d.compareMeta(l, not, value)
+	case l.base == nftPayloadNetwork:
+		return d.compareNetwork(l, not, value)
+	case l.base == nftPayloadTransport:
+		return d.compareTransport(l, not, value)
+	}
+	return fmt.Errorf("a comparison of something that natlab does not know")
+}
+
+func (d *nftRule) compareMeta(l register, not bool, value []byte) error {
+	h := &d.entry.Header
+	switch l.key {
+	case nftMetaL4Proto:
+		d.protocol(uint16(value[0]), not)
+	case nftMetaIIFName:
+		h.In, h.InMask = nativeDevice(value)
+		h.Inv |= flagIf(not, InvIn)
+	case nftMetaOIFName:
+		h.Out, h.OutMask = nativeDevice(value)
+		h.Inv |= flagIf(not, InvOut)
+	case nftMetaMark:
+		if len(value) < 4 {
+			return fmt.Errorf("a mark of %d bytes", len(value))
+		}
+		data := make([]byte, padded(9))
+		copy(data, value[:4])
+		putMask(data[4:8], 32)
+		if len(l.mask) >= 4 {
+			copy(data[4:8], l.mask)
+		}
+		data[8] = flagIf(not, 1)
+		d.entry.Matches = append(d.entry.Matches, Extension{Name: "mark", Revision: 1, Data: data})
+	default:
+		return fmt.Errorf("a comparison of meta key %d", l.key)
+	}
+	return nil
+}
+
+func flagIf(on bool, bit uint8) uint8 {
+	if on {
+		return bit
+	}
+	return 0
+}
+
+func (d *nftRule) protocol(n uint16, not bool) {
+	d.entry.Header.Proto = n
+	d.entry.Header.Inv |= flagIf(not, InvProto)
+	if d.family == nat.IPv6 {
+		d.entry.Header.Flags |= FlagProto
+	}
+}
+
+// nativeDevice reads a device's name: whole with its zero, or the beginning of one for "eth+".
+func nativeDevice(value []byte) (name, mask [16]byte) {
+	n := copy(name[:], value)
+	full := n
+	for i, c := range name[:n] {
+		if c == 0 {
+			full = i + 1
+			break
+		}
+	}
+	for i := range full {
+		mask[i] = 0xff
+	}
+	if full > 0 && full < len(name) && name[full-1] != 0 {
+		name[full] = '+'
+	}
+	return name, mask
+}
+
+// compareNetwork is -s, -d, -p of an older iptables-nft, and -f.
+func (d *nftRule) compareNetwork(l register, not bool, value []byte) error {
+	n, h := nativeOf(d.family), &d.entry.Header
+	switch {
+	case l.offset == n.src && l.length <= n.length:
+		h.Src, h.SrcMask = nativeAddr(n.length, l, value)
+		h.Inv |= flagIf(not, InvSrc)
+	case l.offset == n.dst && l.length <= n.length:
+		h.Dst, h.DstMask = nativeAddr(n.length, l, value)
+		h.Inv |= flagIf(not, InvDst)
+	case d.family == nat.IPv4 && l.offset == 9 && l.length == 1 || d.family == nat.IPv6 && l.offset == 6 && l.length == 1:
+		d.protocol(uint16(value[0]), not)
+	case d.family == nat.IPv4 && l.offset == 6 && l.length == 2: // the offset bits are not zero
+		h.Flags |= FlagFragment
+		h.Inv |= flagIf(!not, InvFragment)
+	default:
+		return fmt.Errorf("a comparison of %d bytes at %d in the network header", l.length, l.offset)
+	}
+	return nil
+}
+
+// nativeAddr reads an address of which as many bytes were loaded as a byte-wise mask leaves.
+func nativeAddr(size int, l register, value []byte) (addr, mask netip.Addr) {
+	a, m := make([]byte, size), make([]byte, size)
+	n := copy(a, value[:min(len(value), l.length)])
+	putMask(m, 8*n)
+	copy(m, l.mask[:min(len(l.mask), size)])
+	addr, _ = netip.AddrFromSlice(a)
+	mask, _ = netip.AddrFromSlice(m)
+	return addr, mask
+}
+
+// transport is the match that native port expressions of the rule go to: tcp or udp, one a rule, as iptables-nft has it.
+func (d *nftRule) transport() (data []byte, err error) {
+	if d.tcp == 0 {
+		name, size := "", 0
+		switch d.entry.Header.Proto {
+		case 6:
+			name, size = "tcp", 12
+		case 17:
+			name, size = "udp", 10
+		default:
+			return nil, fmt.Errorf("ports of protocol %d", d.entry.Header.Proto)
+		}
+		b := make([]byte, padded(size))
+		anyPorts(b)
+		anyPorts(b[4:])
+		d.entry.Matches = append(d.entry.Matches, Extension{Name: name, Data: b})
+		d.tcp = len(d.entry.Matches)
+	}
+	return d.entry.Matches[d.tcp-1].Data, nil
+}
+
+// invAt is where the match keeps its inversions.
+func (d *nftRule) invAt() int {
+	if d.entry.Header.Proto == 6 {
+		return 11
+	}
+	return 8
+}
+
+func (d *nftRule) compareTransport(l register, not bool, value []byte) error {
+	data, err := d.transport()
+	if err != nil {
+		return err
+	}
+	switch {
+	case l.length == 2 && len(value) >= 2 && (l.offset == 0 || l.offset == 2):
+		d.ports(data, l.offset, not, be16(value), be16(value))
+	case d.entry.Header.Proto == 6 && l.offset == 13 && l.length == 1:
+		data[9], data[10] = 0x3f, value[0]
+		if len(l.mask) > 0 {
+			data[9] = l.mask[0]
+		}
+		data[11] |= flagIf(not, invFlags)
+	default:
+		return fmt.Errorf("a comparison of %d bytes at %d in the transport header", l.length, l.offset)
+	}
+	return nil
+}
+
+func (d *nftRule) ports(data []byte, offset uint32, not bool, lo, hi uint16) {
+	at, bit := 0, uint8(invSrcPort)
+	if offset == 2 {
+		at, bit = 4, invDstPort
+	}
+	order.PutUint16(data[at:], lo)
+	order.PutUint16(data[at+2:], hi)
+	data[d.invAt()] |= flagIf(not, bit)
+}
+
+// between is a native range expression: ports only.
+func (d *nftRule) between(l register, not bool, from, to []byte) error {
+	if l.meta || l.base != nftPayloadTransport || l.length != 2 || l.offset != 0 && l.offset != 2 || len(from) < 2 || len(to) < 2 {
+		return fmt.Errorf("a range of something that natlab does not know")
+	}
+	data, err := d.transport()
+	if err != nil {
+		return err
+	}
+	d.ports(data, l.offset, not, be16(from), be16(to))
+	return nil
+}
+
+// limit is a native limit: NFTA_LIMIT_RATE 1, UNIT 2 (seconds), BURST 3, TYPE 4, FLAGS 5.
+func (d *nftRule) limit(a attrs) error {
+	rate, unit := a.u64(1), a.u64(2)
+	if rate == 0 || unit > 7*24*60*60 || a.u32(4) != 0 || a.u32(5) != 0 {
+		return fmt.Errorf("a limit that -m limit cannot say")
+	}
+	data := make([]byte, padded(40))
+	order.PutUint32(data, uint32(unit*10000/rate)) // XT_LIMIT_SCALE
+	order.PutUint32(data[4:], a.u32(3))
+	d.entry.Matches = append(d.entry.Matches, Extension{Name: "limit", Data: data})
+	return nil
+}
+
+// log is a native log, which iptables-nft uses for NFLOG: NFTA_LOG_GROUP 1 (u16), PREFIX 2, SNAPLEN 3, QTHRESHOLD 4
+// (u16).
+func (d *nftRule) log(a attrs) error {
+	if _, ok := a[1]; !ok {
+		return fmt.Errorf("a log expression without a group")
+	}
+	data := make([]byte, padded(76))
+	group, prefix, threshold := a[1], a[2], a[4]
+	if len(group) >= 2 {
+		order.PutUint16(data[4:], binary.BigEndian.Uint16(group))
+	}
+	if len(threshold) >= 2 {
+		order.PutUint16(data[6:], binary.BigEndian.Uint16(threshold))
+	}
+	if n := a.u32(3); n != 0 {
+		order.PutUint32(data, n)
+		order.PutUint16(data[8:], nflogCopyLen)
+	}
+	copy(data[12:75], text(prefix))
+	d.entry.Target, d.entry.FallThrough = Extension{Name: "NFLOG", Data: data}, false
+	return nil
+}
