@@ -27,8 +27,9 @@ lab: root deps build ## bring the reference lab up and prove every flow (root)
 build: go-there ## bin/natlab
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -ldflags '-X main.revision=$(REVISION)' -o $(NATLAB) ./cmd/natlab
 
-test: root deps go-there ## every test (root: they make network namespaces)
-	$(GO) test -timeout 20m ./...
+test: root go-there ## every test (root: they make network namespaces)
+	@.ci/deps ip
+	$(GO) test -count=1 -timeout 20m ./...
 
 bench: root deps go-there ## the figures: up, down, verify, rules (root)
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...
