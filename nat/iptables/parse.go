@@ -50,6 +50,7 @@ type parser struct {
 	table  *Table         // nil between tables
 	chains map[string]int // of the table, by name
 	number int
+	words  []word // of the line, reused for the next
 }
 
 func (p *parser) fail(column int, format string, args ...any) error {
@@ -91,7 +92,7 @@ func (p *parser) begin(name string) error {
 
 // chain reads ":NAME POLICY [packets:bytes]".
 func (p *parser) chain(line string) error {
-	words, err := split(strings.Replace(line, ":", " ", 1), p.number)
+	words, err := split(nil, strings.Replace(line, ":", " ", 1), p.number)
 	if err != nil {
 		return err
 	}
@@ -130,10 +131,11 @@ func parseCounters(s string) (packets, bytes uint64, ok bool) {
 
 // rule reads "[packets:bytes] -A CHAIN ...".
 func (p *parser) rule(line string) error {
-	words, err := split(line, p.number)
+	words, err := split(p.words[:0], line, p.number)
 	if err != nil {
 		return err
 	}
+	p.words = words
 	c := cursor{line: line, number: p.number, words: words}
 	r := Rule{Line: p.number}
 	if strings.HasPrefix(c.peek(), "[") {
@@ -154,7 +156,13 @@ func (p *parser) rule(line string) error {
 	}
 	at, known := p.chains[name]
 	if !known {
-		return c.errorf("chain %s of table %s is not declared", name, p.table.Name)
+		if _, err := nat.ParseHook(name); err != nil {
+			return c.errorf("chain %s of table %s is not declared", name, p.table.Name)
+		}
+		// Input for iptables-restore may leave the built-in chains out: they are there.
+		at = len(p.table.Chains)
+		p.chains[name] = at
+		p.table.Chains = append(p.table.Chains, Chain{Name: name, Policy: "ACCEPT"})
 	}
 	if err := parseRule(&c, &r, p.rs.Family); err != nil {
 		return err
@@ -166,7 +174,7 @@ func (p *parser) rule(line string) error {
 
 // ParseRule reads one rule's specification, what iptables takes after "-A CHAIN".
 func ParseRule(spec string, family nat.Family) (Rule, error) {
-	words, err := split(spec, 1)
+	words, err := split(nil, spec, 1)
 	if err != nil {
 		return Rule{}, err
 	}

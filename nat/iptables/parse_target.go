@@ -158,23 +158,21 @@ func parseSetConnMark(c *cursor, _ nat.Family) (Target, bool, error) {
 	}
 }
 
-// natRange reads the options of a NAT target; want is the one that names the range.
-func (c *cursor) natRange(want string) (r NATRange, err error) {
-	for {
+// natRange reads the options of a NAT target; want is the one that names the range. ok is false where they do not say
+// one range: old kernels took several, and an old iptables prints a new kernel's as something that is none.
+func (c *cursor) natRange(want string) (r NATRange, ok bool) {
+	parse := r.parse
+	if want == "--to-ports" {
+		parse = r.parsePorts
+	}
+	for ranges := 0; ; {
 		switch c.peek() {
 		case want:
 			c.option()
-			text, err := c.value(want)
-			if err != nil {
-				return r, err
+			if ranges++; ranges > 1 || !parse(c.peek()) {
+				return r, false
 			}
-			parse := r.parse
-			if want == "--to-ports" {
-				parse = r.parsePorts
-			}
-			if !parse(text) {
-				return r, c.errorf("%s %s: want ADDRESS[-ADDRESS][:PORT[-PORT]]", want, text)
-			}
+			c.at++
 		case "--random":
 			c.option()
 			r.Random = true
@@ -185,7 +183,7 @@ func (c *cursor) natRange(want string) (r NATRange, err error) {
 			c.option()
 			r.Persistent = true
 		default:
-			return r, nil
+			return r, true
 		}
 	}
 }
@@ -209,7 +207,7 @@ func (r *NATRange) parse(text string) bool {
 	case strings.Count(text, ":") == 1:
 		addrs, ports, _ = strings.Cut(text, ":")
 	}
-	return (addrs == "" || r.parseAddrs(addrs)) && (ports == "" || r.parsePorts(ports))
+	return text != "" && (addrs == "" || r.parseAddrs(addrs)) && (ports == "" || r.parsePorts(ports))
 }
 
 func (r *NATRange) parseAddrs(text string) bool {
@@ -241,23 +239,23 @@ func (r *NATRange) parsePorts(text string) bool {
 }
 
 func parseDNAT(c *cursor, _ nat.Family) (Target, bool, error) {
-	r, err := c.natRange("--to-destination")
-	return DNAT{r}, r.MinAddr.IsValid() || r.MinPort != 0, err
+	r, ok := c.natRange("--to-destination")
+	return DNAT{r}, ok && (r.MinAddr.IsValid() || r.MinPort != 0), nil
 }
 
 func parseSNAT(c *cursor, _ nat.Family) (Target, bool, error) {
-	r, err := c.natRange("--to-source")
-	return SNAT{r}, r.MinAddr.IsValid() || r.MinPort != 0, err
+	r, ok := c.natRange("--to-source")
+	return SNAT{r}, ok && (r.MinAddr.IsValid() || r.MinPort != 0), nil
 }
 
 func parseMasquerade(c *cursor, _ nat.Family) (Target, bool, error) {
-	r, err := c.natRange("--to-ports")
-	return Masquerade{r}, true, err
+	r, ok := c.natRange("--to-ports")
+	return Masquerade{r}, ok, nil
 }
 
 func parseRedirect(c *cursor, _ nat.Family) (Target, bool, error) {
-	r, err := c.natRange("--to-ports")
-	return Redirect{r}, true, err
+	r, ok := c.natRange("--to-ports")
+	return Redirect{r}, ok, nil
 }
 
 func parseNetMap(c *cursor, _ nat.Family) (Target, bool, error) {

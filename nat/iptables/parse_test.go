@@ -92,14 +92,52 @@ func TestEveryTypeIsInTheCanonicalText(t *testing.T) {
 		}
 	}
 	for _, m := range []Match{
-		Source{}, Destination{}, InInterface{}, OutInterface{}, Protocol{}, Fragment{}, Ports{}, MultiPort{}, ICMPType{}, Mark{}, ConnMark{},
-		Conntrack{}, AddrType{}, Comment{}, Statistic{}, Recent{}, Limit{}, Set{}, RPFilter{}, PhysDev{}, Owner{}, Socket{}, NFAcct{}, Raw{},
+		Source{},
+		Destination{},
+		InInterface{},
+		OutInterface{},
+		Protocol{},
+		Fragment{},
+		Ports{},
+		MultiPort{},
+		ICMPType{},
+		Mark{},
+		ConnMark{},
+		Conntrack{},
+		AddrType{},
+		Comment{},
+		Statistic{},
+		Recent{},
+		Limit{},
+		Set{},
+		RPFilter{},
+		PhysDev{},
+		Owner{},
+		Socket{},
+		NFAcct{},
+		Raw{},
 	} {
 		require.True(t, matches[typeName(m)], typeName(m))
 	}
 	for _, g := range []Target{
-		Accept{}, Drop{}, Return{}, Jump{}, Goto{}, Reject{}, SetMark{}, SetConnMark{}, DNAT{}, SNAT{}, Masquerade{}, Redirect{}, NetMap{},
-		NoTrack{}, Passive{}, QueueTo{}, TProxy{}, RawTarget{},
+		Accept{},
+		Drop{},
+		Return{},
+		Jump{},
+		Goto{},
+		Reject{},
+		SetMark{},
+		SetConnMark{},
+		DNAT{},
+		SNAT{},
+		Masquerade{},
+		Redirect{},
+		NetMap{},
+		NoTrack{},
+		Passive{},
+		QueueTo{},
+		TProxy{},
+		RawTarget{},
 	} {
 		require.True(t, targets[typeName(g)], typeName(g))
 	}
@@ -172,6 +210,42 @@ func TestSyntaxErrors(t *testing.T) {
 		require.EqualError(t, err, row[1])
 		require.Zero(t, rs)
 	}
+}
+
+// Old programs print a new kernel's NAT ranges as something that is none: kept as it stands.
+func TestRangesThatAreNone(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []string{
+		"-j DNAT --to-destination :0 --persistent --to-destination :0 --persistent --to-destination 0.0.0.0:0",
+		"-j DNAT --to-destination",
+		"-j SNAT --to-source 0.0.0.0:37120-0 --random",
+		"-j DNAT --to-destination 10.0.0.1 --to-destination 10.0.0.2",
+		"-j MASQUERADE --to-ports 0",
+	} {
+		r, err := ParseRule(spec, nat.IPv4)
+		require.NoError(t, err, spec)
+		require.IsType(t, RawTarget{}, r.Target, spec)
+		require.Equal(t, spec, r.Spec())
+	}
+}
+
+// Input for iptables-restore need not declare the built-in chains.
+func TestBuiltInChainsNeedNoLine(t *testing.T) {
+	t.Parallel()
+	rs, err := ParseString("*nat\n-A OUTPUT -j RETURN\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	require.Equal(t, "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j RETURN\nCOMMIT\n", rs.String())
+}
+
+// Nothing that a rule set is made of can end its line and begin another.
+func TestOneRuleOneLine(t *testing.T) {
+	t.Parallel()
+	const bad = "a\n-A INPUT -j ACCEPT\x00"
+	rs := Ruleset{Tables: []Table{{Name: "filter", Chains: []Chain{
+		{Name: bad, Policy: "-", Rules: []Rule{{Matches: []Match{Comment{bad}, InInterface{Name: bad}}, Target: Jump{bad}}}},
+	}}}}
+	require.Equal(t, 4, strings.Count(rs.Restore(), "\n"))
+	require.NotContains(t, rs.Restore(), "\x00")
 }
 
 func FuzzParse(f *testing.F) {

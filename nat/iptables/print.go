@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -29,7 +30,8 @@ func (rs Ruleset) text(counters bool) string {
 		for _, c := range t.Chains {
 			line = append(append(append(line[:0], ':'), c.Name...), ' ')
 			line = append(append(line, c.Policy...), ' ')
-			out.Write(append(appendCounters(line, c.Packets, c.Bytes), '\n'))
+			line = oneLine(appendCounters(line, c.Packets, c.Bytes))
+			out.Write(line)
 		}
 		for _, c := range t.Chains {
 			for i := range c.Rules {
@@ -37,13 +39,24 @@ func (rs Ruleset) text(counters bool) string {
 				if counters {
 					line = append(appendCounters(line, c.Rules[i].Packets, c.Rules[i].Bytes), ' ')
 				}
-				line = append(c.Rules[i].appendText(append(append(line, "-A "...), c.Name...)), '\n')
+				line = oneLine(c.Rules[i].appendText(append(append(line, "-A "...), c.Name...)))
 				out.Write(line)
 			}
 		}
 		out.WriteString("COMMIT\n")
 	}
 	return out.String()
+}
+
+// oneLine ends a line. What would end it sooner for iptables-restore, a name or comment not from a parsed text may
+// have it, becomes a question mark.
+func oneLine(b []byte) []byte {
+	for _, end := range []byte{'\n', 0} {
+		for i := bytes.IndexByte(b, end); i >= 0; i = bytes.IndexByte(b, end) {
+			b[i] = '?'
+		}
+	}
+	return append(b, '\n')
 }
 
 // size guesses the length of the text, for one allocation to do.

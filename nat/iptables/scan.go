@@ -23,48 +23,59 @@ type word struct {
 }
 
 // split cuts a line into words as iptables-restore does (add_param_to_argv): double and single quotes group, a
-// backslash inside quotes takes the next byte as it is.
-func split(line string, number int) ([]word, error) {
-	var words []word
+// backslash inside quotes takes the next byte as it is. They are appended to words.
+func split(words []word, line string, number int) ([]word, error) {
 	for i := 0; i < len(line); {
-		if line[i] == ' ' || line[i] == '\t' || line[i] == '\r' {
+		if blank(line[i]) {
 			i++
 			continue
 		}
-		w, end, ok := scanWord(line, i)
+		w, ok := scanWord(line, i)
 		if !ok {
 			return nil, &SyntaxError{number, i + 1, "a quote is not closed"}
 		}
 		words = append(words, w)
-		i = end
+		i = w.end
 	}
 	return words, nil
 }
 
-func scanWord(line string, start int) (w word, end int, ok bool) {
-	var b strings.Builder
+func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
+
+// scanWord takes the word that begins at start. A plain one is a part of the line; ok is false for an open quote.
+func scanWord(line string, start int) (w word, ok bool) {
+	for i := start; ; i++ {
+		switch {
+		case i == len(line) || blank(line[i]):
+			return word{text: line[start:i], start: start, end: i}, true
+		case line[i] == '"' || line[i] == '\'':
+			return scanQuoted(line, start)
+		}
+	}
+}
+
+// scanQuoted takes a word with quotes in it, which need not be around the whole of it.
+func scanQuoted(line string, start int) (w word, ok bool) {
+	text := make([]byte, 0, 64)
 	var quote byte
-	quoted := false
 	i := start
 	for ; i < len(line); i++ {
 		c := line[i]
 		switch {
 		case quote != 0 && c == '\\' && i+1 < len(line):
 			i++
-			b.WriteByte(line[i])
+			text = append(text, line[i])
 		case quote != 0 && c == quote:
 			quote = 0
-		case quote != 0:
-			b.WriteByte(c)
-		case c == '"' || c == '\'':
-			quote, quoted = c, true
-		case c == ' ' || c == '\t' || c == '\r':
-			return word{b.String(), start, i, quoted}, i, true
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case quote == 0 && blank(c):
+			return word{string(text), start, i, true}, true
 		default:
-			b.WriteByte(c)
+			text = append(text, c)
 		}
 	}
-	return word{b.String(), start, i, quoted}, i, quote == 0
+	return word{string(text), start, i, true}, quote == 0
 }
 
 // cursor walks the words of one rule.
