@@ -105,6 +105,9 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	if release.GateTerminating {
 		g.terminating = g.gate(gateTerminating, false)
 	}
+	if err := g.check(); err != nil {
+		return nil, err
+	}
 	g.detectLocal()
 	g.nodeIP = g.ownIP()
 	g.nodePorts = g.nodePortAddresses()
@@ -115,6 +118,47 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	g.filter, g.nat = newTable("INPUT", "FORWARD", "OUTPUT"), newTable("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
 	g.nat.chains = slices.Grow(g.nat.chains, endpoints+2*len(c.Services))
 	return g, nil
+}
+
+// check refuses what kube-proxy would not start with, and what could break out of a rule's text. topology.Load lets no
+// such name through, but a Cluster can be made by hand.
+func (g *generator) check() error {
+	if g.config.DetectLocalMode == "NodeCIDR" && len(g.node.PodCIDRs) == 0 {
+		return fmt.Errorf("node %q: it has no spec.podCIDR, and with detectLocalMode NodeCIDR kube-proxy waits for one", g.node.Name)
+	}
+	for _, s := range g.config.NodePortAddresses {
+		if keyword := !strings.Contains(s, "/"); keyword && !g.release.AddressKeywords {
+			return fmt.Errorf("nodePortAddresses: kube-proxy %s knows no %q: say a CIDR", g.release.Name, s)
+		}
+	}
+	for _, device := range []string{g.config.BridgeInterface, g.config.InterfacePrefix} {
+		if !word(device) {
+			return fmt.Errorf("device %q of detectLocal cannot stand in a rule", device)
+		}
+	}
+	for i := range g.cluster.Services {
+		s := &g.cluster.Services[i]
+		for j := range s.Ports {
+			p := &s.Ports[j]
+			if !word(s.Namespace) || !word(s.Name) || !word(p.Name) {
+				return fmt.Errorf("Service %q: its name cannot stand in a rule", PortName(s.Namespace, s.Name, p.Name))
+			}
+			if !slices.Contains([]string{"", "TCP", "UDP", "SCTP"}, p.Protocol) {
+				return fmt.Errorf("Service %q: protocol %q: want TCP, UDP or SCTP", PortName(s.Namespace, s.Name, p.Name), p.Protocol)
+			}
+		}
+	}
+	return nil
+}
+
+// word reports whether s is made of what names have: printable, no blank, quote or backslash.
+func word(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\'' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func known(nodes []topology.Node) string {
