@@ -141,10 +141,10 @@ func (g *generator) check() error {
 		for j := range s.Ports {
 			p := &s.Ports[j]
 			if !word(s.Namespace) || !word(s.Name) || !word(p.Name) {
-				return fmt.Errorf("Service %q: its name cannot stand in a rule", PortName(s.Namespace, s.Name, p.Name))
+				return fmt.Errorf("service %q: its name cannot stand in a rule", PortName(s.Namespace, s.Name, p.Name))
 			}
 			if !slices.Contains([]string{"", "TCP", "UDP", "SCTP"}, p.Protocol) {
-				return fmt.Errorf("Service %q: protocol %q: want TCP, UDP or SCTP", PortName(s.Namespace, s.Name, p.Name), p.Protocol)
+				return fmt.Errorf("service %q: protocol %q: want TCP, UDP or SCTP", PortName(s.Namespace, s.Name, p.Name), p.Protocol)
 			}
 		}
 	}

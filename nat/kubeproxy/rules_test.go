@@ -114,12 +114,12 @@ func TestRulesErrors(t *testing.T) {
 		{
 			"newline", "node-1", func(c *topology.Cluster) { c.Services[0].Name = "a\n-A INPUT -j ACCEPT" },
 			kubeproxy.Options{},
-			`Service "namespace-0/a\n-A INPUT -j ACCEPT:http": its name cannot stand in a rule`,
+			`service "namespace-0/a\n-A INPUT -j ACCEPT:http": its name cannot stand in a rule`,
 		},
 		{
 			"port", "node-1", func(c *topology.Cluster) { c.Services[0].Ports[0].Name = "a\" -j DROP" },
 			kubeproxy.Options{},
-			`Service "namespace-0/service-0:a\" -j DROP": its name cannot stand in a rule`,
+			`service "namespace-0/service-0:a\" -j DROP": its name cannot stand in a rule`,
 		},
 		{
 			"device", "node-1", func(c *topology.Cluster) {
@@ -131,7 +131,7 @@ func TestRulesErrors(t *testing.T) {
 		{
 			"protocol", "node-1", func(c *topology.Cluster) { c.Services[0].Ports[0].Protocol = "tcp -j ACCEPT" },
 			kubeproxy.Options{},
-			`Service "namespace-0/service-0:http": protocol "tcp -j ACCEPT": want TCP, UDP or SCTP`,
+			`service "namespace-0/service-0:http": protocol "tcp -j ACCEPT": want TCP, UDP or SCTP`,
 		},
 	} {
 		c := good
