@@ -98,7 +98,7 @@ func (g golden) nodeAddresses(t *testing.T) []netip.Addr {
 			continue
 		}
 		var out []netip.Addr
-		for _, word := range strings.Fields(rest) {
+		for word := range strings.FieldsSeq(rest) {
 			out = append(out, netip.MustParsePrefix(word).Addr())
 		}
 		return out
