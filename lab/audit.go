@@ -181,27 +181,24 @@ const probeTime = 300 * time.Millisecond
 // once. Beside iptables-nft it may be either, so a connection to a Service is opened: iptables-legacy, whose policies
 // count, has seen it only if it is first, as iptables-nft translates it.
 func firstBackend(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, own dataplane.Backend, held []audit.Held) (string, error) {
-	before := uint64(0)
-	for _, h := range held {
-		if len(h.Rules.Tables) == 0 || h.Err != nil {
-			return "", nil
-		}
-		if h.Backend == string(dataplane.Legacy) {
-			before = outputPackets(h.Rules)
-		}
+	seen, both := legacyPackets(held)
+	if !both {
+		return "", nil
 	}
-	target, ok := probeTarget(c)
 	if own != dataplane.NFT {
 		return string(dataplane.NFT), nil
-	} else if !ok {
+	}
+	target, ok := probeTarget(c)
+	if !ok {
 		return "", nil
 	}
 	err := ns.Do(func() error {
 		d := net.Dialer{Timeout: probeTime}
-		if conn, err := d.DialContext(ctx, "tcp4", target.String()); err == nil {
-			return conn.Close()
+		conn, err := d.DialContext(ctx, "tcp4", target.String())
+		if err != nil {
+			return nil //nolint:nilerr // the rules may be such that nobody answers
 		}
-		return nil // the rules may be such that nobody answers
+		return conn.Close()
 	})
 	if err != nil {
 		return "", err
@@ -210,10 +207,24 @@ func firstBackend(ctx context.Context, ns dataplane.Namespace, c topology.Cluste
 	if err != nil {
 		return "", err
 	}
-	if outputPackets(after.Rules) > before {
+	if outputPackets(after.Rules) > seen {
 		return string(dataplane.Legacy), nil
 	}
 	return string(dataplane.NFT), nil
+}
+
+// legacyPackets counts what iptables-legacy's nat table has seen in OUTPUT; both reports whether both backends hold
+// tables that can be read.
+func legacyPackets(held []audit.Held) (seen uint64, both bool) {
+	for _, h := range held {
+		if len(h.Rules.Tables) == 0 || h.Err != nil {
+			return 0, false
+		}
+		if h.Backend == string(dataplane.Legacy) {
+			seen = outputPackets(h.Rules)
+		}
+	}
+	return seen, true
 }
 
 // outputPackets counts the packets that the nat table's OUTPUT chain has seen.

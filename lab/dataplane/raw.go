@@ -180,7 +180,7 @@ func SetNames(ns Namespace) (names map[uint16]string, err error) {
 		version := make([]byte, 8)
 		*(*uint32)(unsafe.Pointer(&version[0])) = ipsetVersion
 		if err := s.get(soIPSet, version); err != nil {
-			return nil //nolint:nilerr // no ipsets in this kernel
+			return nil // no ipsets in this kernel
 		}
 		quiet := 0
 		for i := 0; i < ipsetMax && quiet < ipsetQuietStop; i++ {

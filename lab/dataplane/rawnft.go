@@ -32,7 +32,7 @@ func ReadNFTTables(ns Namespace, family nat.Family) (tables []xtables.Table, err
 		if err != nil {
 			return fmt.Errorf("open nfnetlink: %w", err)
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		for _, name := range names {
 			t, err := readNFTTable(c, family, name)
 			if err != nil {

@@ -50,11 +50,10 @@ func codecs() []codec {
 
 // registry finds codecs.
 type registry struct {
-	family   nat.Family
-	exact    map[extKey]*codec
-	newest   map[extKey]*codec // by name alone: key.revision is 0
-	asked    map[extKey]*codec // by name or alias, for parsing
-	families map[extKey][]*codec
+	family nat.Family
+	exact  map[extKey]*codec
+	newest map[extKey]*codec // by name alone: key.revision is 0
+	asked  map[extKey]*codec // by name or alias, for parsing
 }
 
 type extKey struct {
@@ -98,7 +97,7 @@ type printer struct {
 	unsaid  bool              // the bytes say something that the options cannot
 }
 
-func (p *printer) f(format string, args ...any) { fmt.Fprintf(p, format, args...) }
+func (p *printer) f(format string, args ...any) { _, _ = fmt.Fprintf(p, format, args...) }
 
 // not prints " !" if on.
 func (p *printer) not(on bool) {
@@ -314,7 +313,7 @@ func (a *args) bits(names []string) uint32 {
 	var v uint32
 	s := a.value()
 next:
-	for _, w := range strings.Split(s, ",") {
+	for w := range strings.SplitSeq(s, ",") {
 		for bit, name := range names {
 			if name != "" && strings.EqualFold(w, name) {
 				v |= 1 << bit

@@ -161,7 +161,7 @@ func (d *decoder) special(f *flat, at int) error {
 		if len(t.Data) != alignment {
 			return d.errorf(at, "a standard target with %d bytes", len(t.Data))
 		}
-		f.verdict = int32(order.Uint32(t.Data)) //nolint:gosec // the kernel's own reading
+		f.verdict = int32(order.Uint32(t.Data))
 	case errorTarget:
 		if len(t.Data) != chainName+2 {
 			return d.errorf(at, "an ERROR target with %d bytes", len(t.Data))

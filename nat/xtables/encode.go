@@ -2,6 +2,7 @@ package xtables
 
 import (
 	"fmt"
+	"slices"
 
 	"natlab/nat"
 )
@@ -128,7 +129,7 @@ func (w *writer) entry(e Entry) error {
 	order.PutUint32(b[l.nfcache+8:], e.Comefrom)
 	order.PutUint64(b[l.counters:], e.Packets)
 	order.PutUint64(b[l.counters+8:], e.Bytes)
-	for _, ext := range append(e.Matches[:len(e.Matches):len(e.Matches)], e.Target) {
+	for _, ext := range append(slices.Clip(e.Matches), e.Target) {
 		if len(ext.Name) >= extName || len(ext.Data)%alignment != 0 {
 			return fmt.Errorf("extension %q: a name of %d bytes (want at most %d), a payload of %d (want a multiple of %d)",
 				ext.Name, len(ext.Name), extName-1, len(ext.Data), alignment)

@@ -12,17 +12,17 @@ import (
 )
 
 // seeds are blobs of every extension in both families.
-func seeds(t testing.TB) []Blob {
-	t.Helper()
+func seeds(tb testing.TB) []Blob {
+	tb.Helper()
 	var out []Blob
 	for f, file := range map[nat.Family]string{nat.IPv4: "testdata/extensions.txt", nat.IPv6: "testdata/extensions6.txt"} {
 		b, err := os.ReadFile(file)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		tables, err := Writer{Family: f, Version: Newest}.ReadSave(string(b))
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		for _, table := range tables {
 			blob, err := table.Complete().Encode()
-			require.NoError(t, err)
+			require.NoError(tb, err)
 			out = append(out, blob)
 		}
 	}

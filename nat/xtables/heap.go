@@ -1,6 +1,10 @@
 package xtables
 
-import "natlab/nat"
+import (
+	"slices"
+
+	"natlab/nat"
+)
 
 // An old iptables does not print from the kernel's blob: libiptc copies each rule into a heap object of its own.
 // What a print function reads behind the end of a rule is therefore what malloc put there, and that can be told
@@ -90,7 +94,7 @@ const multiRangeSize = 16
 // range whose flags or addresses cannot be told.
 func readAsMulti(payload, behind []byte) multiReading {
 	r := multiReading{count: order.Uint32(payload)}
-	all := append(payload[:len(payload):len(payload)], behind...)
+	all := append(slices.Clip(payload), behind...)
 	for i := uint32(0); i < r.count; i++ {
 		at := 4 + int(i)*multiRangeSize
 		if at >= len(payload) || at+12 > len(all) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"runtime"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -46,6 +48,7 @@ type kernel struct {
 }
 
 func openKernel(t *testing.T, f nat.Family) kernel {
+	t.Helper()
 	domain, level := unix.AF_INET, unix.SOL_IP
 	if f == nat.IPv6 {
 		domain, level = unix.AF_INET6, unix.SOL_IPV6
@@ -60,13 +63,15 @@ func openKernel(t *testing.T, f nat.Family) kernel {
 
 func (k kernel) sockopt(call uintptr, option int, b []byte) unix.Errno {
 	n := uint32(len(b))
-	arg := uintptr(unsafe.Pointer(&n)) //nolint:gosec // the call's own form
+	arg := uintptr(unsafe.Pointer(&n))
 	if call == unix.SYS_SETSOCKOPT {
 		arg = uintptr(n)
 	}
 	_, _, errno := unix.Syscall6(call, uintptr(k.fd), uintptr(k.level), uintptr(option), uintptr(unsafe.Pointer(&b[0])), arg, 0)
 	return errno
 }
+
+func (k kernel) close() { _ = unix.Close(k.fd) }
 
 // dump reads one table.
 func (k kernel) dump(name string) Blob {
@@ -110,7 +115,7 @@ func program(t *testing.T, f nat.Family, name, stdin string, args ...string) str
 	if f == nat.IPv6 {
 		name = strings.Replace(name, "iptables", "ip6tables", 1)
 	}
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -124,7 +129,7 @@ func program(t *testing.T, f nat.Family, name, stdin string, args ...string) str
 // noRemarks takes the lines of time away.
 func noRemarks(s string) string {
 	var out []string
-	for _, l := range strings.Split(s, "\n") {
+	for l := range strings.SplitSeq(s, "\n") {
 		if !strings.HasPrefix(l, "#") {
 			out = append(out, l)
 		}
@@ -138,19 +143,36 @@ type kernelCase struct {
 	text   string
 }
 
+// kernelCases are every extension in both families, the rule sets of the views, and what kube-proxy wrote.
 func kernelCases(t *testing.T) []kernelCase {
+	t.Helper()
 	var out []kernelCase
-	for f, pattern := range map[nat.Family][]string{
-		nat.IPv4: {"testdata/extensions.txt", "testdata/views/*/rules.txt", os.Getenv("GOLDENS") + "/*/*/iptables-save.txt"},
-		nat.IPv6: {"testdata/extensions6.txt", os.Getenv("GOLDENS") + "/*/*/ip6tables-save.txt"},
-	} {
-		for _, p := range pattern {
-			files, err := filepath.Glob(p)
+	add := func(name string, f nat.Family, text []byte) {
+		out = append(out, kernelCase{f.String() + " " + name, f, noRemarks(string(text))})
+	}
+	for pattern, f := range map[string]nat.Family{"testdata/extensions.txt": nat.IPv4, "testdata/extensions6.txt": nat.IPv6, "testdata/views/*/rules.txt": nat.IPv4} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, files)
+		for _, file := range files {
+			b, err := os.ReadFile(file)
 			require.NoError(t, err)
-			for _, file := range files {
-				b, err := os.ReadFile(file)
-				require.NoError(t, err)
-				out = append(out, kernelCase{f.String() + " " + file, f, noRemarks(string(b))})
+			add(file, f, b)
+		}
+	}
+	goldens, err := filepath.Glob("../../test/testdata/goldens/*/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, goldens)
+	for _, file := range goldens {
+		archive, err := txtar.ParseFile(file)
+		require.NoError(t, err)
+		name := filepath.Base(filepath.Dir(file)) + "/" + filepath.Base(file)
+		for _, part := range archive.Files {
+			switch part.Name {
+			case "iptables-save.txt":
+				add(name, nat.IPv4, part.Data)
+			case "ip6tables-save.txt":
+				add(name, nat.IPv6, part.Data)
 			}
 		}
 	}
@@ -161,6 +183,7 @@ func kernelCases(t *testing.T) []kernelCase {
 func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 	for _, c := range kernelCases(t) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			inNamespace(t, func() {
 				makeCounters(t, c.text)
 				program(t, c.family, "iptables-legacy-restore", c.text)
@@ -168,14 +191,14 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 					return
 				}
 				k := openKernel(t, c.family)
-				defer unix.Close(k.fd)
+				defer k.close()
 				names, err := os.ReadFile("/proc/thread-self/net/" + map[nat.Family]string{nat.IPv4: "ip_tables_names", nat.IPv6: "ip6_tables_names"}[c.family])
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				var tables []Table
-				for _, name := range strings.Fields(string(names)) {
+				for name := range strings.FieldsSeq(string(names)) {
 					blob := k.dump(name)
 					table, err := Decode(blob)
 					if err != nil {
@@ -186,22 +209,22 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if diff := cmp.Diff(blob, again); diff != "" {
-						t.Errorf("encode(decode(x)) -x +ours\n%s", diff)
+					if d := diff(blob, again); d != "" {
+						t.Errorf("encode(decode(x)) -x +ours\n%s", d)
 					}
 					tables = append(tables, table)
 					list, _ := View{Version: Version{1, 8, 9}}.List(table)
-					if diff := cmp.Diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-L"), list); diff != "" {
-						t.Errorf("-L -n: -real +ours\n%s", diff)
+					if d := diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-L"), list); d != "" {
+						t.Errorf("-L -n: -real +ours\n%s", d)
 					}
 					list, _ = View{Version: Version{1, 8, 9}, Counters: true}.List(table)
-					if diff := cmp.Diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-v", "-L"), list); diff != "" {
-						t.Errorf("-L -n -v: -real +ours\n%s", diff)
+					if d := diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-v", "-L"), list); d != "" {
+						t.Errorf("-L -n -v: -real +ours\n%s", d)
 					}
 				}
 				text, _ := View{Version: Version{1, 8, 9}}.Save(tables...)
-				if diff := cmp.Diff(noRemarks(program(t, c.family, "iptables-legacy-save", "")), text); diff != "" {
-					t.Errorf("save: -real +ours\n%s", diff)
+				if d := diff(noRemarks(program(t, c.family, "iptables-legacy-save", "")), text); d != "" {
+					t.Errorf("save: -real +ours\n%s", d)
 				}
 				w := Writer{Family: c.family, Version: Newest}
 				read, err := w.ReadSave(text)
@@ -211,8 +234,8 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 				}
 				for i := range read {
 					clearComefrom(&tables[i])
-					if diff := cmp.Diff(tables[i], read[i], sameHeader); diff != "" {
-						t.Errorf("from text: -kernel +ours\n%s", diff)
+					if d := diff(tables[i], read[i]); d != "" {
+						t.Errorf("from text: -kernel +ours\n%s", d)
 					}
 				}
 			})
@@ -224,6 +247,7 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 func TestKernelTakesEncodedTables(t *testing.T) {
 	for _, c := range kernelCases(t) {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w := Writer{Family: c.family, Version: Newest}
 			tables, err := w.ReadSave(c.text)
 			require.NoError(t, err)
@@ -234,11 +258,11 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 			require.NoError(t, err)
 			again, err := w.Tables(rs)
 			require.NoError(t, err)
-			require.Empty(t, cmp.Diff(tables, again, sameHeader))
+			require.Empty(t, diff(tables, again))
 			inNamespace(t, func() {
 				makeCounters(t, c.text)
 				k := openKernel(t, c.family)
-				defer unix.Close(k.fd)
+				defer k.close()
 				for _, table := range tables {
 					blob, err := table.Encode()
 					if err != nil {
@@ -250,8 +274,8 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 						return
 					}
 					want, _ := View{Version: Version{1, 8, 9}}.Save(table)
-					if diff := cmp.Diff(want, noRemarks(program(t, c.family, "iptables-legacy-save", "", "-t", table.Name))); diff != "" {
-						t.Errorf("-ours +real\n%s", diff)
+					if d := diff(want, noRemarks(program(t, c.family, "iptables-legacy-save", "", "-t", table.Name))); d != "" {
+						t.Errorf("-ours +real\n%s", d)
 					}
 					back, err := Decode(k.dump(table.Name))
 					if err != nil {
@@ -266,7 +290,7 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 					}
 					again, err := Ruleset(c.family, nil, table)
 					if err != nil || got.String() != again.String() {
-						t.Errorf("rules from the kernel %v\n%s", err, cmp.Diff(again.String(), got.String()))
+						t.Errorf("rules from the kernel %v\n%s", err, diff(again.String(), got.String()))
 					}
 					if original, ok := rs.Table(table.Name); ok {
 						compareRules(t, original, got.Tables[0])
@@ -288,7 +312,7 @@ func TestOlderRevisionsAreRefusedByNewerPrograms(t *testing.T) {
 	require.NoError(t, err)
 	inNamespace(t, func() {
 		k := openKernel(t, nat.IPv4)
-		defer unix.Close(k.fd)
+		defer k.close()
 		if e := k.replace(blob); e != 0 {
 			t.Errorf("IPT_SO_SET_REPLACE: %v", e)
 			return
@@ -296,17 +320,18 @@ func TestOlderRevisionsAreRefusedByNewerPrograms(t *testing.T) {
 		v := View{Version: Version{1, 8, 9}}
 		save, _ := v.Save(table)
 		list, _ := v.List(table)
-		if diff := cmp.Diff(noRemarks(program(t, nat.IPv4, "iptables-legacy-save", "")), save); diff != "" {
-			t.Errorf("-real +ours\n%s", diff)
+		if d := diff(noRemarks(program(t, nat.IPv4, "iptables-legacy-save", "")), save); d != "" {
+			t.Errorf("-real +ours\n%s", d)
 		}
-		if diff := cmp.Diff(program(t, nat.IPv4, "iptables-legacy", "", "-t", "nat", "-n", "-L"), list); diff != "" {
-			t.Errorf("-real +ours\n%s", diff)
+		if d := diff(program(t, nat.IPv4, "iptables-legacy", "", "-t", "nat", "-n", "-L"), list); d != "" {
+			t.Errorf("-real +ours\n%s", d)
 		}
 	})
 }
 
 // compareRules compares the chains that the text names, rule by rule.
 func compareRules(t *testing.T, want, got iptables.Table) {
+	t.Helper()
 	for _, c := range want.Chains {
 		g, ok := got.Chain(c.Name)
 		if !ok || len(g.Rules) != len(c.Rules) {
@@ -323,12 +348,13 @@ func compareRules(t *testing.T, want, got iptables.Table) {
 
 // makeCounters makes the nfacct objects that rules name: the kernel refuses the rules otherwise.
 func makeCounters(t *testing.T, text string) {
+	t.Helper()
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for _, m := range regexp.MustCompile(`--nfacct-name +(\S+)`).FindAllStringSubmatch(text, -1) {
 		name := append([]byte(m[1]), 0)
 		padded := (len(name) + 3) &^ 3
@@ -343,6 +369,14 @@ func makeCounters(t *testing.T, text string) {
 			t.Error(err)
 		}
 	}
+}
+
+// diff is cmp.Diff, which takes its time, for what is not the same.
+func diff(want, got any) string {
+	if reflect.DeepEqual(want, got) {
+		return ""
+	}
+	return cmp.Diff(want, got, sameHeader)
 }
 
 func clearComefrom(t *Table) {

@@ -41,7 +41,7 @@ func saveLOG(p *printer, d []byte) {
 func listLOG(p *printer, d []byte) {
 	p.f(" LOG flags %d level %d", d[1], d[0])
 	if prefix := text(d[2:32]); prefix != "" {
-		p.f(` prefix "%s"`, prefix) //nolint:gocritic // the program quotes nothing here
+		p.f(` prefix "%s"`, prefix)
 	}
 }
 

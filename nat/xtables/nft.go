@@ -283,7 +283,7 @@ func (d *nftRule) immediate(a attrs) error {
 		return err
 	}
 	d.entry.FallThrough = false
-	code := int32(v.u32(nftaVerdictCode)) //nolint:gosec // the kernel's own reading
+	code := int32(v.u32(nftaVerdictCode))
 	switch code {
 	case nfDrop:
 		d.entry.Target = verdictEntry(d.family, VerdictDrop).Target

@@ -292,7 +292,7 @@ func parseMultiport(a *args, d []byte) {
 			d[47] = 1
 		}
 		n := 0
-		for _, w := range strings.Split(a.value(), ",") {
+		for w := range strings.SplitSeq(a.value(), ",") {
 			one := args{family: a.family, words: []string{w}}
 			lo, hi := one.span(":", 16)
 			list := []uint64{lo, hi}

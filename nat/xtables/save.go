@@ -99,7 +99,7 @@ func (c Chain) policyBytes() uint64 {
 var verdictNames = map[int32]string{VerdictDrop: "DROP", VerdictAccept: "ACCEPT", VerdictQueue: "QUEUE", VerdictReturn: "RETURN"}
 
 // Verdict is what a standard target that jumps nowhere says.
-func (e Entry) Verdict() int32 { return int32(order.Uint32(e.Target.Data)) } //nolint:gosec // stored as such
+func (e Entry) Verdict() int32 { return int32(order.Uint32(e.Target.Data)) }
 
 func verdictName(e Entry) string {
 	if name, ok := verdictNames[e.Verdict()]; ok {

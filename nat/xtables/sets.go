@@ -75,7 +75,7 @@ func parseSet(a *args, d []byte) {
 				return
 			}
 			order.PutUint16(d, index)
-			for _, dim := range strings.Split(a.value(), ",") {
+			for dim := range strings.SplitSeq(a.value(), ",") {
 				if dim != "src" && dim != "dst" || d[2] == setMaxDim {
 					a.fail("--match-set %s: want up to %d of src and dst", name, setMaxDim)
 					return

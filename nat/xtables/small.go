@@ -2,6 +2,7 @@ package xtables
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,10 +28,8 @@ func one(a *args, options ...string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	for _, known := range options {
-		if o == known {
-			return o, true
-		}
+	if slices.Contains(options, o) {
+		return o, true
 	}
 	a.unknown(o)
 	return "", false

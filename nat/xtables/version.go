@@ -2,6 +2,7 @@ package xtables
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -163,7 +164,7 @@ func (v Version) Mismatches(tables ...Table) []Mismatch {
 		for i, c := range t.Chains {
 			for j, e := range c.Entries {
 				s.at = ruleKey{i, j}
-				for k, ext := range append(e.Matches[:len(e.Matches):len(e.Matches)], e.Target) {
+				for k, ext := range append(slices.Clip(e.Matches), e.Target) {
 					target := k == len(e.Matches)
 					rev, ok := s.mismatch(ext, target)
 					if !ok {
