@@ -68,8 +68,8 @@ func TestWayLeavesNothingOut(t *testing.T) {
 	for _, c := range whole().Flows {
 		way := strings.NewReplacer("«", "", "»", "").Replace(report.Way(c, report.Style{}))
 		for _, h := range c.Hops {
-			require.Contains(t, way, h.Tuple.Src().String())
-			require.Contains(t, way, h.Tuple.Dst().String())
+			require.Contains(t, way, strings.TrimSuffix(h.Tuple.Src().String(), ":0"))
+			require.Contains(t, way, strings.TrimSuffix(h.Tuple.Dst().String(), ":0"))
 			require.Contains(t, way, "╭ "+h.Node)
 		}
 		for _, s := range c.Rules { // but for the policies that let everything pass

@@ -134,7 +134,7 @@ func (d *drawing) hop(h nat.Hop, dir nat.Direction) {
 			dstInk = changed
 		}
 	}
-	src, dst := h.Tuple.Src().String(), h.Tuple.Dst().String()
+	src, dst := ends(h.Tuple)
 	text := d.style.paint(srcInk, src) + " > " + d.style.paint(dstInk, dst)
 	if p := h.Tuple.Proto(); p != d.flow.Protocol {
 		text = p.String() + " " + text
@@ -186,12 +186,18 @@ func (d *drawing) translation(src, dst bool, dir nat.Direction) string {
 	return ""
 }
 
-// outer is a tunnel's outer header: ports only where its protocol has some.
+// outer is a tunnel's outer header.
 func outer(t nat.Tuple) string {
+	src, dst := ends(t)
+	return t.Proto().String() + " " + src + " > " + dst
+}
+
+// ends are a tuple's two addresses, with their ports where its protocol has some.
+func ends(t nat.Tuple) (src, dst string) {
 	if t.Src().Port() == 0 && t.Dst().Port() == 0 {
-		return fmt.Sprintf("%s %s > %s", t.Proto(), t.Src().Addr(), t.Dst().Addr())
+		return t.Src().Addr().String(), t.Dst().Addr().String()
 	}
-	return t.String()
+	return t.Src().String(), t.Dst().String()
 }
 
 func (d *drawing) rule(s nat.Step, table string) {
