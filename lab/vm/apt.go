@@ -46,7 +46,7 @@ func (a apt) prepare(ctx context.Context, refresh bool) error {
 			return err
 		}
 	}
-	fmt.Fprintf(a.log, "fetching the package lists of Debian %s\n", a.release.name)
+	_, _ = fmt.Fprintf(a.log, "fetching the package lists of Debian %s\n", a.release.name)
 	if _, err := a.get(ctx, "", "update", "-q"); err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (a apt) download(ctx context.Context, packages ...string) (dir string, debs
 	if err != nil {
 		return "", nil, err
 	}
-	fmt.Fprintf(a.log, "fetching %s from Debian %s\n", strings.Join(packages, " "), a.release.name)
+	_, _ = fmt.Fprintf(a.log, "fetching %s from Debian %s\n", strings.Join(packages, " "), a.release.name)
 	if _, err := a.get(ctx, dir, append([]string{"download", "-q"}, packages...)...); err != nil {
 		return "", nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -86,10 +86,10 @@ func awaitGreeting(r io.Reader) error {
 		if _, err := r.Read(b[:]); err != nil {
 			return errNoGreeting
 		}
-		switch {
-		case b[0] == greeting[at]:
+		switch b[0] {
+		case greeting[at]:
 			at++
-		case b[0] == greeting[0]:
+		case greeting[0]:
 			at = 1
 		default:
 			at = 0

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,15 +52,15 @@ func GuestInit() {
 	if err == nil {
 		frames := &frameWriter{w: line}
 		if err := runGuest(frames); err != nil {
-			_ = frames.send(frameFault, []byte(err.Error())) //nolint:errcheck // the host sees the line end
+			_ = frames.send(frameFault, []byte(err.Error())) // the host sees the line end
 		}
-		_ = unix.IoctlSetInt(int(line.Fd()), unix.TCSBRK, 1) //nolint:errcheck // tcdrain: best effort
+		_ = unix.IoctlSetInt(int(line.Fd()), unix.TCSBRK, 1) // tcdrain: best effort
 	} else {
 		fmt.Fprintln(os.Stderr, "natlab: init:", err)
 	}
 	unix.Sync()
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) //nolint:errcheck // then by reset, below
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)   //nolint:errcheck // qemu runs with -no-reboot
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF) // then by reset, below
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)   // qemu runs with -no-reboot
 	select {}
 }
 
@@ -153,15 +154,15 @@ func loadModules(names []string) (loaded []string, err error) {
 	done := map[string]bool{}
 	for _, name := range names {
 		files := needs[name]
-		for i := len(files) - 1; i >= 0; i-- {
-			if done[files[i]] {
+		for _, file := range slices.Backward(files) {
+			if done[file] {
 				continue
 			}
-			done[files[i]] = true
-			if err := loadModule(filepath.Join(dir, files[i])); err != nil {
-				return loaded, fmt.Errorf("load %s: %w", files[i], err)
+			done[file] = true
+			if err := loadModule(filepath.Join(dir, file)); err != nil {
+				return loaded, fmt.Errorf("load %s: %w", file, err)
 			}
-			loaded = append(loaded, files[i])
+			loaded = append(loaded, file)
 		}
 	}
 	return loaded, nil

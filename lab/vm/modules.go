@@ -55,7 +55,7 @@ func readModule(path string, image []byte) (module, error) {
 	}
 	base, _, _ := strings.Cut(filepath.Base(path), ".")
 	m := module{path: path, name: moduleName(base)}
-	for _, field := range strings.Split(string(info), "\x00") {
+	for field := range strings.SplitSeq(string(info), "\x00") {
 		key, value, _ := strings.Cut(field, "=")
 		switch key {
 		case "alias":

@@ -82,7 +82,7 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 	var lines sync.WaitGroup
 	var lineErr error
 	lines.Go(func() {
-		_ = serve(consoleAt, func(r io.Reader) error { _, err := io.Copy(console, r); return err }) //nolint:errcheck // what there is of it was copied
+		_ = serve(consoleAt, func(r io.Reader) error { _, err := io.Copy(console, r); return err }) // what there is of it was copied
 	})
 	lines.Go(func() {
 		if lineErr = serve(lineAt, func(r io.Reader) error { return readFrames(r, handle) }); lineErr != nil && !errors.Is(lineErr, io.EOF) {
@@ -91,8 +91,8 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 	})
 	waited := cmd.Wait()
 	// qemu is gone: an accept that it never answered ends, a line that it held is at its end.
-	_ = consoleAt.Close() //nolint:errcheck // closed twice
-	_ = lineAt.Close()    //nolint:errcheck // closed twice
+	_ = consoleAt.Close() // closed twice
+	_ = lineAt.Close()    // closed twice
 	lines.Wait()
 	if cause := context.Cause(ctx); cause != nil && waited != nil && (lineErr == nil || errors.Is(lineErr, io.EOF) || errors.Is(lineErr, net.ErrClosed)) {
 		return cause

@@ -113,7 +113,7 @@ func (c Config) boot(ctx context.Context, kernel Kernel, tools, dir string) (int
 	if err == nil && !got.ended {
 		err = ErrNoExit
 	}
-	if err != nil && !(got.ended && errors.Is(err, io.EOF)) {
+	if err != nil && (!got.ended || !errors.Is(err, io.EOF)) {
 		if errors.Is(err, context.Canceled) {
 			return 0, err
 		}

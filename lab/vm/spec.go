@@ -103,8 +103,8 @@ var number = regexp.MustCompile(`[0-9]+`)
 func versionLess(a, b string) bool {
 	x, y := number.FindAllString(a, -1), number.FindAllString(b, -1)
 	for i := range min(len(x), len(y)) {
-		m, _ := strconv.Atoi(x[i]) //nolint:errcheck // the pattern matched digits
-		n, _ := strconv.Atoi(y[i]) //nolint:errcheck // the pattern matched digits
+		m, _ := strconv.Atoi(x[i]) // the pattern matched digits
+		n, _ := strconv.Atoi(y[i]) // the pattern matched digits
 		if m != n {
 			return m < n
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -91,9 +92,9 @@ func (s Store) fromRelease(ctx context.Context, r release, spec Spec, refresh bo
 	if want.Version == "" && len(r.prefer) > 0 {
 		want.Version = r.prefer[0]
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		if want.matches(all[i].version) {
-			return s.fetchKernel(ctx, a, all[i])
+	for _, found := range slices.Backward(all) {
+		if want.matches(found.version) {
+			return s.fetchKernel(ctx, a, found)
 		}
 	}
 	return Kernel{}, fmt.Errorf("kernel %s in Debian %s: %w", spec, r.name, ErrNoKernel)

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -166,5 +165,5 @@ func TestFaultShowsTheConsole(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoExit)
 	require.ErrorContains(t, err, "Kernel panic")
 	var fault *Fault
-	require.True(t, errors.As(err, &fault))
+	require.ErrorAs(t, err, &fault)
 }
