@@ -28,7 +28,7 @@ type AuditOptions struct {
 	Tools   []xtables.Version // versions of iptables in use on the nodes, beside those that are installed here
 
 	addresses []netip.Addr // of the node's devices, for nodePortAddresses; in a lab the cluster names them all
-	probe     bool         // a connection may be opened to find out what the kernel does not tell
+	inLab     bool         // a connection may be opened to find out what the kernel does not tell
 }
 
 // Audit compares a node of the lab with what kube-proxy would have written. It changes no rule. Where rules stand beside
@@ -41,7 +41,7 @@ func (l *Lab) Audit(ctx context.Context, node string, o AuditOptions) ([]audit.F
 	if o.Backend == "" {
 		o.Backend = l.Backend()
 	}
-	o.probe = true
+	o.inLab = true
 	return Audit(ctx, h, l.cluster, node, o)
 }
 
@@ -69,7 +69,7 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 		return nil, fmt.Errorf("audit %s: %w", node, err)
 	}
 	var found []audit.Finding
-	for _, family := range auditFamilies(c) {
+	for _, family := range o.families(c) {
 		n := audit.Node{
 			Cluster: c, Name: node, Backend: string(o.Backend), Conns: conns, Tools: tools,
 			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: o.addresses},
@@ -81,7 +81,7 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 			}
 			n.Held = append(n.Held, held)
 		}
-		if o.probe && family == nat.IPv4 {
+		if o.inLab && family == nat.IPv4 {
 			if n.First, err = firstBackend(ctx, ns, c, o.Backend, n.Held); err != nil {
 				return nil, fmt.Errorf("audit %s: %w", node, err)
 			}
@@ -95,8 +95,11 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 	return found, nil
 }
 
-// auditFamilies are the families that the cluster's Services use.
-func auditFamilies(c topology.Cluster) []nat.Family {
+// families are those that the cluster's Services use; a lab's rules are IPv4.
+func (o AuditOptions) families(c topology.Cluster) []nat.Family {
+	if o.inLab {
+		return []nat.Family{nat.IPv4}
+	}
 	for _, s := range c.Services {
 		for _, ip := range s.ClusterIPs {
 			if ip.Is6() {

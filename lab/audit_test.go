@@ -94,6 +94,11 @@ func TestLoadRaw(t *testing.T) {
 	raw, err = LoadRaw(t.Context(), odd, nat.IPv4)
 	require.NoError(t, err)
 	require.Len(t, raw.Tables, 1)
+	const sets = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m set --match-set cali40all-ipam-pools src -m nfacct --nfacct-name  x -j DROP\nCOMMIT\n"
+	raw, err = LoadRaw(t.Context(), sets, nat.IPv4)
+	require.NoError(t, err)
+	got, _ = xtables.View{Version: xtables.Newest, Sets: raw.Sets}.Save(raw.Tables...)
+	require.Equal(t, sets, got)
 	_, err = LoadRaw(t.Context(), "*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n", nat.IPv4)
 	require.ErrorContains(t, err, "line 2")
 }
@@ -147,4 +152,25 @@ func in(t *testing.T, l *Lab, node string, argv ...string) {
 	status, err := l.Exec(context.Background(), node, argv, Streams{Out: &out, Err: &out})
 	require.NoError(t, err)
 	require.Zero(t, status, "%v: %s", argv, out.String())
+}
+
+// The machine is audited by what its own namespace holds: here that is a node's.
+func TestAuditOfTheMachine(t *testing.T) {
+	c := reference(t)
+	l := raise(t, c)
+	h, err := l.Handle("vms105")
+	require.NoError(t, err)
+	var found []audit.Finding
+	require.NoError(t, h.Do(func() (err error) {
+		found, err = AuditMachine(t.Context(), c, "vms105", AuditOptions{})
+		return err
+	}))
+	require.Empty(t, found)
+	in(t, l, "vms105", "iptables-legacy", "-t", "nat", "-D", "KUBE-POSTROUTING", "3")
+	require.NoError(t, h.Do(func() (err error) {
+		found, err = AuditMachine(t.Context(), c, "vms105", AuditOptions{})
+		return err
+	}))
+	require.Len(t, found, 1)
+	require.Contains(t, found[0].What, "MASQUERADE")
 }

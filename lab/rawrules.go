@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
@@ -67,16 +68,27 @@ func LoadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err
 	return ReadRaw(ns, dataplane.Legacy, family)
 }
 
-// accounted finds the nfacct objects that rules name: they must be there before the rules.
-var accounted = regexp.MustCompile(`--nfacct-name +"?([^\s"]+)`)
+// Rules name nfacct objects and ipsets that must be there before them.
+var (
+	accounted = regexp.MustCompile(`--nfacct-name +"?([^\s"]+)`)
+	matchSet  = regexp.MustCompile(`--match-set +"?([^\s"]+)`)
+)
 
 func load(ctx context.Context, ns netns.Handle, saved string, family nat.Family) error {
-	for _, m := range accounted.FindAllStringSubmatch(saved, -1) {
-		if err := dataplane.MakeCounters(ns, m[1]); err != nil {
-			return err
-		}
+	if err := dataplane.MakeCounters(ns, named(accounted, saved)...); err != nil {
+		return err
 	}
-	w := xtables.Writer{Family: family, Version: xtables.Newest}
+	if err := dataplane.MakeSets(ns, family, named(matchSet, saved)...); err != nil {
+		return err
+	}
+	sets, err := dataplane.SetNames(ns)
+	if err != nil {
+		return err
+	}
+	w := xtables.Writer{Family: family, Version: xtables.Newest, Sets: map[string]uint16{}}
+	for number, name := range sets {
+		w.Sets[name] = number
+	}
 	tables, err := w.ReadSave(saved)
 	if err == nil {
 		for i := range tables {
@@ -98,4 +110,15 @@ func load(ctx context.Context, ns netns.Handle, saved string, family nat.Family)
 		return err
 	}
 	return d.Install(ctx, ns, rs)
+}
+
+// named lists what an expression finds, each once.
+func named(e *regexp.Regexp, text string) []string {
+	var out []string
+	for _, m := range e.FindAllStringSubmatch(text, -1) {
+		if !slices.Contains(out, m[1]) {
+			out = append(out, m[1])
+		}
+	}
+	return out
 }

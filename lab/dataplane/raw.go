@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -155,52 +154,4 @@ func (s xtablesSocket) write(t xtables.Table) error {
 		}
 	}
 	return fmt.Errorf("it changed each of the %d times it was to be written", attempts)
-}
-
-// Numbers of linux/netfilter/ipset/ip_set.h.
-const (
-	soIPSet        = 83    // SO_IP_SET
-	ipsetByIndex   = 7     // IP_SET_OP_GET_BYINDEX
-	ipsetVersion   = 0x100 // IP_SET_OP_VERSION
-	ipsetMax       = 1 << 16
-	ipsetRequest   = 40 // struct ip_set_req_get_set: op, version, union of name [32] and index u16
-	ipsetQuietStop = 64 // so many numbers in a row without a set end the search
-)
-
-// SetNames are the names of the ipsets of a namespace by number, which is all that the kernel's rules keep of them. A
-// kernel without ipsets has none.
-func SetNames(ns Namespace) (names map[uint16]string, err error) {
-	names = map[uint16]string{}
-	err = ns.Do(func() error {
-		s, err := openXtables(nat.IPv4)
-		if err != nil {
-			return err
-		}
-		defer s.close()
-		version := make([]byte, 8)
-		*(*uint32)(unsafe.Pointer(&version[0])) = ipsetVersion
-		if err := s.get(soIPSet, version); err != nil {
-			return nil // no ipsets in this kernel
-		}
-		quiet := 0
-		for i := 0; i < ipsetMax && quiet < ipsetQuietStop; i++ {
-			b := make([]byte, ipsetRequest)
-			*(*uint32)(unsafe.Pointer(&b[0])) = ipsetByIndex
-			copy(b[4:8], version[4:8])
-			*(*uint16)(unsafe.Pointer(&b[8])) = uint16(i)
-			quiet++
-			if err := s.get(soIPSet, b); err != nil {
-				continue
-			}
-			if name, _, _ := strings.Cut(string(b[8:40]), "\x00"); name != "" {
-				names[uint16(i)] = name
-				quiet = 0
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the names of the ipsets: %w", err)
-	}
-	return names, nil
 }

@@ -2,7 +2,6 @@ package dataplane_test
 
 import (
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -61,19 +60,38 @@ func TestRawTablesRefused(t *testing.T) {
 	require.ErrorContains(t, dataplane.WriteTables(namespace(t), tables[0].Complete()), "write the ipv4 table nat: ")
 }
 
+// A rule that looks into an ipset keeps the set's number; the name comes from the kernel.
 func TestSetNames(t *testing.T) {
 	ns := namespace(t)
 	names, err := dataplane.SetNames(ns)
 	require.NoError(t, err)
 	require.Empty(t, names)
-	if _, err := exec.LookPath("ipset"); err == nil {
-		require.NoError(t, ns.Do(func() error {
-			return exec.CommandContext(t.Context(), "ipset", "create", "natlab-test", "hash:ip").Run()
-		}))
-		names, err = dataplane.SetNames(ns)
-		require.NoError(t, err)
-		require.Equal(t, map[uint16]string{0: "natlab-test"}, names)
+
+	for range 2 { // the second time they are there
+		require.NoError(t, dataplane.MakeSets(ns, nat.IPv4, "natlab-first", "natlab-second"))
 	}
+	names, err = dataplane.SetNames(ns)
+	require.NoError(t, err)
+	require.Equal(t, map[uint16]string{0: "natlab-first", 1: "natlab-second"}, names)
+
+	const rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" +
+		"-A INPUT -m set --match-set natlab-second src -j DROP\n-A INPUT -m set ! --match-set natlab-first dst -j DROP\nCOMMIT\n"
+	w := xtables.Writer{Version: xtables.Newest, Sets: map[string]uint16{"natlab-first": 0, "natlab-second": 1}}
+	tables, err := w.ReadSave(rules)
+	require.NoError(t, err)
+	require.NoError(t, dataplane.WriteTables(ns, tables[0].Complete()))
+	d, err := dataplane.New(dataplane.Legacy)
+	require.NoError(t, err)
+	program, err := d.Dump(t.Context(), ns, nat.IPv4)
+	require.NoError(t, err)
+	require.Equal(t, rules, plain(program))
+	tables, err = dataplane.ReadTables(ns, nat.IPv4)
+	require.NoError(t, err)
+	text, _ := xtables.View{Version: xtables.Newest, Sets: names}.Save(tables...)
+	require.Equal(t, rules, text)
+	text, notes := xtables.View{Version: xtables.Newest}.Save(tables...)
+	require.Contains(t, text, "-m set --raw 4:")
+	require.Len(t, notes, 2)
 }
 
 // nf_tables read without a program gives what iptables-nft-save prints: natlab's own rules, every extension, both

@@ -181,6 +181,7 @@ func kernelCases(t *testing.T) []kernelCase {
 
 // The program writes, natlab reads: entries, save and list are the program's own; encoding gives the same bytes.
 func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
+	t.Parallel()
 	for _, c := range kernelCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -245,6 +246,7 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 
 // natlab writes, the program reads: it prints the very text.
 func TestKernelTakesEncodedTables(t *testing.T) {
+	t.Parallel()
 	for _, c := range kernelCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
