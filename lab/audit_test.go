@@ -99,6 +99,18 @@ func TestLoadRaw(t *testing.T) {
 	require.NoError(t, err)
 	got, _ = xtables.View{Version: xtables.Newest, Sets: raw.Sets}.Save(raw.Tables...)
 	require.Equal(t, sets, got)
+	// Without a kernel the bytes are the same.
+	alone, err := layOut(sets, nat.IPv4)
+	require.NoError(t, err)
+	require.True(t, alone.Unasked)
+	raw.Unasked = true
+	for i := range raw.Tables[0].Chains {
+		for j := range raw.Tables[0].Chains[i].Entries {
+			raw.Tables[0].Chains[i].Entries[j].Comefrom = 0 // the kernel's own
+		}
+		raw.Tables[0].Chains[i].Tail.Comefrom = 0
+	}
+	require.Equal(t, raw, alone)
 	_, err = LoadRaw(t.Context(), "*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n", nat.IPv4)
 	require.ErrorContains(t, err, "line 2")
 }

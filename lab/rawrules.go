@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
 	"natlab/nat"
@@ -20,6 +22,7 @@ type Raw struct {
 	Backend dataplane.Backend
 	Tables  []xtables.Table
 	Sets    map[uint16]string // names of the ipsets that rules may refer to
+	Unasked bool              // natlab laid the bytes out itself, because no kernel could be asked
 }
 
 // ReadRaw reads the tables of one family from ip_tables, or from nf_tables. It runs no program, changes nothing and
@@ -37,7 +40,7 @@ func ReadRaw(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (Ra
 	if err != nil {
 		return Raw{}, err
 	}
-	return Raw{b, tables, sets}, nil
+	return Raw{Backend: b, Tables: tables, Sets: sets}, nil
 }
 
 // Ruleset is the rules in words.
@@ -55,7 +58,33 @@ var _ dataplane.Namespace = Here{}
 
 // LoadRaw loads a saved rule set into a namespace of its own, reads back what the kernel made of it, and takes the
 // namespace away. What natlab has no bytes for is loaded by iptables-legacy-restore, which must be installed for that.
-func LoadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err error) {
+// Without root, or on a kernel without ip_tables, natlab lays the bytes out as the kernel would.
+func LoadRaw(ctx context.Context, saved string, family nat.Family) (Raw, error) {
+	raw, err := loadRaw(ctx, saved, family)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOPROTOOPT) {
+		return layOut(saved, family)
+	}
+	return raw, err
+}
+
+// layOut turns saved rules into tables without any kernel, in the order in which one would list them: the last first.
+func layOut(saved string, family nat.Family) (Raw, error) {
+	raw := Raw{Backend: dataplane.Legacy, Unasked: true, Sets: map[uint16]string{}}
+	w := xtables.Writer{Family: family, Version: xtables.Newest, Sets: map[string]uint16{}}
+	for i, name := range named(matchSet, saved) {
+		w.Sets[name], raw.Sets[uint16(i)] = uint16(i), name
+	}
+	tables, err := w.ReadSave(saved)
+	if err != nil {
+		return Raw{}, fmt.Errorf("load the rules: %w", err)
+	}
+	for _, t := range slices.Backward(tables) {
+		raw.Tables = append(raw.Tables, t.Complete())
+	}
+	return raw, nil
+}
+
+func loadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err error) {
 	name := "natlab-view-" + rand.Text()
 	ns, err := netns.Create(name)
 	if err != nil {

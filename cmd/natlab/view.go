@@ -76,6 +76,9 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 	if err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
+	if raw.Unasked {
+		p.say("no kernel could be asked (no root, or no ip_tables): natlab laid the rules out itself")
+	}
 	tables := raw.Tables
 	if v.table != "" {
 		if tables, err = onlyTable(tables, v.table); err != nil {

@@ -105,7 +105,8 @@ func (v Version) printsRandomFully(target string) bool {
 // is misread, or refused from comparesRevisions on. Within an extension the oldest comes first.
 //
 // DNAT revision 2 and CONNMARK revision 2 came in the spring of 2018, before 1.8.0 was tagged, so that 1.8.0 and
-// 1.8.1 read them right.
+// 1.8.1 read them right. nfacct revision 1 (the same bytes on 64-bit machines) came late in 2019: 1.6.1 to 1.8.3 refuse
+// to show the nfacct matches that kube-proxy 1.29 and later write.
 var revisions = []struct {
 	name     string
 	target   bool
