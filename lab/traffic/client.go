@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -9,7 +10,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -160,7 +160,7 @@ func (c *Conn) line() ([]byte, error) {
 		return buf[:n], err
 	}
 	for {
-		if i := strings.IndexByte(string(c.pending), '\n'); i >= 0 {
+		if i := bytes.IndexByte(c.pending, '\n'); i >= 0 {
 			l := c.pending[:i]
 			c.pending = c.pending[i+1:]
 			return l, nil
