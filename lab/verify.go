@@ -71,7 +71,7 @@ func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verificati
 		return nil, err
 	}
 	v := &verification{lab: l, rules: rules, texts: rules.texts(), meter: proof.Meter{}}
-	v.driver.handles = map[string]netns.Handle{}
+	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, rules: v.texts}
 	for _, ns := range l.plan.Namespaces {
 		h, err := l.Handle(ns.Member)
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 // How long a client waits. A flow that should be answered has all the time that a loaded machine may need; one that
 // the nodes' rules will lose is over as soon as the witnesses saw where, and without them after a moment.
 const (
-	clientPatience = 15 * time.Second
+	clientPatience = 10 * time.Second
 	controlMoment  = 300 * time.Millisecond
 )
 
@@ -39,6 +39,8 @@ type try struct {
 type driver struct {
 	handles map[string]netns.Handle
 	servers []Server
+	nodes   []string
+	rules   proof.Rules
 	session *witness.Session
 	watched bool // the session sees packets and rules, not only connections
 	ports   *portBook
@@ -50,15 +52,15 @@ func (d *driver) use(ctx context.Context, s *witness.Session, c topology.Cluster
 	if d.ports != nil {
 		return nil
 	}
-	var standing []gateway.Conn
-	for _, n := range c.Nodes {
-		conns, err := s.Conns(ctx, n.Name)
-		if err != nil {
-			return err
-		}
-		standing = append(standing, conns...)
+	standing, err := d.standing(ctx)
+	if err != nil {
+		return err
 	}
-	d.ports = newPortBook(c, standing, rand.Uint32())
+	conns := make([]gateway.Conn, len(standing))
+	for i, o := range standing {
+		conns[i] = o.Conn
+	}
+	d.ports = newPortBook(c, conns, rand.Uint32())
 	return nil
 }
 
@@ -108,7 +110,34 @@ func (d *driver) batch(ctx context.Context, tries []*try) ([]proof.Observation, 
 		return nil, err
 	}
 	rest, err := d.session.Drain(ctx)
-	return append(seen, rest...), err
+	if err != nil {
+		return nil, err
+	}
+	seen = append(seen, rest...)
+	if d.watched && len(doomed) > 0 {
+		standing, err := d.standing(ctx)
+		if err != nil {
+			return nil, err
+		}
+		seen = append(seen, standing...)
+	}
+	return seen, nil
+}
+
+// standing is the nodes' connection tracking entries as they are: where a packet is lost, the kernel never tells what
+// it changed of its entry.
+func (d *driver) standing(ctx context.Context) ([]proof.Observation, error) {
+	var out []proof.Observation
+	for _, node := range d.nodes {
+		conns, err := d.session.Conns(ctx, node)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range conns {
+			out = append(out, proof.Observation{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID})
+		}
+	}
+	return out, nil
 }
 
 func bySender(tries []*try) map[string][]*try {
@@ -157,7 +186,7 @@ func (d *driver) await(ctx context.Context, end map[*try]context.CancelFunc, ove
 			probes = append(probes, t.probe)
 		}
 		for i, s := range proof.Join(probes, all) {
-			if proof.LostAsPredicted(waiting[i].live, s) {
+			if proof.LostAsPredicted(waiting[i].live, s, d.rules) {
 				end[waiting[i]]()
 			}
 		}

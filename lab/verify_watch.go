@@ -41,6 +41,9 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 		}
 		cert := proof.Check(c)
 		if cert.Verdict != proof.Proved && (missed > 0 || s.Mixed || s.Repeated || t.overdue || len(c.Trouble) > 0) {
+			if t.overdue {
+				t.again += maxAgain / 2 // each costs all of a client's patience
+			}
 			if t.again++; t.again <= maxAgain {
 				continue
 			}

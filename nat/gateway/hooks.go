@@ -154,7 +154,12 @@ func (w *walk) nat(h *host, hook nat.Hook, f *flight) bool {
 			if !ok || f.conn.Initialized(m) {
 				continue
 			}
+			before := f.Packet
 			result := program.Run(hook, h.member, &f.Packet, w.world(h))
+			if f.inner != nil && (result.Target != nil || f.Mark != before.Mark) && !w.script.Take(0.5) {
+				f.Packet = before // the tunnel's connection is older than the probe: no NAT rule was asked
+				continue
+			}
 			w.steps(f, result.Steps)
 			if !w.act(h, f, result) {
 				return false

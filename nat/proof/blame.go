@@ -1,8 +1,10 @@
 package proof
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/gateway"
@@ -18,6 +20,28 @@ type Rules struct {
 	Why func(w nat.Step) string
 }
 
+// inOrder sorts the steps of the nodes that hold rules of both backends: each backend has a witness of its own, and
+// which of two rules of one table and hook came first is not known.
+func (r Rules) inOrder(steps nat.Trace) nat.Trace {
+	if len(r.Twice) == 0 {
+		return steps
+	}
+	var twice nat.Trace
+	for _, s := range steps {
+		if slices.Contains(r.Twice, s.Node) {
+			twice = append(twice, s)
+		}
+	}
+	slices.SortStableFunc(twice, func(a, b nat.Step) int {
+		return cmp.Or(
+			strings.Compare(a.Node, b.Node), cmp.Compare(a.Hook, b.Hook), strings.Compare(a.Table, b.Table),
+			strings.Compare(a.Chain, b.Chain), cmp.Compare(a.Rule, b.Rule), strings.Compare(a.Text, b.Text),
+		)
+	})
+	out := slices.DeleteFunc(slices.Clone(steps), func(s nat.Step) bool { return slices.Contains(r.Twice, s.Node) })
+	return append(out, twice...)
+}
+
 // ChainRef names a chain.
 type ChainRef struct{ Node, Table, Chain string }
 
@@ -27,8 +51,11 @@ func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }
 // whose fault that is.
 func (e *evidence) wrong(failed Finding) *Wrong {
 	w := &Wrong{Check: failed.Name, Node: e.node(), Want: "to pass", Got: failed.Detail, Fault: FaultModel}
-	switch live, m := choose(e.Case, e.Live); {
-	case !m.same() || len(e.Live) == 0:
+	live, m := choose(e.Case, e.Live)
+	switch {
+	case len(e.Live) == 0:
+	case !m.same():
+		w.Model = m.first().text()
 	case !e.same():
 		w.Fault = FaultRules
 	case e.want.End == gateway.EndAnswered && live.End == gateway.EndRefused && e.Ends.End == gateway.EndRefused:
@@ -42,27 +69,60 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 			}
 		}
 	}
-	d := e.first()
-	if d == nil {
+	if d := e.match.first(); d != nil {
+		w.place(d)
+		e.nameRule(w)
+	}
+	return e.orAnother(w)
+}
+
+// orAnother looks at the other ways that the packet had to have: where chance decided before it went wrong, one of
+// them may tell the rule that is to blame, and the way chosen first does not.
+func (e *evidence) orAnother(w *Wrong) *Wrong {
+	if w.WantRule != "" || w.LiveRule != "" || e.match.first() == nil {
 		return w
 	}
-	w.Direction, w.Node, w.Want, w.Got, w.Packet = d.dir, d.node, d.want, d.got, d.packet
-	w.WantStep, w.GotStep = d.wantStep, d.gotStep
-	e.nameRule(w)
+	depth := e.depth(e.Case)
+	for _, o := range e.Intent {
+		m := matchOutcome(e.Case, o)
+		d := m.first()
+		if d == nil || m.depth(e.Case) < depth {
+			continue
+		}
+		other := *w
+		other.Why = ""
+		other.place(d)
+		e.nameRule(&other)
+		if other.WantRule != "" || other.LiveRule != "" {
+			return &other
+		}
+	}
 	return w
 }
 
+func (w *Wrong) place(d *difference) {
+	w.Direction, w.Node, w.Want, w.Got, w.Packet = d.dir, d.node, d.want, d.got, d.packet
+	w.WantStep, w.GotStep = d.wantStep, d.gotStep
+}
+
 // first is the earliest difference: a rule before a hop before an entry, the request before the reply.
-func (e *evidence) first() *difference {
-	for dir := range e.steps {
-		if e.steps[dir] != nil {
-			return e.steps[dir]
+func (m match) first() *difference {
+	for dir := range m.steps {
+		if m.steps[dir] != nil {
+			return m.steps[dir]
 		}
-		if e.hops[dir] != nil {
-			return e.hops[dir]
+		if m.hops[dir] != nil {
+			return m.hops[dir]
 		}
 	}
-	return e.conns
+	return m.conns
+}
+
+func (d *difference) text() string {
+	if d == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s in %s: %s, and not: %s", d.dir, d.node, d.want, d.got)
 }
 
 // nameRule finds the rule behind the first wrong step: the one that should have matched and is not there, what

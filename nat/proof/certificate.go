@@ -135,6 +135,7 @@ type Wrong struct {
 	Packet    string        `json:"packet,omitempty"`    // what the packet looked like then: its tuple and mark
 	Why       string        `json:"why,omitempty"`       // why the rule that should have matched did not
 	Fault     Fault         `json:"fault"`               // who is to blame
+	Model     string        `json:"model,omitempty"`     // for FaultModel: what the live rules call for first that did not happen
 	Unmodeled []string      `json:"unmodeled,omitempty"` // live rules on the way with an extension natlab does not model
 }
 

@@ -258,11 +258,11 @@ func TestLostAsPredicted(t *testing.T) {
 	p := gateway.Prediction{byOther(), lost}
 	probe := []gateway.Probe{{From: "outside", Tuple: tuple(asks)}}
 	seen := observe(lost)
-	assert.True(t, LostAsPredicted(p, Join(probe, seen)[0]))
+	assert.True(t, LostAsPredicted(p, Join(probe, seen)[0], Rules{}))
 	for i := range seen {
-		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0]), "without %+v", seen[i])
+		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0], Rules{}), "without %+v", seen[i])
 	}
-	assert.False(t, LostAsPredicted(gateway.Prediction{answered()}, Join(probe, observe(answered()))[0]), "an answer is no loss")
+	assert.False(t, LostAsPredicted(gateway.Prediction{answered()}, Join(probe, observe(answered()))[0], Rules{}), "an answer is no loss")
 }
 
 func TestCommentsAreNotCompared(t *testing.T) {

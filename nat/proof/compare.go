@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 )
 
@@ -224,7 +225,7 @@ func (b ports) compareConns(want, got []gateway.Conn) *difference {
 		switch {
 		case !ok:
 			return &difference{node: w.Node, at: i, want: connText(w), got: "no entry", packet: w.Original.String()}
-		case !b.tuple(w.Original, g.Original) || !b.tuple(w.Reply, g.Reply) || w.Mark != g.Mark || w.Status&comparedStatus != g.Status&comparedStatus:
+		case !b.tuple(w.Original, g.Original) || !b.tuple(w.Reply, g.Reply) || w.Mark != g.Mark || !sameStatus(w, g):
 			return &difference{node: w.Node, at: i, want: connText(w), got: connText(g), packet: g.Original.String()}
 		}
 	}
@@ -232,6 +233,14 @@ func (b ports) compareConns(want, got []gateway.Conn) *difference {
 		return &difference{node: rest[0].Node, at: len(want), want: "no further entry", got: connText(rest[0]), packet: rest[0].Original.String()}
 	}
 	return nil
+}
+
+func sameStatus(want, got gateway.Conn) bool {
+	bits := comparedStatus
+	if mayStay(&want) {
+		bits &^= conntrack.SrcNAT
+	}
+	return want.Status&bits == got.Status&bits
 }
 
 func connText(c gateway.Conn) string {

@@ -20,11 +20,13 @@ func Deviation(intent, live gateway.Prediction) float64 {
 	return p
 }
 
-// LostAsPredicted reports whether the witnesses saw a try go exactly the way of an outcome that ends in silence: then
-// nothing more will come.
-func LostAsPredicted(p gateway.Prediction, seen Seen) bool {
+// LostAsPredicted reports whether the witnesses saw a try's packets go exactly the way of an outcome that ends in
+// silence: then nothing more will come. Of entries it asks nothing, since the kernel tells of a change to one only
+// when the packet that made it leaves.
+func LostAsPredicted(p gateway.Prediction, seen Seen, rules Rules) bool {
 	return slices.ContainsFunc(p, func(o gateway.Outcome) bool {
-		return o.End == gateway.EndLost && matchOutcome(Case{Seen: seen}, o).same()
+		m := matchOutcome(Case{Seen: seen, Rules: rules}, o)
+		return o.End == gateway.EndLost && m.hops == [2]*difference{} && m.steps == [2]*difference{}
 	})
 }
 

@@ -1,0 +1,118 @@
+package test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"natlab/nat/iptables"
+	"natlab/nat/proof"
+)
+
+// breakage is one way to spoil one node's rules, with the rules in which the proof has to see intent and live part.
+type breakage struct {
+	name string
+	node string
+	live iptables.Ruleset
+	both bool // install the rules with the other backend as well, instead of live
+
+	meets   proof.RuleRef // a packet that meets this rule of the unspoilt node notices
+	enters  bool          // one that enters the rule's chain does
+	want    string        // Wrong.WantRule
+	instead string        // Wrong.LiveRule
+}
+
+// breaksOf lists every break of one node's rules: each rule of nat and filter deleted, each target spoilt, each chain
+// shadowed.
+func breaksOf(node string, rs iptables.Ruleset, endpoints []netip.AddrPort) []breakage {
+	var out []breakage
+	for ti, t := range rs.Tables {
+		if t.Name != "nat" && t.Name != "filter" {
+			continue
+		}
+		for ci, c := range t.Chains {
+			for ri, rule := range c.Rules {
+				ref := proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name, Rule: ri + 1, Text: rule.Text(c.Name)}
+				at := place{ti, ci, ri}
+				out = append(out, breakage{
+					name: "delete " + ref.Text, node: node, meets: ref, want: ref.Text,
+					live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { return slices.Delete(rules, ri, ri+1) }),
+				})
+				for _, s := range spoil(rule.Target, endpoints) {
+					bad := rule
+					bad.Target = s.target
+					out = append(out, breakage{
+						name: s.name + ": " + bad.Text(c.Name), node: node, meets: ref, want: ref.Text, instead: bad.Text(c.Name),
+						live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { rules[ri] = bad; return rules }),
+					})
+				}
+			}
+			out = append(out, shadows(node, rs, place{ti, ci, 0})...)
+		}
+	}
+	return append(out, breakage{name: "both backends at once", node: node, both: true})
+}
+
+// place is where a rule stands in a Ruleset.
+type place struct{ table, chain, rule int }
+
+func (p place) edit(rs iptables.Ruleset, change func([]iptables.Rule) []iptables.Rule) iptables.Ruleset {
+	rs = rs.Clone()
+	c := &rs.Tables[p.table].Chains[p.chain]
+	c.Rules = change(c.Rules)
+	return rs
+}
+
+type spoilt struct {
+	name   string
+	target iptables.Target
+}
+
+// spoil makes a target do something near to what it should.
+func spoil(target iptables.Target, endpoints []netip.AddrPort) []spoilt {
+	switch t := target.(type) {
+	case iptables.DNAT:
+		wrongPort, wrongPod := t, t
+		wrongPort.Range.MinPort, wrongPort.Range.MaxPort = t.Range.MinPort+1, t.Range.MaxPort+1
+		for _, e := range endpoints {
+			if e.Addr() != t.Range.MinAddr {
+				wrongPod.Range.MinAddr, wrongPod.Range.MaxAddr = e.Addr(), e.Addr()
+				break
+			}
+		}
+		return []spoilt{{"DNAT to a wrong port", wrongPort}, {"DNAT to a wrong pod", wrongPod}}
+	case iptables.SetMark:
+		name := "mark not set"
+		if t.Value&t.Mask == 0 || t.Mask == 0 {
+			name = "mark not cleared"
+		}
+		return []spoilt{{name, iptables.SetMark{}}}
+	case iptables.Masquerade:
+		return []spoilt{{"not masqueraded", iptables.Accept{}}}
+	case iptables.Accept, iptables.Reject:
+		return []spoilt{{"dropped instead", iptables.Drop{}}}
+	}
+	return nil
+}
+
+// shadows puts a RETURN before everything in a chain, and before POSTROUTING's an ACCEPT.
+func shadows(node string, rs iptables.Ruleset, at place) []breakage {
+	t := rs.Tables[at.table]
+	c := t.Chains[at.chain]
+	if len(c.Rules) == 0 {
+		return nil
+	}
+	first := proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name}
+	put := func(name string, target iptables.Target) breakage {
+		rule := iptables.Rule{Target: target}
+		return breakage{
+			name: fmt.Sprintf("%s %s", t.Name, name), node: node, meets: first, enters: true, instead: rule.Text(c.Name),
+			live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { return slices.Insert(rules, 0, rule) }),
+		}
+	}
+	out := []breakage{put("shadowing RETURN in "+c.Name, iptables.Return{})}
+	if t.Name == "nat" && c.Name == "POSTROUTING" {
+		out = append(out, put("ACCEPT before KUBE-POSTROUTING", iptables.Accept{}))
+	}
+	return out
+}

@@ -1,0 +1,126 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab"
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// referenceLab is the reference cluster, up for the length of the test, changed as the test likes.
+func referenceLab(t *testing.T, backend dataplane.Backend, change ...func(*topology.Cluster)) *lab.Lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("a lab needs root: sudo make test")
+	}
+	c, err := topology.Reference()
+	require.NoError(t, err)
+	for _, f := range change {
+		f(&c)
+	}
+	l, err := lab.Up(t.Context(), c, lab.Options{Name: fmt.Sprintf("t%d-%d", os.Getpid(), time.Now().UnixNano()%1e6), Backend: backend})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	return l
+}
+
+// TestReferenceLabIsProved proves every flow of the reference lab in each combination of backend and overlay, and
+// holds the proof against facts.md.
+func TestReferenceLabIsProved(t *testing.T) {
+	for _, backend := range dataplane.Backends() {
+		for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
+			t.Run(string(backend)+" "+overlay.String(), func(t *testing.T) {
+				l := referenceLab(t, backend, func(c *topology.Cluster) { c.PodNetwork.Overlay = overlay })
+				start := time.Now()
+				r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
+				require.NoError(t, err)
+				t.Logf("%d certificates in %v; %d of %d rules met", len(r.Flows), time.Since(start).Round(time.Millisecond), r.Coverage.Met, r.Coverage.Rules)
+				for _, c := range r.Flows {
+					if c.Verdict != proof.Proved {
+						t.Errorf("%s by %s: %s: %+v", c.Name, c.Endpoint, c.Verdict, *c.Wrong)
+					}
+				}
+				holdAgainstFacts(t, r)
+			})
+		}
+	}
+}
+
+// The paths of the request that facts.md names, with the Service's suffix as X.
+var factPaths = map[string]string{
+	"outside -> NodePort vms100:30450 tcp velero/minio:console":                                  "PREROUTING KUBE-SERVICES KUBE-NODEPORTS KUBE-EXT-K6NOPV6C6M2DHO7B KUBE-SVC-K6NOPV6C6M2DHO7B",
+	"velero/minio-b6d98746c-m7rzc -> ClusterIP 10.96.0.10:9153 tcp kube-system/kube-dns:metrics": "PREROUTING KUBE-SERVICES KUBE-SVC-JD5MR3NA4I4DYORP",
+	"outside -> LoadBalancer 192.168.26.223:80 tcp default/release-name-grafana:http-web":        "PREROUTING KUBE-SERVICES KUBE-EXT-XR6NUEPTVOUAGEC3 KUBE-SVC-XR6NUEPTVOUAGEC3",
+	"vms101 -> ClusterIP 10.98.180.238:9099 tcp velero/minio:console":                            "OUTPUT KUBE-SERVICES KUBE-SVC-K6NOPV6C6M2DHO7B",
+}
+
+// The endpoints' chains of facts.md.
+var factEndpoints = map[string]string{
+	"10.244.169.89:9090":  "KUBE-SEP-OLNIRCQFCXAN5USW",
+	"10.244.38.178:9090":  "KUBE-SEP-DB3JUIMGX6LERFY3",
+	"10.244.239.129:9153": "KUBE-SEP-DYDOGONVKJMXNXZO",
+	"10.244.239.132:9153": "KUBE-SEP-PURVZ5VLWID76HVQ",
+	"10.244.31.123:3000":  "KUBE-SEP-RLRDAS77BUJVWRRK",
+}
+
+func holdAgainstFacts(t *testing.T, r proof.Report) {
+	t.Helper()
+	seen := map[string][]string{}
+	for _, c := range r.Flows {
+		path, ok := factPaths[c.Name]
+		if !ok {
+			continue
+		}
+		seen[c.Name] = append(seen[c.Name], c.Endpoint.String())
+		want := path + " " + factEndpoints[c.Endpoint.String()] + " DNAT POSTROUTING KUBE-POSTROUTING"
+		if c.Masqueraded {
+			want += " MASQUERADE"
+		}
+		assert.Equal(t, want, strings.Join(c.Request, " "), c.Name)
+		fromPod := strings.Contains(c.Client, "/")
+		assert.Equal(t, !fromPod, c.Masqueraded, "%s: what does not come from the pods is masqueraded", c.Name)
+	}
+	for name := range factPaths {
+		want := 2
+		if strings.Contains(name, "grafana") {
+			want = 1
+		}
+		assert.Len(t, seen[name], want, "%s: every endpoint is seen: %v", name, seen[name])
+	}
+	for _, access := range []proof.Access{proof.ByClusterIP, proof.ByNodePort, proof.ByLoadBalancer, proof.ByNothing} {
+		assert.True(t, slices.ContainsFunc(r.Flows, func(c proof.Certificate) bool { return c.Type == access }), access.String())
+	}
+	for _, p := range []nat.Proto{nat.TCP, nat.UDP} {
+		assert.True(t, slices.ContainsFunc(r.Flows, func(c proof.Certificate) bool { return c.Protocol == p }), p.String())
+	}
+}
+
+// TestVerdictsDoNotWaver proves the reference lab again and again: NATLAB_RUNS times, 3 where it is not set.
+func TestVerdictsDoNotWaver(t *testing.T) {
+	runs, err := strconv.Atoi(os.Getenv("NATLAB_RUNS"))
+	if err != nil {
+		runs = 3
+	}
+	l := referenceLab(t, dataplane.Legacy)
+	var longest time.Duration
+	for i := range runs {
+		start := time.Now()
+		r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
+		require.NoError(t, err)
+		longest = max(longest, time.Since(start))
+		require.Equal(t, proof.Proved, r.Outcome(), "run %d: %s", i+1, firstWrong(r))
+	}
+	t.Logf("%d runs, the longest %v", runs, longest.Round(time.Millisecond))
+}
