@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -221,5 +223,28 @@ func (s *site) makeVXLAN(d topology.Device) error {
 		return err
 	}
 	s.index[d.Name] = dev.Index // LinkAdd asked for it
+	return nil
+}
+
+// settle waits until every veth passes packets. A device whose other end came up after it drops what it is given until
+// the kernel's link watch has looked at it, which may be a second later; to ask for one device makes it look at once
+// (rtnl_getlink, since Linux 6.9).
+func (s *site) settle(ctx context.Context) error {
+	const wait, step = 5 * time.Second, time.Millisecond
+	for _, d := range s.plan.Devices {
+		for waited := time.Duration(0); d.Kind == topology.Veth; waited += step {
+			link, err := s.nl.LinkByIndex(s.index[d.Name])
+			if err != nil {
+				return fmt.Errorf("device %s: %w", d.Name, err)
+			}
+			if link.Attrs().RawFlags&unix.IFF_RUNNING != 0 {
+				break
+			}
+			if err := ctx.Err(); err != nil || waited >= wait {
+				return errors.Join(err, fmt.Errorf("device %s: no carrier after %v", d.Name, waited))
+			}
+			time.Sleep(step)
+		}
+	}
 	return nil
 }

@@ -57,6 +57,9 @@ func (k *sites) wire(ctx context.Context, p *progress) error {
 	if err == nil {
 		err = k.step(ctx, p, "addresses and routes", func(s *site) error { return s.configure(&k.ipip) })
 	}
+	if err == nil {
+		err = k.step(ctx, p, "links", func(s *site) error { return s.settle(ctx) })
+	}
 	return err
 }
 

@@ -184,6 +184,9 @@ func (b *planner) router() Namespace {
 			ns.Routes = append(ns.Routes, Route{Dst: dst, Via: n.IPv4(), Device: outerDevice})
 		}
 	}
+	// The world beyond does not answer. Without the route the router would say that it knows no way, but only five
+	// times at once and then once a second, whatever icmp_ratelimit says (ip_error).
+	ns.Routes = append(ns.Routes, Route{Type: Blackhole, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0)})
 	return ns
 }
 
