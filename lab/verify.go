@@ -59,6 +59,7 @@ type verification struct {
 	driver    driver
 	meter     proof.Meter
 	lost      uint64
+	disturbed int // tries that said nothing and were made again
 }
 
 func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verification, error) {
@@ -147,6 +148,9 @@ func (v *verification) report() proof.Report {
 	for _, q := range v.questions {
 		q.conclude(v.texts)
 		r.Flows = append(r.Flows, q.certs...)
+	}
+	if v.disturbed > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d tries were disturbed (a packet sent twice, an event missed) and made again", v.disturbed))
 	}
 	for _, p := range proof.PassedOver(v.lab.cluster) {
 		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")

@@ -40,20 +40,32 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 			Rules: w.texts, Trouble: onTheWay(troubles, s), Lost: missed,
 		}
 		cert := proof.Check(c)
-		if cert.Verdict != proof.Proved && (missed > 0 || s.Mixed || s.Repeated || t.overdue || len(c.Trouble) > 0) {
-			if t.overdue {
-				t.again += maxAgain / 2 // each costs all of a client's patience
-			}
-			if t.again++; t.again <= maxAgain {
-				continue
-			}
-			if missed > 0 || s.Mixed || s.Repeated {
-				cert.Verdict = proof.Inconclusive
-			}
+		if !t.disturbed(cert, c) {
+			t.record(cert)
+			continue
+		}
+		w.disturbed++
+		if t.overdue {
+			t.again += maxAgain / 2 // each costs all of a client's patience
+		}
+		if t.again++; t.again <= maxAgain {
+			continue
+		}
+		if s.Repeated {
+			cert.Verdict = proof.Inconclusive
 		}
 		t.record(cert)
 	}
 	return nil
+}
+
+// disturbed reports whether a try that is not proved says nothing of the flow: something was not seen, was seen twice,
+// or took longer than a client waits.
+func (t *try) disturbed(cert proof.Certificate, c proof.Case) bool {
+	if cert.Verdict == proof.Proved {
+		return false
+	}
+	return cert.Verdict == proof.Inconclusive || c.Seen.Repeated || t.overdue || len(c.Trouble) > 0
 }
 
 // troubles says in which nodes the connection tracking counters grew since the last batch.

@@ -120,6 +120,9 @@ func TestVerdictsDoNotWaver(t *testing.T) {
 		r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
 		require.NoError(t, err)
 		longest = max(longest, time.Since(start))
+		for _, note := range r.Notes {
+			t.Logf("run %d: %s", i+1, note)
+		}
 		require.Equal(t, proof.Proved, r.Outcome(), "run %d: %s", i+1, firstWrong(r))
 	}
 	t.Logf("%d runs, the longest %v", runs, longest.Round(time.Millisecond))

@@ -69,7 +69,7 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 			}
 		}
 	}
-	if d := e.match.first(); d != nil {
+	if d := e.first(); d != nil {
 		w.place(d)
 		e.nameRule(w)
 	}
@@ -79,7 +79,7 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 // orAnother looks at the other ways that the packet had to have: where chance decided before it went wrong, one of
 // them may tell the rule that is to blame, and the way chosen first does not.
 func (e *evidence) orAnother(w *Wrong) *Wrong {
-	if w.WantRule != "" || w.LiveRule != "" || e.match.first() == nil {
+	if w.WantRule != "" || w.LiveRule != "" || e.first() == nil {
 		return w
 	}
 	depth := e.depth(e.Case)

@@ -147,6 +147,21 @@ func (e *evidence) node() string {
 	return node
 }
 
+// blind names a node where the taps saw a packet come and go and no witness told of a rule, although the node holds
+// some that each packet meets: what is missing there is evidence.
+func (e *evidence) blind() string {
+	live, _ := choose(e.Case, e.Live)
+	for dir, way := range [2][2]gateway.Journey{{live.Request, e.Seen.Request}, {live.Reply, e.Seen.Reply}} {
+		for _, s := range way[0].Steps {
+			met := slices.ContainsFunc(way[1].Steps, func(g nat.Step) bool { return g.Node == s.Node })
+			if !met && e.hops[dir] == nil {
+				return s.Node
+			}
+		}
+	}
+	return ""
+}
+
 // conclude turns the checks into a verdict, and says what is wrong first and whose fault it is.
 func (e *evidence) conclude(cert *Certificate) {
 	failed := slices.IndexFunc(cert.Checks, func(c Finding) bool { return !c.OK && !c.Missing })
@@ -156,6 +171,8 @@ func (e *evidence) conclude(cert *Certificate) {
 		cert.Wrong = &Wrong{Check: "path", Want: "a prediction", Got: "none"}
 	case e.Lost > 0:
 		cert.Wrong = &Wrong{Check: "path", Want: "every event of the kernel", Got: "some that could not be delivered"}
+	case failed >= 0 && e.blind() != "":
+		cert.Wrong = &Wrong{Check: "path", Node: e.blind(), Want: "the rules that every packet meets there", Got: "packets, and not one rule"}
 	case e.Seen.Mixed:
 		cert.Wrong = &Wrong{Check: "path", Want: "tuples of its own", Got: "tuples that another try had too"}
 	case failed >= 0:

@@ -149,6 +149,7 @@ func TestNeverAPassWithoutEvidence(t *testing.T) {
 		{"events lost", func(c *Case) { c.Lost = 1 }, Inconclusive},
 		{"events lost, and a difference", func(c *Case) { c.Lost = 1; c.Ends.Server = "x" }, Inconclusive},
 		{"tuples of two tries at once", func(c *Case) { c.Seen.Mixed = true }, Inconclusive},
+		{"taps saw what the trace did not", func(c *Case) { c.Seen.Reply.Steps = c.Seen.Reply.Steps[:1] }, Inconclusive},
 		{"no control try by this endpoint", func(c *Case) { c.Controls = []Control{} }, Inconclusive},
 		{"no prediction", func(c *Case) { c.Intent = nil }, Inconclusive},
 		{"nothing seen at all", func(c *Case) { c.Seen = Seen{} }, Disproved},
