@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"natlab/lab/netns"
 	"natlab/lab/witness"
@@ -59,7 +61,7 @@ type verification struct {
 	driver    driver
 	meter     proof.Meter
 	lost      uint64
-	disturbed int // tries that said nothing and were made again
+	disturbed map[string]int // tries that said nothing and were made again, by the reason
 }
 
 func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verification, error) {
@@ -71,7 +73,7 @@ func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verificati
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{lab: l, rules: rules, texts: rules.texts(), meter: proof.Meter{}}
+	v := &verification{lab: l, rules: rules, texts: rules.texts(), meter: proof.Meter{}, disturbed: map[string]int{}}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, rules: v.texts}
 	for _, ns := range l.plan.Namespaces {
 		h, err := l.Handle(ns.Member)
@@ -149,8 +151,8 @@ func (v *verification) report() proof.Report {
 		q.conclude(v.texts)
 		r.Flows = append(r.Flows, q.certs...)
 	}
-	if v.disturbed > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d tries were disturbed (a packet sent twice, an event missed) and made again", v.disturbed))
+	for _, why := range slices.Sorted(maps.Keys(v.disturbed)) {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d tries made again: %s", v.disturbed[why], why))
 	}
 	for _, p := range proof.PassedOver(v.lab.cluster) {
 		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")

@@ -209,22 +209,10 @@ func (d *driver) ask(ctx context.Context, from string, tries []*try) error {
 		if err != nil {
 			return fmt.Errorf("client %s: %w", from, err)
 		}
-		ends.Server = d.memberOf(ends)
 		tries[i].ends = ends
 		tries[i].overdue = ends.End == gateway.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
 	return nil
-}
-
-// memberOf is the member in whose namespace the server is that answered: its own name, but for a pod on the host
-// network.
-func (d *driver) memberOf(e proof.Ends) string {
-	for _, s := range d.servers {
-		if s.Name == e.Server && s.Addr == e.ServerAddr {
-			return s.Member
-		}
-	}
-	return e.Server
 }
 
 // endsOf translates what the sockets know; a socket that could not be used at all is an error.

@@ -201,7 +201,7 @@ func probesOf(tries []*try) []gateway.Probe {
 	return probes
 }
 
-// trouble compares the nodes' connection tracking statistics.
+// trouble names what grew of a node's connection tracking statistics and should not.
 func trouble(node string, grown witness.Counters) []string {
 	var out []string
 	for _, c := range []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -40,11 +41,12 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 			Rules: w.texts, Trouble: onTheWay(troubles, s), Lost: missed,
 		}
 		cert := proof.Check(c)
-		if !t.disturbed(cert, c) {
+		why := t.disturbed(cert, c)
+		if why == "" {
 			t.record(cert)
 			continue
 		}
-		w.disturbed++
+		w.disturbed[why]++
 		if t.overdue {
 			t.again += maxAgain / 2 // each costs all of a client's patience
 		}
@@ -59,26 +61,40 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 	return nil
 }
 
-// disturbed reports whether a try that is not proved says nothing of the flow: something was not seen, was seen twice,
-// or took longer than a client waits.
-func (t *try) disturbed(cert proof.Certificate, c proof.Case) bool {
-	if cert.Verdict == proof.Proved {
-		return false
+// disturbed says why a try that is not proved says nothing of the flow; "" where it does say something.
+func (t *try) disturbed(cert proof.Certificate, c proof.Case) string {
+	switch {
+	case cert.Verdict == proof.Proved:
+	case c.Lost > 0:
+		return "events were lost"
+	case c.Seen.Repeated:
+		return "the first packet was sent twice"
+	case t.overdue:
+		return "no answer came in time"
+	case len(c.Trouble) > 0:
+		return "conntrack counters grew: " + strings.Join(c.Trouble, ", ")
+	case cert.Verdict == proof.Inconclusive:
+		return "not seen: " + cert.Wrong.Want
 	}
-	return cert.Verdict == proof.Inconclusive || c.Seen.Repeated || t.overdue || len(c.Trouble) > 0
+	return ""
 }
 
 // troubles says in which nodes the connection tracking counters grew since the last batch.
 func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
+	lost := slices.ContainsFunc(w.questions, func(q *question) bool { return loses(q.live) })
 	for _, node := range w.rules.nodes {
 		now, err := w.session.Stats(ctx, node)
 		if err != nil {
 			return nil, err
 		}
 		if before, ok := w.stats[node]; ok {
-			if grown := trouble(node, now.Sub(before)); len(grown) > 0 {
-				out[node] = grown
+			grown := now.Sub(before)
+			if lost { // the servers of lost flows go on answering, and what they send may be invalid
+				grown.Invalid = 0
+			}
+			if words := trouble(node, grown); len(words) > 0 {
+				out[node] = words
 			}
 		}
 		w.stats[node] = now

@@ -111,7 +111,7 @@ func (w *walk) track(h *host, f *flight) {
 	}
 	f.conn, f.connDir = table.Lookup(f.Tuple)
 	switch {
-	case f.conn == nil && f.TCPFlags&tcpRST != 0:
+	case f.conn == nil && f.TCPFlags&(tcpRST|tcpACK) != 0: // an RST or SYN-ACK opens nothing (tcp_conntracks)
 		f.State = iptables.Invalid
 		return
 	case f.conn == nil:

@@ -181,15 +181,10 @@ func compareMarks(dir nat.Direction, want, got []nat.Hop) *difference {
 func checkReply(e *evidence) Finding {
 	const name = "reply"
 	client := e.Probe.Tuple
-	for _, h := range slices.Concat(e.Seen.Reply.Hops, e.Seen.Stray) {
-		if h.Node == e.node() {
-			continue // an answer to the node that translates is translated back behind the last tap; its socket knows
-		}
-		if h.Node == e.Probe.From && h.Tap == nat.TapPreNAT && h.Tuple.Dst() == client.Src() && h.Tuple.Src() != client.Dst() {
-			return bad(name, "an answer reached the client untranslated, from %s instead of %s", h.Tuple.Src(), client.Dst())
-		}
-	}
 	if d := e.hops[nat.Reply]; d != nil {
+		if from, untranslated := e.untranslated(); untranslated {
+			return bad(name, "an answer reached the client untranslated, from %s instead of %s", from, client.Dst())
+		}
 		return d.check(name)
 	}
 	if e.want.End != gateway.EndAnswered || e.Ends.End != gateway.EndAnswered {
@@ -205,6 +200,18 @@ func checkReply(e *evidence) Finding {
 		return ok(name, "back through %s, to the client as %s", t.Node, e.Ends.ClientPeer)
 	}
 	return ok(name, "to the client as %s", e.Ends.ClientPeer)
+}
+
+// untranslated looks for an answer at the client that does not come from where it asked. An answer to the node that
+// translates is translated back behind the last tap; there the socket is the witness.
+func (e *evidence) untranslated() (netip.AddrPort, bool) {
+	for _, h := range slices.Concat(e.Seen.Reply.Hops, e.Seen.Stray) {
+		if h.Node == e.Probe.From && h.Node != e.node() && h.Tap == nat.TapPreNAT &&
+			h.Tuple.Dst() == e.Probe.Tuple.Src() && h.Tuple.Src() != e.Probe.Tuple.Dst() {
+			return h.Tuple.Src(), true
+		}
+	}
+	return netip.AddrPort{}, false
 }
 
 // checkPath: both packets met the rules and crossed the taps that they have to, one for one.

@@ -203,6 +203,10 @@ func (j *joiner) joinError(o Observation) {
 		return
 	}
 	s := &j.seen[who.try]
+	if who.dir == nat.Reply { // the client complains of an answer that it does not know
+		s.Stray = append(s.Stray, o.Hop)
+		return
+	}
 	s.Reply.Hops = append(s.Reply.Hops, o.Hop)
 	s.Errors = append(s.Errors, o.ICMP)
 	j.learn(o.Hop.Tuple, owner{who.try, nat.Reply})
