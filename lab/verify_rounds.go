@@ -187,6 +187,10 @@ func icmpErrors(t *try) []nat.Tuple {
 func (v *verification) noteControl(_ context.Context, batch []*try, seen []proof.Observation) error {
 	for i, s := range proof.Join(probesOf(batch), seen) {
 		t := batch[i]
+		if s.Mixed {
+			t.again++
+			continue
+		}
 		t.controls = append(t.controls, proof.Control{Tuple: t.probe.Tuple, Ends: t.ends, Conns: s.Conns})
 		t.saw(proof.EndpointOf(t.probe.Tuple, s, t.ends))
 	}

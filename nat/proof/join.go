@@ -145,7 +145,11 @@ func (j *joiner) joinConn(o Observation) bool {
 		j.conns[who.try] = index
 	}
 	key := connKey{c.Node, c.Original}
-	if at, ok := index[key]; ok {
+	at, ok := index[key]
+	if o.Gone && (!ok || s.Conns[at].ID != c.ID) {
+		return true // an older connection's entry of the same tuple, which had expired and is collected only now
+	}
+	if ok {
 		known := &s.Conns[at]
 		c.Status |= known.Status
 		if o.Gone {

@@ -112,3 +112,20 @@ func TestRebindTouchesNoOtherPort(t *testing.T) {
 	assert.NotEqual(t, p, Rebind(p, 40000, 41111))
 	assert.Equal(t, answered(), p[0], "the first one is left as it is")
 }
+
+func TestAnOlderEntryThatGoesIsNoneOfTheTrys(t *testing.T) {
+	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	c := fixtureConns()[0]
+	c.ID = 2
+	old := c
+	old.ID, old.Status = 1, ^old.Status
+	old.Reply = tuple(back(dnated))
+	gone := Observation{Kind: ConnSeen, Node: c.Node, Conn: old, Gone: true}
+	for _, seen := range [][]Observation{
+		{gone, {Kind: ConnSeen, Node: c.Node, Conn: c}},
+		{{Kind: ConnSeen, Node: c.Node, Conn: c}, gone},
+	} {
+		assert.Equal(t, []gateway.Conn{c}, Join([]gateway.Probe{probe}, seen)[0].Conns)
+	}
+	assert.Empty(t, Join([]gateway.Probe{probe}, []Observation{gone})[0].Conns)
+}
