@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type try struct {
 	probe  gateway.Probe
 	intent gateway.Prediction // for the try's own source port
 	live   gateway.Prediction
+	stuck  netip.AddrPort // the endpoint that session affinity binds the client to
 	ends   proof.Ends
 	// overdue reports that the client waited in vain for all its clientPatience.
 	overdue bool

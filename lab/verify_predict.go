@@ -50,11 +50,13 @@ func (v *verification) predict(ctx context.Context, flows []proof.Flow) error {
 			}
 			q.live = q.intent
 			if live == intent {
+				q.contacts()
 				return nil
 			}
 			if q.live, err = live.Predict(probe); err != nil {
 				return fmt.Errorf("predict %s by the live rules: %w", f.Name, err)
 			}
+			q.contacts()
 			q.deviation = proof.Deviation(q.intent, q.live)
 			return nil
 		})

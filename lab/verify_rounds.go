@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -25,6 +26,7 @@ type question struct {
 	flow         proof.Flow
 	intent, live gateway.Prediction // for the port predictedPort
 	deviation    float64            // how likely the live rules go another way than the intent
+	sticky       *predictions       // of a flow with session affinity: both contacts; intent and live are of the first
 
 	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many tries they must have been
 	watched  bool                   // the tries are watched, not those of the control run
@@ -83,7 +85,7 @@ func (q *question) saw(endpoint netip.AddrPort) {
 }
 
 // run asks the questions in rounds until none is open; each batch's observations go to judge.
-func (v *verification) run(ctx context.Context, judge func(context.Context, []*try, []proof.Observation) error) error {
+func (v *verification) run(ctx context.Context, judge judge) error {
 	for {
 		var tries []*try
 		for _, q := range v.questions {
@@ -99,15 +101,26 @@ func (v *verification) run(ctx context.Context, judge func(context.Context, []*t
 			return nil
 		}
 		for _, batch := range batches(tries) {
-			seen, err := v.driver.batch(ctx, batch)
-			if err != nil {
-				return err
+			run := v.runBatch
+			if batch[0].sticky != nil {
+				run = v.runSticky
 			}
-			if err := judge(ctx, batch, seen); err != nil {
+			if err := run(ctx, batch, judge); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// judge is told of a batch with all that was seen meanwhile.
+type judge func(context.Context, []*try, []proof.Observation) error
+
+func (v *verification) runBatch(ctx context.Context, batch []*try, judge judge) error {
+	seen, err := v.driver.batch(ctx, batch)
+	if err != nil {
+		return err
+	}
+	return judge(ctx, batch, seen)
 }
 
 // atOnce is how many tries of a question to make in one round.
@@ -135,37 +148,56 @@ func (d *driver) newTry(q *question) (*try, error) {
 	}, nil
 }
 
-// batches deals tries out: those that may be lost apart from the others, those that were disturbed in small ones,
-// and never two together whose ICMP errors could not be told apart.
+// batches deals tries out: those that may be lost apart from the others, those that were disturbed in small ones, those
+// with session affinity by themselves, and never two together that could not be told apart.
 func batches(tries []*try) [][]*try {
-	type class struct{ doomed, quiet bool }
+	type class struct{ doomed, quiet, sticky bool }
+	type mark struct {
+		class class
+		of    any
+	}
 	open := map[class][]*try{}
-	errors := map[class]map[nat.Tuple]bool{}
+	taken := map[mark]bool{}
+	var order []class
 	var out [][]*try
 	for _, t := range tries {
-		c := class{loses(t.live), t.again > 0}
+		c := class{loses(t.live), t.again > 0, t.sticky != nil}
 		size := batchSize
 		if c.quiet {
 			size = quietSize
 		}
-		mine := icmpErrors(t)
-		clash := slices.ContainsFunc(mine, func(e nat.Tuple) bool { return errors[c][e] })
+		mine := marks(t)
+		clash := slices.ContainsFunc(mine, func(m any) bool { return taken[mark{c, m}] })
 		if clash || len(open[c]) == size {
 			out = append(out, open[c])
-			open[c], errors[c] = nil, nil
+			open[c] = nil
+			maps.DeleteFunc(taken, func(m mark, _ bool) bool { return m.class == c })
+		}
+		if !slices.Contains(order, c) {
+			order = append(order, c)
 		}
 		open[c] = append(open[c], t)
-		for _, e := range mine {
-			if errors[c] == nil {
-				errors[c] = map[nat.Tuple]bool{}
-			}
-			errors[c][e] = true
+		for _, m := range mine {
+			taken[mark{c, m}] = true
 		}
 	}
-	for _, c := range []class{{false, false}, {true, false}, {false, true}, {true, true}} {
+	for _, c := range order {
 		if len(open[c]) > 0 {
 			out = append(out, open[c])
 		}
+	}
+	return out
+}
+
+// marks lists what no two tries of a batch may share: the tuples of ICMP errors that may answer, and of a flow with
+// session affinity, the client that a node remembers for the Service.
+func marks(t *try) []any {
+	var out []any
+	for _, e := range icmpErrors(t) {
+		out = append(out, e)
+	}
+	if t.sticky != nil {
+		out = append(out, [2]string{t.flow.Service, t.flow.Source.String()})
 	}
 	return out
 }

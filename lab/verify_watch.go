@@ -38,6 +38,7 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
+			Stuck: t.stuck,
 			Rules: w.texts, Trouble: onTheWay(troubles, s), Lost: missed,
 		}
 		cert := proof.Check(c)

@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,20 +16,40 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/nat"
+	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
 
-// referenceLab is the reference cluster, up for the length of the test, changed as the test likes.
-func referenceLab(t *testing.T, backend dataplane.Backend, change ...func(*topology.Cluster)) *lab.Lab {
+// referenceLab is the reference cluster, up for the length of the test.
+func referenceLab(t *testing.T, backend dataplane.Backend) *lab.Lab {
+	t.Helper()
+	return labOf(t, reference(t), backend)
+}
+
+func reference(t *testing.T) topology.Cluster {
+	t.Helper()
+	c, err := topology.Reference()
+	require.NoError(t, err)
+	return c
+}
+
+// clusterOf reads a cluster of testdata/verify.
+func clusterOf(t *testing.T, name string) topology.Cluster {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", "verify", name))
+	require.NoError(t, err)
+	defer f.Close()
+	c, _, err := topology.Load(topology.Source{Name: name, Reader: f})
+	require.NoError(t, err)
+	return c
+}
+
+// labOf is a cluster, up for the length of the test.
+func labOf(t *testing.T, c topology.Cluster, backend dataplane.Backend) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("a lab needs root: sudo make test")
-	}
-	c, err := topology.Reference()
-	require.NoError(t, err)
-	for _, f := range change {
-		f(&c)
 	}
 	l, err := lab.Up(t.Context(), c, lab.Options{Name: fmt.Sprintf("t%d-%d", os.Getpid(), time.Now().UnixNano()%1e6), Backend: backend})
 	require.NoError(t, err)
@@ -42,21 +63,67 @@ func TestReferenceLabIsProved(t *testing.T) {
 	for _, backend := range dataplane.Backends() {
 		for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 			t.Run(string(backend)+" "+overlay.String(), func(t *testing.T) {
-				l := referenceLab(t, backend, func(c *topology.Cluster) { c.PodNetwork.Overlay = overlay })
-				start := time.Now()
-				r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
-				require.NoError(t, err)
-				t.Logf("%d certificates in %v; %d of %d rules met", len(r.Flows), time.Since(start).Round(time.Millisecond), r.Coverage.Met, r.Coverage.Rules)
-				for _, c := range r.Flows {
-					if c.Verdict != proof.Proved {
-						t.Errorf("%s by %s: %s: %+v", c.Name, c.Endpoint, c.Verdict, *c.Wrong)
-					}
-				}
-				holdAgainstFacts(t, r)
+				c := reference(t)
+				c.PodNetwork.Overlay = overlay
+				holdAgainstFacts(t, proveAll(t, c, backend))
 			})
 		}
 	}
 }
+
+func proveAll(t *testing.T, c topology.Cluster, backend dataplane.Backend) proof.Report {
+	t.Helper()
+	l := labOf(t, c, backend)
+	start := time.Now()
+	r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
+	require.NoError(t, err)
+	t.Logf("%d certificates in %v; %d of %d rules met", len(r.Flows), time.Since(start).Round(time.Millisecond), r.Coverage.Met, r.Coverage.Rules)
+	for _, note := range r.Notes {
+		t.Log(note)
+	}
+	for _, c := range r.Flows {
+		if c.Verdict != proof.Proved {
+			t.Errorf("%s by %s: %s: %+v", c.Name, c.Endpoint, c.Verdict, *c.Wrong)
+		}
+	}
+	return r
+}
+
+// TestWhatKubeProxyDecidesIsProved proves clusters with a Service for each thing that kube-proxy decides, and that each
+// ends as it has to: answered, rejected, dropped, refused.
+func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
+	rows := []struct {
+		cluster, release string
+		backend          dataplane.Backend
+		overlay          topology.Overlay
+		ends             map[gateway.End]int
+	}{
+		{"policies.yaml", "v1.25", dataplane.Legacy, topology.None, policyEnds},
+		{"policies.yaml", "v1.28", dataplane.NFT, topology.VXLAN, policyEnds},
+		{"policies.yaml", "v1.37", dataplane.Legacy, topology.IPIP, policyEnds},
+		// 1.25 sends nothing to endpoints that are going away, 1.28 does where there are no others.
+		{"affinity.yaml", "v1.25", dataplane.NFT, topology.IPIP, map[gateway.End]int{gateway.EndAnswered: 76, gateway.EndRejected: 16, gateway.EndRefused: 2}},
+		{"affinity.yaml", "v1.28", dataplane.Legacy, topology.None, affinityEnds},
+		{"affinity.yaml", "v1.37", dataplane.NFT, topology.VXLAN, affinityEnds},
+	}
+	for _, row := range rows {
+		t.Run(row.cluster+" "+row.release+" "+string(row.backend), func(t *testing.T) {
+			c := clusterOf(t, row.cluster)
+			c.KubeProxy.Release, c.PodNetwork.Overlay = row.release, row.overlay
+			ends := map[gateway.End]int{}
+			for _, cert := range proveAll(t, c, row.backend).Flows {
+				ends[cert.End]++
+				assert.Equal(t, cert.Expect, cert.End, cert.Name)
+			}
+			assert.Equal(t, row.ends, ends)
+		})
+	}
+}
+
+var (
+	policyEnds   = map[gateway.End]int{gateway.EndAnswered: 286, gateway.EndLost: 24, gateway.EndRefused: 6, gateway.EndRejected: 66}
+	affinityEnds = map[gateway.End]int{gateway.EndAnswered: 92, gateway.EndRefused: 2}
+)
 
 // The paths of the request that facts.md names, with the Service's suffix as X.
 var factPaths = map[string]string{

@@ -17,6 +17,7 @@ type Case struct {
 	Live     gateway.Prediction // from the rules that the nodes hold
 	Seen     Seen               // what the witnesses saw of it
 	Ends     Ends               // what the sockets saw
+	Stuck    netip.AddrPort     // the endpoint that session affinity binds the client to; invalid where none does
 	Controls []Control          // the same flow's tries without taps; nil: there was no control run
 	Rules    Rules              // both rule sets, to name the rule in which they part
 	Trouble  []string           // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"

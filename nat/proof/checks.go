@@ -120,6 +120,9 @@ func checkDNAT(e *evidence) Finding {
 		return bad(name, "%s must become %s in %s, but no entry translates it", asked, e.wanted.Reply.Src(), e.wanted.Node)
 	}
 	endpoint := t.Reply.Src()
+	if e.Stuck.IsValid() && endpoint != e.Stuck {
+		return bad(name, "%s served this client before and has to again, but %s became %s", e.Stuck, asked, endpoint)
+	}
 	if t.Original.Dst() != asked {
 		return bad(name, "the entry in %s is of %s, not of %s", t.Node, t.Original.Dst(), asked)
 	}

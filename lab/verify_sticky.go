@@ -1,0 +1,96 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+)
+
+// Session affinity makes a node remember who served a client. Such a flow is asked by a client that no node remembers,
+// and then, once it was served, again: the same endpoint has to serve it by the rule that remembers.
+
+// contacts splits the predictions of a flow with session affinity into those of a first and of a second contact.
+func (q *question) contacts() {
+	if !proof.Sticks(q.intent) && !proof.Sticks(q.live) {
+		return
+	}
+	q.sticky = &predictions{q.intent, q.live}
+	q.intent = orAll(proof.FirstContact(q.intent), q.intent)
+	q.live = orAll(proof.FirstContact(q.live), q.live)
+}
+
+type predictions struct{ intent, live gateway.Prediction }
+
+// secondContact makes a try one of a client that the endpoint served before.
+func (q *question) secondContact(t *try, endpoint netip.AddrPort) {
+	port := t.probe.Tuple.Src().Port()
+	t.stuck = endpoint
+	t.intent = proof.Rebind(orAll(proof.SecondContact(q.sticky.intent, endpoint), q.sticky.intent), predictedPort, port)
+	t.live = proof.Rebind(orAll(proof.SecondContact(q.sticky.live, endpoint), q.live), predictedPort, port)
+}
+
+func orAll(some, all gateway.Prediction) gateway.Prediction {
+	if len(some) == 0 {
+		return all
+	}
+	return some
+}
+
+// seconds are the tries that follow a batch of first contacts: one for each client that was served.
+func (d *driver) seconds(batch []*try) ([]*try, error) {
+	var out []*try
+	for _, t := range batch {
+		if t.sticky == nil || t.stuck.IsValid() || t.ends.End != gateway.EndAnswered {
+			continue
+		}
+		next, err := d.newTry(t.question)
+		if err != nil {
+			return nil, err
+		}
+		t.secondContact(next, t.ends.ServerAddr)
+		out = append(out, next)
+	}
+	return out, nil
+}
+
+// recentLists are where a namespace's kernel shows the lists of the recent match (xt_recent.c).
+const recentLists = "/proc/thread-self/net/xt_recent/KUBE-SEP-*"
+
+// forget empties the nodes' lists of who was served by whom.
+func (d *driver) forget() error {
+	for _, node := range d.nodes {
+		err := d.handles[node].Do(func() error {
+			lists, err := filepath.Glob(recentLists)
+			for _, list := range lists {
+				if err := os.WriteFile(list, []byte("/"), 0); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("node %s: forget who was served by whom: %w", node, err)
+		}
+	}
+	return nil
+}
+
+// runSticky asks a batch of first contacts, and then once more those that were served.
+func (v *verification) runSticky(ctx context.Context, batch []*try, judge judge) error {
+	if err := v.driver.forget(); err != nil {
+		return err
+	}
+	if err := v.runBatch(ctx, batch, judge); err != nil {
+		return err
+	}
+	seconds, err := v.driver.seconds(batch)
+	if err != nil || len(seconds) == 0 {
+		return err
+	}
+	return v.runBatch(ctx, seconds, judge)
+}
