@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,10 +38,9 @@ func reference(t *testing.T) topology.Cluster {
 // clusterOf reads a cluster of testdata/verify.
 func clusterOf(t *testing.T, name string) topology.Cluster {
 	t.Helper()
-	f, err := os.Open(filepath.Join("testdata", "verify", name))
+	text, err := os.ReadFile(filepath.Join("testdata", "verify", name))
 	require.NoError(t, err)
-	defer f.Close()
-	c, _, err := topology.Load(topology.Source{Name: name, Reader: f})
+	c, _, err := topology.Load(topology.Source{Name: name, Reader: bytes.NewReader(text)})
 	require.NoError(t, err)
 	return c
 }
