@@ -307,3 +307,18 @@ func TestNobodyListens(t *testing.T) {
 	assert.Equal(t, "ends", cert.Wrong.Check)
 	assert.Contains(t, cert.Wrong.Why, "nothing listens at 10.244.169.89:9090 in "+pod)
 }
+
+func TestCulprits(t *testing.T) {
+	missing := Wrong{Node: "a", WantRule: "-A X -j Y", Why: "the rule is missing", Fault: FaultRules}
+	words := Wrong{Node: "a", Want: "this", Got: "that", Fault: FaultModel}
+	cert := func(name string, v Outcome, w *Wrong) Certificate {
+		return Certificate{Flow: Flow{Name: name}, Verdict: v, Wrong: w}
+	}
+	r := Report{Flows: []Certificate{
+		cert("1", Proved, nil), cert("2", Disproved, &missing), cert("3", Disproved, &words), cert("4", Disproved, &missing), cert("5", Inconclusive, nil),
+	}}
+	assert.Equal(t, []Culprit{
+		{Node: "a", WantRule: "-A X -j Y", Why: "the rule is missing", Fault: FaultRules, Flows: 2, First: "2"},
+		{Node: "a", Why: "want this, got that", Fault: FaultModel, Flows: 1, First: "3"},
+	}, r.Culprits())
+}

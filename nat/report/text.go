@@ -38,6 +38,7 @@ func Text(w io.Writer, r proof.Report, d Detail, st Style) error {
 	if r.Lost > 0 {
 		fmt.Fprintf(&b, "%s: the kernel could not deliver %d events to the witnesses\n", st.paint(unsure, "lost"), r.Lost)
 	}
+	writeCulprits(&b, r.Culprits(), st)
 	b.WriteString(summary(r, st))
 	_, err := io.WriteString(w, b.String())
 	return err

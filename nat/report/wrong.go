@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 
 	"natlab/nat/proof"
 )
@@ -63,4 +64,34 @@ func orNone(s string) string {
 		return "(none)"
 	}
 	return s
+}
+
+// maxCulprits is how many culprits a text names.
+const maxCulprits = 10
+
+// writeCulprits says in a few lines what all the flows that are not proved have in common.
+func writeCulprits(b *strings.Builder, all []proof.Culprit, st Style) {
+	if len(all) == 0 {
+		return
+	}
+	b.WriteString("what is wrong:\n")
+	for i, c := range all {
+		if i == maxCulprits {
+			fmt.Fprintf(b, "  and %d things more\n", len(all)-i)
+			break
+		}
+		flows := "1 flow: " + c.First
+		if c.Flows > 1 {
+			flows = fmt.Sprintf("%d flows; the first: %s", c.Flows, c.First)
+		}
+		where := ""
+		if c.Node != "" {
+			where = c.Node + ": "
+		}
+		fmt.Fprintf(b, "  %s%s  %s\n", where, st.paint(bad, c.Why), st.paint(quiet, flows))
+		if c.WantRule != "" || c.LiveRule != "" {
+			fmt.Fprintf(b, "    belongs there  %s\n    is there       %s\n", orNone(c.WantRule), orNone(c.LiveRule))
+		}
+	}
+	b.WriteByte('\n')
 }
