@@ -28,11 +28,18 @@ import (
 //
 // The intact lab is proved first, with all flows. Its certificates say which flow met which rule, so that each break
 // is asked about with one flow that meets the broken rule, and one that goes another way and has to stay proved.
+//
+// NATLAB_CLUSTER (a file of testdata/verify), NATLAB_BACKEND and NATLAB_BREAK (a part of a node's name and a break's)
+// choose something else to break.
 func TestEveryBreakIsNoticed(t *testing.T) {
 	ctx := t.Context()
+	cluster, backend := reference(t), dataplane.Backend(os.Getenv("NATLAB_BACKEND"))
+	if name := os.Getenv("NATLAB_CLUSTER"); name != "" {
+		cluster = clusterOf(t, name)
+	}
 	labs := make([]*lab.Lab, breakers)
 	for i := range labs {
-		labs[i] = referenceLab(t, dataplane.Legacy)
+		labs[i] = labOf(t, cluster, backend)
 	}
 	intact, err := lab.Verify(ctx, labs[0], lab.VerifyOptions{})
 	require.NoError(t, err)
