@@ -57,7 +57,7 @@ func (v *verification) predict(ctx context.Context, flows []proof.Flow) error {
 				return fmt.Errorf("predict %s by the live rules: %w", f.Name, err)
 			}
 			q.contacts()
-			q.deviation = proof.Deviation(q.intent, q.live)
+			q.deviation = proof.Deviation(q.intent, q.live, v.texts)
 			return nil
 		})
 	}

@@ -79,11 +79,33 @@ func (r nodeRules) texts() proof.Rules {
 		for _, in := range r.live[node] {
 			addChains(out.Live, node, in.Rules)
 		}
-		if len(r.live[node]) > 1 {
+		full := 0
+		for _, in := range r.live[node] {
+			if !empty(in.Rules) {
+				full++
+			}
+		}
+		switch {
+		case full > 1:
 			out.Twice = append(out.Twice, node)
+		case len(r.live[node]) > 1:
+			out.Spare = append(out.Spare, node)
 		}
 	}
 	return out
+}
+
+// empty reports whether a rule set touches no packet: no rules, and policies that accept. ip_tables has no way to take
+// a table away while its namespace lives.
+func empty(rs iptables.Ruleset) bool {
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if len(c.Rules) > 0 || c.Policy == "DROP" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func addChains(to map[proof.ChainRef][]string, node string, rs iptables.Ruleset) {

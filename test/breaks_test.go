@@ -20,6 +20,8 @@ type breakage struct {
 	enters  bool          // one that enters the rule's chain does
 	want    string        // Wrong.WantRule
 	instead string        // Wrong.LiveRule
+
+	harmless string // why no packet can notice; "" where one can
 }
 
 // breaksOf lists every break of one node's rules: each rule of nat and filter deleted, each target spoilt, each chain
@@ -35,7 +37,7 @@ func breaksOf(node string, rs iptables.Ruleset, endpoints []netip.AddrPort) []br
 				ref := proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name, Rule: ri + 1, Text: rule.Text(c.Name)}
 				at := place{ti, ci, ri}
 				out = append(out, breakage{
-					name: "delete " + ref.Text, node: node, meets: ref, want: ref.Text,
+					name: "delete " + ref.Text, node: node, meets: ref, want: ref.Text, harmless: twin(c, ri),
 					live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { return slices.Delete(rules, ri, ri+1) }),
 				})
 				for _, s := range spoil(rule.Target, endpoints) {
@@ -51,6 +53,20 @@ func breaksOf(node string, rs iptables.Ruleset, endpoints []netip.AddrPort) []br
 		}
 	}
 	return append(out, breakage{name: "both backends at once", node: node, both: true})
+}
+
+// twin says that another rule of the chain does the same: kube-proxy lets each port of a Service in to its health check.
+func twin(c iptables.Chain, at int) string {
+	bare := func(r iptables.Rule) string {
+		r.Matches = slices.DeleteFunc(slices.Clone(r.Matches), func(m iptables.Match) bool { _, is := m.(iptables.Comment); return is })
+		return r.Text(c.Name)
+	}
+	for i := range c.Rules {
+		if i != at && bare(c.Rules[i]) == bare(c.Rules[at]) {
+			return "another rule of the chain does the same: " + c.Rules[i].Text(c.Name)
+		}
+	}
+	return ""
 }
 
 // place is where a rule stands in a Ruleset.

@@ -113,7 +113,7 @@ type score struct {
 	mu                sync.Mutex
 	noticed           int      // under mu
 	missed, uncovered []string // under mu
-	slow              []string // under mu
+	slow, harmless    []string // under mu
 }
 
 // eachBreak calls f for every break of every node that some flow meets.
@@ -129,6 +129,10 @@ func (s *score) eachBreak(ctx context.Context, l *lab.Lab, f func(breakage)) err
 			}
 			if len(s.met[br.at()]) == 0 {
 				s.uncovered = append(s.uncovered, node+": "+br.name)
+				continue
+			}
+			if br.harmless != "" {
+				s.harmless = append(s.harmless, node+": "+br.name+": "+br.harmless)
 				continue
 			}
 			f(br)
@@ -175,6 +179,9 @@ func (s *score) report(t *testing.T) {
 		100*float64(s.noticed)/float64(all), s.noticed, all, len(s.uncovered))
 	for _, line := range s.slow {
 		t.Logf("slow: %s", line)
+	}
+	for _, line := range s.harmless {
+		t.Logf("changes nothing that a packet meets: %s", line)
 	}
 	for _, line := range s.uncovered {
 		t.Logf("not covered: %s", line)

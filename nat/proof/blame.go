@@ -13,22 +13,23 @@ import (
 // Rules are the rule sets of all nodes, as they should be and as they are.
 type Rules struct {
 	Intent, Live map[ChainRef][]string // a chain's rules as iptables-save prints them; no entry: there is no such chain
-	// Twice lists the nodes that hold rules of both backends, in which case Live has those that are not natlab's to
-	// expect as well, after the others.
-	Twice []string
+	// Twice lists the nodes that hold rules of both backends; Live has all of them. Spare lists those that hold tables
+	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met.
+	Twice, Spare []string
 	// Why tells why the live rule that w was predicted to match does not match the packet of the step; nil or "": no answer.
 	Why func(w nat.Step) string
 }
 
-// inOrder sorts the steps of the nodes that hold rules of both backends: each backend has a witness of its own, and
-// which of two rules of one table and hook came first is not known.
+// inOrder makes the steps of the nodes that hold tables of both backends comparable. Each backend has a witness of its
+// own, and which of two rules of one hook came first is not known; policies that accept are left out.
 func (r Rules) inOrder(steps nat.Trace) nat.Trace {
-	if len(r.Twice) == 0 {
+	if len(r.Twice)+len(r.Spare) == 0 {
 		return steps
 	}
+	both := func(s nat.Step) bool { return slices.Contains(r.Twice, s.Node) || slices.Contains(r.Spare, s.Node) }
 	var twice nat.Trace
 	for _, s := range steps {
-		if slices.Contains(r.Twice, s.Node) {
+		if both(s) && (s.Rule != 0 || s.Verdict != nat.Accept) {
 			twice = append(twice, s)
 		}
 	}
@@ -38,8 +39,7 @@ func (r Rules) inOrder(steps nat.Trace) nat.Trace {
 			strings.Compare(a.Chain, b.Chain), cmp.Compare(a.Rule, b.Rule), strings.Compare(a.Text, b.Text),
 		)
 	})
-	out := slices.DeleteFunc(slices.Clone(steps), func(s nat.Step) bool { return slices.Contains(r.Twice, s.Node) })
-	return append(out, twice...)
+	return append(slices.DeleteFunc(slices.Clone(steps), both), twice...)
 }
 
 // ChainRef names a chain.
@@ -138,7 +138,7 @@ func (e *evidence) nameRule(w *Wrong) {
 			w.WantRule = want.Text
 			w.because("there is no chain %s in the table %s", want.Chain, want.Table)
 			return
-		case indexText(live, want.Text) < 0:
+		case countText(live, want.Text) < max(1, countText(e.Rules.Intent[chainOf(*want)], want.Text)):
 			w.WantRule = want.Text
 			w.LiveRule = standsFor(e.Rules.Intent[chainOf(*want)], live, want.Text)
 			if w.LiveRule == "" {

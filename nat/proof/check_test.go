@@ -289,9 +289,9 @@ func TestDeviation(t *testing.T) {
 	silent := answered()
 	silent.Probability, silent.End = 0.125, gateway.EndLost
 	both := gateway.Prediction{byOther(), answered()}
-	assert.Zero(t, Deviation(both, both))
-	assert.Zero(t, Deviation(both, both[1:]), "one that is missing is NeverChosen's to say")
-	assert.InDelta(t, 0.375, Deviation(both, gateway.Prediction{answered(), bent, silent}), 1e-12)
+	assert.Zero(t, Deviation(both, both, Rules{}))
+	assert.Zero(t, Deviation(both, both[1:], Rules{}), "one that is missing is NeverChosen's to say")
+	assert.InDelta(t, 0.375, Deviation(both, gateway.Prediction{answered(), bent, silent}, Rules{}), 1e-12)
 }
 
 func TestNobodyListens(t *testing.T) {
@@ -321,4 +321,16 @@ func TestCulprits(t *testing.T) {
 		{Node: "a", WantRule: "-A X -j Y", Why: "the rule is missing", Fault: FaultRules, Flows: 2, First: "2"},
 		{Node: "a", Why: "want this, got that", Fault: FaultModel, Flows: 1, First: "3"},
 	}, r.Culprits())
+}
+
+func TestAnEmptyBackendIsNoDifference(t *testing.T) {
+	c := asPredicted()
+	policy := step("vms100", nat.PreRouting, "nat", "PREROUTING", 0, nat.Accept, asks, "")
+	c.Seen.Request.Steps = append(slices.Clone(c.Seen.Request.Steps), policy)
+	assert.Equal(t, Disproved, Check(c).Verdict)
+	c.Rules.Spare = []string{"vms100"}
+	assert.Equal(t, Proved, Check(c).Verdict)
+	policy.Verdict = nat.Drop
+	c.Seen.Request.Steps = append(slices.Clone(c.Seen.Request.Steps), policy)
+	assert.Equal(t, Disproved, Check(c).Verdict, "a policy that drops does touch a packet")
 }

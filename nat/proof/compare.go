@@ -205,6 +205,17 @@ func withoutComment(rule string) string {
 	return before
 }
 
+// countText counts how often a rule is in a chain.
+func countText(chain []string, rule string) int {
+	n := 0
+	for _, r := range chain {
+		if sameText(r, rule) {
+			n++
+		}
+	}
+	return n
+}
+
 // indexText finds a rule in a chain.
 func indexText(chain []string, rule string) int {
 	return slices.IndexFunc(chain, func(r string) bool { return sameText(r, rule) })

@@ -9,10 +9,10 @@ import (
 )
 
 // Deviation is the probability that the live rules make a flow go a way that the intent has not.
-func Deviation(intent, live gateway.Prediction) float64 {
+func Deviation(intent, live gateway.Prediction, rules Rules) float64 {
 	p := 0.0
 	for _, o := range live {
-		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}}
+		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}, Rules: rules}
 		if !slices.ContainsFunc(intent, func(want gateway.Outcome) bool { return want.End == o.End && matchOutcome(c, want).same() }) {
 			p += o.Probability
 		}
