@@ -16,8 +16,6 @@ type Rules struct {
 	// Twice lists the nodes that hold rules of both backends; Live has all of them. Spare lists those that hold tables
 	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met.
 	Twice, Spare []string
-	// Why tells why the live rule that w was predicted to match does not match the packet of the step; nil or "": no answer.
-	Why func(w nat.Step) string
 }
 
 // inOrder makes the steps of the nodes that hold tables of both backends comparable. Each backend has a witness of its
@@ -153,11 +151,6 @@ func (e *evidence) nameRule(w *Wrong) {
 		w.LiveRule = got.Text
 		w.because("the rule should not be there")
 		return
-	}
-	if w.WantStep != nil && e.Rules.Why != nil {
-		if why := e.Rules.Why(*w.WantStep); why != "" {
-			w.because("%s", why)
-		}
 	}
 	if w.WantStep != nil {
 		e.nameByPolicy(w)
