@@ -1,0 +1,98 @@
+package packet
+
+import (
+	"encoding/binary"
+
+	"natlab/nat"
+)
+
+// Fields are what a packet is built from besides its tuple.
+type Fields struct {
+	TTL     uint8  // 0 for 64
+	TOS     uint8  //
+	ID      uint16 // of the IPv4 header
+	DF      bool   // don't fragment
+	TCP     TCP    // for TCP; Options are padded to a multiple of four bytes, at most 40
+	Type    uint8  // for ICMP
+	Code    uint8  //
+	Rest    uint32 // the second word of an ICMP error: the MTU, the gateway
+	Payload []byte
+}
+
+// Build makes a packet of a tuple, with its checksums. The family is that of the addresses.
+func Build(t nat.Tuple, f Fields) *Packet {
+	v6 := t.Src().Addr().Is6()
+	header := ipv4Header
+	if v6 {
+		header = ipv6Header
+	}
+	body := transportOf(t, f)
+	b := make([]byte, header+len(body))
+	copy(b[header:], body)
+	ttl := f.TTL
+	if ttl == 0 {
+		ttl = 64
+	}
+	if v6 {
+		b[0], b[1] = 6<<4|f.TOS>>4, f.TOS<<4
+		binary.BigEndian.PutUint16(b[4:], uint16(len(body)))
+		b[6], b[7] = byte(t.Proto()), ttl
+		src, dst := t.Src().Addr().As16(), t.Dst().Addr().As16()
+		copy(b[8:], src[:])
+		copy(b[24:], dst[:])
+	} else {
+		b[0], b[1] = 4<<4|5, f.TOS
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		binary.BigEndian.PutUint16(b[4:], f.ID)
+		if f.DF {
+			b[6] = 0x40
+		}
+		b[8], b[9] = ttl, byte(t.Proto())
+		src, dst := t.Src().Addr().As4(), t.Dst().Addr().As4()
+		copy(b[12:], src[:])
+		copy(b[16:], dst[:])
+	}
+	p := &Packet{b: b, at: header}
+	p.setTuple(t.Proto(), t.Src().Addr(), t.Dst().Addr())
+	p.Seal()
+	return p
+}
+
+// transportOf is the transport header with the payload, without a checksum.
+func transportOf(t nat.Tuple, f Fields) []byte {
+	var h []byte
+	switch t.Proto() {
+	case nat.TCP:
+		options := (len(f.TCP.Options) + 3) &^ 3
+		h = make([]byte, tcpHeader+options, tcpHeader+options+len(f.Payload))
+		putPorts(h, t)
+		binary.BigEndian.PutUint32(h[4:], f.TCP.Seq)
+		binary.BigEndian.PutUint32(h[8:], f.TCP.Ack)
+		h[12], h[13] = byte(len(h)/4)<<4, f.TCP.Flags
+		binary.BigEndian.PutUint16(h[14:], f.TCP.Window)
+		copy(h[tcpHeader:], f.TCP.Options)
+	case nat.UDP:
+		h = make([]byte, udpHeader, udpHeader+len(f.Payload))
+		putPorts(h, t)
+		binary.BigEndian.PutUint16(h[4:], uint16(udpHeader+len(f.Payload)))
+	case nat.SCTP:
+		h = make([]byte, sctpHeader, sctpHeader+len(f.Payload))
+		putPorts(h, t)
+		binary.BigEndian.PutUint32(h[4:], f.Rest) // the verification tag
+	case nat.ICMP, nat.ICMPv6:
+		h = make([]byte, icmpHeader, icmpHeader+len(f.Payload))
+		h[0], h[1] = f.Type, f.Code
+		if Query(t.Proto(), f.Type) {
+			binary.BigEndian.PutUint16(h[4:], t.Src().Port())
+			binary.BigEndian.PutUint16(h[6:], uint16(f.Rest))
+		} else {
+			binary.BigEndian.PutUint32(h[4:], f.Rest)
+		}
+	}
+	return append(h, f.Payload...)
+}
+
+func putPorts(h []byte, t nat.Tuple) {
+	binary.BigEndian.PutUint16(h, t.Src().Port())
+	binary.BigEndian.PutUint16(h[2:], t.Dst().Port())
+}

@@ -1,0 +1,144 @@
+package packet
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"natlab/nat"
+)
+
+// sum adds bytes in 16-bit words to a one's complement sum, not yet folded.
+func sum(acc uint64, b []byte) uint64 {
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.BigEndian.Uint64(b)
+		acc += w>>48 + w>>32&0xffff + w>>16&0xffff + w&0xffff
+	}
+	for ; len(b) >= 2; b = b[2:] {
+		acc += uint64(binary.BigEndian.Uint16(b))
+	}
+	if len(b) == 1 {
+		acc += uint64(b[0]) << 8
+	}
+	return acc
+}
+
+func fold(acc uint64) uint16 {
+	for acc > 0xffff {
+		acc = acc>>16 + acc&0xffff
+	}
+	return uint16(acc)
+}
+
+// replaced is a checksum after some 16-bit words that it covers changed from old to new: HC' = ~(~HC + ~m + m') of
+// RFC 1624, equation 3.
+func replaced(check uint16, old, new []byte) uint16 {
+	acc := uint64(^check)
+	for i := 0; i+1 < len(old); i += 2 {
+		acc += uint64(^binary.BigEndian.Uint16(old[i:])) + uint64(binary.BigEndian.Uint16(new[i:]))
+	}
+	return ^fold(acc)
+}
+
+// checksumAt is where the transport header keeps its checksum, -1 for a protocol without one. pseudo says that it also
+// covers the addresses.
+func checksumAt(proto nat.Proto) (at int, pseudo bool) {
+	switch proto {
+	case nat.TCP:
+		return 16, true
+	case nat.UDP, udpLite:
+		return 6, true
+	case dccp:
+		return 6, true
+	case nat.ICMP:
+		return 2, false
+	case nat.ICMPv6:
+		return 2, true
+	}
+	return -1, false
+}
+
+// pseudoSum is the sum of the pseudo header of a transport checksum.
+func (p *Packet) pseudoSum(length int) uint64 {
+	addresses := p.b[12:20]
+	if p.V6() {
+		addresses = p.b[8:40]
+	}
+	return sum(uint64(p.tuple.Proto())+uint64(length), addresses)
+}
+
+// transportSum is the sum over the transport header and payload with its checksum as it stands: 0xffff when it is right.
+func (p *Packet) transportSum() uint16 {
+	h := p.transport()
+	if p.tuple.Proto() == nat.UDP && len(h) >= udpHeader {
+		h = h[:min(len(h), max(udpHeader, int(binary.BigEndian.Uint16(h[4:]))))]
+	}
+	acc := uint64(0)
+	if _, pseudo := checksumAt(p.tuple.Proto()); pseudo {
+		acc = p.pseudoSum(len(h))
+	}
+	return fold(sum(acc, h))
+}
+
+// ChecksumOK reports whether the transport checksum is right, as conntrack asks in PREROUTING (nf_checksum). A UDP
+// checksum of zero is none and is right; so is that of a protocol without one.
+func (p *Packet) ChecksumOK() bool {
+	h := p.transport()
+	proto := p.tuple.Proto()
+	if proto == nat.SCTP {
+		return len(h) >= sctpHeader && binary.LittleEndian.Uint32(h[8:]) == sctpSum(h)
+	}
+	at, _ := checksumAt(proto)
+	if at < 0 || p.later || p.first {
+		return true
+	}
+	if len(h) < at+2 {
+		return false
+	}
+	if proto == nat.UDP && binary.BigEndian.Uint16(h[at:]) == 0 {
+		return true
+	}
+	return p.transportSum() == 0xffff
+}
+
+// HeaderOK reports whether the IPv4 header's checksum is right; IPv6 has none.
+func (p *Packet) HeaderOK() bool {
+	return p.V6() || fold(sum(0, p.b[:int(p.b[0]&15)*4])) == 0xffff
+}
+
+// Seal computes the IPv4 header's and the transport header's checksums anew.
+func (p *Packet) Seal() {
+	if !p.V6() {
+		header := p.b[:int(p.b[0]&15)*4]
+		binary.BigEndian.PutUint16(header[10:], 0)
+		binary.BigEndian.PutUint16(header[10:], ^fold(sum(0, header)))
+	}
+	p.sealTransport()
+}
+
+func (p *Packet) sealTransport() {
+	h := p.transport()
+	proto := p.tuple.Proto()
+	if proto == nat.SCTP && len(h) >= sctpHeader {
+		binary.LittleEndian.PutUint32(h[8:], sctpSum(h))
+		return
+	}
+	at, _ := checksumAt(proto)
+	if at < 0 || p.later || len(h) < at+2 {
+		return
+	}
+	binary.BigEndian.PutUint16(h[at:], 0)
+	check := ^p.transportSum()
+	if check == 0 && proto == nat.UDP {
+		check = 0xffff // zero would say that there is none
+	}
+	binary.BigEndian.PutUint16(h[at:], check)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sctpSum is the CRC32c of an SCTP packet with its checksum field taken as zero.
+func sctpSum(h []byte) uint32 {
+	crc := crc32.Update(0, castagnoli, h[:8])
+	crc = crc32.Update(crc, castagnoli, []byte{0, 0, 0, 0})
+	return crc32.Update(crc, castagnoli, h[sctpHeader:])
+}

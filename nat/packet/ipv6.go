@@ -1,0 +1,72 @@
+package packet
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"natlab/nat"
+)
+
+// IPv6 extension headers that are walked to find the transport header (ipv6_skip_exthdr).
+const (
+	hopByHop    = 0
+	routing     = 43
+	fragment    = 44
+	authHeader  = 51
+	noNext      = 59
+	destination = 60
+)
+
+func (p *Packet) parse6() error {
+	b := p.b
+	if len(b) < ipv6Header {
+		return fmt.Errorf("%w: %d bytes, less than an IPv6 header", ErrMalformed, len(b))
+	}
+	total := ipv6Header + int(binary.BigEndian.Uint16(b[4:]))
+	if total > len(b) && !p.inner {
+		return fmt.Errorf("%w: IPv6 length %d of %d bytes", ErrMalformed, total, len(b))
+	}
+	p.b = b[:min(total, len(b))]
+	next, err := p.extensions(b[6])
+	if err != nil {
+		return err
+	}
+	src, dst := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+	p.setTuple(next, src, dst)
+	return nil
+}
+
+// extensions walks the extension headers, sets where the transport header begins, and returns its protocol.
+func (p *Packet) extensions(next byte) (nat.Proto, error) {
+	p.at = ipv6Header
+	for {
+		h := p.transport()
+		size := 8
+		switch next {
+		case hopByHop, routing, destination:
+			if len(h) >= 2 {
+				size = (int(h[1]) + 1) * 8
+			}
+		case authHeader:
+			if len(h) >= 2 {
+				size = (int(h[1]) + 2) * 4
+			}
+		case fragment:
+		default: // a transport protocol, or noNext
+			return nat.Proto(next), nil
+		}
+		if len(h) < size {
+			return 0, fmt.Errorf("%w: IPv6 extension header %d is cut short", ErrMalformed, next)
+		}
+		if next == fragment {
+			offset := binary.BigEndian.Uint16(h[2:])
+			p.later, p.first = offset&^7 != 0, offset&^7 == 0 && offset&1 != 0
+		}
+		next = h[0]
+		p.at += size
+		if p.later {
+			return nat.Proto(next), nil
+		}
+	}
+}

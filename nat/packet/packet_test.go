@@ -1,0 +1,224 @@
+package packet_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/packet"
+)
+
+func tuple(tb testing.TB, s string) nat.Tuple {
+	tb.Helper()
+	t, err := nat.ParseTuple(s)
+	require.NoError(tb, err)
+	return t
+}
+
+// A packet built, taken apart, and rewritten to the same bytes as one built from the other tuple.
+func TestRewrite(t *testing.T) {
+	t.Parallel()
+	payload := []byte("an odd number of bytes, as it happens")
+	for _, row := range []struct {
+		name, from, to string
+		fields         packet.Fields
+	}{
+		{"tcp", "tcp 192.168.26.1:40000 > 192.168.26.100:30450", "tcp 10.244.31.64:1024 > 10.244.169.89:9090", packet.Fields{TCP: packet.TCP{Flags: 2, Seq: 7, Window: 64240, Options: []byte{2, 4, 5, 180}}}},
+		{"tcp with a payload", "tcp 10.0.0.1:1 > 10.0.0.2:2", "tcp 255.255.255.255:65535 > 0.0.0.0:0", packet.Fields{Payload: payload, DF: true, TOS: 0x10, ID: 99}},
+		{"udp", "udp 10.0.0.1:53 > 10.96.0.10:53", "udp 10.0.0.9:1053 > 10.244.0.2:5353", packet.Fields{Payload: payload}},
+		{"udp6", "udp [fd00::1]:53 > [fd00::10]:53", "udp [fd00:1::9]:1053 > [fd00:2::2]:5353", packet.Fields{Payload: payload}},
+		{"tcp6", "tcp [fd00::1]:1 > [fd00::2]:2", "tcp [::]:9 > [ffff::]:65535", packet.Fields{TCP: packet.TCP{Flags: 18}}},
+		{"sctp", "sctp 10.0.0.1:1 > 10.0.0.2:2", "sctp 10.0.0.3:3 > 10.0.0.4:4", packet.Fields{Payload: payload}},
+		{"echo request", "icmp 10.0.0.1:7 > 10.0.0.2:7", "icmp 10.0.0.3:9 > 10.0.0.4:9", packet.Fields{Type: 8, Payload: payload}},
+		{"echo request 6", "icmpv6 [fd00::1]:7 > [fd00::2]:7", "icmpv6 [fd00::3]:9 > [fd00::4]:9", packet.Fields{Type: 128, Payload: payload}},
+		{"no ports", "47 10.0.0.1:0 > 10.0.0.2:0", "47 10.0.0.3:0 > 10.0.0.4:0", packet.Fields{Payload: payload}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			from, to := tuple(t, row.from), tuple(t, row.to)
+			p, want := packet.Build(from, row.fields), packet.Build(to, row.fields)
+			require.Equal(t, from, p.Tuple())
+			require.True(t, p.HeaderOK() && p.ChecksumOK() && p.Whole(), "built")
+			parsed, err := packet.Parse(p.Bytes())
+			require.NoError(t, err)
+			require.Equal(t, *p, parsed)
+
+			p.SetSrc(to.Src())
+			p.SetDst(to.Dst())
+			require.Equal(t, to, p.Tuple())
+			require.Equal(t, want.Bytes(), p.Bytes())
+			require.True(t, p.HeaderOK() && p.ChecksumOK(), "rewritten")
+
+			p.SetDst(from.Dst())
+			p.SetSrc(from.Src())
+			require.Equal(t, packet.Build(from, row.fields).Bytes(), p.Bytes(), "and back")
+		})
+	}
+}
+
+// What was wrong stays wrong, and a UDP packet without a checksum stays without.
+func TestRewriteKeepsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	p := packet.Build(tuple(t, "tcp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{})
+	p.Transport()[16] ^= 1
+	p.SetSrc(netip.MustParseAddrPort("10.0.0.3:3"))
+	require.False(t, p.ChecksumOK())
+
+	u := packet.Build(tuple(t, "udp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{Payload: []byte("x")})
+	u.Transport()[6], u.Transport()[7] = 0, 0
+	require.True(t, u.ChecksumOK(), "none is right")
+	u.SetSrc(netip.MustParseAddrPort("10.0.0.3:3"))
+	require.Equal(t, []byte{0, 0}, u.Transport()[6:8])
+}
+
+// The packet inside an ICMP error is rewritten in place, whole or cut after eight bytes of its transport header.
+func TestInside(t *testing.T) {
+	t.Parallel()
+	about := packet.Build(tuple(t, "tcp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{Payload: []byte("data")})
+	for _, row := range []struct {
+		name string
+		keep int
+		ok   bool
+	}{
+		{"whole", about.Len(), true},
+		{"cut", 28, true},
+		{"cut too short", 27, false},
+		{"no packet", 3, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			e := packet.Build(tuple(t, "icmp 10.0.0.2:0 > 10.0.0.1:0"), packet.Fields{Type: 3, Code: 3, Payload: about.Bytes()[:row.keep]})
+			inside, ok := e.Inside()
+			require.Equal(t, row.ok, ok)
+			if !ok {
+				return
+			}
+			require.Equal(t, about.Tuple(), inside.Tuple())
+			inside.SetDst(netip.MustParseAddrPort("10.96.0.1:443"))
+			e.SealInside()
+			require.True(t, e.ChecksumOK() && inside.HeaderOK())
+			again, ok := e.Inside()
+			require.True(t, ok)
+			require.Equal(t, tuple(t, "tcp 10.0.0.1:1 > 10.96.0.1:443"), again.Tuple())
+		})
+	}
+	p := packet.Build(tuple(t, "icmp 10.0.0.2:1 > 10.0.0.1:1"), packet.Fields{Type: 8, Payload: about.Bytes()})
+	_, ok := p.Inside()
+	require.False(t, ok, "an echo request is about nothing")
+}
+
+func TestTunnel(t *testing.T) {
+	t.Parallel()
+	p := packet.Build(tuple(t, "tcp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{TTL: 63, DF: true})
+	outer := packet.Encapsulate(p, netip.MustParseAddr("192.168.26.100"), netip.MustParseAddr("192.168.26.105"))
+	require.Equal(t, "ipip 192.168.26.100:0 > 192.168.26.105:0", outer.Tuple().String())
+	require.True(t, outer.HeaderOK() && outer.DontFragment())
+	inside, ok := packet.Decapsulate(outer)
+	require.True(t, ok)
+	require.Equal(t, p.Bytes(), inside.Bytes())
+	_, ok = packet.Decapsulate(p)
+	require.False(t, ok)
+}
+
+func TestTTL(t *testing.T) {
+	t.Parallel()
+	p := packet.Build(tuple(t, "udp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{TTL: 2})
+	p.DecrementTTL()
+	require.EqualValues(t, 1, p.TTL())
+	require.True(t, p.HeaderOK())
+	p.SetTTL(200)
+	require.EqualValues(t, 200, p.TTL())
+	require.True(t, p.HeaderOK())
+}
+
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	good := packet.Build(tuple(t, "tcp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{}).Bytes
+	change := func(f func(b []byte)) []byte {
+		b := append([]byte(nil), good()...)
+		f(b)
+		return b
+	}
+	for name, b := range map[string][]byte{
+		"empty":         nil,
+		"version":       {0x70},
+		"short":         good()[:19],
+		"header length": change(func(b []byte) { b[0] = 0x44 }),
+		"options":       change(func(b []byte) { b[0] = 0x4f }),
+		"total < ihl":   change(func(b []byte) { b[3] = 19 }),
+		"total > bytes": change(func(b []byte) { b[2] = 1 }),
+		"short 6":       append([]byte{0x60}, make([]byte, 30)...),
+		"length 6":      append([]byte{0x60, 0, 0, 0, 0, 9}, make([]byte, 34)...),
+	} {
+		p, err := packet.Parse(b)
+		require.ErrorIs(t, err, packet.ErrMalformed, name)
+		require.False(t, p.IsValid(), name)
+	}
+	trimmed, err := packet.Parse(append(good(), 1, 2, 3))
+	require.NoError(t, err)
+	require.Equal(t, good(), trimmed.Bytes(), "what is behind the packet's length is left out")
+}
+
+// The way of every packet of an established flow allocates nothing.
+func TestNoAllocations(t *testing.T) {
+	b := packet.Build(tuple(t, "tcp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{Payload: make([]byte, 100)}).Bytes
+	buf := b()
+	src, dst := netip.MustParseAddrPort("10.0.0.3:3"), netip.MustParseAddrPort("10.0.0.4:4")
+	var p packet.Packet
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		if p.Parse(buf) != nil || !p.Whole() {
+			t.Fail()
+		}
+		p.SetSrc(src)
+		p.SetDst(dst)
+		p.DecrementTTL()
+		p.SetTTL(64)
+	}))
+}
+
+// Whatever the bytes are, nothing reads or writes beside them, and what is rewritten is the same packet but for that.
+func FuzzPacket(f *testing.F) {
+	for _, s := range []string{"tcp 10.0.0.1:1 > 10.0.0.2:2", "udp [fd00::1]:53 > [fd00::10]:53", "sctp 10.0.0.1:1 > 10.0.0.2:2"} {
+		t, err := nat.ParseTuple(s)
+		require.NoError(f, err)
+		p := packet.Build(t, packet.Fields{Payload: []byte("payload")})
+		f.Add(p.Bytes())
+		e := packet.Build(nat.TupleOf(nat.ICMP, netip.MustParseAddrPort("10.0.0.9:0"), netip.MustParseAddrPort("10.0.0.1:0")), packet.Fields{Type: 3, Payload: p.Bytes()})
+		f.Add(e.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := packet.Parse(b)
+		if err != nil {
+			require.False(t, p.IsValid())
+			return
+		}
+		ok, header := p.ChecksumOK(), p.HeaderOK()
+		_ = p.String()
+		before := append([]byte(nil), p.Bytes()...)
+		old := p.Tuple()
+		to := netip.MustParseAddrPort("192.0.2.77:4711")
+		if p.V6() {
+			to = netip.MustParseAddrPort("[2001:db8::77]:4711")
+		}
+		p.SetSrc(to)
+		require.Equal(t, to.Addr(), p.Tuple().Src().Addr())
+		require.Equal(t, header, p.HeaderOK())
+		if p.Whole() && !p.First() && p.Tuple().Proto() != nat.SCTP {
+			require.Equal(t, ok, p.ChecksumOK())
+		}
+		p.SetSrc(old.Src())
+		require.Equal(t, old, p.Tuple())
+		if p.Tuple().Proto() != nat.SCTP && header && ok {
+			require.Len(t, p.Bytes(), len(before))
+		}
+		if inside, ok := p.Inside(); ok {
+			inside.SetDst(inside.Tuple().Src())
+			p.SealInside()
+		}
+		if inside, ok := packet.Decapsulate(&p); ok {
+			_ = inside.String()
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package packet
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"natlab/nat"
+)
+
+// SetSrc writes the source address and port, for an ICMP query its identifier, and brings the checksums up to date as
+// the kernel does (nf_nat_manip_pkt): from the old values, so that one that was wrong stays wrong by as much. A port
+// is written only where the packet has one. The address has to be of the packet's family.
+func (p *Packet) SetSrc(to netip.AddrPort) {
+	p.setAddr(false, to.Addr())
+	p.setPort(0, to.Port())
+	p.reread()
+}
+
+// SetDst is SetSrc for the destination.
+func (p *Packet) SetDst(to netip.AddrPort) {
+	p.setAddr(true, to.Addr())
+	p.setPort(2, to.Port())
+	p.reread()
+}
+
+// reread takes the tuple from the bytes again.
+func (p *Packet) reread() {
+	proto := p.tuple.Proto()
+	if p.V6() {
+		p.setTuple(proto, netip.AddrFrom16([16]byte(p.b[8:24])), netip.AddrFrom16([16]byte(p.b[24:40])))
+		return
+	}
+	p.setTuple(proto, netip.AddrFrom4([4]byte(p.b[12:16])), netip.AddrFrom4([4]byte(p.b[16:20])))
+}
+
+func (p *Packet) setAddr(dst bool, to netip.Addr) {
+	var field []byte
+	var buf [16]byte
+	var bytes []byte
+	if p.V6() {
+		buf = to.As16()
+		bytes, field = buf[:], p.b[8:24]
+		if dst {
+			field = p.b[24:40]
+		}
+	} else {
+		four := to.As4()
+		copy(buf[:], four[:])
+		bytes, field = buf[:4], p.b[12:16]
+		if dst {
+			field = p.b[16:20]
+		}
+		check := p.b[10:12]
+		binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), field, bytes))
+	}
+	if _, pseudo := checksumAt(p.tuple.Proto()); pseudo {
+		p.fixTransport(field, bytes)
+	}
+	copy(field, bytes)
+}
+
+// fixTransport corrects the transport checksum for a change of words that it covers.
+func (p *Packet) fixTransport(old, new []byte) {
+	proto := p.tuple.Proto()
+	h := p.transport()
+	at, _ := checksumAt(proto)
+	if at < 0 || p.later || len(h) < at+2 || p.inner && !p.checksumKept(h) {
+		return
+	}
+	check := binary.BigEndian.Uint16(h[at:])
+	if check == 0 && proto == nat.UDP {
+		return
+	}
+	check = replaced(check, old, new)
+	if check == 0 && proto == nat.UDP {
+		check = 0xffff
+	}
+	binary.BigEndian.PutUint16(h[at:], check)
+}
+
+// checksumKept reports whether a packet inside an ICMP error has its whole transport header: only then the kernel
+// corrects its checksum (tcp_manip_pkt and its like).
+func (p *Packet) checksumKept(h []byte) bool {
+	return p.tuple.Proto() != nat.TCP || len(h) >= tcpHeader
+}
+
+// setPort writes the port at an offset of the transport header, or an ICMP query's identifier.
+func (p *Packet) setPort(at int, to uint16) {
+	h := p.transport()
+	if p.later {
+		return
+	}
+	switch p.tuple.Proto() {
+	case nat.TCP, nat.UDP, udpLite, dccp:
+		if len(h) < 4 {
+			return
+		}
+	case nat.SCTP:
+		if len(h) >= 4 {
+			binary.BigEndian.PutUint16(h[at:], to)
+		}
+		if len(h) >= sctpHeader && !p.inner {
+			binary.LittleEndian.PutUint32(h[8:], sctpSum(h))
+		}
+		return
+	case nat.ICMP, nat.ICMPv6:
+		if len(h) < icmpHeader || !Query(p.tuple.Proto(), h[0]) {
+			return
+		}
+		at = 4
+	default:
+		return
+	}
+	new := [2]byte{byte(to >> 8), byte(to)}
+	p.fixTransport(h[at:at+2], new[:])
+	copy(h[at:], new[:])
+}
+
+// DecrementTTL takes one hop from the time to live (ip_decrease_ttl).
+func (p *Packet) DecrementTTL() {
+	if p.V6() {
+		p.b[7]--
+		return
+	}
+	old := [2]byte{p.b[8], p.b[9]}
+	p.b[8]--
+	check := p.b[10:12]
+	binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), old[:], p.b[8:10]))
+}
+
+// SetTTL writes the time to live or the hop limit.
+func (p *Packet) SetTTL(ttl uint8) {
+	if p.V6() {
+		p.b[7] = ttl
+		return
+	}
+	old := [2]byte{p.b[8], p.b[9]}
+	p.b[8] = ttl
+	check := p.b[10:12]
+	binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), old[:], p.b[8:10]))
+}
