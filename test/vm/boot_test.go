@@ -1,0 +1,130 @@
+//go:build vm
+
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab/vm"
+)
+
+// kernels are what the tests run on: NATLAB_KERNELS, or the two that CI takes.
+func kernels() []string {
+	if k := os.Getenv("NATLAB_KERNELS"); k != "" {
+		return strings.Fields(k)
+	}
+	return []string{"6.1", "6.12"}
+}
+
+var natlab string // the static binary under test
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "natlab-vm-test-")
+	if err != nil {
+		panic(err)
+	}
+	natlab = filepath.Join(dir, "natlab")
+	build := exec.Command("go", "build", "-o", natlab, "natlab/cmd/natlab")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status) //nolint:revive // TestMain ends the process
+}
+
+// boot runs a command in a VM and returns what it printed.
+func boot(t *testing.T, kernel string, change func(*vm.Config), argv ...string) (status int, stdout, stderr string, err error) {
+	t.Helper()
+	dir, err := vm.DefaultDir()
+	require.NoError(t, err)
+	spec, err := vm.ParseSpec(kernel)
+	require.NoError(t, err)
+	var out, errOut bytes.Buffer
+	c := vm.Config{
+		Store: vm.Store{Dir: dir, Log: io.Discard}, Kernel: spec, Natlab: natlab, Argv: argv,
+		Stdout: &out, Stderr: &errOut, Timeout: 3 * time.Minute,
+	}
+	if change != nil {
+		change(&c)
+	}
+	status, err = vm.Run(t.Context(), c)
+	return status, out.String(), errOut.String(), err
+}
+
+func eachKernel(t *testing.T, test func(t *testing.T, kernel string)) {
+	t.Helper()
+	for _, k := range kernels() {
+		t.Run(k, func(t *testing.T) { test(t, k) })
+	}
+}
+
+// Output, exit status and files come back, and the kernel is the one that was asked for.
+func TestCommand(t *testing.T) {
+	eachKernel(t, func(t *testing.T, kernel string) {
+		out := t.TempDir()
+		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) { c.Out = out },
+			"sh", "-c", "cat /proc/sys/kernel/osrelease; echo to-stderr >&2; echo kept >/out/note.txt; exit 3")
+		require.NoError(t, err)
+		require.Equal(t, 3, status)
+		require.True(t, strings.HasPrefix(stdout, strings.TrimSuffix(kernel, ".x")+"."), stdout)
+		require.Equal(t, "to-stderr\n", stderr)
+		note, err := os.ReadFile(filepath.Join(out, "note.txt"))
+		require.NoError(t, err)
+		require.Equal(t, "kept\n", string(note))
+	})
+}
+
+// The real tunl0 is there, and both backends of iptables work.
+func TestKernelHasWhatALabNeeds(t *testing.T) {
+	eachKernel(t, func(t *testing.T, kernel string) {
+		status, stdout, stderr, err := boot(t, kernel, nil, "sh", "-ec", `
+			ls /sys/class/net
+			for backend in legacy nft; do
+				iptables-$backend -t nat -A PREROUTING -p tcp --dport 80 -m statistic --mode random --probability 0.5 -j DNAT --to 10.0.0.1:8080
+				iptables-$backend-save -t nat | grep DNAT
+			done`)
+		require.NoError(t, err)
+		require.Zero(t, status, stderr)
+		require.Contains(t, stdout, "tunl0")
+		require.Equal(t, 2, strings.Count(stdout, "-j DNAT --to-destination 10.0.0.1:8080"), stdout)
+	})
+}
+
+// A panic, a hang and a full disk are faults of the VM, with the console's last lines, and not the command's outcome.
+func TestFaults(t *testing.T) {
+	t.Run("panic", func(t *testing.T) {
+		_, _, _, err := boot(t, kernels()[0], nil, "sh", "-c", "echo c > /proc/sysrq-trigger")
+		var fault *vm.Fault
+		require.ErrorAs(t, err, &fault)
+		require.Contains(t, fault.Console, "Kernel panic")
+	})
+	t.Run("hang", func(t *testing.T) {
+		_, _, _, err := boot(t, kernels()[0], func(c *vm.Config) { c.Timeout = 15 * time.Second }, "sleep", "1000")
+		require.ErrorIs(t, err, vm.ErrTimeout)
+	})
+	t.Run("full disk", func(t *testing.T) {
+		_, _, _, err := boot(t, kernels()[0], nil, "sh", "-c", "cat /dev/zero > /tmp/zeros")
+		require.ErrorContains(t, err, "/tmp is full")
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		dir, err := vm.DefaultDir()
+		require.NoError(t, err)
+		_, err = vm.Run(ctx, vm.Config{Store: vm.Store{Dir: dir, Log: io.Discard}, Kernel: vm.Spec{Release: "bookworm"}, Natlab: natlab, Argv: []string{"true"}, Stdout: io.Discard, Stderr: io.Discard})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
