@@ -148,7 +148,7 @@ func (s *Session) Stats(_ context.Context, name string) (Counters, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var sum Counters
-	err = m.control.request(newMessage(nil, ctGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(_ uint16, body []byte) {
+	err = m.control.request(newMessage(ctGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(_ uint16, body []byte) {
 		if len(body) < genHeader {
 			return
 		}

@@ -1,6 +1,11 @@
 package witness
 
-import "natlab/nat/proof"
+import (
+	"github.com/florianl/go-nfqueue/v2"
+
+	"natlab/nat"
+	"natlab/nat/proof"
+)
 
 // Stall keeps the readers of a namespace from reading until release is called.
 func (s *Session) Stall(name string) (release func()) {
@@ -15,6 +20,9 @@ func (s *Session) Abandon() {
 		m.mu.Lock()
 		m.closed = true
 		m.mu.Unlock()
+		if m.queues != nil {
+			_ = m.queues.close()
+		}
 		for _, k := range append(m.sockets(), m.control) {
 			_ = k.close()
 		}
@@ -38,7 +46,7 @@ func ReadAnything(b []byte) {
 	m := newMember(Watched{Member: "fuzz"}, func() {})
 	m.control = &socket{fd: -1}
 	for _, use := range []func(frame){
-		func(f frame) { m.readPacket(f) },
+		func(f frame) { m.readPacket(nat.TapPreRaw, nfqueue.Attribute{Payload: &f.body, Ct: &f.body}) },
 		func(f frame) { m.ruleHit(f) },
 		func(f frame) { m.logHit(f) },
 		func(f frame) { _, _, _ = m.connEvent(f) },

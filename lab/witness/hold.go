@@ -32,7 +32,6 @@ type Packet struct {
 	Seen    proof.Observation // as the tap saw it
 	Payload []byte            // from the IP header on, checksums complete
 	hold    *Hold
-	queue   uint16
 	id      uint32
 }
 
@@ -60,7 +59,7 @@ func (m *member) hold(p packet) bool {
 			continue
 		}
 		h.held = append(h.held, &Packet{
-			Seen: p.seen, Payload: bytes.Clone(p.payload), hold: h, queue: p.queue, id: p.id,
+			Seen: p.seen, Payload: bytes.Clone(p.payload), hold: h, id: p.id,
 		})
 		close(h.arrived)
 		h.arrived = make(chan struct{})
@@ -97,7 +96,7 @@ func (h *Hold) Release() error {
 func (h *Hold) releaseLocked() error {
 	var errs []error
 	for _, p := range h.held {
-		errs = append(errs, h.m.verdict(p.queue, p.id, nat.Accept, nil))
+		errs = append(errs, h.m.verdict(h.tap, p.id, nat.Accept, nil))
 	}
 	h.held = nil
 	return errors.Join(errs...)
@@ -126,7 +125,7 @@ func (p *Packet) decide(v nat.Verdict, payload []byte) error {
 		return errDecided
 	}
 	p.hold.held = slices.Delete(p.hold.held, at, at+1)
-	return m.verdict(p.queue, p.id, v, payload)
+	return m.verdict(p.hold.tap, p.id, v, payload)
 }
 
 // releaseAll ends all holds. The member is locked.

@@ -19,7 +19,7 @@ func (m *member) countLost() uint64 {
 func (m *member) countLostLocked() uint64 {
 	n := m.logLost
 	for _, s := range m.sockets() {
-		if s != m.queues && s != m.log { // those count for themselves
+		if s != m.log { // that counts for itself
 			n += s.dropped()
 		}
 	}
@@ -33,14 +33,17 @@ func (m *member) countLostLocked() uint64 {
 }
 
 // queueDrops adds up queue_dropped and queue_user_dropped, the sixth and seventh number of each line (nfqnl's seq_show).
-func queueDrops(b []byte) uint64 {
+func queueDrops(b []byte) uint64 { return queueColumns(b, 5, 7) }
+
+// queueColumns adds up the numbers of columns from to below of each line.
+func queueColumns(b []byte, from, below int) uint64 {
 	var sum uint64
 	for line := range bytes.Lines(b) {
 		f := bytes.Fields(line)
-		if len(f) < 7 {
+		if len(f) < below {
 			continue
 		}
-		for _, word := range f[5:7] {
+		for _, word := range f[from:below] {
 			n, err := strconv.ParseUint(string(word), 10, 64)
 			if err == nil {
 				sum += n

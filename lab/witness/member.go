@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
+	"github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
@@ -23,7 +25,7 @@ type member struct {
 	mu     sync.Mutex // guards everything below, and every read and write of the sockets
 	closed bool
 
-	queues  *socket // NFQUEUE, all taps; nil in a control run
+	queues  *queues // NFQUEUE, all taps; nil in a control run
 	trace   *socket // nf_tables trace; nil but in a node
 	log     *socket // NFLOG: the taps' copies, and in a node the trace of the legacy tables; nil in a control run
 	conns   *socket // ctnetlink events; nil but in a node
@@ -34,7 +36,6 @@ type member struct {
 	table     bool     // the table was made
 
 	buf  []byte // for reads
-	out  []byte // for verdicts
 	head []byte // for small pieces
 	seq  uint64
 	seen []proof.Observation
@@ -46,7 +47,6 @@ type member struct {
 	rules       [backends]index
 	logNext     map[uint16]uint32 // by group, the sequence number that comes next
 	logLost     uint64
-	packetBuf   []byte // for reads of the queues
 	lostAtClose uint64
 	holds       []*Hold
 }
@@ -78,7 +78,7 @@ func (m *member) open(o Options, native bool) error {
 			return err
 		}
 		// The queues must be there before the rules that feed them.
-		if m.queues, err = openQueues(o.Buffer); err != nil {
+		if m.queues, err = openQueues(o.Buffer, m.takePacket); err != nil {
 			return err
 		}
 		if m.queueFile, err = os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue"); err != nil {
@@ -115,7 +115,7 @@ func (m *member) openRules(o Options) (err error) {
 // sockets lists those that events come from.
 func (m *member) sockets() []*socket {
 	var out []*socket
-	for _, s := range []*socket{m.queues, m.trace, m.log, m.conns} {
+	for _, s := range []*socket{m.trace, m.log, m.conns} {
 		if s != nil {
 			out = append(out, s)
 		}
@@ -135,7 +135,7 @@ func (m *member) pumpLocked() {
 		return
 	}
 	before := m.seq
-	m.err = errors.Join(m.err, m.readRules(), m.readQueues(), m.readRules(), m.readConns())
+	m.err = errors.Join(m.err, m.readRules(), m.readConns())
 	if m.seq != before {
 		m.wake()
 	}
@@ -157,40 +157,21 @@ func (m *member) record(o proof.Observation) {
 	m.seen = append(m.seen, o)
 }
 
-// readQueues takes the packets that wait at the taps and lets them go on. A packet has been told of by every rule that
-// it met when it reaches a tap, so the rules are read before it is recorded.
-func (m *member) readQueues() error {
-	if m.queues == nil {
-		return nil
+// takePacket records a packet that waits at a tap and lets it go on. A packet has been told of by every rule that it met
+// when it reaches a tap, so the rules are read before it is recorded.
+func (m *member) takePacket(tap nat.Tap, a nfqueue.Attribute) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || a.PacketID == nil {
+		return
 	}
-	// The packet is decoded in a buffer of its own, since reading the rules needs the common one.
-	if m.packetBuf == nil {
-		m.packetBuf = make([]byte, readSize)
+	m.err = errors.Join(m.err, m.readRules())
+	p := m.readPacket(tap, a)
+	m.record(p.seen)
+	if !m.hold(p) {
+		m.err = errors.Join(m.err, m.verdict(tap, p.id, nat.Accept, nil))
 	}
-	for {
-		n, ok, err := m.queues.read(m.packetBuf)
-		if err != nil || !ok {
-			return err
-		}
-		rulesErr := m.readRules()
-		err = m.each(m.packetBuf[:n], func(f frame) error {
-			if f.kind != queuePacket {
-				return nil
-			}
-			p, ok := m.readPacket(f)
-			if !ok {
-				return nil
-			}
-			m.record(p.seen)
-			if m.hold(p) {
-				return nil
-			}
-			return m.verdict(p.queue, p.id, nat.Accept, nil)
-		})
-		if err = errors.Join(rulesErr, err); err != nil {
-			return err
-		}
-	}
+	m.wake()
 }
 
 // readRules takes what the trace and the log have.
@@ -308,11 +289,15 @@ func (m *member) calm() error {
 
 // close undoes open, however far it came.
 func (m *member) close() error {
+	released := m.release()
 	again, err := m.stop()
 	if again {
 		return nil
 	}
-	errs := []error{err}
+	errs := []error{released, err}
+	if m.queues != nil {
+		errs = append(errs, m.queues.close())
+	}
 	// Not under the lock: closing waits for the readers, and they may be waiting for the lock.
 	for _, s := range append(m.sockets(), m.control) {
 		if s != nil {
@@ -325,7 +310,39 @@ func (m *member) close() error {
 	return errors.Join(errs...)
 }
 
-// stop lets the waiting packets go, takes the table and the sysctl back, and ends the use of the sockets.
+// release ends all holds and waits until no packet waits at a tap any more: it would die with its queue. No new ones
+// come, since calm was there before. The wait is bounded, in case that a reader has died.
+func (m *member) release() error {
+	m.mu.Lock()
+	taps := !m.closed && m.table
+	var err error
+	if taps {
+		err = m.releaseAll()
+	}
+	m.mu.Unlock()
+	if !taps {
+		return err
+	}
+	bound := time.NewTimer(releaseBound)
+	defer bound.Stop()
+	for {
+		m.mu.Lock()
+		n := m.queued()
+		m.mu.Unlock()
+		if n == 0 {
+			return err
+		}
+		select {
+		case <-m.queues.taken:
+		case <-bound.C:
+			return errors.Join(err, fmt.Errorf("%d packets still wait for their verdict", n))
+		}
+	}
+}
+
+const releaseBound = 2 * time.Second
+
+// stop takes the table and the sysctl back, and ends the use of the sockets.
 func (m *member) stop() (again bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -334,9 +351,8 @@ func (m *member) stop() (again bool, err error) {
 	}
 	defer func() { m.closed = true }()
 	var errs []error
-	if m.table { // packets that wait would die with their queue
+	if m.table {
 		m.pumpLocked()
-		errs = append(errs, m.releaseAll())
 	}
 	m.lostAtClose = m.countLostLocked()
 	if m.table || m.logger != "" {

@@ -13,9 +13,6 @@ const readSize = 1<<16 + 1<<12
 // Subsystems and messages of linux/netfilter/nfnetlink*.h.
 const (
 	ctGetStatsCPU  = unix.NFNL_SUBSYS_CTNETLINK<<8 | 4 // IPCTNL_MSG_CT_GET_STATS_CPU
-	queuePacket    = unix.NFNL_SUBSYS_QUEUE << 8       // NFQNL_MSG_PACKET
-	queueVerdict   = unix.NFNL_SUBSYS_QUEUE<<8 | 1     // NFQNL_MSG_VERDICT
-	queueConfig    = unix.NFNL_SUBSYS_QUEUE<<8 | 2     // NFQNL_MSG_CONFIG
 	logPacket      = unix.NFNL_SUBSYS_ULOG << 8        // NFULNL_MSG_PACKET
 	logConfig      = unix.NFNL_SUBSYS_ULOG<<8 | 1      // NFULNL_MSG_CONFIG
 	nftTrace       = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_TRACE
@@ -131,9 +128,8 @@ func text(b []byte) []byte {
 type message struct{ b []byte }
 
 // newMessage starts a request; flags are added to NLM_F_REQUEST.
-func newMessage(buf []byte, kind, flags uint16, family uint8, resource uint16) *message {
-	m := &message{b: buf[:0]}
-	m.b = append(m.b, 0, 0, 0, 0)
+func newMessage(kind, flags uint16, family uint8, resource uint16) *message {
+	m := &message{b: []byte{0, 0, 0, 0}}
 	m.b = binary.NativeEndian.AppendUint16(m.b, kind)
 	m.b = binary.NativeEndian.AppendUint16(m.b, unix.NLM_F_REQUEST|flags)
 	m.b = append(m.b, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -1,122 +1,138 @@
 package witness
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/florianl/go-nfqueue/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
 	"natlab/nat/proof"
 )
 
-// Attributes and flags of linux/netfilter/nfnetlink_queue.h.
 const (
-	nfqaPacketHeader = 1  // NFQA_PACKET_HDR
-	nfqaVerdict      = 2  // NFQA_VERDICT_HDR
-	nfqaMark         = 3  // NFQA_MARK
-	nfqaInDev        = 5  // NFQA_IFINDEX_INDEV
-	nfqaOutDev       = 6  // NFQA_IFINDEX_OUTDEV
-	nfqaPayload      = 10 // NFQA_PAYLOAD
-	nfqaConn         = 11 // NFQA_CT
-	nfqaConnInfo     = 12 // NFQA_CT_INFO
-
-	nfqaCfgCommand   = 1 // NFQA_CFG_CMD
-	nfqaCfgParams    = 2 // NFQA_CFG_PARAMS
-	nfqaCfgQueueSize = 3 // NFQA_CFG_QUEUE_MAXLEN
-	nfqaCfgMask      = 4 // NFQA_CFG_MASK
-	nfqaCfgFlags     = 5 // NFQA_CFG_FLAGS
-
-	queueBind       = 1      // NFQNL_CFG_CMD_BIND
-	queueCopyPacket = 2      // NFQNL_COPY_PACKET
-	queueWithConn   = 1 << 1 // NFQA_CFG_F_CONNTRACK
-
 	queueSize = 1 << 16 // packets that may wait for a verdict
 
 	conntrackID = 12 // CTA_ID, nfnetlink_conntrack.h
 	firstReply  = 3  // IP_CT_IS_REPLY: from here on enum ip_conntrack_info means the reply direction
 )
 
-// openQueues opens one socket for the queues of all taps. Packets come whole, since Hold can rewrite them.
-func openQueues(buffer int) (*socket, error) {
-	s, err := openSocket(buffer)
+// queues are the NFQUEUEs of a namespace, one a tap. Each has a reader of its own. No barrier is needed for them: a
+// packet goes on when its reader has recorded it and not before, so what a client has its answer for was recorded.
+type queues struct {
+	taps  []*nfqueue.Nfqueue // by tap
+	stop  context.CancelFunc // ends the readers
+	taken chan struct{}      // has a value when a packet was decided about since the last receive from it
+}
+
+// openQueues opens the queues of all taps in the namespace of this thread; take gets each packet that comes. Packets
+// come whole, since Hold can rewrite them, and with their connection where the kernel has that (GLUE_CT).
+func openQueues(buffer int, take func(nat.Tap, nfqueue.Attribute)) (*queues, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	q := &queues{stop: stop, taken: make(chan struct{}, 1)}
+	flags := uint32(nfqueue.NfQaCfgFlagConntrack)
+	for _, tap := range nat.Taps() {
+		one, err := openQueue(ctx, tap, flags, buffer, q.reader(tap, take))
+		if errors.Is(err, unix.EOPNOTSUPP) && flags != 0 { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
+			flags = 0
+			one, err = openQueue(ctx, tap, flags, buffer, q.reader(tap, take))
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), busy(err)), q.close())
+		}
+		q.taps = append(q.taps, one)
+	}
+	return q, nil
+}
+
+// reader is what a queue calls for each packet.
+func (q *queues) reader(tap nat.Tap, take func(nat.Tap, nfqueue.Attribute)) nfqueue.HookFunc {
+	return func(a nfqueue.Attribute) int {
+		take(tap, a)
+		select {
+		case q.taken <- struct{}{}:
+		default:
+		}
+		return 0
+	}
+}
+
+// openQueue binds one queue. The flag for GSO is left out on purpose: with it packets would come with checksums that the
+// device is to complete, and none of the packets that the taps take is large. go-nfqueue's defaults lose packets under
+// load: hence the buffer, and no ENOBUFS, since losses are counted by the kernel.
+func openQueue(ctx context.Context, tap nat.Tap, flags uint32, buffer int, take nfqueue.HookFunc) (*nfqueue.Nfqueue, error) {
+	one, err := nfqueue.Open(&nfqueue.Config{
+		NfQueue: queueNumber(tap), AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff,
+		MaxQueueLen: queueSize, Flags: flags,
+	})
 	if err != nil {
 		return nil, err
 	}
-	for _, tap := range nat.Taps() {
-		if err := bindQueue(s, queueNumber(tap)); err != nil {
-			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), busy(err)), s.close())
+	if err := errors.Join(one.Con.SetReadBuffer(buffer), one.SetOption(netlink.NoENOBUFS, true)); err != nil {
+		return nil, errors.Join(err, one.Con.Close())
+	}
+	closed := func(error) int { // the only error that a read gives is that the reader is to end
+		if ctx.Err() != nil {
+			return 1
 		}
+		return 0
 	}
-	return s, nil
+	if err := one.RegisterWithErrorFunc(ctx, take, closed); err != nil {
+		return nil, errors.Join(err, one.Con.Close())
+	}
+	return one, nil
 }
 
-func bindQueue(s *socket, number uint16) error {
-	params := binary.BigEndian.AppendUint32(nil, 0xffff)
-	bind := newMessage(nil, queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
-		bytes(nfqaCfgCommand, []byte{queueBind, 0, 0, unix.AF_INET}).
-		bytes(nfqaCfgParams, append(params, queueCopyPacket)).
-		u32(nfqaCfgQueueSize, queueSize)
-	if err := s.request(bind, nil); err != nil {
-		return err
+// close ends the readers and the queues; packets that wait die with them.
+func (q *queues) close() error {
+	q.stop()
+	var errs []error
+	for _, one := range q.taps {
+		errs = append(errs, one.Close())
 	}
-	// NFQA_CFG_F_GSO is left out on purpose: with it packets would come with checksums that the device is to complete,
-	// and none of the packets that the taps take is large.
-	err := s.request(newMessage(nil, queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
-		u32(nfqaCfgFlags, queueWithConn).u32(nfqaCfgMask, queueWithConn), nil)
-	if errors.Is(err, unix.EOPNOTSUPP) { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
-		return nil
-	}
-	return err
+	return errors.Join(errs...)
 }
 
-// packet is one message of an NFQUEUE.
+// packet is one packet at a tap.
 type packet struct {
-	queue   uint16
+	tap     nat.Tap
 	id      uint32
-	payload []byte // a view into the read buffer
+	payload []byte
 	seen    proof.Observation
 }
 
-// readPacket decodes an NFQNL_MSG_PACKET; ok is false for one without a packet header.
-func (m *member) readPacket(f frame) (p packet, ok bool) {
-	p.queue = f.resource()
-	p.seen = proof.Observation{Kind: proof.PacketSeen, Node: m.name}
-	if int(p.queue) >= len(nat.Taps()) {
-		return packet{}, false
-	}
+// readPacket makes an observation of what a queue gives.
+func (m *member) readPacket(tap nat.Tap, a nfqueue.Attribute) packet {
+	p := packet{tap: tap, seen: proof.Observation{Kind: proof.PacketSeen, Node: m.name}}
 	hop := &p.seen.Hop
-	hop.Node, hop.Tap = m.name, nat.Tap(p.queue)
-	dev := uint16(nfqaOutDev)
-	if hop.Tap.Hook() == nat.PreRouting {
-		dev = nfqaInDev
+	hop.Node, hop.Tap = m.name, tap
+	dev := a.OutDev
+	if tap.Hook() == nat.PreRouting {
+		dev = a.InDev
 	}
-	a := f.attributes()
-	for {
-		kind, value, more := a.next()
-		if !more {
-			break
-		}
-		switch kind {
-		case nfqaPacketHeader:
-			p.id, ok = u32(value), true
-		case nfqaMark:
-			hop.Mark = u32(value)
-		case dev:
-			hop.Dev = m.device(u32(value))
-		case nfqaPayload:
-			p.payload = value
-		case nfqaConn:
-			p.seen.ConnID = connID(value)
-		case nfqaConnInfo:
-			p.seen.Direction = directionOf(u32(value))
-		}
+	hop.Dev, hop.Mark = m.device(value(dev)), value(a.Mark)
+	p.id = value(a.PacketID)
+	if a.Payload != nil {
+		p.payload = *a.Payload
+	}
+	if a.Ct != nil {
+		p.seen.ConnID, p.seen.Direction = connID(*a.Ct), directionOf(value(a.CtInfo))
 	}
 	h := parseHeader(p.payload)
 	hop.Tuple, hop.Outer = h.tuple, h.outer
 	p.seen.TCPFlags, p.seen.ICMP = h.flags, h.icmp
-	return p, ok
+	return p
+}
+
+// value is what a pointer points to, 0 for none.
+func value(p *uint32) uint32 {
+	if p == nil {
+		return 0
+	}
+	return *p
 }
 
 // connID finds CTA_ID among a connection's attributes.
@@ -142,21 +158,29 @@ func directionOf(info uint32) nat.Direction {
 }
 
 // verdict lets a queued packet go on (nat.Accept) or ends it (nat.Drop); payload, where not nil, takes its place.
-func (m *member) verdict(queue uint16, id uint32, v nat.Verdict, payload []byte) error {
-	code := uint32(nfAccept)
+func (m *member) verdict(tap nat.Tap, id uint32, v nat.Verdict, payload []byte) error {
+	code := nfqueue.NfAccept
 	if v == nat.Drop {
-		code = nfDrop
+		code = nfqueue.NfDrop
 	}
-	head := binary.BigEndian.AppendUint32(m.head[:0], code)
-	head = binary.BigEndian.AppendUint32(head, id)
-	msg := newMessage(m.out, queueVerdict, 0, unix.AF_UNSPEC, queue).bytes(nfqaVerdict, head)
-	if payload != nil {
-		msg.bytes(nfqaPayload, payload)
+	var err error
+	if queue := m.queues.taps[tap]; payload == nil {
+		err = queue.SetVerdict(id, code)
+	} else {
+		err = queue.SetVerdictWithOption(id, code, nfqueue.WithAlteredPacket(payload))
 	}
-	m.queues.seq++
-	m.out = msg.finish(m.queues.seq)
-	if err := m.queues.send(m.out); err != nil {
-		return fmt.Errorf("verdict for packet %d of %s %s: %w", id, m.name, nat.Tap(queue), err)
+	if err != nil {
+		return fmt.Errorf("verdict for packet %d of %s %s: %w", id, m.name, tap, err)
 	}
 	return nil
+}
+
+// queued is the number of packets that wait at all taps, those that are held included: the third number of each line of
+// nfnetlink_queue (nfqnl's seq_show).
+func (m *member) queued() (n uint64) {
+	size, err := m.queueFile.ReadAt(m.buf, 0)
+	if size > 0 || err == nil {
+		n = queueColumns(m.buf[:size], 2, 3)
+	}
+	return n
 }

@@ -220,7 +220,7 @@ func (m *member) placeRule(s *nat.Step, t traceMessage) {
 // refreshPlaces reads the handles of all rules again if the generation of nf_tables is another than the last time.
 func (m *member) refreshPlaces() error {
 	var now uint32
-	err := m.control.request(newMessage(nil, nftGetGen, unix.NLM_F_ACK, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {
+	err := m.control.request(newMessage(nftGetGen, unix.NLM_F_ACK, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {
 		if kind != nftNewGen || len(body) < genHeader {
 			return
 		}
@@ -245,7 +245,7 @@ func (m *member) refreshPlaces() error {
 // readPlaces dumps the rules of the family; the kernel gives each chain's in their order.
 func (m *member) readPlaces() error {
 	var chain position
-	return m.control.request(newMessage(nil, nftGetRule, unix.NLM_F_DUMP, unix.AF_INET, 0), func(kind uint16, body []byte) {
+	return m.control.request(newMessage(nftGetRule, unix.NLM_F_DUMP, unix.AF_INET, 0), func(kind uint16, body []byte) {
 		if kind != nftNewRule || len(body) < genHeader {
 			return
 		}

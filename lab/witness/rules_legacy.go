@@ -60,7 +60,7 @@ func openLog(buffer int, groups []uint16) (*socket, error) {
 
 func bindLog(s *socket, group uint16) error {
 	mode := append(binary.BigEndian.AppendUint32(nil, logCopy), logCopyPacket, 0)
-	bind := newMessage(nil, logConfig, unix.NLM_F_ACK, unix.AF_INET, group).
+	bind := newMessage(logConfig, unix.NLM_F_ACK, unix.AF_INET, group).
 		bytes(nfulaCfgCommand, []byte{logBind}).
 		bytes(nfulaCfgMode, mode).
 		u32(nfulaCfgThreshold, 1) // the kernel must not collect messages: Drain could not see them
@@ -68,7 +68,7 @@ func bindLog(s *socket, group uint16) error {
 		return err
 	}
 	flags := func(f uint16) error {
-		return s.request(newMessage(nil, logConfig, unix.NLM_F_ACK, unix.AF_INET, group).u16(nfulaCfgFlags, f), nil)
+		return s.request(newMessage(logConfig, unix.NLM_F_ACK, unix.AF_INET, group).u16(nfulaCfgFlags, f), nil)
 	}
 	err := flags(logWithSeq | logWithConn)
 	if errors.Is(err, unix.EOPNOTSUPP) { // no CONFIG_NETFILTER_NETLINK_GLUE_CT

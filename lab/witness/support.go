@@ -1,10 +1,11 @@
 package witness
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
@@ -25,8 +26,8 @@ type Support struct {
 func Probe(ns Namespace) Support {
 	var s Support
 	err := ns.Do(func() error {
-		s.Queue = unsupported(try(func() (*socket, error) { return openQueues(probeBuffer) }))
-		s.QueueConn = unsupported(probeQueueConn())
+		s.Queue = unsupported(probeQueues(0))
+		s.QueueConn = unsupported(probeQueues(nfqueue.NfQaCfgFlagConntrack))
 		s.Trace = unsupported(try(func() (*socket, error) { return openTrace(probeBuffer) }))
 		s.Log = unsupported(probeLog())
 		s.Conns = unsupported(try(func() (*socket, error) { return openConns(probeBuffer) }))
@@ -66,24 +67,16 @@ func try(open func() (*socket, error)) error {
 	return s.close()
 }
 
-func probeQueueConn() error {
-	return try(func() (*socket, error) {
-		s, err := openSocket(probeBuffer)
-		if err != nil {
-			return nil, err
-		}
-		// The flag is refused at bind time where there is no glue, whatever the queue.
-		number := uint16(len(nat.Taps()))
-		params := append(binary.BigEndian.AppendUint32(nil, 0xffff), queueCopyPacket)
-		err = s.request(newMessage(nil, queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
-			bytes(nfqaCfgCommand, []byte{queueBind, 0, 0, unix.AF_INET}).
-			bytes(nfqaCfgParams, params).
-			u32(nfqaCfgFlags, queueWithConn).u32(nfqaCfgMask, queueWithConn), nil)
-		if err != nil {
-			return nil, errors.Join(err, s.close())
-		}
-		return s, nil
-	})
+// probeQueues binds a queue with flags. The kernel refuses what it does not have at bind time.
+func probeQueues(flags uint32) error {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	one, err := openQueue(ctx, nat.TapPreRaw, flags, probeBuffer, func(nfqueue.Attribute) int { return 0 })
+	if err != nil {
+		return err
+	}
+	stop()
+	return one.Close()
 }
 
 func probeLog() error {
