@@ -9,12 +9,9 @@ import (
 	"regexp"
 	"time"
 
-	ctnetlink "github.com/ti-mo/conntrack"
-
 	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/audit"
-	"natlab/nat/conntrack"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/xtables"
@@ -123,37 +120,6 @@ func heldBy(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (aud
 		return held, nil
 	}
 	return held, err
-}
-
-// trackedConns are the entries of connection tracking.
-func trackedConns(ns dataplane.Namespace) (conns []conntrack.Conn, err error) {
-	err = ns.Do(func() error {
-		c, err := ctnetlink.Dial(nil)
-		if err != nil {
-			return err
-		}
-		defer c.Close() //nolint:errcheck // it was only read from
-		flows, err := c.Dump(nil)
-		if err != nil {
-			return err
-		}
-		for _, f := range flows {
-			conns = append(conns, conntrack.Conn{
-				Original: trackedTuple(f.TupleOrig), Reply: trackedTuple(f.TupleReply),
-				Status: conntrack.Status(f.Status), Mark: f.Mark,
-			})
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read connection tracking: %w", err)
-	}
-	return conns, nil
-}
-
-func trackedTuple(t ctnetlink.Tuple) nat.Tuple {
-	return nat.TupleOf(nat.Proto(t.Proto.Protocol),
-		netip.AddrPortFrom(t.IP.SourceAddress, t.Proto.SourcePort), netip.AddrPortFrom(t.IP.DestinationAddress, t.Proto.DestinationPort))
 }
 
 var toolVersion = regexp.MustCompile(`v(\d+\.\d+\.\d+)`)

@@ -29,3 +29,29 @@ func installRules(ctx context.Context, c topology.Cluster, b dataplane.Backend, 
 		return nil
 	})
 }
+
+// Sync gives nodes the rules that kube-proxy would write for a cluster, as after a change of its Services and endpoints;
+// no node named means all. What stands of the lab besides stays as it is.
+func (l *Lab) Sync(ctx context.Context, c topology.Cluster, nodes ...string) error {
+	plane, err := dataplane.New(l.Backend())
+	if err != nil {
+		return err
+	}
+	if len(nodes) == 0 {
+		nodes = l.Nodes()
+	}
+	return each(ctx, nodes, func(name string) error {
+		h, err := l.Handle(name)
+		if err != nil {
+			return err
+		}
+		rs, err := kubeproxy.Rules(c, name, kubeproxy.Options{Family: nat.IPv4})
+		if err == nil {
+			err = plane.Install(ctx, h, rs)
+		}
+		if err != nil {
+			return fmt.Errorf("node %s: rules: %w", name, err)
+		}
+		return nil
+	})
+}

@@ -55,8 +55,9 @@ type Conn struct {
 	tuple   nat.Tuple
 	file    *os.File
 	raw     syscall.RawConn
-	made    bool   // TCP: the connection is made
-	pending []byte // TCP: what came in after the last line's end
+	made    bool            // TCP: the connection is made
+	pending []byte          // TCP: what came in after the last line's end
+	early   map[string]line // answers that nobody has asked for yet, by nonce
 }
 
 // Open makes a client's socket and, for TCP, the connection. The caller closes it.
@@ -89,7 +90,7 @@ func (c *Conn) Send(ctx context.Context) (nonce string, err error) {
 	return c.send(holdWord)
 }
 
-// Receive waits for the answer to one request. Answers to other requests that come first are lost.
+// Receive waits for the answer to one request. Answers to others that come first are kept for their Receive.
 func (c *Conn) Receive(ctx context.Context, nonce string) (Answer, error) {
 	defer c.until(ctx)()
 	return c.receive(nonce)
@@ -134,6 +135,10 @@ func (c *Conn) send(word string) (string, error) {
 }
 
 func (c *Conn) receive(nonce string) (Answer, error) {
+	if l, ok := c.early[nonce]; ok {
+		delete(c.early, nonce)
+		return c.answer(l), nil
+	}
 	for {
 		raw, err := c.line()
 		if err != nil {
@@ -145,11 +150,18 @@ func (c *Conn) receive(nonce string) (Answer, error) {
 			f.Kind = Garbled
 			return Answer{}, f
 		}
-		if l.Nonce != nonce {
-			continue // of an earlier request that was given up
+		if l.Nonce == nonce {
+			return c.answer(l), nil
 		}
-		return Answer{Server: l.Server, Endpoint: l.Local, PeerSeen: l.Peer, Local: c.Local(), From: c.name(unix.Getpeername)}, nil
+		if c.early == nil {
+			c.early = map[string]line{}
+		}
+		c.early[l.Nonce] = l
 	}
+}
+
+func (c *Conn) answer(l line) Answer {
+	return Answer{Server: l.Server, Endpoint: l.Local, PeerSeen: l.Peer, Local: c.Local(), From: c.name(unix.Getpeername)}
 }
 
 // line is the next datagram, or the next line of the stream.

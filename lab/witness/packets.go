@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
 	"github.com/mdlayher/netlink"
@@ -34,12 +35,13 @@ func openQueues(buffer int, take func(nat.Tap, nfqueue.Attribute)) (*queues, err
 	ctx, stop := context.WithCancel(context.Background())
 	q := &queues{stop: stop, taken: make(chan struct{}, 1)}
 	flags := uint32(nfqueue.NfQaCfgFlagConntrack)
+	if errors.Is(probeQueues(flags), unix.EOPNOTSUPP) { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
+		flags = 0
+	}
 	for _, tap := range nat.Taps() {
-		one, err := openQueue(ctx, tap, flags, buffer, q.reader(tap, take))
-		if errors.Is(err, unix.EOPNOTSUPP) && flags != 0 { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
-			flags = 0
-			one, err = openQueue(ctx, tap, flags, buffer, q.reader(tap, take))
-		}
+		one, err := patiently(func() (*nfqueue.Nfqueue, error) {
+			return openQueue(ctx, queueNumber(tap), flags, buffer, q.reader(tap, take))
+		})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), busy(err)), q.close())
 		}
@@ -47,6 +49,20 @@ func openQueues(buffer int, take func(nat.Tap, nfqueue.Attribute)) (*queues, err
 	}
 	return q, nil
 }
+
+// patiently tries again for a while where a queue is taken: one whose socket was just closed stays taken as long as a
+// process that was being started at that moment has not come to its exec.
+func patiently(open func() (*nfqueue.Nfqueue, error)) (*nfqueue.Nfqueue, error) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		one, err := open()
+		if err == nil || !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return one, err
+		}
+	}
+}
+
+// patience is how long a queue may be taken before another process is said to have it.
+const patience = time.Second
 
 // reader is what a queue calls for each packet.
 func (q *queues) reader(tap nat.Tap, take func(nat.Tap, nfqueue.Attribute)) nfqueue.HookFunc {
@@ -63,9 +79,9 @@ func (q *queues) reader(tap nat.Tap, take func(nat.Tap, nfqueue.Attribute)) nfqu
 // openQueue binds one queue. The flag for GSO is left out on purpose: with it packets would come with checksums that the
 // device is to complete, and none of the packets that the taps take is large. go-nfqueue's defaults lose packets under
 // load: hence the buffer, and no ENOBUFS, since losses are counted by the kernel.
-func openQueue(ctx context.Context, tap nat.Tap, flags uint32, buffer int, take nfqueue.HookFunc) (*nfqueue.Nfqueue, error) {
+func openQueue(ctx context.Context, number uint16, flags uint32, buffer int, take nfqueue.HookFunc) (*nfqueue.Nfqueue, error) {
 	one, err := nfqueue.Open(&nfqueue.Config{
-		NfQueue: queueNumber(tap), AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff,
+		NfQueue: number, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff,
 		MaxQueueLen: queueSize, Flags: flags,
 	})
 	if err != nil {

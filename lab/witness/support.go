@@ -7,8 +7,6 @@ import (
 
 	"github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
-
-	"natlab/nat"
 )
 
 // Support is what a kernel offers of what the witnesses use: nil for what is there, ErrUnsupported for what is not, any
@@ -67,11 +65,16 @@ func try(open func() (*socket, error)) error {
 	return s.close()
 }
 
+// probeNumber is the queue that probes bind: one that no tap has.
+const probeNumber = 0xffff
+
 // probeQueues binds a queue with flags. The kernel refuses what it does not have at bind time.
 func probeQueues(flags uint32) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	one, err := openQueue(ctx, nat.TapPreRaw, flags, probeBuffer, func(nfqueue.Attribute) int { return 0 })
+	one, err := patiently(func() (*nfqueue.Nfqueue, error) {
+		return openQueue(ctx, probeNumber, flags, probeBuffer, func(nfqueue.Attribute) int { return 0 })
+	})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"natlab/lab/dataplane"
+	"natlab/scenarios"
+)
+
+func (p *program) scenario() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scenario list|show|run [NAME|FILE]...",
+		Short: "The known bugs of the Service data path, on demand",
+		Args: func(cmd *cobra.Command, _ []string) error {
+			return usage(cmd, errors.New("say what to do: list, show or run"))
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	cmd.AddCommand(p.scenarioList(), p.scenarioShow(), p.scenarioRun())
+	for _, sub := range cmd.Commands() {
+		sub.DisableFlagsInUseLine = true
+	}
+	return cmd
+}
+
+func (p *program) scenarioList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list [-o text|json]", Short: "List the library", Args: noArgs}
+	format := &choice{value: "text", words: []string{"text", "json"}}
+	cmd.Flags().VarP(format, "output", "o", "the form")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		all, err := scenarios.List()
+		if err != nil {
+			return err
+		}
+		if format.value == "json" {
+			return p.json(all)
+		}
+		for _, s := range all {
+			if _, err := fmt.Fprintf(p.out, "%-28s %s\n", s.Name, s.Title); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (p *program) json(v any) error {
+	e := json.NewEncoder(p.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func (p *program) scenarioShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME|FILE",
+		Short: "Show a scenario's page and script",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage(cmd, errors.New("say which scenario"))
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			s, err := scenarios.Find(args[0])
+			if err != nil {
+				return err
+			}
+			return scenarios.Page(p.out, s)
+		},
+	}
+}
+
+// running is what the flags of scenario run ask for.
+type running struct {
+	all, verbose             bool
+	variant, backend, format *choice
+	shard                    string
+	repeat, parallel         int
+}
+
+func (p *program) scenarioRun() *cobra.Command {
+	r := running{
+		variant: &choice{value: "both", words: []string{"both", string(scenarios.Buggy), string(scenarios.Fixed)}},
+		backend: &choice{value: "both", words: []string{"both", string(dataplane.Legacy), string(dataplane.NFT)}},
+		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
+	}
+	cmd := &cobra.Command{
+		Use:   "run NAME|FILE...|--all [--variant buggy|fixed|both] [--backend B] [--repeat N] [--parallel N] [--shard I/N]",
+		Short: "Run scenarios, each in a lab of its own",
+		Long: `Run scenarios: each variant on each backend in a lab of its own, which is taken away however the run ends. Exit status 0
+says that both variants ended as their script says, 1 that one did not. Scripts of your own are files whose name ends
+in .txtar; "natlab scenario show NAME" prints one to begin with, and go doc natlab/scenarios lists the verbs.`,
+	}
+	f := cmd.Flags()
+	f.BoolVar(&r.all, "all", false, "the whole library")
+	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the log of runs that pass too")
+	f.Var(r.variant, "variant", "which of the two")
+	f.Var(r.backend, "backend", "which of the two")
+	f.VarP(r.format, "output", "o", "the form")
+	f.IntVar(&r.repeat, "repeat", 1, "how often to run each")
+	f.IntVar(&r.parallel, "parallel", scenarios.DefaultParallel, "how many to run at a time")
+	f.StringVar(&r.shard, "shard", "", "I/N: the Ith of N parts")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.runScenarios(cmd, r, args) }
+	return cmd
+}
+
+func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) error {
+	all, err := chosen(r.all, args)
+	if err != nil {
+		return usage(cmd, err)
+	}
+	o := scenarios.Options{Repeat: r.repeat, Parallel: r.parallel, Verbose: r.verbose, Prefix: "sc" + strconv.Itoa(os.Getpid())}
+	if r.variant.value != "both" {
+		o.Variants = []scenarios.Variant{scenarios.Variant(r.variant.value)}
+	}
+	if r.backend.value != "both" {
+		o.Backends = []string{r.backend.value}
+	}
+	if r.shard != "" {
+		if _, err := fmt.Sscanf(r.shard, "%d/%d", &o.Shard, &o.Shards); err != nil || o.Shard < 1 || o.Shard > o.Shards {
+			return usage(cmd, fmt.Errorf("--shard %s: want I/N", r.shard))
+		}
+	}
+	if r.format.value == "text" {
+		o.Done = func(result scenarios.Result) { p.scenarioLine(result) }
+	}
+	results := scenarios.Run(cmd.Context(), all, o)
+	if err := cmd.Context().Err(); err != nil {
+		return err
+	}
+	switch r.format.value {
+	case "json":
+		err = p.json(results)
+	case "junit":
+		err = scenarioJUnit(p.out, results)
+	default:
+		err = p.scenarioSum(results)
+	}
+	if err == nil && scenarios.Worst(results) == scenarios.Failed {
+		return errDiffers
+	}
+	return err
+}
+
+func chosen(every bool, names []string) ([]scenarios.Scenario, error) {
+	if every == (len(names) > 0) {
+		return nil, errors.New("say which scenarios, or --all")
+	}
+	if every {
+		return scenarios.List()
+	}
+	var all []scenarios.Scenario
+	for _, name := range names {
+		s, err := scenarios.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// scenarioLine prints one run as it ends.
+func (p *program) scenarioLine(r scenarios.Result) {
+	mark := map[scenarios.Outcome]string{scenarios.Passed: "✔", scenarios.Failed: "✘", scenarios.Skipped: "-"}[r.Outcome]
+	name := r.Scenario
+	if r.Run > 1 {
+		name += fmt.Sprintf(" #%d", r.Run)
+	}
+	_, _ = fmt.Fprintf(p.out, "%s %-7s  %-28s %-5s  %-15s  %.1f s  %s\n", mark, r.Outcome, name, r.Variant, r.Backend, r.Took.Seconds(), r.Why)
+	if r.Log != "" {
+		_, _ = fmt.Fprintln(p.out, "    "+strings.ReplaceAll(strings.TrimSpace(r.Log), "\n", "\n    "))
+	}
+}
+
+func (p *program) scenarioSum(results []scenarios.Result) error {
+	n := map[scenarios.Outcome]int{}
+	for _, r := range results {
+		n[r.Outcome]++
+	}
+	_, err := fmt.Fprintf(p.out, "%d passed, %d failed, %d skipped\n", n[scenarios.Passed], n[scenarios.Failed], n[scenarios.Skipped])
+	return err
+}
+
+// The elements of a JUnit report.
+type (
+	junitSuite struct {
+		XMLName  xml.Name    `xml:"testsuite"`
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Skipped  int         `xml:"skipped,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+	junitCase struct {
+		Class   string        `xml:"classname,attr"`
+		Name    string        `xml:"name,attr"`
+		Seconds float64       `xml:"time,attr"`
+		Failure *junitMessage `xml:"failure"`
+		Skipped *junitMessage `xml:"skipped"`
+	}
+	junitMessage struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+func scenarioJUnit(w io.Writer, results []scenarios.Result) error {
+	suite := junitSuite{Name: "natlab scenarios", Tests: len(results)}
+	for _, r := range results {
+		c := junitCase{Class: r.Scenario, Name: fmt.Sprintf("%s %s %d", r.Variant, r.Backend, r.Run), Seconds: r.Took.Round(time.Millisecond).Seconds()}
+		switch r.Outcome {
+		case scenarios.Failed:
+			suite.Failures++
+			c.Failure = &junitMessage{Message: "the script did not end as it says", Text: r.Log}
+		case scenarios.Skipped:
+			suite.Skipped++
+			c.Skipped = &junitMessage{Message: r.Why}
+		case scenarios.Passed:
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	b, err := xml.MarshalIndent(suite, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append([]byte(xml.Header), append(b, '\n')...))
+	return err
+}

@@ -1,0 +1,46 @@
+// Package scenarios holds the known bugs of the Service data path as scripts, and runs them. A scenario is a txtar file:
+// a page (title, issue, what, why, tell-tale, fix), a script, and the files that the script names. It is run twice,
+// as [buggy] and as [fixed], each in a lab of its own; both have to end as the script says. What differs between the two
+// is the remedy and the expectations, and nothing else.
+//
+//	# title: The masquerade mark is never set
+//	# issue: kubernetes/kubernetes#32415
+//	# what: A client outside asks a node port and hears nothing.
+//	# tell-tale: The entry in n1 ends at the client's own address.
+//	# fix: Put the rule back.
+//	lab
+//	iptables n1 -t nat -F KUBE-MARK-MASQ
+//	[fixed] sync node=n1
+//	[buggy] ask cl tcp 192.168.0.1:30080 end=lost
+//	[buggy] conntrack n1 dst=192.168.0.1:30080 reply-dst=192.168.0.100
+//	[fixed] ask cl tcp 192.168.0.1:30080 seen=192.168.0.1
+//
+// # Verbs
+//
+// The script language is that of the Go command's own tests (rogpeppe/go-internal/testscript): a verb a line, "!" in front
+// of one that must fail, [condition] in front of one that is for some runs only: buggy, fixed, legacy, nft, release:v1.28,
+// feature:NAME as natlab doctor names it. skip, stop, stdout, stderr, cmp, env and the others are there too. Ours:
+//
+//	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
+//	apply FILE [node=N]...            change objects, and give the nodes the rules that kube-proxy then writes
+//	sync [node=N]...                  give the nodes kube-proxy's rules anew
+//	iptables [legacy:|nft:]NODE ARGS  edit rules as another agent would
+//	run MEMBER PROGRAM ARGS           run a program in a namespace
+//	sysctl MEMBER KEY=VALUE...
+//	server stop|start NAMESPACE/POD
+//	ask MEMBER PROTO TARGET [...]     one exchange; sport= src= count=, and what must come of it: end= by= seen= from=
+//	open NAME MEMBER PROTO TARGET     a socket that stays; then send NAME, receive NAME [end= by= seen=], close NAME
+//	conntrack NODE [...]              an entry: proto= src= dst= reply-src= reply-dst= status= not=
+//	flush NODE [...]                  delete entries
+//	stat NODE NAME [N]                a statistic grew: InsertFailed ClashResolve Invalid Drop ...; stat NODE reset
+//	counter NODE TABLE TEXT [N]       packets at rules that contain TEXT
+//	netstat MEMBER NAME [N]           a counter of /proc/net/netstat or snmp
+//	watch                             open taps and trace; then
+//	met NODE CHAIN[:N]                the last exchange met the rule
+//	hop NODE TAP [...]                the last exchange was seen so at a tap: src= dst= mark= way=
+//	hold NAME NODE TAP [...]          keep packets at a tap; wait NAME N, release NAME [order=2,1], drop NAME
+//	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
+//	audit NODE KIND...                natlab audit's findings
+//
+// Whatever waits, waits for its event, and at most five seconds; what must not come is given 0.4 seconds.
+package scenarios

@@ -1,0 +1,178 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"natlab/lab/dataplane"
+)
+
+// Outcome is how one run of a scenario ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Passed  Outcome = "passed"
+	Failed  Outcome = "failed"
+	Skipped Outcome = "skipped"
+)
+
+// Result is one run of a scenario.
+type Result struct {
+	Scenario string        `json:"scenario"`
+	Variant  Variant       `json:"variant"`
+	Backend  string        `json:"backend"`
+	Run      int           `json:"run"` // 1 for the first
+	Outcome  Outcome       `json:"outcome"`
+	Why      string        `json:"why,omitempty"` // of a skip
+	Log      string        `json:"log,omitempty"` // the script's, of a run that failed, or of each with Options.Verbose
+	Took     time.Duration `json:"took"`          // nanoseconds
+}
+
+// job is one run that is to be made.
+type job struct {
+	scenario Scenario
+	variant  Variant
+	backend  string
+	run      int
+	name     string // the lab's
+}
+
+// limit bounds one run, so that a script that waits for ever ends.
+const limit = 2 * time.Minute
+
+// do runs a job. Whatever the script does, its lab is taken away.
+func (j job) do(ctx context.Context, verbose bool) (r Result) {
+	start := time.Now()
+	r = Result{Scenario: j.scenario.Name, Variant: j.variant, Backend: j.backend, Run: j.run}
+	defer func() { r.Took = time.Since(start) }()
+	dir, err := os.MkdirTemp("", "natlab-scenario-")
+	if err != nil {
+		r.Outcome, r.Log = Failed, err.Error()
+		return r
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	file := filepath.Join(dir, j.scenario.Name+".txtar")
+	if err := os.WriteFile(file, j.scenario.Text, 0o600); err != nil {
+		r.Outcome, r.Log = Failed, err.Error()
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	s := &stage{job: j, ctx: ctx}
+	t := &recorder{}
+	t.guard(func() {
+		testscript.RunT(t, testscript.Params{
+			Files: []string{file}, WorkdirRoot: dir, Cmds: s.verbs(), Condition: s.condition,
+			Setup: func(e *testscript.Env) error {
+				e.Defer(func() { s.err = s.close() })
+				return nil
+			},
+		})
+	})
+	r.Outcome, r.Why = t.outcome()
+	if s.err != nil {
+		r.Outcome = Failed
+		t.log.WriteString("take the lab away: " + s.err.Error() + "\n")
+	}
+	if r.Outcome == Failed || verbose {
+		r.Log = fromScript(t.log.String())
+	}
+	return r
+}
+
+// fromScript leaves out what the engine says before the script's first verb: its environment, and the page.
+func fromScript(log string) string {
+	if i := strings.Index(log, "\n> "); i >= 0 {
+		return log[i+1:]
+	}
+	return log
+}
+
+// condition decides [word] in front of a script's line.
+func (s *stage) condition(word string) (bool, error) {
+	switch key, value, _ := strings.Cut(word, ":"); key {
+	case string(Buggy), string(Fixed):
+		return word == string(s.job.variant), nil
+	case "legacy":
+		return s.job.backend == string(dataplane.Legacy), nil
+	case "nft":
+		return s.job.backend == string(dataplane.NFT), nil
+	case "feature":
+		return s.feature(value)
+	case "release":
+		return s.cluster.KubeProxy.Release == value, nil
+	}
+	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, release:vX.Y or feature:NAME (natlab doctor names them)", word)
+}
+
+// recorder is what the script engine takes for a test: it keeps the log and how it ended.
+type recorder struct {
+	log             strings.Builder
+	failed, skipped bool
+	why             string
+}
+
+var _ testscript.T = (*recorder)(nil)
+
+// guard runs f on a goroutine of its own, which FailNow and Skip end.
+func (t *recorder) guard(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
+}
+
+func (t *recorder) outcome() (Outcome, string) {
+	switch {
+	case t.failed:
+		return Failed, ""
+	case t.skipped:
+		return Skipped, t.why
+	}
+	return Passed, ""
+}
+
+// Skip ends the run: the kernel cannot do what it is about.
+func (t *recorder) Skip(args ...any) {
+	t.skipped, t.why = true, strings.TrimSpace(fmt.Sprint(args...))
+	runtime.Goexit()
+}
+
+// Fatal ends the run as failed.
+func (t *recorder) Fatal(args ...any) {
+	t.Log(args...)
+	t.FailNow()
+}
+
+// Parallel does nothing: the Runner decides what runs beside what.
+func (t *recorder) Parallel() {}
+
+// Log keeps what the script says.
+func (t *recorder) Log(args ...any) { fmt.Fprintln(&t.log, args...) }
+
+// FailNow ends the run as failed.
+func (t *recorder) FailNow() {
+	t.failed = true
+	runtime.Goexit()
+}
+
+// Run runs the one script.
+func (t *recorder) Run(_ string, f func(testscript.T)) {
+	t.guard(func() { f(t) })
+	if t.failed || t.skipped {
+		runtime.Goexit()
+	}
+}
+
+// Verbose keeps the log of what passes too.
+func (t *recorder) Verbose() bool { return true }

@@ -1,0 +1,98 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// Options are what Run is to do.
+type Options struct {
+	Variants []Variant // none means all that a scenario has
+	Backends []string  // none means all that it is for
+	Repeat   int       // how often each is run; 0 means once
+	Parallel int       // how many at a time; 0 means 4
+	Shard    int       // of Shards, from 1; 0 means all
+	Shards   int
+	Verbose  bool         // keep the log of runs that passed too
+	Prefix   string       // of the labs' names; "" means "sc"
+	Done     func(Result) // called after each run, one at a time; may be nil
+}
+
+// Run runs scenarios, each in a lab of its own, and returns the results in the order of the scenarios, variants, backends
+// and repetitions. It ends early, with what it has, when ctx does.
+func Run(ctx context.Context, all []Scenario, o Options) []Result {
+	jobs := plan(all, o)
+	results := make([]Result, len(jobs))
+	next := make(chan int)
+	var tell sync.Mutex
+	var workers sync.WaitGroup
+	for range min(max(o.Parallel, 1), max(len(jobs), 1)) {
+		workers.Go(func() {
+			for i := range next {
+				results[i] = jobs[i].do(ctx, o.Verbose)
+				if o.Done != nil {
+					tell.Lock()
+					o.Done(results[i])
+					tell.Unlock()
+				}
+			}
+		})
+	}
+	made := 0
+	for ; made < len(jobs); made++ {
+		select {
+		case next <- made:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(next)
+	workers.Wait()
+	return results[:made]
+}
+
+// DefaultParallel is how many scenarios run beside each other unless said: they mostly wait.
+const DefaultParallel = 4
+
+// plan lists the runs.
+func plan(all []Scenario, o Options) []job {
+	var jobs []job
+	prefix := o.Prefix
+	if prefix == "" {
+		prefix = "sc"
+	}
+	for i, s := range all {
+		if o.Shard > 0 && o.Shards > 1 && i%o.Shards != o.Shard-1 {
+			continue
+		}
+		for _, v := range s.Variants() {
+			for _, b := range s.Backends {
+				if len(o.Variants) > 0 && !slices.Contains(o.Variants, v) || len(o.Backends) > 0 && !slices.Contains(o.Backends, b) {
+					continue
+				}
+				for run := range max(o.Repeat, 1) {
+					jobs = append(jobs, job{scenario: s, variant: v, backend: b, run: run + 1, name: fmt.Sprintf("%s-%d", prefix, len(jobs)+1)})
+				}
+			}
+		}
+	}
+	return jobs
+}
+
+// Worst is Failed if one result is, else Passed; of nothing but skips it is Skipped.
+func Worst(results []Result) Outcome {
+	worst := Skipped
+	for _, r := range results {
+		switch r.Outcome {
+		case Failed:
+			return Failed
+		case Passed:
+			worst = Passed
+		case Skipped:
+		}
+	}
+	return worst
+}

@@ -1,0 +1,127 @@
+package scenarios
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// Variant is one of the two ways in which a scenario is run.
+type Variant string
+
+// The variants.
+const (
+	Buggy Variant = "buggy" // the bug's tell-tale must be seen
+	Fixed Variant = "fixed" // with the remedy it must not
+)
+
+// Scenario is one script with its page.
+type Scenario struct {
+	Name     string   `json:"name"`               // the file's, without .txtar: "kubernetes-114537"
+	Title    string   `json:"title"`              //
+	Issue    string   `json:"issue,omitempty"`    // "kubernetes/kubernetes#114537"; "" for a feature that has to work
+	What     string   `json:"what"`               // happens
+	Why      string   `json:"why,omitempty"`      //
+	TellTale string   `json:"tellTale,omitempty"` // by which it is known
+	Fix      string   `json:"fix,omitempty"`      //
+	Backends []string `json:"backends"`           // that it is run on: "iptables-legacy", "iptables-nft"; both unless it says which
+	Text     []byte   `json:"-"`                  // the whole file
+}
+
+// Variants are those that the script tells apart: both, or Fixed alone for a feature that has to work.
+func (s Scenario) Variants() []Variant {
+	if strings.Contains(string(s.Text), "["+string(Buggy)+"]") || s.Issue != "" {
+		return []Variant{Buggy, Fixed}
+	}
+	return []Variant{Fixed}
+}
+
+//go:embed library/*.txtar
+var library embed.FS
+
+//go:embed small.yaml
+var small []byte
+
+// List returns the scenarios of the library, by name.
+func List() ([]Scenario, error) {
+	entries, err := library.ReadDir("library")
+	if err != nil {
+		return nil, err
+	}
+	var all []Scenario
+	for _, e := range entries {
+		text, err := library.ReadFile(path.Join("library", e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		s, err := Parse(strings.TrimSuffix(e.Name(), ".txtar"), text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// ErrUnknown is the class of a name that is neither in the library nor a file.
+var ErrUnknown = errors.New("no such scenario")
+
+// Find returns the library's scenario of a name, or reads one from a file, whose name has to have a "/" or end in ".txtar".
+func Find(name string) (Scenario, error) {
+	if strings.HasSuffix(name, ".txtar") || strings.ContainsRune(name, '/') {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return Scenario{}, fmt.Errorf("scenario: %w", err)
+		}
+		return Parse(strings.TrimSuffix(path.Base(name), ".txtar"), text)
+	}
+	all, err := List()
+	if err != nil {
+		return Scenario{}, err
+	}
+	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
+		return all[i], nil
+	}
+	return Scenario{}, fmt.Errorf("%w: %q; natlab scenario list names them, and a file's name ends in .txtar", ErrUnknown, name)
+}
+
+// header are the keys of a page, at the beginning of a script as "# key: text"; a line "#   text" goes on with the key before.
+var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends"}
+
+// Parse reads a scenario. An error names the scenario and what its page lacks.
+func Parse(name string, text []byte) (Scenario, error) {
+	s := Scenario{Name: name, Text: text, Backends: []string{"iptables-legacy", "iptables-nft"}}
+	fields := map[string]string{}
+	key := ""
+	for line := range strings.Lines(string(txtar.Parse(text).Comment)) {
+		rest, ok := strings.CutPrefix(strings.TrimRight(line, " \r\n"), "#")
+		if !ok {
+			break
+		}
+		if k, v, ok := strings.Cut(strings.TrimSpace(rest), ":"); ok && slices.Contains(header, k) {
+			key = k
+			rest = v
+		}
+		if key != "" {
+			fields[key] = strings.TrimSpace(fields[key] + " " + strings.TrimSpace(rest))
+		}
+	}
+	s.Title, s.Issue, s.What, s.Why = fields["title"], fields["issue"], fields["what"], fields["why"]
+	s.TellTale, s.Fix = fields["tell-tale"], fields["fix"]
+	if b := fields["backends"]; b != "" {
+		s.Backends = strings.Fields(b)
+	}
+	if s.Title == "" || s.What == "" {
+		return Scenario{}, fmt.Errorf("scenario %s: its script has to begin with \"# title: ...\" and \"# what: ...\"", name)
+	}
+	if s.Issue != "" && (s.TellTale == "" || s.Fix == "") {
+		return Scenario{}, fmt.Errorf("scenario %s: a bug's page needs \"# tell-tale:\" and \"# fix:\" too", name)
+	}
+	return s, nil
+}

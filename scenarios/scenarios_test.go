@@ -1,0 +1,127 @@
+package scenarios
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+)
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	all, err := List()
+	require.NoError(t, err)
+	for _, s := range all {
+		var page bytes.Buffer
+		require.NoError(t, Page(&page, s))
+		require.Contains(t, page.String(), s.Title)
+		found, err := Find(s.Name)
+		require.NoError(t, err)
+		require.Equal(t, s, found)
+	}
+	_, err = Find("no-such-bug")
+	require.ErrorIs(t, err, ErrUnknown)
+	_, err = Parse("x", []byte("lab\n"))
+	require.ErrorContains(t, err, `has to begin with "# title: ..."`)
+	_, err = Parse("x", []byte("# title: a\n# what: b\n# issue: c\nlab\n"))
+	require.ErrorContains(t, err, "tell-tale")
+}
+
+// remedies are the verbs by which a remedy is given; whatever else stands behind [buggy] or [fixed] is an expectation.
+var remedies = regexp.MustCompile(`^(sync|iptables|apply|flush|sysctl|run|server|lab|cp|env)\b`)
+
+// The two variants of a scenario differ by the remedy and by what is expected: what is done to the cluster in the buggy
+// one is done in the fixed one too.
+func TestVariantsDifferByTheRemedy(t *testing.T) {
+	t.Parallel()
+	all, err := List()
+	require.NoError(t, err)
+	for _, s := range all {
+		for line := range strings.Lines(string(txtar.Parse(s.Text).Comment)) {
+			rest, buggy := strings.CutPrefix(strings.TrimSpace(line), "[buggy] ")
+			if buggy && remedies.MatchString(rest) {
+				require.Contains(t, string(s.Text), "[fixed] "+strings.Fields(rest)[0], "%s: %s has no counterpart in the fixed variant", s.Name, line)
+			}
+		}
+		if s.Issue != "" {
+			require.Contains(t, string(s.Text), "[buggy] ", s.Name)
+			require.Contains(t, string(s.Text), "[fixed] ", s.Name)
+		}
+	}
+}
+
+func TestMergePatch(t *testing.T) {
+	t.Parallel()
+	base, err := parseObjects([]byte("kind: Service\nmetadata: {name: web}\nspec: {a: 1, b: {c: 2, d: 3}}\n---\nkind: Node\nmetadata: {name: n1}\n"))
+	require.NoError(t, err)
+	patch, err := parseObjects([]byte("kind: Service\nmetadata: {name: web, namespace: default}\nspec: {a: null, b: {c: 4}}\n---\nkind: Node\nmetadata: {name: n1}\n$delete: true\n---\nkind: Node\nmetadata: {name: n2}\n"))
+	require.NoError(t, err)
+	got, err := base.merge(patch)
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	require.Equal(t, map[string]any{"b": map[string]any{"c": 4.0, "d": 3.0}}, got[0]["spec"])
+	require.Equal(t, "Node <nil>/n2", got.key(1))
+	require.Len(t, base, 2, "the original is as it was")
+	_, err = got.merge(objects{{"kind": "Node", "metadata": map[string]any{"name": "n9"}, "$delete": true}})
+	require.ErrorContains(t, err, "is not there to be deleted")
+}
+
+func TestConnMatch(t *testing.T) {
+	t.Parallel()
+	original, err := nat.ParseTuple("udp 10.244.1.9:40030 > 10.96.0.10:53")
+	require.NoError(t, err)
+	reply, err := nat.ParseTuple("udp 10.244.2.2:8080 > 10.244.1.9:40030")
+	require.NoError(t, err)
+	c := conntrack.Conn{Original: original, Reply: reply, Status: conntrack.Confirmed | conntrack.DstNAT}
+	for _, row := range []struct {
+		args string
+		want bool
+	}{
+		{"", true},
+		{"proto=udp src=10.244.1.9 dst=10.96.0.10:53 reply-src=10.244.2.2:8080 reply-dst=:40030", true},
+		{"proto=tcp", false},
+		{"src=10.244.1.9:40031", false},
+		{"dst=:54", false},
+		{"status=CONFIRMED|DST_NAT not=SRC_NAT|SEEN_REPLY", true},
+		{"status=SEEN_REPLY", false},
+		{"not=DST_NAT", false},
+	} {
+		fits, err := connMatch(strings.Fields(row.args))
+		require.NoError(t, err, row.args)
+		require.Equal(t, row.want, fits(c), row.args)
+	}
+	for _, bad := range []string{"colour=red", "src=nowhere", "status=WEIRD", "proto"} {
+		_, err := connMatch(strings.Fields(bad))
+		require.ErrorIs(t, err, errUsage, bad)
+	}
+}
+
+func TestNetCounter(t *testing.T) {
+	t.Parallel()
+	const text = "TcpExt: SyncookiesSent IPReversePathFilter\nTcpExt: 1 7\nIp: Forwarding InAddrErrors\nIp: 1 2\n"
+	n, ok := netCounter(text, "IPReversePathFilter")
+	require.True(t, ok)
+	require.EqualValues(t, 7, n)
+	n, ok = netCounter(text, "InAddrErrors")
+	require.True(t, ok)
+	require.EqualValues(t, 2, n)
+	_, ok = netCounter(text, "Nothing")
+	require.False(t, ok)
+}
+
+func TestChanceOfRuns(t *testing.T) {
+	t.Parallel()
+	bug := Scenario{Name: "bug", Issue: "x#1", Text: []byte("[buggy] stop"), Backends: []string{"iptables-legacy", "iptables-nft"}}
+	feature := Scenario{Name: "feature", Backends: []string{"iptables-nft"}}
+	require.Len(t, plan([]Scenario{bug, feature}, Options{}), 5)
+	require.Len(t, plan([]Scenario{bug, feature}, Options{Repeat: 3}), 15)
+	require.Len(t, plan([]Scenario{bug, feature}, Options{Variants: []Variant{Buggy}}), 2)
+	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"iptables-nft"}}), 3)
+	require.Len(t, plan([]Scenario{bug, feature}, Options{Shard: 2, Shards: 2}), 1)
+}

@@ -1,0 +1,219 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"natlab/lab"
+	"natlab/lab/dataplane"
+	"natlab/lab/traffic"
+	"natlab/lab/witness"
+	"natlab/topology"
+)
+
+// stage is what one run of a script acts on.
+type stage struct {
+	job job
+	ctx context.Context //nolint:containedctx // the script engine calls the verbs, and hands no context on
+	err error           // of close
+
+	objects objects
+	cluster topology.Cluster // as the script last changed it
+	lab     *lab.Lab
+
+	counts *witness.Session // connection tracking statistics
+	base   map[string]witness.Counters
+	taps   *witness.Session // nil until watch
+	holds  map[string]*witness.Hold
+	conns  map[string]*traffic.Conn
+	nonces map[string][]string // of requests that were sent and not yet received, by connection
+	last   asked
+	seen   seenOf
+}
+
+// verb is a command of a script. not is the "!" in front of it, which most verbs refuse.
+type verb func(s *stage, ts *testscript.TestScript, not bool, args []string) error
+
+// verbs lists the commands that scenarios have beside the script engine's own (env, cmp, stdout, skip, stop, ...).
+func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) {
+	all := map[string]verb{
+		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer,
+		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose,
+		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
+		"watch": doWatch, "met": doMet, "hop": doHop, "hold": doHold, "wait": doWait, "release": doRelease, "drop": doDrop,
+		"view": doView, "audit": doAudit,
+	}
+	out := make(map[string]func(*testscript.TestScript, bool, []string), len(all))
+	for name, do := range all {
+		out[name] = func(ts *testscript.TestScript, not bool, args []string) {
+			if s.lab == nil && name != "lab" {
+				ts.Fatalf("%s: there is no lab yet: the first verb is lab", name)
+			}
+			if err := do(s, ts, not, args); err != nil {
+				ts.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	return out
+}
+
+// close takes away all that the script made.
+func (s *stage) close() error {
+	var errs []error
+	for _, c := range s.conns {
+		errs = append(errs, c.Close())
+	}
+	for _, w := range []*witness.Session{s.taps, s.counts} {
+		if w != nil {
+			errs = append(errs, w.Close())
+		}
+	}
+	if s.lab != nil {
+		errs = append(errs, s.lab.Down(context.WithoutCancel(s.ctx)))
+	}
+	return errors.Join(errs...)
+}
+
+// errUsage is a verb that was called wrongly.
+var errUsage = errors.New("usage")
+
+// usagef says how a verb is called.
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
+}
+
+// options takes "key=value" arguments apart, of the keys that a verb knows.
+func options(args []string, known ...string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, a := range args {
+		k, v, ok := strings.Cut(a, "=")
+		if !ok || !slices.Contains(known, k) {
+			return nil, usagef("%q: want %s", a, strings.Join(known, "=... ")+"=...")
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// doLab: lab [FILE...]. The first file is the cluster, "small" being the one of every scenario that brings none; the
+// others change it, as apply does.
+func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
+	if not || s.lab != nil {
+		return usagef("lab [FILE...], once")
+	}
+	if len(args) == 0 || args[0] != "small" && strings.HasPrefix(args[0], "+") {
+		args = append([]string{"small"}, args...)
+	}
+	for i, name := range args {
+		text := string(small)
+		if name != "small" {
+			text = ts.ReadFile(strings.TrimPrefix(name, "+"))
+		}
+		more, err := parseObjects([]byte(text))
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if i == 0 {
+			s.objects = more
+			continue
+		}
+		if s.objects, err = s.objects.merge(more); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	var err error
+	if s.cluster, err = s.objects.cluster(args[0]); err != nil {
+		return err
+	}
+	if s.lab, err = lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend)}); err != nil {
+		return err
+	}
+	s.cluster = s.lab.Cluster()
+	if s.counts, err = witness.Start(s.ctx, s.watched(), witness.Options{Control: true}); err != nil {
+		return err
+	}
+	s.conns, s.holds, s.nonces = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]string{}
+	return s.baseline()
+}
+
+// watched are the namespaces that are watched: all that packets cross.
+func (s *stage) watched() []witness.Watched {
+	var out []witness.Watched
+	for _, ns := range s.lab.Plan().Namespaces {
+		if ns.Kind == topology.KindUnderlay {
+			continue
+		}
+		h, err := s.lab.Handle(ns.Member)
+		if err != nil {
+			continue // the plan has it, so the lab does
+		}
+		out = append(out, witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h})
+	}
+	return out
+}
+
+// baseline remembers the connection tracking statistics: stat asks what was added since.
+func (s *stage) baseline() error {
+	s.base = map[string]witness.Counters{}
+	for _, n := range s.lab.Nodes() {
+		c, err := s.counts.Stats(s.ctx, n)
+		if err != nil {
+			return err
+		}
+		s.base[n] = c
+	}
+	return nil
+}
+
+// doApply: apply FILE [node=NODE]. The documents change the cluster's, and the nodes get the rules that kube-proxy then
+// writes; with node= only those named, as when another node's kube-proxy is behind.
+func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) == 0 {
+		return usagef("apply FILE [node=NODE]...")
+	}
+	patch, err := parseObjects([]byte(ts.ReadFile(args[0])))
+	if err != nil {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
+	if s.objects, err = s.objects.merge(patch); err != nil {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
+	c, err := s.objects.cluster(args[0])
+	if err != nil {
+		return err
+	}
+	c.Name, c.KubeProxy.Backend = s.cluster.Name, s.cluster.KubeProxy.Backend
+	s.cluster = c
+	return doSync(s, ts, false, args[1:])
+}
+
+// doSync: sync [node=NODE]... gives the nodes kube-proxy's rules anew.
+func doSync(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not {
+		return usagef("sync [node=NODE]...")
+	}
+	var nodes []string
+	for _, a := range args {
+		name, ok := strings.CutPrefix(a, "node=")
+		if !ok {
+			return usagef("%q: want node=NODE", a)
+		}
+		nodes = append(nodes, name)
+	}
+	return s.lab.Sync(s.ctx, s.cluster, nodes...)
+}
+
+// feature reports whether this machine has one of natlab doctor's features.
+func (s *stage) feature(name string) (bool, error) {
+	all := lab.Doctor(s.ctx)
+	i := slices.IndexFunc(all, func(f lab.Feature) bool { return f.Name == name })
+	if i < 0 {
+		return false, fmt.Errorf("feature %q: natlab doctor names them", name)
+	}
+	return all[i].Have == lab.Yes, nil
+}

@@ -1,0 +1,301 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/traffic"
+	"natlab/lab/witness"
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// seenOf is what the witnesses saw of the last exchange, once it was asked for.
+type seenOf struct {
+	proof.Seen
+	done bool
+}
+
+// doWatch: watch opens the taps and the trace in all namespaces; met, hop and hold need it. Packets then wait for natlab
+// at every tap, so a scenario about timing opens them only if it holds packets.
+func doWatch(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) > 0 || s.taps != nil {
+		return usagef("watch, once")
+	}
+	return s.openTaps()
+}
+
+func (s *stage) openTaps() error {
+	all := s.watched()
+	for i := range all {
+		if all[i].Kind != topology.KindNode {
+			continue
+		}
+		r, err := s.liveRules(all[i].Member)
+		if err != nil {
+			return err
+		}
+		all[i].Rules = r
+	}
+	var err error
+	s.taps, err = witness.Start(s.ctx, all, witness.Options{})
+	return err
+}
+
+// liveRules are what a node holds, so that the trace's rules have their text.
+func (s *stage) liveRules(node string) (r witness.Rules, err error) {
+	h, err := s.lab.Handle(node)
+	if err != nil {
+		return r, err
+	}
+	all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4)
+	for _, installed := range all {
+		if installed.Backend == dataplane.NFT {
+			r.NFT = installed.Rules
+		} else {
+			r.Legacy = installed.Rules
+		}
+	}
+	return r, err
+}
+
+// observed joins what the witnesses saw to the last exchange.
+func (s *stage) observed() (proof.Seen, error) {
+	if s.taps == nil {
+		return proof.Seen{}, usagef("nothing is watched: say watch before the exchange")
+	}
+	if s.seen.done {
+		return s.seen.Seen, nil
+	}
+	all, err := s.taps.Drain(s.ctx)
+	if err != nil {
+		return proof.Seen{}, err
+	}
+	tries := []gateway.Probe{{From: s.last.from, Tuple: s.last.tuple}}
+	s.seen = seenOf{proof.Join(tries, all)[0], true}
+	return s.seen.Seen, nil
+}
+
+// doMet: met NODE CHAIN holds if the last exchange's first packet, or its answer, met a rule of the chain there, or
+// CHAIN:N its Nth rule; ! met if neither did.
+func doMet(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if len(args) != 2 {
+		return usagef("met NODE CHAIN[:RULE]")
+	}
+	seen, err := s.observed()
+	if err != nil {
+		return err
+	}
+	var all []string
+	found := false
+	for _, step := range slices.Concat(seen.Request.Steps, seen.Reply.Steps) {
+		if step.Node == args[0] {
+			all = append(all, fmt.Sprintf("%s:%d", step.Chain, step.Rule))
+			found = found || step.Chain == args[1] || fmt.Sprintf("%s:%d", step.Chain, step.Rule) == args[1]
+		}
+	}
+	if found == not {
+		return fmt.Errorf("in %s the packets met %s", args[0], strings.Join(all, " "))
+	}
+	return nil
+}
+
+// doHop: hop NODE TAP [src=END] [dst=END] [mark=0xN] [way=request|reply] holds if the last exchange's first packet, or
+// with way=reply its answer, was seen so at the tap; ! hop if it was not.
+func doHop(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if len(args) < 2 {
+		return usagef("hop NODE TAP [src=END] [dst=END] [mark=0xN] [way=request|reply]")
+	}
+	o, err := options(args[2:], "src", "dst", "mark", "way")
+	if err != nil {
+		return err
+	}
+	var tap nat.Tap
+	if err := tap.UnmarshalText([]byte(args[1])); err != nil {
+		return err
+	}
+	src, err := endMatch(o["src"])
+	if err != nil {
+		return err
+	}
+	dst, err := endMatch(o["dst"])
+	if err != nil {
+		return err
+	}
+	seen, err := s.observed()
+	if err != nil {
+		return err
+	}
+	way := seen.Request
+	if o["way"] == "reply" {
+		way = seen.Reply
+	}
+	found := slices.ContainsFunc(way.Hops, func(h nat.Hop) bool {
+		return h.Node == args[0] && h.Tap == tap && src(h.Tuple.Src()) && dst(h.Tuple.Dst()) && (o["mark"] == "" || o["mark"] == fmt.Sprintf("%#x", h.Mark))
+	})
+	if found == not {
+		return fmt.Errorf("want %s %v, got\n%s", args[1], args[2:], hopsText(seen))
+	}
+	return nil
+}
+
+func hopsText(seen proof.Seen) string {
+	var b strings.Builder
+	for _, h := range seen.Request.Hops {
+		fmt.Fprintln(&b, "  request", h)
+	}
+	for _, h := range seen.Reply.Hops {
+		fmt.Fprintln(&b, "  reply  ", h)
+	}
+	return b.String()
+}
+
+// drawn is the way of a packet that did not fare as it should: as it was seen, or, where nothing was watched, as it is
+// seen when it is asked once more.
+func (s *stage) drawn(a asked) string {
+	if !a.tuple.IsValid() {
+		return ""
+	}
+	if s.taps == nil {
+		if err := s.openTaps(); err != nil {
+			return "its way cannot be drawn: " + err.Error()
+		}
+		if err := s.askAgain(a); err != nil {
+			return "its way cannot be drawn: " + err.Error()
+		}
+	}
+	seen, err := s.observed()
+	if err != nil {
+		return "its way cannot be drawn: " + err.Error()
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, "the way of its first packet, and of the answer to it:")
+	b.WriteString(hopsText(seen))
+	for _, step := range slices.Concat(seen.Request.Steps, seen.Reply.Steps) {
+		fmt.Fprintf(&b, "  %s %s: %s\n", step.Node, step.Table, step.Text)
+	}
+	return b.String()
+}
+
+// askAgain repeats an exchange for the taps to see, from another port.
+func (s *stage) askAgain(a asked) error {
+	h, err := s.lab.Handle(a.from)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, impatience)
+	defer cancel()
+	again := asked{from: a.from, tuple: a.tuple.WithSrc(netip.AddrPortFrom(a.tuple.Src().Addr(), 0))}
+	again.answer, again.err = traffic.Ask(ctx, h, again.tuple)
+	local := again.local()
+	if !local.IsValid() {
+		return fmt.Errorf("%s", again)
+	}
+	again.tuple = again.tuple.WithSrc(local)
+	s.last, s.seen = again, seenOf{}
+	return nil
+}
+
+// doHold: hold NAME NODE TAP [proto=P] [src=END] [dst=END] [way=] keeps the packets that fit at a tap, from now on.
+func doHold(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) < 3 || s.taps == nil {
+		return usagef("hold NAME NODE TAP [proto=P] [src=END] [dst=END], after watch")
+	}
+	o, err := options(args[3:], "proto", "src", "dst")
+	if err != nil {
+		return err
+	}
+	var tap nat.Tap
+	if err := tap.UnmarshalText([]byte(args[2])); err != nil {
+		return err
+	}
+	src, err := endMatch(o["src"])
+	if err != nil {
+		return err
+	}
+	dst, err := endMatch(o["dst"])
+	if err != nil {
+		return err
+	}
+	s.holds[args[0]], err = s.taps.Hold(args[1], tap, func(seen proof.Observation) bool {
+		t := seen.Hop.Tuple
+		return (o["proto"] == "" || o["proto"] == t.Proto().String()) && src(t.Src()) && dst(t.Dst())
+	})
+	return err
+}
+
+// doWait: wait NAME N waits until N packets are held.
+func doWait(s *stage, ts *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) != 2 || s.holds[args[0]] == nil {
+		return usagef("wait NAME N, after hold NAME")
+	}
+	least, err := atLeast(append([]string{""}, args...), "wait NAME N")
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	held, err := s.holds[args[0]].Wait(ctx, int(least))
+	for _, p := range held {
+		ts.Logf("held: %s", p.Seen.Hop)
+	}
+	return err
+}
+
+// doRelease: release NAME [order=N,N,...] lets what is held go on, in the order in which it came or in another, and ends
+// the hold.
+func doRelease(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) == 0 || s.holds[args[0]] == nil {
+		return usagef("release NAME [order=2,1], after hold NAME")
+	}
+	o, err := options(args[1:], "order")
+	if err != nil {
+		return err
+	}
+	h := s.holds[args[0]]
+	delete(s.holds, args[0])
+	if o["order"] == "" {
+		return h.Release()
+	}
+	held, err := h.Wait(s.ctx, 0)
+	if err != nil {
+		return err
+	}
+	for word := range strings.SplitSeq(o["order"], ",") {
+		var at int
+		if _, err := fmt.Sscan(word, &at); err != nil || at < 1 || at > len(held) {
+			return usagef("order=%s: want numbers of 1 to %d", o["order"], len(held))
+		}
+		if err := held[at-1].Release(); err != nil {
+			return err
+		}
+	}
+	return h.Release()
+}
+
+// doDrop: drop NAME ends what is held, and the hold.
+func doDrop(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) != 1 || s.holds[args[0]] == nil {
+		return usagef("drop NAME, after hold NAME")
+	}
+	h := s.holds[args[0]]
+	delete(s.holds, args[0])
+	held, err := h.Wait(s.ctx, 0)
+	if err != nil {
+		return err
+	}
+	for _, p := range held {
+		if err := p.Drop(); err != nil {
+			return err
+		}
+	}
+	return h.Release()
+}
