@@ -38,7 +38,7 @@
 //	watch                             open taps and trace; then
 //	met NODE CHAIN[:N]                the last exchange met the rule
 //	hop NODE TAP [...]                the last exchange was seen so at a tap: src= dst= mark= way=
-//	hold NAME NODE TAP [...]          keep packets at a tap; wait NAME N, release NAME [order=2,1], drop NAME
+//	hold NAME NODE TAP [...]          keep packets at a tap; held NAME N, release NAME [order=2,1], drop NAME
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings
 //

@@ -45,7 +45,7 @@ func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) 
 		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer,
 		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
-		"watch": doWatch, "met": doMet, "hop": doHop, "hold": doHold, "wait": doWait, "release": doRelease, "drop": doDrop,
+		"watch": doWatch, "met": doMet, "hop": doHop, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop,
 		"view": doView, "audit": doAudit,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(all))

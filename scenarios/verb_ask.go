@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ func (a asked) end() string {
 	if a.err == nil {
 		return "answered"
 	}
+	if errors.Is(a.err, io.ErrUnexpectedEOF) {
+		return "closed"
+	}
 	switch traffic.KindOf(a.err) {
 	case traffic.Refused:
 		return "refused"
@@ -50,13 +54,22 @@ const (
 	impatience = 400 * time.Millisecond
 )
 
+// patient is how long an exchange may take that is to end as o says.
+func (s *stage) patient(o map[string]string) (context.Context, context.CancelFunc) {
+	wait := patience
+	if oneOf(o["end"], "lost") {
+		wait = impatience
+	}
+	return context.WithTimeout(s.ctx, wait)
+}
+
 // expectations of an exchange.
 var askKeys = []string{"sport", "src", "count", "end", "by", "seen", "from"}
 
 // doAsk: ask MEMBER PROTO ADDRESS:PORT [sport=N] [src=ADDRESS] [count=N] [end=END] [by=ENDPOINT] [seen=ADDRESS] [from=ADDRESS:PORT]
 //
 // A client in the member asks once, and the exchange has to end as end says: answered (unless said otherwise), refused
-// (a RST), rejected (an ICMP error), reset, or lost; by the endpoint, seen by its server as the address, answered from
+// (a RST), rejected (an ICMP error), reset, closed (by the server), or lost; by the endpoint, seen by its server as the address, answered from
 // the address. count asks so often, with each to end so.
 func doAsk(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if not || len(args) < 3 {
@@ -116,11 +129,7 @@ func (s *stage) ask(ts *testscript.TestScript, from string, tuple nat.Tuple, o m
 	if err != nil {
 		return err
 	}
-	wait := patience
-	if o["end"] == "lost" {
-		wait = impatience
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, wait)
+	ctx, cancel := s.patient(o)
 	defer cancel()
 	a := asked{from: from, tuple: tuple}
 	a.answer, a.err = traffic.Ask(ctx, h, tuple)
@@ -202,11 +211,7 @@ func doOpen(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	if err != nil {
 		return err
 	}
-	wait := patience
-	if o["end"] == "lost" {
-		wait = impatience
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, wait)
+	ctx, cancel := s.patient(o)
 	defer cancel()
 	c, err := traffic.Open(ctx, h, tuple)
 	a := asked{from: args[1], tuple: tuple, err: err}
@@ -273,11 +278,7 @@ func doReceive(s *stage, ts *testscript.TestScript, not bool, args []string) err
 		return usagef("nothing was sent on %q that is not received", args[0])
 	}
 	s.nonces[args[0]] = waiting[1:]
-	wait := patience
-	if o["end"] == "lost" {
-		wait = impatience
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, wait)
+	ctx, cancel := s.patient(o)
 	defer cancel()
 	a := asked{from: args[0], tuple: nat.Tuple{}}
 	a.answer, a.err = c.Receive(ctx, waiting[0])

@@ -232,12 +232,12 @@ func doHold(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	return err
 }
 
-// doWait: wait NAME N waits until N packets are held.
-func doWait(s *stage, ts *testscript.TestScript, not bool, args []string) error {
+// doHeld: held NAME N waits until N packets are held.
+func doHeld(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if not || len(args) != 2 || s.holds[args[0]] == nil {
-		return usagef("wait NAME N, after hold NAME")
+		return usagef("held NAME N, after hold NAME")
 	}
-	least, err := atLeast(append([]string{""}, args...), "wait NAME N")
+	least, err := atLeast(append([]string{""}, args...), "held NAME N")
 	if err != nil {
 		return err
 	}
