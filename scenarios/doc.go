@@ -30,6 +30,7 @@
 //	server stop|start NAMESPACE/POD
 //	ask MEMBER PROTO TARGET [...]     one exchange; sport= src= count=, and what must come of it: end= by= seen= from=
 //	open NAME MEMBER PROTO TARGET     a socket that stays; then send NAME, receive NAME [end= by= seen=], close NAME
+//	segment NAME MEMBER seq=N         a TCP segment from an open connection's server, N off the expected sequence number
 //	conntrack NODE [...]              an entry: proto= src= dst= reply-src= reply-dst= status= not=
 //	flush NODE [...]                  delete entries
 //	stat NODE NAME [N]                a statistic grew: InsertFailed ClashResolve Invalid Drop ...; stat NODE reset

@@ -26,14 +26,15 @@ type stage struct {
 	cluster topology.Cluster // as the script last changed it
 	lab     *lab.Lab
 
-	counts *witness.Session // connection tracking statistics
-	base   map[string]witness.Counters
-	taps   *witness.Session // nil until watch
-	holds  map[string]*witness.Hold
-	conns  map[string]*traffic.Conn
-	nonces map[string][]string // of requests that were sent and not yet received, by connection
-	last   asked
-	seen   seenOf
+	counts  *witness.Session // connection tracking statistics
+	base    map[string]witness.Counters
+	taps    *witness.Session // nil until watch
+	holds   map[string]*witness.Hold
+	conns   map[string]*traffic.Conn
+	nonces  map[string][]string       // of requests that were sent and not yet received, by connection
+	answers map[string]traffic.Answer // the last of each connection
+	last    asked
+	seen    seenOf
 }
 
 // verb is a command of a script. not is the "!" in front of it, which most verbs refuse.
@@ -43,7 +44,7 @@ type verb func(s *stage, ts *testscript.TestScript, not bool, args []string) err
 func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]verb{
 		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer,
-		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose,
+		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
 		"watch": doWatch, "met": doMet, "hop": doHop, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop,
 		"view": doView, "audit": doAudit,
@@ -137,6 +138,7 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.counts, err = witness.Start(s.ctx, s.watched(), witness.Options{Control: true}); err != nil {
 		return err
 	}
+	s.answers = map[string]traffic.Answer{}
 	s.conns, s.holds, s.nonces = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]string{}
 	return s.baseline()
 }

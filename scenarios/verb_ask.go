@@ -282,6 +282,9 @@ func doReceive(s *stage, ts *testscript.TestScript, not bool, args []string) err
 	defer cancel()
 	a := asked{from: args[0], tuple: nat.Tuple{}}
 	a.answer, a.err = c.Receive(ctx, waiting[0])
+	if a.err == nil {
+		s.answers[args[0]] = a.answer
+	}
 	ts.Logf("%s", a)
 	return s.check(a, o)
 }
