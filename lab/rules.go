@@ -31,7 +31,7 @@ func installRules(ctx context.Context, c topology.Cluster, b dataplane.Backend, 
 }
 
 // Sync gives nodes the rules that kube-proxy would write for a cluster, as after a change of its Services and endpoints;
-// no node named means all. What stands of the lab besides stays as it is.
+// no node named means all. What other agents have in the nodes stays, and so does all else of the lab.
 func (l *Lab) Sync(ctx context.Context, c topology.Cluster, nodes ...string) error {
 	plane, err := dataplane.New(l.Backend())
 	if err != nil {
@@ -41,17 +41,25 @@ func (l *Lab) Sync(ctx context.Context, c topology.Cluster, nodes ...string) err
 		nodes = l.Nodes()
 	}
 	return each(ctx, nodes, func(name string) error {
-		h, err := l.Handle(name)
-		if err != nil {
-			return err
-		}
-		rs, err := kubeproxy.Rules(c, name, kubeproxy.Options{Family: nat.IPv4})
-		if err == nil {
-			err = plane.Install(ctx, h, rs)
-		}
-		if err != nil {
+		if err := l.syncNode(ctx, plane, c, name); err != nil {
 			return fmt.Errorf("node %s: rules: %w", name, err)
 		}
 		return nil
 	})
+}
+
+func (l *Lab) syncNode(ctx context.Context, plane dataplane.Dataplane, c topology.Cluster, node string) error {
+	h, err := l.Handle(node)
+	if err != nil {
+		return err
+	}
+	want, err := kubeproxy.Rules(c, node, kubeproxy.Options{Family: nat.IPv4})
+	if err != nil {
+		return err
+	}
+	live, err := plane.Dump(ctx, h, nat.IPv4)
+	if err != nil {
+		return err
+	}
+	return plane.Install(ctx, h, kubeproxy.Sync(live, want))
 }

@@ -28,6 +28,7 @@
 //	run MEMBER PROGRAM ARGS           run a program in a namespace
 //	sysctl MEMBER KEY=VALUE...
 //	server stop|start NAMESPACE/POD
+//	listen MEMBER PROTO ADDRESS:PORT  a server of the member's own
 //	ask MEMBER PROTO TARGET [...]     one exchange; sport= src= count=, and what must come of it: end= by= seen= from=
 //	open NAME MEMBER PROTO TARGET     a socket that stays; then send NAME, receive NAME [end= by= seen=], close NAME
 //	segment NAME MEMBER seq=N         a TCP segment from an open connection's server, N off the expected sequence number

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -31,6 +32,7 @@ type stage struct {
 	taps    *witness.Session // nil until watch
 	holds   map[string]*witness.Hold
 	conns   map[string]*traffic.Conn
+	servers []io.Closer               // of listen
 	nonces  map[string][]string       // of requests that were sent and not yet received, by connection
 	answers map[string]traffic.Answer // the last of each connection
 	last    asked
@@ -43,7 +45,7 @@ type verb func(s *stage, ts *testscript.TestScript, not bool, args []string) err
 // verbs lists the commands that scenarios have beside the script engine's own (env, cmp, stdout, skip, stop, ...).
 func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]verb{
-		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer,
+		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer, "listen": doListen,
 		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
 		"watch": doWatch, "met": doMet, "hop": doHop, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop,
@@ -68,6 +70,9 @@ func (s *stage) close() error {
 	var errs []error
 	for _, c := range s.conns {
 		errs = append(errs, c.Close())
+	}
+	for _, server := range s.servers {
+		errs = append(errs, server.Close())
 	}
 	for _, w := range []*witness.Session{s.taps, s.counts} {
 		if w != nil {

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/nat/xtables"
 )
@@ -89,6 +91,31 @@ func doServer(s *stage, _ *testscript.TestScript, not bool, args []string) error
 		return s.lab.StartServer(s.ctx, args[1])
 	}
 	return usagef("server stop|start NAMESPACE/POD")
+}
+
+// doListen: listen MEMBER tcp|udp ADDRESS:PORT starts a server of the member's own, which answers as MEMBER until the end.
+func doListen(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) != 3 {
+		return usagef("listen MEMBER tcp|udp ADDRESS:PORT")
+	}
+	proto, err := nat.ParseProto(args[1])
+	if err != nil {
+		return err
+	}
+	at, err := netip.ParseAddrPort(args[2])
+	if err != nil {
+		return usagef("%q: want ADDRESS:PORT", args[2])
+	}
+	h, err := s.lab.Handle(args[0])
+	if err != nil {
+		return err
+	}
+	server, err := traffic.Serve(h, args[0], proto, at)
+	if err != nil {
+		return err
+	}
+	s.servers = append(s.servers, server)
+	return nil
 }
 
 // doView: view NODE VERSION [style=list] prints a node's rules as a version of iptables shows them, for stdout to look at.
