@@ -19,7 +19,7 @@
 //
 // The script language is that of the Go command's own tests (rogpeppe/go-internal/testscript): a verb a line, "!" in front
 // of one that must fail, [condition] in front of one that is for some runs only: buggy, fixed, legacy, nft, release:v1.28,
-// feature:NAME as natlab doctor names it. skip, stop, stdout, stderr, cmp, env and the others are there too. Ours:
+// kernel:6.12 (that or later), feature:NAME as natlab doctor names it. skip, stop, stdout, stderr, cmp, env and the others are there too. Ours:
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
 //	apply FILE [node=N]...            change objects, and give the nodes the rules that kube-proxy then writes

@@ -107,10 +107,29 @@ func (s *stage) condition(word string) (bool, error) {
 		return s.job.backend == string(dataplane.NFT), nil
 	case "feature":
 		return s.feature(value)
+	case "kernel":
+		return kernelAtLeast(value)
 	case "release":
 		return s.cluster.KubeProxy.Release == value, nil
 	}
-	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, release:vX.Y or feature:NAME (natlab doctor names them)", word)
+	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
+}
+
+// kernelAtLeast compares the running kernel's version with X.Y. What can be probed is a feature; this is for behaviour that
+// only shows when it is too late.
+func kernelAtLeast(want string) (bool, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return false, err
+	}
+	var major, minor, wantMajor, wantMinor int
+	if _, err := fmt.Sscanf(want, "%d.%d", &wantMajor, &wantMinor); err != nil {
+		return false, fmt.Errorf("condition [kernel:%s]: want X.Y", want)
+	}
+	if _, err := fmt.Sscanf(string(text), "%d.%d", &major, &minor); err != nil {
+		return false, fmt.Errorf("kernel %q: %w", text, err)
+	}
+	return major > wantMajor || major == wantMajor && minor >= wantMinor, nil
 }
 
 // recorder is what the script engine takes for a test: it keeps the log and how it ended.

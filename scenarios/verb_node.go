@@ -27,7 +27,7 @@ func doIptables(s *stage, ts *testscript.TestScript, not bool, args []string) er
 	if !named {
 		node, program = args[0], string(s.lab.Backend())
 	}
-	return s.exec(ts, not, node, append([]string{program}, args[1:]...))
+	return s.exec(ts, not, node, append([]string{program, "-w"}, args[1:]...)) // -w: other labs may be at work
 }
 
 // doRun: run MEMBER PROGRAM ARGS... runs a program in a namespace; its output is for stdout and stderr to look at.

@@ -18,10 +18,9 @@ import (
 	"natlab/topology"
 )
 
-// seenOf is what the witnesses saw of the last exchange, once it was asked for.
+// seenOf is what the witnesses have seen of the last exchange so far.
 type seenOf struct {
-	proof.Seen
-	done bool
+	all []proof.Observation
 }
 
 // doWatch: watch opens the taps and the trace in all namespaces; met, hop and hold need it. Packets then wait for natlab
@@ -67,21 +66,18 @@ func (s *stage) liveRules(node string) (r witness.Rules, err error) {
 	return r, err
 }
 
-// observed joins what the witnesses saw to the last exchange.
+// observed joins what the witnesses have seen up to now to the last exchange.
 func (s *stage) observed() (proof.Seen, error) {
 	if s.taps == nil {
 		return proof.Seen{}, usagef("nothing is watched: say watch before the exchange")
 	}
-	if s.seen.done {
-		return s.seen.Seen, nil
-	}
-	all, err := s.taps.Drain(s.ctx)
+	more, err := s.taps.Drain(s.ctx)
 	if err != nil {
 		return proof.Seen{}, err
 	}
+	s.seen.all = append(s.seen.all, more...)
 	tries := []gateway.Probe{{From: s.last.from, Tuple: s.last.tuple}}
-	s.seen = seenOf{proof.Join(tries, all)[0], true}
-	return s.seen.Seen, nil
+	return proof.Join(tries, s.seen.all)[0], nil
 }
 
 // doMet: met NODE CHAIN holds if the last exchange's first packet, or its answer, met a rule of the chain there, or
@@ -90,22 +86,18 @@ func doMet(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if len(args) != 2 {
 		return usagef("met NODE CHAIN[:RULE]")
 	}
-	seen, err := s.observed()
-	if err != nil {
-		return err
-	}
-	var all []string
-	found := false
-	for _, step := range slices.Concat(seen.Request.Steps, seen.Reply.Steps) {
-		if step.Node == args[0] {
-			all = append(all, fmt.Sprintf("%s:%d", step.Chain, step.Rule))
-			found = found || step.Chain == args[1] || fmt.Sprintf("%s:%d", step.Chain, step.Rule) == args[1]
+	return s.await(not, func() (bool, string, error) {
+		seen, err := s.observed()
+		var all []string
+		found := false
+		for _, step := range slices.Concat(seen.Request.Steps, seen.Reply.Steps) {
+			if step.Node == args[0] {
+				all = append(all, fmt.Sprintf("%s:%d", step.Chain, step.Rule))
+				found = found || step.Chain == args[1] || fmt.Sprintf("%s:%d", step.Chain, step.Rule) == args[1]
+			}
 		}
-	}
-	if found == not {
-		return fmt.Errorf("in %s the packets met %s", args[0], strings.Join(all, " "))
-	}
-	return nil
+		return found, fmt.Sprintf("in %s the packets met %s", args[0], strings.Join(all, " ")), err
+	})
 }
 
 // doHop: hop NODE TAP [src=END] [dst=END] [mark=0xN] [way=request|reply] holds if the last exchange's first packet, or
@@ -130,21 +122,17 @@ func doHop(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if err != nil {
 		return err
 	}
-	seen, err := s.observed()
-	if err != nil {
-		return err
-	}
-	way := seen.Request
-	if o["way"] == "reply" {
-		way = seen.Reply
-	}
-	found := slices.ContainsFunc(way.Hops, func(h nat.Hop) bool {
-		return h.Node == args[0] && h.Tap == tap && src(h.Tuple.Src()) && dst(h.Tuple.Dst()) && (o["mark"] == "" || o["mark"] == fmt.Sprintf("%#x", h.Mark))
+	return s.await(not, func() (bool, string, error) {
+		seen, err := s.observed()
+		way := seen.Request
+		if o["way"] == "reply" {
+			way = seen.Reply
+		}
+		found := slices.ContainsFunc(way.Hops, func(h nat.Hop) bool {
+			return h.Node == args[0] && h.Tap == tap && src(h.Tuple.Src()) && dst(h.Tuple.Dst()) && (o["mark"] == "" || o["mark"] == fmt.Sprintf("%#x", h.Mark))
+		})
+		return found, fmt.Sprintf("want %s %v, got\n%s", args[1], args[2:], hopsText(seen)), err
 	})
-	if found == not {
-		return fmt.Errorf("want %s %v, got\n%s", args[1], args[2:], hopsText(seen))
-	}
-	return nil
 }
 
 func hopsText(seen proof.Seen) string {

@@ -24,12 +24,17 @@ type guestConfig struct {
 	Modules []string  // to load before the command
 }
 
-// guestModules are loaded by init: those whose sysctls or devices must be there before anything asks for them. All
-// others come by the kernel's own requests to modprobe.
+// guestModules are loaded by init: those whose sysctls or devices must be there before anything asks for them, and those
+// of kube-proxy's matches and targets. The latter would come by the kernel's own requests to modprobe too, but several
+// iptables programs that ask for one at the same time may be told that it is not there. All others come by request.
 func guestModules() []string {
 	return []string{
-		"tunnel4", "ip_tunnel", "ipip", "tun", "nf_conntrack", "nf_conntrack_netlink", "nfnetlink_log", "nfnetlink_queue", "nfnetlink_acct",
-		"nf_tables", "nft_compat", "ip_tables", "iptable_nat", "iptable_filter", "br_netfilter", "sctp",
+		"tunnel4", "ip_tunnel", "ipip", "tun", "veth", "bridge", "br_netfilter", "vxlan", "sctp",
+		"nf_conntrack", "nf_conntrack_netlink", "nfnetlink_log", "nfnetlink_queue", "nfnetlink_acct", "nf_log_syslog",
+		"ip_tables", "iptable_nat", "iptable_filter", "iptable_mangle", "iptable_raw", "ip6_tables", "ip6table_nat", "ip6table_filter", "ip6table_mangle",
+		"xt_tcpudp", "xt_comment", "xt_addrtype", "xt_conntrack", "xt_mark", "xt_nat", "xt_MASQUERADE", "xt_statistic", "xt_recent",
+		"xt_nfacct", "xt_multiport", "xt_sctp", "xt_NFQUEUE", "xt_TRACE", "xt_LOG", "ipt_REJECT", "ip6t_REJECT", "nf_reject_ipv4",
+		"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_counter", "nft_log", "nft_queue", "nft_reject_ipv4", "nft_nat", "nft_masq",
 	}
 }
 

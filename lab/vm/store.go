@@ -160,10 +160,13 @@ func kernelFile(path string) string {
 	return ""
 }
 
-// Tools returns a folder with the iptables of a Debian release, its libraries and busybox, laid out as a root file
+// toolPackages are what a VM has besides natlab.
+var toolPackages = []string{"iptables", "iproute2", "busybox-static"}
+
+// Tools returns a folder with the iptables of a Debian release, ip, their libraries and busybox, laid out as a root file
 // system with merged /usr; it fetches them unless the Store has them.
 func (s Store) Tools(ctx context.Context, releaseName string) (string, error) {
-	dir := filepath.Join(s.Dir, "tools", releaseName)
+	dir := filepath.Join(s.Dir, "tools", releaseName+"_"+strings.Join(toolPackages, "_"))
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
@@ -175,7 +178,7 @@ func (s Store) Tools(ctx context.Context, releaseName string) (string, error) {
 		if err := a.prepare(ctx, false); err != nil {
 			return "", err
 		}
-		packages, err := a.closure(ctx, "iptables", "busybox-static")
+		packages, err := a.closure(ctx, toolPackages...)
 		if err != nil {
 			return "", err
 		}
@@ -195,7 +198,7 @@ func toolFile(path string) string {
 	switch {
 	case path == "etc/protocols", path == "etc/services":
 		return path
-	case strings.HasPrefix(path, "usr/sbin/") && strings.Contains(base, "tables"), path == "usr/bin/busybox":
+	case strings.HasPrefix(path, "usr/sbin/") && strings.Contains(base, "tables"), path == "usr/bin/busybox", path == "usr/bin/ip":
 		return path
 	case strings.Contains(path, "/gconv/"), strings.Contains(path, "/audit/"):
 		return ""

@@ -152,6 +152,7 @@ func TestToolFile(t *testing.T) {
 		{"usr/lib/x86_64-linux-gnu/xtables/libxt_nat.so", "usr/lib/x86_64-linux-gnu/xtables/libxt_nat.so"},
 		{"usr/sbin/xtables-nft-multi", "usr/sbin/xtables-nft-multi"},
 		{"bin/busybox", "usr/bin/busybox"},
+		{"bin/ip", "usr/bin/ip"},
 		{"usr/lib/x86_64-linux-gnu/gconv/EUC-KR.so", ""},
 		{"usr/share/doc/iptables/copyright", ""},
 	} {
