@@ -40,6 +40,7 @@
 //	watch                             open taps and trace; then
 //	met NODE CHAIN[:N]                the last exchange met the rule
 //	hop NODE TAP [...]                the last exchange was seen so at a tap: src= dst= mark= way=
+//	way                               draw the last exchange, for cmp stdout FILE; scenario run --update rewrites FILE
 //	hold NAME NODE TAP [...]          keep packets at a tap; held NAME N, release NAME [order=2,1], drop NAME
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings

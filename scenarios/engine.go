@@ -34,6 +34,7 @@ type Result struct {
 	Why      string        `json:"why,omitempty"` // of a skip
 	Log      string        `json:"log,omitempty"` // the script's, of a run that failed, or of each with Options.Verbose
 	Took     time.Duration `json:"took"`          // nanoseconds
+	Updated  []byte        `json:"-"`             // with Options.Update: the scenario's text, with what cmp saw
 }
 
 // job is one run that is to be made.
@@ -43,6 +44,7 @@ type job struct {
 	backend  string
 	run      int
 	name     string // the lab's
+	update   bool   // rewrite the files that cmp compares with
 }
 
 // limit bounds one run, so that a script that waits for ever ends.
@@ -70,7 +72,7 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	t := &recorder{}
 	t.guard(func() {
 		testscript.RunT(t, testscript.Params{
-			Files: []string{file}, WorkdirRoot: dir, Cmds: s.verbs(), Condition: s.condition,
+			UpdateScripts: j.update, Files: []string{file}, WorkdirRoot: dir, Cmds: s.verbs(), Condition: s.condition,
 			Setup: func(e *testscript.Env) error {
 				e.Defer(func() { s.err = s.close() })
 				return nil
@@ -78,6 +80,12 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 		})
 	})
 	r.Outcome, r.Why = t.outcome()
+	if j.update {
+		r.Updated, err = os.ReadFile(file)
+		if err != nil {
+			r.Outcome = Failed
+		}
+	}
 	if s.err != nil {
 		r.Outcome = Failed
 		t.log.WriteString("take the lab away: " + s.err.Error() + "\n")

@@ -15,6 +15,7 @@ type Options struct {
 	Parallel int       // how many at a time; 0 means 4
 	Shard    int       // of Shards, from 1; 0 means all
 	Shards   int
+	Update   bool         // rewrite the files that cmp compares with: see Result.Updated
 	Verbose  bool         // keep the log of runs that passed too
 	Prefix   string       // of the labs' names; "" means "sc"
 	Done     func(Result) // called after each run, one at a time; may be nil
@@ -74,7 +75,7 @@ func plan(all []Scenario, o Options) []job {
 					continue
 				}
 				for run := range max(o.Repeat, 1) {
-					jobs = append(jobs, job{scenario: s, variant: v, backend: b, run: run + 1, name: fmt.Sprintf("%s-%d", prefix, len(jobs)+1)})
+					jobs = append(jobs, job{scenario: s, variant: v, backend: b, run: run + 1, name: fmt.Sprintf("%s-%d", prefix, len(jobs)+1), update: o.Update})
 				}
 			}
 		}

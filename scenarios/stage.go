@@ -33,6 +33,7 @@ type stage struct {
 	holds   map[string]*witness.Hold
 	conns   map[string]*traffic.Conn
 	servers []io.Closer               // of listen
+	opened  map[string]asked          // what open opened, by connection
 	nonces  map[string][]string       // of requests that were sent and not yet received, by connection
 	answers map[string]traffic.Answer // the last of each connection
 	last    asked
@@ -48,7 +49,7 @@ func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) 
 		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer, "listen": doListen,
 		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
-		"watch": doWatch, "met": doMet, "hop": doHop, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop,
+		"watch": doWatch, "met": doMet, "hop": doHop, "way": doWay, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop,
 		"view": doView, "audit": doAudit,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(all))
@@ -143,7 +144,7 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.counts, err = witness.Start(s.ctx, s.watched(), witness.Options{Control: true}); err != nil {
 		return err
 	}
-	s.answers = map[string]traffic.Answer{}
+	s.answers, s.opened = map[string]traffic.Answer{}, map[string]asked{}
 	s.conns, s.holds, s.nonces = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]string{}
 	return s.baseline()
 }

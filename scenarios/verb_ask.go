@@ -129,6 +129,9 @@ func (s *stage) ask(ts *testscript.TestScript, from string, tuple nat.Tuple, o m
 	if err != nil {
 		return err
 	}
+	if err := s.refreshRules(); err != nil {
+		return err
+	}
 	ctx, cancel := s.patient(o)
 	defer cancel()
 	a := asked{from: from, tuple: tuple}
@@ -217,8 +220,8 @@ func doOpen(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	a := asked{from: args[1], tuple: tuple, err: err}
 	ts.Logf("%s", a)
 	if err == nil {
-		s.conns[args[0]] = c
 		a.tuple = a.tuple.WithSrc(c.Local())
+		s.conns[args[0]], s.opened[args[0]] = c, a
 	}
 	s.last = a
 	return s.check(a, o)
@@ -250,6 +253,10 @@ func doSend(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 			return usagef("count=%s: want a number", o["count"])
 		}
 	}
+	if err := s.refreshRules(); err != nil {
+		return err
+	}
+	s.last, s.seen = s.opened[args[0]], seenOf{}
 	for range n {
 		nonce, err := c.Send(s.ctx)
 		if err != nil {
@@ -280,11 +287,12 @@ func doReceive(s *stage, ts *testscript.TestScript, not bool, args []string) err
 	s.nonces[args[0]] = waiting[1:]
 	ctx, cancel := s.patient(o)
 	defer cancel()
-	a := asked{from: args[0], tuple: nat.Tuple{}}
+	a := s.opened[args[0]]
 	a.answer, a.err = c.Receive(ctx, waiting[0])
 	if a.err == nil {
 		s.answers[args[0]] = a.answer
 	}
+	s.last = a
 	ts.Logf("%s", a)
 	return s.check(a, o)
 }

@@ -49,6 +49,23 @@ func (s *stage) openTaps() error {
 	return err
 }
 
+// refreshRules tells the witnesses what the nodes hold now, so that they can name the rules that packets meet.
+func (s *stage) refreshRules() error {
+	if s.taps == nil {
+		return nil
+	}
+	for _, node := range s.lab.Nodes() {
+		r, err := s.liveRules(node)
+		if err == nil {
+			err = s.taps.SetRules(node, r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // liveRules are what a node holds, so that the trace's rules have their text.
 func (s *stage) liveRules(node string) (r witness.Rules, err error) {
 	h, err := s.lab.Handle(node)

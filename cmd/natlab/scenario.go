@@ -83,7 +83,7 @@ func (p *program) scenarioShow() *cobra.Command {
 
 // running is what the flags of scenario run ask for.
 type running struct {
-	all, verbose             bool
+	all, verbose, update     bool
 	variant, backend, format *choice
 	shard                    string
 	repeat, parallel         int
@@ -110,6 +110,7 @@ in .txtar; "natlab scenario show NAME" prints one to begin with, and go doc natl
 	f.VarP(r.format, "output", "o", "the form")
 	f.IntVar(&r.repeat, "repeat", 1, "how often to run each")
 	f.IntVar(&r.parallel, "parallel", scenarios.DefaultParallel, "how many to run at a time")
+	f.BoolVar(&r.update, "update", false, "rewrite the files that the scripts compare with; of scenarios that are files")
 	f.StringVar(&r.shard, "shard", "", "I/N: the Ith of N parts")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.runScenarios(cmd, r, args) }
 	return cmd
@@ -127,6 +128,12 @@ func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) err
 	if r.backend.value != "both" {
 		o.Backends = []string{r.backend.value}
 	}
+	if r.update {
+		if err := updatable(r, args); err != nil {
+			return usage(cmd, err)
+		}
+		o.Update, o.Parallel = true, 1
+	}
 	if r.shard != "" {
 		if _, err := fmt.Sscanf(r.shard, "%d/%d", &o.Shard, &o.Shards); err != nil || o.Shard < 1 || o.Shard > o.Shards {
 			return usage(cmd, fmt.Errorf("--shard %s: want I/N", r.shard))
@@ -136,6 +143,11 @@ func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) err
 		o.Done = func(result scenarios.Result) { p.scenarioLine(result) }
 	}
 	results := scenarios.Run(cmd.Context(), all, o)
+	if r.update {
+		if err := rewrite(args, results); err != nil {
+			return err
+		}
+	}
 	if err := cmd.Context().Err(); err != nil {
 		return err
 	}
@@ -151,6 +163,32 @@ func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) err
 		return errDiffers
 	}
 	return err
+}
+
+// updatable says why --update has nothing to write to. One run a file is made: two could not both be right.
+func updatable(r running, args []string) error {
+	if r.all || r.repeat > 1 || r.variant.value == "both" || r.backend.value == "both" {
+		return errors.New("--update takes files, one --variant and one --backend")
+	}
+	for _, a := range args {
+		if !strings.HasSuffix(a, ".txtar") {
+			return fmt.Errorf("--update: %s is not a file", a)
+		}
+	}
+	return nil
+}
+
+// rewrite writes the scenarios back with what their scripts saw.
+func rewrite(files []string, results []scenarios.Result) error {
+	for i, r := range results {
+		if r.Outcome != scenarios.Passed {
+			continue
+		}
+		if err := os.WriteFile(files[i], r.Updated, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func chosen(every bool, names []string) ([]scenarios.Scenario, error) {

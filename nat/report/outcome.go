@@ -24,11 +24,7 @@ func Ways(probe gateway.Probe, all gateway.Prediction, st Style) string {
 func (d *drawing) outcome(probe gateway.Probe, o gateway.Outcome, way string) {
 	d.flow = certificate(probe, o)
 	fmt.Fprintf(&d.b, "%s  %s: %s\n", d.style.paint(heading, probe.Tuple.String()), way, o.End)
-	d.journey("request", nat.Original)
-	d.requestEnd()
-	if d.journey("reply", nat.Reply) {
-		d.replyEnd()
-	}
+	d.journeys()
 	if o.Why != "" {
 		d.evidence(cmp.Or(o.Where, "why"), o.Why)
 	}

@@ -21,15 +21,27 @@ import (
 func Way(c proof.Certificate, st Style) string {
 	d := drawing{style: st, flow: c}
 	d.title()
+	d.journeys()
+	d.conntrack()
+	d.checks()
+	d.wrong()
+	return d.b.String()
+}
+
+// Journeys draws the request and the reply of a flow, and the connection tracking entries, without a verdict.
+func Journeys(c proof.Certificate, st Style) string {
+	d := drawing{style: st, flow: c}
+	d.journeys()
+	d.conntrack()
+	return d.b.String()
+}
+
+func (d *drawing) journeys() {
 	d.journey("request", nat.Original)
 	d.requestEnd()
 	if d.journey("reply", nat.Reply) {
 		d.replyEnd()
 	}
-	d.conntrack()
-	d.checks()
-	d.wrong()
-	return d.b.String()
 }
 
 // The columns: labelWidth holds "out calia011d753862", ruleWidth "KUBE-EXT-K6NOPV6C6M2DHO7B:12", targetWidth

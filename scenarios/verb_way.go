@@ -1,0 +1,141 @@
+package scenarios
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"natlab/lab"
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/proof"
+	"natlab/nat/report"
+)
+
+// doWay: way prints how the last exchange went, drawn hop by hop with the rules that it met and the entries that it left,
+// for cmp with a file of the scenario; -update writes that file. Ports that are different in each run have letters.
+func doWay(s *stage, ts *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) > 0 {
+		return usagef("way, after watch and ask")
+	}
+	text, err := s.way()
+	if err != nil {
+		return err
+	}
+	_, err = ts.Stdout().Write([]byte(text))
+	return err
+}
+
+func (s *stage) way() (string, error) {
+	seen, err := s.observed()
+	if err != nil {
+		return "", err
+	}
+	live, err := s.predicted()
+	if err != nil {
+		return "", err
+	}
+	a := s.last
+	cert := proof.Check(proof.Case{
+		Flow:  proof.Flow{Client: a.from, From: a.from, Protocol: a.tuple.Proto(), Source: a.tuple.Src().Addr(), Target: a.tuple.Dst()},
+		Probe: gateway.Probe{From: a.from, Tuple: a.tuple}, Intent: live, Live: live, Seen: seen, Ends: a.ends(),
+	})
+	return s.settled(report.Journeys(cert, report.Style{})), nil
+}
+
+// predicted is what the live rules make of the last exchange: it gives the order of the namespaces that the packets cross.
+func (s *stage) predicted() (gateway.Prediction, error) {
+	rules := map[string]gateway.Rules{}
+	for _, node := range s.lab.Nodes() {
+		h, err := s.lab.Handle(node)
+		if err != nil {
+			return nil, err
+		}
+		all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4)
+		if err != nil {
+			return nil, err
+		}
+		for _, installed := range all {
+			rules[node] = append(rules[node], installed.Rules)
+		}
+	}
+	running, err := s.lab.RunningServers(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	var servers []gateway.Server
+	for _, r := range running {
+		servers = append(servers, gateway.Server{Member: r.Member, Name: r.Name, Proto: r.Proto, Addr: r.Addr})
+	}
+	network, err := gateway.NewNetwork(s.lab.Plan(), rules, servers, gateway.Options{KernelIPIP: s.lab.Tunnel() == lab.KernelTunnel})
+	if err != nil {
+		return nil, err
+	}
+	return network.Predict(gateway.Probe{From: s.last.from, Tuple: s.last.tuple})
+}
+
+// ends is what a proof wants to know of an exchange.
+func (a asked) ends() proof.Ends {
+	e := proof.Ends{End: gateway.EndLost}
+	switch a.end() {
+	case "answered":
+		e.End = gateway.EndAnswered
+	case "refused", "rejected":
+		e.End = gateway.EndRefused
+	}
+	e.Server, e.ServerAddr, e.ServerPeer, e.ClientPeer = a.answer.Server, a.answer.Endpoint, a.answer.PeerSeen, a.answer.From
+	return e
+}
+
+var portText = regexp.MustCompile(`(\d+\.\d+\.\d+\.\d+):(\d+)`)
+
+// settled gives letters to ports that chance chose, in the order in which they come: what is not a Service's or an
+// endpoint's port, and not one that the script asked from. Widths change with them, so runs of blanks become two.
+func (s *stage) settled(text string) string {
+	letters := map[string]string{}
+	text = portText.ReplaceAllStringFunc(text, func(m string) string {
+		address, port, _ := strings.Cut(m, ":")
+		if s.knownPort(port) {
+			return m
+		}
+		if letters[port] == "" {
+			letters[port] = string(rune('a' + len(letters)))
+		}
+		return address + ":" + letters[port]
+	})
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		indent := len(line) - len(strings.TrimLeft(line, " "))
+		fmt.Fprintln(&b, line[:indent]+blanks.ReplaceAllString(strings.TrimSpace(line), "  "))
+	}
+	return b.String()
+}
+
+var blanks = regexp.MustCompile(` {2,}`)
+
+func (s *stage) knownPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return false
+	}
+	if strings.Contains(string(s.job.scenario.Text), "sport="+text) || strings.Contains(string(s.job.scenario.Text), ":"+text) {
+		return true
+	}
+	for _, svc := range s.cluster.Services {
+		for _, p := range svc.Ports {
+			if uint16(n) == p.Port || uint16(n) == p.NodePort {
+				return true
+			}
+			for _, e := range p.Endpoints {
+				if e.Addr.Port() == uint16(n) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
