@@ -30,7 +30,7 @@
 //	server stop|start NAMESPACE/POD
 //	listen MEMBER PROTO ADDRESS:PORT  a server of the member's own
 //	ask MEMBER PROTO TARGET [...]     one exchange; sport= src= count=, and what must come of it: end= by= seen= from=
-//	open NAME MEMBER PROTO TARGET     a socket that stays; then send NAME, receive NAME [end= by= seen=], close NAME
+//	open NAME MEMBER PROTO TARGET     a socket that stays; then send NAME [count= size=], receive NAME [end= by= seen=], close NAME
 //	segment NAME MEMBER seq=N         a TCP segment from an open connection's server, N off the expected sequence number
 //	conntrack NODE [...]              an entry: proto= src= dst= reply-src= reply-dst= status= not=
 //	flush NODE [...]                  delete entries
@@ -41,7 +41,8 @@
 //	met NODE CHAIN[:N]                the last exchange met the rule
 //	hop NODE TAP [...]                the last exchange was seen so at a tap: src= dst= mark= way=
 //	way                               draw the last exchange, for cmp stdout FILE; scenario run --update rewrites FILE
-//	hold NAME NODE TAP [...]          keep packets at a tap; held NAME N, release NAME [order=2,1], drop NAME
+//	hold NAME NODE TAP [...]          keep packets at a tap; held NAME N, release NAME [order=2,1],
+//	                                  drop NAME, duplicate NAME, rewrite NAME src= dst=
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings
 //

@@ -49,7 +49,7 @@ func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) 
 		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer, "listen": doListen,
 		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
-		"watch": doWatch, "met": doMet, "hop": doHop, "way": doWay, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop,
+		"watch": doWatch, "met": doMet, "hop": doHop, "way": doWay, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop, "duplicate": doDuplicate, "rewrite": doRewrite,
 		"view": doView, "audit": doAudit,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(all))

@@ -234,14 +234,21 @@ func (s *stage) conn(name string) (*traffic.Conn, error) {
 	return nil, usagef("no connection %q is open", name)
 }
 
-// doSend: send NAME [count=N] sends requests and waits for nothing.
+// doSend: send NAME [count=N] [size=BYTES] sends requests and waits for nothing. One of a size, up to 3500 bytes, is
+// answered as long: a datagram of more than a packet takes goes and comes in fragments.
 func doSend(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if not || len(args) == 0 {
-		return usagef("send NAME [count=N]")
+		return usagef("send NAME [count=N] [size=BYTES]")
 	}
-	o, err := options(args[1:], "count")
+	o, err := options(args[1:], "count", "size")
 	if err != nil {
 		return err
+	}
+	size := 0
+	if o["size"] != "" {
+		if size, err = strconv.Atoi(o["size"]); err != nil {
+			return usagef("size=%s: want a number", o["size"])
+		}
 	}
 	c, err := s.conn(args[0])
 	if err != nil {
@@ -258,7 +265,7 @@ func doSend(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	}
 	s.last, s.seen = s.opened[args[0]], seenOf{}
 	for range n {
-		nonce, err := c.Send(s.ctx)
+		nonce, err := c.SendLong(s.ctx, size)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/packet"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -288,19 +290,61 @@ func doRelease(s *stage, _ *testscript.TestScript, not bool, args []string) erro
 
 // doDrop: drop NAME ends what is held, and the hold.
 func doDrop(s *stage, _ *testscript.TestScript, not bool, args []string) error {
-	if not || len(args) != 1 || s.holds[args[0]] == nil {
+	if not || len(args) != 1 {
 		return usagef("drop NAME, after hold NAME")
 	}
-	h := s.holds[args[0]]
-	delete(s.holds, args[0])
-	held, err := h.Wait(s.ctx, 0)
+	return s.eachHeld(args[0], (*witness.Packet).Drop)
+}
+
+// doDuplicate: duplicate NAME sends a copy of each packet that is held at postrouting, and then lets it go on itself.
+func doDuplicate(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) != 1 {
+		return usagef("duplicate NAME, after hold NAME NODE postrouting")
+	}
+	return s.eachHeld(args[0], func(p *witness.Packet) error {
+		return errors.Join(p.Duplicate(), p.Release())
+	})
+}
+
+// doRewrite: rewrite NAME [src=ADDRESS:PORT] [dst=ADDRESS:PORT] lets each packet that is held go on with other
+// ends, its checksums right.
+func doRewrite(s *stage, _ *testscript.TestScript, not bool, args []string) error {
+	if not || len(args) < 2 {
+		return usagef("rewrite NAME [src=ADDRESS:PORT] [dst=ADDRESS:PORT], after hold NAME")
+	}
+	o, err := options(args[1:], "src", "dst")
 	if err != nil {
 		return err
 	}
-	for _, p := range held {
-		if err := p.Drop(); err != nil {
+	return s.eachHeld(args[0], func(held *witness.Packet) error {
+		p, err := packet.Parse(held.Payload)
+		if err != nil {
 			return err
 		}
+		for key, set := range map[string]func(netip.AddrPort){"src": p.SetSrc, "dst": p.SetDst} {
+			if o[key] == "" {
+				continue
+			}
+			to, err := netip.ParseAddrPort(o[key])
+			if err != nil {
+				return usagef("%s=%s: want ADDRESS:PORT", key, o[key])
+			}
+			set(to)
+		}
+		return held.Rewrite(p.Bytes())
+	})
+}
+
+// eachHeld decides about every packet of a hold, in the order in which they came, and ends the hold.
+func (s *stage) eachHeld(name string, decide func(*witness.Packet) error) error {
+	h := s.holds[name]
+	if h == nil {
+		return usagef("nothing is held by the name %q", name)
 	}
-	return h.Release()
+	delete(s.holds, name)
+	held, err := h.Wait(s.ctx, 0)
+	for _, p := range held {
+		err = errors.Join(err, decide(p))
+	}
+	return errors.Join(err, h.Release())
 }

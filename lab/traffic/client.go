@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -126,12 +127,30 @@ func (c *Conn) askOnce(ctx context.Context) (Answer, error) {
 	return a, err
 }
 
+// SendLong is Send of a request of at least size bytes, which is answered as long: a datagram that does not fit into a
+// packet, and an answer that does not either. More than 3,500 bytes are too many for a line.
+func (c *Conn) SendLong(ctx context.Context, size int) (nonce string, err error) {
+	if size > maxLong {
+		return "", fmt.Errorf("send %d bytes: want at most %d", size, maxLong)
+	}
+	defer c.until(ctx)()
+	nonce = rand.Text()
+	nonce += strings.Repeat("x", max(0, size-len(nonce)))
+	return nonce, c.request(holdWord, nonce)
+}
+
+const maxLong = 3500 // a line of maxLine less what an answer says besides the nonce
+
 func (c *Conn) send(word string) (string, error) {
 	nonce := rand.Text()
+	return nonce, c.request(word, nonce)
+}
+
+func (c *Conn) request(word, nonce string) error {
 	if err := c.write([]byte(word + " " + nonce + "\n")); err != nil {
-		return "", c.failure(err)
+		return c.failure(err)
 	}
-	return nonce, nil
+	return nil
 }
 
 func (c *Conn) receive(nonce string) (Answer, error) {
