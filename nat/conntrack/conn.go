@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"net/netip"
+	"time"
 
 	"natlab/nat"
 )
@@ -12,6 +13,17 @@ type Conn struct {
 	Reply    nat.Tuple // of a packet that answers, as it comes to conntrack: the inverse of Original but for NAT
 	Status   Status
 	Mark     uint32
+
+	kind, code uint8 // ICMP type and code of the original direction
+	expires    int64 // nanoseconds of the Unix time; before confirmation, how long it is to live from then on
+	stream     int64 // when a UDP connection has become a stream
+	tcp        tcpConn
+	sctp       sctpConn
+
+	next, prev         *Conn // in the order of confirmation
+	nextSame, prevSame *Conn // with the same original source, the latest first
+	inTable            bool  // it is listed
+	sourced            bool  // it is in bySource
 }
 
 // Tuple is the connection's tuple of a direction.
@@ -21,6 +33,31 @@ func (c *Conn) Tuple(d nat.Direction) nat.Tuple {
 	}
 	return c.Original
 }
+
+// TCPState is the state of a TCP connection, TCPNone for others.
+func (c *Conn) TCPState() TCPState { return c.tcp.state }
+
+// State is the state as conntrack -L prints it: "ESTABLISHED"; "" for a protocol that has none.
+func (c *Conn) State() string {
+	switch c.Original.Proto() {
+	case nat.TCP:
+		return c.tcp.state.String()
+	case nat.SCTP:
+		return c.sctp.state.String()
+	}
+	return ""
+}
+
+// Expires is when the connection is forgotten, if it sees no packet. It is the zero time before confirmation.
+func (c *Conn) Expires() time.Time {
+	if !c.Has(Confirmed) {
+		return time.Time{}
+	}
+	return time.Unix(0, c.expires)
+}
+
+// ICMP is the type and code of the query that began an ICMP connection.
+func (c *Conn) ICMP() (kind, code uint8) { return c.kind, c.code }
 
 // Set sets status bits; they never go away again.
 func (c *Conn) Set(bits Status) { c.Status |= bits }

@@ -18,9 +18,11 @@ const (
 	DstNATDone   Status = 1 << 8  // IPS_DST_NAT_DONE
 	Dying        Status = 1 << 9  // IPS_DYING
 	FixedTimeout Status = 1 << 10 // IPS_FIXED_TIMEOUT
+	Template     Status = 1 << 11 // IPS_TEMPLATE
+	NATClash     Status = 1 << 12 // IPS_NAT_CLASH
 )
 
-var statusNames = [...]string{"EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED", "SRC_NAT", "DST_NAT", "SEQ_ADJUST", "SRC_NAT_DONE", "DST_NAT_DONE", "DYING", "FIXED_TIMEOUT"}
+var statusNames = [...]string{"EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED", "SRC_NAT", "DST_NAT", "SEQ_ADJUST", "SRC_NAT_DONE", "DST_NAT_DONE", "DYING", "FIXED_TIMEOUT", "TEMPLATE", "NAT_CLASH"}
 
 // String lists the bits by the kernel's names, joined by "|"; no bit is "NONE".
 func (s Status) String() string {

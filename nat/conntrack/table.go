@@ -1,13 +1,37 @@
 package conntrack
 
 import (
+	"time"
+
 	"natlab/nat"
 )
 
-// Table is a node's connections, found by either tuple. The zero Table is empty and ready.
+// Chance is where random port numbers come from.
+type Chance interface{ Uint32() uint32 }
+
+// Table is a node's connections, found by either tuple. The zero Table is empty and ready; it has no limit and its
+// settings are all off, so that connections in it never expire unless Settings are set. It is to be used by one
+// goroutine at a time.
 type Table struct {
-	conns []*Conn // confirmed, in the order of confirmation
-	index map[nat.Tuple]entry
+	Settings Settings
+	Chance   Chance // nil: port searches begin at the lowest port
+	Stats    Stats
+
+	now      int64
+	index    map[key]entry
+	bySource map[source]*Conn
+	first    *Conn // in the order of confirmation
+	last     *Conn
+	sweep    *Conn // where the next sweep for expired connections begins
+	count    int
+}
+
+// Stats counts what `conntrack -S` counts, by its names.
+type Stats struct {
+	InsertFailed uint64 // insert_failed
+	Drop         uint64 // drop
+	EarlyDrop    uint64 // early_drop
+	ClashResolve uint64 // clash_resolve
 }
 
 type entry struct {
@@ -15,40 +39,223 @@ type entry struct {
 	dir  nat.Direction
 }
 
-// Lookup finds the connection that a packet of this tuple belongs to, and its direction; nil where there is none.
-func (t *Table) Lookup(tuple nat.Tuple) (*Conn, nat.Direction) {
-	e := t.index[tuple]
+// Advance sets the time. It never goes back.
+func (t *Table) Advance(at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	t.now = max(t.now, at.UnixNano())
+}
+
+// Lookup finds the connection that a packet of this tuple belongs to, and its direction; nil where there is none. For
+// ICMP it is the query of type 0, code 0.
+func (t *Table) Lookup(tuple nat.Tuple) (*Conn, nat.Direction) { return t.LookupICMP(tuple, 0, 0) }
+
+// LookupICMP is Lookup for a packet of an ICMP type and code, which are a part of such a packet's tuple.
+func (t *Table) LookupICMP(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction) {
+	return t.find(keyOf(tuple, kind, code))
+}
+
+// find is Lookup by key. A connection that expired is removed on the way (nf_ct_gc_expired).
+func (t *Table) find(k key) (*Conn, nat.Direction) {
+	e := t.index[k]
+	if e.conn != nil && t.expired(e.conn) {
+		t.Delete(e.conn)
+		return nil, nat.Original
+	}
 	return e.conn, e.dir
 }
+
+func (t *Table) expired(c *Conn) bool { return c.expires != 0 && c.expires <= t.now }
 
 // New is a connection of which this is the first packet (init_conntrack). It is not in the table before Confirm.
 func New(tuple nat.Tuple) *Conn { return &Conn{Original: tuple, Reply: tuple.Reply()} }
 
 // Confirm puts a connection into the table when its first packet leaves the node or reaches a socket
-// (__nf_conntrack_confirm). It reports false for a clash: another connection has one of the tuples already.
+// (__nf_conntrack_confirm). It reports false for a clash: another connection has one of the tuples already. What the
+// kernel does then is Resolve's.
 func (t *Table) Confirm(c *Conn) bool {
 	if c.Has(Confirmed) {
 		return true
 	}
-	if t.taken(c.Original, c) || t.taken(c.Reply, c) {
+	original, reply := c.keyIn(nat.Original), c.keyIn(nat.Reply)
+	if t.taken(original, c) || t.taken(reply, c) {
 		return false
 	}
-	if t.index == nil {
-		t.index = make(map[nat.Tuple]entry, 4)
-	}
-	c.Set(Confirmed)
-	t.index[c.Original] = entry{c, nat.Original}
-	if _, own := t.index[c.Reply]; !own {
-		t.index[c.Reply] = entry{c, nat.Reply}
-	}
-	t.conns = append(t.conns, c)
+	t.put(original, entry{c, nat.Original})
+	t.put(reply, entry{c, nat.Reply}) // the last one in is the first found, where both are the same
+	t.list(c)
+	t.collect()
 	return true
 }
 
-func (t *Table) taken(tuple nat.Tuple, by *Conn) bool {
-	e, ok := t.index[tuple]
-	return ok && e.conn != by
+func (t *Table) put(k key, e entry) {
+	if t.index == nil {
+		t.index = make(map[key]entry, 4)
+	}
+	t.index[k] = e
 }
 
-// Conns lists the connections in the order in which they were confirmed.
-func (t *Table) Conns() []*Conn { return t.conns }
+func (t *Table) taken(k key, by *Conn) bool {
+	c, _ := t.find(k)
+	return c != nil && c != by
+}
+
+// list makes a connection the last of all.
+func (t *Table) list(c *Conn) {
+	c.Set(Confirmed)
+	if c.expires != 0 {
+		c.expires += t.now
+	}
+	c.prev, c.next, c.inTable = t.last, nil, true
+	if t.last != nil {
+		t.last.next = c
+	} else {
+		t.first = c
+	}
+	t.last = c
+	t.count++
+}
+
+// Resolve is what the kernel does with a packet whose connection clashes at its confirmation (nf_ct_resolve_clash): for
+// UDP and protocols without a handler the packet joins the connection that is there, where both are the same or that
+// one has no NAT; else, where only the original tuple is taken, the new connection is inserted for one second under its
+// reply tuple alone. The verdict is Drop where neither is possible.
+func (t *Table) Resolve(r *Ref) nat.Verdict {
+	c := r.Conn
+	original, reply := c.keyIn(nat.Original), c.keyIn(nat.Reply)
+	other, _ := t.find(original)
+	if other == nil || other == c {
+		other, _ = t.find(reply)
+	}
+	if other == nil || other == c || !allowsClash(c.Original.Proto()) {
+		return t.failed()
+	}
+	if t.join(r, other) {
+		return nat.Accept
+	}
+	if other, _ = t.find(reply); other != nil && other != c {
+		if t.join(r, other) {
+			return nat.Accept
+		}
+		return t.failed()
+	}
+	c.expires = int64(time.Second)
+	c.Set(FixedTimeout | NATClash)
+	t.put(reply, entry{c, nat.Reply})
+	t.list(c)
+	t.Stats.ClashResolve++
+	return nat.Accept
+}
+
+func (t *Table) failed() nat.Verdict {
+	t.Stats.Drop++
+	t.Stats.InsertFailed++
+	return nat.Drop
+}
+
+// join gives the packet the connection that won (__nf_ct_resolve_clash).
+func (t *Table) join(r *Ref, winner *Conn) bool {
+	if winner.Has(Dying) {
+		return false
+	}
+	same := winner.Original == r.Conn.Original && winner.Reply == r.Conn.Reply
+	if !same && winner.Status&(SrcNATDone|DstNATDone) != 0 {
+		return false
+	}
+	r.Conn = winner
+	t.Stats.ClashResolve++
+	return true
+}
+
+// allowsClash reports whether a protocol's clashes can be resolved (nf_conntrack_l4proto.allow_clash; for TCP since Linux
+// 5.16).
+func allowsClash(p nat.Proto) bool { return p == nat.UDP || p == nat.TCP || p == 136 }
+
+// Delete forgets a connection; one that is not in the table is only marked (nf_ct_delete).
+func (t *Table) Delete(c *Conn) {
+	c.Set(Dying)
+	if !c.inTable {
+		return
+	}
+	for _, d := range [...]nat.Direction{nat.Original, nat.Reply} {
+		if k := c.keyIn(d); t.index[k].conn == c {
+			delete(t.index, k)
+		}
+	}
+	t.unsource(c)
+	if t.sweep == c {
+		t.sweep = c.next
+	}
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		t.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		t.last = c.prev
+	}
+	c.next, c.prev, c.inTable = nil, nil, false
+	t.count--
+}
+
+// collect looks at a few connections for expired ones, so that those of which nothing is heard again do not stay.
+func (t *Table) collect() {
+	for range 4 {
+		if t.sweep == nil {
+			t.sweep = t.first
+		}
+		c := t.sweep
+		if c == nil {
+			return
+		}
+		t.sweep = c.next
+		if t.expired(c) {
+			t.Delete(c)
+		}
+	}
+}
+
+// earlyDrop makes room in a full table: it throws out the oldest of the connections that it looks at that is not
+// ASSURED (early_drop). The kernel looks at eight hash buckets near the new one's; which those are is chance.
+func (t *Table) earlyDrop() bool {
+	const look = 64
+	n := 0
+	for c := t.first; c != nil && n < look; n++ {
+		next := c.next
+		if t.expired(c) {
+			t.Delete(c)
+			return true
+		}
+		if !c.Has(Assured) {
+			t.Delete(c)
+			t.Stats.EarlyDrop++
+			return true
+		}
+		c = next
+	}
+	return false
+}
+
+// Len is how many connections there are.
+func (t *Table) Len() int { return t.count }
+
+// Conns lists the connections in the order in which they were confirmed, without those that expired.
+func (t *Table) Conns() []*Conn {
+	out := make([]*Conn, 0, t.count)
+	for c := t.first; c != nil; c = c.next {
+		if !t.expired(c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Flush forgets all connections.
+func (t *Table) Flush() {
+	for t.first != nil {
+		t.Delete(t.first)
+	}
+}

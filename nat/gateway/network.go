@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/iptables"
@@ -124,6 +125,9 @@ type device struct {
 	host    *host
 	addrs   []netip.Prefix
 	segment []*device // what hears it
+
+	localnet, acceptLocal, proxyARP bool // switches that are on for all devices or for this one (IN_DEV_ORCONF)
+	rpFilter                        string
 }
 
 // birth sorts loopback and the kernel's own tunl0 before the devices that were made.
@@ -148,6 +152,10 @@ func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
 	}
 	for _, s := range ns.Sysctls {
 		h.sysctls[s.Key] = s.Value
+	}
+	for _, d := range h.devices {
+		d.localnet, d.acceptLocal, d.proxyARP = h.either(d.Name, "route_localnet"), h.either(d.Name, "accept_local"), h.either(d.Name, "proxy_arp")
+		d.rpFilter = max(h.setting("all", "rp_filter"), h.setting(d.Name, "rp_filter"))
 	}
 	h.address(ns)
 	for _, r := range ns.Routes {
@@ -195,16 +203,13 @@ func (h *host) address(ns *topology.Namespace) {
 	}
 }
 
-// tracks reports whether a table makes the kernel track connections: the nat table does, and so does every rule that
-// asks conntrack (nf_ct_netns_get).
+// tracks reports whether a table makes the kernel track connections: every rule that translates or that asks conntrack
+// does (nf_ct_netns_get); an empty nat table does not, nor does NOTRACK.
 func tracks(t iptables.Table) bool {
-	if t.Name == "nat" {
-		return true
-	}
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
 			switch r.Target.(type) {
-			case iptables.SetConnMark, iptables.NoTrack:
+			case iptables.SetConnMark, iptables.DNAT, iptables.SNAT, iptables.Masquerade, iptables.Redirect, iptables.NetMap:
 				return true
 			}
 			if slices.ContainsFunc(r.Matches, asksConntrack) {
@@ -216,9 +221,12 @@ func tracks(t iptables.Table) bool {
 }
 
 func asksConntrack(m iptables.Match) bool {
-	switch m.(type) {
+	switch m := m.(type) {
 	case iptables.Conntrack, iptables.ConnMark:
 		return true
+	case iptables.Raw: // of the extensions that are not modelled, those that look at a connection
+		name, _, _ := strings.Cut(strings.TrimPrefix(m.Text, "-m "), " ")
+		return slices.Contains([]string{"conntrack", "connbytes", "connlabel", "connlimit", "connmark", "cluster", "helper", "state"}, name)
 	}
 	return false
 }

@@ -83,13 +83,13 @@ func (h *host) deviceAddr(d *device, via netip.Addr) netip.Addr {
 // fib_validate_source).
 func (h *host) martian(dev *device, src, dst netip.Addr) string {
 	lo := dev.Name == "lo"
-	localnet := h.either(dev.Name, "route_localnet")
+	localnet := dev.localnet
 	switch {
 	case src.IsLoopback() && !lo && !localnet:
 		return "martian source " + src.String() + " on " + dev.Name + ": route_localnet is 0"
 	case dst.IsLoopback() && !lo && !localnet:
 		return "martian destination " + dst.String() + " on " + dev.Name + ": route_localnet is 0"
-	case !lo && h.isLocal(src) && !h.either(dev.Name, "accept_local"):
+	case !lo && h.isLocal(src) && !dev.acceptLocal:
 		return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
 	}
 	return h.reversePath(dev, src)
@@ -98,7 +98,7 @@ func (h *host) martian(dev *device, src, dst netip.Addr) string {
 // reversePath is rp_filter: with 1 the route back to the source must leave by the device it came in by, with 2 there
 // must be one at all. The larger of the settings for all devices and for this one counts.
 func (h *host) reversePath(dev *device, src netip.Addr) string {
-	mode := max(h.setting("all", "rp_filter"), h.setting(dev.Name, "rp_filter"))
+	mode := dev.rpFilter
 	if mode == "" || mode == "0" || dev.Name == "lo" {
 		return ""
 	}
@@ -144,7 +144,7 @@ func (h *host) answersARP(d *device, a netip.Addr) bool {
 			return true
 		}
 	}
-	if !h.forwards() || !h.either(d.Name, "proxy_arp") {
+	if !h.forwards() || !d.proxyARP {
 		return false
 	}
 	next, why := h.lookup(a)
@@ -168,12 +168,13 @@ func (h *host) tunnelEnd(d *device, via netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// routingType is what addrtype calls an address (fib_lookup's RTN_*).
+// routingType is what addrtype calls an address: only the table "local" is asked (inet_addr_type), so that a blackhole
+// is UNICAST.
 func (h *host) routingType(a netip.Addr) string {
 	switch {
 	case a.IsMulticast():
 		return "MULTICAST"
-	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}), a.Is4() && a.As4()[0] == 0:
 		return "BROADCAST"
 	case h.isLocal(a):
 		return "LOCAL"
@@ -184,9 +185,6 @@ func (h *host) routingType(a netip.Addr) string {
 				return "BROADCAST"
 			}
 		}
-	}
-	if _, why := h.lookup(a); why != "" && why != noRoute {
-		return "BLACKHOLE"
 	}
 	return "UNICAST"
 }

@@ -13,6 +13,7 @@ type Packet struct {
 	TCPFlags uint8 // the header's flag byte
 	ICMPType uint8
 	ICMPCode uint8
+	TTL      uint8  //
 	Later    bool   // a second or later fragment
 	In, Out  string // devices; "" where the hook has none
 	Mark     uint32 // skb mark
@@ -97,6 +98,7 @@ type run struct {
 	pkt     *Packet
 	world   World
 	before  nat.Tuple
+	place   Place // of the match that is asked for, where it may need to be told from others
 	target  Target
 	steps   nat.Trace
 }
@@ -113,6 +115,7 @@ func (r *run) chain(at, depth int) nat.Verdict {
 	c := &r.program.chains[at]
 	for i := range c.Rules {
 		rule := &c.Rules[i]
+		r.place = Place{Table: r.program.name, Chain: c.Name, Rule: i + 1}
 		if !r.matches(rule) {
 			continue
 		}
@@ -200,8 +203,10 @@ func (r *run) verdict(rule *Rule) nat.Verdict {
 	case SetConnMark:
 		r.setConnMark(t)
 		return nat.Continue
-	case NoTrack:
-		r.pkt.State = Untracked
+	case NoTrack: // what has a connection already keeps it (notrack_tg)
+		if !r.pkt.tracked() {
+			r.pkt.State = Untracked
+		}
 		return nat.Continue
 	case Passive:
 		return nat.Continue
@@ -223,6 +228,9 @@ func (r *run) unknown(text string, v nat.Verdict) nat.Verdict {
 
 // setConnMark is xt_connmark.c: ctmark and nfmask select bits of the two marks.
 func (r *run) setConnMark(t SetConnMark) {
+	if !r.pkt.tracked() {
+		return
+	}
 	switch t.Action {
 	case ConnMarkSet:
 		r.pkt.ConnMark = r.pkt.ConnMark&^t.Mask ^ t.Value
@@ -234,7 +242,8 @@ func (r *run) setConnMark(t SetConnMark) {
 }
 
 func (r *run) matches(rule *Rule) bool {
-	for _, m := range rule.Matches {
+	for i, m := range rule.Matches {
+		r.place.Match = i + 1
 		if !r.match(m) {
 			return false
 		}

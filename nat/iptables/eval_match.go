@@ -35,23 +35,31 @@ func (r *run) match(m Match) bool {
 		return r.icmp(m)
 	case Mark:
 		return (p.Mark&m.Mask == m.Value) != m.Not
-	case ConnMark:
-		return (p.ConnMark&m.Mask == m.Value) != m.Not
+	case ConnMark: // without a connection there is no mark to ask for (connmark_mt)
+		return p.tracked() && (p.ConnMark&m.Mask == m.Value) != m.Not
 	case Conntrack:
 		return (p.State&m.States != 0) != m.Not
 	case AddrType:
 		return r.addrType(m)
+	}
+	if d, ok := r.world.(Decider); ok {
+		if holds, known := d.Decide(r.place, m, p); known {
+			return holds
+		}
+	}
+	switch m := m.(type) {
 	case Statistic:
 		return r.chance(m)
 	case Recent:
 		return m.Action == RecentSet && !m.Not || r.world.Take(0.5)
 	case Limit:
 		return r.world.Unknown(text(m))
-	case Set, RPFilter, PhysDev, Owner, Socket, Raw:
-		return r.world.Unknown(text(m))
 	}
-	return r.world.Unknown(text(m))
+	return r.world.Unknown(text(m)) // Set, RPFilter, PhysDev, Owner, Socket, Raw
 }
+
+// tracked reports whether the packet has a connection.
+func (p *Packet) tracked() bool { return p.State&(New|Related|Established) != 0 }
 
 func text(m Match) string { return strings.TrimPrefix(string(m.appendText(nil)), " ") }
 

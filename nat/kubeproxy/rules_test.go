@@ -11,6 +11,7 @@ import (
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/topology"
+	"natlab/topology/topologytest"
 )
 
 // The names that the real cluster printed (facts.md of the reference cluster).
@@ -59,7 +60,7 @@ func TestParseRelease(t *testing.T) {
 // What is printed parses to the same rules, and the same cluster gives the same bytes.
 func TestRulesPrintAndParse(t *testing.T) {
 	t.Parallel()
-	c := manyServices(400) // 1,200 endpoints: a large cluster
+	c := topologytest.ManyServices(400) // 1,200 endpoints: a large cluster
 	for _, release := range kubeproxy.Releases() {
 		for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
 			o := kubeproxy.Options{Release: release.Name, Family: family}
@@ -90,7 +91,7 @@ func withoutLines(rs iptables.Ruleset) iptables.Ruleset {
 
 func TestRulesErrors(t *testing.T) {
 	t.Parallel()
-	good := manyServices(1)
+	good := topologytest.ManyServices(1)
 	for _, row := range []struct {
 		name, node string
 		edit       func(c *topology.Cluster)

@@ -79,6 +79,20 @@ func (p *Packet) transportSum() uint16 {
 	return fold(sum(acc, h))
 }
 
+// Rejectable reports whether REJECT answers the packet with an ICMP error as far as its checksum goes
+// (nf_reject_verify_csum): of a protocol that the kernel does not know it wants an Internet checksum over all that
+// follows the IP header.
+func (p *Packet) Rejectable() bool {
+	switch proto := p.tuple.Proto(); proto {
+	case nat.TCP, nat.UDP, nat.ICMP, nat.ICMPv6:
+		return p.ChecksumOK()
+	case nat.SCTP, gre, esp, ah, udpLite, dccp:
+		return true
+	}
+	s := fold(sum(0, p.transport()))
+	return s == 0 || s == 0xffff
+}
+
 // ChecksumOK reports whether the transport checksum is right, as conntrack asks in PREROUTING (nf_checksum). A UDP
 // checksum of zero is none and is right; so is that of a protocol without one.
 func (p *Packet) ChecksumOK() bool {

@@ -16,8 +16,8 @@ func IsError(proto nat.Proto, kind uint8) bool {
 }
 
 // Inside is the packet that an ICMP error is about; ok is false where this is no error, or where what it holds is no
-// packet with at least eight bytes of transport header. It shares its bytes with p: after it was rewritten, p needs
-// SealInside.
+// packet with what its protocol's tuple is read from: four bytes of ports, eight of an ICMP query
+// (nf_ct_get_tuplepr). It shares its bytes with p: after it was rewritten, p needs SealInside.
 func (p *Packet) Inside() (inside Packet, ok bool) {
 	kind, _, is := p.ICMP()
 	h := p.transport()
@@ -28,10 +28,27 @@ func (p *Packet) Inside() (inside Packet, ok bool) {
 	if err := inside.parse(); err != nil || inside.V6() != p.V6() {
 		return Packet{}, false
 	}
-	if len(inside.transport()) < 8 || inside.later {
+	if len(inside.transport()) < tupleBytes(inside.tuple.Proto()) || inside.later {
 		return Packet{}, false
 	}
 	return inside, true
+}
+
+// tupleBytes is how much of its transport header a protocol's tuple takes.
+func tupleBytes(p nat.Proto) int {
+	switch p {
+	case nat.TCP, nat.UDP, nat.SCTP, udpLite, dccp:
+		return 4
+	case nat.ICMP, nat.ICMPv6:
+		return icmpHeader
+	}
+	return 0
+}
+
+// Rewritable reports whether enough of the transport header is there for NAT to translate the packet, or that inside an
+// ICMP error (l4proto_manip_pkt).
+func (p *Packet) Rewritable() bool {
+	return tupleBytes(p.tuple.Proto()) == 0 && p.tuple.Proto() != gre || len(p.transport()) >= 8
 }
 
 // SealInside computes the checksum of an ICMP error anew, after the packet inside was rewritten.

@@ -106,9 +106,12 @@ func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
 	p.tuple = nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
 }
 
-// Protocols with ports that nat gives no name.
+// Protocols that nat gives no name.
 const (
 	dccp    nat.Proto = 33
+	gre     nat.Proto = 47
+	esp     nat.Proto = 50
+	ah      nat.Proto = 51
 	udpLite nat.Proto = 136
 )
 

@@ -1,0 +1,148 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+
+	"natlab/nat"
+)
+
+// address is a tuple with the end's address chosen from the range (find_best_ips_proto): the same source gets the same
+// one for the same destination, by a hash that has no secret.
+func (r *Range) address(t nat.Tuple, m Manip) nat.Tuple {
+	if !r.Min.IsValid() {
+		return t
+	}
+	a := r.Min
+	if r.NetMap {
+		a = r.mapped(t, m)
+	} else if r.Min != r.Max {
+		a = r.spread(t, m)
+	}
+	if m == ManipSource {
+		return t.WithSrc(netip.AddrPortFrom(a, t.Src().Port()))
+	}
+	return t.WithDst(netip.AddrPortFrom(a, t.Dst().Port()))
+}
+
+// mapped keeps the bits of the old address that differ between the ends of the range (NF_NAT_RANGE_NETMAP).
+func (r *Range) mapped(t nat.Tuple, m Manip) netip.Addr {
+	old := t.Dst().Addr()
+	if m == ManipSource {
+		old = t.Src().Addr()
+	}
+	low, high, b := r.Min.As16(), r.Max.As16(), old.As16()
+	for i := range b {
+		mask := ^(low[i] ^ high[i])
+		b[i] = b[i]&^mask | low[i]&mask
+	}
+	a := netip.AddrFrom16(b)
+	if r.Min.Is4() {
+		return a.Unmap()
+	}
+	return a
+}
+
+// words are an address's 32-bit words as the kernel keeps them, in network byte order read as host order of a little
+// endian machine; an IPv4 address has one.
+func words(a netip.Addr) (w [4]uint32, n int) {
+	if a.Is4() {
+		b := a.As4()
+		return [4]uint32{binary.LittleEndian.Uint32(b[:])}, 1
+	}
+	b := a.As16()
+	for i := range w {
+		w[i] = binary.LittleEndian.Uint32(b[4*i:])
+	}
+	return w, 4
+}
+
+func (r *Range) spread(t nat.Tuple, m Manip) netip.Addr {
+	src, _ := words(t.Src().Addr())
+	dst, n := words(t.Dst().Addr())
+	low, _ := words(r.Min)
+	high, _ := words(r.Max)
+	seed := uint32(0)
+	if !r.Persistent {
+		seed = dst[n-1]
+	}
+	j := jhash2(src, seed)
+	var out [4]uint32
+	full := false
+	for i := range n {
+		least, dist := uint32(0), ^uint32(0)
+		if !full {
+			least = bits.ReverseBytes32(low[i])
+			dist = bits.ReverseBytes32(high[i]) - least + 1
+		}
+		out[i] = bits.ReverseBytes32(least + uint32(uint64(j)*uint64(dist)>>32))
+		if out[i] != high[i] {
+			full = true
+		}
+		if m == ManipDestination { // the tuple's destination is what was just written
+			dst[i] = out[i]
+		}
+		if !r.Persistent {
+			j ^= dst[i]
+		}
+	}
+	return addressOf(out, n)
+}
+
+func addressOf(w [4]uint32, n int) netip.Addr {
+	var b [16]byte
+	for i := range n {
+		binary.LittleEndian.PutUint32(b[4*i:], w[i])
+	}
+	if n == 1 {
+		return netip.AddrFrom4([4]byte(b[:4]))
+	}
+	return netip.AddrFrom16(b)
+}
+
+// jhash2 is Bob Jenkins' lookup3 over four words, as the kernel seeds it (include/linux/jhash.h).
+func jhash2(k [4]uint32, seed uint32) uint32 {
+	const initval = 0xdeadbeef
+	a := uint32(initval) + 4<<2 + seed
+	b, c := a, a
+	a += k[0]
+	b += k[1]
+	c += k[2]
+	rot := bits.RotateLeft32
+	a -= c
+	a ^= rot(c, 4)
+	c += b
+	b -= a
+	b ^= rot(a, 6)
+	a += c
+	c -= b
+	c ^= rot(b, 8)
+	b += a
+	a -= c
+	a ^= rot(c, 16)
+	c += b
+	b -= a
+	b ^= rot(a, 19)
+	a += c
+	c -= b
+	c ^= rot(b, 4)
+	b += a
+
+	a += k[3]
+	c ^= b
+	c -= rot(b, 14)
+	a ^= c
+	a -= rot(c, 11)
+	b ^= a
+	b -= rot(a, 25)
+	c ^= b
+	c -= rot(b, 16)
+	a ^= c
+	a -= rot(c, 4)
+	b ^= a
+	b -= rot(a, 14)
+	c ^= b
+	c -= rot(b, 24)
+	return c
+}

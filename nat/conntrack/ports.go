@@ -1,0 +1,285 @@
+package conntrack
+
+import (
+	"net/netip"
+
+	"natlab/nat"
+)
+
+// Range is what a NAT target lets the translation choose from (struct nf_nat_range2).
+type Range struct {
+	Min, Max         netip.Addr // invalid: the address stays
+	MinPort, MaxPort uint16     // with Ports
+	BasePort         uint16     // of a shifted range
+	Ports            bool       // NF_NAT_RANGE_PROTO_SPECIFIED
+	Shifted          bool       // NF_NAT_RANGE_PROTO_OFFSET
+	Random           bool       // NF_NAT_RANGE_PROTO_RANDOM
+	FullyRandom      bool       // NF_NAT_RANGE_PROTO_RANDOM_FULLY
+	Persistent       bool       // NF_NAT_RANGE_PERSISTENT
+	NetMap           bool       // NF_NAT_RANGE_NETMAP
+}
+
+// Chosen reports whether chance decides a port although the old one may be free.
+func (r *Range) Chosen() bool { return r.Random || r.FullyRandom }
+
+// Bind settles one end of a new connection's translation within a range, so that its reply tuple is unique
+// (nf_nat_setup_info). A connection that is confirmed stays as it is.
+func (t *Table) Bind(c *Conn, m Manip, r *Range) {
+	if c.Has(Confirmed) || c.Initialized(m) {
+		return
+	}
+	current := c.Reply.Reply()
+	if chosen := t.unique(c, m, current, r); chosen != current {
+		c.Reply = chosen.Reply()
+		c.Set(m.bit())
+	}
+	if m == ManipSource {
+		t.addSource(c)
+	}
+	c.Set(m.done())
+}
+
+// BindNull settles an end that no rule asked for: it stays as it is, but for a source port that another connection has
+// (nf_nat_alloc_null_binding).
+func (t *Table) BindNull(c *Conn, m Manip) {
+	ip := c.Reply.Src().Addr()
+	if m == ManipSource {
+		ip = c.Reply.Dst().Addr()
+	}
+	t.Bind(c, m, &Range{Min: ip, Max: ip})
+}
+
+// unique chooses the tuple that the translated packet will have (get_unique_tuple).
+func (t *Table) unique(c *Conn, m Manip, current nat.Tuple, r *Range) nat.Tuple {
+	if m == ManipSource && !r.Chosen() {
+		if r.holds(current) {
+			if !t.usedByNew(c, current) {
+				return current
+			}
+		} else if again, ok := t.sameSource(current, r); ok && !t.used(c, again) {
+			return again
+		}
+	}
+	chosen := r.address(current, m)
+	if !r.Chosen() {
+		switch {
+		case !r.Ports:
+			if !t.used(c, chosen) {
+				return chosen
+			}
+		case !r.Shifted && r.portIn(chosen, m) && (r.MinPort == r.MaxPort || !t.used(c, chosen)):
+			return chosen
+		}
+	}
+	return t.uniquePort(c, m, chosen, r)
+}
+
+// used reports whether another connection's packets could not be told from those that answer this tuple
+// (nf_nat_used_tuple). Two packets of one flow that are both new do not count.
+func (t *Table) used(c *Conn, tuple nat.Tuple) bool {
+	other, _ := t.find(c.replyKey(tuple))
+	return other != nil && other != c && other.Original != c.Original
+}
+
+// replyKey is the key of the answer to a tuple that the connection may get.
+func (c *Conn) replyKey(tuple nat.Tuple) key {
+	kind := c.kind
+	if isICMP(tuple.Proto()) {
+		kind, _ = invertedType(tuple.Proto(), kind)
+	}
+	return keyOf(tuple.Reply(), kind, c.code)
+}
+
+// usedByNew is used for a connection's own tuple (nf_nat_used_tuple_new, since Linux 6.12): two packets that answer each
+// other and were new at the same time are left to the resolution of clashes.
+func (t *Table) usedByNew(c *Conn, tuple nat.Tuple) bool {
+	if !t.used(c, tuple) {
+		return false
+	}
+	const touched = SrcNAT | DstNAT | SeqAdjust
+	if c.Status&touched != 0 || !allowsClash(c.Original.Proto()) {
+		return true
+	}
+	other, d := t.find(keyOf(tuple, c.kind, c.code))
+	if other == nil || d == nat.Original || other.Status&touched != 0 {
+		return true
+	}
+	return other.Original != c.Reply || other.Reply != c.Original
+}
+
+// holds reports whether a tuple's source is within the range already (nf_in_range).
+func (r *Range) holds(t nat.Tuple) bool {
+	if r.Min.IsValid() && (t.Src().Addr().Less(r.Min) || r.Max.Less(t.Src().Addr())) {
+		return false
+	}
+	return !r.Ports || r.portIn(t, ManipSource)
+}
+
+// portIn reports whether the end's port is within the range (l4proto_in_range).
+func (r *Range) portIn(t nat.Tuple, m Manip) bool {
+	port := t.Dst().Port()
+	if m == ManipSource || isICMP(t.Proto()) {
+		port = t.Src().Port()
+	}
+	return !hasPorts(t.Proto()) && !isICMP(t.Proto()) || port >= r.MinPort && port <= r.MaxPort
+}
+
+func hasPorts(p nat.Proto) bool {
+	switch p {
+	case nat.TCP, nat.UDP, nat.SCTP, 33, 136: // DCCP, UDP-Lite
+		return true
+	}
+	return false
+}
+
+// sameSource is the translation that another connection of this source has, where the range allows it
+// (find_appropriate_src).
+func (t *Table) sameSource(current nat.Tuple, r *Range) (nat.Tuple, bool) {
+	for c := t.bySource[sourceOf(current)]; c != nil; c = c.nextSame {
+		if t.expired(c) {
+			continue
+		}
+		if again := current.WithSrc(c.Reply.Dst()); r.holds(again) {
+			return again, true
+		}
+	}
+	return nat.Tuple{}, false
+}
+
+func (t *Table) addSource(c *Conn) {
+	if c.sourced {
+		return
+	}
+	if t.bySource == nil {
+		t.bySource = make(map[source]*Conn, 4)
+	}
+	s := sourceOf(c.Original)
+	if head := t.bySource[s]; head != nil {
+		c.nextSame, head.prevSame = head, c
+	}
+	t.bySource[s] = c
+	c.sourced = true
+}
+
+func (t *Table) unsource(c *Conn) {
+	if !c.sourced {
+		return
+	}
+	if c.nextSame != nil {
+		c.nextSame.prevSame = c.prevSame
+	}
+	switch s := sourceOf(c.Original); {
+	case c.prevSame != nil:
+		c.prevSame.nextSame = c.nextSame
+	case c.nextSame != nil:
+		t.bySource[s] = c.nextSame
+	default:
+		delete(t.bySource, s)
+	}
+	c.nextSame, c.prevSame, c.sourced = nil, nil, false
+}
+
+// Drop forgets a connection whose first packet was dropped before its confirmation.
+func (t *Table) Drop(c *Conn) {
+	if !c.Has(Confirmed) {
+		t.unsource(c)
+	}
+}
+
+// withPort is a tuple with another port at one end; an ICMP query has one identifier for both.
+func withPort(t nat.Tuple, m Manip, port uint16) nat.Tuple {
+	src, dst := t.Src(), t.Dst()
+	if m == ManipSource || isICMP(t.Proto()) {
+		src = netip.AddrPortFrom(src.Addr(), port)
+	}
+	if m == ManipDestination || isICMP(t.Proto()) {
+		dst = netip.AddrPortFrom(dst.Addr(), port)
+	}
+	return nat.TupleOf(t.Proto(), src, dst)
+}
+
+const (
+	maxAttempts  = 128             // NF_NAT_MAX_ATTEMPTS
+	harderBelow  = maxAttempts / 4 // NF_NAT_HARDER_THRESH
+	fewestTrials = 16
+)
+
+// uniquePort searches a free port, and takes the last one tried where it finds none (nf_nat_l4proto_unique_tuple). The
+// clash shows at the confirmation then.
+func (t *Table) uniquePort(c *Conn, m Manip, chosen nat.Tuple, r *Range) nat.Tuple {
+	low, size, ok := r.ports(chosen, m)
+	if !ok {
+		return chosen
+	}
+	off := uint32(0)
+	port := chosen.Dst().Port()
+	if m == ManipSource || isICMP(chosen.Proto()) {
+		port = chosen.Src().Port()
+	}
+	switch {
+	case r.Shifted:
+		off = uint32(port - r.BasePort)
+	case r.Chosen() || m != ManipDestination: // before Linux 6.9 also for the destination
+		off = t.random()
+	}
+	for attempts := min(size, maxAttempts); ; attempts /= 2 {
+		for i := range attempts {
+			chosen = withPort(chosen, m, uint16(low+(off&0xffff)%size))
+			if !t.usedHarder(c, chosen, attempts-i) {
+				return chosen
+			}
+			off++
+		}
+		if attempts >= size || attempts < fewestTrials {
+			return chosen
+		}
+		off = t.random()
+	}
+}
+
+func (t *Table) random() uint32 {
+	if t.Chance == nil {
+		return 0
+	}
+	return t.Chance.Uint32() & 0xffff
+}
+
+// ports is the range that ports are searched in; ok is false where the port has to stay.
+func (r *Range) ports(t nat.Tuple, m Manip) (low, size uint32, ok bool) {
+	switch {
+	case isICMP(t.Proto()) && !r.Ports:
+		return 0, 65536, true
+	case !isICMP(t.Proto()) && !hasPorts(t.Proto()):
+		return 0, 0, false
+	case r.Ports:
+		a, b := min(r.MinPort, r.MaxPort), max(r.MinPort, r.MaxPort)
+		return uint32(a), uint32(b-a) + 1, true
+	case m == ManipDestination:
+		return 0, 0, false
+	}
+	switch port := t.Src().Port(); {
+	case port < 512:
+		return 1, 511, true
+	case port < 1024:
+		return 600, 424, true
+	}
+	return 1024, 64512, true
+}
+
+// usedHarder is used, but among the last attempts for a new TCP connection an old one that is closing gives way where
+// the sequence numbers have moved on (nf_nat_used_tuple_harder, since Linux 6.5).
+func (t *Table) usedHarder(c *Conn, tuple nat.Tuple, left uint32) bool {
+	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent {
+		return t.used(c, tuple)
+	}
+	other, d := t.find(c.replyKey(tuple))
+	if other == nil {
+		return false
+	}
+	mayGo := d == nat.Reply && other != c && other.tcp.state >= TCPTimeWait && other.Has(SrcNAT) && other.Status&(FixedTimeout|Dying) == 0
+	if !mayGo || !after(c.tcp.seen[0].end, other.tcp.seen[0].end) {
+		return true
+	}
+	t.Delete(other)
+	return false
+}

@@ -1,0 +1,235 @@
+package conntrack
+
+import (
+	"time"
+
+	"natlab/nat"
+)
+
+// Track finds the connection that a packet belongs to, or begins one, and moves its state on (nf_conntrack_in). at is
+// the time, which must not go back. The verdict is Drop where the table is full, else Accept.
+func (t *Table) Track(p *Packet, at time.Time) (Ref, nat.Verdict) {
+	t.Advance(at)
+	proto := p.Tuple.Proto()
+	if isICMP(proto) {
+		if p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting || proto == nat.ICMP && p.ICMPType > 18 {
+			return Ref{}, nat.Accept
+		}
+		if p.Error {
+			return t.related(p), nat.Accept
+		}
+	}
+	for {
+		r, ok := t.resolve(p)
+		if !ok {
+			t.Stats.Drop++
+			return Ref{}, nat.Drop
+		}
+		if r.Conn == nil {
+			return Ref{}, nat.Accept
+		}
+		switch t.handle(r.Conn, r.Dir, p) {
+		case tcpRefuse, tcpOutside:
+			return Ref{}, nat.Accept
+		case tcpReopen:
+			t.Delete(r.Conn)
+			continue
+		case tcpAccept, tcpLetPass, tcpKill:
+		}
+		if r.Info == InfoEstablished && r.Dir == nat.Reply {
+			r.Conn.Set(SeenReply)
+		}
+		return r, nat.Accept
+	}
+}
+
+// related ties an ICMP error to the connection of the packet that it is about (nf_conntrack_inet_error).
+func (t *Table) related(p *Packet) Ref {
+	if !p.Inside.IsValid() {
+		return Ref{}
+	}
+	kind := p.InsideType
+	if isICMP(p.Inside.Proto()) {
+		var ok bool
+		if kind, ok = invertedType(p.Inside.Proto(), kind); !ok {
+			return Ref{}
+		}
+	}
+	c, d := t.find(keyOf(p.Inside.Reply(), kind, p.InsideCode))
+	if c == nil || c.Tuple(d).Dst().Addr() != p.Tuple.Dst().Addr() {
+		return Ref{}
+	}
+	return Ref{Conn: c, Dir: d, Info: InfoRelated}
+}
+
+// resolve looks a packet's connection up, or begins one (resolve_normal_ct). ok is false where the table is full.
+func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
+	c, d := t.find(keyOf(p.Tuple, p.ICMPType, p.ICMPCode))
+	switch {
+	case c == nil:
+		if isICMP(p.Tuple.Proto()) {
+			if _, ok := invertedType(p.Tuple.Proto(), p.ICMPType); !ok {
+				return Ref{}, true
+			}
+		}
+		if t.Settings.Max > 0 && t.Len() >= t.Settings.Max && !t.earlyDrop() {
+			return Ref{}, false
+		}
+		c = New(p.Tuple)
+		c.kind, c.code = p.ICMPType, p.ICMPCode
+		return Ref{Conn: c, Info: InfoNew}, true
+	case d == nat.Reply:
+		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true
+	case c.Has(SeenReply):
+		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true
+	case c.Has(Expected):
+		return Ref{Conn: c, Dir: d, Info: InfoRelated}, true
+	}
+	return Ref{Conn: c, Dir: d, Info: InfoNew}, true
+}
+
+// handle lets the protocol look at the packet (nf_conntrack_handle_packet).
+func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
+	bad := p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting
+	timeouts := &t.Settings.Timeouts
+	switch p.Tuple.Proto() {
+	case nat.TCP:
+		if bad || !tcpSane(p.TCP.Flags) {
+			return tcpRefuse
+		}
+		return t.handleTCP(c, d, &p.TCP)
+	case nat.UDP:
+		if bad {
+			return tcpRefuse
+		}
+		t.handleUDP(c)
+	case nat.ICMP, nat.ICMPv6:
+		if !opens(c.Original.Proto(), c.kind) {
+			return tcpRefuse
+		}
+		timeout := timeouts.ICMP
+		if p.Tuple.Proto() == nat.ICMPv6 {
+			timeout = timeouts.ICMPv6
+		}
+		t.refresh(c, timeout)
+	case nat.SCTP:
+		if bad || !t.handleSCTP(c, d, &p.SCTP) {
+			return tcpRefuse
+		}
+	case gre:
+		if !c.Has(SeenReply) {
+			t.refresh(c, timeouts.GRE)
+			break
+		}
+		t.refresh(c, timeouts.GREStream)
+		c.Set(Assured)
+	default:
+		t.refresh(c, timeouts.Generic)
+	}
+	return tcpAccept
+}
+
+// gre is GRE's protocol number. PPTP, whose calls have tuples of their own, is not modelled.
+const gre nat.Proto = 47
+
+// handleTCP is nf_conntrack_tcp_packet with its timeouts.
+func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {
+	if !c.Has(Confirmed) && !c.tcp.begin(s, t.Settings.Loose) {
+		return tcpRefuse
+	}
+	was, act := c.tcp.packet(c, d, s, &t.Settings)
+	kind := kindOf(s.Flags)
+	switch act {
+	case tcpOutside:
+		t.outOfWindow(c, d, kind)
+		return tcpRefuse
+	case tcpRefuse, tcpLetPass, tcpReopen, tcpKill:
+		return act
+	case tcpAccept:
+	}
+	index := c.tcp.timeout(kind, &t.Settings)
+	timeout := t.Settings.Timeouts.TCP[index]
+	switch {
+	case !c.Has(SeenReply) && kind == kindRST: // the only answer is an RST
+		if c.Has(Confirmed) {
+			t.Delete(c)
+		}
+		c.Set(Dying)
+		return tcpKill
+	case !c.Has(SeenReply) && kind == kindSYN && was == TCPSynSent: // a SYN again keeps nothing alive
+		return tcpAccept
+	case !c.Has(SeenReply) && c.tcp.state == TCPEstablished:
+		timeout = min(timeout, t.Settings.Timeouts.TCP[tcpUnacked])
+	case !c.Has(Assured) && (was == TCPSynRecv || was == TCPEstablished) && c.tcp.state == TCPEstablished && c.Has(SeenReply):
+		c.Set(Assured)
+	}
+	t.refresh(c, timeout)
+	return tcpAccept
+}
+
+// outOfWindow notes a FIN or RST out of window, and after one from either side does not keep the connection for days
+// (nf_tcp_handle_invalid).
+func (t *Table) outOfWindow(c *Conn, d nat.Direction, kind segmentKind) {
+	if !c.Has(Assured) || c.Has(FixedTimeout) || kind != kindRST && kind != kindFIN {
+		return
+	}
+	if c.tcp.lastDir == d || c.tcp.last != kindFIN && c.tcp.last != kindRST {
+		c.tcp.last, c.tcp.lastDir = kind, d
+		return
+	}
+	shorter := int64(t.Settings.Timeouts.TCP[tcpUnacked])
+	if left := c.expires - t.now; left >= int64(120*time.Second) && left > shorter {
+		c.expires = t.now + shorter
+	}
+}
+
+// handleSCTP is nf_conntrack_sctp_packet with its timeouts.
+func (t *Table) handleSCTP(c *Conn, d nat.Direction, s *SCTP) bool {
+	was, ok := c.sctp.packet(c.Has(Confirmed), d, s)
+	if !ok {
+		return false
+	}
+	now := c.sctp.state
+	if was == sctpClosed && now == sctpClosed && !c.Has(SeenReply) { // an INIT again keeps nothing alive
+		return true
+	}
+	t.refresh(c, t.Settings.Timeouts.SCTP[now])
+	if was == sctpCookieEchoed && now == sctpEstablished && d == nat.Reply {
+		c.Set(Assured)
+	}
+	return true
+}
+
+// streamAfter is how old a UDP connection is before answers make it a stream.
+const streamAfter = int64(2 * time.Second)
+
+// handleUDP is nf_conntrack_udp_packet: since Linux 5.17 only a stream is ASSURED.
+func (t *Table) handleUDP(c *Conn) {
+	if !c.Has(Confirmed) {
+		c.stream = t.now + streamAfter
+	}
+	if !c.Has(SeenReply) {
+		t.refresh(c, t.Settings.Timeouts.UDP)
+		return
+	}
+	if t.now <= c.stream {
+		t.refresh(c, t.Settings.Timeouts.UDP)
+		return
+	}
+	t.refresh(c, t.Settings.Timeouts.UDPStream)
+	if !c.Has(NATClash) {
+		c.Set(Assured)
+	}
+}
+
+// refresh makes a connection live for that long from now; one that is not confirmed, from its confirmation on
+// (nf_ct_refresh_acct).
+func (t *Table) refresh(c *Conn, timeout time.Duration) {
+	switch {
+	case c.Has(FixedTimeout):
+	case c.Has(Confirmed):
+		c.expires = t.now + int64(timeout)
+	default:
+		c.expires = int64(timeout)
+	}
+}

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+)
+
+// More ICMP types and codes (RFC 792).
+const (
+	icmpTimeExceeded   = 11
+	icmpFragNeeded     = 4
+	icmpProtoUnknown   = 2
+	icmpEcho           = 8
+	icmpTimestamp      = 13
+	icmpTimestampReply = 14
+	icmpPrecedence     = 0xc0 // the type of service of errors: IPTOS_PREC_INTERNETCONTROL
+	icmpErrorLongest   = 576  // RFC 1812, 4.3.2.3
+	ipv4HeaderMinimum  = 20
+)
+
+// reject is a REJECT rule's answer (nf_reject_ipv4.c).
+func (g *Gateway) reject(p *passage, r iptables.Reject) {
+	if r.With == "tcp-reset" {
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
+			g.reset(p, &t, 0, true)
+		}
+		return
+	}
+	if p.pkt.Rejectable() {
+		g.unreachable(p, rejectCodes[r.With])
+	}
+}
+
+// reset answers a TCP segment with an RST. That of a REJECT rule belongs to the segment's connection.
+func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
+	back := packet.TCP{Flags: tcpRST}
+	if t.Flags&tcpACK != 0 {
+		back.Seq = t.Ack
+	} else {
+		back.Flags |= tcpACK
+		back.Ack = t.Seq + uint32(t.Length)
+		for _, one := range []uint8{tcpSYN, 1} { // SYN and FIN take a number each
+			if t.Flags&one != 0 {
+				back.Ack++
+			}
+		}
+	}
+	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: 64, TOS: tos, DF: true, TCP: back})}
+	g.answer(p, q, attached)
+	if attached && p.ref.Conn != nil {
+		g.conns.SetClosing(p.ref.Conn)
+	}
+}
+
+// unreachable is an ICMP error of that type.
+func (g *Gateway) unreachable(p *passage, code uint8) { g.error(p, icmpUnreachable, code, 0) }
+
+// error sends an ICMP error about a packet to its source (icmp_send): from the address that the packet was for where it
+// is the node's own, else from the one that the route to the source prefers. There are no errors about errors, nor
+// about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
+func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
+	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || ok && !packet.Query(nat.ICMP, about) { // icmp_pointers
+		return
+	}
+	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	next, why := g.host.lookup(src)
+	if why != "" {
+		return
+	}
+	from := dst
+	if !g.host.isLocal(dst) {
+		from = g.host.source(next)
+	}
+	quote := p.pkt.Bytes()
+	quote = quote[:min(len(quote), icmpErrorLongest-ipv4HeaderMinimum-8)]
+	t := nat.TupleOf(nat.ICMP, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(src, 0))
+	q := &passage{pkt: *packet.Build(t, packet.Fields{
+		TOS: p.pkt.TOS()&0x1e | icmpPrecedence, Type: kind, Code: code, Rest: rest, Payload: quote,
+	})}
+	g.answer(p, q, true)
+}
+
+// answer sends a packet of the node's own because of another. attached says that it takes the other's connection, as
+// one in the other direction (nf_ct_attach).
+func (g *Gateway) answer(p, q *passage, attached bool) {
+	if g.depth >= maxDepth {
+		return
+	}
+	g.depth++
+	why, busy := g.why, g.icmpBusy
+	g.icmpBusy = busy || q.pkt.Tuple().Proto() == nat.ICMP
+	q.view.State = iptables.Invalid
+	if attached && p.ref.Conn != nil {
+		q.ref = conntrack.Ref{Conn: p.ref.Conn, Dir: 1 - p.ref.Dir, Info: conntrack.InfoRelated}
+		if p.ref.Dir == nat.Original {
+			q.ref.Dir = nat.Reply
+		}
+		q.state()
+	}
+	g.send(q)
+	if why != "" {
+		g.why = why // of the packet that was handed in
+	}
+	g.icmpBusy = busy
+	g.depth--
+}
+
+// deliver gives a packet to a process of the node, or answers for the node's stack.
+func (g *Gateway) deliver(p *passage) {
+	if g.options.Listens == nil || g.options.Listens(p.view.Tuple) {
+		g.outs = append(g.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark})
+		return
+	}
+	switch p.view.Tuple.Proto() {
+	case nat.TCP:
+		g.lost("nothing listens at " + p.view.Tuple.Dst().String())
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
+			g.reset(p, &t, p.pkt.TOS()&0xfc, false)
+		}
+	case nat.UDP:
+		g.lost("nothing listens at " + p.view.Tuple.Dst().String())
+		if p.pkt.Whole() && p.pkt.ChecksumOK() {
+			p.ref = conntrack.Ref{} // nf_reset_ct
+			g.unreachable(p, icmpPortUnreachable)
+		}
+	case nat.ICMP:
+		g.pong(p)
+	default:
+		g.lost("no protocol " + p.view.Tuple.Proto().String())
+		g.unreachable(p, icmpProtoUnknown)
+	}
+}
+
+// pong answers an ICMP echo or timestamp request (icmp_echo, icmp_timestamp).
+func (g *Gateway) pong(p *passage) {
+	kind, _, _ := p.pkt.ICMP()
+	h := p.pkt.Transport()
+	if !p.pkt.Whole() || !p.pkt.ChecksumOK() {
+		return
+	}
+	f := packet.Fields{TOS: p.pkt.TOS(), Rest: uint32(binary.BigEndian.Uint16(h[6:]))}
+	switch {
+	case kind == icmpEcho:
+		f.Payload = h[8:]
+	case kind == icmpTimestamp && len(h) >= 12:
+		f.Type = icmpTimestampReply
+		now := uint32(g.at.UTC().Sub(g.at.UTC().Truncate(24 * time.Hour)).Milliseconds()) // since midnight, UTC
+		f.Payload = binary.BigEndian.AppendUint32(append([]byte(nil), h[8:12]...), now)
+		f.Payload = binary.BigEndian.AppendUint32(f.Payload, now)
+	default:
+		return
+	}
+	g.answer(p, &passage{pkt: *packet.Build(p.view.Tuple.Reply(), f)}, false)
+}

@@ -1,0 +1,134 @@
+package gateway
+
+import (
+	"net/netip"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
+)
+
+// translate is a NAT hook (nf_nat_inet_fn): rules for what has no translation yet, until one settles it; then the
+// translation itself. false: the packet goes no further.
+func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
+	c := p.ref.Conn
+	if c == nil || !g.hasNAT {
+		return true
+	}
+	m := conntrack.ManipOf(hook)
+	related := p.ref.Info == conntrack.InfoRelated
+	if proto := p.view.Tuple.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
+		if !g.translateError(p, m) {
+			g.lost("the packet that the ICMP error is about is cut too short to be translated")
+			return false
+		}
+		return true
+	}
+	if (related || p.ref.Info == conntrack.InfoNew) && !c.Initialized(m) {
+		for _, t := range g.stages[hook].nat {
+			target, ok := g.table(t, hook, p)
+			if !ok {
+				return false
+			}
+			if target != nil && !g.settle(p, hook, target) {
+				g.lost("no address to translate to")
+				g.abandon(p)
+				return false
+			}
+			if c.Initialized(m) {
+				break
+			}
+		}
+		if !c.Initialized(m) {
+			g.conns.BindNull(c, m)
+		}
+	}
+	if to, ok := c.Target(m, p.ref.Dir); ok {
+		if !p.pkt.Rewritable() {
+			g.lost("the packet's transport header is cut too short to be translated")
+			return false
+		}
+		if m == conntrack.ManipSource {
+			p.pkt.SetSrc(to)
+		} else {
+			p.pkt.SetDst(to)
+		}
+		p.view.Tuple = p.pkt.Tuple()
+	}
+	p.view.State |= natStates(c)
+	return true
+}
+
+// translateError translates an ICMP error and the packet inside it (nf_nat_icmp_reply_translation). false: it cannot,
+// and the packet is dropped.
+func (g *Gateway) translateError(p *passage, m conntrack.Manip) bool {
+	to, ok := p.ref.Conn.Target(m, p.ref.Dir)
+	if !ok {
+		return true
+	}
+	inside, is := p.pkt.Inside()
+	if !is || !inside.Rewritable() {
+		return false
+	}
+	if m == conntrack.ManipSource {
+		inside.SetDst(to)
+		p.pkt.SealInside()
+		p.pkt.SetSrc(netip.AddrPortFrom(to.Addr(), 0))
+	} else {
+		inside.SetSrc(to)
+		p.pkt.SealInside()
+		p.pkt.SetDst(netip.AddrPortFrom(to.Addr(), 0))
+	}
+	p.view.Tuple = p.pkt.Tuple()
+	return true
+}
+
+// settle carries a NAT target out; false: it has no address to use, and the packet is dropped.
+func (g *Gateway) settle(p *passage, hook nat.Hook, target iptables.Target) bool {
+	m := conntrack.ManipOf(hook)
+	var r conntrack.Range
+	switch t := target.(type) {
+	case iptables.DNAT:
+		r = rangeOf(t.Range)
+	case iptables.SNAT:
+		r = rangeOf(t.Range)
+	case iptables.Masquerade:
+		r = rangeOf(t.Range)
+		r.Min = g.host.deviceAddr(p.out, p.via)
+		r.Max = r.Min
+	case iptables.Redirect:
+		r = rangeOf(t.Range)
+		r.Min = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if hook == nat.PreRouting {
+			r.Min = primary(g.devices[p.view.In])
+		}
+		r.Max = r.Min
+	case iptables.NetMap:
+		r = conntrack.Range{Min: t.To.Masked().Addr(), Max: lastOf(t.To), NetMap: true}
+	default:
+		return true
+	}
+	if _, isDNAT := target.(iptables.DNAT); !r.Min.IsValid() && !isDNAT {
+		if _, isSNAT := target.(iptables.SNAT); !isSNAT {
+			return false
+		}
+	}
+	g.conns.Bind(p.ref.Conn, m, &r)
+	return true
+}
+
+// primary is a device's first address.
+func primary(d *device) netip.Addr {
+	if d == nil || len(d.addrs) == 0 {
+		return netip.Addr{}
+	}
+	return d.addrs[0].Addr()
+}
+
+func rangeOf(r iptables.NATRange) conntrack.Range {
+	return conntrack.Range{
+		Min: r.MinAddr, Max: r.MaxAddr, MinPort: r.MinPort, MaxPort: r.MaxPort, BasePort: r.BasePort,
+		Ports: r.MinPort != 0 || r.MaxPort != 0, Shifted: r.BasePort != 0,
+		Random: r.Random, FullyRandom: r.FullyRandom, Persistent: r.Persistent,
+	}
+}

@@ -1,0 +1,238 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/topology"
+)
+
+// Gateway is one node that packets pass through: its devices, addresses and routes, its rules, and the connections that
+// it remembers. It works on the packets' bytes and does to them what the kernel does. It is to be used by one
+// goroutine at a time.
+//
+// Not modelled: fragments, broadcast and multicast, the neighbours on the links, redirects; a packet that is too long
+// for its out device and may be split leaves whole.
+type Gateway struct {
+	// Tap, where it is set, is called at each point at which natlab watches a namespace.
+	Tap func(nat.Hop)
+
+	host    *host
+	devices map[string]*device
+	local   map[netip.Addr]bool // the namespace's own addresses
+	options NodeOptions
+	conns   conntrack.Table
+	memory  iptables.Memory
+	stages  [5]stages
+	hasNAT  bool
+
+	at    time.Time
+	why   string
+	outs  []Out
+	trace nat.Trace
+	hits  []iptables.Hit
+	main  passage // of the packet that was handed in
+	track conntrack.Packet
+	depth int
+
+	icmpBusy bool // the stack is sending an ICMP packet
+
+	pending []*passage // on their way through lo
+	loops   int
+}
+
+// NodeOptions say what a namespace and its rules leave open.
+type NodeOptions struct {
+	// Chance decides statistic matches and random ports; nil takes every question of chance as yes and the first port.
+	Chance conntrack.Chance
+	// Trace asks for the rules that each packet met.
+	Trace bool
+	// Listens reports whether a socket of the node takes a packet. Where it is nil all packets for the node are
+	// delivered; else the node answers the others itself, as its stack does, and answers pings.
+	Listens func(nat.Tuple) bool
+	// Unknown decides for rules with an extension that is not modelled; nil: they do not match.
+	Unknown func(rule string) bool
+	// Family is IPv4; IPv6 has no routes in a Plan.
+}
+
+// Out is a packet that leaves the node, or that a process in it gets.
+type Out struct {
+	Dev    string     // "" for a packet that a process gets
+	Via    netip.Addr // who is asked for on the link
+	Packet []byte
+	Mark   uint32
+}
+
+// Local reports whether a process of the node gets the packet.
+func (o Out) Local() bool { return o.Dev == "" }
+
+// stages are the tables of a hook, by their place among the others.
+type stages struct{ raw, mangle, nat, filter, security []*iptables.Compiled }
+
+// NewGateway makes a node of a namespace of a Plan and the rule sets it holds, in the order in which their hooks run.
+// Of the namespace's sysctls those of routing and of conntrack count. An error is a rule set that is not of IPv4, or
+// a sysctl that is no number.
+func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, error) {
+	h, err := newHost(&ns, rules)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{host: h, options: o, devices: map[string]*device{}, local: map[netip.Addr]bool{}}
+	for _, d := range h.devices {
+		g.devices[d.Name] = d
+	}
+	g.conns.Settings, g.conns.Chance = conntrack.Defaults(), o.Chance
+	for _, s := range ns.Sysctls {
+		if name, ok := strings.CutPrefix(s.Key, "net/netfilter/"); ok {
+			if _, err := g.conns.Settings.Set(name, s.Value); err != nil {
+				return nil, fmt.Errorf("%s: %w", ns.Member, err)
+			}
+		}
+	}
+	for _, rs := range rules {
+		for _, t := range rs.Tables {
+			g.hasNAT = g.hasNAT || t.Name == tableNAT
+			g.add(iptables.Compile(t))
+		}
+	}
+	return g, nil
+}
+
+func (g *Gateway) add(c *iptables.Compiled) {
+	for _, hook := range nat.Hooks() {
+		if !c.Has(hook) {
+			continue
+		}
+		s := &g.stages[hook]
+		for name, list := range map[string]*[]*iptables.Compiled{
+			tableRaw: &s.raw, tableMangle: &s.mangle, tableNAT: &s.nat, tableFilter: &s.filter, tableSecurity: &s.security,
+		} {
+			if name == c.Name() {
+				*list = append(*list, c)
+			}
+		}
+	}
+}
+
+// Conns is the node's connection table.
+func (g *Gateway) Conns() *conntrack.Table { return &g.conns }
+
+// Why says why the packet that was handled last went no further, "" where it left or was delivered.
+func (g *Gateway) Why() string { return g.why }
+
+// Handle is a packet that comes in by a device. What leaves the node because of it comes back, with the rules that were
+// met if the Gateway traces. The packet's bytes change, and a packet that leaves may share them; what is returned is
+// good until the next call. at is the time, which must not go back.
+func (g *Gateway) Handle(pkt []byte, inDev string, at time.Time) ([]Out, nat.Trace) {
+	g.begin(at)
+	d := g.devices[inDev]
+	p := &g.main
+	p.reset()
+	switch err := p.pkt.Parse(pkt); {
+	case d == nil:
+		g.lost("the node has no device " + inDev)
+	case err != nil:
+		g.lost(err.Error())
+	case !p.pkt.HeaderOK():
+		g.lost("the IP header's checksum is wrong")
+	default:
+		g.receive(p, d)
+		g.settleDown()
+	}
+	return g.outs, g.trace
+}
+
+// Send is a packet that a process of the node sends, with an skb mark of its socket (SO_MARK) or 0.
+func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace) {
+	g.begin(at)
+	p := &g.main
+	p.reset()
+	if err := p.pkt.Parse(pkt); err != nil {
+		g.lost(err.Error())
+		return g.outs, g.trace
+	}
+	p.view.Mark = mark
+	g.send(p)
+	g.settleDown()
+	return g.outs, g.trace
+}
+
+func (g *Gateway) begin(at time.Time) {
+	g.at, g.why = at, ""
+	g.outs, g.trace, g.loops = g.outs[:0], nil, 0
+}
+
+func (g *Gateway) lost(why string) { g.why = why }
+
+// passage is a packet on its way through the node.
+type passage struct {
+	pkt    packet.Packet
+	view   iptables.Packet // what rules see of it
+	ref    conntrack.Ref
+	out    *device
+	via    netip.Addr
+	looped bool // it came back by lo with its connection
+}
+
+func (p *passage) reset() {
+	*p = passage{}
+	p.view.State = iptables.Invalid
+}
+
+// look brings what rules see up to date with the bytes.
+func (p *passage) look() {
+	p.view.Tuple, p.view.TTL = p.pkt.Tuple(), p.pkt.TTL()
+	p.view.Later = p.pkt.Later()
+	p.view.TCPFlags = p.pkt.TCPFlags()
+	p.view.ICMPType, p.view.ICMPCode, _ = p.pkt.ICMP()
+}
+
+// AddrType answers addrtype's question for the rules.
+func (g *Gateway) AddrType(a netip.Addr, dev string) string {
+	return surroundings{host: g.host}.AddrType(a, dev)
+}
+
+// Take decides a question of chance.
+func (g *Gateway) Take(p float64) bool {
+	if p >= 1 || g.options.Chance == nil {
+		return p > 0
+	}
+	return float64(g.options.Chance.Uint32())/(1<<32) < p
+}
+
+// Unknown decides for a rule that is not modelled.
+func (g *Gateway) Unknown(rule string) bool {
+	return g.options.Unknown != nil && g.options.Unknown(rule)
+}
+
+// Decide answers for matches that need more than the packet: what earlier packets did, the node's routes and sockets.
+func (g *Gateway) Decide(at iptables.Place, m iptables.Match, p *iptables.Packet) (holds, known bool) {
+	switch m := m.(type) {
+	case iptables.RPFilter:
+		return g.reversePath(m, p), true
+	case iptables.PhysDev: // there is no bridge that netfilter sees
+		return strings.HasPrefix(m.Options, "!"), true
+	}
+	return g.memory.Decide(at, m, p, g.at)
+}
+
+// reversePath is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.
+func (g *Gateway) reversePath(m iptables.RPFilter, p *iptables.Packet) bool {
+	d := g.devices[p.In]
+	if d == nil || d.Kind == topology.Loopback {
+		return !m.Invert
+	}
+	src := p.Tuple.Src().Addr()
+	if src == netip.IPv4Unspecified() {
+		return !m.Invert
+	}
+	back, why := g.host.lookup(src)
+	ok := why == "" && (!back.local || m.AcceptLocal) && (m.Loose || back.dev == d)
+	return ok != m.Invert
+}

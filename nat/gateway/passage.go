@@ -1,0 +1,336 @@
+package gateway
+
+import (
+	"net/netip"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/topology"
+)
+
+// What one packet can bring about in the node, one because of the other, is bounded.
+const (
+	maxDepth = 8
+	maxLoops = 32
+)
+
+// receive is a packet that came in by a device: PREROUTING, routing, then in or onwards (ip_rcv).
+func (g *Gateway) receive(p *passage, d *device) {
+	p.view.In, p.view.Out = d.Name, ""
+	p.look()
+	g.tap(p, nat.TapPreRaw, d.Name)
+	if p.pkt.Later() || p.pkt.First() {
+		g.lost("fragments are not modelled")
+		return
+	}
+	s := &g.stages[nat.PreRouting]
+	if !g.run(s.raw, nat.PreRouting, p) {
+		return
+	}
+	if !p.looped && !g.connect(p, nat.PreRouting) {
+		return
+	}
+	if !g.run(s.mangle, nat.PreRouting, p) || !g.translate(p, nat.PreRouting) {
+		return
+	}
+	g.tap(p, nat.TapPreNAT, d.Name)
+	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	if why := g.unroutable(src, dst); why != "" {
+		g.lost(why)
+		return
+	}
+	if why := g.host.martian(d, src, dst); why != "" {
+		g.lost(why)
+		return
+	}
+	next, why := g.host.lookup(dst)
+	switch {
+	case why == "" && next.local:
+		g.input(p)
+	case !g.host.forwards():
+		g.lost("not for this host, and ip_forward is 0")
+	case why == noRoute:
+		g.lost(why)
+		g.unreachable(p, icmpNetUnreachable)
+	case why != "":
+		g.lost(why)
+	default:
+		g.forward(p, d, next)
+	}
+}
+
+// unroutable says why addresses like these are never routed (ip_route_input_slow).
+func (g *Gateway) unroutable(src, dst netip.Addr) string {
+	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	switch {
+	case src.IsMulticast() || src == broadcast:
+		return "martian source " + src.String()
+	case src.Is4() && src.As4()[0] == 0:
+		return "martian source " + src.String()
+	case dst.Is4() && dst.As4()[0] == 0:
+		return "martian destination " + dst.String()
+	case dst.IsMulticast() || dst == broadcast:
+		return "broadcast and multicast are not modelled"
+	}
+	return ""
+}
+
+// forward is ip_forward.
+func (g *Gateway) forward(p *passage, in *device, next nextHop) {
+	if p.pkt.TTL() <= 1 {
+		g.lost("TTL exceeded")
+		g.error(p, icmpTimeExceeded, 0, 0)
+		return
+	}
+	if mtu := mtuOf(next.dev); p.pkt.Len() > mtu && p.pkt.DontFragment() {
+		g.lost("the packet is longer than the MTU of " + next.dev.Name + " and must not be split")
+		g.error(p, icmpUnreachable, icmpFragNeeded, uint32(mtu))
+		return
+	}
+	p.pkt.DecrementTTL()
+	p.view.TTL = p.pkt.TTL()
+	p.view.In, p.view.Out = in.Name, next.dev.Name
+	p.out, p.via = next.dev, next.via
+	s := &g.stages[nat.Forward]
+	if g.run(s.mangle, nat.Forward, p) && g.run(s.filter, nat.Forward, p) && g.run(s.security, nat.Forward, p) {
+		g.postrouting(p)
+	}
+}
+
+func mtuOf(d *device) int {
+	switch {
+	case d.MTU != 0:
+		return d.MTU
+	case d.Kind == topology.Loopback:
+		return 65536
+	}
+	return 1500
+}
+
+// input is a packet for the node itself (ip_local_deliver).
+func (g *Gateway) input(p *passage) {
+	s := &g.stages[nat.Input]
+	if !g.run(s.mangle, nat.Input, p) || !g.run(s.filter, nat.Input, p) || !g.run(s.security, nat.Input, p) {
+		return
+	}
+	if !g.translate(p, nat.Input) || !g.confirm(p) {
+		return
+	}
+	g.deliver(p)
+}
+
+// send is a packet of the node itself: a route, OUTPUT, and out (ip_local_out).
+func (g *Gateway) send(p *passage) {
+	p.look()
+	next, why := g.host.lookup(p.view.Tuple.Dst().Addr())
+	if why != "" {
+		g.lost(why)
+		return
+	}
+	p.out, p.via = next.dev, next.via
+	p.view.In, p.view.Out = "", next.dev.Name
+	g.tap(p, nat.TapOutRaw, p.view.Out)
+	s := &g.stages[nat.Output]
+	if !g.run(s.raw, nat.Output, p) || p.ref.Conn == nil && !g.connect(p, nat.Output) {
+		return
+	}
+	dst := p.view.Tuple.Dst().Addr()
+	if !g.run(s.mangle, nat.Output, p) || !g.translate(p, nat.Output) {
+		return
+	}
+	if to := p.view.Tuple.Dst().Addr(); to != dst { // ip_route_me_harder; the hook's out device stays what it was
+		if next, why = g.host.lookup(to); why != "" {
+			g.lost(why)
+			return
+		}
+		p.out, p.via = next.dev, next.via
+	}
+	g.tap(p, nat.TapOutNAT, p.view.Out)
+	if g.run(s.filter, nat.Output, p) && g.run(s.security, nat.Output, p) {
+		g.postrouting(p)
+	}
+}
+
+// postrouting is the last hook, and then the device.
+func (g *Gateway) postrouting(p *passage) {
+	p.view.In, p.view.Out = "", p.out.Name
+	if !g.run(g.stages[nat.PostRouting].mangle, nat.PostRouting, p) || !g.translate(p, nat.PostRouting) {
+		return
+	}
+	g.tap(p, nat.TapPost, p.view.Out)
+	if !g.confirm(p) {
+		return
+	}
+	if p.out.Kind == topology.Loopback {
+		g.loop(p)
+		return
+	}
+	g.outs = append(g.outs, Out{Dev: p.out.Name, Via: p.via, Packet: p.pkt.Bytes(), Mark: p.view.Mark})
+}
+
+// loop is a packet that the node sends to itself: it comes in again by lo, with its mark and its connection, when all
+// that goes on at the moment is done (loopback_xmit, netif_rx).
+func (g *Gateway) loop(p *passage) {
+	if g.loops++; g.loops > maxLoops {
+		g.lost("the packet went in a loop")
+		return
+	}
+	q := *p
+	q.looped = p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
+	g.pending = append(g.pending, &q)
+}
+
+// settleDown takes in what came in by lo meanwhile.
+func (g *Gateway) settleDown() {
+	for len(g.pending) > 0 {
+		p := g.pending[0]
+		g.pending = g.pending[1:]
+		g.receive(p, p.out)
+	}
+}
+
+func (g *Gateway) tap(p *passage, tap nat.Tap, dev string) {
+	if g.Tap != nil {
+		g.Tap(nat.Hop{Node: g.host.member, Tap: tap, Dev: dev, Tuple: p.view.Tuple, Mark: p.view.Mark})
+	}
+}
+
+// run takes a packet through the tables of one place in a hook; false: it goes no further.
+func (g *Gateway) run(tables []*iptables.Compiled, hook nat.Hook, p *passage) bool {
+	for _, t := range tables {
+		if _, ok := g.table(t, hook, p); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// table takes a packet through one table.
+func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptables.Target, bool) {
+	var hits *[]iptables.Hit
+	if g.options.Trace {
+		hits = &g.hits
+		g.hits = g.hits[:0]
+	}
+	before := p.view.Tuple
+	v, target := t.Run(hook, &p.view, g, hits)
+	var steps nat.Trace
+	if g.options.Trace {
+		steps = t.Steps(g.host.member, hook, before, g.hits)
+		g.trace = append(g.trace, steps...)
+	}
+	if p.ref.Conn != nil {
+		p.ref.Conn.Mark = p.view.ConnMark
+	}
+	switch v {
+	case nat.Drop:
+		g.lost(g.blame("dropped by ", t, steps))
+	case nat.Reject:
+		g.lost(g.blame("rejected by ", t, steps))
+		g.reject(p, target.(iptables.Reject))
+	case nat.Queue:
+		g.lost(g.blame("queued by ", t, steps))
+	case nat.Stolen:
+	case nat.Continue, nat.Accept, nat.Return, nat.Jump, nat.Goto:
+		return target, true
+	}
+	g.abandon(p)
+	return target, false
+}
+
+// blame names the rule that ended a packet's way, as far as the Gateway traces.
+func (g *Gateway) blame(what string, t *iptables.Compiled, steps nat.Trace) string {
+	if len(steps) == 0 {
+		return what + "a rule of " + t.Name()
+	}
+	return what + place(steps) + " " + text(steps)
+}
+
+// abandon forgets a connection whose first packet goes no further.
+func (g *Gateway) abandon(p *passage) {
+	if p.ref.Conn != nil {
+		g.conns.Drop(p.ref.Conn)
+	}
+}
+
+// connect gives a packet its connection, as conntrack does at PREROUTING and OUTPUT.
+func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
+	if !g.host.tracks {
+		return true
+	}
+	if p.view.State == iptables.Untracked {
+		p.ref = conntrack.Ref{Info: conntrack.InfoUntracked}
+		return true
+	}
+	if p.ref.Conn == nil {
+		fill(&g.track, &p.pkt, hook)
+		var v nat.Verdict
+		if p.ref, v = g.conns.Track(&g.track, g.at); v == nat.Drop {
+			g.lost("the connection table is full")
+			return false
+		}
+	}
+	p.state()
+	return true
+}
+
+// state brings what rules see of the connection up to date.
+func (p *passage) state() {
+	switch p.ref.Info {
+	case conntrack.InfoInvalid:
+		p.view.State = iptables.Invalid
+	case conntrack.InfoUntracked:
+		p.view.State = iptables.Untracked
+	case conntrack.InfoNew:
+		p.view.State = iptables.New
+	case conntrack.InfoRelated:
+		p.view.State = iptables.Related
+	case conntrack.InfoEstablished:
+		p.view.State = iptables.Established
+	}
+	if p.ref.Conn != nil {
+		p.view.State |= natStates(p.ref.Conn)
+		p.view.ConnMark = p.ref.Conn.Mark
+	}
+}
+
+// fill is what conntrack reads of a packet.
+func fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
+	*c = conntrack.Packet{Tuple: p.Tuple(), Hook: hook, Malformed: !p.Whole()}
+	c.BadChecksum = hook == nat.PreRouting && !p.ChecksumOK()
+	switch c.Tuple.Proto() {
+	case nat.TCP:
+		t, _ := p.TCP()
+		c.TCP = conntrack.Segment{Flags: t.Flags, Seq: t.Seq, Ack: t.Ack, Window: t.Window, Length: t.Length, Options: t.Options}
+	case nat.SCTP:
+		if h := p.Transport(); len(h) >= 12 {
+			c.SCTP = conntrack.SCTP{Tag: uint32(h[4])<<24 | uint32(h[5])<<16 | uint32(h[6])<<8 | uint32(h[7]), Chunks: h[12:]}
+		}
+	case nat.ICMP, nat.ICMPv6:
+		c.ICMPType, c.ICMPCode, _ = p.ICMP()
+		c.Error = packet.IsError(c.Tuple.Proto(), c.ICMPType)
+		if inside, ok := p.Inside(); ok {
+			c.Inside = inside.Tuple()
+			c.InsideType, c.InsideCode, _ = inside.ICMP()
+		}
+	}
+}
+
+// confirm puts a new connection into the table when its first packet leaves the node or reaches a socket (nf_confirm).
+func (g *Gateway) confirm(p *passage) bool {
+	c := p.ref.Conn
+	if c == nil || p.ref.Dir != nat.Original || c.Has(conntrack.Confirmed) {
+		return true
+	}
+	if g.conns.Confirm(c) {
+		return true
+	}
+	g.abandon(p)
+	if g.conns.Resolve(&p.ref) == nat.Accept {
+		return true
+	}
+	g.lost("another connection has the tuple: insert_failed")
+	return false
+}

@@ -1,0 +1,218 @@
+package test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	ctnetlink "github.com/ti-mo/conntrack"
+	"golang.org/x/sys/unix"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+)
+
+// kernelConn is a connection as ctnetlink tells of it.
+type kernelConn struct {
+	original, reply nat.Tuple
+	status, mark    uint32
+	timeout         uint32 // seconds
+	tcp             uint8
+	isTCP           bool
+}
+
+func (c kernelConn) String() string {
+	state := ""
+	if c.isTCP {
+		state = conntrack.TCPState(c.tcp).String()
+	}
+	return entryLine(c.original, c.reply, conntrack.Status(c.status), c.mark, state, int(c.timeout))
+}
+
+// entries are the kernel's connections, a line each, sorted. It walks the machine's whole hash table: not for each packet.
+func (k *kernelNode) entries(t *testing.T) []string {
+	t.Helper()
+	flows, err := k.conns.Dump(nil)
+	require.NoError(t, err)
+	var out []string
+	for _, f := range flows {
+		c := kernelConn{
+			original: kernelTuple(f.TupleOrig), reply: kernelTuple(f.TupleReply), status: uint32(f.Status), mark: f.Mark, timeout: f.Timeout,
+		}
+		if f.ProtoInfo.TCP != nil {
+			c.isTCP, c.tcp = true, f.ProtoInfo.TCP.State
+		}
+		out = append(out, c.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+func kernelTuple(t ctnetlink.Tuple) nat.Tuple {
+	src, dst := t.Proto.SourcePort, t.Proto.DestinationPort
+	if t.Proto.ICMPv4 {
+		src, dst = t.Proto.ICMPID, t.Proto.ICMPID
+	}
+	return nat.TupleOf(nat.Proto(t.Proto.Protocol), netip.AddrPortFrom(t.IP.SourceAddress, src), netip.AddrPortFrom(t.IP.DestinationAddress, dst))
+}
+
+// Attributes of linux/netfilter/nfnetlink_conntrack.h.
+const (
+	ctaTupleOrig, ctaTupleReply, ctaStatus, ctaProtoInfo, ctaTimeout, ctaMark = 1, 2, 3, 4, 7, 8
+
+	ctaTupleIP, ctaTupleProto, ctaSrc, ctaDst = 1, 2, 1, 2
+
+	ctaProtoNum, ctaSrcPort, ctaDstPort, ctaICMPID, ctaICMPType, ctaICMPCode = 1, 2, 3, 4, 5, 6
+
+	ctaProtoInfoTCP, ctaTCPState = 1, 1
+
+	ctNew, ctGet = unix.NFNL_SUBSYS_CTNETLINK << 8, unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
+)
+
+// entry is the kernel's connection of a packet, in either direction; false where there is none. The library's Get waits
+// for the end of a dump that the kernel announces (NLM_F_MULTI) and never sends.
+func (k *kernelNode) entry(t *testing.T, tuple nat.Tuple, kind, code uint8) (c kernelConn, ok bool) {
+	t.Helper()
+	port := func(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
+	proto := attribute(ctaProtoNum, []byte{uint8(tuple.Proto())})
+	if tuple.Proto() == nat.ICMP {
+		proto = slices.Concat(proto, attribute(ctaICMPID, port(tuple.Src().Port())), attribute(ctaICMPType, []byte{kind}), attribute(ctaICMPCode, []byte{code}))
+	} else {
+		proto = slices.Concat(proto, attribute(ctaSrcPort, port(tuple.Src().Port())), attribute(ctaDstPort, port(tuple.Dst().Port())))
+	}
+	ip := slices.Concat(attribute(ctaSrc, tuple.Src().Addr().AsSlice()), attribute(ctaDst, tuple.Dst().Addr().AsSlice()))
+	ask := attribute(ctaTupleOrig|unix.NLA_F_NESTED, slices.Concat(
+		attribute(ctaTupleIP|unix.NLA_F_NESTED, ip), attribute(ctaTupleProto|unix.NLA_F_NESTED, proto)))
+	require.NoError(t, sendNetfilter(k.ask, ctGet, 0, ask))
+	n, _, err := unix.Recvfrom(k.ask, k.buf, 0)
+	require.NoError(t, err)
+	b := k.buf[:n]
+	require.Greater(t, n, 20)
+	switch kind := binary.NativeEndian.Uint16(b[4:]); kind {
+	case unix.NLMSG_ERROR:
+		errno := unix.Errno(-int32(binary.NativeEndian.Uint32(b[16:])))
+		if !errors.Is(errno, unix.ENOENT) && !errors.Is(errno, unix.EINVAL) && !errors.Is(errno, unix.EOPNOTSUPP) { // an ICMP type that nothing answers
+			require.NoError(t, errno)
+		}
+		return c, false
+	default:
+		require.EqualValues(t, ctNew, kind)
+	}
+	attributes(b[20:], func(kind uint16, v []byte) {
+		switch kind {
+		case ctaTupleOrig:
+			c.original = readTuple(v)
+		case ctaTupleReply:
+			c.reply = readTuple(v)
+		case ctaStatus:
+			c.status = binary.BigEndian.Uint32(v)
+		case ctaMark:
+			c.mark = binary.BigEndian.Uint32(v)
+		case ctaTimeout:
+			c.timeout = binary.BigEndian.Uint32(v)
+		case ctaProtoInfo:
+			attributes(v, func(kind uint16, v []byte) {
+				if kind == ctaProtoInfoTCP {
+					c.isTCP = true
+					attributes(v, func(kind uint16, v []byte) {
+						if kind == ctaTCPState {
+							c.tcp = v[0]
+						}
+					})
+				}
+			})
+		}
+	})
+	return c, true
+}
+
+func readTuple(b []byte) nat.Tuple {
+	var src, dst netip.Addr
+	var proto nat.Proto
+	var sport, dport uint16
+	attributes(b, func(kind uint16, v []byte) {
+		attributes(v, func(inner uint16, v []byte) {
+			switch {
+			case kind == ctaTupleIP && inner == ctaSrc:
+				src, _ = netip.AddrFromSlice(v)
+			case kind == ctaTupleIP && inner == ctaDst:
+				dst, _ = netip.AddrFromSlice(v)
+			case kind == ctaTupleProto && inner == ctaProtoNum:
+				proto = nat.Proto(v[0])
+			case kind == ctaTupleProto && inner == ctaSrcPort:
+				sport = binary.BigEndian.Uint16(v)
+			case kind == ctaTupleProto && inner == ctaDstPort:
+				dport = binary.BigEndian.Uint16(v)
+			case kind == ctaTupleProto && inner == ctaICMPID:
+				sport, dport = binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(v)
+			}
+		})
+	})
+	return nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
+}
+
+// attribute is one netlink attribute.
+func attribute(kind uint16, value []byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = append(b, value...)
+	return append(b, make([]byte, (4-len(b)%4)%4)...)
+}
+
+// sendNetfilter sends one nfnetlink message of IPv4.
+func sendNetfilter(fd int, kind, flags uint16, attributes []byte) error {
+	msg := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
+	msg = binary.NativeEndian.AppendUint16(msg, kind)
+	msg = binary.NativeEndian.AppendUint16(msg, unix.NLM_F_REQUEST|flags)
+	msg = append(msg, 0, 0, 0, 0, 0, 0, 0, 0, unix.AF_INET, 0, 0, 0)
+	return unix.Sendto(fd, append(msg, attributes...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}
+
+// openNetfilter opens an nfnetlink socket in the namespace of this thread.
+func openNetfilter() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return -1, err
+	}
+	return fd, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}
+
+func emulatedEntries(g *gateway.Gateway, at time.Time) []string {
+	var out []string
+	for _, c := range g.Conns().Conns() {
+		if !c.Has(conntrack.NATClash) { // those are hidden from a dump
+			out = append(out, emulatedEntry(c, at))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func emulatedEntry(c *conntrack.Conn, at time.Time) string {
+	state := ""
+	if c.Original.Proto() == nat.TCP {
+		state = c.State()
+	}
+	return entryLine(c.Original, c.Reply, c.Status, c.Mark, state, int(c.Expires().Sub(at)/time.Second))
+}
+
+// entryLine says everything of an entry that both sides know. The timeout is rounded, since both clocks go on.
+func entryLine(original, reply nat.Tuple, status conntrack.Status, mark uint32, state string, timeout int) string {
+	return fmt.Sprintf("%s | %s | %s | mark %#x | %s | %s", original, reply, status, mark, state, roughly(timeout))
+}
+
+func roughly(seconds int) string {
+	for _, full := range []int{10, 30, 60, 120, 180, 300, 600, 432000} {
+		if seconds > full-9 && seconds <= full {
+			return strconv.Itoa(full)
+		}
+	}
+	return "odd"
+}

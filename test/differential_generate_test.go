@@ -1,0 +1,307 @@
+package test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"natlab/nat"
+	"natlab/nat/packet"
+)
+
+// The pools that rules and packets are drawn from, so that they meet.
+var (
+	prefixPool = []string{
+		"192.168.1.10/32", "192.168.1.0/24", "10.0.0.20/32", "10.0.0.0/24", "10.244.0.5/32", "10.244.0.0/16", "10.96.0.1/32",
+		"10.96.0.0/16", "192.168.1.1/32", "10.0.0.1/32", "128.0.0.0/1",
+	}
+	sourcePool = []string{"192.168.1.10", "192.168.1.11", "10.0.0.20", "10.0.0.21", "10.244.0.5", "10.244.0.6", "192.168.1.1", "10.244.0.1", "203.0.113.9"}
+	destPool   = []string{"10.96.0.1", "10.96.0.2", "192.168.1.1", "10.0.0.1", "10.0.0.20", "10.244.0.5", "192.168.1.10", "203.0.113.7", "10.99.0.1"}
+	portPool   = []uint16{80, 443, 8080, 53, 1000, 600, 40000, 40001, 30080}
+	markPool   = []string{"0x4000/0x4000", "0x1/0xff", "0x0/0x4000", "0x8000/0x8000"}
+)
+
+// drawn draws from a rapid test.
+type drawn struct{ t *rapid.T }
+
+func (d drawn) n(below int) int { return rapid.IntRange(0, below-1).Draw(d.t, "n") }
+
+// chance is true once in n times.
+func (d drawn) chance(n int) bool { return d.n(n) == n-1 }
+
+func pick[T any](d drawn, from []T) T { return from[d.n(len(from))] }
+
+// not is "! " once in five times.
+func (d drawn) not() string {
+	if d.chance(5) {
+		return "! "
+	}
+	return ""
+}
+
+// ruleChain is a chain to fill: what may be asked and done in it.
+type ruleChain struct {
+	name  string
+	hooks string   // of "in", "out", "fwd": which devices are known: "i", "o"
+	calls []string // user chains behind it
+	nat   string   // "dst", "src", "masq" in the nat table
+}
+
+// ruleset draws a rule set's text.
+func (d drawn) ruleset() string {
+	var b strings.Builder
+	if d.chance(3) {
+		b.WriteString(d.table("raw", []ruleChain{{name: "PREROUTING", hooks: "i", calls: []string{"R1"}}, {name: "OUTPUT", hooks: "o", calls: []string{"R1"}}, {name: "R1"}}))
+	}
+	if d.chance(2) {
+		b.WriteString(d.table("mangle", []ruleChain{
+			{name: "PREROUTING", hooks: "i", calls: []string{"M1"}},
+			{name: "INPUT", hooks: "i", calls: []string{"M1"}},
+			{name: "FORWARD", hooks: "io", calls: []string{"M1"}},
+			{name: "OUTPUT", hooks: "o", calls: []string{"M1"}},
+			{name: "POSTROUTING", hooks: "o", calls: []string{"M1"}},
+			{name: "M1"},
+		}))
+	}
+	if !d.chance(8) {
+		b.WriteString(d.table("nat", []ruleChain{
+			{name: "PREROUTING", hooks: "i", calls: []string{"D1", "D2"}, nat: "dst"},
+			{name: "INPUT", hooks: "i", calls: nil, nat: "src"},
+			{name: "OUTPUT", hooks: "o", calls: []string{"D1", "D2"}, nat: "dst"},
+			{name: "POSTROUTING", hooks: "o", calls: []string{"S1", "S2"}, nat: "masq"},
+			{name: "D1", calls: []string{"D2"}, nat: "dst"},
+			{name: "D2", nat: "dst"},
+			{name: "S1", calls: []string{"S2"}, nat: "masq"},
+			{name: "S2", nat: "masq"},
+		}))
+	}
+	if !d.chance(3) {
+		b.WriteString(d.table("filter", []ruleChain{
+			{name: "INPUT", hooks: "i", calls: []string{"F1", "F2"}},
+			{name: "FORWARD", hooks: "io", calls: []string{"F1", "F2"}},
+			{name: "OUTPUT", hooks: "o", calls: []string{"F1", "F2"}},
+			{name: "F1", calls: []string{"F2"}},
+			{name: "F2"},
+		}))
+	}
+	return b.String()
+}
+
+func (d drawn) table(name string, chains []ruleChain) string {
+	var head, body strings.Builder
+	fmt.Fprintf(&head, "*%s\n", name)
+	for _, c := range chains {
+		policy := "-"
+		if strings.ToUpper(c.name) == c.name && len(c.name) > 2 {
+			policy = "ACCEPT"
+			if name == "filter" && d.chance(12) {
+				policy = "DROP"
+			}
+		}
+		fmt.Fprintf(&head, ":%s %s [0:0]\n", c.name, policy)
+		for range d.n(5) {
+			fmt.Fprintf(&body, "-A %s%s\n", c.name, d.rule(name, c))
+		}
+	}
+	return head.String() + body.String() + "COMMIT\n"
+}
+
+// rule draws a rule's matches and target.
+func (d drawn) rule(table string, c ruleChain) string {
+	var m strings.Builder
+	if d.chance(3) {
+		fmt.Fprintf(&m, " %s-s %s", d.not(), pick(d, prefixPool))
+	}
+	if d.chance(3) {
+		fmt.Fprintf(&m, " %s-d %s", d.not(), pick(d, prefixPool))
+	}
+	if d.chance(4) && strings.Contains(c.hooks, "i") {
+		fmt.Fprintf(&m, " %s-i %s", d.not(), pick(d, []string{"in0", "out0", "pod0", "p+", "lo"}))
+	}
+	if d.chance(4) && strings.Contains(c.hooks, "o") {
+		fmt.Fprintf(&m, " %s-o %s", d.not(), pick(d, []string{"in0", "out0", "pod0", "o+", "lo"}))
+	}
+	proto := ""
+	if d.chance(2) {
+		proto = pick(d, []string{"tcp", "tcp", "udp", "icmp"})
+		fmt.Fprintf(&m, " -p %s%s", proto, d.transport(proto))
+	}
+	if d.chance(3) {
+		m.WriteString(d.extension(table))
+	}
+	return m.String() + d.target(table, c, proto)
+}
+
+func (d drawn) transport(proto string) string {
+	port := func() string {
+		p := pick(d, portPool)
+		if d.chance(4) {
+			return fmt.Sprintf("%d:%d", p, p+1000)
+		}
+		return fmt.Sprint(p)
+	}
+	switch {
+	case proto == "icmp":
+		return pick(d, []string{"", " -m icmp --icmp-type 8", " -m icmp ! --icmp-type 3/3", " -m icmp --icmp-type 3"})
+	case d.chance(5):
+		return fmt.Sprintf(" -m multiport %s--dports %s,%s", d.not(), port(), port())
+	case proto == "tcp" && d.chance(4):
+		return pick(d, []string{" -m tcp --tcp-flags FIN,SYN,RST,ACK SYN", " -m tcp ! --tcp-flags SYN,ACK SYN,ACK", " -m tcp --tcp-flags RST RST"})
+	case d.chance(3):
+		return fmt.Sprintf(" -m %s %s--sport %s", proto, d.not(), port())
+	case d.chance(4):
+		return ""
+	}
+	return fmt.Sprintf(" -m %s %s--dport %s", proto, d.not(), port())
+}
+
+func (d drawn) extension(table string) string {
+	switch d.n(8) {
+	case 0:
+		return fmt.Sprintf(" -m mark %s--mark %s", d.not(), pick(d, markPool))
+	case 1:
+		if table == "raw" {
+			return ""
+		}
+		return fmt.Sprintf(" -m conntrack %s--ctstate %s", d.not(), pick(d, []string{"NEW", "RELATED,ESTABLISHED", "INVALID", "DNAT", "SNAT", "UNTRACKED", "ESTABLISHED", "NEW,RELATED"}))
+	case 2:
+		return fmt.Sprintf(" -m addrtype %s--dst-type %s", d.not(), pick(d, []string{"LOCAL", "UNICAST", "BLACKHOLE"}))
+	case 3:
+		return fmt.Sprintf(" -m addrtype %s--src-type LOCAL", d.not())
+	case 4:
+		every := 2 + d.n(3)
+		return fmt.Sprintf(" -m statistic --mode nth --every %d --packet %d", every, d.n(every))
+	case 5:
+		return fmt.Sprintf(" -m connmark %s--mark %s", d.not(), pick(d, markPool))
+	case 6:
+		return fmt.Sprintf(" -m limit --limit 1/hour --limit-burst %d", 1+d.n(4))
+	}
+	return fmt.Sprintf(" -m comment --comment %q", pick(d, []string{"a b", "x"}))
+}
+
+func (d drawn) target(table string, c ruleChain, proto string) string {
+	if len(c.calls) > 0 && d.chance(3) {
+		return pick(d, []string{" -j ", " -j ", " -g "}) + pick(d, c.calls)
+	}
+	switch d.n(10) {
+	case 0:
+		return ""
+	case 1:
+		return " -j RETURN"
+	case 2, 3:
+		return " -j ACCEPT"
+	case 4:
+		if table != "nat" && d.chance(2) {
+			return " -j DROP"
+		}
+	}
+	switch table {
+	case "raw":
+		return pick(d, []string{" -j CT --notrack", " -j ACCEPT", " -j MARK --set-xmark 0x1/0xff"})
+	case "mangle":
+		return pick(d, []string{
+			" -j MARK --set-xmark 0x4000/0x4000", " -j MARK --set-xmark 0x1/0x1", " -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+			" -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff", " -j CONNMARK --set-xmark 0x8000/0x8000",
+		})
+	case "filter":
+		kinds := []string{"icmp-port-unreachable", "icmp-host-unreachable", "icmp-admin-prohibited", "icmp-net-unreachable"}
+		if proto == "tcp" {
+			kinds = append(kinds, "tcp-reset", "tcp-reset")
+		}
+		return " -j REJECT --reject-with " + pick(d, kinds)
+	}
+	return d.natTarget(c, proto)
+}
+
+func (d drawn) natTarget(c ruleChain, proto string) string {
+	ports := proto == "tcp" || proto == "udp"
+	random := pick(d, []string{"", "", " --random-fully", " --random"})
+	switch c.nat {
+	case "dst":
+		to := pick(d, []string{"10.244.0.5", "10.0.0.20", "192.168.1.10", "10.244.0.5-10.244.0.8", "192.168.1.1"})
+		if ports && d.chance(2) {
+			to += pick(d, []string{":8080", ":80", ":5024-6023"})
+		}
+		if ports && d.chance(6) {
+			return " -j REDIRECT --to-ports 8080"
+		}
+		return " -j DNAT --to-destination " + to + pick(d, []string{"", "", " --persistent"})
+	case "src":
+		return " -j SNAT --to-source " + pick(d, []string{"10.0.0.77", "192.168.1.10"})
+	}
+	switch d.n(4) {
+	case 0:
+		to := pick(d, []string{"10.0.0.1", "192.168.1.1", "10.0.0.50-10.0.0.53"})
+		if ports && d.chance(2) {
+			to += ":5024-6023"
+		}
+		return " -j SNAT --to-source " + to + random
+	case 1:
+		return " -j MARK --set-xmark 0x4000/0x4000"
+	case 2:
+		return " -j NETMAP --to 10.0.0.0/24"
+	}
+	if ports && d.chance(3) {
+		return " -j MASQUERADE --to-ports 5024-6023" + random
+	}
+	return " -j MASQUERADE" + random
+}
+
+// fields are what a fresh packet has besides its tuple.
+func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
+	f := packet.Fields{ID: id | 0x8000, DF: d.chance(2), TTL: pick(d, []uint8{64, 64, 64, 2, 1}), TOS: pick(d, []uint8{0, 0x10})}
+	switch proto {
+	case nat.TCP:
+		f.TCP = packet.TCP{
+			Flags: pick(d, []uint8{2, 2, 2, 2, 16, 18, 17, 4, 20, 24, 0, 3, 0x2 | 0xc0}), Seq: 1000, Ack: 5000,
+			Window: pick(d, []uint16{64240, 64240, 1000, 0, 1}), Options: d.options(),
+		}
+		if d.chance(4) {
+			f.Payload = make([]byte, 10)
+		}
+	case nat.UDP:
+		f.Payload = make([]byte, d.n(3)*9)
+	case nat.ICMP:
+		f.Type = pick(d, []uint8{8, 8, 8, 0, 13, 9, 30})
+		f.Payload = []byte("ping")
+	case 47: // of GRE only a header that says nothing more can be translated (gre_manip_pkt)
+		f.Payload = make([]byte, 16)
+	default:
+		f.Payload = append(pick(d, [][]byte{{0, 0}, {0, 0}, {0xff, 0xff}, {1, 2}}), make([]byte, 14)...)
+	}
+	return f
+}
+
+func (d drawn) options() []byte {
+	return pick(d, [][]byte{nil, {2, 4, 5, 180}, {3, 3, 7, 0}, {4, 2, 3, 3, 2, 1, 1, 0}, {1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 50}})
+}
+
+// tuple draws the tuple of a fresh packet.
+func (d drawn) tuple() nat.Tuple {
+	proto := pick(d, []nat.Proto{nat.TCP, nat.TCP, nat.UDP, nat.ICMP, 47, 99})
+	var sport, dport uint16
+	switch proto {
+	case nat.TCP, nat.UDP:
+		sport, dport = pick(d, portPool), pick(d, portPool)
+	case nat.ICMP:
+		sport = pick(d, []uint16{7, 8})
+		dport = sport
+	}
+	src, dst := netip.MustParseAddr(pick(d, sourcePool)), netip.MustParseAddr(pick(d, destPool))
+	return nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
+}
+
+// deviceOf is where a packet of this source comes from; "" for the node itself.
+func deviceOf(src netip.Addr) string {
+	switch s := src.String(); {
+	case s == "192.168.1.1", s == "10.0.0.1", s == "10.244.0.1", src.IsLoopback():
+		return ""
+	case strings.HasPrefix(s, "10.0."):
+		return "out0"
+	case strings.HasPrefix(s, "10.244."):
+		return "pod0"
+	}
+	return "in0"
+}

@@ -1,0 +1,217 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	ctnetlink "github.com/ti-mo/conntrack"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/netns"
+	"natlab/nat/iptables"
+	"natlab/topology"
+)
+
+// kernelNode is a namespace whose devices are TUN devices held by this process: what is written to one is in the kernel
+// as if it came in by it, and has left by another when the write returns.
+type kernelNode struct {
+	ns     netns.Handle
+	tuns   map[string]int
+	raw    int // a raw socket that sends whole IP packets from the node
+	conns  *ctnetlink.Conn
+	ask    int // nfnetlink, for one connection at a time
+	tracer *tracer
+	buf    []byte
+}
+
+// differentialNode is the namespace that both sides are: three networks, a default route, a blackhole.
+func differentialNode() topology.Namespace {
+	ns := topology.Namespace{Member: "node", Kind: topology.KindNode}
+	for _, d := range [][2]string{{"in0", "192.168.1.1/24"}, {"out0", "10.0.0.1/24"}, {"pod0", "10.244.0.1/24"}} {
+		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: 1500})
+		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: netip.MustParsePrefix(d[1])})
+	}
+	ns.Routes = []topology.Route{
+		{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.254"), Device: "in0"},
+		{Dst: netip.MustParsePrefix("10.99.0.0/24"), Type: topology.Blackhole},
+	}
+	for key, value := range map[string]string{
+		"net/ipv4/ip_forward": "1", "net/ipv4/icmp_ratemask": "0", "net/ipv4/conf/all/send_redirects": "0",
+		"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0", "net/ipv4/conf/default/send_redirects": "0",
+		"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1",
+		"net/netfilter/nf_conntrack_acct": "0",
+	} {
+		ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: key, Value: value})
+	}
+	return ns
+}
+
+func newKernelNode(t *testing.T, plan topology.Namespace) *kernelNode {
+	t.Helper()
+	name := strings.Replace(uniqueName(t), "plan-", "diff-", 1)
+	h, err := netns.Create(name)
+	require.NoError(t, err)
+	k := &kernelNode{ns: h, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
+	t.Cleanup(func() {
+		for _, fd := range k.tuns {
+			_ = unix.Close(fd)
+		}
+		_ = unix.Close(k.raw)
+		_ = unix.Close(k.ask)
+		_ = k.conns.Close()
+		k.tracer.close()
+		require.NoError(t, h.Close())
+		require.NoError(t, netns.Delete(name))
+	})
+	require.NoError(t, h.Do(func() error { return k.build(plan) }))
+	nl, err := h.Netlink()
+	require.NoError(t, err)
+	defer nl.Close()
+	require.NoError(t, k.address(nl, plan))
+	return k
+}
+
+// build opens what has to be opened inside the namespace.
+func (k *kernelNode) build(plan topology.Namespace) (err error) {
+	for _, s := range plan.Sysctls {
+		if err := os.WriteFile("/proc/sys/"+s.Key, []byte(s.Value), 0); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	for _, d := range plan.Devices {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		k.tuns[d.Name] = fd
+		req, err := unix.NewIfreq(d.Name)
+		if err != nil {
+			return err
+		}
+		req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+			return fmt.Errorf("TUNSETIFF %s: %w", d.Name, err)
+		}
+	}
+	if k.raw, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
+		return err
+	}
+	if k.tracer, err = newTracer(); err != nil {
+		return err
+	}
+	if k.ask, err = openNetfilter(); err != nil {
+		return err
+	}
+	k.conns, err = ctnetlink.Dial(nil)
+	return err
+}
+
+func (k *kernelNode) address(nl *netlink.Handle, plan topology.Namespace) error {
+	lo, err := nl.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := nl.LinkSetUp(lo); err != nil {
+		return err
+	}
+	index := map[string]int{}
+	for _, a := range plan.Addresses {
+		link, err := nl.LinkByName(a.Device)
+		if err != nil {
+			return err
+		}
+		index[a.Device] = link.Attrs().Index
+		addr, err := netlink.ParseAddr(a.Prefix.String())
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(nl.AddrAdd(link, addr), nl.LinkSetUp(link)); err != nil {
+			return err
+		}
+	}
+	for _, r := range plan.Routes {
+		_, dst, err := parseCIDR(r.Dst)
+		if err != nil {
+			return err
+		}
+		route := &netlink.Route{Dst: dst, LinkIndex: index[r.Device], Gw: r.Via.AsSlice()}
+		if r.Type == topology.Blackhole {
+			route.Type = unix.RTN_BLACKHOLE
+		}
+		if err := nl.RouteAdd(route); err != nil {
+			return fmt.Errorf("route %s: %w", r.Dst, err)
+		}
+	}
+	return nil
+}
+
+// restore replaces all rules of the namespace.
+func (k *kernelNode) restore(ctx context.Context, backend dataplane.Backend, rs iptables.Ruleset) error {
+	program := "iptables-nft-restore"
+	if backend == dataplane.Legacy {
+		program = "iptables-legacy-restore"
+	}
+	return k.ns.Do(func() error {
+		if err := traceAll(); err != nil {
+			return err
+		}
+		cmd := exec.CommandContext(ctx, program)
+		cmd.Stdin = strings.NewReader(rs.String())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", program, err, out)
+		}
+		return nil
+	})
+}
+
+// inject lets a packet come in by a device.
+func (k *kernelNode) inject(t *testing.T, dev string, pkt []byte) {
+	t.Helper()
+	_, err := unix.Write(k.tuns[dev], pkt)
+	require.NoError(t, err)
+}
+
+// send lets a process of the node send a packet. That the rules drop it is no error of the test.
+func (k *kernelNode) send(t *testing.T, pkt []byte, mark uint32) {
+	t.Helper()
+	require.NoError(t, unix.SetsockoptInt(k.raw, unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+	err := unix.Sendto(k.raw, pkt, 0, &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])})
+	for _, expected := range []error{unix.EPERM, unix.ENETUNREACH, unix.EINVAL, unix.EHOSTUNREACH, unix.EMSGSIZE, unix.EACCES} {
+		if errors.Is(err, expected) {
+			return
+		}
+	}
+	require.NoError(t, err)
+}
+
+// collect returns what has left, device by device.
+func (k *kernelNode) collect(t *testing.T) map[string][][]byte {
+	t.Helper()
+	out := map[string][][]byte{}
+	for dev, fd := range k.tuns {
+		for {
+			n, err := unix.Read(fd, k.buf)
+			if errors.Is(err, unix.EAGAIN) {
+				break
+			}
+			require.NoError(t, err)
+			if n > 0 && k.buf[0]>>4 == 4 {
+				out[dev] = append(out[dev], slices.Clone(k.buf[:n]))
+			}
+		}
+	}
+	return out
+}
+
+func parseCIDR(p netip.Prefix) (net.IP, *net.IPNet, error) { return net.ParseCIDR(p.String()) }

@@ -1,0 +1,537 @@
+package test
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+)
+
+// twins are the kernel and the emulator of one node, given the same packets.
+type twins struct {
+	kernel   *kernelNode
+	emulator *gateway.Gateway
+	ports    portFeed
+	serial   uint16
+	backend  dataplane.Backend
+	packets  int
+	before   []byte               // the packet before
+	next     map[nat.Tuple]uint32 // TCP: the sequence number that comes next
+	loaded   time.Time
+	born     map[*conntrack.Conn]span
+	lines    map[*conntrack.Conn]string // what the emulator's connections were
+
+	connections int
+}
+
+// span is when something happened in the kernel, between two readings of the clock.
+type span struct{ from, to time.Time }
+
+// portFeed answers the emulator's question for a random port with the one that the kernel took.
+type portFeed struct{ next uint32 }
+
+// Uint32 is what the port search begins with.
+func (f *portFeed) Uint32() uint32 { return f.next }
+
+func newTwins(t *testing.T, backend dataplane.Backend) *twins {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	return &twins{kernel: newKernelNode(t, differentialNode()), backend: backend}
+}
+
+// load gives both sides a rule set, and forgets all connections.
+func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
+	t.Helper()
+	if w.backend == dataplane.Legacy { // a legacy table never goes away again
+		rs = withAllTables(rs)
+	}
+	require.NoError(t, w.kernel.restore(t.Context(), w.backend, rs))
+	require.NoError(t, w.kernel.conns.Flush())
+	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
+	g, err := gateway.NewGateway(differentialNode(), gateway.Rules{rs}, gateway.NodeOptions{
+		Chance: &w.ports, Trace: true, Listens: func(nat.Tuple) bool { return false },
+	})
+	require.NoError(t, err)
+	w.emulator = g
+	w.kernel.collect(t)
+	_, _ = w.kernel.tracer.read()
+	w.before, w.next = nil, map[nat.Tuple]uint32{}
+	w.loaded, w.born = time.Now(), map[*conntrack.Conn]span{}
+	w.lines = map[*conntrack.Conn]string{}
+}
+
+// withAllTables is a rule set with the tables that it lacks, empty.
+func withAllTables(rs iptables.Ruleset) iptables.Ruleset {
+	for name, chains := range map[string][]string{
+		"raw": {"PREROUTING", "OUTPUT"}, "mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+		"nat": {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, "filter": {"INPUT", "FORWARD", "OUTPUT"},
+	} {
+		if slices.ContainsFunc(rs.Tables, func(t iptables.Table) bool { return t.Name == name }) {
+			continue
+		}
+		t := iptables.Table{Name: name}
+		for _, chain := range chains {
+			t.Chains = append(t.Chains, iptables.Chain{Name: chain, Policy: "ACCEPT"})
+		}
+		rs.Tables = append(rs.Tables, t)
+	}
+	return rs
+}
+
+// give hands one packet to both sides and compares what they make of it: what leaves, the rules met, the connections.
+// dev is "" for a packet of the node itself. The difference comes back in words, "" for none.
+func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
+	t.Helper()
+	w.packets++
+	since := time.Now()
+	if dev == "" {
+		w.kernel.send(t, pkt, mark)
+	} else {
+		w.kernel.inject(t, dev, pkt)
+	}
+	kernelOut := w.kernel.collect(t)
+	kernelSteps, err := w.kernel.tracer.read()
+	require.NoError(t, err)
+	asked, flow, known := w.flowOf(t, pkt)
+	w.ports.next = chosenPort(asked, kernelOut, flow, known)
+	at := time.Now()
+	var outs []gateway.Out
+	var trace nat.Trace
+	if dev == "" {
+		outs, trace = w.emulator.Send(slices.Clone(pkt), mark, at)
+	} else {
+		outs, trace = w.emulator.Handle(slices.Clone(pkt), dev, at)
+	}
+	var diff []string
+	if got, want := outLines(outs), kernelLines(kernelOut); got != want {
+		diff = append(diff, "left the emulator:\n"+got, "left the kernel:\n"+want)
+	}
+	if got, same := w.sameSteps(trace, kernelSteps); !same {
+		diff = append(diff, "rules met in the emulator:\n"+got, "rules met in the kernel:\n"+strings.Join(kernelSteps, "\n"))
+	}
+	for _, c := range w.changed(at) {
+		got, want := "", ""
+		if !c.Has(conntrack.Dying) {
+			got = emulatedEntry(c, at)
+		}
+		kind, code := c.ICMP()
+		if f, ok := w.kernel.entry(t, c.Original, kind, code); ok {
+			want = f.String()
+		}
+		if got != want {
+			diff = append(diff, "connection in the emulator:\n"+got, "connection in the kernel:\n"+want)
+		}
+	}
+	if _, emulated := w.emulated(asked, pkt); known && !emulated {
+		diff = append(diff, "no connection in the emulator for the kernel's:\n"+flow.String())
+	}
+	turns := w.turns(span{since, at})
+	if diff == nil {
+		return ""
+	}
+	if turns {
+		return undecided
+	}
+	return fmt.Sprintf("packet %s by %q, emulator: %s\n%s", described(pkt), dev, w.emulator.Why(), strings.Join(diff, "\n"))
+}
+
+// undecided is what give says of a difference that may be one of the clocks.
+const undecided = "undecided"
+
+// turns notes when connections began, and reports whether one is just becoming a stream: the two sides cannot be held
+// against each other then.
+func (w *twins) turns(now span) (yes bool) {
+	const stream, jiffies = 2 * time.Second, 20 * time.Millisecond
+	for _, c := range w.emulator.Conns().Conns() {
+		b, ok := w.born[c]
+		if !ok {
+			w.born[c] = now
+			continue
+		}
+		if c.Original.Proto() == nat.UDP && now.to.After(b.from.Add(stream-jiffies)) && now.from.Before(b.to.Add(stream+jiffies)) {
+			yes = true
+		}
+	}
+	return yes
+}
+
+// described is a packet in words, with what window tracking looks at.
+func described(pkt []byte) string {
+	p, err := packet.Parse(pkt)
+	if err != nil {
+		return fmt.Sprintf("%x: %v", pkt, err)
+	}
+	if s, ok := p.TCP(); ok {
+		return fmt.Sprintf("%s seq %d ack %d win %d len %d options %x", p.String(), s.Seq, s.Ack, s.Window, s.Length, s.Options)
+	}
+	return fmt.Sprintf("%s, %d bytes %x", p.String(), p.Len(), p.Transport())
+}
+
+// flowOf is the kernel's connection of a packet.
+func (w *twins) flowOf(t *testing.T, pkt []byte) (asked nat.Tuple, f kernelConn, ok bool) {
+	t.Helper()
+	p, err := packet.Parse(pkt)
+	if err != nil {
+		return asked, f, false
+	}
+	kind, code, _ := p.ICMP()
+	f, ok = w.kernel.entry(t, p.Tuple(), kind, code)
+	return p.Tuple(), f, ok
+}
+
+// emulated is the emulator's connection of a packet.
+func (w *twins) emulated(asked nat.Tuple, pkt []byte) (c *conntrack.Conn, ok bool) {
+	p, err := packet.Parse(pkt)
+	if err != nil {
+		return nil, false
+	}
+	kind, code, _ := p.ICMP()
+	c, _ = w.emulator.Conns().LookupICMP(asked, kind, code)
+	return c, c != nil
+}
+
+// changed lists the emulator's connections that are not what they were before, and those that are gone.
+func (w *twins) changed(at time.Time) (list []*conntrack.Conn) {
+	lines := make(map[*conntrack.Conn]string, len(w.lines))
+	for _, c := range w.emulator.Conns().Conns() {
+		if c.Has(conntrack.NATClash) {
+			continue
+		}
+		lines[c] = emulatedEntry(c, at)
+		if lines[c] != w.lines[c] {
+			list = append(list, c)
+		}
+	}
+	for c := range w.lines {
+		if _, still := lines[c]; !still && c.Has(conntrack.Dying) {
+			if again, _ := w.emulator.Conns().LookupICMP(c.Original, 0, 0); again == nil {
+				list = append(list, c)
+			}
+		}
+	}
+	w.lines = lines
+	return list
+}
+
+// chosenPort is what a random port search must have begun with for the kernel to choose what it chose. Searches begin at
+// the lowest port of a range; the ranges of the test's rules are 1000 ports long and begin at 24 above a thousand.
+func chosenPort(asked nat.Tuple, out map[string][][]byte, f kernelConn, known bool) uint32 {
+	if known && f.original == asked {
+		return searchBegin(asked, f.reply.Dst().Port())
+	}
+	for _, list := range out {
+		for _, b := range list {
+			if p, err := packet.Parse(b); err == nil && p.Tuple().Proto() == asked.Proto() {
+				return searchBegin(asked, p.Tuple().Src().Port())
+			}
+		}
+	}
+	return 0
+}
+
+func searchBegin(asked nat.Tuple, now uint16) uint32 {
+	was := asked.Src().Port()
+	switch {
+	case asked.Proto() == nat.ICMP:
+		return uint32(now)
+	case was < 512 && now < 512:
+		return uint32(now - 1)
+	case was < 1024 && now >= 600 && now < 1024:
+		return uint32(now - 600)
+	}
+	return uint32(now) - 1024
+}
+
+// outLines and kernelLines are packets in words and bytes, device by device.
+func outLines(outs []gateway.Out) string {
+	byDev := map[string][][]byte{}
+	for _, o := range outs {
+		byDev[o.Dev] = append(byDev[o.Dev], o.Packet)
+	}
+	return kernelLines(byDev)
+}
+
+func kernelLines(out map[string][][]byte) string {
+	var lines []string
+	for dev, list := range out {
+		for _, b := range list {
+			lines = append(lines, dev+" "+plain(b))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// plain is a packet without what the kernel chooses at will: the identification of packets of its own, which the test's
+// packets tell by having the highest bit set, and with it the header's checksum, which has to be right.
+func plain(b []byte) string {
+	b = slices.Clone(b)
+	p, err := packet.Parse(b)
+	if err != nil {
+		return fmt.Sprintf("%x", b)
+	}
+	note := ""
+	if !p.HeaderOK() {
+		note = " WRONG HEADER CHECKSUM"
+	}
+	if b[4]&0x80 == 0 || b[4] == 0 && b[5] == 0 {
+		b[4], b[5] = 0, 0
+	}
+	if kind, _, ok := p.ICMP(); ok && kind == 14 && len(b) >= 40 { // a timestamp reply
+		clear(b[22:24])
+		clear(b[32:40])
+	}
+	if inside, ok := p.Inside(); ok && inside.Tuple().Proto() == nat.TCP && inside.Bytes()[4] == 0 && inside.Len() >= 40 {
+		clear(b[22:24]) // it quotes a segment of the node's own, whose checksum the device would have filled in
+		clear(b[28+36 : 28+38])
+	}
+	own := b[4] == 0 && b[5] == 0
+	if own || p.Tuple().Proto() == nat.ICMP {
+		b[4], b[5], b[10], b[11] = 0, 0, 0, 0
+	}
+	return fmt.Sprintf("%s%s %x", p.String(), note, b)
+}
+
+// The first of all: a Service as kube-proxy writes it, its reply, a REJECT, a drop.
+func TestDifferentialByHand(t *testing.T) {
+	t.Parallel()
+	onBothBackends(t, func(t *testing.T, w *twins) { t.Helper(); w.byHand(t) })
+}
+
+func onBothBackends(t *testing.T, test func(t *testing.T, w *twins)) {
+	t.Helper()
+	for _, backend := range []dataplane.Backend{dataplane.Legacy, dataplane.NFT} {
+		t.Run(string(backend), func(t *testing.T) {
+			t.Parallel()
+			test(t, newTwins(t, backend))
+		})
+	}
+}
+
+func (w *twins) byHand(t *testing.T) {
+	t.Helper()
+	rs, err := iptables.Parse(strings.NewReader(handRules), nat.IPv4)
+	require.NoError(t, err)
+	w.load(t, rs)
+	syn := packet.Fields{ID: 0x8001, DF: true, TCP: packet.TCP{Flags: 2, Seq: 1000, Window: 64240, Options: []byte{2, 4, 5, 180, 3, 3, 7, 0}}}
+	for _, row := range []struct{ dev, tuple string }{
+		{"in0", "tcp 192.168.1.10:40000 > 192.168.1.1:30080"},
+		{"in0", "tcp 192.168.1.10:40001 > 10.96.0.1:80"},
+		{"pod0", "tcp 10.244.0.5:40001 > 10.96.0.1:80"},
+		{"in0", "tcp 192.168.1.10:40002 > 10.96.0.2:80"},
+		{"in0", "tcp 192.168.1.10:40003 > 10.0.0.20:80"},
+		{"in0", "tcp 192.168.1.10:40003 > 192.168.1.1:80"},
+		{"", "tcp 192.168.1.1:40004 > 10.96.0.1:80"},
+		{"", "tcp 127.0.0.1:40004 > 192.168.1.1:80"},
+	} {
+		tuple, err := nat.ParseTuple(row.tuple)
+		require.NoError(t, err)
+		require.Empty(t, w.give(t, row.dev, packet.Build(tuple, syn).Bytes(), 0))
+	}
+}
+
+// TestDifferential gives both sides generated rule sets and packets, on each backend. NATLAB_DIFF is how many packets;
+// a difference is shrunk to a small rule set with few packets.
+func TestDifferential(t *testing.T) {
+	t.Parallel()
+	packets := 20000
+	if s := os.Getenv("NATLAB_DIFF"); s != "" {
+		var err error
+		packets, err = strconv.Atoi(s)
+		require.NoError(t, err)
+	}
+	onBothBackends(t, func(t *testing.T, w *twins) { t.Helper(); w.generated(t, packets/2) })
+}
+
+func (w *twins) generated(t *testing.T, packets int) {
+	t.Helper()
+	for w.packets < packets && !t.Failed() {
+		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt}) })
+	}
+	t.Logf("%d packets, %d connections: no difference", w.packets, w.connections)
+}
+
+// perRound is how many packets one rule set gets at most, and maxRound how long it is used: before the shortest timeout
+// of a connection.
+const (
+	perRound = 300
+	maxRound = 8 * time.Second
+)
+
+func (w *twins) round(t *testing.T, d drawn) {
+	t.Helper()
+	text := d.ruleset()
+	rs, err := iptables.Parse(strings.NewReader(text), nat.IPv4)
+	if err != nil {
+		d.t.Fatalf("%v\n%s", err, text)
+	}
+	w.load(t, rs)
+	var way []string
+	for range 1 + d.n(perRound) {
+		if time.Since(w.loaded) > maxRound {
+			break
+		}
+		dev, pkt, mark := w.draw(d)
+		way = append(way, fmt.Sprintf("%q %s", dev, described(pkt)))
+		diff := w.give(t, dev, pkt, mark)
+		if diff == undecided {
+			return
+		}
+		if diff != "" {
+			d.t.Fatalf("%s\nafter\n%s\nwith\n%s", diff, strings.Join(way, "\n"), text)
+		}
+	}
+	if got, want := w.ends(t); got != want {
+		d.t.Fatalf("connections in the emulator:\n%s\nconnections in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
+	}
+	w.connections += w.emulator.Conns().Len()
+}
+
+// ends are all connections of both sides.
+func (w *twins) ends(t *testing.T) (emulator, kernel string) {
+	t.Helper()
+	kernel = strings.Join(w.kernel.entries(t), "\n")
+	return strings.Join(emulatedEntries(w.emulator, time.Now()), "\n"), kernel
+}
+
+// draw draws the next packet: a fresh one, one of a connection that is there, an ICMP error about it, an old one again,
+// or a broken one.
+func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
+	w.serial++
+	conns := w.emulator.Conns().Conns()
+	kind := d.n(20)
+	switch {
+	case kind < 10 && len(conns) > 0:
+		pkt = w.onward(d, conns[d.n(len(conns))])
+	case kind == 10 && len(conns) > 0:
+		pkt = w.complaint(d, conns[d.n(len(conns))])
+	case kind == 11 && w.before != nil:
+		pkt = w.before
+	default:
+		t := d.tuple()
+		pkt = packet.Build(t, d.fields(t.Proto(), w.serial)).Bytes()
+	}
+	p, _ := packet.Parse(pkt)
+	dev = deviceOf(p.Tuple().Src().Addr())
+	if kind == 12 && dev != "" {
+		pkt = broken(d, pkt)
+	}
+	if dev == "" && d.chance(4) {
+		mark = 0x4000
+	}
+	w.before = slices.Clone(pkt)
+	return dev, pkt, mark
+}
+
+// onward is another packet of a connection, in either direction; a TCP segment mostly fits what was seen before.
+func (w *twins) onward(d drawn, c *conntrack.Conn) []byte {
+	dir := nat.Direction(d.n(2))
+	t := c.Tuple(dir)
+	f := d.fields(t.Proto(), w.serial)
+	if kind, code := c.ICMP(); t.Proto() == nat.ICMP {
+		f.Type, f.Code = kind, code
+		if dir == nat.Reply {
+			f.Type = map[uint8]uint8{8: 0, 13: 14}[kind]
+		}
+	}
+	if t.Proto() != nat.TCP {
+		return packet.Build(t, f).Bytes()
+	}
+	f.TCP.Flags = pick(d, []uint8{16, 16, 18, 18, 17, 4, 20, 2, 24, 24, 16})
+	if dir == nat.Original && c.TCPState() == conntrack.TCPSynSent {
+		f.TCP.Flags = pick(d, []uint8{2, 2, 16, 4})
+	}
+	shift := pick(d, []uint32{0, 0, 0, 0, 0, 1, ^uint32(0), 70000, ^uint32(70000), 2000})
+	f.TCP.Seq, f.TCP.Ack = w.next[t]+shift, w.next[c.Tuple(1-dir)]
+	if d.chance(10) {
+		f.TCP.Ack += shift
+	}
+	if w.next[t] == 0 {
+		f.TCP.Seq = 5000
+	}
+	p := packet.Build(t, f)
+	s, _ := p.TCP()
+	if shift == 0 {
+		w.next[t] = s.Seq + uint32(s.Length) + uint32(s.Flags&1) + uint32(s.Flags>>1&1)
+	}
+	return p.Bytes()
+}
+
+// complaint is an ICMP error about a connection's packet, as one would come from either side.
+func (w *twins) complaint(d drawn, c *conntrack.Conn) []byte {
+	dir := nat.Direction(d.n(2))
+	t := c.Tuple(dir)
+	about := packet.Build(t.Reply(), packet.Fields{ID: 0x8001, Type: 8, TCP: packet.TCP{Flags: 2, Seq: 1000}}).Bytes()
+	if d.chance(3) {
+		about = about[:min(len(about), 28)]
+	}
+	from, to := t.Src().Addr(), t.Dst().Addr()
+	if d.chance(6) {
+		to = netip.MustParseAddr(pick(d, destPool))
+	}
+	return packet.Build(nat.TupleOf(nat.ICMP, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(to, 0)), packet.Fields{
+		ID: w.serial | 0x8000, Type: pick(d, []uint8{3, 3, 11, 12}), Code: pick(d, []uint8{0, 1, 3}), Payload: about,
+	}).Bytes()
+}
+
+// broken is a packet with something wrong.
+func broken(d drawn, pkt []byte) []byte {
+	pkt = slices.Clone(pkt)
+	switch d.n(3) {
+	case 0:
+		pkt[len(pkt)-1] ^= 1 // the transport checksum is wrong
+	case 1:
+		pkt[10] ^= 1 // the header's
+	case 2:
+		pkt = pkt[:len(pkt)-1] // shorter than it says
+	}
+	return pkt
+}
+
+const handRules = `*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+-A FORWARD -m conntrack --ctstate NEW -j KUBE-SERVICES
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-SERVICES -d 10.96.0.2/32 -p tcp -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+:KUBE-SVC - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+:KUBE-POSTROUTING - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A OUTPUT -j KUBE-SERVICES
+-A POSTROUTING -j KUBE-POSTROUTING
+-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j KUBE-SVC
+-A KUBE-SERVICES -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 30080 -j KUBE-SVC
+-A KUBE-SVC ! -s 10.244.0.0/16 -j KUBE-MARK-MASQ
+-A KUBE-SVC -p tcp -m tcp -j DNAT --to-destination 10.244.0.5:8080
+-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+COMMIT
+`
