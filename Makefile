@@ -16,10 +16,10 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test bench lint fmt deps go-there root clean
+.PHONY: help lab build test diff test-vm test-vm-all deps-vm bench lint fmt deps go-there root clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 lab: root deps build ## bring the reference lab up and prove every flow (root)
 	@.ci/lab $(NATLAB)
@@ -30,6 +30,18 @@ build: go-there ## bin/natlab
 test: root go-there ## every test (root: they make network namespaces)
 	@.ci/deps ip
 	$(GO) test -count=1 -timeout 20m ./...
+
+diff: root deps go-there ## N generated packets in the kernel and in the emulator (root): make diff N=1000000
+	NATLAB_DIFF=$(or $(N),1000000) $(GO) test ./test -count=1 -run '^TestDifferential$$' -timeout 24h -v
+
+test-vm: deps-vm build ## the reference cluster and all scenarios on kernels 6.1 and 6.12, in VMs
+	NATLAB_KERNELS="6.1 6.12" $(GO) test -tags vm -count=1 -timeout 40m ./test/vm
+
+test-vm-all: deps-vm build ## the same on 5.10, 6.1, 6.12 and 7.x
+	NATLAB_KERNELS="5.10 6.1 6.12 7.x" $(GO) test -tags vm -count=1 -timeout 60m ./test/vm
+
+deps-vm: ## install qemu where it is missing (root)
+	@command -v qemu-system-x86_64 >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends qemu-system-x86; }
 
 bench: root deps go-there ## the figures: up, down, verify, rules (root)
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...

@@ -21,7 +21,7 @@ import (
 // How long a client waits. A flow that should be answered has all the time that a loaded machine may need; one that
 // the nodes' rules will lose is over as soon as the witnesses saw where, and without them after a moment.
 const (
-	clientPatience = 10 * time.Second
+	clientPatience = 30 * time.Second
 	controlMoment  = 300 * time.Millisecond
 )
 

@@ -101,7 +101,7 @@ func (c Config) boot(ctx context.Context, kernel Kernel, tools, dir string) (int
 	defer cancel()
 	m := machine{
 		kernel: filepath.Join(kernel.Dir, "vmlinuz"), initrd: initrd, dir: dir,
-		accel: c.Accel, memoryMiB: c.MemoryMiB, cpus: 2,
+		accel: c.Accel, memoryMiB: c.MemoryMiB,
 	}
 	if m.memoryMiB == 0 {
 		m.memoryMiB = 1536
@@ -117,7 +117,7 @@ func (c Config) boot(ctx context.Context, kernel Kernel, tools, dir string) (int
 		if errors.Is(err, context.Canceled) {
 			return 0, err
 		}
-		return 0, &Fault{Kernel: kernel, Cause: err, Console: console.lastLines(25)}
+		return 0, &Fault{Kernel: kernel, Cause: err, Console: console.lastLines(60)}
 	}
 	return got.status, nil
 }

@@ -67,7 +67,10 @@ func boot(t *testing.T, kernel string, change func(*vm.Config), argv ...string) 
 func eachKernel(t *testing.T, test func(t *testing.T, kernel string)) {
 	t.Helper()
 	for _, k := range kernels() {
-		t.Run(k, func(t *testing.T) { test(t, k) })
+		t.Run(k, func(t *testing.T) {
+			t.Parallel()
+			test(t, k)
+		})
 	}
 }
 

@@ -1,0 +1,35 @@
+//go:build vm
+
+package vm_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab/vm"
+)
+
+// The reference cluster is proved on each kernel, with the kernel's own tunl0 and both backends.
+func TestReferenceCluster(t *testing.T) {
+	eachKernel(t, func(t *testing.T, kernel string) {
+		for _, backend := range []string{"iptables-legacy", "iptables-nft"} {
+			status, stdout, stderr, err := boot(t, kernel, nil, "sh", "-c", "natlab up --backend "+backend+" && natlab verify --brief")
+			require.NoError(t, err)
+			require.Zero(t, status, "%s%s", stdout, stderr)
+			require.Contains(t, stdout+stderr, "kernel ipip")
+			require.Contains(t, stdout, "337 of 337 flows proved")
+		}
+	})
+}
+
+// Every scenario ends as it says on each kernel, or says why it cannot be run there.
+func TestScenarios(t *testing.T) {
+	eachKernel(t, func(t *testing.T, kernel string) {
+		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) { c.Timeout = 15 * time.Minute }, "natlab", "scenario", "run", "--all", "--parallel", "2")
+		require.NoError(t, err)
+		require.Zero(t, status, "%s%s", stdout, stderr)
+		require.Contains(t, stdout, " 0 failed")
+	})
+}
