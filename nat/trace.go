@@ -11,6 +11,7 @@ type Step struct {
 	Chain   string  `json:"chain"`          //
 	Rule    int     `json:"rule"`           // 1 for the chain's first rule; 0 for the policy or the end of a user chain
 	Text    string  `json:"text,omitempty"` // the rule as iptables-save prints it
+	Line    int     `json:"line,omitempty"` // of the text that the rule was parsed from, in a prediction from such a text
 	Before  Tuple   `json:"before"`         // as the packet came to the rule
 	After   Tuple   `json:"after"`          // as it left it
 	Mark    uint32  `json:"mark"`           // skb mark after the rule, host byte order

@@ -162,6 +162,9 @@ func (k *kernelNode) restore(ctx context.Context, backend dataplane.Backend, rs 
 	if backend == dataplane.Legacy {
 		program = "iptables-legacy-restore"
 	}
+	if err := dataplane.MakeCounters(k.ns, "ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"); err != nil {
+		return err
+	}
 	return k.ns.Do(func() error {
 		if err := traceAll(); err != nil {
 			return err

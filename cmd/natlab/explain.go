@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,55 +18,226 @@ import (
 	"natlab/topology"
 )
 
+// explained is what the flags of explain ask for.
+type explained struct {
+	in     input
+	node   nodeFlags
+	packet packetFlags
+	rules  []string
+	why    string
+	format *choice
+}
+
 func (p *program) explain() *cobra.Command {
-	var in input
-	var from, packet string
+	var e explained
 	cmd := &cobra.Command{
-		Use:   "explain [-f FILE]... --from CLIENT --packet 'tcp SRC:PORT > DST:PORT'",
-		Short: "Predict a packet's path through the cluster and back: rules, translations, conntrack; no root",
-		Args:  noArgs,
+		Use:   "explain [-f FILE]... --packet 'tcp SRC:PORT > DST:PORT' --from CLIENT | --node NODE | --rules FILE",
+		Short: "Predict a packet's path and its answer's: rules, translations, marks, conntrack; no root",
+		Long: `Predict what happens to a packet and to the answer to it, on every way that chance leaves open: each rule that it meets,
+where it is rewritten, its marks, and the conntrack entry. Nothing is sent, and no root is needed.
+
+With --from the packet goes through the whole cluster, from a node, pod or client; --rules NODE=FILE replaces a node's
+rules by those that iptables-save printed. Without it the packet goes through one node: --node takes its devices,
+addresses and routes from the cluster and kube-proxy's rules for it, unless --rules gives others; --address and --route
+describe a node that is in no cluster.
+
+--why says of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.`,
+		Args: noArgs,
 	}
-	in.add(cmd)
-	cmd.Flags().StringVar(&from, "from", "", "the node, pod or client that sends the packet")
-	cmd.Flags().StringVar(&packet, "packet", "", "the packet: tcp or udp, SRC:PORT > DST:PORT")
+	e.in.add(cmd)
+	e.node.add(cmd)
+	e.packet.add(cmd)
+	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save; - is standard input; with --from, NODE=FILE; may be repeated")
+	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text")
+	e.format = output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if from == "" || packet == "" {
-			return usage(cmd, errors.New("--from and --packet are needed: say who sends what"))
-		}
-		tuple, err := nat.ParseTuple(packet)
-		if err != nil {
-			return fmt.Errorf("--packet: %w", err)
-		}
-		if tuple.Proto() != nat.TCP && tuple.Proto() != nat.UDP {
-			return fmt.Errorf("--packet: %s: want tcp or udp", tuple.Proto())
-		}
-		c, err := p.cluster(&in, topology.Load)
-		if err != nil {
+		packets, err := e.packet.all(p.in)
+		switch {
+		case err != nil:
 			return err
+		case len(packets) == 0:
+			return usage(cmd, errors.New("--packet or --packets is needed: say what is sent"))
+		case packets[0].From == "" && e.node.alone() && len(e.rules) == 0:
+			return usage(cmd, errors.New("--from, --node or --rules is needed: say who sends the packet, or which node it comes to"))
 		}
-		network, err := clusterNetwork(c)
-		if err != nil {
-			return err
+		for _, a := range packets {
+			if (a.From == "") != (packets[0].From == "") {
+				return errors.New("--packets: some say from whom they are, and some do not: want all or none")
+			}
 		}
-		probe := gateway.Probe{From: from, Tuple: tuple}
-		all, err := network.Predict(probe)
-		if err != nil {
-			return fmt.Errorf("explain: %w", err)
+		if packets[0].From != "" {
+			return p.explainCluster(&e, packets)
 		}
-		_, err = io.WriteString(p.out, report.Ways(probe, all, p.style()))
-		return err
+		return p.explainNode(&e, packets)
 	}
 	return cmd
 }
 
-// clusterNetwork is a cluster with kube-proxy's rules on every node and a server behind every endpoint.
-func clusterNetwork(c topology.Cluster) (*gateway.Network, error) {
+// explanation is what -o json prints of a packet.
+type explanation struct {
+	Packet string             `json:"packet"`
+	From   string             `json:"from,omitempty"`
+	In     string             `json:"in,omitempty"`
+	Ways   gateway.Prediction `json:"ways"`
+	Why    []gateway.Reason   `json:"why,omitempty"`
+}
+
+// explainNode follows packets through one node.
+func (p *program) explainNode(e *explained, packets []asked) error {
+	ns, rules, err := p.place(&e.in, &e.node)
+	if err != nil {
+		return err
+	}
+	if len(e.rules) > 0 {
+		rules = nil
+	}
+	for _, file := range e.rules {
+		rs, err := p.savedRules(file)
+		if err != nil {
+			return err
+		}
+		rules = append(rules, rs)
+	}
+	sets, err := p.ipsets(e.node.sets)
+	if err != nil {
+		return err
+	}
+	var out []explanation
+	for _, a := range packets {
+		if a.In, err = deviceOf(ns, a); err != nil {
+			return err
+		}
+		x, err := gateway.Explain(ns, rules, sets, a.Ask)
+		if err != nil {
+			return fmt.Errorf("explain: %w", err)
+		}
+		found := explanation{Packet: a.Tuple.String(), In: a.In, Ways: x.Prediction}
+		if e.why != "" {
+			if found.Why, err = x.Why(e.why); err != nil {
+				return err
+			}
+		}
+		out = append(out, found)
+	}
+	return p.printExplanations(e, out)
+}
+
+// deviceOf is the device that a packet comes in by.
+func deviceOf(ns topology.Namespace, a asked) (string, error) {
+	switch a.device {
+	case "node":
+		return "", nil
+	case "":
+		dev, ok := gateway.Arrives(ns, a.Tuple.Src().Addr())
+		if !ok {
+			return "", fmt.Errorf("packet %s: %s has no route to its source: say --in DEVICE", a.Tuple, ns.Member)
+		}
+		return dev, nil
+	}
+	return a.device, nil
+}
+
+// explainCluster follows packets through the whole cluster.
+func (p *program) explainCluster(e *explained, packets []asked) error {
+	if e.why != "" {
+		return errors.New("--why looks at one node: say --node NODE instead of --from")
+	}
+	c, err := p.cluster(&e.in, topology.Load)
+	if err != nil {
+		return err
+	}
+	network, err := p.clusterNetwork(c, e.rules)
+	if err != nil {
+		return err
+	}
+	var out []explanation
+	for _, a := range packets {
+		if proto := a.Tuple.Proto(); proto != nat.TCP && proto != nat.UDP {
+			return fmt.Errorf("packet %s: with --from, want tcp or udp", a.Tuple)
+		}
+		all, err := network.Predict(gateway.Probe{From: a.From, Tuple: a.Tuple})
+		if err != nil {
+			return fmt.Errorf("explain: %w", err)
+		}
+		out = append(out, explanation{Packet: a.Tuple.String(), From: a.From, Ways: all})
+	}
+	return p.printExplanations(e, out)
+}
+
+func (p *program) printExplanations(e *explained, all []explanation) error {
+	if e.format.value == "json" {
+		j := json.NewEncoder(p.out)
+		j.SetIndent("", "  ")
+		return j.Encode(all)
+	}
+	style := p.style()
+	style.Lines = len(e.rules) > 0
+	for i, x := range all {
+		if i > 0 {
+			fmt.Fprintln(p.out)
+		}
+		tuple, err := nat.ParseTuple(x.Packet)
+		if err != nil {
+			return err
+		}
+		from := x.From
+		if from == "" {
+			from = tuple.Src().Addr().String()
+		}
+		if _, err := io.WriteString(p.out, report.Ways(gateway.Probe{From: from, Tuple: tuple}, x.Ways, style)); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(p.out, reasonsText(x.Why, len(x.Ways))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reasonsText is a line for each reason; one that several ways share is told once.
+func reasonsText(all []gateway.Reason, ways int) string {
+	var lines []string
+	in := map[string][]string{}
+	for _, r := range all {
+		line := fmt.Sprintf("%s, %s: %s", r.Direction, r.Hook, r)
+		if in[line] == nil {
+			lines = append(lines, line)
+		}
+		in[line] = append(in[line], strconv.Itoa(r.Way))
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		if len(in[line]) < ways {
+			fmt.Fprintf(&b, "way %s, ", strings.Join(in[line], ", "))
+		}
+		fmt.Fprintln(&b, line)
+	}
+	return b.String()
+}
+
+// clusterNetwork is a cluster with kube-proxy's rules on every node and a server behind every endpoint. saved replaces the
+// rules of nodes, each by NODE=FILE; several for one node are those of several backends.
+func (p *program) clusterNetwork(c topology.Cluster, saved []string) (*gateway.Network, error) {
 	plan, err := topology.NewPlan(c)
 	if err != nil {
 		return nil, err
 	}
 	rules := map[string]gateway.Rules{}
+	for _, text := range saved {
+		node, file, ok := strings.Cut(text, "=")
+		if _, known := c.Node(node); !ok || !known {
+			return nil, fmt.Errorf("--rules %q: want NODE=FILE, with a node of the cluster", text)
+		}
+		rs, err := p.savedRules(file)
+		if err != nil {
+			return nil, err
+		}
+		rules[node] = append(rules[node], rs)
+	}
 	for _, n := range c.Nodes {
+		if rules[n.Name] != nil {
+			continue
+		}
 		rs, err := kubeproxy.Rules(c, n.Name, kubeproxy.Options{})
 		if err != nil {
 			return nil, fmt.Errorf("rules: %w", err)

@@ -95,7 +95,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 	g.depth++
 	why, busy := g.why, g.icmpBusy
 	g.icmpBusy = busy || q.pkt.Tuple().Proto() == nat.ICMP
-	q.view.State = iptables.Invalid
+	q.view.State, q.answer = iptables.Invalid, true
 	if attached && p.ref.Conn != nil {
 		q.ref = conntrack.Ref{Conn: p.ref.Conn, Dir: 1 - p.ref.Dir, Info: conntrack.InfoRelated}
 		if p.ref.Dir == nat.Original {
@@ -114,7 +114,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 // deliver gives a packet to a process of the node, or answers for the node's stack.
 func (g *Gateway) deliver(p *passage) {
 	if g.options.Listens == nil || g.options.Listens(p.view.Tuple) {
-		g.outs = append(g.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark})
+		g.outs = append(g.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
 		return
 	}
 	switch p.view.Tuple.Proto() {

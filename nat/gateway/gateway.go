@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,9 @@ type Gateway struct {
 	stages  [5]stages
 	hasNAT  bool
 
+	script *script // decides instead of options.Chance
+	look   func(look)
+
 	at    time.Time
 	why   string
 	outs  []Out
@@ -41,7 +45,8 @@ type Gateway struct {
 	track conntrack.Packet
 	depth int
 
-	icmpBusy bool // the stack is sending an ICMP packet
+	icmpBusy  bool // the stack is sending an ICMP packet
+	answering bool // what the tap is told of is the node's own
 
 	pending []*passage // on their way through lo
 	loops   int
@@ -58,8 +63,12 @@ type NodeOptions struct {
 	Listens func(nat.Tuple) bool
 	// Unknown decides for rules with an extension that is not modelled; nil: they do not match.
 	Unknown func(rule string) bool
-	// Family is IPv4; IPv6 has no routes in a Plan.
+	// Sets are the node's sets; what rules ask of others is not known.
+	Sets Sets
 }
+
+// Sets are sets of addresses by their names, as ipset save lists them.
+type Sets map[string][]netip.Prefix
 
 // Out is a packet that leaves the node, or that a process in it gets.
 type Out struct {
@@ -67,6 +76,7 @@ type Out struct {
 	Via    netip.Addr // who is asked for on the link
 	Packet []byte
 	Mark   uint32
+	Answer bool // the node's own, because of the packet: a REJECT rule's answer, an RST, an ICMP error, a pong
 }
 
 // Local reports whether a process of the node gets the packet.
@@ -178,6 +188,7 @@ type passage struct {
 	out    *device
 	via    netip.Addr
 	looped bool // it came back by lo with its connection
+	answer bool // the node's own, because of another
 }
 
 func (p *passage) reset() {
@@ -200,6 +211,9 @@ func (g *Gateway) AddrType(a netip.Addr, dev string) string {
 
 // Take decides a question of chance.
 func (g *Gateway) Take(p float64) bool {
+	if g.script != nil {
+		return g.script.Take(p)
+	}
 	if p >= 1 || g.options.Chance == nil {
 		return p > 0
 	}
@@ -208,6 +222,9 @@ func (g *Gateway) Take(p float64) bool {
 
 // Unknown decides for a rule that is not modelled.
 func (g *Gateway) Unknown(rule string) bool {
+	if g.script != nil {
+		return g.script.Unknown(rule)
+	}
 	return g.options.Unknown != nil && g.options.Unknown(rule)
 }
 
@@ -216,10 +233,29 @@ func (g *Gateway) Decide(at iptables.Place, m iptables.Match, p *iptables.Packet
 	switch m := m.(type) {
 	case iptables.RPFilter:
 		return g.reversePath(m, p), true
+	case iptables.Set:
+		return g.member(m, p)
 	case iptables.PhysDev: // there is no bridge that netfilter sees
 		return strings.HasPrefix(m.Options, "!"), true
 	}
 	return g.memory.Decide(at, m, p, g.at)
+}
+
+// member is xt_set for a set of addresses or networks; of others nothing is known.
+func (g *Gateway) member(m iptables.Set, p *iptables.Packet) (holds, known bool) {
+	set, ok := g.options.Sets[m.Name]
+	if !ok || m.Rest != "" {
+		return false, false
+	}
+	a := p.Tuple.Src().Addr()
+	switch m.Dirs {
+	case "src":
+	case "dst":
+		a = p.Tuple.Dst().Addr()
+	default:
+		return false, false
+	}
+	return slices.ContainsFunc(set, func(n netip.Prefix) bool { return n.Contains(a) }) != m.Not, true
 }
 
 // reversePath is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.

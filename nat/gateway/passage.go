@@ -167,7 +167,7 @@ func (g *Gateway) postrouting(p *passage) {
 		g.loop(p)
 		return
 	}
-	g.outs = append(g.outs, Out{Dev: p.out.Name, Via: p.via, Packet: p.pkt.Bytes(), Mark: p.view.Mark})
+	g.outs = append(g.outs, Out{Dev: p.out.Name, Via: p.via, Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
 }
 
 // loop is a packet that the node sends to itself: it comes in again by lo, with its mark and its connection, when all
@@ -193,6 +193,7 @@ func (g *Gateway) settleDown() {
 
 func (g *Gateway) tap(p *passage, tap nat.Tap, dev string) {
 	if g.Tap != nil {
+		g.answering = p.answer
 		g.Tap(nat.Hop{Node: g.host.member, Tap: tap, Dev: dev, Tuple: p.view.Tuple, Mark: p.view.Mark})
 	}
 }
@@ -215,6 +216,9 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptabl
 		g.hits = g.hits[:0]
 	}
 	before := p.view.Tuple
+	if g.look != nil {
+		g.look(look{hook: hook, table: t.Name(), packet: p.view, answer: p.answer})
+	}
 	v, target := t.Run(hook, &p.view, g, hits)
 	var steps nat.Trace
 	if g.options.Trace {

@@ -154,7 +154,7 @@ func (r *run) step(c *Chain, i int, rule *Rule, v nat.Verdict) {
 		after = after.WithDst(netip.AddrPortFrom(d.Range.MinAddr, portOr(d.Range.MinPort, after.Dst().Port())))
 	}
 	r.steps = append(r.steps, nat.Step{
-		Node: r.node, Hook: r.hook, Table: r.program.name, Chain: c.Name, Rule: i + 1, Text: rule.Text(c.Name),
+		Node: r.node, Hook: r.hook, Table: r.program.name, Chain: c.Name, Rule: i + 1, Text: rule.Text(c.Name), Line: rule.Line,
 		Before: r.before, After: after, Mark: r.pkt.Mark, Verdict: v, Why: why(rule, v),
 	})
 }

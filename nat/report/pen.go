@@ -8,6 +8,7 @@ import (
 // Style says how a text is to look. The zero Style is plain.
 type Style struct {
 	Colour bool // ANSI colours, for a terminal
+	Lines  bool // with the line of the saved rule set that a rule stands in
 }
 
 // ink is what a piece of text is, and so how it is painted.

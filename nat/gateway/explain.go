@@ -1,0 +1,274 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/topology"
+)
+
+// Ask is one packet for one node.
+type Ask struct {
+	Tuple nat.Tuple `json:"tuple"`
+	In    string    `json:"in,omitempty"` // the device that it comes in by; "" for a packet of the node itself
+	Mark  uint32    `json:"mark"`         // skb mark that it comes with
+	// Flags is a TCP segment's flag byte; 0 stands for a SYN.
+	Flags uint8 `json:"flags,omitempty"`
+	// Type and Code are those of an ICMP packet; an echo request is 8 and 0.
+	Type uint8 `json:"icmpType,omitempty"`
+	Code uint8 `json:"icmpCode,omitempty"`
+}
+
+// Explanation is every way that a packet can go through a node, and an answer to it back.
+type Explanation struct {
+	Ask        Ask        `json:"packet"`
+	Prediction Prediction `json:"ways"`
+
+	gateway *Gateway
+	rules   Rules
+	looks   [][]look // of each way
+}
+
+// look is a packet as it came to a table.
+type look struct {
+	hook   nat.Hook
+	table  string
+	packet iptables.Packet
+	answer bool
+	reply  bool
+}
+
+// Explain follows a packet through a node with these rules, and what whoever gets it answers back through the same node:
+// every way where chance decides or a rule is not known. A port that chance chooses is AnyPort. An error is a rule set
+// that is not of IPv4, a packet that is not, or a device that the node has not.
+func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanation, error) {
+	if !ask.Tuple.IsValid() || !ask.Tuple.Src().Addr().Is4() || !ask.Tuple.Dst().Addr().Is4() {
+		return nil, fmt.Errorf("packet %s: want two IPv4 addresses", ask.Tuple)
+	}
+	g, err := NewGateway(ns, rules, NodeOptions{Trace: true, Sets: sets})
+	if err != nil {
+		return nil, err
+	}
+	if ask.In != "" && g.devices[ask.In] == nil {
+		return nil, fmt.Errorf("packet %s: %s has no device %q: it has %s", ask.Tuple, ns.Member, ask.In, strings.Join(g.deviceNames(), ", "))
+	}
+	x := &Explanation{Ask: ask, gateway: g, rules: rules}
+	x.Prediction, x.looks = g.ways(ask)
+	return x, nil
+}
+
+// ways goes every way of a packet, each from a node that has seen nothing.
+func (g *Gateway) ways(ask Ask) (all Prediction, looks [][]look) {
+	for given := []bool{}; given != nil && len(all) < maxWays; {
+		g.conns.Flush()
+		g.memory = iptables.Memory{}
+		g.script = &script{given: given}
+		o, l := g.explain(ask)
+		all, looks = append(all, o), append(looks, l)
+		given = g.script.next()
+	}
+	return all, looks
+}
+
+func (g *Gateway) deviceNames() []string {
+	var names []string
+	for _, d := range g.host.devices {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+// lowest answers a question for a random port with the lowest, and remembers that it was asked.
+type lowest struct{ asked bool }
+
+// Uint32 is 0.
+func (l *lowest) Uint32() uint32 { l.asked = true; return 0 }
+
+// explain goes one way.
+func (g *Gateway) explain(ask Ask) (o Outcome, looks []look) {
+	ports := &lowest{}
+	g.conns.Chance = ports
+	reply := false
+	g.look = func(l look) {
+		l.reply = reply
+		looks = append(looks, l)
+	}
+	var to *Journey
+	g.Tap = func(h nat.Hop) {
+		j := to
+		if g.answering {
+			j = &o.Reply
+		}
+		j.Hops = append(j.Hops, h)
+	}
+	to = &o.Request
+	outs := slices.Clone(g.pass(ask.packet(), ask.In, ask.Mark))
+	g.split(&o, looks)
+	o.Why, o.End = g.why, EndLost
+	there := slices.IndexFunc(outs, func(out Out) bool { return !out.Answer })
+	switch {
+	case there >= 0:
+		reply, to = true, &o.Reply
+		g.answered(&o, ask, outs[there])
+	case len(outs) > 0 && strings.HasPrefix(o.Why, "rejected"):
+		o.End = EndRejected
+	case len(outs) > 0:
+		o.End = EndRefused
+	}
+	o.Probability, o.Unknown = g.script.probability(), g.script.unknown
+	for _, c := range g.conns.Conns() {
+		o.Conns = append(o.Conns, Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})
+	}
+	if ports.asked {
+		o.forgetPorts()
+	}
+	return o, looks
+}
+
+// explainedAt is the clock of an explanation, which nothing depends on.
+var explainedAt = time.Unix(0, 1)
+
+func (g *Gateway) pass(pkt []byte, in string, mark uint32) []Out {
+	var outs []Out
+	if in == "" {
+		outs, _ = g.Send(pkt, mark, explainedAt)
+	} else {
+		outs, _ = g.Handle(pkt, in, explainedAt)
+	}
+	return outs
+}
+
+// packet is the packet's bytes.
+func (a Ask) packet() []byte {
+	f := packet.Fields{DF: true, Type: a.Type, Code: a.Code, TCP: packet.TCP{Flags: a.Flags, Seq: 1, Window: 64240}}
+	switch {
+	case a.Tuple.Proto() == nat.TCP && a.Flags == 0:
+		f.TCP.Flags = tcpSYN
+	case a.Tuple.Proto() == nat.ICMP && a.Type == 0 && a.Code == 0:
+		f.Type = icmpEcho
+	case a.Tuple.Proto() == nat.SCTP: // an INIT
+		f.Payload = make([]byte, 20)
+		f.Payload[0], f.Payload[3] = 1, 20
+	}
+	return packet.Build(a.Tuple, f).Bytes()
+}
+
+// split divides what was met between the packet and the node's answers to it.
+func (g *Gateway) split(o *Outcome, looks []look) {
+	answers := map[string]bool{}
+	for _, l := range looks {
+		if l.answer {
+			answers[l.key(l.packet.Tuple)] = true
+		}
+	}
+	for _, s := range g.trace {
+		if answers[look{hook: s.Hook, table: s.Table}.key(s.Before)] {
+			o.Reply.Steps = append(o.Reply.Steps, s)
+		} else {
+			o.Request.Steps = append(o.Request.Steps, s)
+		}
+	}
+}
+
+func (l look) key(t nat.Tuple) string { return l.hook.String() + l.table + t.String() }
+
+// answered follows the answer of whoever got the packet.
+func (g *Gateway) answered(o *Outcome, ask Ask, there Out) {
+	p, err := packet.Parse(there.Packet)
+	if err != nil {
+		o.Why = err.Error()
+		return
+	}
+	got := p.Tuple()
+	o.Server, o.Endpoint, o.ServerPeer = "whoever is behind "+there.Dev, got.Dst(), got.Src()
+	if there.Local() {
+		o.Server = "a process of " + g.host.member
+	}
+	f := packet.Fields{TCP: packet.TCP{Flags: tcpSYN | tcpACK, Seq: 1, Ack: 2, Window: 64240}}
+	if kind, _, ok := p.ICMP(); ok && kind == icmpTimestamp {
+		f.Type = icmpTimestampReply
+	}
+	if got.Proto() == nat.SCTP {
+		f.Payload = make([]byte, 20)
+		f.Payload[0], f.Payload[3] = 2, 20
+	}
+	back := g.pass(packet.Build(got.Reply(), f).Bytes(), there.Dev, 0)
+	o.Reply.Steps = append(o.Reply.Steps, g.trace...)
+	o.Why = g.why
+	i := slices.IndexFunc(back, func(out Out) bool { return !out.Answer })
+	if i < 0 {
+		return
+	}
+	if p, err = packet.Parse(back[i].Packet); err != nil {
+		o.Why = err.Error()
+		return
+	}
+	switch at := back[i].Dev; {
+	case p.Tuple() != ask.Tuple.Reply():
+		o.Why = fmt.Sprintf("the answer comes as %s", p.Tuple())
+	case at != ask.In:
+		o.End, o.ClientPeer = EndAnswered, p.Tuple().Src()
+		o.Why = fmt.Sprintf("the answer leaves by %s, the packet came in by %s", orNode(at), orNode(ask.In))
+	default:
+		o.End, o.ClientPeer = EndAnswered, p.Tuple().Src()
+	}
+}
+
+func orNode(dev string) string {
+	if dev == "" {
+		return "the node itself"
+	}
+	return dev
+}
+
+// forgetPorts puts AnyPort where a port was chosen by chance.
+func (o *Outcome) forgetPorts() {
+	for i := range o.Conns {
+		c := &o.Conns[i]
+		was := c.Reply.Dst()
+		if was == c.Original.Src() {
+			continue
+		}
+		hide := func(a netip.AddrPort) netip.AddrPort {
+			if a == was {
+				return netip.AddrPortFrom(a.Addr(), AnyPort)
+			}
+			return a
+		}
+		either := func(t *nat.Tuple) { *t = nat.TupleOf(t.Proto(), hide(t.Src()), hide(t.Dst())) }
+		for _, j := range []*Journey{&o.Request, &o.Reply} {
+			for k := range j.Hops {
+				either(&j.Hops[k].Tuple)
+			}
+			for k := range j.Steps {
+				either(&j.Steps[k].Before)
+				either(&j.Steps[k].After)
+			}
+		}
+		either(&c.Reply)
+		o.ServerPeer = hide(o.ServerPeer)
+	}
+}
+
+// Arrives is the device by which a packet from an address comes to a node, as far as its routes tell: "" for one of the
+// node's own addresses, and ok is false where no route leads there.
+func Arrives(ns topology.Namespace, from netip.Addr) (dev string, ok bool) {
+	h, err := newHost(&ns, nil)
+	if err != nil {
+		return "", false
+	}
+	next, why := h.lookup(from)
+	switch {
+	case why != "":
+		return "", false
+	case next.local:
+		return "", true
+	}
+	return next.dev.Name, true
+}

@@ -1,0 +1,114 @@
+package test
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+)
+
+// Each golden is loaded on both sides, and packets go to each address and port that its rules name, and to each node
+// port, from outside, from a pod and from the node itself; each twice, since affinity remembers.
+func TestDifferentialGoldens(t *testing.T) {
+	t.Parallel()
+	all := goldens(t)
+	onBothBackends(t, func(t *testing.T, w *twins) {
+		t.Helper()
+		for _, g := range all {
+			w.golden(t, g)
+		}
+		t.Logf("%d packets, %d rule sets: no difference", w.packets, len(all))
+	})
+}
+
+func (w *twins) golden(t *testing.T, g golden) {
+	t.Helper()
+	rs, err := iptables.ParseString(inTurn(string(g.files[families[nat.IPv4]])), nat.IPv4)
+	require.NoError(t, err, g.name)
+	rs.Tables = slices.DeleteFunc(rs.Tables, func(t iptables.Table) bool { return t.Name == "security" })
+	w.load(t, rs)
+	targets := namedTargets(rs)
+	for i, to := range targets {
+		if i%(1+len(targets)/manyTargets) != 0 {
+			continue
+		}
+		if time.Since(w.loaded) > maxRound/2 {
+			w.load(t, rs)
+		}
+		for _, from := range []string{"192.168.1.10", "10.244.0.5", "192.168.1.1", "203.0.113.9"} {
+			src := netip.AddrPortFrom(netip.MustParseAddr(from), uint16(1024+w.packets%60000))
+			tuple := nat.TupleOf(to.proto, src, to.at)
+			f := packet.Fields{ID: 0x8001, DF: true, TTL: 64, TCP: packet.TCP{Flags: 2, Seq: 1000, Window: 64240}}
+			for range 2 {
+				if diff := w.give(t, deviceOf(src.Addr()), packet.Build(tuple, f).Bytes(), 0); diff != "" && diff != undecided {
+					t.Fatalf("%s %s: %s\nwith\n%s", g.release, g.name, diff, rs.String())
+				}
+			}
+		}
+	}
+	got, want := w.ends(t)
+	require.Equal(t, want, got, "%s %s", g.release, g.name)
+}
+
+// manyTargets is about how many of a rule set's targets are tried.
+const manyTargets = 100
+
+var random = regexp.MustCompile(`--mode random --probability ([0-9.]+)`)
+
+// inTurn makes chance go in turn, so that both sides choose alike.
+func inTurn(text string) string {
+	return random.ReplaceAllStringFunc(text, func(m string) string {
+		p, _ := strconv.ParseFloat(random.FindStringSubmatch(m)[1], 64)
+		return fmt.Sprintf("--mode nth --every %d --packet 0", int(1/p+0.5))
+	})
+}
+
+type target struct {
+	proto nat.Proto
+	at    netip.AddrPort
+}
+
+// namedTargets are the addresses and ports that rules ask for, and the node's address with each port.
+func namedTargets(rs iptables.Ruleset) (out []target) {
+	for _, table := range rs.Tables {
+		for _, chain := range table.Chains {
+			if !strings.HasPrefix(chain.Name, "KUBE-") {
+				continue
+			}
+			for _, rule := range chain.Rules {
+				var dst netip.Addr
+				var ports *iptables.PortRange
+				proto := nat.TCP
+				for _, m := range rule.Matches {
+					switch m := m.(type) {
+					case iptables.Destination:
+						dst = m.Prefix.Addr()
+					case iptables.Ports:
+						ports = m.Destination
+						proto, _ = nat.ParseProto(m.Protocol)
+					}
+				}
+				if ports == nil || proto == nat.SCTP {
+					continue
+				}
+				for _, a := range []netip.Addr{dst, netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("10.0.0.1")} {
+					one := target{proto, netip.AddrPortFrom(a, ports.Low)}
+					if a.IsValid() && !slices.Contains(out, one) {
+						out = append(out, one)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
