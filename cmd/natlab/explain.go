@@ -174,7 +174,9 @@ func (p *program) printExplanations(e *explained, all []explanation) error {
 	style.Lines = len(e.rules) > 0
 	for i, x := range all {
 		if i > 0 {
-			fmt.Fprintln(p.out)
+			if _, err := fmt.Fprintln(p.out); err != nil {
+				return err
+			}
 		}
 		tuple, err := nat.ParseTuple(x.Packet)
 		if err != nil {
@@ -210,7 +212,7 @@ func reasonsText(all []gateway.Reason, ways int) string {
 		if len(in[line]) < ways {
 			fmt.Fprintf(&b, "way %s, ", strings.Join(in[line], ", "))
 		}
-		fmt.Fprintln(&b, line)
+		b.WriteString(line + "\n")
 	}
 	return b.String()
 }
