@@ -62,6 +62,15 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 	return nil
 }
 
+// unresolved reports whether the client's own stack gave up: nobody told it in time where the next hop is. On a machine
+// that has too much to do that says nothing of the network.
+func unresolved(c proof.Case) bool {
+	return slices.ContainsFunc(c.Seen.Reply.Hops, func(h nat.Hop) bool {
+		t := h.Tuple
+		return h.Node == c.Probe.From && h.Dev == "lo" && t.Proto() == nat.ICMP && t.Src().Addr() == t.Dst().Addr()
+	})
+}
+
 // disturbed says why a try that is not proved says nothing of the flow; "" where it does say something.
 func (t *try) disturbed(cert proof.Certificate, c proof.Case) string {
 	switch {
@@ -72,6 +81,8 @@ func (t *try) disturbed(cert proof.Certificate, c proof.Case) string {
 		return "the first packet was sent twice"
 	case t.overdue:
 		return "no answer came in time"
+	case unresolved(c):
+		return "ARP was not answered in time"
 	case len(c.Trouble) > 0:
 		return "conntrack counters grew: " + strings.Join(c.Trouble, ", ")
 	case cert.Verdict == proof.Inconclusive:
