@@ -69,10 +69,24 @@ func GuestInit() {
 	select {}
 }
 
+// mount mounts a file system. What the initramfs has where a tmpfs comes, a file of the host's /tmp, stays there.
+func mount(kind, at string) error {
+	packed := at + ".packed"
+	if kind == "tmpfs" {
+		if err := errors.Join(os.Rename(at, packed), os.Mkdir(at, 0o1777)); err != nil { //nolint:gosec // as /tmp is everywhere
+			return err
+		}
+	}
+	if err := unix.Mount(kind, at, kind, 0, ""); err != nil || kind != "tmpfs" {
+		return err
+	}
+	return errors.Join(os.CopyFS(at, os.DirFS(packed)), os.RemoveAll(packed))
+}
+
 // openLine opens the second serial line in raw mode, after mounting /dev.
 func openLine(path string) (*os.File, error) {
 	for _, m := range []struct{ kind, at string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}} {
-		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil {
+		if err := mount(m.kind, m.at); err != nil {
 			return nil, fmt.Errorf("mount %s: %w", m.at, err)
 		}
 	}

@@ -90,6 +90,16 @@ func TestCommand(t *testing.T) {
 	})
 }
 
+// A file of the host is where it was, also below /tmp, which the VM has of its own.
+func TestFiles(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "say.sh")
+	require.NoError(t, os.WriteFile(script, []byte("echo said\n"), 0o600))
+	status, stdout, stderr, err := boot(t, kernels()[0], func(c *vm.Config) { c.Files = []vm.File{{Host: script, Guest: script}} }, "sh", script)
+	require.NoError(t, err)
+	require.Zero(t, status, stderr)
+	require.Equal(t, "said\n", stdout)
+}
+
 // The real tunl0 is there, and both backends of iptables work.
 func TestKernelHasWhatALabNeeds(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
