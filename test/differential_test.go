@@ -138,7 +138,11 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 			diff = append(diff, "connection in the emulator:\n"+got, "connection in the kernel:\n"+want)
 		}
 	}
-	if _, emulated := w.emulated(asked, pkt); known && !emulated {
+	if c, emulated := w.emulated(asked, pkt); known && emulated && !c.Has(conntrack.NATClash) {
+		if got, want := emulatedEntry(c, at), flow.String(); got != want && diff == nil {
+			diff = append(diff, "the packet's connection in the emulator:\n"+got, "in the kernel:\n"+want)
+		}
+	} else if known && !emulated {
 		diff = append(diff, "no connection in the emulator for the kernel's:\n"+flow.String())
 	}
 	turns := w.turns(span{since, at})

@@ -15,33 +15,13 @@ func (r *Range) address(t nat.Tuple, m Manip) nat.Tuple {
 		return t
 	}
 	a := r.Min
-	if r.NetMap {
-		a = r.mapped(t, m)
-	} else if r.Min != r.Max {
+	if r.Min != r.Max {
 		a = r.spread(t, m)
 	}
 	if m == ManipSource {
 		return t.WithSrc(netip.AddrPortFrom(a, t.Src().Port()))
 	}
 	return t.WithDst(netip.AddrPortFrom(a, t.Dst().Port()))
-}
-
-// mapped keeps the bits of the old address that differ between the ends of the range (NF_NAT_RANGE_NETMAP).
-func (r *Range) mapped(t nat.Tuple, m Manip) netip.Addr {
-	old := t.Dst().Addr()
-	if m == ManipSource {
-		old = t.Src().Addr()
-	}
-	low, high, b := r.Min.As16(), r.Max.As16(), old.As16()
-	for i := range b {
-		mask := ^(low[i] ^ high[i])
-		b[i] = b[i]&^mask | low[i]&mask
-	}
-	a := netip.AddrFrom16(b)
-	if r.Min.Is4() {
-		return a.Unmap()
-	}
-	return a
 }
 
 // words are an address's 32-bit words as the kernel keeps them, in network byte order read as host order of a little

@@ -16,7 +16,6 @@ type Range struct {
 	Random           bool       // NF_NAT_RANGE_PROTO_RANDOM
 	FullyRandom      bool       // NF_NAT_RANGE_PROTO_RANDOM_FULLY
 	Persistent       bool       // NF_NAT_RANGE_PERSISTENT
-	NetMap           bool       // NF_NAT_RANGE_NETMAP
 }
 
 // Chosen reports whether chance decides a port although the old one may be free.
@@ -139,7 +138,8 @@ func (t *Table) sameSource(current nat.Tuple, r *Range) (nat.Tuple, bool) {
 		if t.expired(c) {
 			continue
 		}
-		if again := current.WithSrc(c.Reply.Dst()); r.holds(again) {
+		to := c.Reply.Dst()
+		if again := withPort(current.WithSrc(to), ManipSource, to.Port()); r.holds(again) {
 			return again, true
 		}
 	}

@@ -120,8 +120,9 @@ func (t *tcpConn) reset(c *Conn, d nat.Direction, s *Segment, o *Settings) (next
 		}
 		next = t.state // a challenge ACK may follow
 	}
-	answersLetPass := c.Has(SeenReply) && t.last == kindSYN || !c.Has(Assured) && t.last == kindACK
-	if answersLetPass && t.lastDir != d && s.Ack == t.lastEnd { // before Linux 6.18 either side's
+	answersSYN := c.Has(SeenReply) && t.last == kindSYN && t.lastDir != d // as seen on Linux 6.18; 5.x took either side's SYN
+	answersACK := !c.Has(Assured) && t.last == kindACK
+	if (answersSYN || answersACK) && s.Ack == t.lastEnd {
 		return next, true, true
 	}
 	answersChallenge := t.state == TCPSynSent && t.last == kindACK && t.lastDir == nat.Reply && s.Seq == t.lastAck

@@ -52,10 +52,10 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 		}
 	}
 	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: 64, TOS: tos, DF: true, TCP: back})}
-	g.answer(p, q, attached)
-	if attached && p.ref.Conn != nil {
+	if attached && p.ref.Conn != nil { // before it is sent: a connection that this RST confirms stays as it is
 		g.conns.SetClosing(p.ref.Conn)
 	}
+	g.answer(p, q, attached)
 }
 
 // unreachable is an ICMP error of that type.

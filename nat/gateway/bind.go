@@ -104,7 +104,12 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, target iptables.Target) bool
 		}
 		r.Max = r.Min
 	case iptables.NetMap:
-		r = conntrack.Range{Min: t.To.Masked().Addr(), Max: lastOf(t.To), NetMap: true}
+		was := p.view.Tuple.Dst().Addr()
+		if m == conntrack.ManipSource {
+			was = p.view.Tuple.Src().Addr()
+		}
+		r.Min = mapped(t.To, was)
+		r.Max = r.Min
 	default:
 		return true
 	}
