@@ -1,0 +1,170 @@
+package gateway_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/topology"
+)
+
+// twoNetworks is a node between 192.168.1.0/24 and 10.244.1.0/24.
+func twoNetworks() topology.Namespace {
+	ns := topology.Namespace{Member: "node", Kind: topology.KindNode, Sysctls: []topology.Sysctl{{Key: "net/ipv4/ip_forward", Value: "1"}}}
+	for dev, address := range map[string]string{"eth0": "192.168.1.1/24", "pods": "10.244.1.1/24"} {
+		ns.Devices = append(ns.Devices, topology.Device{Name: dev, Kind: topology.Veth})
+		ns.Addresses = append(ns.Addresses, topology.Address{Device: dev, Prefix: netip.MustParsePrefix(address)})
+	}
+	return ns
+}
+
+const nodeRules = `*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:SVC - [0:0]
+:MASQ - [0:0]
+-A PREROUTING -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j SVC
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
+-A SVC ! -s 10.244.0.0/16 -j MASQ
+-A SVC -m statistic --mode random --probability 0.25 -j DNAT --to-destination 10.244.1.5:8080
+-A SVC -p tcp -j DNAT --to-destination 10.244.1.6:8080
+-A MASQ -j MARK --set-xmark 0x4000/0x4000
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+-A INPUT -p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset
+-A FORWARD -d 10.244.1.9/32 -m set --match-set friends src -j ACCEPT
+-A FORWARD -d 10.244.1.9/32 -j DROP
+COMMIT
+`
+
+func explain(t *testing.T, sets gateway.Sets, packet string) *gateway.Explanation {
+	t.Helper()
+	tuple, err := nat.ParseTuple(packet)
+	require.NoError(t, err)
+	rs, err := iptables.ParseString(nodeRules, nat.IPv4)
+	require.NoError(t, err)
+	dev, ok := gateway.Arrives(twoNetworks(), tuple.Src().Addr())
+	require.True(t, ok)
+	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, sets, gateway.Ask{Tuple: tuple, In: dev})
+	require.NoError(t, err)
+	return x
+}
+
+// Both ways of a Service, with their probabilities, the line of each rule, the answer, and the port that chance chose.
+func TestExplainService(t *testing.T) {
+	x := explain(t, nil, "tcp 192.168.1.9:40000 > 10.96.0.1:80")
+	require.Len(t, x.Prediction, 2)
+	for i, want := range []struct {
+		probability float64
+		endpoint    string
+		lines       []int
+	}{{0.25, "10.244.1.5:8080", []int{6, 8, 11, 9, 7}}, {0.75, "10.244.1.6:8080", []int{6, 8, 11, 10, 7}}} {
+		o := x.Prediction[i]
+		require.InDelta(t, want.probability, o.Probability, 1e-9)
+		require.Equal(t, gateway.EndAnswered, o.End)
+		require.Equal(t, want.endpoint, o.Endpoint.String())
+		require.Equal(t, "10.244.1.1:0", o.ServerPeer.String(), "AnyPort")
+		require.Equal(t, "10.96.0.1:80", o.ClientPeer.String())
+		var lines []int
+		for _, s := range o.Request.Steps {
+			if s.Line > 0 {
+				lines = append(lines, s.Line)
+			}
+		}
+		require.Equal(t, want.lines, lines)
+		require.Len(t, o.Conns, 1)
+		require.Equal(t, "SEEN_REPLY|CONFIRMED|SRC_NAT|DST_NAT|SRC_NAT_DONE|DST_NAT_DONE", o.Conns[0].Status.String())
+		require.Equal(t, nat.TapPost, o.Reply.Hops[len(o.Reply.Hops)-1].Tap)
+	}
+}
+
+// How packets end: for the node itself, by a rule, nowhere.
+func TestExplainEnds(t *testing.T) {
+	for packet, want := range map[string]gateway.End{
+		"tcp 192.168.1.9:40000 > 192.168.1.1:8080": gateway.EndAnswered,
+		"tcp 192.168.1.9:40000 > 192.168.1.1:22":   gateway.EndRejected,
+		"udp 192.168.1.9:40000 > 10.244.1.7:53":    gateway.EndAnswered,
+		"icmp 192.168.1.9:7 > 10.244.1.7:7":        gateway.EndAnswered,
+		"tcp 10.244.1.5:40000 > 192.168.1.9:80":    gateway.EndAnswered,
+		"tcp 192.168.1.1:40000 > 10.244.1.7:80":    gateway.EndAnswered,
+		"tcp 192.168.1.9:40000 > 8.8.8.8:80":       gateway.EndRefused, // no route
+	} {
+		x := explain(t, nil, packet)
+		require.Len(t, x.Prediction, 1, packet)
+		require.Equal(t, want, x.Prediction[0].End, "%s: %s", packet, x.Prediction[0].Why)
+	}
+}
+
+// What is not known of a set is followed both ways and named; with the set's members there is one.
+func TestExplainUnknown(t *testing.T) {
+	const packet = "tcp 192.168.1.9:40000 > 10.244.1.9:80"
+	x := explain(t, nil, packet)
+	require.Len(t, x.Prediction, 2)
+	require.Equal(t, gateway.EndAnswered, x.Prediction[0].End)
+	require.Equal(t, gateway.EndLost, x.Prediction[1].End)
+	require.Equal(t, []string{"-m set --match-set friends src"}, x.Prediction[1].Unknown)
+	x = explain(t, gateway.Sets{"friends": {netip.MustParsePrefix("192.168.1.8/30")}}, packet)
+	require.Len(t, x.Prediction, 1)
+	require.Equal(t, gateway.EndAnswered, x.Prediction[0].End)
+}
+
+// For each rule: hit, the condition that failed first, or what kept the packet away.
+func TestWhy(t *testing.T) {
+	for _, row := range []struct{ packet, what, want string }{
+		{"tcp 192.168.1.9:40000 > 10.96.0.1:80", "SVC:1", "nat SVC:1 (line 8) was hit"},
+		{"tcp 10.244.1.5:40000 > 10.96.0.1:80", "SVC:1", "nat SVC:1 (line 8) wants ! -s 10.244.0.0/16: source 10.244.1.5"},
+		{"tcp 10.244.1.5:40000 > 10.96.0.1:80", "nat:MASQ", "nat MASQ:1 (line 11) was not reached: SVC:1, which leads to it, wants ! -s 10.244.0.0/16: source 10.244.1.5"},
+		{"tcp 192.168.1.9:40000 > 10.96.0.1:81", "MASQ", "nat MASQ:1 (line 11) was not reached: PREROUTING:1, which leads to it, wants -m tcp --dport 80: destination port 81"},
+		{"tcp 192.168.1.9:40000 > 10.96.0.1:80", "POSTROUTING:1", "nat POSTROUTING:1 (line 7) was hit"},
+		{"tcp 10.244.1.5:40000 > 10.96.0.1:80", "nat POSTROUTING:1", "nat POSTROUTING:1 (line 7) wants -m mark --mark 0x4000/0x4000: mark 0x0"},
+		{"tcp 192.168.1.9:40000 > 192.168.1.1:22", "FORWARD:2", "filter FORWARD:2 (line 18) was not reached: the packet comes to no hook of the table that leads to FORWARD, or ended before: rejected by"},
+		{"tcp 192.168.1.9:40000 > 10.244.1.7:80", "-A FORWARD -d 10.244.1.9/32 -j DROP", "filter FORWARD:2 (line 18) wants -d 10.244.1.9/32: destination 10.244.1.7"},
+	} {
+		all, err := explain(t, nil, row.packet).Why(row.what)
+		require.NoError(t, err, row.what)
+		require.True(t, strings.HasPrefix(all[0].String(), row.want), "%s\nwant %s\ngot  %s", row.packet, row.want, all[0])
+	}
+	_, err := explain(t, nil, "tcp 192.168.1.9:40000 > 10.96.0.1:80").Why("NOBODY")
+	require.ErrorContains(t, err, `why "NOBODY"`)
+}
+
+// Of two rule sets, one packet for each place where their outcomes part, and none where they do the same in other words.
+func TestDifferences(t *testing.T) {
+	for _, row := range []struct {
+		name, from, to string
+		places         []string
+	}{
+		{"the same", "", "", nil},
+		{"in other words", "-A SVC ! -s 10.244.0.0/16 -j MASQ", "-A SVC ! -s 10.244.0.0/16 -j MARK --set-xmark 0x4000/0x4000", nil},
+		{"no masquerade", "-A MASQ -j MARK --set-xmark 0x4000/0x4000\n", "", []string{"MASQ"}},
+		{"another endpoint", "10.244.1.6:8080", "10.244.1.7:8080", []string{"SVC"}},
+		{"another weight", "--probability 0.25", "--probability 0.5", []string{"SVC"}},
+		{"a port that is let in", "--dport 22", "--dport 23", []string{"INPUT", ""}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a, err := iptables.ParseString(nodeRules, nat.IPv4)
+			require.NoError(t, err)
+			b, err := iptables.ParseString(strings.Replace(nodeRules, row.from, row.to, 1), nat.IPv4)
+			require.NoError(t, err)
+			all, tried, err := gateway.Differences(twoNetworks(), gateway.Rules{a}, gateway.Rules{b}, nil)
+			require.NoError(t, err)
+			require.Greater(t, tried, 50)
+			var places []string
+			for _, d := range all {
+				place := ""
+				if d.PartA != nil && d.PartA.Rule > 0 {
+					place = d.PartA.Chain
+				}
+				places = append(places, place)
+			}
+			require.ElementsMatch(t, row.places, places)
+		})
+	}
+}
