@@ -96,6 +96,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 	why, busy := g.why, g.icmpBusy
 	g.icmpBusy = busy || q.pkt.Tuple().Proto() == nat.ICMP
 	q.view.State, q.answer = iptables.Invalid, true
+	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
 	if attached && p.ref.Conn != nil {
 		q.ref = conntrack.Ref{Conn: p.ref.Conn, Dir: 1 - p.ref.Dir, Info: conntrack.InfoRelated}
 		if p.ref.Dir == nat.Original {

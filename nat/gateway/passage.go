@@ -124,7 +124,7 @@ func (g *Gateway) input(p *passage) {
 // send is a packet of the node itself: a route, OUTPUT, and out (ip_local_out).
 func (g *Gateway) send(p *passage) {
 	p.look()
-	next, why := g.host.lookup(p.view.Tuple.Dst().Addr())
+	next, why := g.host.outward(p.view.Tuple)
 	if why != "" {
 		g.lost(why)
 		return
@@ -140,8 +140,8 @@ func (g *Gateway) send(p *passage) {
 	if !g.run(s.mangle, nat.Output, p) || !g.translate(p, nat.Output) {
 		return
 	}
-	if to := p.view.Tuple.Dst().Addr(); to != dst { // ip_route_me_harder; the hook's out device stays what it was
-		if next, why = g.host.lookup(to); why != "" {
+	if p.view.Tuple.Dst().Addr() != dst { // ip_route_me_harder; the hook's out device stays what it was
+		if next, why = g.host.outward(p.view.Tuple); why != "" {
 			g.lost(why)
 			return
 		}

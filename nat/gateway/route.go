@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/netip"
 
+	"natlab/nat"
 	"natlab/topology"
 )
 
@@ -47,6 +48,16 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 		return next, ""
 	}
 	return nextHop{}, noRoute
+}
+
+// outward is the route of a packet of the node itself: none out of it for one from 127.0.0.0/8, where route_localnet is 0
+// (__mkroute_output).
+func (h *host) outward(t nat.Tuple) (nextHop, string) {
+	next, why := h.lookup(t.Dst().Addr())
+	if why == "" && t.Src().Addr().IsLoopback() && next.dev.Name != "lo" && !next.dev.localnet {
+		return nextHop{}, "martian source " + t.Src().Addr().String() + " out of " + next.dev.Name + ": route_localnet is 0"
+	}
+	return next, why
 }
 
 const noRoute = "no route to the destination"

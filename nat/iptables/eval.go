@@ -19,6 +19,9 @@ type Packet struct {
 	Mark     uint32 // skb mark
 	State    State  // what conntrack says of it: one of Invalid to Untracked, with SNATed and DNATed
 	ConnMark uint32
+	// Attached says that the node sends the packet because of an untracked one: no rule can say NOTRACK to it any more
+	// (nf_conntrack_attach marks it RELATED, without a connection).
+	Attached bool
 }
 
 // World is what a rule asks of its surroundings.
@@ -204,7 +207,7 @@ func (r *run) verdict(rule *Rule) nat.Verdict {
 		r.setConnMark(t)
 		return nat.Continue
 	case NoTrack: // what has a connection already keeps it (notrack_tg)
-		if !r.pkt.tracked() {
+		if !r.pkt.tracked() && !r.pkt.Attached {
 			r.pkt.State = Untracked
 		}
 		return nat.Continue
