@@ -61,6 +61,10 @@ func TestDifferentialFound(t *testing.T) {
 		{"nothing of 127.0.0.0/8 leaves the node", natRules("-A OUTPUT -p tcp -j REDIRECT --to-ports 8080", "-A POSTROUTING -j SNAT --to-source 10.0.0.50"), []given{
 			{tuple: "tcp 10.244.0.1:40001 > 10.0.0.1:40001", flags: 2, seq: 1000},
 		}},
+		{"but for what a process writes itself", natRules("-A OUTPUT -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.20"), []given{
+			{tuple: "udp 127.0.0.1:40001 > 10.0.0.20:53"},
+			{tuple: "tcp 127.0.0.1:40001 > 10.96.0.1:80", flags: 2, seq: 1000},
+		}},
 	}
 	onBothBackends(t, func(t *testing.T, w *twins) {
 		t.Helper()

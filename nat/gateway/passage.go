@@ -124,7 +124,10 @@ func (g *Gateway) input(p *passage) {
 // send is a packet of the node itself: a route, OUTPUT, and out (ip_local_out).
 func (g *Gateway) send(p *passage) {
 	p.look()
-	next, why := g.host.outward(p.view.Tuple)
+	next, why := g.host.lookup(p.view.Tuple.Dst().Addr())
+	if p.answer {
+		next, why = g.host.outward(p.view.Tuple)
+	}
 	if why != "" {
 		g.lost(why)
 		return
