@@ -89,9 +89,12 @@ func (p *Packet) Rejectable() bool {
 	case nat.SCTP, gre, esp, ah, udpLite, dccp:
 		return true
 	}
-	s := fold(sum(0, p.transport()))
-	return s == 0 || s == 0xffff
+	return zeroSum(fold(sum(0, p.transport())))
 }
+
+// zeroSum reports whether a one's complement sum is zero, of which there are two: 0 is that of nothing but zeros, and the
+// kernel takes it too.
+func zeroSum(s uint16) bool { return s == 0 || s == 0xffff }
 
 // ChecksumOK reports whether the transport checksum is right, as conntrack asks in PREROUTING (nf_checksum). A UDP
 // checksum of zero is none and is right; so is that of a protocol without one.
@@ -111,7 +114,7 @@ func (p *Packet) ChecksumOK() bool {
 	if proto == nat.UDP && binary.BigEndian.Uint16(h[at:]) == 0 {
 		return true
 	}
-	return p.transportSum() == 0xffff
+	return zeroSum(p.transportSum())
 }
 
 // HeaderOK reports whether the IPv4 header's checksum is right; IPv6 has none.
