@@ -49,6 +49,18 @@ type ruleChain struct {
 	nat   string   // "dst", "src", "masq" in the nat table
 }
 
+// settings draws the node's sysctls: mostly those that a node has.
+func (d drawn) settings() map[string]string {
+	return map[string]string{
+		"net/ipv4/ip_forward":                       pick(d, []string{"1", "1", "1", "1", "1", "0"}),
+		"net/ipv4/conf/all/rp_filter":               pick(d, []string{"0", "0", "0", "1", "2"}),
+		"net/ipv4/conf/all/route_localnet":          pick(d, []string{"0", "0", "1"}),
+		"net/netfilter/nf_conntrack_tcp_be_liberal": pick(d, []string{"0", "0", "0", "1"}),
+		"net/netfilter/nf_conntrack_tcp_loose":      pick(d, []string{"1", "1", "1", "0"}),
+		"net/netfilter/nf_conntrack_checksum":       pick(d, []string{"1", "1", "1", "0"}),
+	}
+}
+
 // ruleset draws a rule set's text.
 func (d drawn) ruleset() string {
 	var b strings.Builder

@@ -178,6 +178,11 @@ func (k *kernelNode) restore(ctx context.Context, backend dataplane.Backend, rs 
 	})
 }
 
+// set changes a sysctl of the namespace.
+func (k *kernelNode) set(key, value string) error {
+	return k.ns.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) })
+}
+
 // inject lets a packet come in by a device.
 func (k *kernelNode) inject(t *testing.T, dev string, pkt []byte) {
 	t.Helper()

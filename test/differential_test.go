@@ -19,6 +19,7 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/topology"
 )
 
 // twins are the kernel and the emulator of one node, given the same packets.
@@ -32,6 +33,7 @@ type twins struct {
 	before   []byte               // the packet before
 	next     map[nat.Tuple]uint32 // TCP: the sequence number that comes next
 	loaded   time.Time
+	settings map[string]string // sysctls of this round
 	born     map[*conntrack.Conn]span
 	lines    map[*conntrack.Conn]string // what the emulator's connections were
 
@@ -68,7 +70,12 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	require.NoError(t, w.kernel.restore(t.Context(), w.backend, rs))
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
-	g, err := gateway.NewGateway(differentialNode(), gateway.Rules{rs}, gateway.NodeOptions{
+	node := differentialNode()
+	for key, value := range w.settings {
+		require.NoError(t, w.kernel.set(key, value))
+		node.Sysctls = append(node.Sysctls, topology.Sysctl{Key: key, Value: value})
+	}
+	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
 		Chance: &w.ports, Trace: true, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
@@ -390,6 +397,7 @@ func (w *twins) round(t *testing.T, d drawn) {
 	if err != nil {
 		d.t.Fatalf("%v\n%s", err, text)
 	}
+	w.settings = d.settings()
 	w.load(t, rs)
 	var way []string
 	for range 1 + d.n(perRound) {
@@ -403,7 +411,7 @@ func (w *twins) round(t *testing.T, d drawn) {
 			return
 		}
 		if diff != "" {
-			d.t.Fatalf("%s\nafter\n%s\nwith\n%s", diff, strings.Join(way, "\n"), text)
+			d.t.Fatalf("%s\nafter\n%s\nwith %v\n%s", diff, strings.Join(way, "\n"), w.settings, text)
 		}
 	}
 	if got, want := w.ends(t); got != want {
