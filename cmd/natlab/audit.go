@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -137,10 +136,7 @@ func (r auditReport) write(w io.Writer, form string) error {
 		if r.Findings == nil {
 			r.Findings = []audit.Finding{}
 		}
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return writeJSON(w, r)
 	}
 	for _, f := range r.Findings {
 		if _, err := io.WriteString(w, f.String()+"\n"); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -66,12 +65,10 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 
 func (p *program) printDifferences(all []gateway.Difference, tried int, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(p.out)
-		e.SetIndent("", "  ")
 		if all == nil {
 			all = []gateway.Difference{}
 		}
-		return e.Encode(all)
+		return writeJSON(p.out, all)
 	}
 	var b strings.Builder
 	differ := 0

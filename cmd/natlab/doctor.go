@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -36,10 +35,7 @@ Exit status 1 says that something is missing without which no lab comes up.`,
 
 func (p *program) writeFeatures(features []lab.Feature, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(p.out)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return writeJSON(p.out, struct {
 			Features []lab.Feature `json:"features"`
 		}{features})
 	}

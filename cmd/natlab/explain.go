@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -166,9 +165,7 @@ func (p *program) explainCluster(e *explained, packets []asked) error {
 
 func (p *program) printExplanations(e *explained, all []explanation) error {
 	if e.format.value == "json" {
-		j := json.NewEncoder(p.out)
-		j.SetIndent("", "  ")
-		return j.Encode(all)
+		return writeJSON(p.out, all)
 	}
 	style := p.style()
 	style.Lines = len(e.rules) > 0

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -29,9 +28,7 @@ func (p *program) plan() *cobra.Command {
 		}
 		switch format.value {
 		case "json":
-			e := json.NewEncoder(p.out)
-			e.SetIndent("", "  ")
-			return e.Encode(plan)
+			return writeJSON(p.out, plan)
 		case "mermaid":
 			_, err = io.WriteString(p.out, plan.Mermaid())
 		default:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -43,7 +42,7 @@ func (p *program) scenarioList() *cobra.Command {
 			return err
 		}
 		if format.value == "json" {
-			return p.json(all)
+			return writeJSON(p.out, all)
 		}
 		for _, s := range all {
 			if _, err := fmt.Fprintf(p.out, "%-28s %s\n", s.Name, s.Title); err != nil {
@@ -53,12 +52,6 @@ func (p *program) scenarioList() *cobra.Command {
 		return nil
 	}
 	return cmd
-}
-
-func (p *program) json(v any) error {
-	e := json.NewEncoder(p.out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 func (p *program) scenarioShow() *cobra.Command {
@@ -153,7 +146,7 @@ func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) err
 	}
 	switch r.format.value {
 	case "json":
-		err = p.json(results)
+		err = writeJSON(p.out, results)
 	case "junit":
 		err = scenarioJUnit(p.out, results)
 	default:

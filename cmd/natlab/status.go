@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -103,9 +102,7 @@ func headline(s lab.Status) string {
 
 func (p *program) writeLabs(labs []labStatus, format string) error {
 	if format == "json" {
-		e := json.NewEncoder(p.out)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return writeJSON(p.out, struct {
 			Labs []labStatus `json:"labs"`
 		}{labs})
 	}
