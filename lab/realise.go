@@ -58,7 +58,7 @@ func (k *sites) wire(ctx context.Context, p *progress) error {
 		err = k.step(ctx, p, "addresses and routes", func(s *site) error { return s.configure(&k.ipip) })
 	}
 	if err == nil {
-		err = k.step(ctx, p, "links", func(s *site) error { return s.settle(ctx) })
+		err = k.step(ctx, p, "links", func(s *site) error { return errors.Join(s.settle(ctx), s.introduce()) })
 	}
 	return err
 }
@@ -230,6 +230,12 @@ func (s *site) configure(ipip *ipipProbe) error {
 			return fmt.Errorf("route %s: %w", r.Dst, err)
 		}
 	}
+	return nil
+}
+
+// introduce adds the neighbours. All devices have to have their carrier by then: one that is seen without loses its proxy
+// entries (neigh_carrier_down; seen on Linux 5.10).
+func (s *site) introduce() error {
 	for _, n := range s.plan.Neighbours {
 		if err := s.addNeighbour(n); err != nil {
 			return fmt.Errorf("device %s: neighbour %s %s: %w", n.Device, n.IP, n.MAC, err)
