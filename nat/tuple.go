@@ -1,7 +1,9 @@
 package nat
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -82,6 +84,28 @@ func (t Tuple) WithSrc(src netip.AddrPort) Tuple { t.src = unmap(src); return t 
 
 // WithDst is t with another destination.
 func (t Tuple) WithDst(dst netip.AddrPort) Tuple { t.dst = unmap(dst); return t }
+
+// Hash is a number that equal tuples share, and that differs as a rule where they do; seed chooses one of many such
+// functions. It says the same in every process.
+func (t Tuple) Hash(seed uint64) uint64 {
+	const k0, k1, k2 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3 // wyhash's
+	ports := uint64(t.src.Port())<<24 | uint64(t.dst.Port())<<8 | uint64(t.proto)
+	if t.src.Addr().Is4() && t.dst.Addr().Is4() {
+		src, dst := t.src.Addr().As4(), t.dst.Addr().As4()
+		addrs := uint64(binary.BigEndian.Uint32(src[:]))<<32 | uint64(binary.BigEndian.Uint32(dst[:]))
+		return fold(fold(addrs^seed, k0)^ports, k1)
+	}
+	src, dst := t.src.Addr().As16(), t.dst.Addr().As16()
+	h := fold(binary.BigEndian.Uint64(src[:8])^seed, binary.BigEndian.Uint64(src[8:])^k0)
+	h = fold(binary.BigEndian.Uint64(dst[:8])^h, binary.BigEndian.Uint64(dst[8:])^k1)
+	return fold(h^ports, k2)
+}
+
+// fold multiplies two numbers and adds the halves of the product without carry.
+func fold(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	return high ^ low
+}
 
 // IsValid reports whether both addresses are set.
 func (t Tuple) IsValid() bool { return t.src.Addr().IsValid() && t.dst.Addr().IsValid() }

@@ -6,28 +6,13 @@ import (
 	"natlab/nat"
 )
 
-// key is a tuple in the form that is hashed: no pointers and no holes (struct nf_conntrack_tuple). ICMP keeps its type
-// and code where others have the destination port.
-type key struct {
-	src, dst     [16]byte
-	sport, dport uint16
-	proto        nat.Proto
-	family       uint8
-	_            [2]byte
-}
-
-func keyOf(t nat.Tuple, kind, code uint8) key {
-	k := key{
-		src: t.Src().Addr().As16(), dst: t.Dst().Addr().As16(),
-		sport: t.Src().Port(), dport: t.Dst().Port(), proto: t.Proto(),
+// keyOf is a tuple as connections are found by it (struct nf_conntrack_tuple): ICMP keeps its type and code where others
+// have the destination port.
+func keyOf(t nat.Tuple, kind, code uint8) nat.Tuple {
+	if isICMP(t.Proto()) {
+		return t.WithDst(netip.AddrPortFrom(t.Dst().Addr(), uint16(kind)<<8|uint16(code)))
 	}
-	if t.Src().Addr().Is6() {
-		k.family = 1
-	}
-	if isICMP(k.proto) {
-		k.dport = uint16(kind)<<8 | uint16(code)
-	}
-	return k
+	return t
 }
 
 func isICMP(p nat.Proto) bool { return p == nat.ICMP || p == nat.ICMPv6 }
@@ -65,22 +50,21 @@ func opens(p nat.Proto, kind uint8) bool {
 }
 
 // keyIn is the key of a connection's direction.
-func (c *Conn) keyIn(d nat.Direction) key {
-	t := c.Tuple(d)
-	kind := c.kind
-	if d == nat.Reply && isICMP(t.Proto()) {
-		kind, _ = invertedType(t.Proto(), kind)
+func (c *Conn) keyIn(d nat.Direction) nat.Tuple {
+	if d == nat.Original {
+		return keyOf(c.Original, c.kind, c.code)
 	}
-	return keyOf(t, kind, c.code)
+	return c.answerKey(c.Reply)
 }
 
-// source is what bySource finds connections by: the original source (hash_by_src).
-type source struct {
-	addr  netip.Addr
-	port  uint16
-	proto nat.Proto
+// answerKey is the key of a tuple that answers the connection's first packet.
+func (c *Conn) answerKey(answer nat.Tuple) nat.Tuple {
+	kind := c.kind
+	if isICMP(answer.Proto()) {
+		kind, _ = invertedType(answer.Proto(), kind)
+	}
+	return keyOf(answer, kind, c.code)
 }
 
-func sourceOf(t nat.Tuple) source {
-	return source{t.Src().Addr(), t.Src().Port(), t.Proto()}
-}
+// sourceOf is what bySource finds connections by: the original source (hash_by_src).
+func sourceOf(t nat.Tuple) nat.Tuple { return nat.TupleOf(t.Proto(), t.Src(), netip.AddrPort{}) }

@@ -76,17 +76,8 @@ func (t *Table) unique(c *Conn, m Manip, current nat.Tuple, r *Range) nat.Tuple 
 // used reports whether another connection's packets could not be told from those that answer this tuple
 // (nf_nat_used_tuple). Two packets of one flow that are both new do not count.
 func (t *Table) used(c *Conn, tuple nat.Tuple) bool {
-	other, _ := t.find(c.replyKey(tuple))
+	other, _ := t.find(c.answerKey(tuple.Reply()))
 	return other != nil && other != c && other.Original != c.Original
-}
-
-// replyKey is the key of the answer to a tuple that the connection may get.
-func (c *Conn) replyKey(tuple nat.Tuple) key {
-	kind := c.kind
-	if isICMP(tuple.Proto()) {
-		kind, _ = invertedType(tuple.Proto(), kind)
-	}
-	return keyOf(tuple.Reply(), kind, c.code)
 }
 
 // usedByNew is used for a connection's own tuple (nf_nat_used_tuple_new, since Linux 6.12): two packets that answer each
@@ -134,7 +125,11 @@ func hasPorts(p nat.Proto) bool {
 // sameSource is the translation that another connection of this source has, where the range allows it
 // (find_appropriate_src).
 func (t *Table) sameSource(current nat.Tuple, r *Range) (nat.Tuple, bool) {
-	for c := t.bySource[sourceOf(current)]; c != nil; c = c.nextSame {
+	s := t.sameSlot(current)
+	if s == nil {
+		return nat.Tuple{}, false
+	}
+	for c := s.conn; c != nil; c = c.nextSame {
 		if t.expired(c) {
 			continue
 		}
@@ -146,18 +141,22 @@ func (t *Table) sameSource(current nat.Tuple, r *Range) (nat.Tuple, bool) {
 	return nat.Tuple{}, false
 }
 
+// sameSlot is the slot of a tuple's source, nil where no connection has it.
+func (t *Table) sameSlot(of nat.Tuple) *slot {
+	k := sourceOf(of)
+	return t.bySource.find(t.hash(k), func(c *Conn, _ nat.Direction) bool { return sourceOf(c.Original) == k })
+}
+
 func (t *Table) addSource(c *Conn) {
 	if c.sourced {
 		return
 	}
-	if t.bySource == nil {
-		t.bySource = make(map[source]*Conn, 4)
+	if s := t.sameSlot(c.Original); s != nil {
+		c.nextSame, s.conn.prevSame = s.conn, c
+		s.conn = c
+	} else {
+		t.bySource.add(slot{conn: c, hash: t.hash(sourceOf(c.Original))})
 	}
-	s := sourceOf(c.Original)
-	if head := t.bySource[s]; head != nil {
-		c.nextSame, head.prevSame = head, c
-	}
-	t.bySource[s] = c
 	c.sourced = true
 }
 
@@ -168,13 +167,13 @@ func (t *Table) unsource(c *Conn) {
 	if c.nextSame != nil {
 		c.nextSame.prevSame = c.prevSame
 	}
-	switch s := sourceOf(c.Original); {
+	switch {
 	case c.prevSame != nil:
 		c.prevSame.nextSame = c.nextSame
 	case c.nextSame != nil:
-		t.bySource[s] = c.nextSame
+		t.sameSlot(c.Original).conn = c.nextSame
 	default:
-		delete(t.bySource, s)
+		t.bySource.remove(t.hash(sourceOf(c.Original)), c, nat.Original)
 	}
 	c.nextSame, c.prevSame, c.sourced = nil, nil, false
 }
@@ -272,7 +271,7 @@ func (t *Table) usedHarder(c *Conn, tuple nat.Tuple, left uint32) bool {
 	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent {
 		return t.used(c, tuple)
 	}
-	other, d := t.find(c.replyKey(tuple))
+	other, d := t.find(c.answerKey(tuple.Reply()))
 	if other == nil {
 		return false
 	}

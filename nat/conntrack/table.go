@@ -18,9 +18,10 @@ type Table struct {
 	Stats    Stats
 
 	now      int64
-	index    map[key]entry
-	bySource map[source]*Conn
-	first    *Conn // in the order of confirmation
+	seed     uint64 // of hashes; 0: none yet
+	byTuple  index  // both directions of each connection
+	bySource index  // the latest connection of each source
+	first    *Conn  // in the order of confirmation
 	last     *Conn
 	sweep    *Conn // where the next sweep for expired connections begins
 	count    int
@@ -32,11 +33,6 @@ type Stats struct {
 	Drop         uint64 // drop
 	EarlyDrop    uint64 // early_drop
 	ClashResolve uint64 // clash_resolve
-}
-
-type entry struct {
-	conn *Conn
-	dir  nat.Direction
 }
 
 // Advance sets the time. It never goes back.
@@ -57,13 +53,16 @@ func (t *Table) LookupICMP(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direct
 }
 
 // find is Lookup by key. A connection that expired is removed on the way (nf_ct_gc_expired).
-func (t *Table) find(k key) (*Conn, nat.Direction) {
-	e := t.index[k]
-	if e.conn != nil && t.expired(e.conn) {
-		t.Delete(e.conn)
+func (t *Table) find(k nat.Tuple) (*Conn, nat.Direction) {
+	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.keyIn(d) == k })
+	if s == nil {
 		return nil, nat.Original
 	}
-	return e.conn, e.dir
+	if t.expired(s.conn) {
+		t.Delete(s.conn)
+		return nil, nat.Original
+	}
+	return s.conn, s.dir
 }
 
 func (t *Table) expired(c *Conn) bool { return c.expires != 0 && c.expires <= t.now }
@@ -82,21 +81,16 @@ func (t *Table) Confirm(c *Conn) bool {
 	if t.taken(original, c) || t.taken(reply, c) {
 		return false
 	}
-	t.put(original, entry{c, nat.Original})
-	t.put(reply, entry{c, nat.Reply}) // the last one in is the first found, where both are the same
+	if original != reply { // the reply is found first, where both are the same
+		t.byTuple.add(slot{c, t.hash(original), nat.Original})
+	}
+	t.byTuple.add(slot{c, t.hash(reply), nat.Reply})
 	t.list(c)
 	t.collect()
 	return true
 }
 
-func (t *Table) put(k key, e entry) {
-	if t.index == nil {
-		t.index = make(map[key]entry, 4)
-	}
-	t.index[k] = e
-}
-
-func (t *Table) taken(k key, by *Conn) bool {
+func (t *Table) taken(k nat.Tuple, by *Conn) bool {
 	c, _ := t.find(k)
 	return c != nil && c != by
 }
@@ -142,7 +136,7 @@ func (t *Table) Resolve(r *Ref) nat.Verdict {
 	}
 	c.expires = int64(time.Second)
 	c.Set(FixedTimeout | NATClash)
-	t.put(reply, entry{c, nat.Reply})
+	t.byTuple.add(slot{c, t.hash(reply), nat.Reply})
 	t.list(c)
 	t.Stats.ClashResolve++
 	return nat.Accept
@@ -179,9 +173,7 @@ func (t *Table) Delete(c *Conn) {
 		return
 	}
 	for _, d := range [...]nat.Direction{nat.Original, nat.Reply} {
-		if k := c.keyIn(d); t.index[k].conn == c {
-			delete(t.index, k)
-		}
+		t.byTuple.remove(t.hash(c.keyIn(d)), c, d)
 	}
 	t.unsource(c)
 	if t.sweep == c {
@@ -201,9 +193,10 @@ func (t *Table) Delete(c *Conn) {
 	t.count--
 }
 
-// collect looks at a few connections for expired ones, so that those of which nothing is heard again do not stay.
+// collect looks at two connections for expired ones, so that those of which nothing is heard again do not stay; with every
+// connection that comes, its round gets shorter by one.
 func (t *Table) collect() {
-	for range 4 {
+	for range 2 {
 		if t.sweep == nil {
 			t.sweep = t.first
 		}

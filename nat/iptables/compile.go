@@ -7,14 +7,37 @@ import (
 	"natlab/nat"
 )
 
-// Compiled is a table made ready for many packets: conditions in a form that is quickly checked, and for long chains an
-// index by protocol, addresses and destination port, so that the cost of a packet does not grow with the number of
-// Services. It decides as Program does, to the rule; Program is the second opinion.
+// Compiled is a table made ready for many packets: its chains in one piece of instructions, and for long chains an index
+// by protocol, addresses and destination port, so that the cost of a packet does not grow with the number of Services.
+// It decides as Program does, to the rule; Program is the second opinion. Only a Statistic of mode random is not put to
+// a Decider: it is chance alone.
 type Compiled struct {
-	name   string
-	source []Chain
-	chains []compiledChain
-	base   [5]int // the chain of each hook, -1 for none
+	name    string
+	source  []Chain
+	code    []instruction
+	targets []Target // of rules that end the walk or do something
+	base    [5]base
+
+	// What instructions name by number.
+	indexes []*chainIndex
+	wide    []wideAddress // IPv6 addresses with their masks
+	names   []string      // of devices
+	chances []float64     // of random statistics
+	asks    []ask         // matches without a form of their own
+}
+
+// base is the chain of a hook.
+type base struct {
+	at     uint32 // 0 for none
+	policy nat.Verdict
+}
+
+type wideAddress struct{ value, mask address }
+
+// ask is a match that is asked for as it is.
+type ask struct {
+	match Match
+	place Place
 }
 
 // Hit is a rule that a packet met and that matched, or the policy of a built-in chain for Rule 0.
@@ -25,110 +48,49 @@ type Hit struct {
 	Mark    uint32 // skb mark after the rule
 }
 
-type compiledChain struct {
-	rules  []compiledRule
-	index  *chainIndex // nil for a short chain
-	policy nat.Verdict
-}
-
-type compiledRule struct {
-	conds  []condition
-	target Target
-	chain  int // of a jump or goto; -1 where it is missing
-	plain  nat.Verdict
-	// effect says that the target is more than its plain verdict.
-	effect bool
-}
-
 // Compile makes a table ready. The table must not be changed afterwards.
 func Compile(t Table) *Compiled {
-	c := &Compiled{name: t.Name, source: t.Chains, chains: make([]compiledChain, len(t.Chains))}
-	byName := make(map[string]int, len(t.Chains))
-	rules, matches := 0, 0
-	for i := range t.Chains {
-		byName[t.Chains[i].Name] = i
-		rules += len(t.Chains[i].Rules)
-		for j := range t.Chains[i].Rules {
-			matches += len(t.Chains[i].Rules[j].Matches)
-		}
-	}
+	w := newCompiler(&t)
+	c := w.out
 	for h := range c.base {
-		c.base[h] = -1
-		if i, ok := byName[nat.Hook(h).String()]; ok {
-			c.base[h] = i
+		i, ok := w.byName[nat.Hook(h).String()]
+		if !ok {
+			continue
 		}
-	}
-	ruleSlab, condSlab := make([]compiledRule, 0, rules), make([]condition, 0, matches)
-	for i := range t.Chains {
-		chain := &c.chains[i]
-		chain.policy = nat.Accept
+		w.chains(i)
+		c.base[h] = base{at: w.heads[i], policy: nat.Accept}
 		if t.Chains[i].Policy == "DROP" {
-			chain.policy = nat.Drop
+			c.base[h].policy = nat.Drop
 		}
-		from := len(ruleSlab)
-		for j := range t.Chains[i].Rules {
-			first := len(condSlab)
-			condSlab = appendConditions(condSlab, Place{Table: t.Name, Chain: t.Chains[i].Name, Rule: j + 1}, &t.Chains[i].Rules[j])
-			ruleSlab = append(ruleSlab, compileRule(&t.Chains[i].Rules[j], condSlab[first:len(condSlab):len(condSlab)], byName))
-		}
-		chain.rules = ruleSlab[from:len(ruleSlab):len(ruleSlab)]
-		chain.index = newIndex(t.Chains[i].Rules)
 	}
+	w.link()
 	return c
-}
-
-func compileRule(rule *Rule, conds []condition, byName map[string]int) compiledRule {
-	r := compiledRule{conds: conds, target: rule.Target, chain: -1}
-	to := func(chain string) {
-		if i, ok := byName[chain]; ok {
-			r.chain = i
-		}
-	}
-	switch t := rule.Target.(type) {
-	case nil, Passive:
-		r.plain = nat.Continue
-	case Accept:
-		r.plain = nat.Accept
-	case Drop:
-		r.plain = nat.Drop
-	case Return:
-		r.plain = nat.Return
-	case Jump:
-		r.plain = nat.Jump
-		to(t.Chain)
-	case Goto:
-		r.plain = nat.Goto
-		to(t.Chain)
-	default:
-		r.effect = true
-	}
-	return r
 }
 
 // Name is the table's name.
 func (c *Compiled) Name() string { return c.name }
 
 // Has reports whether the table has a chain at the hook.
-func (c *Compiled) Has(hook nat.Hook) bool { return c.base[hook] >= 0 }
+func (c *Compiled) Has(hook nat.Hook) bool { return c.base[hook].at != 0 }
 
 // Run takes a packet through the table's chain for a hook, as Program.Run does. Where hits is not nil, what the packet
 // met is appended to it. The target is what decided: nil for a policy.
 func (c *Compiled) Run(hook nat.Hook, pkt *Packet, w World, hits *[]Hit) (nat.Verdict, Target) {
-	at := c.base[hook]
-	if at < 0 {
+	b := &c.base[hook]
+	if b.at == 0 {
 		return nat.Accept, nil
 	}
+	src, dst := pkt.Tuple.Src(), pkt.Tuple.Dst()
 	r := compiledRun{
-		table: c, hits: hits, src: halves(pkt.Tuple.Src().Addr()), dst: halves(pkt.Tuple.Dst().Addr()),
-		sport: pkt.Tuple.Src().Port(), dport: pkt.Tuple.Dst().Port(), proto: pkt.Tuple.Proto(),
+		table: c, hits: hits, src: halves(src.Addr()), dst: halves(dst.Addr()), narrow: src.Addr().Is4(),
+		sport: src.Port(), dport: dst.Port(), proto: pkt.Tuple.Proto(),
 		run: run{hook: hook, pkt: pkt, world: w, before: pkt.Tuple},
 	}
-	if v := r.chain(at, 0); v != nat.Continue {
+	if v := r.chain(b.at, 0); v != nat.Continue {
 		return v, r.target
 	}
-	policy := c.chains[at].policy
-	r.hit(at, 0, policy)
-	return policy, nil
+	r.hit(&c.code[b.at], 0, b.policy)
+	return b.policy, nil
 }
 
 // Steps are hits as a trace shows them.
@@ -155,6 +117,7 @@ type compiledRun struct {
 	table        *Compiled
 	hits         *[]Hit
 	src, dst     address
+	narrow       bool // IPv4
 	sport, dport uint16
 	proto        nat.Proto
 }
@@ -192,60 +155,64 @@ func onesAbove(n int) uint64 {
 	return ^uint64(0) << (64 - n)
 }
 
-func (r *compiledRun) hit(chain, rule int, v nat.Verdict) {
+// hit notes a rule of the chain whose head this is, or its policy for rule 0.
+func (r *compiledRun) hit(chain *instruction, rule uint32, v nat.Verdict) {
 	if r.hits != nil {
-		*r.hits = append(*r.hits, Hit{Chain: chain, Rule: rule, Verdict: v, Mark: r.pkt.Mark})
+		*r.hits = append(*r.hits, Hit{Chain: int(chain.high), Rule: int(rule), Verdict: v, Mark: r.pkt.Mark})
 	}
 }
 
-// chain walks a chain; Continue says that the packet came out at its end or by a RETURN.
-func (r *compiledRun) chain(at, depth int) nat.Verdict {
+// chain walks the chain whose head is there; Continue says that the packet came out at its end or by a RETURN.
+func (r *compiledRun) chain(at uint32, depth int) nat.Verdict {
 	if depth > maxDepth {
 		return nat.Drop
 	}
-	c := &r.table.chains[at]
-	if c.index != nil {
-		return r.indexed(c, at, depth)
+	head := &r.table.code[at]
+	if head.operands != 0 {
+		return r.indexed(head, depth)
 	}
-	for i := range c.rules {
-		if v, done := r.rule(c, at, i, depth); done {
+	at++
+	for rule := uint32(1); rule <= head.low; rule++ {
+		if v, done := r.rule(head, at, rule, depth); done {
 			return v
 		}
+		at += 1 + uint32(r.table.code[at].operands)
 	}
 	return nat.Continue
 }
 
-// rule tries one rule; done says that the chain is left, with v.
-func (r *compiledRun) rule(c *compiledChain, at, i, depth int) (v nat.Verdict, done bool) {
-	rule := &c.rules[i]
-	for k := range rule.conds {
-		if !r.holds(&rule.conds[k]) {
+// rule tries one rule, numbered from 1; done says that the chain is left, with v.
+func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v nat.Verdict, done bool) {
+	rule := &r.table.code[at]
+	conditions := r.table.code[at+1:][:rule.operands]
+	for i := range conditions {
+		if !r.holds(&conditions[i]) {
 			return nat.Continue, false
 		}
 	}
-	v = rule.plain
-	if rule.effect {
-		v = r.verdict(&r.table.source[at].Rules[i])
+	v = nat.Verdict(rule.low)
+	if rule.not {
+		v = r.verdict(r.table.targets[rule.high])
 	}
-	r.hit(at, i+1, v)
+	r.hit(chain, number, v)
 	switch v {
 	case nat.Continue:
 		return nat.Continue, false
 	case nat.Return:
 		return nat.Continue, true
 	case nat.Jump:
-		if rule.chain < 0 {
+		if rule.high == 0 {
 			return nat.Continue, false
 		}
-		v = r.chain(rule.chain, depth+1)
+		v = r.chain(rule.high, depth+1)
 		return v, v != nat.Continue
 	case nat.Goto:
-		if rule.chain < 0 {
+		if rule.high == 0 {
 			return nat.Continue, true
 		}
-		return r.chain(rule.chain, depth+1), true
+		return r.chain(rule.high, depth+1), true
 	case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
 	}
-	r.target = rule.target
+	r.target = r.table.targets[rule.high]
 	return v, true
 }

@@ -1,104 +1,265 @@
 package iptables
 
 import (
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"natlab/nat"
 )
 
-// condition is a Match in a form that is quickly checked.
-type condition struct {
-	check       check
-	not         bool
-	low, high   uint32 // a port range, a value and its mask, a protocol, states
-	value, mask address
-	name        string // of a device; without the "+" for a prefix
-	match       Match  // for those that have no form of their own
-	place       int    // of the match in its rule, from 1
-	rule        *Place
+// instruction is a word of a compiled table: the head of a chain, the head of a rule behind it, or one of the conditions
+// behind that. What a packet meets in a chain lies side by side, and the chains it calls lie behind it.
+type instruction struct {
+	op        op
+	not       bool   // of a condition: inverted; of a rule: the target is more than its plain verdict
+	operands  uint16 // of a rule: how many conditions it has; of a chain: the number of its index, from 1
+	low, high uint32
 }
 
-type check uint8
+type op uint8
 
 const (
-	checkMatch check = iota // ask the match itself
-	checkSource
-	checkDestination
-	checkProtocol
-	checkSourcePort
-	checkDestinationPort
-	checkTCPFlags
-	checkMark
-	checkStates
-	checkIn
-	checkOut
-	checkInPrefix
-	checkOutPrefix
-	checkHeader // of the protocol low: not a later fragment
+	opChain           op = iota // low: how many rules; high: its number
+	opRule                      // low: the plain verdict; high: the head of the chain it calls, 0 for a missing one, or its target
+	opAsk                       // low: of the ask
+	opSource                    // IPv4; low: address; high: mask
+	opDestination               //
+	opWideSource                // IPv6; low: of the address and mask
+	opWideDestination           //
+	opProtocol                  // low: number
+	opSourcePort                // low: a range, the last port in the upper half; high: protocol, whose header must be there
+	opDestinationPort           //
+	opTCPFlags                  // low: those that are set; high: of these
+	opMark                      // low: value; high: mask
+	opStates                    // low: any of them
+	opIn                        // low: of the name
+	opOut                       //
+	opInPrefix                  // low: of the name, without its "+"
+	opOutPrefix                 //
+	opHeader                    // low: protocol; its header is there: not a later fragment
+	opChance                    // low: of the probability
 )
 
-// appendConditions appends a rule's conditions, the cheap ones of its IP header first as the kernel does
-// (ip_packet_match); those that always hold are left out.
-func appendConditions(to []condition, at Place, rule *Rule) []condition {
-	var place *Place
+// compiler builds a Compiled.
+type compiler struct {
+	out     *Compiled
+	byName  map[string]int
+	heads   []uint32 // of the chains; 0: not there yet
+	waiting []int    // chains to be put behind those that are there
+	calls   []uint32 // rules whose high is still the number of a chain
+	names   map[string]uint32
+	chances map[float64]uint32
+}
+
+func newCompiler(t *Table) *compiler {
+	w := &compiler{
+		out: &Compiled{name: t.Name, source: t.Chains}, byName: make(map[string]int, len(t.Chains)), heads: make([]uint32, len(t.Chains)),
+		names: map[string]uint32{}, chances: map[float64]uint32{},
+	}
+	size := 1 // no chain begins at 0
+	for i := range t.Chains {
+		w.byName[t.Chains[i].Name] = i
+		size += 1 + len(t.Chains[i].Rules)
+		for j := range t.Chains[i].Rules {
+			size += len(t.Chains[i].Rules[j].Matches)
+		}
+	}
+	w.out.code = make([]instruction, 1, size)
+	return w
+}
+
+func (w *compiler) emit(i instruction) { w.out.code = append(w.out.code, i) }
+
+// chains puts a chain in, and then what it calls, each callee with its own callees behind it.
+func (w *compiler) chains(first int) {
+	w.waiting = append(w.waiting[:0], first)
+	for len(w.waiting) > 0 {
+		last := len(w.waiting) - 1
+		number := w.waiting[last]
+		w.waiting = w.waiting[:last]
+		if w.heads[number] == 0 {
+			w.chain(number)
+			slices.Reverse(w.waiting[last:])
+		}
+	}
+}
+
+func (w *compiler) chain(number int) {
+	out := w.out
+	c := &out.source[number]
+	head := uint32(len(out.code))
+	w.heads[number] = head
+	w.emit(instruction{op: opChain, low: uint32(len(c.Rules)), high: uint32(number)})
+	x := newIndex(c.Rules)
+	for i := range c.Rules {
+		if x != nil {
+			x.rules[i+1].at = uint32(len(out.code))
+		}
+		w.rule(Place{Table: out.name, Chain: c.Name, Rule: i + 1}, &c.Rules[i])
+	}
+	if x != nil && len(out.indexes) < 1<<16-1 {
+		out.indexes = append(out.indexes, x)
+		out.code[head].operands = uint16(len(out.indexes))
+	}
+}
+
+func (w *compiler) rule(at Place, rule *Rule) {
+	out := w.out
+	head := len(out.code)
+	w.emit(instruction{op: opRule})
+	w.conditions(at, rule)
+	r := &out.code[head]
+	r.operands = uint16(len(out.code) - head - 1)
+	call := func(v nat.Verdict, chain string) {
+		r.low = uint32(v)
+		if i, ok := w.byName[chain]; ok {
+			r.high = uint32(i)
+			w.calls = append(w.calls, uint32(head))
+			w.waiting = append(w.waiting, i)
+		}
+	}
+	switch t := rule.Target.(type) {
+	case nil, Passive:
+		r.low = uint32(nat.Continue)
+		return
+	case Return:
+		r.low = uint32(nat.Return)
+		return
+	case Jump:
+		call(nat.Jump, t.Chain)
+		return
+	case Goto:
+		call(nat.Goto, t.Chain)
+		return
+	case Accept:
+		r.low = uint32(nat.Accept)
+	case Drop:
+		r.low = uint32(nat.Drop)
+	default:
+		r.not = true
+	}
+	r.high = uint32(len(out.targets))
+	out.targets = append(out.targets, rule.Target)
+}
+
+// link makes the numbers of chains that are called the places of their heads.
+func (w *compiler) link() {
+	for _, at := range w.calls {
+		w.out.code[at].high = w.heads[w.out.code[at].high]
+	}
+}
+
+// conditions appends a rule's conditions; those that always hold are left out.
+func (w *compiler) conditions(at Place, rule *Rule) {
 	for i, m := range rule.Matches {
+		at.Match = i + 1
 		switch m := m.(type) {
 		case Comment, NFAcct:
 		case Source:
-			to = append(to, condition{check: checkSource, not: m.Not, value: halves(m.Prefix.Addr()), mask: maskOf(m.Prefix)})
+			w.prefix(opSource, opWideSource, m.Not, m.Prefix)
 		case Destination:
-			to = append(to, condition{check: checkDestination, not: m.Not, value: halves(m.Prefix.Addr()), mask: maskOf(m.Prefix)})
+			w.prefix(opDestination, opWideDestination, m.Not, m.Prefix)
 		case InInterface:
-			to = append(to, deviceCondition(checkIn, m.Not, m.Name))
+			w.device(opIn, opInPrefix, m.Not, m.Name)
 		case OutInterface:
-			to = append(to, deviceCondition(checkOut, m.Not, m.Name))
+			w.device(opOut, opOutPrefix, m.Not, m.Name)
 		case Mark:
-			to = append(to, condition{check: checkMark, not: m.Not, low: m.Value, high: m.Mask})
+			w.emit(instruction{op: opMark, not: m.Not, low: m.Value, high: m.Mask})
 		case Conntrack:
-			to = append(to, condition{check: checkStates, not: m.Not, low: uint32(m.States)})
+			w.emit(instruction{op: opStates, not: m.Not, low: uint32(m.States)})
 		case Protocol:
-			if number, ok := protocolNumber(m.Name); ok {
-				to = append(to, condition{check: checkProtocol, not: m.Not, low: uint32(number)})
+			w.protocol(at, m, rule.Matches[i+1:])
+		case Ports:
+			w.ports(at, m)
+		case Statistic:
+			if m.Every != 0 {
+				w.ask(at, m)
 				continue
 			}
-			to = append(to, condition{match: m})
-		case Ports:
-			to = appendPorts(to, m)
+			w.emit(instruction{op: opChance, not: m.Not, low: numbered(w.chances, &w.out.chances, m.Chance())})
 		default:
-			if place == nil {
-				place = &at
-			}
-			to = append(to, condition{match: m, place: i + 1, rule: place})
+			w.ask(at, m)
 		}
 	}
-	return to
 }
 
-func deviceCondition(c check, not bool, name string) condition {
-	if prefix, ok := strings.CutSuffix(name, "+"); ok {
-		return condition{check: c + (checkInPrefix - checkIn), not: not, name: prefix}
+// protocol appends -p, unless the protocol's own match stands right behind it and asks for it anyway.
+func (w *compiler) protocol(at Place, m Protocol, behind []Match) {
+	number, ok := protocolNumber(m.Name)
+	if !ok {
+		w.ask(at, m)
+		return
 	}
-	return condition{check: c, not: not, name: name}
+	for _, b := range behind {
+		if _, ok := b.(Comment); ok {
+			continue
+		}
+		if ports, ok := b.(Ports); ok && !m.Not {
+			if same, _ := protocolNumber(ports.Protocol); same == number {
+				return
+			}
+		}
+		break
+	}
+	w.emit(instruction{op: opProtocol, not: m.Not, low: uint32(number)})
 }
 
-// appendPorts appends what -m tcp and its like ask. Ports of another protocol than the packet's match nothing.
-func appendPorts(to []condition, m Ports) []condition {
+// numbered is where a value is in a list, which takes it in where it is new.
+func numbered[T comparable](known map[T]uint32, list *[]T, value T) uint32 {
+	n, ok := known[value]
+	if !ok {
+		n = uint32(len(*list))
+		known[value] = n
+		*list = append(*list, value)
+	}
+	return n
+}
+
+func (w *compiler) ask(at Place, m Match) {
+	w.emit(instruction{op: opAsk, low: uint32(len(w.out.asks))})
+	w.out.asks = append(w.out.asks, ask{match: m, place: at})
+}
+
+func (w *compiler) prefix(narrow, wide op, not bool, p netip.Prefix) {
+	value, mask := halves(p.Addr()), maskOf(p)
+	if p.Addr().Is4() {
+		w.emit(instruction{op: narrow, not: not, low: uint32(value.low), high: uint32(mask.low)})
+		return
+	}
+	w.emit(instruction{op: wide, not: not, low: uint32(len(w.out.wide))})
+	w.out.wide = append(w.out.wide, wideAddress{value, mask})
+}
+
+func (w *compiler) device(whole, prefix op, not bool, name string) {
+	o := whole
+	if cut, ok := strings.CutSuffix(name, "+"); ok {
+		o, name = prefix, cut
+	}
+	w.emit(instruction{op: o, not: not, low: numbered(w.names, &w.out.names, name)})
+}
+
+// ports appends what -m tcp and its like ask. Ports of another protocol than the packet's match nothing.
+func (w *compiler) ports(at Place, m Ports) {
 	number, ok := protocolNumber(m.Protocol)
 	if !ok {
-		return append(to, condition{match: m})
+		w.ask(at, m)
+		return
 	}
-	to = append(to, condition{check: checkHeader, low: uint32(number)})
-	if s := m.Source; s != nil {
-		to = append(to, condition{check: checkSourcePort, not: s.Not, low: uint32(s.Low), high: uint32(s.High)})
+	side := func(o op, p *PortRange) {
+		if p != nil {
+			w.emit(instruction{op: o, not: p.Not, low: uint32(p.Low) | uint32(p.High)<<16, high: uint32(number)})
+		}
 	}
-	if d := m.Destination; d != nil {
-		to = append(to, condition{check: checkDestinationPort, not: d.Not, low: uint32(d.Low), high: uint32(d.High)})
+	side(opSourcePort, m.Source)
+	side(opDestinationPort, m.Destination)
+	if m.Source == nil && m.Destination == nil {
+		w.emit(instruction{op: opHeader, low: uint32(number)})
 	}
 	if f := m.Flags; f != nil {
-		to = append(to, condition{check: checkTCPFlags, not: f.Not, low: uint32(f.Set), high: uint32(f.Mask)})
+		w.emit(instruction{op: opTCPFlags, not: f.Not, low: uint32(f.Set), high: uint32(f.Mask)})
 	}
-	return to
 }
 
 // protocolNumber is the number of a protocol as iptables-save prints it; ok is false for "all" and unknown names.
@@ -118,40 +279,55 @@ func protocolNumber(name string) (nat.Proto, bool) {
 	return p, err == nil
 }
 
-func (r *compiledRun) holds(c *condition) bool {
+func (r *compiledRun) holds(c *instruction) bool {
 	p := r.pkt
-	switch c.check {
-	case checkSource:
-		return r.src.in(c.value, c.mask) != c.not
-	case checkDestination:
-		return r.dst.in(c.value, c.mask) != c.not
-	case checkProtocol:
+	switch c.op {
+	case opSource:
+		return (r.narrow && (uint32(r.src.low)^c.low)&c.high == 0) != c.not
+	case opDestination:
+		return (r.narrow && (uint32(r.dst.low)^c.low)&c.high == 0) != c.not
+	case opWideSource:
+		return r.within(r.src, c)
+	case opWideDestination:
+		return r.within(r.dst, c)
+	case opProtocol:
 		return (uint32(r.proto) == c.low) != c.not
-	case checkHeader:
+	case opHeader:
 		return uint32(r.proto) == c.low && !p.Later
-	case checkSourcePort:
-		return (uint32(r.sport) >= c.low && uint32(r.sport) <= c.high) != c.not
-	case checkDestinationPort:
-		return (uint32(r.dport) >= c.low && uint32(r.dport) <= c.high) != c.not
-	case checkTCPFlags:
+	case opSourcePort:
+		return r.port(r.sport, c)
+	case opDestinationPort:
+		return r.port(r.dport, c)
+	case opTCPFlags:
 		return (uint32(p.TCPFlags)&c.high == c.low) != c.not
-	case checkMark:
+	case opMark:
 		return (p.Mark&c.high == c.low) != c.not
-	case checkStates:
+	case opStates:
 		return (uint32(p.State)&c.low != 0) != c.not
-	case checkIn:
-		return (p.In == c.name) != c.not
-	case checkOut:
-		return (p.Out == c.name) != c.not
-	case checkInPrefix:
-		return strings.HasPrefix(p.In, c.name) != c.not
-	case checkOutPrefix:
-		return strings.HasPrefix(p.Out, c.name) != c.not
-	case checkMatch:
+	case opIn:
+		return (p.In == r.table.names[c.low]) != c.not
+	case opOut:
+		return (p.Out == r.table.names[c.low]) != c.not
+	case opInPrefix:
+		return strings.HasPrefix(p.In, r.table.names[c.low]) != c.not
+	case opOutPrefix:
+		return strings.HasPrefix(p.Out, r.table.names[c.low]) != c.not
+	case opChance:
+		return r.world.Take(r.table.chances[c.low]) != c.not
+	case opAsk, opChain, opRule:
 	}
-	if c.rule != nil {
-		r.place = *c.rule
-		r.place.Match = c.place
-	}
-	return r.match(c.match)
+	a := &r.table.asks[c.low]
+	r.place = a.place
+	return r.match(a.match)
+}
+
+// port is the question for a port of a protocol.
+func (r *compiledRun) port(port uint16, c *instruction) bool {
+	return uint32(r.proto) == c.high && !r.pkt.Later && (port >= uint16(c.low) && port <= uint16(c.low>>16)) != c.not
+}
+
+// within is the question for an IPv6 prefix.
+func (r *compiledRun) within(a address, c *instruction) bool {
+	w := &r.table.wide[c.low]
+	return (!r.narrow && a.in(w.value, w.mask)) != c.not
 }

@@ -122,7 +122,7 @@ func (r *run) chain(at, depth int) nat.Verdict {
 		if !r.matches(rule) {
 			continue
 		}
-		v := r.verdict(rule)
+		v := r.verdict(rule.Target)
 		r.step(c, i, rule, v)
 		switch v {
 		case nat.Continue:
@@ -179,9 +179,9 @@ func why(rule *Rule, v nat.Verdict) string {
 	return ""
 }
 
-// verdict carries a rule's target out as far as it concerns marks, and says what it means for the walk.
-func (r *run) verdict(rule *Rule) nat.Verdict {
-	switch t := rule.Target.(type) {
+// verdict carries a target out as far as it concerns marks, and says what it means for the walk.
+func (r *run) verdict(target Target) nat.Verdict {
+	switch t := target.(type) {
 	case nil:
 		return nat.Continue
 	case Accept:

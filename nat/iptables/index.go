@@ -1,19 +1,24 @@
 package iptables
 
 import (
+	"math/bits"
+
 	"natlab/nat"
 )
 
 // indexFrom is the number of rules from which a chain gets an index.
 const indexFrom = 8
 
-// maxShapes bounds how many tables of an index a packet is looked up in; rules of further shapes are tried for every packet.
+// maxShapes bounds how many keys of an index a packet is looked up by; rules of further shapes are tried for every packet.
 const maxShapes = 6
 
 // chainIndex finds the rules of a chain that a packet may match: those that ask for what it has, by what they ask for
-// (tuple space search). A rule that asks for nothing that is indexed is in the shape without any field.
+// (tuple space search). A rule that asks for nothing that is indexed is in the shape without any field. What is found by
+// a hash may ask for something else after all; each rule's conditions are checked in any case.
 type chainIndex struct {
-	shapes []shapeTable
+	shapes []shape
+	slots  []slot        // a power of two, at least half of them empty; those of equal hash follow one another
+	rules  []indexedRule // by number, from 1
 }
 
 // shape is which fields a rule asks for exactly.
@@ -23,52 +28,88 @@ type shape struct {
 	dport    bool
 }
 
-type shapeTable struct {
-	shape
-	rules map[shapeKey][]int32
-}
-
 type shapeKey struct {
 	src, dst address
 	proto    nat.Proto
 	dport    uint16
 }
 
-// newIndex builds the index of a chain, nil for a short one.
+// slot leads from a key to the rules that ask for it.
+type slot struct {
+	tag  uint32 // of the key's hash, with the shape's number
+	rule uint32 // the first one; 0 for an empty slot
+}
+
+type indexedRule struct {
+	at   uint32 // its head
+	next uint32 // rule of the same key; 0: none
+}
+
+// tagShapes are the bits of a tag that hold the shape, so that no two shapes share a slot.
+const tagShapes = 7
+
+// newIndex builds the index of a chain, nil for one that gains nothing by it.
 func newIndex(rules []Rule) *chainIndex {
 	if len(rules) < indexFrom {
 		return nil
 	}
-	counts := map[shape]int{}
-	shapes := make([]shape, len(rules))
-	keys := make([]shapeKey, len(rules))
-	var order []shape
+	shapes, keys := make([]shape, len(rules)), make([]shapeKey, len(rules))
+	place := map[shape]int{{}: 0}
+	x := &chainIndex{shapes: make([]shape, 1, maxShapes), rules: make([]indexedRule, len(rules)+1)}
+	plain := 0
 	for i := range rules {
 		shapes[i], keys[i] = shapeOf(&rules[i])
-		if counts[shapes[i]] == 0 {
-			order = append(order, shapes[i])
+		if _, ok := place[shapes[i]]; !ok && len(x.shapes) < maxShapes {
+			place[shapes[i]] = len(x.shapes)
+			x.shapes = append(x.shapes, shapes[i])
 		}
-		counts[shapes[i]]++
-	}
-	place := make(map[shape]int, len(order))
-	x := &chainIndex{shapes: []shapeTable{{rules: map[shapeKey][]int32{}}}}
-	place[shape{}] = 0
-	for _, s := range order {
-		if _, ok := place[s]; ok || len(x.shapes) == maxShapes {
-			continue
+		if place[shapes[i]] == 0 {
+			plain++
 		}
-		place[s] = len(x.shapes)
-		x.shapes = append(x.shapes, shapeTable{shape: s, rules: make(map[shapeKey][]int32, counts[s])})
 	}
+	if len(rules)-plain < indexFrom {
+		return nil
+	}
+	x.slots = make([]slot, 1<<bits.Len(uint(2*len(rules))))
+	last := make([]uint32, len(x.slots)) // rule of each slot
 	for i := range rules {
-		at, ok := place[shapes[i]]
-		if !ok {
-			at, keys[i] = 0, shapeKey{}
+		at := place[shapes[i]] // 0 too for a shape that has no number
+		if at == 0 {
+			keys[i] = shapeKey{}
 		}
-		t := x.shapes[at].rules
-		t[keys[i]] = append(t[keys[i]], int32(i))
+		s, tag := x.find(at, &keys[i])
+		if x.slots[s].rule == 0 {
+			x.slots[s] = slot{tag: tag, rule: uint32(i + 1)}
+		} else {
+			x.rules[last[s]].next = uint32(i + 1)
+		}
+		last[s] = uint32(i + 1)
 	}
 	return x
+}
+
+// find is the slot of a key, or the empty one where it would be.
+func (x *chainIndex) find(shape int, k *shapeKey) (at uint64, tag uint32) {
+	h := k.hash()
+	tag = uint32(h>>32)&^tagShapes | uint32(shape)
+	for at = h & uint64(len(x.slots)-1); x.slots[at].rule != 0 && x.slots[at].tag != tag; {
+		at = (at + 1) & uint64(len(x.slots)-1)
+	}
+	return at, tag
+}
+
+// hash mixes a key's fields by multiplication, as wyhash does.
+func (k *shapeKey) hash() uint64 {
+	const a, b, c = 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3
+	mix := func(x, y uint64) uint64 {
+		high, low := bits.Mul64(x, y)
+		return high ^ low
+	}
+	h := mix(k.src.low^a, k.dst.low^b)
+	if k.src.high|k.dst.high != 0 {
+		h = mix(h^k.src.high^b, k.dst.high^c)
+	}
+	return mix(h^c, uint64(k.proto)<<16^uint64(k.dport)^a)
 }
 
 // shapeOf is what a rule asks for exactly. No port behind a match that remembers, counts or is decided elsewhere is
@@ -104,11 +145,11 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 }
 
 // indexed walks a chain by its index, in the order of the rules.
-func (r *compiledRun) indexed(c *compiledChain, at, depth int) nat.Verdict {
-	var found [maxShapes][]int32
-	n := 0
-	for i := range c.index.shapes {
-		s := &c.index.shapes[i]
+func (r *compiledRun) indexed(chain *instruction, depth int) nat.Verdict {
+	x := r.table.indexes[chain.operands-1]
+	var found [maxShapes]uint32
+	for i := range x.shapes {
+		s := &x.shapes[i]
 		k := shapeKey{src: r.src.masked(s.src), dst: r.dst.masked(s.dst)}
 		if s.proto {
 			k.proto = r.proto
@@ -116,24 +157,23 @@ func (r *compiledRun) indexed(c *compiledChain, at, depth int) nat.Verdict {
 		if s.dport {
 			k.dport = r.dport
 		}
-		if list := s.rules[k]; len(list) > 0 {
-			found[n] = list
-			n++
-		}
+		at, _ := x.find(i, &k)
+		found[i] = x.slots[at].rule
 	}
 	for {
 		best := -1
-		for i := range n {
-			if len(found[i]) > 0 && (best < 0 || found[i][0] < found[best][0]) {
+		for i, rule := range found[:len(x.shapes)] {
+			if rule != 0 && (best < 0 || rule < found[best]) {
 				best = i
 			}
 		}
 		if best < 0 {
 			return nat.Continue
 		}
-		i := found[best][0]
-		found[best] = found[best][1:]
-		if v, done := r.rule(c, at, int(i), depth); done {
+		number := found[best]
+		rule := &x.rules[number]
+		found[best] = rule.next
+		if v, done := r.rule(chain, rule.at, number, depth); done {
 			return v
 		}
 	}

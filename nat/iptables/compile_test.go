@@ -1,0 +1,83 @@
+package iptables_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+)
+
+// Long chains with rules of every shape, in any order and many times over, are walked by index as they are rule by rule;
+// what a match remembers is asked for by the same packets.
+func TestCompiledLongChains(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		rs, err := iptables.ParseString(drawLongChains(t), nat.IPv4)
+		require.NoError(t, err)
+		table := rs.Tables[0]
+		linear, compiled := iptables.NewProgram(table), iptables.Compile(table)
+		var one, other remembering
+		for range rapid.IntRange(1, 20).Draw(t, "packets") {
+			a := drawPacket(t)
+			b := a
+			want := linear.Run(nat.Forward, "", &a, &one)
+			var hits []iptables.Hit
+			verdict, target := compiled.Run(nat.Forward, &b, &other, &hits)
+			require.Equal(t, want.Verdict, verdict)
+			require.Equal(t, want.Target, target)
+			require.Equal(t, want.Steps, compiled.Steps("", nat.Forward, a.Tuple, hits))
+			require.Equal(t, a, b)
+		}
+	})
+}
+
+func drawLongChains(t *rapid.T) string {
+	maybe := func(label string, texts ...string) string {
+		return rapid.SampledFrom(append(texts, "", "")).Draw(t, label)
+	}
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:ONE - [0:0]\n:TWO - [0:0]\n")
+	rule := func(chain string, targets ...string) {
+		fmt.Fprintf(&b, "-A %s", chain)
+		b.WriteString(maybe("src", " -s 10.0.0.1/32", " ! -s 10.0.0.1/32", " -s 10.0.0.0/30", " -s 10.0.0.2/31"))
+		b.WriteString(maybe("dst", " -d 10.0.0.1/32", " -d 10.0.0.2/32", " ! -d 10.0.0.0/31", " -d 10.0.0.0/30", " -d 10.0.0.0/8"))
+		b.WriteString(maybe("proto", " -p tcp", " -p tcp -m tcp --dport 80", " -p udp -m udp --dport 80:90", " ! -p tcp", " -p udp -m udp --sport 81", " -p tcp -m tcp ! --dport 80"))
+		b.WriteString(maybe("more", " -m mark --mark 0x1/0x1", " -m statistic --mode nth --every 2 --packet 0", " -m recent --set --name seen --mask 255.255.255.255 --rsource", " -m comment --comment one"))
+		b.WriteString(" -j " + rapid.SampledFrom(targets).Draw(t, "target") + "\n")
+	}
+	plain := []string{"RETURN", "MARK --set-xmark 0x1/0x1", "ACCEPT", "NFLOG", "NFLOG", "NFLOG"}
+	for _, c := range []struct {
+		name  string
+		calls []string
+	}{{"FORWARD", []string{"ONE", "TWO"}}, {"ONE", []string{"TWO"}}, {"TWO", nil}} {
+		for range rapid.IntRange(0, 40).Draw(t, "rules") {
+			rule(c.name, append(append([]string{}, plain...), c.calls...)...)
+		}
+	}
+	return b.String() + "COMMIT\n"
+}
+
+func drawPacket(t *rapid.T) iptables.Packet {
+	end := func(label string) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.Uint8Range(0, 4).Draw(t, label)}), rapid.Uint16Range(79, 82).Draw(t, label))
+	}
+	proto := rapid.SampledFrom([]nat.Proto{nat.TCP, nat.UDP, nat.ICMP}).Draw(t, "packet")
+	return iptables.Packet{Tuple: nat.TupleOf(proto, end("from"), end("to")), In: "eth0", Out: "eth1", Later: rapid.IntRange(0, 9).Draw(t, "later") == 0}
+}
+
+// remembering is a world that keeps what matches remember.
+type remembering struct{ memory iptables.Memory }
+
+func (*remembering) AddrType(netip.Addr, string) string { return "UNICAST" }
+func (*remembering) Take(float64) bool                  { return true }
+func (*remembering) Unknown(string) bool                { return false }
+func (w *remembering) Decide(at iptables.Place, m iptables.Match, p *iptables.Packet) (holds, known bool) {
+	return w.memory.Decide(at, m, p, time.Unix(0, 0))
+}
