@@ -70,8 +70,11 @@ func (s Step) sameRule(o Step) bool {
 
 // String is "vms100 nat KUBE-SERVICES:3 jump".
 func (s Step) String() string {
-	return fmt.Sprintf("%s %s %s:%d %s", s.Node, s.Table, s.Chain, s.Rule, s.Verdict)
+	return s.Place() + " " + s.Verdict.String()
 }
+
+// Place is where the rule stands: "vms100 nat KUBE-SERVICES:3".
+func (s Step) Place() string { return fmt.Sprintf("%s %s %s:%d", s.Node, s.Table, s.Chain, s.Rule) }
 
 // Hop is a packet as it is at one of the points where natlab watches a namespace: the points around the NAT
 // hooks of design section 2, where an Observation of the kernel and a prediction of nat/gateway are compared

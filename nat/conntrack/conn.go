@@ -105,38 +105,6 @@ func (m Manip) bit() Status {
 // Initialized reports whether the connection's translation of this end is settled (nf_nat_initialized).
 func (c *Conn) Initialized(m Manip) bool { return c.Has(m.done()) }
 
-// Translate settles one end of a new connection's translation (nf_nat_setup_info): the reply tuple takes the new
-// address and port in. An end that stays as it is, a null binding, is settled too.
-func (c *Conn) Translate(m Manip, to netip.AddrPort) {
-	was := c.Reply
-	if m == ManipSource {
-		c.Reply = c.Reply.WithDst(to)
-	} else {
-		c.Reply = c.Reply.WithSrc(to)
-	}
-	if c.Reply != was {
-		c.Set(m.bit())
-	}
-	c.Set(m.done())
-}
-
-// Settle settles one end without a change: a null binding.
-func (c *Conn) Settle(m Manip) { c.Set(m.done()) }
-
-// Apply is what a NAT hook makes of a packet of an established translation (nf_nat_packet): in the direction that it
-// has, one end of it becomes what the other direction's tuple says. The tuple comes back as it was where the
-// connection has no such translation.
-func (c *Conn) Apply(m Manip, dir nat.Direction, t nat.Tuple) nat.Tuple {
-	target, ok := c.Target(m, dir)
-	if !ok {
-		return t
-	}
-	if m == ManipSource {
-		return t.WithSrc(target)
-	}
-	return t.WithDst(target)
-}
-
 // Target is the address and port that one end of a packet of this direction takes at a NAT hook; ok is false where
 // it stays as it is.
 func (c *Conn) Target(m Manip, dir nat.Direction) (to netip.AddrPort, ok bool) {

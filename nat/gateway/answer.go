@@ -11,18 +11,35 @@ import (
 	"natlab/nat/packet"
 )
 
-// More ICMP types and codes (RFC 792).
+// The bits of TCP's flag byte.
 const (
-	icmpTimeExceeded   = 11
-	icmpFragNeeded     = 4
-	icmpProtoUnknown   = 2
-	icmpEcho           = 8
-	icmpTimestamp      = 13
-	icmpTimestampReply = 14
-	icmpPrecedence     = 0xc0 // the type of service of errors: IPTOS_PREC_INTERNETCONTROL
-	icmpErrorLongest   = 576  // RFC 1812, 4.3.2.3
-	ipv4HeaderMinimum  = 20
+	tcpSYN = 2
+	tcpRST = 4
+	tcpACK = 16
 )
+
+// ICMP types, and the codes of destination unreachable (RFC 792).
+const (
+	icmpUnreachable     = 3
+	icmpNetUnreachable  = 0
+	icmpHostUnreachable = 1
+	icmpProtoUnknown    = 2
+	icmpPortUnreachable = 3
+	icmpFragNeeded      = 4
+	icmpEcho            = 8
+	icmpTimeExceeded    = 11
+	icmpTimestamp       = 13
+	icmpTimestampReply  = 14
+	icmpPrecedence      = 0xc0 // the type of service of errors: IPTOS_PREC_INTERNETCONTROL
+	icmpErrorLongest    = 576  // RFC 1812, 4.3.2.3
+	ipv4HeaderMinimum   = 20
+)
+
+// rejectCodes are the codes of --reject-with's types; an unknown one counts as the network.
+var rejectCodes = map[string]uint8{
+	"icmp-net-unreachable": icmpNetUnreachable, "icmp-host-unreachable": icmpHostUnreachable, "icmp-proto-unreachable": icmpProtoUnknown,
+	"icmp-port-unreachable": icmpPortUnreachable, "icmp-net-prohibited": 9, "icmp-host-prohibited": 10, "icmp-admin-prohibited": 13,
+}
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (g *Gateway) reject(p *passage, r iptables.Reject) {
@@ -93,7 +110,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 		return
 	}
 	g.depth++
-	why, busy := g.why, g.icmpBusy
+	why, where, busy := g.why, g.where, g.icmpBusy
 	g.icmpBusy = busy || q.pkt.Tuple().Proto() == nat.ICMP
 	q.view.State, q.answer = iptables.Invalid, true
 	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
@@ -106,7 +123,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 	}
 	g.send(q)
 	if why != "" {
-		g.why = why // of the packet that was handed in
+		g.why, g.where = why, where // of the packet that was handed in
 	}
 	g.icmpBusy = busy
 	g.depth--
@@ -120,12 +137,12 @@ func (g *Gateway) deliver(p *passage) {
 	}
 	switch p.view.Tuple.Proto() {
 	case nat.TCP:
-		g.lost("nothing listens at " + p.view.Tuple.Dst().String())
+		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
 		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
 			g.reset(p, &t, p.pkt.TOS()&0xfc, false)
 		}
 	case nat.UDP:
-		g.lost("nothing listens at " + p.view.Tuple.Dst().String())
+		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
 		if p.pkt.Whole() && p.pkt.ChecksumOK() {
 			p.ref = conntrack.Ref{} // nf_reset_ct
 			g.unreachable(p, icmpPortUnreachable)
@@ -133,7 +150,7 @@ func (g *Gateway) deliver(p *passage) {
 	case nat.ICMP:
 		g.pong(p)
 	default:
-		g.lost("no protocol " + p.view.Tuple.Proto().String())
+		g.lost("", "no protocol "+p.view.Tuple.Proto().String())
 		g.unreachable(p, icmpProtoUnknown)
 	}
 }

@@ -19,19 +19,24 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 	related := p.ref.Info == conntrack.InfoRelated
 	if proto := p.view.Tuple.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
 		if !g.translateError(p, m) {
-			g.lost("the packet that the ICMP error is about is cut too short to be translated")
+			g.lost("NAT", "the packet that the ICMP error is about is cut too short to be translated")
 			return false
 		}
 		return true
 	}
 	if (related || p.ref.Info == conntrack.InfoNew) && !c.Initialized(m) {
 		for _, t := range g.stages[hook].nat {
+			before := p.view
 			target, ok := g.table(t, hook, p)
+			if g.older && !p.answer && (target != nil || p.view.Mark != before.Mark) && !g.Take(0.5) {
+				p.view = before // no NAT rule was asked
+				continue
+			}
 			if !ok {
 				return false
 			}
 			if target != nil && !g.settle(p, hook, target) {
-				g.lost("no address to translate to")
+				g.lost("NAT", "no address to translate to")
 				g.abandon(p)
 				return false
 			}
@@ -41,11 +46,12 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 		}
 		if !c.Initialized(m) {
 			g.conns.BindNull(c, m)
+			g.note(c, m)
 		}
 	}
 	if to, ok := c.Target(m, p.ref.Dir); ok {
 		if !p.pkt.Rewritable() {
-			g.lost("the packet's transport header is cut too short to be translated")
+			g.lost("NAT", "the packet's transport header is cut too short to be translated")
 			return false
 		}
 		if m == conntrack.ManipSource {
@@ -119,7 +125,31 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, target iptables.Target) bool
 		}
 	}
 	g.conns.Bind(p.ref.Conn, m, &r)
+	g.note(p.ref.Conn, m)
 	return true
+}
+
+// note remembers a port that chance chose in a prediction.
+func (g *Gateway) note(c *conntrack.Conn, m conntrack.Manip) {
+	u, ok := g.conns.Chance.(*unforeseen)
+	if !ok || !u.asked {
+		return
+	}
+	u.asked = false
+	if m == conntrack.ManipSource {
+		g.chosen = append(g.chosen, c.Reply.Dst())
+	} else {
+		g.chosen = append(g.chosen, c.Reply.Src())
+	}
+}
+
+// mapped keeps an address's host part and takes the prefix's network.
+func mapped(to netip.Prefix, a netip.Addr) netip.Addr {
+	net, host := to.Masked().Addr().As4(), a.As4()
+	for bit := to.Bits(); bit < 32; bit++ {
+		net[bit/8] |= host[bit/8] & (1 << (7 - bit%8))
+	}
+	return netip.AddrFrom4(net)
 }
 
 // primary is a device's first address.

@@ -66,12 +66,11 @@ func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanati
 // ways goes every way of a packet, each from a node that has seen nothing.
 func (g *Gateway) ways(ask Ask) (all Prediction, looks [][]look) {
 	for given := []bool{}; given != nil && len(all) < maxWays; {
-		g.conns.Flush()
-		g.memory = iptables.Memory{}
-		g.script = &script{given: given}
-		o, l := g.explain(ask)
+		fresh := g.fresh(&script{given: given})
+		fresh.remembers = true
+		o, l := fresh.explain(ask)
 		all, looks = append(all, o), append(looks, l)
-		given = g.script.next()
+		given = fresh.script.next()
 	}
 	return all, looks
 }
@@ -84,39 +83,35 @@ func (g *Gateway) deviceNames() []string {
 	return names
 }
 
-// lowest answers a question for a random port with the lowest, and remembers that it was asked.
-type lowest struct{ asked bool }
-
-// Uint32 is 0.
-func (l *lowest) Uint32() uint32 { l.asked = true; return 0 }
-
 // explain goes one way.
 func (g *Gateway) explain(ask Ask) (o Outcome, looks []look) {
-	ports := &lowest{}
-	g.conns.Chance = ports
 	reply := false
 	g.look = func(l look) {
 		l.reply = reply
 		looks = append(looks, l)
 	}
-	var to *Journey
-	g.Tap = func(h nat.Hop) {
-		j := to
-		if g.answering {
-			j = &o.Reply
+	journey := func(answer bool) *Journey {
+		if reply || answer {
+			return &o.Reply
 		}
+		return &o.Request
+	}
+	g.Tap = func(h nat.Hop) {
+		j := journey(g.answering)
 		j.Hops = append(j.Hops, h)
 	}
-	to = &o.Request
+	g.met = func(answer bool, steps nat.Trace) {
+		j := journey(answer)
+		j.Steps = append(j.Steps, steps...)
+	}
 	outs := slices.Clone(g.pass(ask.packet(), ask.In, ask.Mark))
-	g.split(&o, looks)
-	o.Why, o.End = g.why, EndLost
+	o.Where, o.Why, o.End = g.where, g.why, EndLost
 	there := slices.IndexFunc(outs, func(out Out) bool { return !out.Answer })
 	switch {
 	case there >= 0:
-		reply, to = true, &o.Reply
+		reply = true
 		g.answered(&o, ask, outs[there])
-	case len(outs) > 0 && strings.HasPrefix(o.Why, "rejected"):
+	case len(outs) > 0 && g.rejected:
 		o.End = EndRejected
 	case len(outs) > 0:
 		o.End = EndRefused
@@ -125,9 +120,8 @@ func (g *Gateway) explain(ask Ask) (o Outcome, looks []look) {
 	for _, c := range g.conns.Conns() {
 		o.Conns = append(o.Conns, Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})
 	}
-	if ports.asked {
-		o.forgetPorts()
-	}
+	o.forgetPorts(g.chosen)
+	g.chosen = nil
 	return o, looks
 }
 
@@ -159,25 +153,6 @@ func (a Ask) packet() []byte {
 	return packet.Build(a.Tuple, f).Bytes()
 }
 
-// split divides what was met between the packet and the node's answers to it.
-func (g *Gateway) split(o *Outcome, looks []look) {
-	answers := map[string]bool{}
-	for _, l := range looks {
-		if l.answer {
-			answers[l.key(l.packet.Tuple)] = true
-		}
-	}
-	for _, s := range g.trace {
-		if answers[look{hook: s.Hook, table: s.Table}.key(s.Before)] {
-			o.Reply.Steps = append(o.Reply.Steps, s)
-		} else {
-			o.Request.Steps = append(o.Request.Steps, s)
-		}
-	}
-}
-
-func (l look) key(t nat.Tuple) string { return l.hook.String() + l.table + t.String() }
-
 // answered follows the answer of whoever got the packet.
 func (g *Gateway) answered(o *Outcome, ask Ask, there Out) {
 	p, err := packet.Parse(there.Packet)
@@ -190,17 +165,8 @@ func (g *Gateway) answered(o *Outcome, ask Ask, there Out) {
 	if there.Local() {
 		o.Server = "a process of " + g.host.member
 	}
-	f := packet.Fields{TCP: packet.TCP{Flags: tcpSYN | tcpACK, Seq: 1, Ack: 2, Window: 64240}}
-	if kind, _, ok := p.ICMP(); ok && kind == icmpTimestamp {
-		f.Type = icmpTimestampReply
-	}
-	if got.Proto() == nat.SCTP {
-		f.Payload = make([]byte, 20)
-		f.Payload[0], f.Payload[3] = 2, 20
-	}
-	back := g.pass(packet.Build(got.Reply(), f).Bytes(), there.Dev, 0)
-	o.Reply.Steps = append(o.Reply.Steps, g.trace...)
-	o.Why = g.why
+	back := g.pass(answerTo(&p), there.Dev, 0)
+	o.Where, o.Why = g.where, g.why
 	i := slices.IndexFunc(back, func(out Out) bool { return !out.Answer })
 	if i < 0 {
 		return
@@ -227,33 +193,39 @@ func orNode(dev string) string {
 	return dev
 }
 
-// forgetPorts puts AnyPort where a port was chosen by chance.
-func (o *Outcome) forgetPorts() {
-	for i := range o.Conns {
-		c := &o.Conns[i]
-		was := c.Reply.Dst()
-		if was == c.Original.Src() {
-			continue
-		}
-		hide := func(a netip.AddrPort) netip.AddrPort {
-			if a == was {
-				return netip.AddrPortFrom(a.Addr(), AnyPort)
-			}
-			return a
-		}
-		either := func(t *nat.Tuple) { *t = nat.TupleOf(t.Proto(), hide(t.Src()), hide(t.Dst())) }
-		for _, j := range []*Journey{&o.Request, &o.Reply} {
-			for k := range j.Hops {
-				either(&j.Hops[k].Tuple)
-			}
-			for k := range j.Steps {
-				either(&j.Steps[k].Before)
-				either(&j.Steps[k].After)
-			}
-		}
-		either(&c.Reply)
-		o.ServerPeer = hide(o.ServerPeer)
+// forgetPorts puts AnyPort for the ports that were chosen by chance.
+func (o *Outcome) forgetPorts(chosen []netip.AddrPort) {
+	if len(chosen) == 0 {
+		return
 	}
+	hide := func(a *netip.AddrPort) {
+		if slices.Contains(chosen, *a) {
+			*a = netip.AddrPortFrom(a.Addr(), AnyPort)
+		}
+	}
+	either := func(t *nat.Tuple) {
+		src, dst := t.Src(), t.Dst()
+		hide(&src)
+		hide(&dst)
+		*t = nat.TupleOf(t.Proto(), src, dst)
+	}
+	for _, j := range []*Journey{&o.Request, &o.Reply} {
+		for k := range j.Hops {
+			either(&j.Hops[k].Tuple)
+			either(&j.Hops[k].Outer)
+		}
+		for k := range j.Steps {
+			either(&j.Steps[k].Before)
+			either(&j.Steps[k].After)
+		}
+	}
+	for i := range o.Conns {
+		either(&o.Conns[i].Original)
+		either(&o.Conns[i].Reply)
+	}
+	hide(&o.Endpoint)
+	hide(&o.ServerPeer)
+	hide(&o.ClientPeer)
 }
 
 // Arrives is the device by which a packet from an address comes to a node, as far as its routes tell: "" for one of the

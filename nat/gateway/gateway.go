@@ -26,24 +26,31 @@ type Gateway struct {
 
 	host    *host
 	devices map[string]*device
-	local   map[netip.Addr]bool // the namespace's own addresses
 	options NodeOptions
 	conns   conntrack.Table
 	memory  iptables.Memory
 	stages  [5]stages
 	hasNAT  bool
 
-	script *script // decides instead of options.Chance
-	look   func(look)
+	// What a prediction sets: who decides instead of options.Chance, whether matches remember, and who is told what.
+	script    *script
+	remembers bool
+	older     bool // what comes may belong to a connection that is older than the packet
+	look      func(look)
+	met       func(answer bool, steps nat.Trace)
+	confirmed func(*conntrack.Conn)
+	chosen    []netip.AddrPort // ports that chance chose
 
-	at    time.Time
-	why   string
-	outs  []Out
-	trace nat.Trace
-	hits  []iptables.Hit
-	main  passage // of the packet that was handed in
-	track conntrack.Packet
-	depth int
+	at       time.Time
+	why      string
+	where    string // the rule, or the node, that why is of
+	rejected bool   // by a rule
+	outs     []Out
+	trace    nat.Trace
+	hits     []iptables.Hit
+	main     passage // of the packet that was handed in
+	track    conntrack.Packet
+	depth    int
 
 	icmpBusy  bool // the stack is sending an ICMP packet
 	answering bool // what the tap is told of is the node's own
@@ -82,6 +89,16 @@ type Out struct {
 // Local reports whether a process of the node gets the packet.
 func (o Out) Local() bool { return o.Dev == "" }
 
+// The tables in the order of their priorities: raw -300, conntrack -200, mangle -150, nat -100 (destination), filter 0,
+// security 50, nat 100 (source), confirm (enum nf_ip_hook_priorities).
+const (
+	tableRaw      = "raw"
+	tableMangle   = "mangle"
+	tableFilter   = "filter"
+	tableSecurity = "security"
+	tableNAT      = "nat"
+)
+
 // stages are the tables of a hook, by their place among the others.
 type stages struct{ raw, mangle, nat, filter, security []*iptables.Compiled }
 
@@ -93,7 +110,7 @@ func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, er
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{host: h, options: o, devices: map[string]*device{}, local: map[netip.Addr]bool{}}
+	g := &Gateway{host: h, options: o, devices: map[string]*device{}, remembers: true}
 	for _, d := range h.devices {
 		g.devices[d.Name] = d
 	}
@@ -130,6 +147,21 @@ func (g *Gateway) add(c *iptables.Compiled) {
 	}
 }
 
+// fresh is the same node before it has seen any packet. Chance is decided by a script; ports that it would choose are one
+// that hardly anybody asks for, and are noted.
+func (g *Gateway) fresh(s *script) *Gateway {
+	f := &Gateway{host: g.host, devices: g.devices, options: g.options, stages: g.stages, hasNAT: g.hasNAT, script: s}
+	f.options.Trace = true
+	f.conns.Settings, f.conns.Chance = g.conns.Settings, &unforeseen{}
+	return f
+}
+
+// unforeseen answers the question for a random port, and remembers that it was asked.
+type unforeseen struct{ asked bool }
+
+// Uint32 makes 1024 to 65535 the port 61234.
+func (u *unforeseen) Uint32() uint32 { u.asked = true; return 61234 - 1024 }
+
 // Conns is the node's connection table.
 func (g *Gateway) Conns() *conntrack.Table { return &g.conns }
 
@@ -146,11 +178,11 @@ func (g *Gateway) Handle(pkt []byte, inDev string, at time.Time) ([]Out, nat.Tra
 	p.reset()
 	switch err := p.pkt.Parse(pkt); {
 	case d == nil:
-		g.lost("the node has no device " + inDev)
+		g.lost("", "the node has no device "+inDev)
 	case err != nil:
-		g.lost(err.Error())
+		g.lost("", err.Error())
 	case !p.pkt.HeaderOK():
-		g.lost("the IP header's checksum is wrong")
+		g.lost("", "the IP header's checksum is wrong")
 	default:
 		g.receive(p, d)
 		g.settleDown()
@@ -165,7 +197,7 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 	p := &g.main
 	p.reset()
 	if err := p.pkt.Parse(pkt); err != nil {
-		g.lost(err.Error())
+		g.lost("", err.Error())
 		return g.outs, g.trace
 	}
 	p.view.Mark = mark
@@ -175,11 +207,14 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 }
 
 func (g *Gateway) begin(at time.Time) {
-	g.at, g.why = at, ""
+	g.at, g.why, g.where, g.rejected = at, "", "", false
 	g.outs, g.trace, g.loops = g.outs[:0], nil, 0
 }
 
-func (g *Gateway) lost(why string) { g.why = why }
+// lost notes why a packet goes no further, and at which stage of its way through the node; "" says nothing of that.
+func (g *Gateway) lost(stage, why string) {
+	g.why, g.where = why, strings.TrimSuffix(g.host.member+" "+stage, " ")
+}
 
 // passage is a packet on its way through the node.
 type passage struct {
@@ -207,7 +242,10 @@ func (p *passage) look() {
 
 // AddrType answers addrtype's question for the rules.
 func (g *Gateway) AddrType(a netip.Addr, dev string) string {
-	return surroundings{host: g.host}.AddrType(a, dev)
+	if own, ok := g.host.local[a]; dev != "" && ok && own != dev {
+		return "UNICAST"
+	}
+	return g.host.routingType(a)
 }
 
 // Take decides a question of chance.
@@ -238,6 +276,9 @@ func (g *Gateway) Decide(at iptables.Place, m iptables.Match, p *iptables.Packet
 		return g.member(m, p)
 	case iptables.PhysDev: // there is no bridge that netfilter sees
 		return strings.HasPrefix(m.Options, "!"), true
+	}
+	if !g.remembers {
+		return false, false
 	}
 	return g.memory.Decide(at, m, p, g.at)
 }

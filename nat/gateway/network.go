@@ -33,8 +33,7 @@ type Options struct {
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
 // goroutines.
 type Network struct {
-	hosts   []*host
-	members map[string]*host
+	members map[string]*Gateway
 	bySpace map[string]*host // by the namespace's kernel name
 	servers map[serverKey]Server
 	options Options
@@ -49,20 +48,20 @@ type serverKey struct {
 // NewNetwork wires a Plan. rules are by the nodes' names; a namespace without any accepts everything and tracks nothing.
 // An error names a wire without an other end, or rules of another family.
 func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o Options) (*Network, error) {
-	n := &Network{members: map[string]*host{}, bySpace: map[string]*host{}, servers: map[serverKey]Server{}, options: o}
+	n := &Network{members: map[string]*Gateway{}, bySpace: map[string]*host{}, servers: map[serverKey]Server{}, options: o}
 	for i := range plan.Namespaces {
-		h, err := newHost(&plan.Namespaces[i], rules[plan.Namespaces[i].Member])
+		ns := &plan.Namespaces[i]
+		g, err := NewGateway(*ns, rules[ns.Member], NodeOptions{})
 		if err != nil {
 			return nil, err
 		}
 		if o.KernelIPIP { // it was there when the namespace was born
-			slices.SortStableFunc(h.devices, func(a, b *device) int { return a.birth() - b.birth() })
+			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
 		}
-		n.hosts = append(n.hosts, h)
-		n.members[h.member], n.bySpace[h.space] = h, h
+		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host
 	}
-	for _, h := range n.hosts {
-		if err := n.wire(h); err != nil {
+	for _, ns := range plan.Namespaces {
+		if err := n.wire(n.members[ns.Member].host); err != nil {
 			return nil, err
 		}
 	}
@@ -73,6 +72,12 @@ func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o 
 		n.servers[serverKey{s.Member, s.Proto, s.Addr}] = s
 	}
 	return n, nil
+}
+
+// serves reports whether a socket of a namespace takes a packet of the tuple.
+func (n *Network) serves(member string, t nat.Tuple) bool {
+	_, ok := n.servers[serverKey{member, t.Proto(), t.Dst()}]
+	return ok
 }
 
 // wire finds what is at the other end of each of a host's devices.
@@ -104,21 +109,17 @@ func (n *Network) wire(h *host) error {
 
 // host is one namespace.
 type host struct {
-	member, space string
-	kind          topology.Kind
-	devices       []*device // in the order in which they were made, which is that of their indexes
-	routes        []route   // the longest prefix first
-	local         map[netip.Addr]string
-	proxies       []topology.Neighbour
-	static        []topology.Neighbour
-	sysctls       map[string]string
+	member  string
+	kind    topology.Kind
+	devices []*device // in the order in which they were made, which is that of their indexes
+	routes  []route   // the longest prefix first
+	local   map[netip.Addr]string
+	proxies []topology.Neighbour
+	static  []topology.Neighbour
+	sysctls map[string]string
 
-	backends []backend
-	tracks   bool // a rule refers to conntrack, so the kernel tracks here
+	tracks bool // a rule refers to conntrack, so the kernel tracks here
 }
-
-// backend is one rule set's tables, ready to be evaluated.
-type backend map[string]*iptables.Program
 
 type device struct {
 	topology.Device
@@ -143,7 +144,7 @@ func (d *device) birth() int {
 }
 
 func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
-	h := &host{member: ns.Member, space: ns.Name, kind: ns.Kind, local: map[netip.Addr]string{}, sysctls: map[string]string{}}
+	h := &host{member: ns.Member, kind: ns.Kind, local: map[netip.Addr]string{}, sysctls: map[string]string{}}
 	for _, d := range ns.Devices {
 		h.devices = append(h.devices, &device{Device: d, host: h})
 	}
@@ -173,12 +174,7 @@ func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
 		if rs.Family != nat.IPv4 {
 			return nil, fmt.Errorf("%s: rules of %s in a network of %s", h.member, rs.Family, nat.IPv4)
 		}
-		b := backend{}
-		for _, t := range rs.Tables {
-			b[t.Name] = iptables.NewProgram(t)
-			h.tracks = h.tracks || tracks(t)
-		}
-		h.backends = append(h.backends, b)
+		h.tracks = h.tracks || slices.ContainsFunc(rs.Tables, tracks)
 	}
 	return h, nil
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/netip"
 
 	"natlab/nat"
@@ -22,7 +23,7 @@ func (g *Gateway) receive(p *passage, d *device) {
 	p.look()
 	g.tap(p, nat.TapPreRaw, d.Name)
 	if p.pkt.Later() || p.pkt.First() {
-		g.lost("fragments are not modelled")
+		g.lost("", "fragments are not modelled")
 		return
 	}
 	s := &g.stages[nat.PreRouting]
@@ -38,11 +39,11 @@ func (g *Gateway) receive(p *passage, d *device) {
 	g.tap(p, nat.TapPreNAT, d.Name)
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	if why := g.unroutable(src, dst); why != "" {
-		g.lost(why)
+		g.lost("routing", why)
 		return
 	}
 	if why := g.host.martian(d, src, dst); why != "" {
-		g.lost(why)
+		g.lost("routing", why)
 		return
 	}
 	next, why := g.host.lookup(dst)
@@ -50,12 +51,12 @@ func (g *Gateway) receive(p *passage, d *device) {
 	case why == "" && next.local:
 		g.input(p)
 	case !g.host.forwards():
-		g.lost("not for this host, and ip_forward is 0")
+		g.lost("routing", "not for this host, and ip_forward is 0")
 	case why == noRoute:
-		g.lost(why)
+		g.lost("routing", why)
 		g.unreachable(p, icmpNetUnreachable)
 	case why != "":
-		g.lost(why)
+		g.lost("routing", why)
 	default:
 		g.forward(p, d, next)
 	}
@@ -80,12 +81,12 @@ func (g *Gateway) unroutable(src, dst netip.Addr) string {
 // forward is ip_forward.
 func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 	if p.pkt.TTL() <= 1 {
-		g.lost("TTL exceeded")
+		g.lost("forwarding", "TTL exceeded")
 		g.error(p, icmpTimeExceeded, 0, 0)
 		return
 	}
 	if mtu := mtuOf(next.dev); p.pkt.Len() > mtu && p.pkt.DontFragment() {
-		g.lost("the packet is longer than the MTU of " + next.dev.Name + " and must not be split")
+		g.lost("forwarding", "the packet is longer than the MTU of "+next.dev.Name+" and must not be split")
 		g.error(p, icmpUnreachable, icmpFragNeeded, uint32(mtu))
 		return
 	}
@@ -129,7 +130,7 @@ func (g *Gateway) send(p *passage) {
 		next, why = g.host.outward(p.view.Tuple)
 	}
 	if why != "" {
-		g.lost(why)
+		g.lost("routing", why)
 		return
 	}
 	p.out, p.via = next.dev, next.via
@@ -145,7 +146,7 @@ func (g *Gateway) send(p *passage) {
 	}
 	if p.view.Tuple.Dst().Addr() != dst { // ip_route_me_harder; the hook's out device stays what it was
 		if next, why = g.host.outward(p.view.Tuple); why != "" {
-			g.lost(why)
+			g.lost("rerouting after OUTPUT", why)
 			return
 		}
 		p.out, p.via = next.dev, next.via
@@ -177,7 +178,7 @@ func (g *Gateway) postrouting(p *passage) {
 // that goes on at the moment is done (loopback_xmit, netif_rx).
 func (g *Gateway) loop(p *passage) {
 	if g.loops++; g.loops > maxLoops {
-		g.lost("the packet went in a loop")
+		g.lost("lo", "the packet went in a loop")
 		return
 	}
 	q := *p
@@ -228,17 +229,21 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptabl
 		steps = t.Steps(g.host.member, hook, before, g.hits)
 		g.trace = append(g.trace, steps...)
 	}
+	if g.met != nil {
+		g.met(p.answer, steps)
+	}
 	if p.ref.Conn != nil {
 		p.ref.Conn.Mark = p.view.ConnMark
 	}
 	switch v {
 	case nat.Drop:
-		g.lost(g.blame("dropped by ", t, steps))
+		g.blame("dropped by ", t, steps)
 	case nat.Reject:
-		g.lost(g.blame("rejected by ", t, steps))
+		g.blame("rejected by ", t, steps)
+		g.rejected = true
 		g.reject(p, target.(iptables.Reject))
 	case nat.Queue:
-		g.lost(g.blame("queued by ", t, steps))
+		g.blame("queued by ", t, steps)
 	case nat.Stolen:
 	case nat.Continue, nat.Accept, nat.Return, nat.Jump, nat.Goto:
 		return target, true
@@ -248,11 +253,14 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptabl
 }
 
 // blame names the rule that ended a packet's way, as far as the Gateway traces.
-func (g *Gateway) blame(what string, t *iptables.Compiled, steps nat.Trace) string {
+func (g *Gateway) blame(what string, t *iptables.Compiled, steps nat.Trace) {
 	if len(steps) == 0 {
-		return what + "a rule of " + t.Name()
+		g.lost("", what+"a rule of "+t.Name())
+		return
 	}
-	return what + place(steps) + " " + text(steps)
+	last := steps[len(steps)-1]
+	g.why = what + cmp.Or(last.Text, last.Why)
+	g.where = last.Place()
 }
 
 // abandon forgets a connection whose first packet goes no further.
@@ -275,7 +283,7 @@ func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
 		fill(&g.track, &p.pkt, hook)
 		var v nat.Verdict
 		if p.ref, v = g.conns.Track(&g.track, g.at); v == nat.Drop {
-			g.lost("the connection table is full")
+			g.lost("conntrack", "the connection table is full")
 			return false
 		}
 	}
@@ -301,6 +309,16 @@ func (p *passage) state() {
 		p.view.State |= natStates(p.ref.Conn)
 		p.view.ConnMark = p.ref.Conn.Mark
 	}
+}
+
+func natStates(c *conntrack.Conn) (s iptables.State) {
+	if c.SourceChanged() {
+		s |= iptables.SNATed
+	}
+	if c.DestinationChanged() {
+		s |= iptables.DNATed
+	}
+	return s
 }
 
 // fill is what conntrack reads of a packet.
@@ -332,12 +350,15 @@ func (g *Gateway) confirm(p *passage) bool {
 		return true
 	}
 	if g.conns.Confirm(c) {
+		if g.confirmed != nil {
+			g.confirmed(c)
+		}
 		return true
 	}
 	g.abandon(p)
 	if g.conns.Resolve(&p.ref) == nat.Accept {
 		return true
 	}
-	g.lost("another connection has the tuple: insert_failed")
+	g.lost("conntrack", "another connection has the tuple: insert_failed")
 	return false
 }

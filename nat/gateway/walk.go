@@ -3,47 +3,56 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
-	"natlab/nat/iptables"
+	"natlab/nat/packet"
 	"natlab/topology"
 )
 
-// The bits of TCP's flag byte.
-const (
-	tcpSYN = 2
-	tcpRST = 4
-	tcpACK = 16
-)
-
-// firstTTL is the TTL of a packet as Linux sends it; a packet that meets more namespaces than that is in a loop.
-const firstTTL = 64
-
-// walk is one probe on one way through the network.
+// walk is one probe on one way through the network: its namespaces are Gateways that have seen nothing, and what one
+// sends is handed to the next.
 type walk struct {
 	network  *Network
 	probe    Probe
 	script   *script
-	tables   map[*host]*conntrack.Table
+	gateways map[*Gateway]*Gateway // those that the probe met
 	conns    []tracked
+	chosen   []netip.AddrPort // by chance
 	out      Outcome
 	ended    bool
-	rejected bool       // a REJECT rule answers
-	via      netip.Addr // the next hop of the packet that POSTROUTING sees
+	rejected bool // a REJECT rule answers
 	queue    []arrival
+	passes   int
 }
 
 type tracked struct {
-	host *host
+	node string
 	conn *conntrack.Conn
 }
 
-// arrival is a packet that comes in by a device.
-type arrival struct {
-	dev *device
-	f   *flight
+// flight is a packet between two namespaces, or between a process and its namespace.
+type flight struct {
+	packet []byte
+	dir    nat.Direction // in the probe: the request or its answer
+	inner  nat.Tuple     // of what a tunnel packet carries; zero: it is none
 }
+
+// arrival is a packet that a namespace has to handle: of a device of it, or of a process where dev is "".
+type arrival struct {
+	at   *Gateway
+	dev  string
+	mark uint32
+	flight
+}
+
+// maxWays bounds how many ways of one probe are followed, maxPasses how many namespaces a packet meets on one: what is
+// sent into a tunnel begins with a new TTL each time.
+const (
+	maxWays   = 1 << 14
+	maxPasses = 256
+)
 
 // Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or an address
 // that is not IPv4.
@@ -57,279 +66,256 @@ func (n *Network) Predict(p Probe) (Prediction, error) {
 	}
 	var all Prediction
 	for given := []bool{}; given != nil && len(all) < maxWays; {
-		w := &walk{network: n, probe: p, script: &script{given: given}, tables: map[*host]*conntrack.Table{}}
-		all = append(all, w.run(from))
+		w := &walk{network: n, probe: p, script: &script{given: given}, gateways: map[*Gateway]*Gateway{}}
+		w.queue = []arrival{{at: from, flight: flight{packet: Ask{Tuple: p.Tuple}.packet()}}}
+		all = append(all, w.run())
 		given = w.script.next()
 	}
 	return all, nil
 }
 
-// maxWays bounds how many ways of one probe are followed.
-const maxWays = 1 << 14
-
-func (w *walk) run(from *host) Outcome {
-	f := &flight{Packet: iptables.Packet{Tuple: w.probe.Tuple}, ttl: firstTTL}
-	if w.probe.Tuple.Proto() == nat.TCP {
-		f.TCPFlags = tcpSYN
-	}
-	w.send(from, f)
+func (w *walk) run() Outcome {
 	for len(w.queue) > 0 && !w.ended {
 		next := w.queue[0]
 		w.queue = w.queue[1:]
-		w.receive(next.dev, next.f)
+		w.pass(next)
 	}
+	w.end(EndLost)
 	for _, t := range w.conns {
 		status := t.conn.Status
+		if status&conntrack.Dying != 0 { // as it was last seen, before an RST that was the first answer ended it
+			status &^= conntrack.Dying | conntrack.SeenReply
+		}
 		if w.out.End == EndAnswered && w.probe.Tuple.Proto() == nat.TCP {
 			status |= conntrack.Assured
 		}
 		w.out.Conns = append(w.out.Conns, Conn{
-			Node: t.host.member, Original: t.conn.Original, Reply: t.conn.Reply, Status: status, Mark: t.conn.Mark,
+			Node: t.node, Original: t.conn.Original, Reply: t.conn.Reply, Status: status, Mark: t.conn.Mark,
 		})
 	}
+	w.out.forgetPorts(w.chosen)
 	w.out.Probability, w.out.Unknown = w.script.probability(), w.script.unknown
 	return w.out
 }
 
-func (w *walk) table(h *host) *conntrack.Table {
-	if w.tables[h] == nil {
-		w.tables[h] = &conntrack.Table{}
+// end ends the walk, unless it has ended: what comes after the first end is not the probe's.
+func (w *walk) end(e End) {
+	if !w.ended {
+		w.ended, w.out.End = true, e
 	}
-	return w.tables[h]
 }
 
-// world is what rules ask of their surroundings, in one namespace.
-func (w *walk) world(h *host) iptables.World { return surroundings{w.script, h} }
-
-type surroundings struct {
-	*script
-	host *host
-}
-
-func (s surroundings) AddrType(a netip.Addr, dev string) string {
-	if own, ok := s.host.local[a]; dev != "" && ok && own != dev {
-		return "UNICAST"
+// decided notes what decided how the probe ends, if nothing has yet.
+func (w *walk) decided(where, why string) {
+	if w.out.Where == "" {
+		w.out.Where, w.out.Why = where, why
 	}
-	return s.host.routingType(a)
 }
 
-// tap notes a packet at a point of observation.
-func (w *walk) tap(h *host, tap nat.Tap, dev string, f *flight) {
-	if h.kind == topology.KindUnderlay {
+// gateway is a namespace as the probe finds it.
+func (w *walk) gateway(of *Gateway) *Gateway {
+	g := w.gateways[of]
+	if g == nil {
+		g = of.fresh(w.script)
+		w.gateways[of] = g
+	}
+	return g
+}
+
+// pass takes a packet through one namespace.
+func (w *walk) pass(a arrival) {
+	g := w.gateway(a.at)
+	if w.passes++; w.passes > maxPasses {
+		w.decided(g.host.member, "the packet went in a loop")
 		return
 	}
-	hop := nat.Hop{Node: h.member, Tap: tap, Dev: dev, Tuple: f.Tuple, Mark: f.Mark}
-	if f.inner != nil {
-		hop.Tuple, hop.Outer = f.inner.Tuple, f.Tuple
+	tunnel := a.inner.IsValid()
+	g.older = tunnel
+	g.options.Listens = func(t nat.Tuple) bool {
+		return tunnel || g.answering || a.dir == nat.Reply || w.network.serves(g.host.member, t)
 	}
-	j := w.journey(f)
-	j.Hops = append(j.Hops, hop)
+	g.Tap = func(h nat.Hop) { w.tap(g, h, a.flight) }
+	g.met = func(answer bool, steps nat.Trace) {
+		if !tunnel { // what a tunnel packet meets is not the probe's
+			j := w.journey(a.dir, answer)
+			j.Steps = append(j.Steps, steps...)
+		}
+	}
+	g.confirmed = func(c *conntrack.Conn) {
+		if !tunnel && a.dir == nat.Original {
+			w.conns = append(w.conns, tracked{g.host.member, c})
+		}
+	}
+	var outs []Out
+	if a.dev == "" {
+		outs, _ = g.Send(a.packet, a.mark, explainedAt)
+	} else {
+		outs, _ = g.Handle(a.packet, a.dev, explainedAt)
+	}
+	w.chosen = append(w.chosen, g.chosen...)
+	g.chosen = nil
+	w.rejected = w.rejected || g.rejected
+	if g.why != "" {
+		w.decided(g.where, g.why)
+	}
+	for _, out := range outs {
+		f := flight{packet: slices.Clone(out.Packet), dir: a.dir, inner: a.inner}
+		if out.Answer {
+			f.dir, f.inner = nat.Reply, nat.Tuple{}
+		}
+		if out.Local() {
+			w.deliver(g, f)
+		} else {
+			w.transmit(g, out, f)
+		}
+	}
 }
 
-func (w *walk) journey(f *flight) *Journey {
-	if f.dir == nat.Reply {
+func (w *walk) journey(dir nat.Direction, answer bool) *Journey {
+	if dir == nat.Reply || answer {
 		return &w.out.Reply
 	}
 	return &w.out.Request
 }
 
-// steps notes the rules that a packet met. Those that a tunnel packet meets are not noted: its connection may be
-// older than the probe.
-func (w *walk) steps(f *flight, steps nat.Trace) {
-	if f.inner == nil {
-		j := w.journey(f)
-		j.Steps = append(j.Steps, steps...)
-	}
-}
-
-// end ends the walk, unless it has ended: what comes after the first end is not the probe's.
-func (w *walk) end(e End, where, why string) {
-	if w.ended {
+// tap notes a packet at a point of observation.
+func (w *walk) tap(g *Gateway, h nat.Hop, f flight) {
+	if g.host.kind == topology.KindUnderlay {
 		return
 	}
-	w.ended = true
-	w.out.End = e
-	if w.out.Where == "" && e != EndAnswered {
-		w.out.Where, w.out.Why = where, why
+	if f.inner.IsValid() && !g.answering {
+		h.Tuple, h.Outer = f.inner, h.Tuple
 	}
-}
-
-func (w *walk) lost(_ *flight, where, why string) { w.end(EndLost, where, why) }
-
-// send is a packet that a process of the namespace sends: OUTPUT, then out (ip_local_out).
-func (w *walk) send(h *host, f *flight) {
-	next, why := h.lookup(f.Tuple.Dst().Addr())
-	if why != "" {
-		w.lost(f, h.member+" routing", why)
-		return
-	}
-	f.In, f.Out = "", next.dev.Name
-	if !f.given {
-		f.conn = nil
-	}
-	f.State = 0
-	dst, mark := f.Tuple.Dst().Addr(), f.Mark
-	w.tap(h, nat.TapOutRaw, f.Out, f)
-	if !w.hook(h, nat.Output, tableRaw, f) {
-		return
-	}
-	w.track(h, f)
-	if !w.hook(h, nat.Output, tableMangle, f) || !w.nat(h, nat.Output, f) {
-		return
-	}
-	w.tap(h, nat.TapOutNAT, f.Out, f)
-	if !w.hook(h, nat.Output, tableFilter, f) || !w.hook(h, nat.Output, tableSecurity, f) {
-		return
-	}
-	if f.Tuple.Dst().Addr() != dst || f.Mark != mark { // ip_route_me_harder
-		if next, why = h.lookup(f.Tuple.Dst().Addr()); why != "" {
-			w.lost(f, h.member+" rerouting after OUTPUT", why)
-			return
-		}
-	}
-	w.postrouting(h, f, next)
-}
-
-// postrouting is the last hook, and then the link.
-func (w *walk) postrouting(h *host, f *flight, next nextHop) {
-	f.Out, w.via = next.dev.Name, next.via
-	in := f.In
-	f.In = "" // NF_INET_POST_ROUTING knows the in device only for bridges
-	if !w.hook(h, nat.PostRouting, tableMangle, f) || !w.nat(h, nat.PostRouting, f) {
-		return
-	}
-	w.tap(h, nat.TapPost, f.Out, f)
-	f.In = in
-	if w.confirm(h, f) {
-		w.transmit(h, f, next)
-	}
+	j := w.journey(f.dir, g.answering)
+	j.Hops = append(j.Hops, h)
 }
 
 // transmit hands a packet to a device.
-func (w *walk) transmit(h *host, f *flight, next nextHop) {
-	switch next.dev.Kind {
-	case topology.Loopback:
-		w.queue = append(w.queue, arrival{next.dev, f})
+func (w *walk) transmit(g *Gateway, out Out, f flight) {
+	h, d := g.host, g.devices[out.Dev]
+	end := netip.Addr{}
+	switch d.Kind {
 	case topology.TunnelIPIP:
-		outer := nat.TupleOf(nat.IPIP, netip.AddrPortFrom(next.dev.Local, 0), netip.AddrPortFrom(next.via, 0))
-		w.encapsulate(h, f, outer)
+		end = out.Via
 	case topology.TunnelVXLAN:
-		end := h.tunnelEnd(next.dev, next.via)
-		if !end.IsValid() {
-			w.lost(f, h.member+" "+next.dev.Name, "no tunnel end for "+next.via.String())
+		if end = h.tunnelEnd(d, out.Via); !end.IsValid() {
+			w.decided(h.member+" "+d.Name, "no tunnel end for "+out.Via.String())
 			return
 		}
-		outer := nat.TupleOf(nat.UDP, netip.AddrPortFrom(next.dev.Local, AnyPort), netip.AddrPortFrom(end, next.dev.Port))
-		w.encapsulate(h, f, outer)
-	case topology.Veth, topology.Bridge:
-		end := h.neighbour(next.dev, next.via)
-		if end == nil {
-			w.lost(f, h.member+" "+next.dev.Name, "nobody answers ARP for "+next.via.String())
+	case topology.Veth, topology.Bridge, topology.Loopback:
+		to := h.neighbour(d, out.Via)
+		if to == nil {
+			w.decided(h.member+" "+d.Name, "nobody answers ARP for "+out.Via.String())
 			return
 		}
-		w.queue = append(w.queue, arrival{end, f.cross()})
+		w.queue = append(w.queue, arrival{at: w.network.members[to.host.member], dev: to.Name, flight: f})
+		return
 	}
+	w.encapsulate(g, d, end, out.Mark, f)
 }
 
-// cross is a packet in another namespace: mark and connection stay behind (skb_scrub_packet).
-func (f *flight) cross() *flight {
-	c := *f
-	c.Mark, c.ConnMark, c.State, c.conn, c.related, c.given = 0, 0, 0, nil, false, false
-	return &c
-}
+// vxlanHeaders is what a VXLAN packet has between UDP's header and the packet inside: its own header (RFC 7348) and
+// Ethernet's. A prediction leaves both empty.
+const vxlanHeaders = 8 + 14
 
 // encapsulate sends a packet inside another one of the namespace's own. The kernel's tunnels keep the skb, and its
 // mark with it.
-func (w *walk) encapsulate(h *host, f *flight, outer nat.Tuple) {
-	o := &flight{Packet: iptables.Packet{Tuple: outer}, dir: f.dir, ttl: firstTTL, inner: f}
-	if outer.Proto() != nat.IPIP || w.network.options.KernelIPIP {
-		o.Mark = f.Mark
-	}
-	w.send(h, o)
-}
-
-// receive is a packet that comes in by a device: PREROUTING, then to a socket or onwards (ip_rcv).
-func (w *walk) receive(d *device, f *flight) {
-	h := d.host
-	f.In, f.Out = d.Name, ""
-	looped := d.Kind == topology.Loopback && f.conn != nil
-	w.tap(h, nat.TapPreRaw, d.Name, f)
-	if !w.hook(h, nat.PreRouting, tableRaw, f) {
+func (w *walk) encapsulate(g *Gateway, d *device, end netip.Addr, mark uint32, f flight) {
+	inner, err := packet.Parse(f.packet)
+	if err != nil {
+		w.decided(g.host.member+" "+d.Name, err.Error())
 		return
 	}
-	if !looped { // a packet on lo keeps its connection, with the translation settled
-		w.track(h, f)
-	}
-	if !w.hook(h, nat.PreRouting, tableMangle, f) {
-		return
-	}
-	if !looped && !w.nat(h, nat.PreRouting, f) {
-		return
-	}
-	w.tap(h, nat.TapPreNAT, d.Name, f)
-	if why := h.martian(d, f.Tuple.Src().Addr(), f.Tuple.Dst().Addr()); why != "" {
-		w.lost(f, h.member+" routing", why)
-		return
-	}
-	next, why := h.lookup(f.Tuple.Dst().Addr())
-	switch {
-	case why == "" && next.local:
-		w.input(h, f, looped)
-	case !h.forwards():
-		w.lost(f, h.member+" routing", "not for this host, and ip_forward is 0")
-	case why == noRoute:
-		w.icmp(h, f, icmpNetUnreachable, why)
-	case why != "":
-		w.lost(f, h.member+" routing", why)
-	default:
-		w.forward(h, f, next)
-	}
-}
-
-func (w *walk) forward(h *host, f *flight, next nextHop) {
-	if f.ttl--; f.ttl <= 0 {
-		w.lost(f, h.member+" forwarding", "TTL exceeded: the packet went in a loop")
-		return
-	}
-	f.Out = next.dev.Name
-	for _, table := range []string{tableMangle, tableFilter, tableSecurity} {
-		if !w.hook(h, nat.Forward, table, f) {
-			return
+	a := arrival{at: w.network.members[g.host.member], mark: mark, flight: flight{dir: f.dir, inner: inner.Tuple()}}
+	if d.Kind == topology.TunnelIPIP {
+		if !w.network.options.KernelIPIP {
+			a.mark = 0
 		}
+		a.packet = packet.Encapsulate(&inner, d.Local, end).Bytes()
+	} else {
+		outer := nat.TupleOf(nat.UDP, netip.AddrPortFrom(d.Local, AnyPort), netip.AddrPortFrom(end, d.Port))
+		a.packet = packet.Build(outer, packet.Fields{Payload: append(make([]byte, vxlanHeaders), f.packet...)}).Bytes()
 	}
-	w.postrouting(h, f, next)
+	w.queue = append(w.queue, a)
 }
 
-// input is a packet for the namespace itself: INPUT, then its socket or tunnel.
-func (w *walk) input(h *host, f *flight, looped bool) {
-	for _, table := range []string{tableMangle, tableFilter, tableSecurity} {
-		if !w.hook(h, nat.Input, table, f) {
-			return
-		}
+// decapsulate takes a packet out of a tunnel.
+func (w *walk) decapsulate(g *Gateway, p *packet.Packet, dir nat.Direction) {
+	kind, inside := topology.TunnelIPIP, p.Transport()
+	if p.Tuple().Proto() == nat.UDP {
+		kind, inside = topology.TunnelVXLAN, inside[8+vxlanHeaders:]
 	}
-	if !looped && !w.nat(h, nat.Input, f) {
-		return
-	}
-	if !w.confirm(h, f) {
-		return
-	}
-	if f.inner != nil {
-		w.decapsulate(h, f)
-		return
-	}
-	w.deliver(h, f)
-}
-
-func (w *walk) decapsulate(h *host, f *flight) {
-	kind := topology.TunnelVXLAN
-	if f.Tuple.Proto() == nat.IPIP {
-		kind = topology.TunnelIPIP
-	}
-	for _, d := range h.devices {
+	for _, d := range g.host.devices {
 		if d.Kind == kind {
-			w.queue = append(w.queue, arrival{d, f.inner.cross()})
+			w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], dev: d.Name, flight: flight{packet: inside, dir: dir}})
 			return
 		}
 	}
-	w.lost(f, h.member, "no tunnel takes "+f.Tuple.String())
+	w.decided(g.host.member, "no tunnel takes "+p.Tuple().String())
+}
+
+// deliver is a packet that reached a socket.
+func (w *walk) deliver(g *Gateway, f flight) {
+	p, err := packet.Parse(f.packet)
+	switch {
+	case err != nil:
+		w.decided(g.host.member, err.Error())
+	case f.inner.IsValid():
+		w.decapsulate(g, &p, f.dir)
+	case f.dir == nat.Reply:
+		w.deliverReply(g.host.member, &p)
+	default:
+		got := p.Tuple()
+		s := w.network.servers[serverKey{g.host.member, got.Proto(), got.Dst()}]
+		w.out.Server, w.out.Endpoint, w.out.ServerPeer = s.Name, got.Dst(), got.Src()
+		w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], flight: flight{packet: answerTo(&p), dir: nat.Reply}})
+	}
+}
+
+// answerTo is what whoever gets a packet answers: a SYN-ACK, a datagram, an ICMP reply, an INIT-ACK.
+func answerTo(p *packet.Packet) []byte {
+	f := packet.Fields{TCP: packet.TCP{Flags: tcpSYN | tcpACK, Seq: 1, Ack: 2, Window: 64240}}
+	if kind, _, ok := p.ICMP(); ok && kind == icmpTimestamp {
+		f.Type = icmpTimestampReply
+	}
+	if p.Tuple().Proto() == nat.SCTP {
+		f.Payload = make([]byte, 20)
+		f.Payload[0], f.Payload[3] = 2, 20
+	}
+	return packet.Build(p.Tuple().Reply(), f).Bytes()
+}
+
+// deliverReply is the answer at a socket: the client's, if it comes from where the client asked.
+func (w *walk) deliverReply(member string, p *packet.Packet) {
+	asked, got := w.probe.Tuple, p.Tuple()
+	mine := member == w.probe.From
+	if kind, _, ok := p.ICMP(); ok && packet.IsError(got.Proto(), kind) {
+		inside, _ := p.Inside()
+		if mine && inside.Tuple() == asked {
+			w.end(w.refusal())
+			return
+		}
+		w.decided(member, "the ICMP error is about "+inside.Tuple().String()+", which no socket here sent")
+		return
+	}
+	switch {
+	case !mine || got.Dst() != asked.Src():
+		w.decided(member, "the answer "+got.String()+" reached "+member+", where no socket waits for it")
+	case got.Src() != asked.Dst():
+		w.out.ClientPeer = got.Src()
+		w.decided(member, "the answer came untranslated, from "+got.Src().String()+" instead of "+asked.Dst().String())
+	case p.TCPFlags()&tcpRST != 0:
+		w.end(w.refusal())
+	default:
+		w.out.ClientPeer = got.Src()
+		w.out.Where, w.out.Why = "", ""
+		w.end(EndAnswered)
+	}
+}
+
+func (w *walk) refusal() End {
+	if w.rejected {
+		return EndRejected
+	}
+	return EndRefused
 }

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 
 	"natlab/nat"
@@ -25,9 +24,8 @@ func (d *drawing) outcome(probe gateway.Probe, o gateway.Outcome, way string) {
 	d.flow = certificate(probe, o)
 	fmt.Fprintf(&d.b, "%s  %s: %s\n", d.style.paint(heading, probe.Tuple.String()), way, o.End)
 	d.journeys()
-	if o.Why != "" {
-		d.evidence(cmp.Or(o.Where, "why"), o.Why)
-	}
+	d.evidence("at", o.Where)
+	d.evidence("why", o.Why)
 	d.conntrack()
 	for _, rule := range o.Unknown {
 		d.evidence("unknown", rule)
