@@ -24,16 +24,16 @@ type kernelConn struct {
 	original, reply nat.Tuple
 	status, mark    uint32
 	timeout         uint32 // seconds
-	tcp             uint8
-	isTCP           bool
+	state           string // of TCP and SCTP
 }
 
 func (c kernelConn) String() string {
-	state := ""
-	if c.isTCP {
-		state = conntrack.TCPState(c.tcp).String()
-	}
-	return entryLine(c.original, c.reply, conntrack.Status(c.status), c.mark, state, int(c.timeout))
+	return entryLine(c.original, c.reply, conntrack.Status(c.status), c.mark, c.state, int(c.timeout))
+}
+
+// sctpStates are the names of enum sctp_conntrack.
+var sctpStates = [...]string{
+	"NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT",
 }
 
 // entries are the kernel's connections, a line each, sorted. It walks the machine's whole hash table: not for each packet.
@@ -46,8 +46,11 @@ func (k *kernelNode) entries(t *testing.T) []string {
 		c := kernelConn{
 			original: kernelTuple(f.TupleOrig), reply: kernelTuple(f.TupleReply), status: uint32(f.Status), mark: f.Mark, timeout: f.Timeout,
 		}
-		if f.ProtoInfo.TCP != nil {
-			c.isTCP, c.tcp = true, f.ProtoInfo.TCP.State
+		switch {
+		case f.ProtoInfo.TCP != nil:
+			c.state = conntrack.TCPState(f.ProtoInfo.TCP.State).String()
+		case f.ProtoInfo.SCTP != nil:
+			c.state = sctpStates[f.ProtoInfo.SCTP.State]
 		}
 		out = append(out, c.String())
 	}
@@ -71,7 +74,7 @@ const (
 
 	ctaProtoNum, ctaSrcPort, ctaDstPort, ctaICMPID, ctaICMPType, ctaICMPCode = 1, 2, 3, 4, 5, 6
 
-	ctaProtoInfoTCP, ctaTCPState = 1, 1
+	ctaProtoInfoTCP, ctaProtoInfoSCTP, ctaProtoInfoState = 1, 3, 1
 
 	ctNew, ctGet = unix.NFNL_SUBSYS_CTNETLINK << 8, unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 )
@@ -119,14 +122,16 @@ func (k *kernelNode) entry(t *testing.T, tuple nat.Tuple, kind, code uint8) (c k
 			c.timeout = binary.BigEndian.Uint32(v)
 		case ctaProtoInfo:
 			attributes(v, func(kind uint16, v []byte) {
-				if kind == ctaProtoInfoTCP {
-					c.isTCP = true
-					attributes(v, func(kind uint16, v []byte) {
-						if kind == ctaTCPState {
-							c.tcp = v[0]
-						}
-					})
-				}
+				of := kind
+				attributes(v, func(kind uint16, v []byte) {
+					switch {
+					case kind != ctaProtoInfoState:
+					case of == ctaProtoInfoTCP:
+						c.state = conntrack.TCPState(v[0]).String()
+					case of == ctaProtoInfoSCTP:
+						c.state = sctpStates[v[0]]
+					}
+				})
 			})
 		}
 	})
@@ -196,11 +201,7 @@ func emulatedEntries(g *gateway.Gateway, at time.Time) []string {
 }
 
 func emulatedEntry(c *conntrack.Conn, at time.Time) string {
-	state := ""
-	if c.Original.Proto() == nat.TCP {
-		state = c.State()
-	}
-	return entryLine(c.Original, c.Reply, c.Status, c.Mark, state, int(c.Expires().Sub(at)/time.Second))
+	return entryLine(c.Original, c.Reply, c.Status, c.Mark, c.State(), int(c.Expires().Sub(at)/time.Second))
 }
 
 // entryLine says everything of an entry that both sides know. The timeout is rounded, since both clocks go on.
@@ -209,7 +210,7 @@ func entryLine(original, reply nat.Tuple, status conntrack.Status, mark uint32, 
 }
 
 func roughly(seconds int) string {
-	for _, full := range []int{10, 30, 60, 120, 180, 300, 600, 432000} {
+	for _, full := range []int{10, 30, 60, 120, 180, 210, 300, 600, 432000} {
 		if seconds > full-9 && seconds <= full {
 			return strconv.Itoa(full)
 		}

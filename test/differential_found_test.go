@@ -1,6 +1,9 @@
 package test
 
 import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -18,12 +21,15 @@ type given struct {
 	seq, ack   uint32
 	ttl        uint8 // 0 for 64
 	payload    []byte
-	answers    bool // a query of ICMP
+	kind       uint8  // of ICMP, 0 for a query
+	answers    bool   // a query of ICMP
+	tag        uint32 // of SCTP
 }
 
 // The differences that generated packets have shown between the emulator and the kernel, each in few packets.
 func TestDifferentialFound(t *testing.T) {
 	t.Parallel()
+	const initiator, responder = "sctp 10.244.0.5:1000 > 203.0.113.7:443", "sctp 203.0.113.7:443 > 10.244.0.5:1000"
 	const pod, far = "tcp 10.244.0.5:443 > 203.0.113.7:1000", "tcp 203.0.113.7:1000 > 10.244.0.5:443"
 	all := []struct {
 		name, rules string
@@ -52,6 +58,24 @@ func TestDifferentialFound(t *testing.T) {
 			{dev: "in0", tuple: "icmp 203.0.113.9:100 > 192.168.1.77:100", answers: true},
 			{dev: "in0", tuple: "icmp 203.0.113.9:8 > 192.168.1.77:8", answers: true},
 		}},
+		{"cookies of an SCTP association may come from either side", filterRules("-A FORWARD -m conntrack --ctstate ESTABLISHED"), []given{
+			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
+			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(2, 0x2222)},
+			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(10, 0)},
+			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(11, 0)},
+		}},
+		{"INITs of an SCTP association may cross", filterRules("-A FORWARD -m conntrack --ctstate INVALID"), []given{
+			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
+			{dev: "in0", tuple: responder, payload: chunk(1, 0x2222)},
+			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(2, 0x3333)},
+			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(2, 0x1111)},
+			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(10, 0)},
+		}},
+		{"an ICMP error about SCTP holds the checksum of what is translated", natRules("-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
+			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
+			{dev: "in0", tuple: "icmp 203.0.113.7:0 > 192.168.1.77:0", kind: 3, payload: packet.Build(
+				nat.TupleOf(nat.SCTP, netip.MustParseAddrPort("192.168.1.77:1000"), netip.MustParseAddrPort("203.0.113.7:443")), packet.Fields{}).Bytes()},
+		}},
 		{"an RST that confirms its connection does not close it", filterRules("-A OUTPUT -d 10.96.0.1/32 -p tcp -j REJECT --reject-with tcp-reset") + natRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "tcp 192.168.1.1:8080 > 10.96.0.1:443", flags: 24, seq: 1000, ack: 5000},
 		}},
@@ -77,12 +101,12 @@ func TestDifferentialFound(t *testing.T) {
 			for _, g := range c.packets {
 				tuple, err := nat.ParseTuple(g.tuple)
 				require.NoError(t, err)
-				f := packet.Fields{ID: 0x8001, TTL: max(g.ttl, 1), Payload: g.payload, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}}
+				f := packet.Fields{ID: 0x8001, TTL: max(g.ttl, 1), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}}
 				if g.ttl == 0 {
 					f.TTL = 64
 				}
 				if tuple.Proto() == nat.ICMP && !g.answers {
-					f.Type = 8
+					f.Type = cmp.Or(g.kind, 8)
 				}
 				require.Empty(t, w.give(t, g.dev, packet.Build(tuple, f).Bytes(), 0), "%s: %s", c.name, g.tuple)
 			}
@@ -90,6 +114,14 @@ func TestDifferentialFound(t *testing.T) {
 			require.Equal(t, want, got, c.name)
 		}
 	})
+}
+
+// chunk is an SCTP chunk that begins with a tag.
+func chunk(kind byte, tag uint32) []byte {
+	b := make([]byte, 20)
+	b[0], b[3] = kind, 20
+	binary.BigEndian.PutUint32(b[4:], tag)
+	return b
 }
 
 func filterRules(rules ...string) string {

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -58,6 +59,12 @@ func (d drawn) settings() map[string]string {
 		"net/netfilter/nf_conntrack_tcp_be_liberal": pick(d, []string{"0", "0", "0", "1"}),
 		"net/netfilter/nf_conntrack_tcp_loose":      pick(d, []string{"1", "1", "1", "0"}),
 		"net/netfilter/nf_conntrack_checksum":       pick(d, []string{"1", "1", "1", "0"}),
+		// longer than a round
+		"net/netfilter/nf_conntrack_sctp_timeout_cookie_wait":       "30",
+		"net/netfilter/nf_conntrack_sctp_timeout_cookie_echoed":     "30",
+		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_sent":     "60",
+		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_recd":     "60",
+		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_ack_sent": "60",
 	}
 }
 
@@ -137,7 +144,7 @@ func (d drawn) rule(table string, c ruleChain) string {
 	}
 	proto := ""
 	if d.chance(2) {
-		proto = pick(d, []string{"tcp", "tcp", "udp", "icmp"})
+		proto = pick(d, []string{"tcp", "tcp", "udp", "icmp", "sctp"})
 		fmt.Fprintf(&m, " -p %s%s", proto, d.transport(proto))
 	}
 	if d.chance(3) {
@@ -228,7 +235,7 @@ func (d drawn) target(table string, c ruleChain, proto string) string {
 }
 
 func (d drawn) natTarget(c ruleChain, proto string) string {
-	ports := proto == "tcp" || proto == "udp"
+	ports := proto == "tcp" || proto == "udp" || proto == "sctp"
 	random := pick(d, []string{"", "", " --random-fully", " --random"})
 	switch c.nat {
 	case "dst":
@@ -278,6 +285,8 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 	case nat.ICMP:
 		f.Type = pick(d, []uint8{8, 8, 8, 0, 13, 9, 30})
 		f.Payload = []byte("ping")
+	case nat.SCTP:
+		f.Rest, f.Payload = d.chunks(nat.Original)
 	case 47: // of GRE only a header that says nothing more can be translated (gre_manip_pkt)
 		f.Payload = make([]byte, 16)
 	default:
@@ -286,16 +295,49 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 	return f
 }
 
+// The verification tags that the ends of the test's SCTP associations choose, by the direction in which they are sent.
+var sctpTags = [...]uint32{nat.Original: 0x2222, nat.Reply: 0x1111}
+
+// chunks draws an SCTP packet's verification tag, mostly the right one, and its chunks.
+func (d drawn) chunks(dir nat.Direction) (tag uint32, chunks []byte) {
+	kinds := []byte{1, 1, 2, 2, 10, 10, 11, 11, 0, 3, 4, 5, 6, 7, 8, 9, 14}
+	for range pick(d, []int{1, 1, 1, 1, 2, 0}) {
+		kind := pick(d, kinds)
+		body := make([]byte, 16)
+		binary.BigEndian.PutUint32(body, sctpTags[1-dir])
+		if d.chance(12) {
+			body = body[:pick(d, []int{0, 5, 8})]
+		}
+		flags := byte(0)
+		if d.chance(8) {
+			flags = 1
+		}
+		if tag = sctpTags[dir]; kind == 1 {
+			tag = 0
+		}
+		chunks = append(chunks, kind, flags, 0, byte(4+len(body)))
+		chunks = append(chunks, body...)
+		chunks = append(chunks, make([]byte, -len(body)&3)...)
+	}
+	if d.chance(8) {
+		tag = pick(d, []uint32{0, 0x1111, 0x2222, 0x3333})
+	}
+	if len(chunks) > 0 && d.chance(20) {
+		clear(chunks[2:4]) // a chunk without a length
+	}
+	return tag, chunks
+}
+
 func (d drawn) options() []byte {
 	return pick(d, [][]byte{nil, {2, 4, 5, 180}, {3, 3, 7, 0}, {4, 2, 3, 3, 2, 1, 1, 0}, {1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 50}})
 }
 
 // tuple draws the tuple of a fresh packet.
 func (d drawn) tuple() nat.Tuple {
-	proto := pick(d, []nat.Proto{nat.TCP, nat.TCP, nat.UDP, nat.ICMP, 47, 99})
+	proto := pick(d, []nat.Proto{nat.TCP, nat.TCP, nat.UDP, nat.ICMP, nat.SCTP, 47, 99})
 	var sport, dport uint16
 	switch proto {
-	case nat.TCP, nat.UDP:
+	case nat.TCP, nat.UDP, nat.SCTP:
 		sport, dport = pick(d, portPool), pick(d, portPool)
 	case nat.ICMP:
 		sport = pick(d, []uint16{7, 8})

@@ -467,6 +467,9 @@ func (w *twins) onward(d drawn, c *conntrack.Conn) []byte {
 			f.Type = map[uint8]uint8{8: 0, 13: 14}[kind]
 		}
 	}
+	if t.Proto() == nat.SCTP {
+		f.Rest, f.Payload = d.chunks(dir)
+	}
 	if t.Proto() != nat.TCP {
 		return packet.Build(t, f).Bytes()
 	}

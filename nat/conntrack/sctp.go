@@ -46,16 +46,17 @@ const (
 )
 
 // sctpMoves says, for a direction and a chunk type, the next state for each state in their order, by their letters in
-// sctpLetters; "-" is invalid (sctp_conntracks, Linux 3.12 to 7.x).
+// sctpLetters; "-" is invalid (sctp_conntracks). Cookies from either side count as of Linux 6.6, with the INITs that cross
+// each other; before, COOKIE_ECHO changed nothing in the reply direction, nor COOKIE_ACK in the original one.
 var sctpMoves = [2]map[byte]string{
 	nat.Original: {
 		chunkInit: "LLWEXLLAW", chunkInitAck: "LLWEXSRAL", chunkAbort: "LLLLLLLLL", chunkShutdown: "LLWESSRAL",
-		chunkShutdownAck: "ALWEXAAAA", chunkError: "LLWEXSRAL", chunkCookieEcho: "LLEEXSRAL", chunkCookieAck: "LLWEXSRAL",
+		chunkShutdownAck: "ALWEXAAAA", chunkError: "LLWEXSRAL", chunkCookieEcho: "LLEEXSRAL", chunkCookieAck: "LLWXXSRAL",
 		chunkShutdownComplete: "LLWEXSRLL", chunkHeartbeat: "HLWEXSRAH", chunkHeartbeatAck: "LLWEXSRAH",
 	},
 	nat.Reply: {
 		chunkInit: "-LWEXSRA-", chunkInitAck: "-WWEXSRA-", chunkAbort: "-LLLLLLL-", chunkShutdown: "-LWERSRA-",
-		chunkShutdownAck: "-LWEXAAA-", chunkError: "-LWLXSRA-", chunkCookieEcho: "-LWEXSRA-", chunkCookieAck: "-LWXXSRA-",
+		chunkShutdownAck: "-LWEXAAA-", chunkError: "-LWLXSRA-", chunkCookieEcho: "-LEEXSRA-", chunkCookieAck: "-LWXXSRA-",
 		chunkShutdownComplete: "-LWEXSRL-", chunkHeartbeat: "-LWEXSRAH", chunkHeartbeatAck: "-LWEXSRAX",
 	},
 }
@@ -79,6 +80,7 @@ func nextSCTP(d nat.Direction, chunk byte, s sctpState) sctpState {
 type sctpConn struct {
 	state         sctpState
 	tag           [2]uint32 // the verification tag of packets in each direction
+	init          [2]bool   // an INIT of this direction is under way
 	lastDir       nat.Direction
 	heartbeatLost bool // a heartbeat had an unknown tag (SCTP_FLAG_HEARTBEAT_VTAG_FAILED)
 }
@@ -135,8 +137,8 @@ func (s *SCTP) kinds() (has [256]bool, ok bool) {
 }
 
 // begin sets an association up from its first packet (sctp_new).
-func (t *sctpConn) begin(s *SCTP) bool {
-	*t = sctpConn{}
+func (a *sctpConn) begin(s *SCTP) bool {
+	*a = sctpConn{}
 	ok := true
 	s.each(func(_ int, c chunk) bool {
 		next := nextSCTP(nat.Original, c.kind, sctpNone)
@@ -146,91 +148,116 @@ func (t *sctpConn) begin(s *SCTP) bool {
 		case c.kind == chunkInit && (s.Tag != 0 || len(c.body) < 16):
 			ok = false
 		case c.kind == chunkInit:
-			t.tag[nat.Reply] = binary.BigEndian.Uint32(c.body)
+			a.tag[nat.Reply] = binary.BigEndian.Uint32(c.body)
 		case c.kind == chunkHeartbeat:
-			t.tag[nat.Original] = s.Tag
-		default:
-			t.tag[nat.Reply] = s.Tag
+			a.tag[nat.Original] = s.Tag
+		case c.kind == chunkShutdownAck:
+			a.tag[nat.Reply] = s.Tag
 		}
 		return ok
 	})
 	return ok
 }
 
-// packet moves an association on; ok is false where the packet is no part of it (nf_conntrack_sctp_packet). was is the
-// state before its last chunk.
-func (t *sctpConn) packet(confirmed bool, d nat.Direction, s *SCTP) (was sctpState, ok bool) {
+// handleSCTP is nf_conntrack_sctp_packet; false: the packet is no part of the association.
+func (t *Table) handleSCTP(c *Conn, d nat.Direction, s *SCTP) bool {
 	has, ok := s.kinds()
 	if !ok {
-		return was, false
+		return false
 	}
-	if !confirmed && (has[chunkAbort] || has[chunkShutdownComplete] || has[chunkCookieAck] || !t.begin(s)) {
-		return was, false
+	a, confirmed := &c.sctp, c.Has(Confirmed)
+	if !confirmed && (has[chunkAbort] || has[chunkShutdownComplete] || has[chunkCookieAck] || !a.begin(s)) {
+		return false
 	}
 	free := has[chunkInit] || has[chunkShutdownComplete] || has[chunkCookieEcho] || has[chunkAbort] || has[chunkShutdownAck] ||
 		has[chunkHeartbeat] || has[chunkHeartbeatAck]
-	if !free && s.Tag != t.tag[d] {
-		return was, false
+	if !free && s.Tag != a.tag[d] {
+		return false
 	}
-	ignore := false
-	s.each(func(_ int, c chunk) bool {
+	next, keeps := sctpNone, false
+	s.each(func(_ int, ch chunk) bool {
 		var skip bool
-		if skip, ok = t.checkTag(d, s.Tag, c, has[chunkData] || ignore); !ok {
+		if skip, ok = a.checkTag(d, s.Tag, ch, has[chunkData] || keeps); !ok || skip {
+			keeps = keeps || skip
+			return ok
+		}
+		was := a.state
+		next = nextSCTP(d, ch.kind, was)
+		if ok = next != sctpInvalid && a.learnTag(d, was, ch); !ok {
 			return false
 		}
-		if skip {
-			ignore = true
-			return true
+		if ch.kind == chunkInit && was == sctpClosed && next == sctpClosed && confirmed {
+			keeps = true
 		}
-		next := nextSCTP(d, c.kind, t.state)
-		if next == sctpInvalid {
-			ok = false
-			return false
+		if a.state = next; was != next && next == sctpEstablished {
+			c.Set(Assured)
 		}
-		if c.kind == chunkInit || c.kind == chunkInitAck {
-			if len(c.body) < 16 {
-				ok = false
-				return false
-			}
-			t.tag[1-d] = binary.BigEndian.Uint32(c.body)
-		}
-		was, t.state = t.state, next
 		return true
 	})
-	return was, ok
+	if ok && !keeps { // an INIT again, or a lost heartbeat, keeps nothing alive
+		t.refresh(c, t.Settings.Timeouts.SCTP[next])
+	}
+	return ok
+}
+
+// learnTag takes the other end's tag from an INIT or INIT ACK; false: it is cut short, or answers another INIT. Where both
+// ends have sent one, the one under way tells which tag is good (since Linux 6.6, 8e56b063c865).
+func (a *sctpConn) learnTag(d nat.Direction, was sctpState, ch chunk) bool {
+	if ch.kind != chunkInit && ch.kind != chunkInitAck {
+		return true
+	}
+	if len(ch.body) < 16 {
+		return false
+	}
+	tag, known := binary.BigEndian.Uint32(ch.body), a.tag[1-d]
+	switch {
+	case ch.kind == chunkInit:
+		if was == sctpNone || known != tag {
+			a.init[1-d] = a.init[1-d] && !a.init[d]
+			a.init[d] = true
+		}
+	case tag == known:
+	case !a.init[1-d] && known != 0, a.init[d] && a.init[1-d]:
+		return false
+	}
+	a.tag[1-d] = tag
+	return true
 }
 
 // checkTag checks a chunk's verification tag (RFC 9260, section 8.5.1). skip says that the chunk is passed over.
-func (t *sctpConn) checkTag(d nat.Direction, tag uint32, c chunk, strict bool) (skip, ok bool) {
+func (a *sctpConn) checkTag(d nat.Direction, tag uint32, c chunk, strict bool) (skip, ok bool) {
 	switch c.kind {
 	case chunkInit:
 		return false, tag == 0
 	case chunkAbort, chunkShutdownComplete:
 		if c.flags&1 != 0 { // the T bit: the tag is the sender's own
-			return false, tag == t.tag[1-d]
+			return false, tag == a.tag[1-d]
 		}
-		return false, tag == t.tag[d]
+		return false, tag == a.tag[d]
 	case chunkCookieEcho:
-		return false, tag == t.tag[d]
+		return false, tag == a.tag[d]
+	case chunkCookieAck:
+		a.init = [2]bool{}
+		return false, true
 	case chunkHeartbeat, chunkHeartbeatAck:
 	default:
 		return false, true
 	}
 	switch {
-	case t.tag[d] == 0:
-		t.tag[d] = tag
-	case tag == t.tag[d]:
-		t.heartbeatLost = false
+	case a.tag[d] == 0:
+		a.tag[d] = tag
+	case tag == a.tag[d]:
+		a.heartbeatLost = false
 	case strict:
 		return false, false
 	case c.kind == chunkHeartbeat:
-		t.heartbeatLost, t.lastDir = true, d
+		a.heartbeatLost, a.lastDir = true, d
 		return true, true
-	case !t.heartbeatLost || t.lastDir == d:
+	case !a.heartbeatLost || a.lastDir == d:
 		return false, false
 	default:
-		t.heartbeatLost = false
-		t.tag[d], t.tag[1-d] = tag, 0
+		a.heartbeatLost = false
+		a.tag[d], a.tag[1-d] = tag, 0
 	}
 	return false, true
 }

@@ -54,7 +54,7 @@ func Defaults() Settings {
 		s.Timeouts.TCP[state] = time.Duration(seconds) * time.Second
 	}
 	for state, seconds := range [sctpStates]int{
-		sctpClosed: 10, sctpCookieWait: 3, sctpCookieEchoed: 3, sctpEstablished: 210, sctpShutdownSent: 3, sctpShutdownRecd: 3,
+		sctpNone: 10, sctpClosed: 10, sctpCookieWait: 3, sctpCookieEchoed: 3, sctpEstablished: 210, sctpShutdownSent: 3, sctpShutdownRecd: 3,
 		sctpShutdownAckSent: 3, sctpHeartbeatSent: 30,
 	} {
 		s.Timeouts.SCTP[state] = time.Duration(seconds) * time.Second

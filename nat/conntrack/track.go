@@ -183,23 +183,6 @@ func (t *Table) outOfWindow(c *Conn, d nat.Direction, kind segmentKind) {
 	}
 }
 
-// handleSCTP is nf_conntrack_sctp_packet with its timeouts.
-func (t *Table) handleSCTP(c *Conn, d nat.Direction, s *SCTP) bool {
-	was, ok := c.sctp.packet(c.Has(Confirmed), d, s)
-	if !ok {
-		return false
-	}
-	now := c.sctp.state
-	if was == sctpClosed && now == sctpClosed && !c.Has(SeenReply) { // an INIT again keeps nothing alive
-		return true
-	}
-	t.refresh(c, t.Settings.Timeouts.SCTP[now])
-	if was == sctpCookieEchoed && now == sctpEstablished && d == nat.Reply {
-		c.Set(Assured)
-	}
-	return true
-}
-
 // streamAfter is how old a UDP connection is before answers make it a stream.
 const streamAfter = int64(2 * time.Second)
 

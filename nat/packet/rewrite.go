@@ -99,7 +99,7 @@ func (p *Packet) setPort(at int, to uint16) {
 		if len(h) >= 4 {
 			binary.BigEndian.PutUint16(h[at:], to)
 		}
-		if len(h) >= sctpHeader && !p.inner {
+		if len(h) >= sctpHeader {
 			binary.LittleEndian.PutUint32(h[8:], sctpSum(h))
 		}
 		return
