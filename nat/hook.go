@@ -1,6 +1,9 @@
 package nat
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Family is the address family of a rule set.
 type Family uint8
@@ -10,6 +13,14 @@ const (
 	IPv4 Family = iota
 	IPv6
 )
+
+// FamilyOf is an address's family.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is6() {
+		return IPv6
+	}
+	return IPv4
+}
 
 func (f Family) String() string {
 	if f == IPv6 {

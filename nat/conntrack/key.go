@@ -17,8 +17,9 @@ func keyOf(t nat.Tuple, kind, code uint8) nat.Tuple {
 
 func isICMP(p nat.Proto) bool { return p == nat.ICMP || p == nat.ICMPv6 }
 
-// invertedType is the ICMP type that answers a query of this type, ok where there is one (icmp_invert_tuple).
-func invertedType(p nat.Proto, kind uint8) (answer uint8, ok bool) {
+// ICMPAnswer is the ICMP type that answers a query of this type, or that an answer of this type answers; ok where there is
+// one (icmp_invert_tuple, icmpv6_invert_tuple).
+func ICMPAnswer(p nat.Proto, kind uint8) (answer uint8, ok bool) {
 	if p == nat.ICMPv6 {
 		switch kind {
 		case 128, 139: // echo request, node information query
@@ -41,6 +42,10 @@ func invertedType(p nat.Proto, kind uint8) (answer uint8, ok bool) {
 	return 0, false
 }
 
+// neighbourly reports whether an ICMPv6 type is one of neighbour discovery or multicast listeners, which are not tracked
+// (noct_valid_new).
+func neighbourly(kind uint8) bool { return kind >= 130 && kind <= 136 || kind == 143 }
+
 // opens reports whether an ICMP query of this type may begin a connection.
 func opens(p nat.Proto, kind uint8) bool {
 	if p == nat.ICMPv6 {
@@ -61,7 +66,7 @@ func (c *Conn) keyIn(d nat.Direction) nat.Tuple {
 func (c *Conn) answerKey(answer nat.Tuple) nat.Tuple {
 	kind := c.kind
 	if isICMP(answer.Proto()) {
-		kind, _ = invertedType(answer.Proto(), kind)
+		kind, _ = ICMPAnswer(answer.Proto(), kind)
 	}
 	return keyOf(answer, kind, c.code)
 }

@@ -15,6 +15,9 @@ func (t *Table) Track(p *Packet, at time.Time) (Ref, nat.Verdict) {
 		if p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting || proto == nat.ICMP && p.ICMPType > 18 {
 			return Ref{}, nat.Accept
 		}
+		if proto == nat.ICMPv6 && neighbourly(p.ICMPType) {
+			return Ref{Info: InfoUntracked}, nat.Accept
+		}
 		if p.Error {
 			return t.related(p), nat.Accept
 		}
@@ -51,7 +54,7 @@ func (t *Table) related(p *Packet) Ref {
 	kind := p.InsideType
 	if isICMP(p.Inside.Proto()) {
 		var ok bool
-		if kind, ok = invertedType(p.Inside.Proto(), kind); !ok {
+		if kind, ok = ICMPAnswer(p.Inside.Proto(), kind); !ok {
 			return Ref{}
 		}
 	}
@@ -68,7 +71,7 @@ func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
 	switch {
 	case c == nil:
 		if isICMP(p.Tuple.Proto()) {
-			if _, ok := invertedType(p.Tuple.Proto(), p.ICMPType); !ok {
+			if _, ok := ICMPAnswer(p.Tuple.Proto(), p.ICMPType); !ok {
 				return Ref{}, true
 			}
 		}

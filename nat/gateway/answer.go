@@ -18,27 +18,42 @@ const (
 	tcpACK = 16
 )
 
-// ICMP types, and the codes of destination unreachable (RFC 792).
-const (
-	icmpUnreachable     = 3
-	icmpNetUnreachable  = 0
-	icmpHostUnreachable = 1
-	icmpProtoUnknown    = 2
-	icmpPortUnreachable = 3
-	icmpFragNeeded      = 4
-	icmpEcho            = 8
-	icmpTimeExceeded    = 11
-	icmpTimestamp       = 13
-	icmpTimestampReply  = 14
-	icmpPrecedence      = 0xc0 // the type of service of errors: IPTOS_PREC_INTERNETCONTROL
-	icmpErrorLongest    = 576  // RFC 1812, 4.3.2.3
-	ipv4HeaderMinimum   = 20
-)
+// icmpNumbers are a family's ICMP types and codes (RFC 792, RFC 4443), and what else its errors differ in.
+type icmpNumbers struct {
+	proto                       nat.Proto
+	echo, echoReply             uint8
+	unreachable                 uint8
+	noRoute, portUnreachable    uint8 // codes of it
+	timeExceeded                uint8
+	tooBig, tooBigCode          uint8
+	protoUnknown, unknownCode   uint8
+	quoted                      int // how much of the packet an error holds at most
+	timestamp, timestampReplied uint8
+}
 
-// rejectCodes are the codes of --reject-with's types; an unknown one counts as the network.
+var icmpOf = [...]icmpNumbers{
+	nat.IPv4: {
+		proto: nat.ICMP, echo: 8, unreachable: 3, portUnreachable: 3, timeExceeded: 11, tooBig: 3, tooBigCode: 4,
+		protoUnknown: 3, unknownCode: 2, timestamp: 13, timestampReplied: 14,
+		quoted: 576 - 20 - 8, // RFC 1812, 4.3.2.3
+	},
+	nat.IPv6: {
+		proto: nat.ICMPv6, echo: 128, echoReply: 129, unreachable: 1, portUnreachable: 4, timeExceeded: 3, tooBig: 2,
+		protoUnknown: 4, unknownCode: 1,
+		quoted: 1280 - 40 - 8, // RFC 4443, 2.4 (c)
+	},
+}
+
+func (g *Gateway) icmp() *icmpNumbers { return &icmpOf[g.host.family] }
+
+// icmpPrecedence is the type of service of IPv4's errors: IPTOS_PREC_INTERNETCONTROL.
+const icmpPrecedence = 0xc0
+
+// rejectCodes are the codes of --reject-with's types; an unknown one counts as the network, or the route.
 var rejectCodes = map[string]uint8{
-	"icmp-net-unreachable": icmpNetUnreachable, "icmp-host-unreachable": icmpHostUnreachable, "icmp-proto-unreachable": icmpProtoUnknown,
-	"icmp-port-unreachable": icmpPortUnreachable, "icmp-net-prohibited": 9, "icmp-host-prohibited": 10, "icmp-admin-prohibited": 13,
+	"icmp-net-unreachable": 0, "icmp-host-unreachable": 1, "icmp-proto-unreachable": 2, "icmp-port-unreachable": 3,
+	"icmp-net-prohibited": 9, "icmp-host-prohibited": 10, "icmp-admin-prohibited": 13,
+	"icmp6-no-route": 0, "icmp6-adm-prohibited": 1, "icmp6-addr-unreachable": 3, "icmp6-port-unreachable": 4, "icmp6-policy-fail": 5, "icmp6-reject-route": 6,
 }
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
@@ -76,13 +91,14 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 }
 
 // unreachable is an ICMP error of that type.
-func (g *Gateway) unreachable(p *passage, code uint8) { g.error(p, icmpUnreachable, code, 0) }
+func (g *Gateway) unreachable(p *passage, code uint8) { g.error(p, g.icmp().unreachable, code, 0) }
 
 // error sends an ICMP error about a packet to its source (icmp_send): from the address that the packet was for where it
 // is the node's own, else from the one that the route to the source prefers. There are no errors about errors, nor
 // about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
 func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
-	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || ok && !packet.Query(nat.ICMP, about) { // icmp_pointers
+	proto := g.icmp().proto
+	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || ok && p.view.Tuple.Proto() == proto && !g.complains(about) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
@@ -95,12 +111,24 @@ func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
 		from = g.host.source(next)
 	}
 	quote := p.pkt.Bytes()
-	quote = quote[:min(len(quote), icmpErrorLongest-ipv4HeaderMinimum-8)]
-	t := nat.TupleOf(nat.ICMP, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(src, 0))
+	quote = quote[:min(len(quote), g.icmp().quoted)]
+	t := nat.TupleOf(proto, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(src, 0))
+	tos := uint8(0)
+	if proto == nat.ICMP {
+		tos = p.pkt.TOS()&0x1e | icmpPrecedence
+	}
 	q := &passage{pkt: *packet.Build(t, packet.Fields{
-		TOS: p.pkt.TOS()&0x1e | icmpPrecedence, Type: kind, Code: code, Rest: rest, Payload: quote,
+		TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
 	})}
 	g.answer(p, q, true)
+}
+
+// complains reports whether there may be an error about an ICMP packet of this type (icmp_pointers, is_ineligible).
+func (g *Gateway) complains(kind uint8) bool {
+	if g.host.family == nat.IPv6 {
+		return kind >= 128
+	}
+	return packet.Query(nat.ICMP, kind)
 }
 
 // answer sends a packet of the node's own because of another. attached says that it takes the other's connection, as
@@ -111,7 +139,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 	}
 	g.depth++
 	why, where, busy := g.why, g.where, g.icmpBusy
-	g.icmpBusy = busy || q.pkt.Tuple().Proto() == nat.ICMP
+	g.icmpBusy = busy || q.pkt.Tuple().Proto() == g.icmp().proto
 	q.view.State, q.answer = iptables.Invalid, true
 	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
 	if attached && p.ref.Conn != nil {
@@ -145,13 +173,17 @@ func (g *Gateway) deliver(p *passage) {
 		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
 		if p.pkt.Whole() && p.pkt.ChecksumOK() {
 			p.ref = conntrack.Ref{} // nf_reset_ct
-			g.unreachable(p, icmpPortUnreachable)
+			g.unreachable(p, g.icmp().portUnreachable)
 		}
-	case nat.ICMP:
+	case g.icmp().proto:
 		g.pong(p)
 	default:
 		g.lost("", "no protocol "+p.view.Tuple.Proto().String())
-		g.unreachable(p, icmpProtoUnknown)
+		rest := uint32(0)
+		if g.host.family == nat.IPv6 {
+			rest = 6 // where the next header stands, in a packet without extension headers
+		}
+		g.error(p, g.icmp().protoUnknown, g.icmp().unknownCode, rest)
 	}
 }
 
@@ -162,12 +194,12 @@ func (g *Gateway) pong(p *passage) {
 	if !p.pkt.Whole() || !p.pkt.ChecksumOK() {
 		return
 	}
-	f := packet.Fields{TOS: p.pkt.TOS(), Rest: uint32(binary.BigEndian.Uint16(h[6:]))}
+	f := packet.Fields{TOS: p.pkt.TOS(), Type: g.icmp().echoReply, Rest: uint32(binary.BigEndian.Uint16(h[6:]))}
 	switch {
-	case kind == icmpEcho:
+	case kind == g.icmp().echo:
 		f.Payload = h[8:]
-	case kind == icmpTimestamp && len(h) >= 12:
-		f.Type = icmpTimestampReply
+	case kind == g.icmp().timestamp && kind != 0 && len(h) >= 12:
+		f.Type = g.icmp().timestampReplied
 		now := uint32(g.at.UTC().Sub(g.at.UTC().Truncate(24 * time.Hour)).Milliseconds()) // since midnight, UTC
 		f.Payload = binary.BigEndian.AppendUint32(append([]byte(nil), h[8:12]...), now)
 		f.Payload = binary.BigEndian.AppendUint32(f.Payload, now)

@@ -100,13 +100,13 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, target iptables.Target) bool
 		r = rangeOf(t.Range)
 	case iptables.Masquerade:
 		r = rangeOf(t.Range)
-		r.Min = g.host.deviceAddr(p.out, p.via)
+		r.Min = g.host.deviceAddr(nextHop{dev: p.out, via: p.via, dst: p.view.Tuple.Dst().Addr()})
 		r.Max = r.Min
 	case iptables.Redirect:
 		r = rangeOf(t.Range)
-		r.Min = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		r.Min = g.host.loopback()
 		if hook == nat.PreRouting {
-			r.Min = primary(g.devices[p.view.In])
+			r.Min = g.primary(g.devices[p.view.In])
 		}
 		r.Max = r.Min
 	case iptables.NetMap:
@@ -145,17 +145,21 @@ func (g *Gateway) note(c *conntrack.Conn, m conntrack.Manip) {
 
 // mapped keeps an address's host part and takes the prefix's network.
 func mapped(to netip.Prefix, a netip.Addr) netip.Addr {
-	net, host := to.Masked().Addr().As4(), a.As4()
-	for bit := to.Bits(); bit < 32; bit++ {
+	net, host := to.Masked().Addr().AsSlice(), a.AsSlice()
+	for bit := to.Bits(); bit < a.BitLen(); bit++ {
 		net[bit/8] |= host[bit/8] & (1 << (7 - bit%8))
 	}
-	return netip.AddrFrom4(net)
+	mapped, _ := netip.AddrFromSlice(net)
+	return mapped
 }
 
-// primary is a device's first address.
-func primary(d *device) netip.Addr {
+// primary is the address of a device that REDIRECT takes: the first one, of IPv6 the youngest.
+func (g *Gateway) primary(d *device) netip.Addr {
 	if d == nil || len(d.addrs) == 0 {
 		return netip.Addr{}
+	}
+	if g.host.family == nat.IPv6 {
+		return d.addrs[len(d.addrs)-1].Addr()
 	}
 	return d.addrs[0].Addr()
 }

@@ -28,16 +28,30 @@ type Difference struct {
 // are made of what the rules of both ask for: each rule's own addresses, ports and protocols, from every kind of source.
 // tried is how many there were.
 func Differences(ns topology.Namespace, a, b Rules, sets Sets) (out []Difference, tried int, err error) {
-	ga, err := NewGateway(ns, a, NodeOptions{Trace: true, Sets: sets})
+	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+		if len(a.of(family))+len(b.of(family)) == 0 {
+			continue
+		}
+		found, n, err := familyDifferences(ns, a.of(family), b.of(family), NodeOptions{Trace: true, Sets: sets, Family: family})
+		if err != nil {
+			return nil, 0, err
+		}
+		out, tried = append(out, found...), tried+n
+	}
+	return out, tried, nil
+}
+
+func familyDifferences(ns topology.Namespace, a, b Rules, o NodeOptions) (out []Difference, tried int, err error) {
+	ga, err := NewGateway(ns, a, o)
 	if err != nil {
 		return nil, 0, err
 	}
-	gb, err := NewGateway(ns, b, NodeOptions{Trace: true, Sets: sets})
+	gb, err := NewGateway(ns, b, o)
 	if err != nil {
 		return nil, 0, err
 	}
 	place := map[string]int{}
-	for _, ask := range newTrials(ns, a, b).asks() {
+	for _, ask := range newTrials(ns, o.Family, a, b).asks() {
 		tried++
 		wa, _ := ga.ways(ask)
 		wb, _ := gb.ways(ask)
@@ -118,6 +132,7 @@ func ruleText(s *nat.Step) string {
 // trials are what packets are made of.
 type trials struct {
 	ns      topology.Namespace
+	family  nat.Family
 	sources []netip.Addr
 	targets []netip.Addr
 	ports   []protoPort
@@ -142,12 +157,12 @@ const (
 	fewTargets = 24
 )
 
-func newTrials(ns topology.Namespace, sets ...Rules) *trials {
-	t := &trials{ns: ns}
+func newTrials(ns topology.Namespace, family nat.Family, sets ...Rules) *trials {
+	t := &trials{ns: ns, family: family}
 	for _, a := range ns.Addresses {
-		if a.Prefix.Addr().Is4() {
+		if nat.FamilyOf(a.Prefix.Addr()) == family {
 			t.targets = add(t.targets, a.Prefix.Addr())
-			if next := a.Prefix.Addr().Next(); a.Prefix.Bits() < 31 && a.Prefix.Contains(next) {
+			if next := a.Prefix.Addr().Next(); a.Prefix.Bits() < a.Prefix.Addr().BitLen()-1 && a.Prefix.Contains(next) {
 				t.sources = add(t.sources, next)
 			}
 		}
@@ -163,16 +178,22 @@ func newTrials(ns topology.Namespace, sets ...Rules) *trials {
 			}
 		}
 	}
-	for _, far := range []string{"203.0.113.7", "198.51.100.7"} {
+	for _, far := range strangers[family] {
 		t.sources, t.targets = add(t.sources, netip.MustParseAddr(far)), add(t.targets, netip.MustParseAddr(far))
 	}
 	for _, a := range ns.Addresses {
-		if a.Prefix.Addr().Is4() { // the node's own packets come last: a neighbour's tell more
+		if nat.FamilyOf(a.Prefix.Addr()) == family { // the node's own packets come last: a neighbour's tell more
 			t.sources = add(t.sources, a.Prefix.Addr())
 		}
 	}
-	t.ports = add(add(add(t.ports, protoPort{nat.TCP, 1}), protoPort{nat.UDP, 1}), protoPort{nat.ICMP, 1})
+	t.ports = add(add(add(t.ports, protoPort{nat.TCP, 1}), protoPort{nat.UDP, 1}), protoPort{icmpOf[family].proto, 1})
 	return t
+}
+
+// strangers are addresses that hardly any rule names (RFC 5737, RFC 3849).
+var strangers = [...][]string{
+	nat.IPv4: {"203.0.113.7", "198.51.100.7"},
+	nat.IPv6: {"2001:db8:7::7", "2001:db8:8::7"},
 }
 
 func add[T comparable](list []T, x T) []T {
@@ -238,11 +259,8 @@ func (t *trials) learn(rule iptables.Rule) {
 
 // samples are addresses inside a prefix, and one behind it.
 func samples(p netip.Prefix) []netip.Addr {
-	if !p.Addr().Is4() {
-		return nil
-	}
 	a := p.Addr()
-	if p.Bits() == 32 {
+	if p.IsSingleIP() {
 		return []netip.Addr{a}
 	}
 	inside := a.Next().Next().Next().Next().Next() // .5: hardly a network's or a gateway's
@@ -258,8 +276,8 @@ func (t *trials) asks() []Ask {
 	var out []Ask
 	try := func(src, dst netip.Addr, p protoPort) {
 		a := Ask{Tuple: nat.TupleOf(p.proto, netip.AddrPortFrom(src, 40000), netip.AddrPortFrom(dst, p.port))}
-		if p.proto == nat.ICMP {
-			a.Tuple, a.Type = nat.TupleOf(p.proto, netip.AddrPortFrom(src, 1), netip.AddrPortFrom(dst, 1)), icmpEcho
+		if p.proto == icmpOf[t.family].proto {
+			a.Tuple, a.Type = nat.TupleOf(p.proto, netip.AddrPortFrom(src, 1), netip.AddrPortFrom(dst, 1)), icmpOf[t.family].echo
 		}
 		dev, ok := Arrives(t.ns, src)
 		if !ok {

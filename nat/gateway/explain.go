@@ -45,13 +45,19 @@ type look struct {
 }
 
 // Explain follows a packet through a node with these rules, and what whoever gets it answers back through the same node:
-// every way where chance decides or a rule is not known. A port that chance chooses is AnyPort. An error is a rule set
-// that is not of IPv4, a packet that is not, or a device that the node has not.
+// every way where chance decides or a rule is not known. A port that chance chooses is AnyPort. Of the rule sets those of
+// the packet's family count. An error is a packet of two families, one for which there are no rules but for the other
+// family, or a device that the node has not.
 func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanation, error) {
-	if !ask.Tuple.IsValid() || !ask.Tuple.Src().Addr().Is4() || !ask.Tuple.Dst().Addr().Is4() {
-		return nil, fmt.Errorf("packet %s: want two IPv4 addresses", ask.Tuple)
+	family := nat.FamilyOf(ask.Tuple.Dst().Addr())
+	if !ask.Tuple.IsValid() || nat.FamilyOf(ask.Tuple.Src().Addr()) != family {
+		return nil, fmt.Errorf("packet %s: want two addresses of one family", ask.Tuple)
 	}
-	g, err := NewGateway(ns, rules, NodeOptions{Trace: true, Sets: sets})
+	all := rules
+	if rules = rules.of(family); len(rules) == 0 && len(all) > 0 {
+		return nil, fmt.Errorf("packet %s: there are rules of %s only", ask.Tuple, all[0].Family)
+	}
+	g, err := NewGateway(ns, rules, NodeOptions{Trace: true, Sets: sets, Family: family})
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +67,16 @@ func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanati
 	x := &Explanation{Ask: ask, gateway: g, rules: rules}
 	x.Prediction, x.looks = g.ways(ask)
 	return x, nil
+}
+
+// of are the rule sets of a family.
+func (r Rules) of(family nat.Family) (out Rules) {
+	for _, rs := range r {
+		if rs.Family == family {
+			out = append(out, rs)
+		}
+	}
+	return out
 }
 
 // ways goes every way of a packet, each from a node that has seen nothing.
@@ -145,7 +161,9 @@ func (a Ask) packet() []byte {
 	case a.Tuple.Proto() == nat.TCP && a.Flags == 0:
 		f.TCP.Flags = tcpSYN
 	case a.Tuple.Proto() == nat.ICMP && a.Type == 0 && a.Code == 0:
-		f.Type = icmpEcho
+		f.Type = icmpOf[nat.IPv4].echo
+	case a.Tuple.Proto() == nat.ICMPv6 && a.Type == 0:
+		f.Type = icmpOf[nat.IPv6].echo
 	case a.Tuple.Proto() == nat.SCTP: // an INIT
 		f.Payload = make([]byte, 20)
 		f.Payload[0], f.Payload[3] = 1, 20
@@ -231,7 +249,7 @@ func (o *Outcome) forgetPorts(chosen []netip.AddrPort) {
 // Arrives is the device by which a packet from an address comes to a node, as far as its routes tell: "" for one of the
 // node's own addresses, and ok is false where no route leads there.
 func Arrives(ns topology.Namespace, from netip.Addr) (dev string, ok bool) {
-	h, err := newHost(&ns, nil)
+	h, err := newHost(&ns, nil, nat.FamilyOf(from))
 	if err != nil {
 		return "", false
 	}

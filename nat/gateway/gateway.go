@@ -65,6 +65,8 @@ type NodeOptions struct {
 	Chance conntrack.Chance
 	// Trace asks for the rules that each packet met.
 	Trace bool
+	// Family is that of the node's rules and packets.
+	Family nat.Family
 	// Listens reports whether a socket of the node takes a packet. Where it is nil all packets for the node are
 	// delivered; else the node answers the others itself, as its stack does, and answers pings.
 	Listens func(nat.Tuple) bool
@@ -103,10 +105,10 @@ const (
 type stages struct{ raw, mangle, nat, filter, security []*iptables.Compiled }
 
 // NewGateway makes a node of a namespace of a Plan and the rule sets it holds, in the order in which their hooks run.
-// Of the namespace's sysctls those of routing and of conntrack count. An error is a rule set that is not of IPv4, or
-// a sysctl that is no number.
+// Of the namespace's sysctls those of routing and of conntrack count. An error is a rule set of another family, or a
+// sysctl that is no number.
 func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, error) {
-	h, err := newHost(&ns, rules)
+	h, err := newHost(&ns, rules, o.Family)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +185,8 @@ func (g *Gateway) Handle(pkt []byte, inDev string, at time.Time) ([]Out, nat.Tra
 		g.lost("", err.Error())
 	case !p.pkt.HeaderOK():
 		g.lost("", "the IP header's checksum is wrong")
+	case p.pkt.V6() != (g.host.family == nat.IPv6):
+		g.lost("", "the packet is not of "+g.host.family.String())
 	default:
 		g.receive(p, d)
 		g.settleDown()
@@ -198,6 +202,10 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 	p.reset()
 	if err := p.pkt.Parse(pkt); err != nil {
 		g.lost("", err.Error())
+		return g.outs, g.trace
+	}
+	if p.pkt.V6() != (g.host.family == nat.IPv6) {
+		g.lost("", "the packet is not of "+g.host.family.String())
 		return g.outs, g.trace
 	}
 	p.view.Mark = mark
@@ -307,7 +315,7 @@ func (g *Gateway) reversePath(m iptables.RPFilter, p *iptables.Packet) bool {
 		return !m.Invert
 	}
 	src := p.Tuple.Src().Addr()
-	if src == netip.IPv4Unspecified() {
+	if src.IsUnspecified() {
 		return !m.Invert
 	}
 	back, why := g.host.lookup(src)

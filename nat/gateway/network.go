@@ -11,7 +11,7 @@ import (
 	"natlab/topology"
 )
 
-// Rules are the rule sets of one node, of the family IPv4, in the order in which their hooks run where both have the
+// Rules are the rule sets of one node, of one family, in the order in which their hooks run where both have the
 // same priority: the backend whose tables were registered last comes first (nf_hook_entries_grow).
 type Rules []iptables.Ruleset
 
@@ -111,6 +111,7 @@ func (n *Network) wire(h *host) error {
 type host struct {
 	member  string
 	kind    topology.Kind
+	family  nat.Family
 	devices []*device // in the order in which they were made, which is that of their indexes
 	routes  []route   // the longest prefix first
 	local   map[netip.Addr]string
@@ -143,8 +144,8 @@ func (d *device) birth() int {
 	return 2
 }
 
-func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
-	h := &host{member: ns.Member, kind: ns.Kind, local: map[netip.Addr]string{}, sysctls: map[string]string{}}
+func newHost(ns *topology.Namespace, rules Rules, family nat.Family) (*host, error) {
+	h := &host{member: ns.Member, family: family, kind: ns.Kind, local: map[netip.Addr]string{}, sysctls: map[string]string{}}
 	for _, d := range ns.Devices {
 		h.devices = append(h.devices, &device{Device: d, host: h})
 	}
@@ -155,12 +156,17 @@ func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
 		h.sysctls[s.Key] = s.Value
 	}
 	for _, d := range h.devices {
+		if family == nat.IPv6 { // it has none of these
+			break
+		}
 		d.localnet, d.acceptLocal, d.proxyARP = h.either(d.Name, "route_localnet"), h.either(d.Name, "accept_local"), h.either(d.Name, "proxy_arp")
 		d.rpFilter = max(h.setting("all", "rp_filter"), h.setting(d.Name, "rp_filter"))
 	}
 	h.address(ns)
 	for _, r := range ns.Routes {
-		h.routes = append(h.routes, route{Route: r})
+		if nat.FamilyOf(r.Dst.Addr()) == family {
+			h.routes = append(h.routes, route{Route: r})
+		}
 	}
 	slices.SortStableFunc(h.routes, func(a, b route) int { return b.Dst.Bits() - a.Dst.Bits() })
 	for _, nb := range ns.Neighbours {
@@ -171,8 +177,8 @@ func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
 		}
 	}
 	for _, rs := range rules {
-		if rs.Family != nat.IPv4 {
-			return nil, fmt.Errorf("%s: rules of %s in a network of %s", h.member, rs.Family, nat.IPv4)
+		if rs.Family != family {
+			return nil, fmt.Errorf("%s: rules of %s for packets of %s", h.member, rs.Family, family)
 		}
 		h.tracks = h.tracks || slices.ContainsFunc(rs.Tables, tracks)
 	}
@@ -181,17 +187,21 @@ func newHost(ns *topology.Namespace, rules Rules) (*host, error) {
 
 // address adds the addresses with the local and connected routes that the kernel makes for them, and loopback's.
 func (h *host) address(ns *topology.Namespace) {
-	all := append([]topology.Address{{Device: "lo", Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 8), Scope: topology.ScopeHost}}, ns.Addresses...)
+	loopback := netip.PrefixFrom(h.loopback(), 8)
+	if h.family == nat.IPv6 {
+		loopback = netip.PrefixFrom(h.loopback(), 128)
+	}
+	all := append([]topology.Address{{Device: "lo", Prefix: loopback, Scope: topology.ScopeHost}}, ns.Addresses...)
 	for _, a := range all {
 		d := h.device(a.Device)
-		if d == nil || !a.Prefix.Addr().Is4() {
+		if d == nil || nat.FamilyOf(a.Prefix.Addr()) != h.family {
 			continue
 		}
 		h.local[a.Prefix.Addr()] = a.Device
 		if a.Scope == topology.ScopeGlobal {
 			d.addrs = append(d.addrs, a.Prefix)
 		}
-		if a.Prefix.Bits() < 32 && a.Device != "lo" {
+		if !a.Prefix.IsSingleIP() && a.Device != "lo" {
 			h.routes = append(h.routes, route{Route: topology.Route{
 				Dst: a.Prefix.Masked(), Device: a.Device, Src: a.Prefix.Addr(), Scope: topology.ScopeLink, Protocol: "kernel",
 			}})
@@ -244,4 +254,17 @@ func (h *host) either(dev, key string) bool {
 	return h.setting("all", key) == "1" || h.setting(dev, key) == "1"
 }
 
-func (h *host) forwards() bool { return h.sysctls["net/ipv4/ip_forward"] == "1" }
+func (h *host) forwards() bool {
+	if h.family == nat.IPv6 {
+		return h.sysctls["net/ipv6/conf/all/forwarding"] == "1"
+	}
+	return h.sysctls["net/ipv4/ip_forward"] == "1"
+}
+
+// loopback is the address that a packet of the node to itself gets where REDIRECT chooses.
+func (h *host) loopback() netip.Addr {
+	if h.family == nat.IPv6 {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}

@@ -21,6 +21,10 @@ const (
 func (g *Gateway) receive(p *passage, d *device) {
 	p.view.In, p.view.Out = d.Name, ""
 	p.look()
+	if why := g.unwelcome(p, d); why != "" {
+		g.lost("", why)
+		return
+	}
 	g.tap(p, nat.TapPreRaw, d.Name)
 	if p.pkt.Later() || p.pkt.First() {
 		g.lost("", "fragments are not modelled")
@@ -50,11 +54,11 @@ func (g *Gateway) receive(p *passage, d *device) {
 	switch {
 	case why == "" && next.local:
 		g.input(p)
-	case !g.host.forwards():
-		g.lost("routing", "not for this host, and ip_forward is 0")
+	case !g.host.forwards() && (why == "" || g.host.family == nat.IPv4): // ip6_forward comes behind the route
+		g.lost("routing", "not for this host, and forwarding is off")
 	case why == noRoute:
 		g.lost("routing", why)
-		g.unreachable(p, icmpNetUnreachable)
+		g.unreachable(p, g.icmp().noRoute)
 	case why != "":
 		g.lost("routing", why)
 	default:
@@ -78,16 +82,33 @@ func (g *Gateway) unroutable(src, dst netip.Addr) string {
 	return ""
 }
 
-// forward is ip_forward.
+// unwelcome says why a packet is not let in at all, before any hook (ip6_rcv_core; IPv4 asks behind PREROUTING).
+func (g *Gateway) unwelcome(p *passage, d *device) string {
+	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	switch {
+	case g.host.family == nat.IPv4:
+	case src.IsMulticast() || src.Is4():
+		return "martian source " + src.String()
+	case (src.IsLoopback() || dst.IsLoopback()) && d.Name != "lo":
+		return "::1 on " + d.Name
+	}
+	return ""
+}
+
+// forward is ip_forward, or ip6_forward.
 func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 	if p.pkt.TTL() <= 1 {
 		g.lost("forwarding", "TTL exceeded")
-		g.error(p, icmpTimeExceeded, 0, 0)
+		g.error(p, g.icmp().timeExceeded, 0, 0)
+		return
+	}
+	if src := p.view.Tuple.Src().Addr(); g.host.family == nat.IPv6 && (src.IsUnspecified() || src.IsLoopback()) {
+		g.lost("forwarding", "a packet from "+src.String()+" is not forwarded")
 		return
 	}
 	if mtu := mtuOf(next.dev); p.pkt.Len() > mtu && p.pkt.DontFragment() {
 		g.lost("forwarding", "the packet is longer than the MTU of "+next.dev.Name+" and must not be split")
-		g.error(p, icmpUnreachable, icmpFragNeeded, uint32(mtu))
+		g.error(p, g.icmp().tooBig, g.icmp().tooBigCode, uint32(mtu))
 		return
 	}
 	p.pkt.DecrementTTL()

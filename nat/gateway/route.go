@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"math/bits"
 	"net/netip"
+	"slices"
 
 	"natlab/nat"
 	"natlab/topology"
@@ -15,7 +17,8 @@ type nextHop struct {
 	dev   *device
 	via   netip.Addr // the address to ask for on the link: the gateway's, or the destination's own
 	src   netip.Addr // the route's preferred source, invalid where it has none
-	local bool       // to this namespace itself
+	dst   netip.Addr
+	local bool // to this namespace itself
 }
 
 // isLocal reports whether an address is one of the namespace's own, 127.0.0.0/8 included (the table "local").
@@ -28,7 +31,7 @@ func (h *host) isLocal(a netip.Addr) bool {
 // (fib_table_lookup). why says what is wrong where there is none.
 func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 	if h.isLocal(dst) {
-		return nextHop{dev: h.device("lo"), via: dst, src: dst, local: true}, ""
+		return nextHop{dev: h.device("lo"), via: dst, src: dst, dst: dst, local: true}, ""
 	}
 	for _, r := range h.routes {
 		if !r.Dst.Contains(dst) {
@@ -41,7 +44,7 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 		if d == nil {
 			continue
 		}
-		next := nextHop{dev: d, via: r.Via, src: r.Src}
+		next := nextHop{dev: d, via: r.Via, src: r.Src, dst: dst}
 		if !next.via.IsValid() {
 			next.via = dst
 		}
@@ -54,7 +57,7 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 // (__mkroute_output).
 func (h *host) outward(t nat.Tuple) (nextHop, string) {
 	next, why := h.lookup(t.Dst().Addr())
-	if why == "" && t.Src().Addr().IsLoopback() && next.dev.Name != "lo" && !next.dev.localnet {
+	if why == "" && h.family == nat.IPv4 && t.Src().Addr().IsLoopback() && next.dev.Name != "lo" && !next.dev.localnet {
 		return nextHop{}, "martian source " + t.Src().Addr().String() + " out of " + next.dev.Name + ": route_localnet is 0"
 	}
 	return next, why
@@ -68,31 +71,54 @@ func (h *host) source(next nextHop) netip.Addr {
 	if next.src.IsValid() {
 		return next.src
 	}
-	return h.deviceAddr(next.dev, next.via)
+	return h.deviceAddr(next)
 }
 
-// deviceAddr is inet_select_addr: an address of the device, one whose network holds the next hop before others; for a
-// device without addresses that of the first device that has one.
-func (h *host) deviceAddr(d *device, via netip.Addr) netip.Addr {
-	for _, p := range d.addrs {
-		if p.Contains(via) {
-			return p.Addr()
+// deviceAddr is an address of the out device, for a device without addresses one of the first device that has any. In
+// IPv4 one whose network holds the next hop goes before others (inet_select_addr); in IPv6 the one that has most bits in
+// common with the destination (ipv6_dev_get_saddr, RFC 6724 rules 5 and 8), the youngest of several.
+func (h *host) deviceAddr(next nextHop) netip.Addr {
+	for _, d := range append([]*device{next.dev}, h.devices...) {
+		if len(d.addrs) == 0 {
+			continue
 		}
-	}
-	if len(d.addrs) > 0 {
-		return d.addrs[0].Addr()
-	}
-	for _, other := range h.devices {
-		if len(other.addrs) > 0 {
-			return other.addrs[0].Addr()
+		best := d.addrs[0].Addr()
+		if h.family == nat.IPv6 {
+			longest := -1
+			for _, p := range slices.Backward(d.addrs) {
+				if n := commonBits(p.Addr(), next.dst); n > longest {
+					best, longest = p.Addr(), n
+				}
+			}
+			return best
 		}
+		for _, p := range d.addrs {
+			if d == next.dev && p.Contains(next.via) {
+				return p.Addr()
+			}
+		}
+		return best
 	}
 	return netip.Addr{}
+}
+
+// commonBits is how many leading bits two addresses share.
+func commonBits(a, b netip.Addr) int {
+	x, y := a.As16(), b.As16()
+	for i := range x {
+		if x[i] != y[i] {
+			return 8*i + bits.LeadingZeros8(x[i]^y[i])
+		}
+	}
+	return 128
 }
 
 // martian says why a packet that came in by dev is not let in at all, "" where it is (ip_route_input_slow,
 // fib_validate_source).
 func (h *host) martian(dev *device, src, dst netip.Addr) string {
+	if h.family == nat.IPv6 {
+		return ""
+	}
 	lo := dev.Name == "lo"
 	localnet := dev.localnet
 	switch {
@@ -179,9 +205,12 @@ func (h *host) tunnelEnd(d *device, via netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// routingType is what addrtype calls an address: only the table "local" is asked (inet_addr_type), so that a blackhole
-// is UNICAST.
+// routingType is what addrtype calls an address: of IPv4 only the table "local" is asked (inet_addr_type), so that a
+// blackhole is UNICAST; of IPv6 where a packet would go.
 func (h *host) routingType(a netip.Addr) string {
+	if _, why := h.lookup(a); h.family == nat.IPv6 && why != "" && !a.IsMulticast() {
+		return "UNREACHABLE"
+	}
 	switch {
 	case a.IsMulticast():
 		return "MULTICAST"
@@ -192,7 +221,7 @@ func (h *host) routingType(a netip.Addr) string {
 	}
 	for _, d := range h.devices {
 		for _, p := range d.addrs {
-			if p.Bits() < 31 && a == lastOf(p) {
+			if a.Is4() && p.Bits() < 31 && a == lastOf(p) {
 				return "BROADCAST"
 			}
 		}

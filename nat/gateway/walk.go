@@ -275,8 +275,8 @@ func (w *walk) deliver(g *Gateway, f flight) {
 // answerTo is what whoever gets a packet answers: a SYN-ACK, a datagram, an ICMP reply, an INIT-ACK.
 func answerTo(p *packet.Packet) []byte {
 	f := packet.Fields{TCP: packet.TCP{Flags: tcpSYN | tcpACK, Seq: 1, Ack: 2, Window: 64240}}
-	if kind, _, ok := p.ICMP(); ok && kind == icmpTimestamp {
-		f.Type = icmpTimestampReply
+	if kind, _, ok := p.ICMP(); ok {
+		f.Type, _ = conntrack.ICMPAnswer(p.Tuple().Proto(), kind)
 	}
 	if p.Tuple().Proto() == nat.SCTP {
 		f.Payload = make([]byte, 20)

@@ -150,6 +150,9 @@ func (r *run) addrType(m AddrType) bool {
 	}
 	is := func(kinds string, a netip.Addr) bool {
 		kind := r.world.AddrType(a, dev)
+		if a.Is6() {
+			return isType6(kinds, kind, a)
+		}
 		for one := range strings.SplitSeq(kinds, ",") {
 			if one == kind {
 				return true
@@ -161,6 +164,31 @@ func (r *run) addrType(m AddrType) bool {
 		return false
 	}
 	return m.Destination == "" || is(m.Destination, r.pkt.Tuple.Dst().Addr()) != m.NotDestination
+}
+
+// isType6 is xt_addrtype.c's match_type6: what is asked for must all hold, and an address of the node is UNICAST too.
+func isType6(kinds, kind string, a netip.Addr) bool {
+	routed, asked := false, false
+	for one := range strings.SplitSeq(kinds, ",") {
+		switch one {
+		case "MULTICAST":
+			if !a.IsMulticast() {
+				return false
+			}
+		case "UNICAST":
+			if a.IsMulticast() || a.IsUnspecified() {
+				return false
+			}
+		case "UNSPEC":
+			if !a.IsUnspecified() {
+				return false
+			}
+		case "LOCAL", "ANYCAST", "UNREACHABLE":
+			asked = true
+			routed = routed || one == kind
+		}
+	}
+	return routed || !asked
 }
 
 // chance is xt_statistic.c. Which packet of every n comes is not known from one packet, so that mode is chance too.
