@@ -60,7 +60,7 @@ func (k *kernelNode) entries(t *testing.T) []string {
 
 func kernelTuple(t ctnetlink.Tuple) nat.Tuple {
 	src, dst := t.Proto.SourcePort, t.Proto.DestinationPort
-	if t.Proto.ICMPv4 {
+	if t.Proto.ICMPv4 || t.Proto.ICMPv6 {
 		src, dst = t.Proto.ICMPID, t.Proto.ICMPID
 	}
 	return nat.TupleOf(nat.Proto(t.Proto.Protocol), netip.AddrPortFrom(t.IP.SourceAddress, src), netip.AddrPortFrom(t.IP.DestinationAddress, dst))
@@ -70,9 +70,9 @@ func kernelTuple(t ctnetlink.Tuple) nat.Tuple {
 const (
 	ctaTupleOrig, ctaTupleReply, ctaStatus, ctaProtoInfo, ctaTimeout, ctaMark = 1, 2, 3, 4, 7, 8
 
-	ctaTupleIP, ctaTupleProto, ctaSrc, ctaDst = 1, 2, 1, 2
+	ctaTupleIP, ctaTupleProto, ctaSrc, ctaDst, ctaSrc6, ctaDst6 = 1, 2, 1, 2, 3, 4
 
-	ctaProtoNum, ctaSrcPort, ctaDstPort, ctaICMPID, ctaICMPType, ctaICMPCode = 1, 2, 3, 4, 5, 6
+	ctaProtoNum, ctaSrcPort, ctaDstPort, ctaICMPID, ctaICMP6ID = 1, 2, 3, 4, 7 // behind an identifier its type and code
 
 	ctaProtoInfoTCP, ctaProtoInfoSCTP, ctaProtoInfoState = 1, 3, 1
 
@@ -85,15 +85,19 @@ func (k *kernelNode) entry(t *testing.T, tuple nat.Tuple, kind, code uint8) (c k
 	t.Helper()
 	port := func(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
 	proto := attribute(ctaProtoNum, []byte{uint8(tuple.Proto())})
-	if tuple.Proto() == nat.ICMP {
-		proto = slices.Concat(proto, attribute(ctaICMPID, port(tuple.Src().Port())), attribute(ctaICMPType, []byte{kind}), attribute(ctaICMPCode, []byte{code}))
+	src, dst, id := uint16(ctaSrc), uint16(ctaDst), uint16(ctaICMPID)
+	if k.family == nat.IPv6 {
+		src, dst, id = ctaSrc6, ctaDst6, ctaICMP6ID
+	}
+	if p := tuple.Proto(); p == nat.ICMP && id == ctaICMPID || p == nat.ICMPv6 && id == ctaICMP6ID {
+		proto = slices.Concat(proto, attribute(id, port(tuple.Src().Port())), attribute(id+1, []byte{kind}), attribute(id+2, []byte{code}))
 	} else {
 		proto = slices.Concat(proto, attribute(ctaSrcPort, port(tuple.Src().Port())), attribute(ctaDstPort, port(tuple.Dst().Port())))
 	}
-	ip := slices.Concat(attribute(ctaSrc, tuple.Src().Addr().AsSlice()), attribute(ctaDst, tuple.Dst().Addr().AsSlice()))
+	ip := slices.Concat(attribute(src, tuple.Src().Addr().AsSlice()), attribute(dst, tuple.Dst().Addr().AsSlice()))
 	ask := attribute(ctaTupleOrig|unix.NLA_F_NESTED, slices.Concat(
 		attribute(ctaTupleIP|unix.NLA_F_NESTED, ip), attribute(ctaTupleProto|unix.NLA_F_NESTED, proto)))
-	require.NoError(t, sendNetfilter(k.ask, ctGet, 0, ask))
+	require.NoError(t, sendNetfilter(k.ask, k.family, ctGet, 0, ask))
 	n, _, err := unix.Recvfrom(k.ask, k.buf, 0)
 	require.NoError(t, err)
 	b := k.buf[:n]
@@ -145,9 +149,9 @@ func readTuple(b []byte) nat.Tuple {
 	attributes(b, func(kind uint16, v []byte) {
 		attributes(v, func(inner uint16, v []byte) {
 			switch {
-			case kind == ctaTupleIP && inner == ctaSrc:
+			case kind == ctaTupleIP && (inner == ctaSrc || inner == ctaSrc6):
 				src, _ = netip.AddrFromSlice(v)
-			case kind == ctaTupleIP && inner == ctaDst:
+			case kind == ctaTupleIP && (inner == ctaDst || inner == ctaDst6):
 				dst, _ = netip.AddrFromSlice(v)
 			case kind == ctaTupleProto && inner == ctaProtoNum:
 				proto = nat.Proto(v[0])
@@ -155,7 +159,7 @@ func readTuple(b []byte) nat.Tuple {
 				sport = binary.BigEndian.Uint16(v)
 			case kind == ctaTupleProto && inner == ctaDstPort:
 				dport = binary.BigEndian.Uint16(v)
-			case kind == ctaTupleProto && inner == ctaICMPID:
+			case kind == ctaTupleProto && (inner == ctaICMPID || inner == ctaICMP6ID):
 				sport, dport = binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(v)
 			}
 		})
@@ -171,12 +175,16 @@ func attribute(kind uint16, value []byte) []byte {
 	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }
 
-// sendNetfilter sends one nfnetlink message of IPv4.
-func sendNetfilter(fd int, kind, flags uint16, attributes []byte) error {
+// sendNetfilter sends one nfnetlink message.
+func sendNetfilter(fd int, family nat.Family, kind, flags uint16, attributes []byte) error {
+	domain := byte(unix.AF_INET)
+	if family == nat.IPv6 {
+		domain = unix.AF_INET6
+	}
 	msg := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
 	msg = binary.NativeEndian.AppendUint16(msg, kind)
 	msg = binary.NativeEndian.AppendUint16(msg, unix.NLM_F_REQUEST|flags)
-	msg = append(msg, 0, 0, 0, 0, 0, 0, 0, 0, unix.AF_INET, 0, 0, 0)
+	msg = append(msg, 0, 0, 0, 0, 0, 0, 0, 0, domain, 0, 0, 0)
 	return unix.Sendto(fd, append(msg, attributes...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 

@@ -24,9 +24,46 @@ type given struct {
 	kind       uint8  // of ICMP, 0 for a query
 	answers    bool   // a query of ICMP
 	tag        uint32 // of SCTP
+	about      string // the tuple of what an ICMP error quotes
 }
 
-// The differences that generated packets have shown between the emulator and the kernel, each in few packets.
+// packet is the packet of a family.
+func (g given) packet(t *testing.T, family nat.Family) []byte {
+	t.Helper()
+	f := packet.Fields{ID: 0x8001, TTL: cmp.Or(g.ttl, 64), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}}
+	tuple := tupleIn(t, family, g.tuple)
+	if proto := tuple.Proto(); proto == nat.ICMP || proto == nat.ICMPv6 {
+		f.Type = icmpTypes[family][cmp.Or(g.kind, 8)]
+		if g.answers {
+			f.Type = icmpTypes[family][0]
+		}
+	}
+	if g.about != "" {
+		f.Payload = packet.Build(tupleIn(t, family, g.about), packet.Fields{}).Bytes()
+	}
+	return packet.Build(tuple, f).Bytes()
+}
+
+// icmpTypes are a family's types for those of IPv4.
+var icmpTypes = map[nat.Family]map[uint8]uint8{nat.IPv4: {0: 0, 3: 3, 8: 8}, nat.IPv6: {0: 129, 3: 1, 8: 128}}
+
+// tupleIn is an IPv4 tuple, or what stands for it in IPv6.
+func tupleIn(t *testing.T, family nat.Family, text string) nat.Tuple {
+	t.Helper()
+	tuple, err := nat.ParseTuple(text)
+	require.NoError(t, err)
+	proto := tuple.Proto()
+	if proto == nat.ICMP && family == nat.IPv6 {
+		proto = nat.ICMPv6
+	}
+	in := func(a netip.AddrPort) netip.AddrPort {
+		return netip.AddrPortFrom(addressIn(family, a.Addr().String()), a.Port())
+	}
+	return nat.TupleOf(proto, in(tuple.Src()), in(tuple.Dst()))
+}
+
+// The differences that generated packets have shown between the emulator and the kernel, each in few packets; in the family
+// that showed it and, where it has the like, in the other one.
 func TestDifferentialFound(t *testing.T) {
 	t.Parallel()
 	const initiator, responder = "sctp 10.244.0.5:1000 > 203.0.113.7:443", "sctp 203.0.113.7:443 > 10.244.0.5:1000"
@@ -34,6 +71,7 @@ func TestDifferentialFound(t *testing.T) {
 	all := []struct {
 		name, rules string
 		packets     []given
+		onlyIPv4    bool
 	}{
 		{"an RST in the direction of an ignored SYN is no answer to it", filterRules("-A FORWARD -m conntrack --ctstate INVALID"), []given{
 			{dev: "pod0", tuple: pod, flags: 2, seq: 1000},
@@ -41,74 +79,70 @@ func TestDifferentialFound(t *testing.T) {
 			{dev: "pod0", tuple: pod, flags: 2, seq: 5011},
 			{dev: "pod0", tuple: pod, flags: 20, ack: 5012},
 			{dev: "in0", tuple: far, flags: 20, ack: 5012},
-		}},
+		}, false},
 		{"REJECT answers what it knows no checksum of only if it sums to zero", filterRules("-A INPUT -j REJECT --reject-with icmp-net-unreachable"), []given{
 			{dev: "in0", tuple: "99 192.168.1.10:0 > 192.168.1.1:0", payload: []byte{0, 0, 0, 0}},
 			{dev: "in0", tuple: "99 192.168.1.10:0 > 192.168.1.1:0", payload: []byte{0xff, 0xff, 0, 0}},
 			{dev: "in0", tuple: "99 192.168.1.10:0 > 192.168.1.1:0", payload: []byte{0, 0, 0, 1}},
-		}},
+		}, false},
 		{"NETMAP maps what comes, whatever the source had before", natRules("-A INPUT -j SNAT --to-source 10.0.0.77", "-A POSTROUTING -j NETMAP --to 10.0.0.0/24"), []given{
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 10.0.0.1:80"},
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 10.244.0.6:443"},
-		}},
+		}, false},
 		{"the second query of one source takes the identifier that the first one got", natRules("-A POSTROUTING -d 203.0.113.7/32 -p icmp -j SNAT --to-source 192.168.1.77:100",
 			"-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
 			{dev: "pod0", tuple: "icmp 10.244.0.5:8 > 203.0.113.7:8"},
 			{dev: "pod0", tuple: "icmp 10.244.0.5:8 > 203.0.113.9:8"},
 			{dev: "in0", tuple: "icmp 203.0.113.9:100 > 192.168.1.77:100", answers: true},
 			{dev: "in0", tuple: "icmp 203.0.113.9:8 > 192.168.1.77:8", answers: true},
-		}},
+		}, true}, // ip6tables takes no identifier
 		{"cookies of an SCTP association may come from either side", filterRules("-A FORWARD -m conntrack --ctstate ESTABLISHED"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(2, 0x2222)},
 			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(10, 0)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(11, 0)},
-		}},
+		}, false},
 		{"INITs of an SCTP association may cross", filterRules("-A FORWARD -m conntrack --ctstate INVALID"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: responder, payload: chunk(1, 0x2222)},
 			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(2, 0x3333)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(2, 0x1111)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(10, 0)},
-		}},
+		}, false},
 		{"an ICMP error about SCTP holds the checksum of what is translated", natRules("-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
-			{dev: "in0", tuple: "icmp 203.0.113.7:0 > 192.168.1.77:0", kind: 3, payload: packet.Build(
-				nat.TupleOf(nat.SCTP, netip.MustParseAddrPort("192.168.1.77:1000"), netip.MustParseAddrPort("203.0.113.7:443")), packet.Fields{}).Bytes()},
-		}},
+			{dev: "in0", tuple: "icmp 203.0.113.7:0 > 192.168.1.77:0", kind: 3, about: "sctp 192.168.1.77:1000 > 203.0.113.7:443"},
+		}, false},
+		{"MASQUERADE of a packet to the node itself takes the address that it is for", natRules("-A POSTROUTING -j MASQUERADE"), []given{
+			{tuple: "udp 192.168.1.1:600 > 10.0.0.1:80"},
+		}, false},
 		{"an RST that confirms its connection does not close it", filterRules("-A OUTPUT -d 10.96.0.1/32 -p tcp -j REJECT --reject-with tcp-reset") + natRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "tcp 192.168.1.1:8080 > 10.96.0.1:443", flags: 24, seq: 1000, ack: 5000},
-		}},
+		}, false},
 		{"an ICMP error about an untracked packet is tracked", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -i in0 -j CT --notrack\n-A OUTPUT -j CT --notrack\nCOMMIT\n" +
 			filterRules("-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED"), []given{
 			{dev: "out0", tuple: "udp 10.0.0.20:53 > 192.168.1.10:1000"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:53", ttl: 1},
-		}},
+		}, false},
 		{"nothing of 127.0.0.0/8 leaves the node", natRules("-A OUTPUT -p tcp -j REDIRECT --to-ports 8080", "-A POSTROUTING -j SNAT --to-source 10.0.0.50"), []given{
 			{tuple: "tcp 10.244.0.1:40001 > 10.0.0.1:40001", flags: 2, seq: 1000},
-		}},
+		}, false},
 		{"but for what a process writes itself", natRules("-A OUTPUT -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.20"), []given{
 			{tuple: "udp 127.0.0.1:40001 > 10.0.0.20:53"},
 			{tuple: "tcp 127.0.0.1:40001 > 10.96.0.1:80", flags: 2, seq: 1000},
-		}},
+		}, false},
 	}
-	onBothBackends(t, func(t *testing.T, w *twins) {
+	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
 		for _, c := range all {
-			rs, err := iptables.Parse(strings.NewReader(c.rules), nat.IPv4)
+			if c.onlyIPv4 && w.family == nat.IPv6 {
+				continue
+			}
+			rs, err := iptables.ParseString(textIn(w.family, c.rules), w.family)
 			require.NoError(t, err, c.name)
 			w.load(t, rs)
 			for _, g := range c.packets {
-				tuple, err := nat.ParseTuple(g.tuple)
-				require.NoError(t, err)
-				f := packet.Fields{ID: 0x8001, TTL: max(g.ttl, 1), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}}
-				if g.ttl == 0 {
-					f.TTL = 64
-				}
-				if tuple.Proto() == nat.ICMP && !g.answers {
-					f.Type = cmp.Or(g.kind, 8)
-				}
-				require.Empty(t, w.give(t, g.dev, packet.Build(tuple, f).Bytes(), 0), "%s: %s", c.name, g.tuple)
+				require.Empty(t, w.give(t, g.dev, g.packet(t, w.family), 0), "%s: %s", c.name, g.tuple)
 			}
 			got, want := w.ends(t)
 			require.Equal(t, want, got, c.name)

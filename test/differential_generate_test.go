@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -25,7 +26,10 @@ var (
 )
 
 // drawn draws from a rapid test.
-type drawn struct{ t *rapid.T }
+type drawn struct {
+	t      *rapid.T
+	family nat.Family
+}
 
 func (d drawn) n(below int) int { return rapid.IntRange(0, below-1).Draw(d.t, "n") }
 
@@ -50,12 +54,33 @@ type ruleChain struct {
 	nat   string   // "dst", "src", "masq" in the nat table
 }
 
+// textIn is a rule set's text for IPv4, or what stands for it in IPv6.
+func textIn(family nat.Family, text string) string {
+	if family == nat.IPv4 {
+		return text
+	}
+	text = withPort.ReplaceAllString(text, "[$1]:$2")
+	text = ipv4Words.ReplaceAllStringFunc(text, func(word string) string {
+		if strings.Contains(word, "/") {
+			return prefixIn(family, word).String()
+		}
+		return addressIn(family, word).String()
+	})
+	return strings.NewReplacer(
+		"-p icmp", "-p ipv6-icmp", "-m icmp", "-m icmp6", "--icmp-type 8", "--icmpv6-type 128", "--icmp-type 3/3", "--icmpv6-type 1/4",
+		"--icmp-type 3", "--icmpv6-type 1", "icmp-port-unreachable", "icmp6-port-unreachable", "icmp-host-unreachable", "icmp6-addr-unreachable",
+		"icmp-admin-prohibited", "icmp6-adm-prohibited", "icmp-net-unreachable", "icmp6-no-route", "BLACKHOLE", "UNREACHABLE",
+	).Replace(text)
+}
+
+var (
+	ipv4Words = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(/\d+)?`)
+	withPort  = regexp.MustCompile(`(\d+\.\d+\.\d+\.\d+(?:-\d+\.\d+\.\d+\.\d+)?):(\d+)`)
+)
+
 // settings draws the node's sysctls: mostly those that a node has.
 func (d drawn) settings() map[string]string {
-	return map[string]string{
-		"net/ipv4/ip_forward":                       pick(d, []string{"1", "1", "1", "1", "1", "0"}),
-		"net/ipv4/conf/all/rp_filter":               pick(d, []string{"0", "0", "0", "1", "2"}),
-		"net/ipv4/conf/all/route_localnet":          pick(d, []string{"0", "0", "1"}),
+	s := map[string]string{
 		"net/netfilter/nf_conntrack_tcp_be_liberal": pick(d, []string{"0", "0", "0", "1"}),
 		"net/netfilter/nf_conntrack_tcp_loose":      pick(d, []string{"1", "1", "1", "0"}),
 		"net/netfilter/nf_conntrack_checksum":       pick(d, []string{"1", "1", "1", "0"}),
@@ -66,6 +91,15 @@ func (d drawn) settings() map[string]string {
 		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_recd":     "60",
 		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_ack_sent": "60",
 	}
+	forwards := pick(d, []string{"1", "1", "1", "1", "1", "0"})
+	if d.family == nat.IPv6 {
+		s[forwarding6] = forwards
+		return s
+	}
+	s["net/ipv4/ip_forward"] = forwards
+	s["net/ipv4/conf/all/rp_filter"] = pick(d, []string{"0", "0", "0", "1", "2"})
+	s["net/ipv4/conf/all/route_localnet"] = pick(d, []string{"0", "0", "1"})
+	return s
 }
 
 // ruleset draws a rule set's text.
@@ -285,6 +319,9 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 	case nat.ICMP:
 		f.Type = pick(d, []uint8{8, 8, 8, 0, 13, 9, 30})
 		f.Payload = []byte("ping")
+	case nat.ICMPv6:
+		f.Type = pick(d, []uint8{128, 128, 128, 129, 200, 143})
+		f.Payload = []byte("ping")
 	case nat.SCTP:
 		f.Rest, f.Payload = d.chunks(nat.Original)
 	case 47: // of GRE only a header that says nothing more can be translated (gre_manip_pkt)
@@ -343,12 +380,18 @@ func (d drawn) tuple() nat.Tuple {
 		sport = pick(d, []uint16{7, 8})
 		dport = sport
 	}
-	src, dst := netip.MustParseAddr(pick(d, sourcePool)), netip.MustParseAddr(pick(d, destPool))
+	if proto == nat.ICMP && d.family == nat.IPv6 {
+		proto = nat.ICMPv6
+	}
+	src, dst := addressIn(d.family, pick(d, sourcePool)), addressIn(d.family, pick(d, destPool))
 	return nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
 }
 
 // deviceOf is where a packet of this source comes from; "" for the node itself.
 func deviceOf(src netip.Addr) string {
+	if b := src.As16(); src.Is6() && !src.IsLoopback() {
+		src = netip.AddrFrom4([4]byte(b[12:]))
+	}
 	switch s := src.String(); {
 	case s == "192.168.1.1", s == "10.0.0.1", s == "10.244.0.1", src.IsLoopback():
 		return ""

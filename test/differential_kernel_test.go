@@ -19,6 +19,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
+	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/topology"
 )
@@ -27,6 +28,7 @@ import (
 // as if it came in by it, and has left by another when the write returns.
 type kernelNode struct {
 	ns     netns.Handle
+	family nat.Family
 	tuns   map[string]int
 	raw    int // a raw socket that sends whole IP packets from the node
 	conns  *ctnetlink.Conn
@@ -36,33 +38,61 @@ type kernelNode struct {
 }
 
 // differentialNode is the namespace that both sides are: three networks, a default route, a blackhole.
-func differentialNode() topology.Namespace {
+func differentialNode(family nat.Family) topology.Namespace {
 	ns := topology.Namespace{Member: "node", Kind: topology.KindNode}
 	for _, d := range [][2]string{{"in0", "192.168.1.1/24"}, {"out0", "10.0.0.1/24"}, {"pod0", "10.244.0.1/24"}} {
 		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: 1500})
-		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: netip.MustParsePrefix(d[1])})
+		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: prefixIn(family, d[1])})
 	}
 	ns.Routes = []topology.Route{
-		{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.254"), Device: "in0"},
-		{Dst: netip.MustParsePrefix("10.99.0.0/24"), Type: topology.Blackhole},
+		{Dst: prefixIn(family, "0.0.0.0/0"), Via: addressIn(family, "192.168.1.254"), Device: "in0"},
+		{Dst: prefixIn(family, "10.99.0.0/24"), Type: topology.Blackhole},
 	}
-	for key, value := range map[string]string{
+	if family == nat.IPv6 {
+		ns.Routes[0].Dst = netip.MustParsePrefix("::/0")
+	}
+	sysctls := map[nat.Family]map[string]string{nat.IPv4: {
 		"net/ipv4/ip_forward": "1", "net/ipv4/icmp_ratemask": "0", "net/ipv4/conf/all/send_redirects": "0",
 		"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0", "net/ipv4/conf/default/send_redirects": "0",
 		"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1",
-		"net/netfilter/nf_conntrack_acct": "0",
-	} {
+	}, nat.IPv6: { // nothing that the kernel sends of itself, and no label that it makes up
+		forwarding6: "1", "net/ipv6/conf/default/addr_gen_mode": "1", "net/ipv6/conf/default/accept_ra": "0",
+		"net/ipv6/conf/default/router_solicitations": "0", "net/ipv6/icmp/ratelimit": "0", "net/ipv6/icmp/ratemask": "255", "net/ipv6/auto_flowlabels": "0",
+	}}
+	for key, value := range sysctls[family] {
 		ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: key, Value: value})
 	}
 	return ns
 }
 
-func newKernelNode(t *testing.T, plan topology.Namespace) *kernelNode {
+// prefixIn and addressIn are an IPv4 prefix or address, or what stands for it in IPv6: fd00:: with the address as its last
+// bits.
+func prefixIn(family nat.Family, v4 string) netip.Prefix {
+	p := netip.MustParsePrefix(v4)
+	if family == nat.IPv4 {
+		return p
+	}
+	return netip.PrefixFrom(addressIn(family, p.Addr().String()), p.Bits()+96)
+}
+
+func addressIn(family nat.Family, v4 string) netip.Addr {
+	a := netip.MustParseAddr(v4)
+	switch {
+	case family == nat.IPv4:
+		return a
+	case a.IsLoopback():
+		return netip.IPv6Loopback()
+	}
+	b := a.As4()
+	return netip.AddrFrom16([16]byte{0: 0xfd, 12: b[0], 13: b[1], 14: b[2], 15: b[3]})
+}
+
+func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *kernelNode {
 	t.Helper()
 	name := strings.Replace(uniqueName(t), "plan-", "diff-", 1)
 	h, err := netns.Create(name)
 	require.NoError(t, err)
-	k := &kernelNode{ns: h, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
+	k := &kernelNode{ns: h, family: family, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
 	t.Cleanup(func() {
 		for _, fd := range k.tuns {
 			_ = unix.Close(fd)
@@ -79,12 +109,22 @@ func newKernelNode(t *testing.T, plan topology.Namespace) *kernelNode {
 	require.NoError(t, err)
 	defer nl.Close()
 	require.NoError(t, k.address(nl, plan))
+	if family == nat.IPv6 {
+		require.NoError(t, k.set(forwarding6, "1"))
+	}
 	return k
 }
+
+// forwarding6 is switched on when the devices no longer take part in multicast: a router tells of its groups, and that
+// would meet the rules too.
+const forwarding6 = "net/ipv6/conf/all/forwarding"
 
 // build opens what has to be opened inside the namespace.
 func (k *kernelNode) build(plan topology.Namespace) (err error) {
 	for _, s := range plan.Sysctls {
+		if s.Key == forwarding6 {
+			continue
+		}
 		if err := os.WriteFile("/proc/sys/"+s.Key, []byte(s.Value), 0); err != nil && !os.IsNotExist(err) {
 			return err
 		}
@@ -104,7 +144,11 @@ func (k *kernelNode) build(plan topology.Namespace) (err error) {
 			return fmt.Errorf("TUNSETIFF %s: %w", d.Name, err)
 		}
 	}
-	if k.raw, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
+	domain := unix.AF_INET
+	if k.family == nat.IPv6 {
+		domain = unix.AF_INET6
+	}
+	if k.raw, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
 		return err
 	}
 	if k.tracer, err = newTracer(); err != nil {
@@ -136,6 +180,10 @@ func (k *kernelNode) address(nl *netlink.Handle, plan topology.Namespace) error 
 		if err != nil {
 			return err
 		}
+		addr.Flags |= unix.IFA_F_NODAD
+		if err := nl.LinkSetMulticastOff(link); err != nil {
+			return err
+		}
 		if err := errors.Join(nl.AddrAdd(link, addr), nl.LinkSetUp(link)); err != nil {
 			return err
 		}
@@ -162,11 +210,14 @@ func (k *kernelNode) restore(ctx context.Context, backend dataplane.Backend, rs 
 	if backend == dataplane.Legacy {
 		program = "iptables-legacy-restore"
 	}
+	if k.family == nat.IPv6 {
+		program = "ip6" + strings.TrimPrefix(program, "ip")
+	}
 	if err := dataplane.MakeCounters(k.ns, "ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"); err != nil {
 		return err
 	}
 	return k.ns.Do(func() error {
-		if err := traceAll(); err != nil {
+		if err := traceAll(k.family); err != nil {
 			return err
 		}
 		cmd := exec.CommandContext(ctx, program)
@@ -194,7 +245,11 @@ func (k *kernelNode) inject(t *testing.T, dev string, pkt []byte) {
 func (k *kernelNode) send(t *testing.T, pkt []byte, mark uint32) {
 	t.Helper()
 	require.NoError(t, unix.SetsockoptInt(k.raw, unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
-	err := unix.Sendto(k.raw, pkt, 0, &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])})
+	var to unix.Sockaddr = &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])}
+	if k.family == nat.IPv6 {
+		to = &unix.SockaddrInet6{Addr: [16]byte(pkt[24:40])}
+	}
+	err := unix.Sendto(k.raw, pkt, 0, to)
 	for _, expected := range []error{unix.EPERM, unix.ENETUNREACH, unix.EINVAL, unix.EHOSTUNREACH, unix.EMSGSIZE, unix.EACCES} {
 		if errors.Is(err, expected) {
 			return
@@ -214,7 +269,7 @@ func (k *kernelNode) collect(t *testing.T) map[string][][]byte {
 				break
 			}
 			require.NoError(t, err)
-			if n > 0 && k.buf[0]>>4 == 4 {
+			if n > 0 {
 				out[dev] = append(out[dev], slices.Clone(k.buf[:n]))
 			}
 		}

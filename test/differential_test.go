@@ -29,6 +29,7 @@ type twins struct {
 	ports    portFeed
 	serial   uint16
 	backend  dataplane.Backend
+	family   nat.Family
 	packets  int
 	before   []byte               // the packet before
 	next     map[nat.Tuple]uint32 // TCP: the sequence number that comes next
@@ -53,12 +54,12 @@ type portFeed struct {
 // Uint32 is what the port search begins with.
 func (f *portFeed) Uint32() uint32 { f.asked = true; return f.next }
 
-func newTwins(t *testing.T, backend dataplane.Backend) *twins {
+func newTwins(t *testing.T, backend dataplane.Backend, family nat.Family) *twins {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	return &twins{kernel: newKernelNode(t, differentialNode()), backend: backend}
+	return &twins{kernel: newKernelNode(t, differentialNode(family), family), backend: backend, family: family}
 }
 
 // load gives both sides a rule set, and forgets all connections.
@@ -70,13 +71,13 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	require.NoError(t, w.kernel.restore(t.Context(), w.backend, rs))
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
-	node := differentialNode()
+	node := differentialNode(w.family)
 	for key, value := range w.settings {
 		require.NoError(t, w.kernel.set(key, value))
 		node.Sysctls = append(node.Sysctls, topology.Sysctl{Key: key, Value: value})
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
-		Chance: &w.ports, Trace: true, Listens: func(nat.Tuple) bool { return false },
+		Chance: &w.ports, Trace: true, Family: w.family, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
 	w.emulator = g
@@ -264,7 +265,7 @@ func chosenPort(asked nat.Tuple, out map[string][][]byte, f kernelConn, known bo
 func searchBegin(asked nat.Tuple, now uint16) uint32 {
 	was := asked.Src().Port()
 	switch {
-	case asked.Proto() == nat.ICMP:
+	case asked.Proto() == nat.ICMP || asked.Proto() == nat.ICMPv6:
 		return uint32(now)
 	case was < 512 && now < 512:
 		return uint32(now - 1)
@@ -302,6 +303,9 @@ func plain(b []byte) string {
 	if err != nil {
 		return fmt.Sprintf("%x", b)
 	}
+	if p.V6() {
+		return plain6(b, &p)
+	}
 	note := ""
 	if !p.HeaderOK() {
 		note = " WRONG HEADER CHECKSUM"
@@ -324,10 +328,31 @@ func plain(b []byte) string {
 	return fmt.Sprintf("%s%s %x", p.String(), note, b)
 }
 
+// plain6 is plain for IPv6, which has no identification.
+func plain6(b []byte, p *packet.Packet) string {
+	if inside, ok := p.Inside(); ok && inside.Tuple().Proto() == nat.TCP && inside.TCPFlags()&4 != 0 && inside.Len() >= 60 {
+		clear(b[42:44]) // it quotes an RST, which may be the node's own
+		clear(b[48+56 : 48+58])
+	}
+	return fmt.Sprintf("%s %x", p.String(), b)
+}
+
 // The first of all: a Service as kube-proxy writes it, its reply, a REJECT, a drop.
 func TestDifferentialByHand(t *testing.T) {
 	t.Parallel()
 	onBothBackends(t, func(t *testing.T, w *twins) { t.Helper(); w.byHand(t) })
+}
+
+// onAllTwins runs a test on both backends of both families.
+func onAllTwins(t *testing.T, test func(t *testing.T, w *twins)) {
+	t.Helper()
+	onBothBackends(t, test)
+	for _, backend := range []dataplane.Backend{dataplane.Legacy, dataplane.NFT} {
+		t.Run("ip6"+strings.TrimPrefix(string(backend), "ip"), func(t *testing.T) {
+			t.Parallel()
+			test(t, newTwins(t, backend, nat.IPv6))
+		})
+	}
 }
 
 func onBothBackends(t *testing.T, test func(t *testing.T, w *twins)) {
@@ -335,7 +360,7 @@ func onBothBackends(t *testing.T, test func(t *testing.T, w *twins)) {
 	for _, backend := range []dataplane.Backend{dataplane.Legacy, dataplane.NFT} {
 		t.Run(string(backend), func(t *testing.T) {
 			t.Parallel()
-			test(t, newTwins(t, backend))
+			test(t, newTwins(t, backend, nat.IPv4))
 		})
 	}
 }
@@ -362,7 +387,7 @@ func (w *twins) byHand(t *testing.T) {
 	}
 }
 
-// TestDifferential gives both sides generated rule sets and packets, on each backend. NATLAB_DIFF is how many packets;
+// TestDifferential gives both sides generated rule sets and packets, of both families and on each backend. NATLAB_DIFF is how many packets;
 // a difference is shrunk to a small rule set with few packets.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
@@ -372,13 +397,13 @@ func TestDifferential(t *testing.T) {
 		packets, err = strconv.Atoi(s)
 		require.NoError(t, err)
 	}
-	onBothBackends(t, func(t *testing.T, w *twins) { t.Helper(); w.generated(t, packets/2) })
+	onAllTwins(t, func(t *testing.T, w *twins) { t.Helper(); w.generated(t, packets/4) })
 }
 
 func (w *twins) generated(t *testing.T, packets int) {
 	t.Helper()
 	for w.packets < packets && !t.Failed() {
-		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt}) })
+		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt, w.family}) })
 	}
 	t.Logf("%d packets, %d connections: no difference", w.packets, w.connections)
 }
@@ -392,8 +417,8 @@ const (
 
 func (w *twins) round(t *testing.T, d drawn) {
 	t.Helper()
-	text := d.ruleset()
-	rs, err := iptables.Parse(strings.NewReader(text), nat.IPv4)
+	text := textIn(w.family, d.ruleset())
+	rs, err := iptables.ParseString(text, w.family)
 	if err != nil {
 		d.t.Fatalf("%v\n%s", err, text)
 	}
@@ -461,10 +486,10 @@ func (w *twins) onward(d drawn, c *conntrack.Conn) []byte {
 	dir := nat.Direction(d.n(2))
 	t := c.Tuple(dir)
 	f := d.fields(t.Proto(), w.serial)
-	if kind, code := c.ICMP(); t.Proto() == nat.ICMP {
+	if kind, code := c.ICMP(); t.Proto() == nat.ICMP || t.Proto() == nat.ICMPv6 {
 		f.Type, f.Code = kind, code
 		if dir == nat.Reply {
-			f.Type = map[uint8]uint8{8: 0, 13: 14}[kind]
+			f.Type = map[uint8]uint8{8: 0, 13: 14, 128: 129}[kind]
 		}
 	}
 	if t.Proto() == nat.SCTP {
@@ -497,13 +522,22 @@ func (w *twins) onward(d drawn, c *conntrack.Conn) []byte {
 func (w *twins) complaint(d drawn, c *conntrack.Conn) []byte {
 	dir := nat.Direction(d.n(2))
 	t := c.Tuple(dir)
-	about := packet.Build(t.Reply(), packet.Fields{ID: 0x8001, Type: 8, TCP: packet.TCP{Flags: 2, Seq: 1000}}).Bytes()
+	query, short := uint8(8), 28
+	if w.family == nat.IPv6 {
+		query, short = 128, 48
+	}
+	about := packet.Build(t.Reply(), packet.Fields{ID: 0x8001, Type: query, TCP: packet.TCP{Flags: 2, Seq: 1000}}).Bytes()
 	if d.chance(3) {
-		about = about[:min(len(about), 28)]
+		about = about[:min(len(about), short)]
 	}
 	from, to := t.Src().Addr(), t.Dst().Addr()
 	if d.chance(6) {
-		to = netip.MustParseAddr(pick(d, destPool))
+		to = addressIn(w.family, pick(d, destPool))
+	}
+	if w.family == nat.IPv6 {
+		return packet.Build(nat.TupleOf(nat.ICMPv6, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(to, 0)), packet.Fields{
+			Type: pick(d, []uint8{1, 1, 3, 4, 2}), Code: pick(d, []uint8{0, 1, 3}), Payload: about,
+		}).Bytes()
 	}
 	return packet.Build(nat.TupleOf(nat.ICMP, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(to, 0)), packet.Fields{
 		ID: w.serial | 0x8000, Type: pick(d, []uint8{3, 3, 11, 12}), Code: pick(d, []uint8{0, 1, 3}), Payload: about,
@@ -517,7 +551,9 @@ func broken(d drawn, pkt []byte) []byte {
 	case 0:
 		pkt[len(pkt)-1] ^= 1 // the transport checksum is wrong
 	case 1:
-		pkt[10] ^= 1 // the header's
+		if d.family == nat.IPv4 {
+			pkt[10] ^= 1 // the header's
+		}
 	case 2:
 		pkt = pkt[:len(pkt)-1] // shorter than it says
 	}

@@ -38,6 +38,7 @@ func newTracer() (*tracer, error) {
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
 		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.NFNLGRP_NFTRACE),
 		os.WriteFile("/proc/sys/net/netfilter/nf_log/2", []byte("nfnetlink_log\n"), 0),
+		os.WriteFile("/proc/sys/net/netfilter/nf_log/10", []byte("nfnetlink_log\n"), 0),
 		t.bindLog(),
 	)
 }
@@ -50,7 +51,7 @@ func (t *tracer) bindLog() error {
 		attribute(2, []byte{0, 0, 0, 0, 1, 0}), // NFULA_CFG_MODE: metadata alone
 		attribute(5, []byte{0, 0, 0, 1}),       // NFULA_CFG_QTHRESH: 1
 	} {
-		if err := sendNetfilter(t.fd, config, unix.NLM_F_ACK, a); err != nil {
+		if err := sendNetfilter(t.fd, nat.IPv4, config, unix.NLM_F_ACK, a); err != nil {
 			return err
 		}
 		n, _, err := unix.Recvfrom(t.fd, t.buf, 0)
@@ -70,13 +71,13 @@ func (t *tracer) bindLog() error {
 func (t *tracer) close() { _ = unix.Close(t.fd) }
 
 // traceAll takes all of nf_tables' rules away and makes every packet of the namespace be traced from where it enters.
-func traceAll() error {
+func traceAll(family nat.Family) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
 	c.FlushRuleset()
-	table := c.AddTable(&nftables.Table{Name: "natlab", Family: nftables.TableFamilyIPv4})
+	table := c.AddTable(&nftables.Table{Name: "natlab", Family: tableFamily(family)})
 	for _, hook := range []nat.Hook{nat.PreRouting, nat.Output} {
 		chain := c.AddChain(&nftables.Chain{
 			Name: hook.String(), Table: table, Type: nftables.ChainTypeFilter,
@@ -88,6 +89,13 @@ func traceAll() error {
 		}})
 	}
 	return c.Flush()
+}
+
+func tableFamily(f nat.Family) nftables.TableFamily {
+	if f == nat.IPv6 {
+		return nftables.TableFamilyIPv6
+	}
+	return nftables.TableFamilyIPv4
 }
 
 // learn reads which rule has which handle, and counts each chain's rules.
@@ -102,7 +110,7 @@ func (t *tracer) learn(rs iptables.Ruleset) error {
 	if err != nil {
 		return err
 	}
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
+	chains, err := c.ListChainsOfTableFamily(tableFamily(rs.Family))
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ describe a node that is in no cluster.
 	e.in.add(cmd)
 	e.node.add(cmd)
 	e.packet.add(cmd)
-	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save; - is standard input; with --from, NODE=FILE; may be repeated")
+	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or ip6tables-save; - is standard input; with --from, NODE=FILE; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text")
 	e.format = output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -171,6 +171,9 @@ func (g *Gateway) deliver(p *passage) {
 		}
 	case nat.UDP:
 		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
+		if h := p.pkt.Transport(); p.pkt.V6() && p.pkt.Whole() && h[6]|h[7] == 0 {
+			return // IPv6 wants a checksum (udp6_csum_zero_error)
+		}
 		if p.pkt.Whole() && p.pkt.ChecksumOK() {
 			p.ref = conntrack.Ref{} // nf_reset_ct
 			g.unreachable(p, g.icmp().portUnreachable)

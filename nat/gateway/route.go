@@ -74,32 +74,44 @@ func (h *host) source(next nextHop) netip.Addr {
 	return h.deviceAddr(next)
 }
 
-// deviceAddr is an address of the out device, for a device without addresses one of the first device that has any. In
-// IPv4 one whose network holds the next hop goes before others (inet_select_addr); in IPv6 the one that has most bits in
-// common with the destination (ipv6_dev_get_saddr, RFC 6724 rules 5 and 8), the youngest of several.
+// deviceAddr is an address of the out device, for a device without addresses one of the first device that has any; one
+// whose network holds the next hop before others (inet_select_addr).
 func (h *host) deviceAddr(next nextHop) netip.Addr {
+	if h.family == nat.IPv6 {
+		return h.sourceAddr(next)
+	}
+	for _, p := range next.dev.addrs {
+		if p.Contains(next.via) {
+			return p.Addr()
+		}
+	}
 	for _, d := range append([]*device{next.dev}, h.devices...) {
-		if len(d.addrs) == 0 {
-			continue
+		if len(d.addrs) > 0 {
+			return d.addrs[0].Addr()
 		}
-		best := d.addrs[0].Addr()
-		if h.family == nat.IPv6 {
-			longest := -1
-			for _, p := range slices.Backward(d.addrs) {
-				if n := commonBits(p.Addr(), next.dst); n > longest {
-					best, longest = p.Addr(), n
-				}
-			}
-			return best
-		}
-		for _, p := range d.addrs {
-			if d == next.dev && p.Contains(next.via) {
-				return p.Addr()
-			}
-		}
-		return best
 	}
 	return netip.Addr{}
+}
+
+// sourceAddr is the IPv6 address that suits a destination best: the destination itself, else one of the out device, else
+// the one with most bits in common (ipv6_dev_get_saddr, rules 1, 5 and 8 of RFC 6724); of several the youngest.
+func (h *host) sourceAddr(next nextHop) (best netip.Addr) {
+	most := -1
+	for _, d := range h.devices {
+		for _, p := range slices.Backward(d.addrs) {
+			score := commonBits(p.Addr(), next.dst)
+			if d == next.dev {
+				score += 128
+			}
+			if p.Addr() == next.dst {
+				score += 256
+			}
+			if score > most {
+				best, most = p.Addr(), score
+			}
+		}
+	}
+	return best
 }
 
 // commonBits is how many leading bits two addresses share.

@@ -81,7 +81,7 @@ func (p *Packet) transportSum() uint16 {
 
 // Rejectable reports whether REJECT answers the packet with an ICMP error as far as its checksum goes
 // (nf_reject_verify_csum): of a protocol that the kernel does not know it wants an Internet checksum over all that
-// follows the IP header.
+// follows the IP header, in IPv6 with the pseudo header.
 func (p *Packet) Rejectable() bool {
 	switch proto := p.tuple.Proto(); proto {
 	case nat.TCP, nat.UDP, nat.ICMP, nat.ICMPv6:
@@ -89,7 +89,11 @@ func (p *Packet) Rejectable() bool {
 	case nat.SCTP, gre, esp, ah, udpLite, dccp:
 		return true
 	}
-	return zeroSum(fold(sum(0, p.transport())))
+	acc, h := uint64(0), p.transport()
+	if p.V6() {
+		acc = p.pseudoSum(len(h))
+	}
+	return zeroSum(fold(sum(acc, h)))
 }
 
 // zeroSum reports whether a one's complement sum is zero, of which there are two: 0 is that of nothing but zeros, and the
