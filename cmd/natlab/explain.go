@@ -40,14 +40,15 @@ rules by those that iptables-save printed. Without it the packet goes through on
 addresses and routes from the cluster and kube-proxy's rules for it, unless --rules gives others; --address and --route
 describe a node that is in no cluster.
 
---why says of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.`,
+--why says of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.
+With --from it looks at the nodes that the packet comes to, or at the one named in front of the chain.`,
 		Args: noArgs,
 	}
 	e.in.add(cmd)
 	e.node.add(cmd)
 	e.packet.add(cmd)
 	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or ip6tables-save; - is standard input; with --from, NODE=FILE; may be repeated")
-	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text")
+	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	e.format = output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		packets, err := e.packet.all(p.in)
@@ -138,9 +139,6 @@ func deviceOf(ns topology.Namespace, a asked) (string, error) {
 
 // explainCluster follows packets through the whole cluster.
 func (p *program) explainCluster(e *explained, packets []asked) error {
-	if e.why != "" {
-		return errors.New("--why looks at one node: say --node NODE instead of --from")
-	}
 	c, err := p.cluster(&e.in, topology.Load)
 	if err != nil {
 		return err
@@ -154,11 +152,17 @@ func (p *program) explainCluster(e *explained, packets []asked) error {
 		if proto := a.Tuple.Proto(); proto != nat.TCP && proto != nat.UDP {
 			return fmt.Errorf("packet %s: with --from, want tcp or udp", a.Tuple)
 		}
-		all, err := network.Predict(gateway.Probe{From: a.From, Tuple: a.Tuple})
+		x, err := network.Explain(gateway.Probe{From: a.From, Tuple: a.Tuple})
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}
-		out = append(out, explanation{Packet: a.Tuple.String(), From: a.From, Ways: all})
+		found := explanation{Packet: a.Tuple.String(), From: a.From, Ways: x.Prediction}
+		if e.why != "" {
+			if found.Why, err = x.Why(e.why); err != nil {
+				return err
+			}
+		}
+		out = append(out, found)
 	}
 	return p.printExplanations(e, out)
 }

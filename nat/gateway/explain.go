@@ -25,18 +25,18 @@ type Ask struct {
 	Code uint8 `json:"icmpCode,omitempty"`
 }
 
-// Explanation is every way that a packet can go through a node, and an answer to it back.
+// Explanation is every way that a packet can go through a node or a network, and an answer to it back.
 type Explanation struct {
 	Ask        Ask        `json:"packet"`
 	Prediction Prediction `json:"ways"`
 
-	gateway *Gateway
-	rules   Rules
-	looks   [][]look // of each way
+	nodes []*Gateway
+	looks [][]look // of each way
 }
 
 // look is a packet as it came to a table.
 type look struct {
+	node   string
 	hook   nat.Hook
 	table  string
 	packet iptables.Packet
@@ -64,7 +64,7 @@ func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanati
 	if ask.In != "" && g.devices[ask.In] == nil {
 		return nil, fmt.Errorf("packet %s: %s has no device %q: it has %s", ask.Tuple, ns.Member, ask.In, strings.Join(g.deviceNames(), ", "))
 	}
-	x := &Explanation{Ask: ask, gateway: g, rules: rules}
+	x := &Explanation{Ask: ask, nodes: []*Gateway{g}}
 	x.Prediction, x.looks = g.ways(ask)
 	return x, nil
 }

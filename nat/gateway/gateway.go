@@ -25,6 +25,7 @@ type Gateway struct {
 	Tap func(nat.Hop)
 
 	host    *host
+	rules   Rules
 	devices map[string]*device
 	options NodeOptions
 	conns   conntrack.Table
@@ -112,7 +113,7 @@ func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, er
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{host: h, options: o, devices: map[string]*device{}, remembers: true}
+	g := &Gateway{host: h, rules: rules, options: o, devices: map[string]*device{}, remembers: true}
 	for _, d := range h.devices {
 		g.devices[d.Name] = d
 	}

@@ -33,6 +33,7 @@ type Options struct {
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
 // goroutines.
 type Network struct {
+	nodes   []*Gateway // those that have rules
 	members map[string]*Gateway
 	bySpace map[string]*host // by the namespace's kernel name
 	servers map[serverKey]Server
@@ -57,6 +58,9 @@ func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o 
 		}
 		if o.KernelIPIP { // it was there when the namespace was born
 			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
+		}
+		if len(rules[ns.Member]) > 0 {
+			n.nodes = append(n.nodes, g)
 		}
 		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host
 	}

@@ -242,7 +242,7 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptabl
 	}
 	before := p.view.Tuple
 	if g.look != nil {
-		g.look(look{hook: hook, table: t.Name(), packet: p.view, answer: p.answer})
+		g.look(look{node: g.host.member, hook: hook, table: t.Name(), packet: p.view, answer: p.answer})
 	}
 	v, target := t.Run(hook, &p.view, g, hits)
 	var steps nat.Trace

@@ -23,6 +23,7 @@ type walk struct {
 	out      Outcome
 	ended    bool
 	rejected bool // a REJECT rule answers
+	looks    []look
 	queue    []arrival
 	passes   int
 }
@@ -57,6 +58,15 @@ const (
 // Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or an address
 // that is not IPv4.
 func (n *Network) Predict(p Probe) (Prediction, error) {
+	x, err := n.Explain(p)
+	if err != nil {
+		return nil, err
+	}
+	return x.Prediction, nil
+}
+
+// Explain is Predict, and can say of each rule why it was not met.
+func (n *Network) Explain(p Probe) (*Explanation, error) {
 	from := n.members[p.From]
 	if from == nil {
 		return nil, fmt.Errorf("probe %s: the plan has no %q", p.Tuple, p.From)
@@ -64,14 +74,14 @@ func (n *Network) Predict(p Probe) (Prediction, error) {
 	if !p.Tuple.IsValid() || !p.Tuple.Src().Addr().Is4() || !p.Tuple.Dst().Addr().Is4() {
 		return nil, fmt.Errorf("probe %s from %s: want two IPv4 addresses", p.Tuple, p.From)
 	}
-	var all Prediction
-	for given := []bool{}; given != nil && len(all) < maxWays; {
+	x := &Explanation{Ask: Ask{Tuple: p.Tuple}, nodes: n.nodes}
+	for given := []bool{}; given != nil && len(x.Prediction) < maxWays; {
 		w := &walk{network: n, probe: p, script: &script{given: given}, gateways: map[*Gateway]*Gateway{}}
 		w.queue = []arrival{{at: from, flight: flight{packet: Ask{Tuple: p.Tuple}.packet()}}}
-		all = append(all, w.run())
+		x.Prediction, x.looks = append(x.Prediction, w.run()), append(x.looks, w.looks)
 		given = w.script.next()
 	}
-	return all, nil
+	return x, nil
 }
 
 func (w *walk) run() Outcome {
@@ -139,6 +149,12 @@ func (w *walk) pass(a arrival) {
 		if !tunnel { // what a tunnel packet meets is not the probe's
 			j := w.journey(a.dir, answer)
 			j.Steps = append(j.Steps, steps...)
+		}
+	}
+	g.look = func(l look) {
+		if !tunnel {
+			l.reply = a.dir == nat.Reply
+			w.looks = append(w.looks, l)
 		}
 	}
 	g.confirmed = func(c *conntrack.Conn) {

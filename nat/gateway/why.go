@@ -13,12 +13,13 @@ import (
 
 // Reason says of one rule what a packet did with it.
 type Reason struct {
-	Way       int           `json:"way"`       // of the Prediction, from 1
-	Direction nat.Direction `json:"direction"` // the packet's, or its answer's
-	Hook      nat.Hook      `json:"hook"`      //
-	Table     string        `json:"table"`     //
-	Chain     string        `json:"chain"`     //
-	Rule      int           `json:"rule"`      // from 1
+	Way       int           `json:"way"`            // of the Prediction, from 1
+	Node      string        `json:"node,omitempty"` // where there are several
+	Direction nat.Direction `json:"direction"`      // the packet's, or its answer's
+	Hook      nat.Hook      `json:"hook"`           //
+	Table     string        `json:"table"`          //
+	Chain     string        `json:"chain"`          //
+	Rule      int           `json:"rule"`           // from 1
 	Line      int           `json:"line,omitempty"`
 	Text      string        `json:"text"` // as iptables-save prints it
 	Hit       bool          `json:"hit"`  // all its conditions held
@@ -31,7 +32,7 @@ type Reason struct {
 
 // String is the reason in one line.
 func (r Reason) String() string {
-	place := fmt.Sprintf("%s %s:%d", r.Table, r.Chain, r.Rule)
+	place := strings.TrimPrefix(fmt.Sprintf("%s %s %s:%d", r.Node, r.Table, r.Chain, r.Rule), " ")
 	if r.Line > 0 {
 		place += fmt.Sprintf(" (line %d)", r.Line)
 	}
@@ -46,22 +47,31 @@ func (r Reason) String() string {
 
 // Why says for a rule, or for each rule of a chain, whether the packet met it in each way, and where not, which of its
 // conditions failed first, or what kept the packet away. what is CHAIN, CHAIN:NUMBER, either behind "TABLE " or
-// "TABLE:", or a rule's text as iptables-save prints it. An error is what no rule set has.
+// "TABLE:", or a rule's text as iptables-save prints it, and each of them may stand behind "NODE ". Of a network's nodes
+// those count that the packet comes to, unless one is named. An error is what no rule set has.
 func (x *Explanation) Why(what string) ([]Reason, error) {
 	var out []Reason
-	for _, rs := range x.rules {
-		for _, t := range rs.Tables {
-			for _, c := range t.Chains {
-				for i, r := range c.Rules {
-					if asksFor(what, t.Name, c.Name, i+1, r) {
-						out = append(out, x.whyRule(t, c, i)...)
+	known := false
+	for _, g := range x.nodes {
+		rest, named := strings.CutPrefix(what, g.host.member+" ")
+		for _, rs := range g.rules {
+			for _, t := range rs.Tables {
+				for _, c := range t.Chains {
+					for i, r := range c.Rules {
+						if asksFor(rest, t.Name, c.Name, i+1, r) {
+							known = true
+							out = append(out, x.whyRule(g, named, t, c, i)...)
+						}
 					}
 				}
 			}
 		}
 	}
-	if out == nil {
-		return nil, fmt.Errorf("why %q: no rule set has such a rule, nor such a chain with rules: want CHAIN, CHAIN:NUMBER, TABLE:CHAIN or a rule's text", what)
+	switch {
+	case !known:
+		return nil, fmt.Errorf("why %q: no rule set has such a rule, nor such a chain with rules: want CHAIN, CHAIN:NUMBER, TABLE:CHAIN or a rule's text, perhaps behind a node", what)
+	case out == nil:
+		return nil, fmt.Errorf("why %q: the packet comes to no node that has such a rule: name the node, \"NODE CHAIN\"", what)
 	}
 	return out, nil
 }
@@ -78,11 +88,17 @@ func asksFor(what, table, chain string, number int, r iptables.Rule) bool {
 }
 
 // whyRule looks at one rule in every way.
-func (x *Explanation) whyRule(t iptables.Table, c iptables.Chain, i int) (out []Reason) {
+func (x *Explanation) whyRule(g *Gateway, named bool, t iptables.Table, c iptables.Chain, i int) (out []Reason) {
 	for way := range x.Prediction {
-		for _, l := range x.visits(way, t, c.Name) {
+		if !named && !slices.ContainsFunc(x.looks[way], func(l look) bool { return l.node == g.host.member }) && len(x.nodes) > 1 {
+			continue
+		}
+		for _, l := range x.visits(g, way, t, c.Name) {
 			r := l.reason(way, t.Name, c, i)
-			x.judge(&r, l, t, c, i)
+			if len(x.nodes) > 1 {
+				r.Node = g.host.member
+			}
+			x.judge(&r, g, l, t, c, i)
 			if !slices.Contains(out, r) {
 				out = append(out, r)
 			}
@@ -101,7 +117,7 @@ func (l look) reason(way int, table string, c iptables.Chain, i int) Reason {
 
 // visits are a way's looks at a table by hooks from which the chain can be called; where there is none, one that says
 // so.
-func (x *Explanation) visits(way int, t iptables.Table, chain string) (out []look) {
+func (x *Explanation) visits(g *Gateway, way int, t iptables.Table, chain string) (out []look) {
 	var hooks []nat.Hook
 	for _, h := range nat.Hooks() {
 		if calls(t, h.String(), chain, map[string]bool{}) {
@@ -109,7 +125,7 @@ func (x *Explanation) visits(way int, t iptables.Table, chain string) (out []loo
 		}
 	}
 	for _, l := range x.looks[way] {
-		if l.table == t.Name && slices.Contains(hooks, l.hook) {
+		if l.node == g.host.member && l.table == t.Name && slices.Contains(hooks, l.hook) {
 			out = append(out, l)
 		}
 	}
@@ -147,7 +163,7 @@ func destination(r iptables.Rule) (chain string, ok bool) {
 }
 
 // judge fills in what the packet did with the rule.
-func (x *Explanation) judge(r *Reason, l look, t iptables.Table, c iptables.Chain, i int) {
+func (x *Explanation) judge(r *Reason, g *Gateway, l look, t iptables.Table, c iptables.Chain, i int) {
 	if l.table == "" {
 		r.Before = "the packet comes to no hook of the table that leads to " + c.Name
 		if why := x.Prediction[r.Way-1].Why; why != "" {
@@ -160,13 +176,13 @@ func (x *Explanation) judge(r *Reason, l look, t iptables.Table, c iptables.Chai
 		r.Hit = true
 		return
 	}
-	if before := x.notReached(l, t, c, i, steps, 0); before != "" {
+	if before := g.notReached(l, t, c, i, steps, 0); before != "" {
 		r.Before = before
 		return
 	}
 	p := l.packet
 	p.Mark = markBefore(steps, c.Name, i+1, p.Mark)
-	if m, missed := c.Rules[i].Miss(p, x.gateway); missed {
+	if m, missed := c.Rules[i].Miss(p, g); missed {
 		r.Wanted, r.Actual = m.Wanted, m.Actual
 	}
 }
@@ -179,7 +195,7 @@ func (x *Explanation) steps(way int, l look) (out nat.Trace) {
 		journey = o.Reply.Steps
 	}
 	for _, s := range journey {
-		if s.Hook == l.hook && s.Table == l.table {
+		if s.Node == l.node && s.Hook == l.hook && s.Table == l.table {
 			out = append(out, s)
 		}
 	}
@@ -187,9 +203,9 @@ func (x *Explanation) steps(way int, l look) (out nat.Trace) {
 }
 
 // notReached says what kept a packet from coming to a rule: no rule led it into the chain, or an earlier one took it.
-func (x *Explanation) notReached(l look, t iptables.Table, c iptables.Chain, i int, steps nat.Trace, depth int) string {
+func (g *Gateway) notReached(l look, t iptables.Table, c iptables.Chain, i int, steps nat.Trace, depth int) string {
 	if !entered(t, c, l.hook, steps) {
-		return x.notCalled(l, t, c.Name, steps, depth)
+		return g.notCalled(l, t, c.Name, steps, depth)
 	}
 	for _, s := range steps {
 		if s.Chain != c.Name || s.Rule == 0 || s.Rule > i {
@@ -227,7 +243,7 @@ func entered(t iptables.Table, c iptables.Chain, hook nat.Hook, steps nat.Trace)
 }
 
 // notCalled says of the rules that lead into a chain why none did; the one that came closest to it.
-func (x *Explanation) notCalled(l look, t iptables.Table, chain string, steps nat.Trace, depth int) string {
+func (g *Gateway) notCalled(l look, t iptables.Table, chain string, steps nat.Trace, depth int) string {
 	away := ""
 	for _, c := range t.Chains {
 		for i, r := range c.Rules {
@@ -237,12 +253,12 @@ func (x *Explanation) notCalled(l look, t iptables.Table, chain string, steps na
 			place := fmt.Sprintf("%s:%d", c.Name, i+1)
 			before := ""
 			if depth < 8 {
-				before = x.notReached(l, t, c, i, steps, depth+1)
+				before = g.notReached(l, t, c, i, steps, depth+1)
 			}
 			if before == "" {
 				p := l.packet
 				p.Mark = markBefore(steps, c.Name, i+1, p.Mark)
-				if m, missed := r.Miss(p, x.gateway); missed {
+				if m, missed := r.Miss(p, g); missed {
 					return fmt.Sprintf("%s, which leads to it, %s", place, m)
 				}
 				continue
