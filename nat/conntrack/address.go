@@ -89,40 +89,17 @@ func jhash2(k [4]uint32, seed uint32) uint32 {
 	a += k[0]
 	b += k[1]
 	c += k[2]
-	rot := bits.RotateLeft32
-	a -= c
-	a ^= rot(c, 4)
-	c += b
-	b -= a
-	b ^= rot(a, 6)
-	a += c
-	c -= b
-	c ^= rot(b, 8)
-	b += a
-	a -= c
-	a ^= rot(c, 16)
-	c += b
-	b -= a
-	b ^= rot(a, 19)
-	a += c
-	c -= b
-	c ^= rot(b, 4)
-	b += a
-
+	for _, shift := range [...]int{4, 6, 8, 16, 19, 4} { // __jhash_mix
+		a -= c
+		a ^= bits.RotateLeft32(c, shift)
+		c += b
+		a, b, c = b, c, a
+	}
 	a += k[3]
-	c ^= b
-	c -= rot(b, 14)
-	a ^= c
-	a -= rot(c, 11)
-	b ^= a
-	b -= rot(a, 25)
-	c ^= b
-	c -= rot(b, 16)
-	a ^= c
-	a -= rot(c, 4)
-	b ^= a
-	b -= rot(a, 14)
-	c ^= b
-	c -= rot(b, 24)
-	return c
+	for _, shift := range [...]int{14, 11, 25, 16, 4, 14, 24} { // __jhash_final
+		c ^= b
+		c -= bits.RotateLeft32(b, shift)
+		a, b, c = b, c, a
+	}
+	return b
 }

@@ -140,14 +140,19 @@ func (r *run) icmp(m ICMPType) bool {
 	return (m.Any || p.ICMPType == m.Type && (m.AnyCode || p.ICMPCode == m.Code)) != m.Not
 }
 
-func (r *run) addrType(m AddrType) bool {
-	dev := ""
+// limit is the device that addrtype's question is limited to, "" for none.
+func (r *run) limit(m AddrType) string {
 	switch {
 	case m.LimitIn:
-		dev = r.pkt.In
+		return r.pkt.In
 	case m.LimitOut:
-		dev = r.pkt.Out
+		return r.pkt.Out
 	}
+	return ""
+}
+
+func (r *run) addrType(m AddrType) bool {
+	dev := r.limit(m)
 	is := func(kinds string, a netip.Addr) bool {
 		kind := r.world.AddrType(a, dev)
 		if a.Is6() {

@@ -137,15 +137,8 @@ func actualICMP(p *Packet) string {
 }
 
 func (r *run) actualAddrType(m AddrType) string {
-	dev := ""
-	switch {
-	case m.LimitIn:
-		dev = r.pkt.In
-	case m.LimitOut:
-		dev = r.pkt.Out
-	}
 	is := func(side string, a netip.Addr) string {
-		return side + " " + a.String() + " is " + r.world.AddrType(a, dev)
+		return side + " " + a.String() + " is " + r.world.AddrType(a, r.limit(m))
 	}
 	src := m
 	src.Destination = ""

@@ -186,6 +186,24 @@ func ParseRule(spec string, family nat.Family) (Rule, error) {
 	return r, nil
 }
 
+// parseSetCounters reads "-c PACKETS BYTES", which iptables-restore takes within a rule.
+func parseSetCounters(c *cursor, r *Rule) error {
+	name, not := c.option()
+	if not {
+		return c.errorf("%s cannot be inverted", name)
+	}
+	for _, n := range []*uint64{&r.Packets, &r.Bytes} {
+		value, err := c.value(name)
+		if err != nil {
+			return err
+		}
+		if *n, err = strconv.ParseUint(value, 10, 64); err != nil {
+			return c.errorf("counter %q: want a number", value)
+		}
+	}
+	return nil
+}
+
 func parseRule(c *cursor, r *Rule, family nat.Family) error {
 	for !c.done() {
 		var err error
@@ -194,6 +212,8 @@ func parseRule(c *cursor, r *Rule, family nat.Family) error {
 			err = parseExtension(c, r)
 		case "-j", "--jump", "-g", "--goto":
 			err = parseTarget(c, r, family)
+		case "-c", "--set-counters":
+			err = parseSetCounters(c, r)
 		default:
 			err = parseBase(c, r, option)
 		}

@@ -188,6 +188,9 @@ func TestCountersOfRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Rule{Target: Return{}, Packets: 7, Bytes: 420, Line: 4}, rs.Tables[0].Chains[0].Rules[0])
 	require.Equal(t, text, rs.Counted())
+	within, err := ParseString("*nat\n:OUTPUT ACCEPT [1:60]\n-A OUTPUT -c 7 420 -j RETURN\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err, "iptables-restore takes them within the rule too")
+	require.Equal(t, text, within.Counted())
 }
 
 func TestSyntaxErrors(t *testing.T) {
@@ -204,6 +207,8 @@ func TestSyntaxErrors(t *testing.T) {
 		{"*nat\n:X - [0:0]\n-A X --dport 80\nCOMMIT\n", `line 3, column 6: option "--dport" is not known here`},
 		{"*nat\n:X - [0:0]\n-A X -m comment --comment \"a\nCOMMIT\n", "line 3, column 27: a quote is not closed"},
 		{"*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 70000\nCOMMIT\n", "line 3, column 28: --dport 70000: want a port or LOW:HIGH"},
+		{"*nat\n:X - [0:0]\n-A X -c 7 x\nCOMMIT\n", `line 3, column 11: counter "x": want a number`},
+		{"*nat\n:X - [0:0]\n-A X ! -c 7 8\nCOMMIT\n", "line 3, column 8: -c cannot be inverted"},
 		{"*nat\n:X - [0:0]\n-A X -m mark --mark\nCOMMIT\n", "line 3, column 14: --mark wants a value"},
 	} {
 		rs, err := ParseString(row[0], nat.IPv4)
