@@ -22,7 +22,7 @@ import (
 func TestDifferentialGoldens(t *testing.T) {
 	t.Parallel()
 	all := goldens(t)
-	onBothBackends(t, func(t *testing.T, w *twins) {
+	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
 		for _, g := range all {
 			w.golden(t, g)
@@ -33,11 +33,11 @@ func TestDifferentialGoldens(t *testing.T) {
 
 func (w *twins) golden(t *testing.T, g golden) {
 	t.Helper()
-	rs, err := iptables.ParseString(inTurn(string(g.files[families[nat.IPv4]])), nat.IPv4)
+	rs, err := iptables.ParseString(inTurn(string(g.files[families[w.family]])), w.family)
 	require.NoError(t, err, g.name)
 	rs.Tables = slices.DeleteFunc(rs.Tables, func(t iptables.Table) bool { return t.Name == "security" })
 	w.load(t, rs)
-	targets := namedTargets(rs)
+	targets := namedTargets(rs, addressIn(w.family, "192.168.1.1"), addressIn(w.family, "10.0.0.1"))
 	for i, to := range targets {
 		if i%(1+len(targets)/manyTargets) != 0 {
 			continue
@@ -46,9 +46,12 @@ func (w *twins) golden(t *testing.T, g golden) {
 			w.load(t, rs)
 		}
 		for _, from := range []string{"192.168.1.10", "10.244.0.5", "192.168.1.1", "203.0.113.9"} {
-			src := netip.AddrPortFrom(netip.MustParseAddr(from), uint16(1024+w.packets%60000))
+			src := netip.AddrPortFrom(addressIn(w.family, from), uint16(1024+w.packets%60000))
 			tuple := nat.TupleOf(to.proto, src, to.at)
 			f := packet.Fields{ID: 0x8001, DF: true, TTL: 64, TCP: packet.TCP{Flags: 2, Seq: 1000, Window: 64240}}
+			if to.proto == nat.SCTP {
+				f.Payload = chunk(1, 0x1111)
+			}
 			for range 2 {
 				if diff := w.give(t, deviceOf(src.Addr()), packet.Build(tuple, f).Bytes(), 0); diff != "" && diff != undecided {
 					t.Fatalf("%s %s: %s\nwith\n%s", g.release, g.name, diff, rs.String())
@@ -78,8 +81,8 @@ type target struct {
 	at    netip.AddrPort
 }
 
-// namedTargets are the addresses and ports that rules ask for, and the node's address with each port.
-func namedTargets(rs iptables.Ruleset) (out []target) {
+// namedTargets are the addresses and ports that rules ask for, and the node's own addresses with each port.
+func namedTargets(rs iptables.Ruleset, own ...netip.Addr) (out []target) {
 	for _, table := range rs.Tables {
 		for _, chain := range table.Chains {
 			if !strings.HasPrefix(chain.Name, "KUBE-") {
@@ -98,10 +101,10 @@ func namedTargets(rs iptables.Ruleset) (out []target) {
 						proto, _ = nat.ParseProto(m.Protocol)
 					}
 				}
-				if ports == nil || proto == nat.SCTP {
+				if ports == nil {
 					continue
 				}
-				for _, a := range []netip.Addr{dst, netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("10.0.0.1")} {
+				for _, a := range append([]netip.Addr{dst}, own...) {
 					one := target{proto, netip.AddrPortFrom(a, ports.Low)}
 					if a.IsValid() && !slices.Contains(out, one) {
 						out = append(out, one)
