@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -72,6 +73,9 @@ func textIn(family nat.Family, text string) string {
 		"icmp-admin-prohibited", "icmp6-adm-prohibited", "icmp-net-unreachable", "icmp6-no-route", "BLACKHOLE", "UNREACHABLE",
 	).Replace(text)
 }
+
+// tracking matches the text of rule sets with which the kernel tracks connections.
+var tracking = regexp.MustCompile(`-j (DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP|CONNMARK)|-m (conntrack|connmark)`)
 
 var (
 	ipv4Words = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(/\d+)?`)
@@ -329,6 +333,9 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 	default:
 		f.Payload = append(pick(d, [][]byte{{0, 0}, {0, 0}, {0xff, 0xff}, {1, 2}}), make([]byte, 14)...)
 	}
+	if d.chance(12) && proto != nat.ICMPv6 { // long enough for some links to be too narrow; IPv6 would split its own answer
+		f.Payload = append(f.Payload, make([]byte, pick(d, []int{1270, 1350, 1430}))...)
+	}
 	return f
 }
 
@@ -367,6 +374,30 @@ func (d drawn) chunks(dir nat.Direction) (tag uint32, chunks []byte) {
 
 func (d drawn) options() []byte {
 	return pick(d, [][]byte{nil, {2, 4, 5, 180}, {3, 3, 7, 0}, {4, 2, 3, 3, 2, 1, 1, 0}, {1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 50}})
+}
+
+// fragments cuts a packet up: mostly in order, now and then with one too early or twice. All are there: the kernel would
+// keep what waits for others beyond the rule set's time.
+// Where they are not put together the first one has the whole header: of less x_tables drops what it is asked for
+// (hotdrop), and nf_tables does not.
+func (d drawn) fragments(p *packet.Packet, tracked bool) [][]byte {
+	var sizes []int
+	for left := p.Len() - 20; left > 0; {
+		n := min(left, pick(d, []int{8, 16, 24, 600, 1280}))
+		if !tracked && len(sizes) == 0 {
+			n = min(left, max(n, 40))
+		}
+		sizes, left = append(sizes, n), left-n
+	}
+	list := p.Split(65535, sizes)
+	a, b := d.n(len(list)), d.n(len(list))
+	switch d.n(5) {
+	case 0:
+		list[a], list[b] = list[b], list[a]
+	case 1:
+		list = slices.Insert(list, a, list[b])
+	}
+	return list
 }
 
 // tuple draws the tuple of a fresh packet.

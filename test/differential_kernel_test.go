@@ -41,7 +41,7 @@ type kernelNode struct {
 func differentialNode(family nat.Family) topology.Namespace {
 	ns := topology.Namespace{Member: "node", Kind: topology.KindNode}
 	for _, d := range [][2]string{{"in0", "192.168.1.1/24"}, {"out0", "10.0.0.1/24"}, {"pod0", "10.244.0.1/24"}} {
-		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: 1500})
+		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: mtus[d[0]]})
 		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: prefixIn(family, d[1])})
 	}
 	ns.Routes = []topology.Route{
@@ -53,7 +53,7 @@ func differentialNode(family nat.Family) topology.Namespace {
 	}
 	sysctls := map[nat.Family]map[string]string{nat.IPv4: {
 		"net/ipv4/ip_forward": "1", "net/ipv4/icmp_ratemask": "0", "net/ipv4/conf/all/send_redirects": "0",
-		"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0", "net/ipv4/conf/default/send_redirects": "0",
+		"net/ipv4/ip_no_pmtu_disc": "2", "net/ipv4/ipfrag_time": "100000", "net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0", "net/ipv4/conf/default/send_redirects": "0",
 		"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1",
 	}, nat.IPv6: { // nothing that the kernel sends of itself, and no label that it makes up
 		forwarding6: "1", "net/ipv6/conf/default/addr_gen_mode": "1", "net/ipv6/conf/default/accept_ra": "0",
@@ -86,6 +86,9 @@ func addressIn(family nat.Family, v4 string) netip.Addr {
 	b := a.As4()
 	return netip.AddrFrom16([16]byte{0: 0xfd, 12: b[0], 13: b[1], 14: b[2], 15: b[3]})
 }
+
+// mtus are the devices' MTUs, in bytes; IPv6 wants at least 1280.
+var mtus = map[string]int{"in0": 1500, "out0": 1300, "pod0": 1400}
 
 func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *kernelNode {
 	t.Helper()
@@ -181,6 +184,9 @@ func (k *kernelNode) address(nl *netlink.Handle, plan topology.Namespace) error 
 			return err
 		}
 		addr.Flags |= unix.IFA_F_NODAD
+		if err := nl.LinkSetMTU(link, mtus[a.Device]); err != nil {
+			return err
+		}
 		if err := nl.LinkSetMulticastOff(link); err != nil {
 			return err
 		}

@@ -32,6 +32,12 @@ type twins struct {
 	family   nat.Family
 	packets  int
 	before   []byte               // the packet before
+	whole    []byte               // the packet that the fragments are of
+	pieces   [][]byte             // its fragments that are to come
+	from     string               // their device
+	mark     uint32               // and their mark
+	tracked  bool                 // connections
+	homing   bool                 // packets of the node may go to itself, in pieces that the emulator keeps together
 	next     map[nat.Tuple]uint32 // TCP: the sequence number that comes next
 	loaded   time.Time
 	settings map[string]string // sysctls of this round
@@ -83,7 +89,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	w.emulator = g
 	w.kernel.collect(t)
 	_, _ = w.kernel.tracer.read()
-	w.before, w.next = nil, map[nat.Tuple]uint32{}
+	w.before, w.pieces, w.next = nil, nil, map[nat.Tuple]uint32{}
 	w.loaded, w.born = time.Now(), map[*conntrack.Conn]span{}
 	w.lines = map[*conntrack.Conn]string{}
 }
@@ -203,7 +209,7 @@ func described(pkt []byte) string {
 // flowOf is the kernel's connection of a packet.
 func (w *twins) flowOf(t *testing.T, pkt []byte) (asked nat.Tuple, f kernelConn, ok bool) {
 	t.Helper()
-	p, err := packet.Parse(pkt)
+	p, err := w.parse(pkt)
 	if err != nil {
 		return asked, f, false
 	}
@@ -212,9 +218,18 @@ func (w *twins) flowOf(t *testing.T, pkt []byte) (asked nat.Tuple, f kernelConn,
 	return p.Tuple(), f, ok
 }
 
+// parse is a packet, or that of which it is a fragment.
+func (w *twins) parse(pkt []byte) (packet.Packet, error) {
+	p, err := packet.Parse(pkt)
+	if err == nil && p.Fragment() {
+		return packet.Parse(w.whole)
+	}
+	return p, err
+}
+
 // emulated is the emulator's connection of a packet.
 func (w *twins) emulated(asked nat.Tuple, pkt []byte) (c *conntrack.Conn, ok bool) {
-	p, err := packet.Parse(pkt)
+	p, err := w.parse(pkt)
 	if err != nil {
 		return nil, false
 	}
@@ -254,7 +269,7 @@ func chosenPort(asked nat.Tuple, out map[string][][]byte, f kernelConn, known bo
 	}
 	for _, list := range out {
 		for _, b := range list {
-			if p, err := packet.Parse(b); err == nil && p.Tuple().Proto() == asked.Proto() {
+			if p, err := packet.Parse(b); err == nil && p.Tuple().Proto() == asked.Proto() && !p.Later() {
 				return searchBegin(asked, p.Tuple().Src().Port()), true
 			}
 		}
@@ -422,11 +437,12 @@ func (w *twins) round(t *testing.T, d drawn) {
 	if err != nil {
 		d.t.Fatalf("%v\n%s", err, text)
 	}
-	w.settings = d.settings()
+	w.settings, w.tracked = d.settings(), tracking.MatchString(text)
+	w.homing = strings.Contains(text, "-j DNAT") || strings.Contains(text, "-j REDIRECT")
 	w.load(t, rs)
 	var way []string
-	for range 1 + d.n(perRound) {
-		if time.Since(w.loaded) > maxRound {
+	for left := 1 + d.n(perRound); left > 0 || len(w.pieces) > 0; left-- {
+		if time.Since(w.loaded) > maxRound && len(w.pieces) == 0 {
 			break
 		}
 		dev, pkt, mark := w.draw(d)
@@ -457,6 +473,10 @@ func (w *twins) ends(t *testing.T) (emulator, kernel string) {
 func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	w.serial++
 	conns := w.emulator.Conns().Conns()
+	if len(w.pieces) > 0 {
+		pkt, w.pieces = w.pieces[0], w.pieces[1:]
+		return w.from, pkt, w.mark
+	}
 	kind := d.n(20)
 	switch {
 	case kind < 10 && len(conns) > 0:
@@ -471,13 +491,24 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	}
 	p, _ := packet.Parse(pkt)
 	dev = deviceOf(p.Tuple().Src().Addr())
-	if kind == 12 && dev != "" {
+	for dev == "" && w.family == nat.IPv6 && p.Len() > 1280 { // the kernel would learn from the errors that it sends itself
+		p = *packet.Build(p.Tuple(), d.fields(p.Tuple().Proto(), w.serial))
+		pkt = p.Bytes()
+	}
+	switch {
+	case kind == 12 && dev != "":
 		pkt = broken(d, pkt)
+	case kind >= 13 && kind <= 15 && w.family == nat.IPv4 && p.Len() > 28 && (dev != "" || !w.homing && deviceOf(p.Tuple().Dst().Addr()) != ""):
+		w.whole, w.from = slices.Clone(pkt), dev
+		w.pieces = d.fragments(&p, w.tracked)
+		pkt, w.pieces = w.pieces[0], w.pieces[1:]
 	}
 	if dev == "" && d.chance(4) {
 		mark = 0x4000
 	}
-	w.before = slices.Clone(pkt)
+	if w.mark = mark; len(w.pieces) == 0 {
+		w.before = slices.Clone(pkt)
+	}
 	return dev, pkt, mark
 }
 
@@ -536,7 +567,7 @@ func (w *twins) complaint(d drawn, c *conntrack.Conn) []byte {
 	}
 	if w.family == nat.IPv6 {
 		return packet.Build(nat.TupleOf(nat.ICMPv6, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(to, 0)), packet.Fields{
-			Type: pick(d, []uint8{1, 1, 3, 4, 2}), Code: pick(d, []uint8{0, 1, 3}), Payload: about,
+			Type: pick(d, []uint8{1, 1, 3, 4}), Code: pick(d, []uint8{0, 1, 3}), Payload: about,
 		}).Bytes()
 	}
 	return packet.Build(nat.TupleOf(nat.ICMP, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(to, 0)), packet.Fields{

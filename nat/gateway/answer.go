@@ -59,7 +59,7 @@ var rejectCodes = map[string]uint8{
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (g *Gateway) reject(p *passage, r iptables.Reject) {
 	if r.With == "tcp-reset" {
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable() {
 			g.reset(p, &t, 0, true)
 		}
 		return
@@ -95,10 +95,10 @@ func (g *Gateway) unreachable(p *passage, code uint8) { g.error(p, g.icmp().unre
 
 // error sends an ICMP error about a packet to its source (icmp_send): from the address that the packet was for where it
 // is the node's own, else from the one that the route to the source prefers. There are no errors about errors, nor
-// about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
+// about later fragments, nor about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
 func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
 	proto := g.icmp().proto
-	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || ok && p.view.Tuple.Proto() == proto && !g.complains(about) {
+	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || p.pkt.Later() || ok && p.view.Tuple.Proto() == proto && !g.complains(about) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()

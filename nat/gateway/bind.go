@@ -54,6 +54,9 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 			g.lost("NAT", "the packet's transport header is cut too short to be translated")
 			return false
 		}
+		if p.pieces != nil {
+			p.pull()
+		}
 		if m == conntrack.ManipSource {
 			p.pkt.SetSrc(to)
 		} else {

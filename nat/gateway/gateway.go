@@ -18,8 +18,8 @@ import (
 // it remembers. It works on the packets' bytes and does to them what the kernel does. It is to be used by one
 // goroutine at a time.
 //
-// Not modelled: fragments, broadcast and multicast, the neighbours on the links, redirects; a packet that is too long
-// for its out device and may be split leaves whole.
+// Not modelled: fragments of IPv6, broadcast and multicast, the neighbours on the links, redirects, and
+// what errors teach a node of the MTU behind its links.
 type Gateway struct {
 	// Tap, where it is set, is called at each point at which natlab watches a namespace.
 	Tap func(nat.Hop)
@@ -30,6 +30,7 @@ type Gateway struct {
 	options NodeOptions
 	conns   conntrack.Table
 	memory  iptables.Memory
+	parts   [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
 	stages  [5]stages
 	hasNAT  bool
 
@@ -209,7 +210,7 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 		g.lost("", "the packet is not of "+g.host.family.String())
 		return g.outs, g.trace
 	}
-	p.view.Mark = mark
+	p.view.Mark, p.raw = mark, true
 	g.send(p)
 	g.settleDown()
 	return g.outs, g.trace
@@ -227,13 +228,16 @@ func (g *Gateway) lost(stage, why string) {
 
 // passage is a packet on its way through the node.
 type passage struct {
-	pkt    packet.Packet
-	view   iptables.Packet // what rules see of it
-	ref    conntrack.Ref
-	out    *device
-	via    netip.Addr
-	looped bool // it came back by lo with its connection
-	answer bool // the node's own, because of another
+	pkt     packet.Packet
+	view    iptables.Packet // what rules see of it
+	ref     conntrack.Ref
+	out     *device
+	via     netip.Addr
+	looped  bool  // it came back by lo with its connection
+	answer  bool  // the node's own, because of another
+	raw     bool  // a process gave it as it is
+	pieces  []int // data of the fragments that it came in; nil: it came whole
+	longest int   // of these, with its header
 }
 
 func (p *passage) reset() {

@@ -25,11 +25,10 @@ func (g *Gateway) receive(p *passage, d *device) {
 		g.lost("", why)
 		return
 	}
-	g.tap(p, nat.TapPreRaw, d.Name)
-	if p.pkt.Later() || p.pkt.First() {
-		g.lost("", "fragments are not modelled")
+	if p.pkt.Fragment() && g.host.tracks && !p.looped && !g.assemble(p, partsIn) { // nf_defrag_ipv4: in front of raw
 		return
 	}
+	g.tap(p, nat.TapPreRaw, d.Name)
 	s := &g.stages[nat.PreRouting]
 	if !g.run(s.raw, nat.PreRouting, p) {
 		return
@@ -106,9 +105,7 @@ func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 		g.lost("forwarding", "a packet from "+src.String()+" is not forwarded")
 		return
 	}
-	if mtu := mtuOf(next.dev); p.pkt.Len() > mtu && p.pkt.DontFragment() {
-		g.lost("forwarding", "the packet is longer than the MTU of "+next.dev.Name+" and must not be split")
-		g.error(p, g.icmp().tooBig, g.icmp().tooBigCode, uint32(mtu))
+	if g.tooLong(p, next.dev) {
 		return
 	}
 	p.pkt.DecrementTTL()
@@ -119,6 +116,18 @@ func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 	if g.run(s.mangle, nat.Forward, p) && g.run(s.filter, nat.Forward, p) && g.run(s.security, nat.Forward, p) {
 		g.postrouting(p)
 	}
+}
+
+// tooLong answers a packet that is too long for a device and must not be split. One that came in pieces may be cut to
+// pieces as long as these.
+func (g *Gateway) tooLong(p *passage, d *device) bool {
+	mtu := mtuOf(d)
+	if p.pkt.Len() <= mtu || !p.pkt.DontFragment() || p.pieces != nil && p.longest <= mtu {
+		return false
+	}
+	g.lost("", "the packet is longer than the MTU of "+d.Name+" and must not be split")
+	g.error(p, g.icmp().tooBig, g.icmp().tooBigCode, uint32(mtu))
+	return true
 }
 
 func mtuOf(d *device) int {
@@ -133,6 +142,9 @@ func mtuOf(d *device) int {
 
 // input is a packet for the node itself (ip_local_deliver).
 func (g *Gateway) input(p *passage) {
+	if p.pkt.Fragment() && !g.assemble(p, partsDelivered) {
+		return
+	}
 	s := &g.stages[nat.Input]
 	if !g.run(s.mangle, nat.Input, p) || !g.run(s.filter, nat.Input, p) || !g.run(s.security, nat.Input, p) {
 		return
@@ -154,8 +166,15 @@ func (g *Gateway) send(p *passage) {
 		g.lost("routing", why)
 		return
 	}
+	if mtu := mtuOf(next.dev); p.raw && p.pkt.Len() > mtu {
+		g.lost("", "the packet is longer than the MTU of "+next.dev.Name)
+		return
+	}
 	p.out, p.via = next.dev, next.via
 	p.view.In, p.view.Out = "", next.dev.Name
+	if p.pkt.Fragment() && g.host.tracks && !g.assemble(p, partsOut) {
+		return
+	}
 	g.tap(p, nat.TapOutRaw, p.view.Out)
 	s := &g.stages[nat.Output]
 	if !g.run(s.raw, nat.Output, p) || p.ref.Conn == nil && !g.connect(p, nat.Output) {
@@ -192,7 +211,70 @@ func (g *Gateway) postrouting(p *passage) {
 		g.loop(p)
 		return
 	}
-	g.outs = append(g.outs, Out{Dev: p.out.Name, Via: p.via, Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
+	g.transmit(p)
+}
+
+// transmit hands a packet to its device, in pieces where it is too long or came in pieces (ip_finish_output). What goes to
+// the node itself stays whole.
+func (g *Gateway) transmit(p *passage) {
+	out := Out{Dev: p.out.Name, Via: p.via, Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer}
+	limit := mtuOf(p.out)
+	switch {
+	case p.pkt.Len() <= limit && p.pieces == nil:
+		g.outs = append(g.outs, out)
+		return
+	case g.tooLong(p, p.out):
+		return
+	case p.pieces != nil:
+		limit = min(limit, p.longest)
+	}
+	for _, piece := range p.pkt.Split(limit, p.pieces) {
+		out.Packet = piece
+		g.outs = append(g.outs, out)
+	}
+}
+
+// Where fragments wait for one another (enum ip_defrag_users).
+const (
+	partsIn        = iota // IP_DEFRAG_CONNTRACK_IN
+	partsOut              // IP_DEFRAG_CONNTRACK_OUT
+	partsDelivered        // IP_DEFRAG_LOCAL_DELIVER
+)
+
+// assemble makes a fragment the packet that it completes; false: others are missing, or it was thrown away.
+func (g *Gateway) assemble(p *passage, where int) bool {
+	if p.pkt.V6() {
+		g.lost("", "fragments of IPv6 are not modelled")
+		return false
+	}
+	w, ok := g.parts[where].Add(&p.pkt, g.at.UnixNano())
+	if !ok {
+		g.lost("", "a fragment waits for the others, or does not fit to them")
+		return false
+	}
+	if err := p.pkt.Parse(w.Packet); err != nil {
+		g.lost("", err.Error())
+		return false
+	}
+	if where != partsDelivered {
+		p.pieces, p.longest = w.Sizes, w.Max
+	}
+	p.look()
+	switch proto := p.view.Tuple.Proto(); {
+	case where != partsIn:
+	case proto == nat.TCP, proto == nat.SCTP && g.conns.Settings.Checksum: // tcp_v4_early_demux, sctp_error
+		p.pull()
+	}
+	return true
+}
+
+// pull is what happens to the pieces of a packet whose whole transport header is looked at in place: where the first one
+// is shorter, they are no longer those that came in.
+func (p *passage) pull() {
+	headers := map[nat.Proto]int{nat.TCP: 20, nat.SCTP: 12}
+	if len(p.pieces) > 0 && p.pieces[0] < headers[p.view.Tuple.Proto()] {
+		p.pieces = p.pieces[:0]
+	}
 }
 
 // loop is a packet that the node sends to itself: it comes in again by lo, with its mark and its connection, when all

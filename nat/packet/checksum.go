@@ -79,18 +79,22 @@ func (p *Packet) transportSum() uint16 {
 	return fold(sum(acc, h))
 }
 
-// Rejectable reports whether REJECT answers the packet with an ICMP error as far as its checksum goes
-// (nf_reject_verify_csum): of a protocol that the kernel does not know it wants an Internet checksum over all that
-// follows the IP header, in IPv6 with the pseudo header.
+// Rejectable reports whether REJECT answers the packet as far as its checksum goes (nf_reject_verify_csum): of a protocol
+// that the kernel does not know it wants an Internet checksum over all that follows the IP header, in IPv6 with the
+// pseudo header. That of a fragment is hardly right, and a later one is never answered.
 func (p *Packet) Rejectable() bool {
-	switch proto := p.tuple.Proto(); proto {
-	case nat.TCP, nat.UDP, nat.ICMP, nat.ICMPv6:
-		return p.ChecksumOK()
-	case nat.SCTP, gre, esp, ah, udpLite, dccp:
+	proto, h := p.tuple.Proto(), p.transport()
+	_, pseudo := checksumAt(proto)
+	switch known := pseudo || proto == nat.ICMP; {
+	case p.later:
+		return false
+	case proto == nat.SCTP, proto == gre, proto == esp, proto == ah, proto == udpLite, proto == dccp:
 		return true
+	case known && !p.first:
+		return p.ChecksumOK()
 	}
-	acc, h := uint64(0), p.transport()
-	if p.V6() {
+	acc := uint64(0)
+	if pseudo || p.V6() {
 		acc = p.pseudoSum(len(h))
 	}
 	return zeroSum(fold(sum(acc, h)))

@@ -141,11 +141,8 @@ func (p *Packet) Tuple() nat.Tuple { return p.tuple }
 // V6 reports whether it is an IPv6 packet.
 func (p *Packet) V6() bool { return p.b[0]>>4 == 6 }
 
-// Later reports whether it is a second or later fragment, First whether it is the first of several.
+// Later reports whether it is a second or later fragment.
 func (p *Packet) Later() bool { return p.later }
-
-// First reports whether it is the first fragment of several.
-func (p *Packet) First() bool { return p.first }
 
 // Len is the packet's length with its header, in bytes.
 func (p *Packet) Len() int { return len(p.b) }

@@ -208,7 +208,7 @@ func FuzzPacket(f *testing.F) {
 		p.SetSrc(to)
 		require.Equal(t, to.Addr(), p.Tuple().Src().Addr())
 		require.Equal(t, header, p.HeaderOK())
-		if p.Whole() && !p.First() && p.Tuple().Proto() != nat.SCTP {
+		if p.Whole() && !p.Fragment() && p.Tuple().Proto() != nat.SCTP {
 			require.Equal(t, ok, p.ChecksumOK())
 		}
 		p.SetSrc(old.Src())
