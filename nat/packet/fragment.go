@@ -63,8 +63,11 @@ type Whole struct {
 }
 
 // Add takes in a fragment, at a time in nanoseconds. The packet comes back with the fragment that makes it whole. One
-// that contradicts those before it throws them away; so do 30 seconds.
+// that contradicts those before it throws them away; so do 30 seconds. What is no fragment of IPv4 is not taken.
 func (f *Fragments) Add(p *Packet, now int64) (w Whole, ok bool) {
+	if p.V6() || !p.Fragment() {
+		return w, false
+	}
 	f.expire(now)
 	key := fragmentKey{p.tuple.Src().Addr(), p.tuple.Dst().Addr(), p.tuple.Proto(), binary.BigEndian.Uint16(p.b[4:])}
 	a := f.waiting[key]
@@ -179,7 +182,7 @@ func (p *Packet) Split(limit int, sizes []int) [][]byte {
 	for _, n := range sizes {
 		sum += n
 	}
-	if sum == left && slices.Max(sizes) <= room {
+	if len(sizes) > 0 && sum == left && slices.Max(sizes) <= room {
 		return p.cut(header, sizes, 0)
 	}
 	sizes = nil

@@ -101,3 +101,37 @@ func TestFragmentsKeepDontFragment(t *testing.T) {
 		require.True(t, p.HeaderOK() && p.ChecksumOK())
 	}
 }
+
+// Whatever bytes come as fragments: nothing but whole packets comes out, none longer than a packet can be, and what is
+// split goes together again.
+func FuzzFragments(f *testing.F) {
+	for _, b := range datagram(100, true).Split(60, nil) {
+		f.Add(b, uint16(48))
+	}
+	f.Add(datagram(0, false).Bytes(), uint16(20))
+	f.Fuzz(func(t *testing.T, b []byte, limit uint16) {
+		p, err := packet.Parse(slices.Clone(b))
+		if err != nil || p.V6() {
+			return
+		}
+		var all packet.Fragments
+		if !p.Fragment() {
+			list := p.Split(int(limit), nil)
+			if len(list) > 1 {
+				w := give(t, &all, 0, list...)
+				require.NotNil(t, w)
+				require.Equal(t, p.Transport(), w.Packet[len(w.Packet)-len(p.Transport()):])
+			}
+			return
+		}
+		for _, piece := range append(p.Split(int(limit), nil), b) {
+			one, err := packet.Parse(slices.Clone(piece))
+			require.NoError(t, err)
+			if w, ok := all.Add(&one, 0); ok {
+				whole, err := packet.Parse(w.Packet)
+				require.NoError(t, err)
+				require.False(t, whole.Fragment())
+			}
+		}
+	})
+}
