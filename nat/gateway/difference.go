@@ -215,7 +215,7 @@ func (t *trials) learn(rule iptables.Rule) {
 		case iptables.Destination:
 			c.dst = samples(m.Prefix)
 		case iptables.Protocol:
-			if p, err := nat.ParseProto(m.Name); err == nil {
+			if p, ok := m.Number(); ok {
 				protos = []nat.Proto{p}
 			}
 		case iptables.Ports:

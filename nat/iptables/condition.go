@@ -187,7 +187,7 @@ func (w *compiler) conditions(at Place, rule *Rule) {
 
 // protocol appends -p, unless the protocol's own match stands right behind it and asks for it anyway.
 func (w *compiler) protocol(at Place, m Protocol, behind []Match) {
-	number, ok := protocolNumber(m.Name)
+	number, ok := m.Number()
 	if !ok {
 		w.ask(at, m)
 		return
@@ -261,6 +261,9 @@ func (w *compiler) ports(at Place, m Ports) {
 		w.emit(instruction{op: opTCPFlags, not: f.Not, low: uint32(f.Set), high: uint32(f.Mask)})
 	}
 }
+
+// Number is the protocol's number; ok is false for "all" and for a name that natlab does not know.
+func (m Protocol) Number() (p nat.Proto, ok bool) { return protocolNumber(m.Name) }
 
 // protocolNumber is the number of a protocol as iptables-save prints it; ok is false for "all" and unknown names.
 func protocolNumber(name string) (nat.Proto, bool) {

@@ -129,7 +129,7 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 				k.dst = halves(m.Prefix.Addr()).masked(s.dst)
 			}
 		case Protocol:
-			if number, ok := protocolNumber(m.Name); ok && !m.Not {
+			if number, ok := m.Number(); ok && !m.Not {
 				s.proto, k.proto = true, number
 			}
 		case Ports:
