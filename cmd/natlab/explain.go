@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"natlab/lab"
 	"natlab/nat"
+	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/report"
@@ -24,6 +26,8 @@ type explained struct {
 	packet packetFlags
 	rules  []string
 	why    string
+	seed   uint64
+	dice   conntrack.Chance // nil: every way
 	format *choice
 }
 
@@ -49,8 +53,12 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.packet.add(cmd)
 	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or ip6tables-save; - is standard input; with --from, NODE=FILE; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
+	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
 	e.format = output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flags().Changed("seed") {
+			e.dice = rand.New(rand.NewPCG(e.seed, 0)) // #nosec G404 -- the same again for the same seed is what it is for
+		}
 		packets, err := e.packet.all(p.in)
 		switch {
 		case err != nil:
@@ -107,7 +115,7 @@ func (p *program) explainNode(e *explained, packets []asked) error {
 		if a.In, err = deviceOf(ns, a); err != nil {
 			return err
 		}
-		x, err := gateway.Explain(ns, rules, sets, a.Ask)
+		x, err := gateway.Explain(ns, rules, sets, a.Ask, e.dice)
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}
@@ -152,7 +160,7 @@ func (p *program) explainCluster(e *explained, packets []asked) error {
 		if proto := a.Tuple.Proto(); proto != nat.TCP && proto != nat.UDP {
 			return fmt.Errorf("packet %s: with --from, want tcp or udp", a.Tuple)
 		}
-		x, err := network.Explain(gateway.Probe{From: a.From, Tuple: a.Tuple})
+		x, err := network.Explain(gateway.Probe{From: a.From, Tuple: a.Tuple}, e.dice)
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}

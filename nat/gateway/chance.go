@@ -1,11 +1,16 @@
 package gateway
 
-import "slices"
+import (
+	"slices"
 
-// script is the decisions of chance in one walk: those it was given, then yes to each further question. It remembers
-// what it was asked, so that the next walk can go another way.
+	"natlab/nat/conntrack"
+)
+
+// script is the decisions of chance in one walk: those it was given, then yes to each further question, or what dice
+// say. It remembers what it was asked, so that the next walk can go another way.
 type script struct {
 	given   []bool
+	dice    conntrack.Chance
 	taken   []decision
 	unknown []string // texts of rules that had to be decided without knowing
 }
@@ -26,6 +31,8 @@ func (s *script) Take(p float64) bool {
 	yes := true
 	if i := len(s.taken); i < len(s.given) {
 		yes = s.given[i]
+	} else if s.dice != nil {
+		yes = float64(s.dice.Uint32())/(1<<32) < p
 	}
 	if !yes {
 		p = 1 - p
@@ -49,8 +56,12 @@ func (s *script) probability() float64 {
 	return p
 }
 
-// next is the script of the walk after this one: the last yes becomes a no. nil: all ways have been walked.
+// next is the script of the walk after this one: the last yes becomes a no. nil: all ways have been walked, or the one
+// that dice chose.
 func (s *script) next() []bool {
+	if s.dice != nil {
+		return nil
+	}
 	for i, d := range slices.Backward(s.taken) {
 		if !d.yes {
 			continue

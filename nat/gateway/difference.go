@@ -53,8 +53,8 @@ func familyDifferences(ns topology.Namespace, a, b Rules, o NodeOptions) (out []
 	place := map[string]int{}
 	for _, ask := range newTrials(ns, o.Family, a, b).asks() {
 		tried++
-		wa, _ := ga.ways(ask)
-		wb, _ := gb.ways(ask)
+		wa, _ := ga.ways(ask, nil)
+		wb, _ := gb.ways(ask, nil)
 		if wa.summary() == wb.summary() {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"natlab/nat"
+	"natlab/nat/conntrack"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
 	"natlab/topology"
@@ -45,10 +46,11 @@ type look struct {
 }
 
 // Explain follows a packet through a node with these rules, and what whoever gets it answers back through the same node:
-// every way where chance decides or a rule is not known. A port that chance chooses is AnyPort. Of the rule sets those of
+// every way where chance decides or a rule is not known; a port that chance chooses is AnyPort. Where dice are given they
+// choose one way, and ports. Of the rule sets those of
 // the packet's family count. An error is a packet of two families, one for which there are no rules but for the other
 // family, or a device that the node has not.
-func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanation, error) {
+func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask, dice conntrack.Chance) (*Explanation, error) {
 	family := nat.FamilyOf(ask.Tuple.Dst().Addr())
 	if !ask.Tuple.IsValid() || nat.FamilyOf(ask.Tuple.Src().Addr()) != family {
 		return nil, fmt.Errorf("packet %s: want two addresses of one family", ask.Tuple)
@@ -65,7 +67,7 @@ func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask) (*Explanati
 		return nil, fmt.Errorf("packet %s: %s has no device %q: it has %s", ask.Tuple, ns.Member, ask.In, strings.Join(g.deviceNames(), ", "))
 	}
 	x := &Explanation{Ask: ask, nodes: []*Gateway{g}}
-	x.Prediction, x.looks = g.ways(ask)
+	x.Prediction, x.looks = g.ways(ask, dice)
 	return x, nil
 }
 
@@ -80,9 +82,9 @@ func (r Rules) of(family nat.Family) (out Rules) {
 }
 
 // ways goes every way of a packet, each from a node that has seen nothing.
-func (g *Gateway) ways(ask Ask) (all Prediction, looks [][]look) {
+func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all Prediction, looks [][]look) {
 	for given := []bool{}; given != nil && len(all) < maxWays; {
-		fresh := g.fresh(&script{given: given})
+		fresh := g.fresh(&script{given: given, dice: dice})
 		fresh.remembers = true
 		o, l := fresh.explain(ask)
 		all, looks = append(all, o), append(looks, l)

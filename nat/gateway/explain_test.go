@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/topology"
@@ -46,13 +48,18 @@ COMMIT
 
 func explain(t *testing.T, sets gateway.Sets, packet string) *gateway.Explanation {
 	t.Helper()
+	return explainBy(t, sets, packet, nil)
+}
+
+func explainBy(t *testing.T, sets gateway.Sets, packet string, dice conntrack.Chance) *gateway.Explanation {
+	t.Helper()
 	tuple, err := nat.ParseTuple(packet)
 	require.NoError(t, err)
 	rs, err := iptables.ParseString(nodeRules, nat.IPv4)
 	require.NoError(t, err)
 	dev, ok := gateway.Arrives(twoNetworks(), tuple.Src().Addr())
 	require.True(t, ok)
-	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, sets, gateway.Ask{Tuple: tuple, In: dev})
+	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, sets, gateway.Ask{Tuple: tuple, In: dev}, dice)
 	require.NoError(t, err)
 	return x
 }
@@ -83,6 +90,26 @@ func TestExplainService(t *testing.T) {
 		require.Equal(t, "SEEN_REPLY|CONFIRMED|SRC_NAT|DST_NAT|SRC_NAT_DONE|DST_NAT_DONE", o.Conns[0].Status.String())
 		require.Equal(t, nat.TapPost, o.Reply.Hops[len(o.Reply.Hops)-1].Tap)
 	}
+}
+
+// A seed chooses one way and its port, the same each time; seeds choose both ways, about as often as they are likely.
+func TestExplainOne(t *testing.T) {
+	const packet = "tcp 192.168.1.9:40000 > 10.96.0.1:80"
+	seen := map[string]int{}
+	for seed := range uint64(400) {
+		roll := func() gateway.Outcome {
+			x := explainBy(t, nil, packet, rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // the same again
+			require.Len(t, x.Prediction, 1)
+			return x.Prediction[0]
+		}
+		o := roll()
+		require.Equal(t, o, roll())
+		require.Equal(t, gateway.EndAnswered, o.End)
+		require.NotEqual(t, gateway.AnyPort, o.ServerPeer.Port())
+		seen[o.Endpoint.String()]++
+	}
+	require.Len(t, seen, 2)
+	require.InDelta(t, 100, seen["10.244.1.5:8080"], 30)
 }
 
 // How packets end: for the node itself, by a rule, nowhere.

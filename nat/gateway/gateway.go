@@ -152,12 +152,15 @@ func (g *Gateway) add(c *iptables.Compiled) {
 	}
 }
 
-// fresh is the same node before it has seen any packet. Chance is decided by a script; ports that it would choose are one
-// that hardly anybody asks for, and are noted.
+// fresh is the same node before it has seen any packet. Chance is decided by a script; ports that it would choose are the
+// dice's, or one that hardly anybody asks for, and noted.
 func (g *Gateway) fresh(s *script) *Gateway {
 	f := &Gateway{host: g.host, devices: g.devices, options: g.options, stages: g.stages, hasNAT: g.hasNAT, script: s}
 	f.options.Trace = true
 	f.conns.Settings, f.conns.Chance = g.conns.Settings, &unforeseen{}
+	if s.dice != nil {
+		f.conns.Chance = s.dice
+	}
 	return f
 }
 

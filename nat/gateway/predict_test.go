@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -113,6 +114,26 @@ func TestPathsOfTheRealCluster(t *testing.T) {
 			require.Len(t, got, len(row.want))
 		})
 	}
+}
+
+// Through the network a seed chooses one way too, with a port that all nodes agree on.
+func TestOneWay(t *testing.T) {
+	t.Parallel()
+	n := reference(t, nil)
+	probe := gateway.Probe{From: "outside", Tuple: nat.TupleOf(nat.TCP, netip.MustParseAddrPort("192.168.26.1:40000"), netip.MustParseAddrPort("192.168.26.106:30450"))}
+	seen := map[string]bool{}
+	for seed := range uint64(20) {
+		x, err := n.Explain(probe, rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // the same again
+		require.NoError(t, err)
+		require.Len(t, x.Prediction, 1)
+		o := x.Prediction[0]
+		require.Equal(t, gateway.EndAnswered, o.End)
+		seen[o.Endpoint.String()] = true
+		require.NotEqual(t, gateway.AnyPort, o.ServerPeer.Port())
+		require.Equal(t, o.ServerPeer, o.Conns[0].Reply.Dst())
+		require.Equal(t, o.ServerPeer, o.Conns[1].Original.Src())
+	}
+	require.Len(t, seen, 2)
 }
 
 // A NodePort at a node without an endpoint, through the tunnel and back: every tap, one line each.

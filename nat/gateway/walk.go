@@ -58,15 +58,15 @@ const (
 // Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or an address
 // that is not IPv4.
 func (n *Network) Predict(p Probe) (Prediction, error) {
-	x, err := n.Explain(p)
+	x, err := n.Explain(p, nil)
 	if err != nil {
 		return nil, err
 	}
 	return x.Prediction, nil
 }
 
-// Explain is Predict, and can say of each rule why it was not met.
-func (n *Network) Explain(p Probe) (*Explanation, error) {
+// Explain is Predict, and can say of each rule why it was not met. Where dice are given they choose one way, and ports.
+func (n *Network) Explain(p Probe, dice conntrack.Chance) (*Explanation, error) {
 	from := n.members[p.From]
 	if from == nil {
 		return nil, fmt.Errorf("probe %s: the plan has no %q", p.Tuple, p.From)
@@ -76,7 +76,7 @@ func (n *Network) Explain(p Probe) (*Explanation, error) {
 	}
 	x := &Explanation{Ask: Ask{Tuple: p.Tuple}, nodes: n.nodes}
 	for given := []bool{}; given != nil && len(x.Prediction) < maxWays; {
-		w := &walk{network: n, probe: p, script: &script{given: given}, gateways: map[*Gateway]*Gateway{}}
+		w := &walk{network: n, probe: p, script: &script{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
 		w.queue = []arrival{{at: from, flight: flight{packet: Ask{Tuple: p.Tuple}.packet()}}}
 		x.Prediction, x.looks = append(x.Prediction, w.run()), append(x.looks, w.looks)
 		given = w.script.next()
