@@ -260,9 +260,7 @@ func (g *Gateway) assemble(p *passage, where int) bool {
 		p.pieces, p.longest = w.Sizes, w.Max
 	}
 	p.look()
-	switch proto := p.view.Tuple.Proto(); {
-	case where != partsIn:
-	case proto == nat.TCP, proto == nat.SCTP && g.conns.Settings.Checksum: // tcp_v4_early_demux, sctp_error
+	if where == partsIn && p.view.Tuple.Proto() == nat.TCP { // tcp_v4_early_demux
 		p.pull()
 	}
 	return true
@@ -383,6 +381,9 @@ func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
 		return true
 	}
 	if p.ref.Conn == nil {
+		if p.pieces != nil && hook == nat.PreRouting && p.view.Tuple.Proto() == nat.SCTP && g.conns.Settings.Checksum { // sctp_error
+			p.pull()
+		}
 		fill(&g.track, &p.pkt, hook)
 		var v nat.Verdict
 		if p.ref, v = g.conns.Track(&g.track, g.at); v == nat.Drop {
