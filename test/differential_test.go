@@ -498,7 +498,7 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	switch {
 	case kind == 12 && dev != "":
 		pkt = broken(d, pkt)
-	case kind >= 13 && kind <= 15 && w.family == nat.IPv4 && p.Len() > 28 && (dev != "" || !w.homing && deviceOf(p.Tuple().Dst().Addr()) != ""):
+	case kind >= 13 && kind <= 15 && w.cuts(dev, &p):
 		w.whole, w.from = slices.Clone(pkt), dev
 		w.pieces = d.fragments(&p, w.tracked)
 		pkt, w.pieces = w.pieces[0], w.pieces[1:]
@@ -510,6 +510,14 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 		w.before = slices.Clone(pkt)
 	}
 	return dev, pkt, mark
+}
+
+// cuts reports whether a packet may be given in fragments. Where they are not put together, nf_tables looks for flags in
+// later ones too, and x_tables does not.
+func (w *twins) cuts(dev string, p *packet.Packet) bool {
+	alike := w.tracked || w.backend == dataplane.Legacy
+	leaves := dev != "" || !w.homing && deviceOf(p.Tuple().Dst().Addr()) != ""
+	return alike && leaves && w.family == nat.IPv4 && p.Len() > 28
 }
 
 // onward is another packet of a connection, in either direction; a TCP segment mostly fits what was seen before.

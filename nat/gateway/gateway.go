@@ -241,6 +241,7 @@ type passage struct {
 	answer  bool  // the node's own, because of another
 	raw     bool  // a process gave it as it is
 	pieces  []int // data of the fragments that it came in; nil: it came whole
+	laid    []int // data of the fragments that the stack laid an answer out in
 	longest int   // of these, with its header
 }
 

@@ -170,6 +170,9 @@ func (g *Gateway) send(p *passage) {
 		g.lost("", "the packet is longer than the MTU of "+next.dev.Name)
 		return
 	}
+	if mtu := mtuOf(next.dev); p.answer && p.pkt.Len() > mtu && !p.pkt.DontFragment() { // ip_append_data
+		p.laid = p.pkt.Pieces(mtu)
+	}
 	p.out, p.via = next.dev, next.via
 	p.view.In, p.view.Out = "", next.dev.Name
 	if p.pkt.Fragment() && g.host.tracks && !g.assemble(p, partsOut) {
@@ -228,7 +231,11 @@ func (g *Gateway) transmit(p *passage) {
 	case p.pieces != nil:
 		limit = min(limit, p.longest)
 	}
-	for _, piece := range p.pkt.Split(limit, p.pieces) {
+	pieces := p.pieces
+	if p.laid != nil {
+		pieces = p.laid
+	}
+	for _, piece := range p.pkt.Split(limit, pieces) {
 		out.Packet = piece
 		g.outs = append(g.outs, out)
 	}

@@ -185,18 +185,26 @@ func (p *Packet) Split(limit int, sizes []int) [][]byte {
 	if len(sizes) > 0 && sum == left && slices.Max(sizes) <= room {
 		return p.cut(header, sizes, 0)
 	}
-	sizes = nil
-	for ; left > 0; left -= sizes[len(sizes)-1] {
+	if sizes = p.Pieces(limit); sizes == nil {
+		return [][]byte{p.b}
+	}
+	return p.cut(header, sizes, binary.BigEndian.Uint16(header[6:]))
+}
+
+// Pieces are the sizes of the data of fragments that are not longer than limit; nil where that leaves no room for any.
+func (p *Packet) Pieces(limit int) (sizes []int) {
+	header := int(p.b[0]&15) * 4
+	for left := len(p.b) - header; left > 0; left -= sizes[len(sizes)-1] {
 		n := left
-		if n > room {
-			n = room &^ 7
+		if n > limit-header {
+			n = (limit - header) &^ 7
 		}
 		if n <= 0 {
-			return [][]byte{p.b}
+			return nil
 		}
 		sizes = append(sizes, n)
 	}
-	return p.cut(header, sizes, binary.BigEndian.Uint16(header[6:]))
+	return sizes
 }
 
 func (p *Packet) cut(header []byte, sizes []int, word uint16) (out [][]byte) {
