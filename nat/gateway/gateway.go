@@ -18,9 +18,9 @@ import (
 // it remembers. It works on the packets' bytes and does to them what the kernel does. It is to be used by one
 // goroutine at a time.
 //
-// Not modelled: fragments of IPv6, broadcast and multicast, the neighbours on the links, redirects, what
-// errors teach a node of the MTU behind its links, and transport headers that are cut short, which x_tables drops where a
-// rule asks for them and nf_tables does not.
+// Not modelled: fragments of IPv6, broadcast and multicast, the neighbours on the links, redirects, what errors teach a
+// node of the MTU behind its links; and where the backends differ: transport headers that are cut short, which x_tables
+// drops where a rule asks for them, and flags of later fragments, which nf_tables looks for.
 type Gateway struct {
 	// Tap, where it is set, is called at each point at which natlab watches a namespace.
 	Tap func(nat.Hop)
