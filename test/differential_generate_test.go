@@ -424,7 +424,7 @@ func deviceOf(src netip.Addr) string {
 		src = netip.AddrFrom4([4]byte(b[12:]))
 	}
 	switch s := src.String(); {
-	case s == "192.168.1.1", s == "10.0.0.1", s == "10.244.0.1", src.IsLoopback():
+	case s == "192.168.1.1", s == "192.168.1.2", s == "10.0.0.1", s == "10.244.0.1", src.IsLoopback():
 		return ""
 	case strings.HasPrefix(s, "10.0."):
 		return "out0"

@@ -44,6 +44,7 @@ func differentialNode(family nat.Family) topology.Namespace {
 		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: mtus[d[0]]})
 		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: prefixIn(family, d[1])})
 	}
+	ns.Addresses = append(ns.Addresses, topology.Address{Device: "in0", Prefix: prefixIn(family, "192.168.1.2/24")})
 	ns.Routes = []topology.Route{
 		{Dst: prefixIn(family, "0.0.0.0/0"), Via: addressIn(family, "192.168.1.254"), Device: "in0"},
 		{Dst: prefixIn(family, "10.99.0.0/24"), Type: topology.Blackhole},

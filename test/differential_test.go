@@ -62,9 +62,7 @@ func (f *portFeed) Uint32() uint32 { f.asked = true; return f.next }
 
 func newTwins(t *testing.T, backend dataplane.Backend, family nat.Family) *twins {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	require.Zero(t, os.Geteuid(), "network namespaces need root")
 	return &twins{kernel: newKernelNode(t, differentialNode(family), family), backend: backend, family: family}
 }
 

@@ -23,9 +23,7 @@ const planDeadline = 5 * time.Second
 // TestPlanRunsByHand runs what Plan.String prints in a shell, in namespaces of its own, and sees that the lab's
 // members reach each other as the plan means them to.
 func TestPlanRunsByHand(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	require.Zero(t, os.Geteuid(), "network namespaces need root")
 	for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 		t.Run(overlay.String(), func(t *testing.T) {
 			if overlay == topology.IPIP && !hasIPIP(t) {

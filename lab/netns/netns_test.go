@@ -72,9 +72,7 @@ func TestCreateOpenDelete(t *testing.T) {
 
 func TestIPToolSeesIt(t *testing.T) {
 	ip, err := exec.LookPath("ip")
-	if err != nil {
-		t.Skip("no ip(8) to compare with")
-	}
+	require.NoError(t, err, "ip(8) to compare with")
 	h := create(t)
 	out, err := exec.CommandContext(t.Context(), ip, "netns", "list").CombinedOutput()
 	require.NoError(t, err, string(out))

@@ -31,9 +31,7 @@ type wire struct{ client, node, server netns.Handle }
 
 func newWire(t *testing.T) wire {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: run as root")
-	}
+	require.Zero(t, os.Geteuid(), "network namespaces need root")
 	var w wire
 	n := wires.Add(1)
 	for _, at := range []struct {

@@ -206,9 +206,11 @@ func (h *host) address(ns *topology.Namespace) {
 			d.addrs = append(d.addrs, a.Prefix)
 		}
 		if !a.Prefix.IsSingleIP() && a.Device != "lo" {
-			h.routes = append(h.routes, route{Route: topology.Route{
-				Dst: a.Prefix.Masked(), Device: a.Device, Src: a.Prefix.Addr(), Scope: topology.ScopeLink, Protocol: "kernel",
-			}})
+			r := topology.Route{Dst: a.Prefix.Masked(), Device: a.Device, Scope: topology.ScopeLink, Protocol: "kernel"}
+			if h.family == nat.IPv4 { // in IPv6 the source is chosen for each destination
+				r.Src = a.Prefix.Addr()
+			}
+			h.routes = append(h.routes, route{Route: r})
 		}
 	}
 }

@@ -35,11 +35,12 @@ const (
 type Fragments struct {
 	waiting map[fragmentKey]*assembly
 	bytes   int
+	oldest  int64 // none of them waits since earlier
 }
 
 // assembly is a packet of which fragments are missing.
 type assembly struct {
-	parts      []part // by offset, without holes between those that are side by side
+	parts      []part // by offset
 	end        int    // of all; known once the last fragment is there
 	last       bool
 	size       int
@@ -79,6 +80,9 @@ func (f *Fragments) Add(p *Packet, now int64) (w Whole, ok bool) {
 			f.waiting = map[fragmentKey]*assembly{}
 		}
 		a = &assembly{since: now}
+		if len(f.waiting) == 0 {
+			f.oldest = now
+		}
 		f.waiting[key] = a
 	}
 	was := a.size
@@ -96,12 +100,19 @@ func (f *Fragments) Add(p *Packet, now int64) (w Whole, ok bool) {
 	return w, good
 }
 
+// expire looks at those that wait only when one of them may have waited too long: a flood costs no more than a glance.
 func (f *Fragments) expire(now int64) {
+	if now-f.oldest < fragmentTime {
+		return
+	}
+	f.oldest = now
 	for k, a := range f.waiting {
 		if now-a.since >= fragmentTime {
 			f.bytes -= a.size
 			delete(f.waiting, k)
+			continue
 		}
+		f.oldest = min(f.oldest, a.since)
 	}
 }
 

@@ -81,6 +81,10 @@ func TestFragmentsThatMakeNoPacket(t *testing.T) {
 	require.Nil(t, give(t, &f, 0, list[0], list[1]))
 	require.Nil(t, give(t, &f, 30e9, list[2]), "30 seconds later the others are forgotten")
 	require.NotNil(t, give(t, &f, 31e9, list[0], list[1]))
+	require.Nil(t, give(t, &f, 40e9, list[0], list[1]))
+	require.Nil(t, give(t, &f, 50e9, datagram(200, false).Split(1500, []int{80, 128})[0]), "an overlap throws away what waits")
+	require.Nil(t, give(t, &f, 51e9, list[0], list[1]))
+	require.NotNil(t, give(t, &f, 80e9, list[2]), "29 seconds are not too long, whatever waited before")
 }
 
 // Don't-fragment stays where the longest fragment has it.

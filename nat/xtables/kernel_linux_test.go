@@ -24,9 +24,7 @@ import (
 // inNamespace runs f on a thread in a network namespace of its own; thread and namespace end with it.
 func inNamespace(t *testing.T, f func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace needs root")
-	}
+	require.Zero(t, os.Geteuid(), "a network namespace needs root")
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
