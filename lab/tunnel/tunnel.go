@@ -114,7 +114,8 @@ func (t *Tunnel) Abandon() error {
 	return err
 }
 
-// Stats returns what the tunnel has carried so far.
+// Stats returns what the tunnel has carried so far. A packet is counted once it has been handed on, so it may arrive before
+// it is counted; after Close the counts are final.
 func (t *Tunnel) Stats() Stats {
 	return Stats{
 		Sent:       t.stats.sent.Load(),

@@ -108,8 +108,10 @@ func TestBothWays(t *testing.T) {
 	link, err := ends[0].nl.LinkByName("tunl0")
 	require.NoError(t, err)
 	require.Equal(t, "ipip", link.Attrs().EncapType)
+	require.NoError(t, ends[0].tunnel.Close()) // the counts are final: a packet may arrive before it is counted
 	got := ends[0].tunnel.Stats()
 	require.Equal(t, uint64(1), got.Sent)
+	require.Equal(t, uint64(1), got.Received)
 	require.Zero(t, got.Malformed+got.SendErrors+got.TooBig)
 }
 
