@@ -115,11 +115,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 				}
 				if whom != 1 {
 					_ = cmd.Process.Kill()
+					_ = cmd.Wait() // until then it may be at work in a system call
 				}
 				if err := Down(t.Context(), c.Name); !errors.Is(err, ErrNoLab) {
 					require.NoError(t, err)
 				}
-				_ = cmd.Wait() // it died one way or another
+				_ = cmd.Wait() // it ended one way or another
 			})
 			if err := Down(t.Context(), c.Name); !errors.Is(err, ErrNoLab) {
 				require.NoError(t, err)

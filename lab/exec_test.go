@@ -5,7 +5,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,11 +36,19 @@ func TestExec(t *testing.T) {
 	_, err = l.Exec(t.Context(), "vms105", nil, Streams{})
 	require.ErrorContains(t, err, "no command")
 
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	status, err = l.Exec(ctx, "vms105", []string{"/bin/sleep", "600"}, Streams{})
+	status, err = l.Exec(ctx, "vms105", []string{"/bin/sh", "-c", "echo here; exec sleep 600"}, Streams{Out: writer(cancel)})
 	require.NoError(t, err)
 	require.Equal(t, 128+15, status)
+}
+
+// writer is a function that is called for each piece of output.
+type writer func()
+
+func (w writer) Write(b []byte) (int, error) {
+	w()
+	return len(b), nil
 }
 
 func TestExecAll(t *testing.T) {

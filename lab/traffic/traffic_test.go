@@ -20,16 +20,11 @@ import (
 	"natlab/nat"
 )
 
-// here is the namespace that the test runs in.
-type here struct{}
-
-func (here) Do(f func() error) error { return f() }
-
 // fresh is a namespace of its own that lives as long as its thread: loopback is up, nothing else is there.
 type fresh struct{ work chan func() }
 
-func newFresh(t *testing.T) fresh {
-	t.Helper()
+func newFresh(tb testing.TB) fresh {
+	tb.Helper()
 	ns := fresh{work: make(chan func())}
 	made := make(chan error)
 	go func() {
@@ -39,8 +34,8 @@ func newFresh(t *testing.T) fresh {
 			f()
 		}
 	}()
-	require.NoError(t, <-made, "a network namespace needs root")
-	t.Cleanup(func() { close(ns.work) })
+	require.NoError(tb, <-made, "a network namespace needs root")
+	tb.Cleanup(func() { close(ns.work) })
 	return ns
 }
 
@@ -74,6 +69,15 @@ func soon(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// until is short where nothing is to come, and otherwise long enough for a busy machine.
+func until(t *testing.T, want traffic.Kind) context.Context {
+	t.Helper()
+	if want == traffic.Timeout {
+		return soon(t, 200*time.Millisecond)
+	}
+	return soon(t, 10*time.Second)
 }
 
 func serve(t *testing.T, ns traffic.Namespace, name string, p nat.Proto, at string) {
@@ -117,8 +121,9 @@ func TestAsk(t *testing.T) {
 }
 
 func TestAskFromNoAddressInParticular(t *testing.T) {
-	serve(t, here{}, "a", nat.UDP, "127.0.0.1:47811")
-	a, err := traffic.Ask(soon(t, 5*time.Second), here{}, nat.TupleOf(nat.UDP, netip.AddrPort{}, addr("127.0.0.1:47811")))
+	ns := newFresh(t)
+	serve(t, ns, "a", nat.UDP, "127.0.0.1:80")
+	a, err := traffic.Ask(soon(t, 5*time.Second), ns, to(nat.UDP, "127.0.0.1:80"))
 	require.NoError(t, err)
 	require.Equal(t, a.Local, a.PeerSeen)
 }
@@ -194,7 +199,7 @@ func TestFailures(t *testing.T) {
 		{"a protocol without sockets", to(nat.SCTP, "127.0.0.1:1"), traffic.Failure{Kind: traffic.Broken}},
 	} {
 		t.Run(row.why+" "+row.tuple.Proto().String(), func(t *testing.T) {
-			_, err := traffic.Ask(soon(t, 200*time.Millisecond), ns, row.tuple)
+			_, err := traffic.Ask(until(t, row.want.Kind), ns, row.tuple)
 			var got *traffic.Failure
 			require.ErrorAs(t, err, &got)
 			require.Equal(t, row.want.Kind, got.Kind, err.Error())
@@ -239,7 +244,7 @@ func TestRulesThatRefuse(t *testing.T) {
 		{"dropped on arrival", to(nat.UDP, "127.0.0.1:5"), traffic.Timeout},
 	} {
 		t.Run(row.why+" "+row.tuple.String(), func(t *testing.T) {
-			_, err := traffic.Ask(soon(t, 200*time.Millisecond), ns, row.tuple)
+			_, err := traffic.Ask(until(t, row.kind), ns, row.tuple)
 			var got *traffic.Failure
 			require.ErrorAs(t, err, &got)
 			require.Equal(t, row.kind, got.Kind, err.Error())
@@ -322,10 +327,21 @@ func TestServerEndsItsConnections(t *testing.T) {
 }
 
 func TestServerSpeaksHTTP(t *testing.T) {
-	serve(t, here{}, "default/web", nat.TCP, "127.0.0.1:47812")
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:47812/", nil)
+	ns := newFresh(t)
+	serve(t, ns, "default/web", nat.TCP, "127.0.0.1:80")
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, at string) (c net.Conn, err error) {
+			err = ns.Do(func() error {
+				c, err = (&net.Dialer{}).DialContext(ctx, network, at)
+				return err
+			})
+			return c, err
+		},
+	}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/", nil)
 	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
@@ -337,11 +353,12 @@ func TestServerSpeaksHTTP(t *testing.T) {
 func BenchmarkAsk(b *testing.B) {
 	for _, p := range []nat.Proto{nat.TCP, nat.UDP} {
 		b.Run(p.String(), func(b *testing.B) {
-			s, err := traffic.Serve(here{}, "a", p, addr("127.0.0.1:47813"))
+			ns := newFresh(b)
+			s, err := traffic.Serve(ns, "a", p, addr("127.0.0.1:80"))
 			require.NoError(b, err)
 			defer func() { _ = s.Close() }()
 			for b.Loop() {
-				_, err := traffic.Ask(b.Context(), here{}, to(p, "127.0.0.1:47813"))
+				_, err := traffic.Ask(b.Context(), ns, to(p, "127.0.0.1:80"))
 				require.NoError(b, err)
 			}
 		})
