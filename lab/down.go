@@ -82,16 +82,13 @@ func DownAll(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// takeOver ends the lab's owner and takes the lock. It is false where the lab vanished meanwhile.
+// takeOver ends the lab's owner and takes the lock. It is false where the lab vanished meanwhile: its owner is gone then.
 func (s *stateDir) takeOver(ctx context.Context) (bool, error) {
 	var asked process
 	for until := time.Now().Add(patience); ; {
-		locked, err := s.lock(unix.LOCK_EX | unix.LOCK_NB)
-		if err != nil || locked {
-			return locked, err
-		}
-		if !s.stillThere() {
-			return false, nil
+		free, err := s.flock(unix.LOCK_EX | unix.LOCK_NB)
+		if err != nil || free {
+			return free && s.stillThere(), err
 		}
 		// The owner of a lab that is just being born is not written down yet, so look again each time.
 		r, err := s.read()

@@ -79,12 +79,19 @@ func requireGone(tb testing.TB, name string) {
 	for _, e := range entries {
 		require.False(tb, strings.HasPrefix(e.Name(), name+"."), e.Name())
 	}
+	require.Empty(tb, processesOf(tb, name))
+}
+
+// processesOf are the command lines that name a lab.
+func processesOf(tb testing.TB, name string) (lines []string) {
+	tb.Helper()
 	for _, pid := range processes(tb) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if err == nil {
-			require.NotContains(tb, string(line), name, "process %d", pid)
+		if err == nil && strings.Contains(string(line), name) {
+			lines = append(lines, fmt.Sprintf("%d: %q", pid, line))
 		}
 	}
+	return lines
 }
 
 func TestUpAndDown(t *testing.T) {

@@ -124,6 +124,12 @@ func openState(lab string) (*stateDir, error) {
 // lock takes the lock, waiting for it unless how has LOCK_NB. It is false where somebody else holds it, or where the
 // directory was removed meanwhile.
 func (s *stateDir) lock(how int) (bool, error) {
+	free, err := s.flock(how)
+	return free && s.stillThere(), err
+}
+
+// flock is lock of a directory that may have been removed.
+func (s *stateDir) flock(how int) (bool, error) {
 	err := unix.Flock(int(s.dir.Fd()), how)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return false, nil
@@ -131,7 +137,7 @@ func (s *stateDir) lock(how int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("lab %s: lock: %w", s.lab, err)
 	}
-	return s.stillThere(), nil
+	return true, nil
 }
 
 // stillThere reports whether the path leads to the directory that is open.

@@ -255,6 +255,11 @@ func inherited(name string) (*stateDir, error) {
 		return nil, notInherited(name, errors.New("the lab's directory is not the one it was born with"))
 	}
 	unix.CloseOnExec(lockFD)
+	// A second descriptor that is never closed keeps the lock as long as the process is there: who waits for the lock of a
+	// lab that is gone, as Down does, has waited for its supervisor too.
+	if _, err := unix.FcntlInt(lockFD, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("lab %s: keep the lock: %w", name, err)
+	}
 	return s, nil
 }
 
