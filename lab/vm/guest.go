@@ -29,7 +29,7 @@ type guestConfig struct {
 // iptables programs that ask for one at the same time may be told that it is not there. All others come by request.
 func guestModules() []string {
 	return []string{
-		"tunnel4", "ip_tunnel", "ipip", "tun", "veth", "bridge", "br_netfilter", "vxlan", "sctp",
+		"tunnel4", "ip_tunnel", "ipip", "tun", "veth", "bridge", "br_netfilter", "vxlan",
 		"nf_conntrack", "nf_conntrack_netlink", "nfnetlink_log", "nfnetlink_queue", "nfnetlink_acct", "nf_log_syslog",
 		"ip_tables", "iptable_nat", "iptable_filter", "iptable_mangle", "iptable_raw", "ip6_tables", "ip6table_nat", "ip6table_filter", "ip6table_mangle",
 		"xt_tcpudp", "xt_comment", "xt_addrtype", "xt_conntrack", "xt_mark", "xt_nat", "xt_MASQUERADE", "xt_statistic", "xt_recent",
