@@ -33,7 +33,7 @@ func machineProbes() []probe {
 		{
 			feature:  Feature{Name: "kernel", For: "Linux 5.10 or later is what natlab was tried on"},
 			rootless: true,
-			try:      func(context.Context, *netns.Handle) (string, error) { return kernelRelease() },
+			try:      func(context.Context, *netns.Handle) (string, error) { return netns.Release() },
 		},
 		{
 			feature: Feature{
@@ -51,14 +51,6 @@ func machineProbes() []probe {
 			},
 		},
 	}
-}
-
-func kernelRelease() (string, error) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", err
-	}
-	return unix.ByteSliceToString(u.Release[:]), nil
 }
 
 func ruleProbes() []probe {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"natlab/lab/netns"
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
@@ -70,5 +71,9 @@ func (v *verification) network(rules map[string]gateway.Rules, listen []Server) 
 	for _, s := range listen {
 		servers = append(servers, gateway.Server{Member: s.Member, Name: s.Name, Proto: s.Proto, Addr: s.Addr})
 	}
-	return gateway.NewNetwork(v.lab.plan, rules, servers, gateway.Options{KernelIPIP: v.lab.Tunnel() == KernelTunnel})
+	kernel, err := netns.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	return gateway.NewNetwork(v.lab.plan, rules, servers, gateway.Options{KernelIPIP: v.lab.Tunnel() == KernelTunnel, Facts: gateway.Facts{Kernel: kernel}})
 }

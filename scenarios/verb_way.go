@@ -13,6 +13,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/netns"
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
@@ -130,7 +131,11 @@ func (s *stage) predicted() (gateway.Prediction, error) {
 	for _, r := range running {
 		servers = append(servers, gateway.Server{Member: r.Member, Name: r.Name, Proto: r.Proto, Addr: r.Addr})
 	}
-	network, err := gateway.NewNetwork(s.lab.Plan(), rules, servers, gateway.Options{KernelIPIP: s.lab.Tunnel() == lab.KernelTunnel})
+	kernel, err := netns.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	network, err := gateway.NewNetwork(s.lab.Plan(), rules, servers, gateway.Options{KernelIPIP: s.lab.Tunnel() == lab.KernelTunnel, Facts: gateway.Facts{Kernel: kernel}})
 	if err != nil {
 		return nil, err
 	}

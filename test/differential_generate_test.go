@@ -30,6 +30,7 @@ var (
 type drawn struct {
 	t      *rapid.T
 	family nat.Family
+	kernel nat.Kernel
 }
 
 func (d drawn) n(below int) int { return rapid.IntRange(0, below-1).Draw(d.t, "n") }
@@ -279,7 +280,7 @@ func (d drawn) natTarget(c ruleChain, proto string) string {
 	case "dst":
 		to := pick(d, []string{"10.244.0.5", "10.0.0.20", "192.168.1.10", "10.244.0.5-10.244.0.8", "192.168.1.1"})
 		if ports && d.chance(2) {
-			to += pick(d, []string{":8080", ":80", ":5024-6023"})
+			to += pick(d, []string{":8080", ":80", ":5024-6023"}[:d.portRanges()])
 		}
 		if ports && d.chance(6) {
 			return " -j REDIRECT --to-ports 8080"
@@ -304,6 +305,14 @@ func (d drawn) natTarget(c ruleChain, proto string) string {
 		return " -j MASQUERADE --to-ports 5024-6023" + random
 	}
 	return " -j MASQUERADE" + random
+}
+
+// portRanges is how many ways there are to write a DNAT's port: that of a range is random before Linux 6.9.
+func (d drawn) portRanges() int {
+	if d.kernel.Before(6, 9) {
+		return 2
+	}
+	return 3
 }
 
 // fields are what a fresh packet has besides its tuple.

@@ -27,14 +27,15 @@ import (
 // kernelNode is a namespace whose devices are TUN devices held by this process: what is written to one is in the kernel
 // as if it came in by it, and has left by another when the write returns.
 type kernelNode struct {
-	ns     netns.Handle
-	family nat.Family
-	tuns   map[string]int
-	raw    int // a raw socket that sends whole IP packets from the node
-	conns  *ctnetlink.Conn
-	ask    int // nfnetlink, for one connection at a time
-	tracer *tracer
-	buf    []byte
+	ns      netns.Handle
+	family  nat.Family
+	version nat.Kernel
+	tuns    map[string]int
+	raw     int // a raw socket that sends whole IP packets from the node
+	conns   *ctnetlink.Conn
+	ask     int // nfnetlink, for one connection at a time
+	tracer  *tracer
+	buf     []byte
 }
 
 // differentialNode is the namespace that both sides are: three networks, a default route, a blackhole.
@@ -96,7 +97,9 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 	name := strings.Replace(uniqueName(t), "plan-", "diff-", 1)
 	h, err := netns.Create(name)
 	require.NoError(t, err)
-	k := &kernelNode{ns: h, family: family, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
+	version, err := netns.Kernel()
+	require.NoError(t, err)
+	k := &kernelNode{ns: h, family: family, version: version, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
 	t.Cleanup(func() {
 		for _, fd := range k.tuns {
 			_ = unix.Close(fd)

@@ -81,7 +81,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		node.Sysctls = append(node.Sysctls, topology.Sysctl{Key: key, Value: value})
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
-		Chance: &w.ports, Trace: true, Family: w.family, Listens: func(nat.Tuple) bool { return false },
+		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version}, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
 	w.emulator = g
@@ -416,7 +416,7 @@ func TestDifferential(t *testing.T) {
 func (w *twins) generated(t *testing.T, packets int) {
 	t.Helper()
 	for w.packets < packets && !t.Failed() {
-		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt, w.family}) })
+		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt, w.family, w.kernel.version}) })
 	}
 	t.Logf("%d packets, %d connections: no difference", w.packets, w.connections)
 }
@@ -511,9 +511,9 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 }
 
 // cuts reports whether a packet may be given in fragments. Where they are not put together, nf_tables looks for flags in
-// later ones too, and x_tables does not.
+// later ones too, and x_tables does not; before Linux 5.13 they go on being put together once any rules wanted it.
 func (w *twins) cuts(dev string, p *packet.Packet) bool {
-	alike := w.tracked || w.backend == dataplane.Legacy
+	alike := w.tracked || w.backend == dataplane.Legacy && !w.kernel.version.Before(5, 13)
 	leaves := dev != "" || !w.homing && deviceOf(p.Tuple().Dst().Addr()) != ""
 	return alike && leaves && w.family == nat.IPv4 && p.Len() > 28
 }

@@ -44,11 +44,11 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 			}
 			sets[i] = gateway.Rules{rs}
 		}
-		members, err := p.ipsets(node.sets)
+		facts, err := p.facts(&node)
 		if err != nil {
 			return err
 		}
-		all, tried, err := gateway.Differences(ns, sets[0], sets[1], members)
+		all, tried, err := gateway.Differences(ns, sets[0], sets[1], facts)
 		if err != nil {
 			return fmt.Errorf("diff: %w", err)
 		}

@@ -74,6 +74,9 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 			}
 		}
 		if packets[0].From != "" {
+			if e.node.described() {
+				return errors.New("--from takes all nodes from the cluster: leave --node, --address, --route and --sysctl out")
+			}
 			return p.explainCluster(&e, packets)
 		}
 		return p.explainNode(&e, packets)
@@ -106,7 +109,7 @@ func (p *program) explainNode(e *explained, packets []asked) error {
 		}
 		rules = append(rules, rs)
 	}
-	sets, err := p.ipsets(e.node.sets)
+	facts, err := p.facts(&e.node)
 	if err != nil {
 		return err
 	}
@@ -115,7 +118,7 @@ func (p *program) explainNode(e *explained, packets []asked) error {
 		if a.In, err = deviceOf(ns, a); err != nil {
 			return err
 		}
-		x, err := gateway.Explain(ns, rules, sets, a.Ask, e.dice)
+		x, err := gateway.Explain(ns, rules, facts, a.Ask, e.dice)
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}
@@ -151,7 +154,11 @@ func (p *program) explainCluster(e *explained, packets []asked) error {
 	if err != nil {
 		return err
 	}
-	network, err := p.clusterNetwork(c, e.rules)
+	facts, err := p.facts(&e.node)
+	if err != nil {
+		return err
+	}
+	network, err := p.clusterNetwork(c, e.rules, facts)
 	if err != nil {
 		return err
 	}
@@ -228,7 +235,7 @@ func reasonsText(all []gateway.Reason, ways int) string {
 
 // clusterNetwork is a cluster with kube-proxy's rules on every node and a server behind every endpoint. saved replaces the
 // rules of nodes, each by NODE=FILE; several for one node are those of several backends.
-func (p *program) clusterNetwork(c topology.Cluster, saved []string) (*gateway.Network, error) {
+func (p *program) clusterNetwork(c topology.Cluster, saved []string, f gateway.Facts) (*gateway.Network, error) {
 	plan, err := topology.NewPlan(c)
 	if err != nil {
 		return nil, err
@@ -260,5 +267,5 @@ func (p *program) clusterNetwork(c topology.Cluster, saved []string) (*gateway.N
 	for _, s := range listen {
 		servers = append(servers, gateway.Server{Member: s.Member, Name: s.Name, Proto: s.Proto, Addr: s.Addr})
 	}
-	return gateway.NewNetwork(plan, rules, servers, gateway.Options{})
+	return gateway.NewNetwork(plan, rules, servers, gateway.Options{Facts: f})
 }

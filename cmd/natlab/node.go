@@ -25,6 +25,7 @@ type nodeFlags struct {
 	routes    []string
 	sysctls   []string
 	sets      []string
+	kernel    string
 }
 
 func (n *nodeFlags) add(cmd *cobra.Command) {
@@ -33,11 +34,17 @@ func (n *nodeFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&n.addresses, "address", nil, "without --node: an address of the node, DEVICE=ADDRESS/LENGTH; may be repeated")
 	f.StringArrayVar(&n.routes, "route", nil, "without --node: a route as ip(8) prints it, '10.244.1.0/24 via 192.168.1.2 dev eth0'; may be repeated")
 	f.StringArrayVar(&n.sets, "ipset", nil, "the output of ipset save: the sets that rules ask for; may be repeated")
+	f.StringVar(&n.kernel, "kernel", "", "the Linux version that the node runs, such as 5.10: conntrack and NAT differ a little; without it the newest")
 	f.StringArrayVar(&n.sysctls, "sysctl", nil, "without --node: a setting that is not the kernel's own, net.ipv4.conf.all.rp_filter=1; forwarding is on")
 }
 
 // alone reports whether the node is described in words.
 func (n *nodeFlags) alone() bool { return n.node == "" }
+
+// described reports whether the flags tell of one node at all.
+func (n *nodeFlags) described() bool { return !n.alone() || n.inWords() }
+
+func (n *nodeFlags) inWords() bool { return len(n.addresses)+len(n.routes)+len(n.sysctls) > 0 }
 
 // namespace is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route.
 func (n *nodeFlags) namespace() (topology.Namespace, error) {
@@ -163,7 +170,7 @@ func (p *program) place(in *input, n *nodeFlags) (topology.Namespace, gateway.Ru
 		ns, err := n.namespace()
 		return ns, nil, err
 	}
-	if len(n.addresses)+len(n.routes)+len(n.sysctls) > 0 {
+	if n.inWords() {
 		return topology.Namespace{}, nil, errors.New("--node takes addresses and routes from the cluster: leave --address, --route and --sysctl out")
 	}
 	c, err := p.cluster(in, topology.Load)
@@ -185,6 +192,17 @@ func (p *program) place(in *input, n *nodeFlags) (topology.Namespace, gateway.Ru
 		}
 	}
 	return topology.Namespace{}, nil, fmt.Errorf("--node %s: the cluster has %s", n.node, strings.Join(nodes, ", "))
+}
+
+// facts are what the flags tell of the node besides its namespace.
+func (p *program) facts(n *nodeFlags) (f gateway.Facts, err error) {
+	if n.kernel != "" {
+		if f.Kernel, err = nat.ParseKernel(n.kernel); err != nil {
+			return f, fmt.Errorf("--kernel: %w", err)
+		}
+	}
+	f.Sets, err = p.ipsets(n.sets)
+	return f, err
 }
 
 // ipsets reads the sets of addresses and networks that ipset save printed. Entries of other kinds make a set that

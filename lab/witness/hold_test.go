@@ -9,9 +9,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/netns"
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
 	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/packet"
 	"natlab/nat/proof"
 )
 
@@ -81,27 +84,59 @@ func TestHoldReorders(t *testing.T) {
 	require.NoError(t, err, "an ended hold holds nothing")
 }
 
-// Two datagrams of one socket, both held until they are unconfirmed: the race of kubernetes#56903, made certain.
+// Two first packets of one connection, both held until they are unconfirmed: the race of kubernetes#56903, made certain.
+// conntrack's Table, asked the same, says what becomes of the second one.
 func TestHoldMakesARaceCertain(t *testing.T) {
-	w, s := holding(t)
-	ctx := soon(t)
-	before, err := s.Stats(ctx, "node")
-	require.NoError(t, err)
-	h, err := s.Hold("node", nat.TapPost, func(o proof.Observation) bool { return o.Hop.Tuple.Dst().Port() == 8080 })
-	require.NoError(t, err)
-	c := w.open(t, "udp 10.1.0.2:43003 > 10.9.0.9:80")
-	for range 2 {
-		_, err := c.Send(ctx)
+	for _, row := range []struct {
+		tuple string
+		first conntrack.Packet
+		with  packet.Fields
+	}{
+		{tuple: "udp 10.1.0.2:43003 > 10.2.0.2:8080"},
+		{"tcp 10.1.0.2:43003 > 10.2.0.2:8080", conntrack.Packet{TCP: conntrack.Segment{Flags: 2}}, packet.Fields{TCP: packet.TCP{Flags: 2}}},
+		{"icmp 10.1.0.2:7 > 10.2.0.2:7", conntrack.Packet{ICMPType: 8}, packet.Fields{Type: 8}},
+	} {
+		asked, err := nat.ParseTuple(row.tuple)
 		require.NoError(t, err)
+		t.Run(asked.Proto().String(), func(t *testing.T) {
+			w := newWire(t)
+			const tracked = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n"
+			s := w.watch(t, w.install(t, dataplane.NFT, tracked), witness.Options{})
+			ctx := soon(t)
+			before, err := s.Stats(ctx, "node")
+			require.NoError(t, err)
+			h, err := s.Hold("node", nat.TapPost, func(o proof.Observation) bool { return o.Hop.Tuple.Dst().Addr() == serverAddr })
+			require.NoError(t, err)
+			for range 2 {
+				sendRaw(t, w.client, clientAddr, serverAddr, asked.Proto(), packet.Build(asked, row.with).Bytes()[20:])
+			}
+			_, err = h.Wait(ctx, 2)
+			require.NoError(t, err)
+			require.NoError(t, h.Release())
+
+			kernel, err := netns.Kernel()
+			require.NoError(t, err)
+			table := conntrack.Table{Settings: conntrack.Settings{Kernel: kernel}}
+			var refs [2]conntrack.Ref
+			for i := range refs {
+				p := row.first
+				p.Tuple = asked
+				refs[i], _ = table.Track(&p, time.Now())
+			}
+			require.True(t, table.Confirm(refs[0].Conn))
+			require.False(t, table.Confirm(refs[1].Conn))
+			table.Resolve(&refs[1])
+			require.EqualValues(t, 1, table.Stats.ClashResolve+table.Stats.InsertFailed)
+			require.Eventually(t, func() bool {
+				after, err := s.Stats(ctx, "node")
+				grown := after.Sub(before)
+				return err == nil && grown.ClashResolve+grown.InsertFailed == 1
+			}, 5*time.Second, time.Millisecond)
+			after, err := s.Stats(ctx, "node")
+			require.NoError(t, err)
+			require.Equal(t, table.Stats.ClashResolve, after.Sub(before).ClashResolve)
+		})
 	}
-	_, err = h.Wait(ctx, 2)
-	require.NoError(t, err)
-	require.NoError(t, h.Release())
-	require.Eventually(t, func() bool {
-		after, err := s.Stats(ctx, "node")
-		grown := after.Sub(before)
-		return err == nil && grown.ClashResolve+grown.InsertFailed == 1
-	}, 5*time.Second, time.Millisecond)
 }
 
 func TestHoldDropsAndRewrites(t *testing.T) {

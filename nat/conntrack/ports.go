@@ -86,8 +86,11 @@ func (t *Table) usedByNew(c *Conn, tuple nat.Tuple) bool {
 	if !t.used(c, tuple) {
 		return false
 	}
+	if t.Settings.Kernel.Before(6, 12) {
+		return true
+	}
 	const touched = SrcNAT | DstNAT | SeqAdjust
-	if c.Status&touched != 0 || !allowsClash(c.Original.Proto()) {
+	if c.Status&touched != 0 || !t.allowsClash(c.Original.Proto()) {
 		return true
 	}
 	other, d := t.find(keyOf(tuple, c.kind, c.code))
@@ -218,7 +221,7 @@ func (t *Table) uniquePort(c *Conn, m Manip, chosen nat.Tuple, r *Range) nat.Tup
 	switch {
 	case r.Shifted:
 		off = uint32(port - r.BasePort)
-	case r.Chosen() || m != ManipDestination: // before Linux 6.9 also for the destination
+	case r.Chosen() || m != ManipDestination || t.Settings.Kernel.Before(6, 9): // before Linux 6.9 also for the destination
 		off = t.random()
 	}
 	for attempts := min(size, maxAttempts); ; attempts /= 2 {
@@ -268,7 +271,7 @@ func (r *Range) ports(t nat.Tuple, m Manip) (low, size uint32, ok bool) {
 // usedHarder is used, but among the last attempts for a new TCP connection an old one that is closing gives way where
 // the sequence numbers have moved on (nf_nat_used_tuple_harder, since Linux 6.5).
 func (t *Table) usedHarder(c *Conn, tuple nat.Tuple, left uint32) bool {
-	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent {
+	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent || t.Settings.Kernel.Before(6, 5) {
 		return t.used(c, tuple)
 	}
 	other, d := t.find(c.answerKey(tuple.Reply()))

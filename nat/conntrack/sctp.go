@@ -46,8 +46,9 @@ const (
 )
 
 // sctpMoves says, for a direction and a chunk type, the next state for each state in their order, by their letters in
-// sctpLetters; "-" is invalid (sctp_conntracks). Cookies from either side count as of Linux 6.6, with the INITs that cross
-// each other; before, COOKIE_ECHO changed nothing in the reply direction, nor COOKIE_ACK in the original one.
+// sctpLetters; "-" is invalid (sctp_conntracks). Cookies from either side count as of Linux 6.6 and in the stable 5.10 and
+// 6.1, with the INITs that cross each other; before, COOKIE_ECHO changed nothing in the reply direction, nor COOKIE_ACK in
+// the original one.
 var sctpMoves = [2]map[byte]string{
 	nat.Original: {
 		chunkInit: "LLWEXLLAW", chunkInitAck: "LLWEXSRAL", chunkAbort: "LLLLLLLLL", chunkShutdown: "LLWESSRAL",

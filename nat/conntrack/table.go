@@ -122,7 +122,7 @@ func (t *Table) Resolve(r *Ref) nat.Verdict {
 	if other == nil || other == c {
 		other, _ = t.find(reply)
 	}
-	if other == nil || other == c || !allowsClash(c.Original.Proto()) {
+	if other == nil || other == c || !t.allowsClash(c.Original.Proto()) {
 		return t.failed()
 	}
 	if t.join(r, other) {
@@ -162,9 +162,19 @@ func (t *Table) join(r *Ref, winner *Conn) bool {
 	return true
 }
 
-// allowsClash reports whether a protocol's clashes can be resolved (nf_conntrack_l4proto.allow_clash; for TCP since Linux
-// 5.16).
-func allowsClash(p nat.Proto) bool { return p == nat.UDP || p == nat.TCP || p == 136 }
+// allowsClash reports whether a protocol's clashes can be resolved (nf_conntrack_l4proto.allow_clash): those of UDP and of
+// protocols without a handler, of GRE as of Linux 6.12, of ICMP as of 7.2.
+func (t *Table) allowsClash(p nat.Proto) bool {
+	switch p {
+	case nat.TCP, nat.SCTP, 33: // DCCP
+		return false
+	case 47: // GRE
+		return !t.Settings.Kernel.Before(6, 12)
+	case nat.ICMP, nat.ICMPv6:
+		return !t.Settings.Kernel.Before(7, 2)
+	}
+	return true
+}
 
 // Delete forgets a connection; one that is not in the table is only marked (nf_ct_delete).
 func (t *Table) Delete(c *Conn) {

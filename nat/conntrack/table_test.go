@@ -80,6 +80,8 @@ const (
 	closing   = handshake + "; > F. seq 1001 ack 9001 win 64000; < . seq 9001 ack 1002 win 64000; < F. seq 9001 ack 1002 win 64000; > . seq 1002 ack 9002 win 64000"
 )
 
+var linux510 = nat.Kernel{Major: 5, Minor: 10}
+
 // TCP's states and windows, packet by packet: ">" from the client, "<" from the server; a segment that is no part of the
 // connection is INVALID and leaves it as it was.
 func TestTCP(t *testing.T) {
@@ -90,27 +92,34 @@ func TestTCP(t *testing.T) {
 		info          conntrack.Info // of the last packet
 		timeout       time.Duration
 		liberal       bool
+		kernel        nat.Kernel
 	}{
-		{"a SYN", "> S seq 1000 win 64000", "SYN_SENT", conntrack.InfoNew, 120 * time.Second, false},
-		{"answered", "> S seq 1000 win 64000; < S. seq 9000 ack 1001 win 64000", "SYN_RECV", conntrack.InfoEstablished, 60 * time.Second, false},
-		{"established", handshake, "ESTABLISHED", conntrack.InfoEstablished, 5 * 24 * time.Hour, false},
-		{"data that is not acknowledged", handshake + "; > P. seq 1001 ack 9001 win 64000 len 10", "ESTABLISHED", conntrack.InfoEstablished, 300 * time.Second, false},
-		{"a window of 0", handshake + "; < . seq 9001 ack 1001 win 0", "ESTABLISHED", conntrack.InfoEstablished, 300 * time.Second, false},
-		{"above the window", handshake + "; > P. seq 200000 ack 9001 win 64000 len 10", "ESTABLISHED", conntrack.InfoInvalid, 5 * 24 * time.Hour, false},
-		{"above the window, but liberal", handshake + "; > P. seq 200000 ack 9001 win 64000 len 10", "ESTABLISHED", conntrack.InfoEstablished, 5 * 24 * time.Hour, true},
-		{"it acknowledges what was never sent", handshake + "; > . seq 1001 ack 99001 win 64000", "ESTABLISHED", conntrack.InfoInvalid, 5 * 24 * time.Hour, false},
-		{"below the window is let pass", handshake + "; > . seq 4294900000 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoEstablished, 5 * 24 * time.Hour, false},
-		{"closing", handshake + "; > F. seq 1001 ack 9001 win 64000", "FIN_WAIT", conntrack.InfoEstablished, 120 * time.Second, false},
-		{"closed", closing, "TIME_WAIT", conntrack.InfoEstablished, 120 * time.Second, false},
-		{"opened again", closing + "; > S seq 99000 win 64000", "SYN_SENT", conntrack.InfoNew, 120 * time.Second, false},
-		{"reset", handshake + "; < R. seq 9001 ack 1001", "CLOSE", conntrack.InfoEstablished, 10 * time.Second, false},
-		{"an RST that is not exact is no end", handshake + "; < R. seq 9100 ack 1001", "ESTABLISHED", conntrack.InfoEstablished, 10 * time.Second, false},
-		{"picked up in its middle", "> . seq 1001 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoNew, 300 * time.Second, false},
+		{"a SYN", "> S seq 1000 win 64000", "SYN_SENT", conntrack.InfoNew, 120 * time.Second, false, nat.Kernel{}},
+		{"answered", "> S seq 1000 win 64000; < S. seq 9000 ack 1001 win 64000", "SYN_RECV", conntrack.InfoEstablished, 60 * time.Second, false, nat.Kernel{}},
+		{"established", handshake, "ESTABLISHED", conntrack.InfoEstablished, 5 * 24 * time.Hour, false, nat.Kernel{}},
+		{"data that is not acknowledged", handshake + "; > P. seq 1001 ack 9001 win 64000 len 10", "ESTABLISHED", conntrack.InfoEstablished, 300 * time.Second, false, nat.Kernel{}},
+		{"a window of 0", handshake + "; < . seq 9001 ack 1001 win 0", "ESTABLISHED", conntrack.InfoEstablished, 300 * time.Second, false, nat.Kernel{}},
+		{"above the window", handshake + "; > P. seq 200000 ack 9001 win 64000 len 10", "ESTABLISHED", conntrack.InfoInvalid, 5 * 24 * time.Hour, false, nat.Kernel{}},
+		{"above the window, but liberal", handshake + "; > P. seq 200000 ack 9001 win 64000 len 10", "ESTABLISHED", conntrack.InfoEstablished, 5 * 24 * time.Hour, true, nat.Kernel{}},
+		{"it acknowledges what was never sent", handshake + "; > . seq 1001 ack 99001 win 64000", "ESTABLISHED", conntrack.InfoInvalid, 5 * 24 * time.Hour, false, nat.Kernel{}},
+		{"below the window is let pass", handshake + "; > . seq 4294900000 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoEstablished, 5 * 24 * time.Hour, false, nat.Kernel{}},
+		{"closing", handshake + "; > F. seq 1001 ack 9001 win 64000", "FIN_WAIT", conntrack.InfoEstablished, 120 * time.Second, false, nat.Kernel{}},
+		{"closed", closing, "TIME_WAIT", conntrack.InfoEstablished, 120 * time.Second, false, nat.Kernel{}},
+		{"opened again", closing + "; > S seq 99000 win 64000", "SYN_SENT", conntrack.InfoNew, 120 * time.Second, false, nat.Kernel{}},
+		{"reset", handshake + "; < R. seq 9001 ack 1001", "CLOSE", conntrack.InfoEstablished, 10 * time.Second, false, nat.Kernel{}},
+		{"an RST that is not exact is no end", handshake + "; < R. seq 9100 ack 1001", "ESTABLISHED", conntrack.InfoEstablished, 10 * time.Second, false, nat.Kernel{}},
+		{"an RST that is not exact, on 6.12", handshake + "; < R. seq 9100 ack 1001", "ESTABLISHED", conntrack.InfoEstablished, 300 * time.Second, false, nat.Kernel{Major: 6, Minor: 12}},
+		{"below the window on 5.10", handshake + "; > . seq 4294900000 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoInvalid, 5 * 24 * time.Hour, false, linux510},
+		{"ahead of the window in the handshake", "> S seq 1000 win 1; < S. seq 9000 ack 1001 win 64000; < . seq 9500 ack 1001 win 64000", "SYN_RECV", conntrack.InfoInvalid, 60 * time.Second, false, nat.Kernel{}},
+		{"ahead of the window in the handshake on 5.10", "> S seq 1000 win 1; < S. seq 9000 ack 1001 win 64000; < . seq 9500 ack 1001 win 64000", "SYN_RECV", conntrack.InfoEstablished, 60 * time.Second, false, linux510},
+		{"an RST of an ended connection is judged on 5.10", closing + "; < R seq 1", "TIME_WAIT", conntrack.InfoInvalid, 120 * time.Second, false, linux510},
+		{"and is not since", closing + "; < R seq 1", "CLOSE", conntrack.InfoEstablished, 10 * time.Second, false, nat.Kernel{}},
+		{"picked up in its middle", "> . seq 1001 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoNew, 300 * time.Second, false, nat.Kernel{}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			b := newTable(t)
-			b.Settings.Liberal = row.liberal
+			b.Settings.Liberal, b.Settings.Kernel = row.liberal, row.kernel
 			asked := tuple(t, "tcp 10.0.0.1:4000 > 10.0.0.2:80")
 			var r conntrack.Ref
 			for text := range strings.SplitSeq(row.packets, "; ") {
@@ -251,6 +260,63 @@ func TestClash(t *testing.T) {
 		c, _ = b.Lookup(tuple(t, "udp 10.0.1.2:53 > 10.0.0.1:4000"))
 		require.Nil(t, c)
 	})
+}
+
+// Whose clashes are resolved, and since when; those of TCP never.
+func TestClashOf(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		packet conntrack.Packet
+		since  nat.Kernel
+	}{
+		{conntrack.Packet{Tuple: tuple(t, "99 10.0.0.1:0 > 10.0.0.2:0")}, linux510},
+		{conntrack.Packet{Tuple: tuple(t, "udp 10.0.0.1:4000 > 10.0.0.2:53")}, linux510},
+		{conntrack.Packet{Tuple: tuple(t, "47 10.0.0.1:0 > 10.0.0.2:0")}, nat.Kernel{Major: 6, Minor: 12}},
+		{conntrack.Packet{Tuple: tuple(t, "icmp 10.0.0.1:7 > 10.0.0.2:7"), ICMPType: 8}, nat.Kernel{Major: 7, Minor: 2}},
+		{conntrack.Packet{Tuple: tuple(t, "tcp 10.0.0.1:4000 > 10.0.0.2:80"), TCP: segment(t, "S seq 1")}, nat.Kernel{Major: 99}},
+	} {
+		for _, kernel := range []nat.Kernel{linux510, {Major: 6, Minor: 1}, {Major: 6, Minor: 12}, {Major: 7, Minor: 2}} {
+			b := newTable(t)
+			b.Settings.Kernel = kernel
+			var refs [2]conntrack.Ref
+			for i := range refs {
+				p := row.packet
+				refs[i], _ = b.Track(&p, b.now)
+			}
+			require.True(t, b.Confirm(refs[0].Conn))
+			require.False(t, b.Confirm(refs[1].Conn))
+			want := nat.Accept
+			if kernel.Before(row.since.Major, row.since.Minor) {
+				want = nat.Drop
+			}
+			require.Equal(t, want, b.Resolve(&refs[1]), "%s on %s", row.packet.Tuple, kernel)
+		}
+	}
+}
+
+// DNAT to a range of ports takes the first one since Linux 6.9, and one by chance before.
+func TestPortOfDNAT(t *testing.T) {
+	t.Parallel()
+	for kernel, want := range map[nat.Kernel]uint16{{Major: 6, Minor: 8}: 5007, {Major: 6, Minor: 9}: 5000, {}: 5000} {
+		b := newTable(t)
+		b.Settings.Kernel, b.Chance = kernel, fixed(7)
+		r, _ := b.Track(&conntrack.Packet{Tuple: tuple(t, "udp 10.0.0.1:4000 > 10.0.0.2:53")}, b.now)
+		to := netip.MustParseAddr("10.0.1.1")
+		b.Bind(r.Conn, conntrack.ManipDestination, &conntrack.Range{Min: to, Max: to, Ports: true, MinPort: 5000, MaxPort: 5009})
+		require.Equal(t, want, r.Conn.Reply.Src().Port(), "Linux %s", kernel)
+	}
+}
+
+// A REJECT rule's RST closes the connection, since Linux 5.13.
+func TestSetClosing(t *testing.T) {
+	t.Parallel()
+	for kernel, want := range map[nat.Kernel]string{linux510: "SYN_SENT", {Major: 5, Minor: 13}: "CLOSE"} {
+		b := newTable(t)
+		b.Settings.Kernel = kernel
+		r := b.see(conntrack.Packet{Tuple: tuple(t, "tcp 10.0.0.1:4000 > 10.0.0.2:80"), TCP: segment(t, "S seq 1 win 1")})
+		b.SetClosing(r.Conn)
+		require.Equal(t, want, r.Conn.State(), "Linux %s", kernel)
+	}
 }
 
 // A full table throws out what is not ASSURED, and takes nothing new where all is.

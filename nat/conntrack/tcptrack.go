@@ -20,7 +20,7 @@ func (t *tcpConn) packet(c *Conn, d nat.Direction, s *Segment, o *Settings) (was
 		fallthrough
 	case tcpIgnored:
 		if !t.resync(d, kind, s) {
-			t.annotate(d, kind, s, was)
+			t.annotate(d, kind, s, was, o)
 			return was, tcpLetPass
 		}
 		was, next = TCPSynSent, TCPSynRecv
@@ -46,7 +46,7 @@ func (t *tcpConn) packet(c *Conn, d nat.Direction, s *Segment, o *Settings) (was
 	case TCPNone, TCPEstablished, TCPFinWait, TCPCloseWait, TCPLastAck:
 	}
 	if !skipWindow {
-		if act := t.inWindow(d, kind, s, o.Liberal); act != tcpAccept {
+		if act := t.inWindow(d, kind, s, o); act != tcpAccept {
 			return was, act
 		}
 	}
@@ -79,7 +79,7 @@ func (t *tcpConn) resync(d nat.Direction, kind segmentKind, s *Segment) bool {
 }
 
 // annotate notes a segment that is let pass although it does not fit: the ends may know better.
-func (t *tcpConn) annotate(d nat.Direction, kind segmentKind, s *Segment, was TCPState) {
+func (t *tcpConn) annotate(d nat.Direction, kind segmentKind, s *Segment, was TCPState, o *Settings) {
 	t.last, t.lastDir = kind, d
 	t.lastSeq, t.lastEnd, t.lastWin = s.Seq, s.end(), s.Window
 	if kind == kindSYN && d == nat.Original {
@@ -93,7 +93,7 @@ func (t *tcpConn) annotate(d nat.Direction, kind segmentKind, s *Segment, was TC
 			t.pending |= tcpChallenge
 		}
 	}
-	if was == TCPSynSent && kind == kindACK && d == nat.Reply {
+	if was == TCPSynSent && kind == kindACK && d == nat.Reply && !o.tcp510() {
 		t.lastAck = s.Ack
 	}
 }
@@ -102,11 +102,12 @@ func (t *tcpConn) annotate(d nat.Direction, kind segmentKind, s *Segment, was TC
 // valid at all.
 func (t *tcpConn) reset(c *Conn, d nat.Direction, s *Segment, o *Settings) (next TCPState, skipWindow, ok bool) {
 	next = TCPClose
-	if t.closing() {
+	old := o.tcp510()
+	if t.closing() && !old {
 		return next, true, true
 	}
-	if other := &t.seen[1-d]; other.flags&tcpMaxAckSet != 0 && t.last != kindSYN {
-		if s.Seq == 0 && !c.established() {
+	if other := &t.seen[1-d]; other.flags&tcpMaxAckSet != 0 && (t.last != kindSYN || old) {
+		if s.Seq == 0 && !c.established() && !old {
 			return next, false, true
 		}
 		if before(s.Seq, other.maxAck) && !o.IgnoreInvalidRST {
@@ -120,12 +121,12 @@ func (t *tcpConn) reset(c *Conn, d nat.Direction, s *Segment, o *Settings) (next
 		}
 		next = t.state // a challenge ACK may follow
 	}
-	answersSYN := c.Has(SeenReply) && t.last == kindSYN && t.lastDir != d // as seen on Linux 6.18; 5.x took either side's SYN
+	answersSYN := c.Has(SeenReply) && t.last == kindSYN && t.lastDir != d
 	answersACK := !c.Has(Assured) && t.last == kindACK
 	if (answersSYN || answersACK) && s.Ack == t.lastEnd {
 		return next, true, true
 	}
-	answersChallenge := t.state == TCPSynSent && t.last == kindACK && t.lastDir == nat.Reply && s.Seq == t.lastAck
+	answersChallenge := !old && t.state == TCPSynSent && t.last == kindACK && t.lastDir == nat.Reply && s.Seq == t.lastAck
 	return next, answersChallenge, true
 }
 
@@ -136,8 +137,14 @@ func (t *tcpConn) timeout(kind segmentKind, o *Settings) (index int) {
 	switch {
 	case t.retrans >= o.MaxRetrans && longer(tcpRetrans):
 		return tcpRetrans
+	case kind == kindRST && o.Kernel == nat.Kernel{Major: 6, Minor: 12}: // Linux 6.12.117; neither 6.1.192 nor 7.2.13
+		if t.state == TCPEstablished && longer(tcpUnacked) {
+			return tcpUnacked
+		}
 	case kind == kindRST:
 		return int(TCPClose)
+	}
+	switch {
 	case (t.seen[0].flags|t.seen[1].flags)&tcpUnackedData != 0 && longer(tcpUnacked):
 		return tcpUnacked
 	case t.lastWin == 0 && longer(tcpRetrans):

@@ -100,6 +100,7 @@ func highestSack(b []byte, ack uint32) uint32 {
 // window is one segment set against the window of its connection.
 type window struct {
 	tcp              *tcpConn
+	old              bool // Settings.tcp510
 	sender, receiver *tcpEnd
 	s                *Segment
 	seq, end         uint32
@@ -108,8 +109,8 @@ type window struct {
 
 // inWindow reports whether a segment can be a part of the connection, and learns from it if so (tcp_in_window, after
 // "Real Stateful TCP Packet Filtering in IP Filter" by Guido van Rooij).
-func (t *tcpConn) inWindow(d nat.Direction, kind segmentKind, s *Segment, liberal bool) tcpAction {
-	w := window{tcp: t, sender: &t.seen[d], receiver: &t.seen[1-d], s: s, seq: s.Seq, end: s.end(), ack: s.Ack, sack: s.Ack}
+func (t *tcpConn) inWindow(d nat.Direction, kind segmentKind, s *Segment, o *Settings) tcpAction {
+	w := window{tcp: t, old: o.tcp510(), sender: &t.seen[d], receiver: &t.seen[1-d], s: s, seq: s.Seq, end: s.end(), ack: s.Ack, sack: s.Ack}
 	if w.receiver.flags&tcpSackPerm != 0 && len(s.Options) > 0 {
 		w.sack = highestSack(s.Options, s.Ack)
 	}
@@ -122,7 +123,7 @@ func (t *tcpConn) inWindow(d nat.Direction, kind segmentKind, s *Segment, libera
 	if s.Flags&tcpRST != 0 && w.seq == 0 && t.state == TCPSynSent { // it answers a SYN
 		w.seq, w.end = w.sender.end, w.sender.end
 	}
-	if act := w.judge(); act != tcpAccept && !liberal && w.sender.flags&tcpBeLiberal == 0 {
+	if act := w.judge(); act != tcpAccept && !o.Liberal && w.sender.flags&tcpBeLiberal == 0 {
 		return act
 	} else if act != tcpAccept {
 		return tcpAccept
@@ -137,7 +138,10 @@ func (w *window) firstOfItsKind(d nat.Direction) bool {
 	syn, ack := w.s.Flags&tcpSYN != 0, w.s.Flags&tcpACK != 0
 	switch {
 	case w.sender.maxWin == 0 && syn:
-		w.start(d)
+		w.start()
+		if d == nat.Reply || w.old {
+			w.agreeOnScales()
+		}
 		return !ack
 	case w.sender.maxWin == 0:
 		w.sender.end = w.end
@@ -148,19 +152,31 @@ func (w *window) firstOfItsKind(d nat.Direction) bool {
 		} else if w.sack == w.receiver.end+1 { // it answers a keepalive
 			w.receiver.end++
 		}
-	case syn && after(w.end, w.sender.end) && (w.tcp.state == TCPSynSent || w.tcp.state == TCPSynRecv):
-		w.start(d)
+	case !after(w.end, w.sender.end):
+	case w.old:
+		if w.tcp.state == TCPSynSent && d == nat.Original || w.tcp.state == TCPSynRecv && d == nat.Reply {
+			w.start()
+		}
+	case syn && (w.tcp.state == TCPSynSent || w.tcp.state == TCPSynRecv):
+		w.start()
+		if d == nat.Reply {
+			w.agreeOnScales()
+		}
 		return d == nat.Reply && !ack
 	}
 	return false
 }
 
-// start begins an end's record with its SYN. Windows are scaled only where both ends offered it (RFC 7323).
-func (w *window) start(d nat.Direction) {
+// start begins an end's record with its SYN.
+func (w *window) start() {
 	w.sender.end, w.sender.maxEnd = w.end, w.end
 	w.sender.maxWin = max(uint32(w.s.Window), 1)
 	w.sender.options(w.s.Options)
-	if d == nat.Reply && w.sender.flags&w.receiver.flags&tcpWindowScale == 0 {
+}
+
+// agreeOnScales scales windows only where both ends offered it (RFC 7323).
+func (w *window) agreeOnScales() {
+	if w.sender.flags&w.receiver.flags&tcpWindowScale == 0 {
 		w.sender.scale, w.receiver.scale = 0, 0
 	}
 }
@@ -170,6 +186,12 @@ func (w *window) judge() tcpAction {
 	lowest := w.sender.end - w.receiver.maxWin - 1
 	ackFresh := after(w.sack, w.receiver.end-w.sender.maxAckWindow()-1)
 	ackKnown := before(w.sack, w.receiver.end+1)
+	if w.old {
+		if before(w.seq, w.sender.maxEnd+1) && (w.receiver.maxWin == 0 || after(w.end, lowest)) && ackKnown && ackFresh {
+			return tcpAccept
+		}
+		return tcpRefuse
+	}
 	if !before(w.seq, w.sender.maxEnd+1) {
 		overshot := w.end - w.sender.maxEnd + 1
 		if w.receiver.maxWin != 0 && after(w.end, lowest) && ackFresh && overshot <= w.receiver.maxWin && ackKnown {

@@ -5,16 +5,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"natlab/nat"
 )
 
 // Settings are the sysctls below net/netfilter that decide what connection tracking does.
 type Settings struct {
-	Max              int   // nf_conntrack_max: connections the table holds; 0 for no limit
-	Checksum         bool  // nf_conntrack_checksum: a packet with a wrong checksum is INVALID in PREROUTING
-	Loose            bool  // nf_conntrack_tcp_loose: a connection may be picked up in its middle
-	Liberal          bool  // nf_conntrack_tcp_be_liberal: out of window is not INVALID
-	IgnoreInvalidRST bool  // nf_conntrack_tcp_ignore_invalid_rst
-	MaxRetrans       uint8 // nf_conntrack_tcp_max_retrans
+	Kernel           nat.Kernel // whose conntrack and NAT this is
+	Max              int        // nf_conntrack_max: connections the table holds; 0 for no limit
+	Checksum         bool       // nf_conntrack_checksum: a packet with a wrong checksum is INVALID in PREROUTING
+	Loose            bool       // nf_conntrack_tcp_loose: a connection may be picked up in its middle
+	Liberal          bool       // nf_conntrack_tcp_be_liberal: out of window is not INVALID
+	IgnoreInvalidRST bool       // nf_conntrack_tcp_ignore_invalid_rst
+	MaxRetrans       uint8      // nf_conntrack_tcp_max_retrans
 	Timeouts         Timeouts
 }
 

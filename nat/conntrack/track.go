@@ -189,7 +189,7 @@ func (t *Table) outOfWindow(c *Conn, d nat.Direction, kind segmentKind) {
 // streamAfter is how old a UDP connection is before answers make it a stream.
 const streamAfter = int64(2 * time.Second)
 
-// handleUDP is nf_conntrack_udp_packet: since Linux 5.17 only a stream is ASSURED.
+// handleUDP is nf_conntrack_udp_packet: only a stream is ASSURED (since Linux 5.17, and in the stable 5.10).
 func (t *Table) handleUDP(c *Conn) {
 	if !c.Has(Confirmed) {
 		c.stream = t.now + streamAfter

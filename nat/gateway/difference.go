@@ -27,12 +27,12 @@ type Difference struct {
 // ends, what it leaves as, and with which probability; one packet for each pair of rules at which they part. The packets
 // are made of what the rules of both ask for: each rule's own addresses, ports and protocols, from every kind of source.
 // tried is how many there were.
-func Differences(ns topology.Namespace, a, b Rules, sets Sets) (out []Difference, tried int, err error) {
+func Differences(ns topology.Namespace, a, b Rules, f Facts) (out []Difference, tried int, err error) {
 	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
 		if len(a.of(family))+len(b.of(family)) == 0 {
 			continue
 		}
-		found, n, err := familyDifferences(ns, a.of(family), b.of(family), NodeOptions{Trace: true, Sets: sets, Family: family})
+		found, n, err := familyDifferences(ns, a.of(family), b.of(family), NodeOptions{Trace: true, Facts: f, Family: family})
 		if err != nil {
 			return nil, 0, err
 		}
@@ -75,18 +75,11 @@ func familyDifferences(ns topology.Namespace, a, b Rules, o NodeOptions) (out []
 func (o Outcome) Summary() string {
 	s := o.End.String()
 	if o.End == EndAnswered {
-		s += fmt.Sprintf(" by %s, %s, which sees %s", o.Endpoint, o.Server, shown(o.ServerPeer))
+		s += fmt.Sprintf(" by %s, %s, which sees %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
 	} else if o.Endpoint.IsValid() {
-		s += fmt.Sprintf(" after %s, %s, saw %s", o.Endpoint, o.Server, shown(o.ServerPeer))
+		s += fmt.Sprintf(" after %s, %s, saw %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
 	}
 	return s
-}
-
-func shown(a netip.AddrPort) string {
-	if a.Port() == AnyPort {
-		return a.Addr().String() + ":*"
-	}
-	return a.String()
 }
 
 // summary is all that two predictions are compared by.

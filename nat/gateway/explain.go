@@ -50,7 +50,7 @@ type look struct {
 // choose one way, and ports. Of the rule sets those of
 // the packet's family count. An error is a packet of two families, one for which there are no rules but for the other
 // family, or a device that the node has not.
-func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask, dice conntrack.Chance) (*Explanation, error) {
+func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrack.Chance) (*Explanation, error) {
 	family := nat.FamilyOf(ask.Tuple.Dst().Addr())
 	if !ask.Tuple.IsValid() || nat.FamilyOf(ask.Tuple.Src().Addr()) != family {
 		return nil, fmt.Errorf("packet %s: want two addresses of one family", ask.Tuple)
@@ -59,7 +59,7 @@ func Explain(ns topology.Namespace, rules Rules, sets Sets, ask Ask, dice conntr
 	if rules = rules.of(family); len(rules) == 0 && len(all) > 0 {
 		return nil, fmt.Errorf("packet %s: there are rules of %s only", ask.Tuple, all[0].Family)
 	}
-	g, err := NewGateway(ns, rules, NodeOptions{Trace: true, Sets: sets, Family: family})
+	g, err := NewGateway(ns, rules, NodeOptions{Trace: true, Facts: f, Family: family})
 	if err != nil {
 		return nil, err
 	}

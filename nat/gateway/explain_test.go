@@ -59,7 +59,7 @@ func explainBy(t *testing.T, sets gateway.Sets, packet string, dice conntrack.Ch
 	require.NoError(t, err)
 	dev, ok := gateway.Arrives(twoNetworks(), tuple.Src().Addr())
 	require.True(t, ok)
-	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, sets, gateway.Ask{Tuple: tuple, In: dev}, dice)
+	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{Sets: sets}, gateway.Ask{Tuple: tuple, In: dev}, dice)
 	require.NoError(t, err)
 	return x
 }
@@ -180,7 +180,7 @@ func TestDifferences(t *testing.T) {
 			require.NoError(t, err)
 			b, err := iptables.ParseString(strings.Replace(nodeRules, row.from, row.to, 1), nat.IPv4)
 			require.NoError(t, err)
-			all, tried, err := gateway.Differences(twoNetworks(), gateway.Rules{a}, gateway.Rules{b}, nil)
+			all, tried, err := gateway.Differences(twoNetworks(), gateway.Rules{a}, gateway.Rules{b}, gateway.Facts{})
 			require.NoError(t, err)
 			require.Greater(t, tried, 50)
 			var places []string

@@ -70,13 +70,18 @@ type NodeOptions struct {
 	Trace bool
 	// Family is that of the node's rules and packets.
 	Family nat.Family
+	Facts
 	// Listens reports whether a socket of the node takes a packet. Where it is nil all packets for the node are
 	// delivered; else the node answers the others itself, as its stack does, and answers pings.
 	Listens func(nat.Tuple) bool
 	// Unknown decides for rules with an extension that is not modelled; nil: they do not match.
 	Unknown func(rule string) bool
-	// Sets are the node's sets; what rules ask of others is not known.
-	Sets Sets
+}
+
+// Facts are what is known of a node besides its namespace and its rules.
+type Facts struct {
+	Kernel nat.Kernel // the zero one is the newest
+	Sets   Sets       // what rules ask of others is not known
 }
 
 // Sets are sets of addresses by their names, as ipset save lists them.
@@ -120,6 +125,7 @@ func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, er
 		g.devices[d.Name] = d
 	}
 	g.conns.Settings, g.conns.Chance = conntrack.Defaults(), o.Chance
+	g.conns.Settings.Kernel = o.Kernel
 	for _, s := range ns.Sysctls {
 		if name, ok := strings.CutPrefix(s.Key, "net/netfilter/"); ok {
 			if _, err := g.conns.Settings.Set(name, s.Value); err != nil {

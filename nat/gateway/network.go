@@ -28,6 +28,7 @@ type Options struct {
 	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
 	// makes a new one, without a mark.
 	KernelIPIP bool
+	Facts      // of every node
 }
 
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
@@ -52,7 +53,7 @@ func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o 
 	n := &Network{members: map[string]*Gateway{}, bySpace: map[string]*host{}, servers: map[serverKey]Server{}, options: o}
 	for i := range plan.Namespaces {
 		ns := &plan.Namespaces[i]
-		g, err := NewGateway(*ns, rules[ns.Member], NodeOptions{})
+		g, err := NewGateway(*ns, rules[ns.Member], NodeOptions{Facts: o.Facts})
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
@@ -11,6 +12,14 @@ import (
 // AnyPort stands in a predicted tuple for a source port that chance decides (MASQUERADE --random-fully). The first
 // port observed in its place binds it: later ones of the same flow must be the same.
 const AnyPort uint16 = 0
+
+// EndText is an address and port for people: "10.0.0.1:*" where chance decides the port.
+func EndText(a netip.AddrPort) string {
+	if a.Port() == AnyPort {
+		return strings.TrimSuffix(a.String(), "0") + "*"
+	}
+	return a.String()
+}
 
 // Probe is what a client does: one TCP connection, or one UDP datagram, from a namespace.
 type Probe struct {

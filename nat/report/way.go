@@ -159,7 +159,7 @@ func (d *drawing) hop(h nat.Hop, dir nat.Direction) {
 		notes = append(notes, d.style.paint(action, fmt.Sprintf("mark %#x", h.Mark)))
 	}
 	if h.Outer.IsValid() {
-		notes = append(notes, d.style.paint(quiet, "inside "+outer(h.Outer)))
+		notes = append(notes, d.style.paint(quiet, "inside "+tuple(h.Outer)))
 	}
 	if len(notes) > 0 {
 		text = pad(text, tupleWidth) + "  " + strings.Join(notes, "  ")
@@ -198,8 +198,8 @@ func (d *drawing) translation(src, dst bool, dir nat.Direction) string {
 	return ""
 }
 
-// outer is a tunnel's outer header.
-func outer(t nat.Tuple) string {
+// tuple is a tuple in words.
+func tuple(t nat.Tuple) string {
 	src, dst := ends(t)
 	return t.Proto().String() + " " + src + " > " + dst
 }
@@ -209,7 +209,7 @@ func ends(t nat.Tuple) (src, dst string) {
 	if t.Src().Port() == 0 && t.Dst().Port() == 0 {
 		return t.Src().Addr().String(), t.Dst().Addr().String()
 	}
-	return t.Src().String(), t.Dst().String()
+	return gateway.EndText(t.Src()), gateway.EndText(t.Dst())
 }
 
 func (d *drawing) rule(s nat.Step, table string) {
@@ -253,7 +253,7 @@ func (d *drawing) requestEnd() {
 	what := "nothing is known of its end"
 	switch c.End {
 	case gateway.EndAnswered:
-		what = fmt.Sprintf("%s answers at %s", c.Server, c.Endpoint)
+		what = fmt.Sprintf("%s answers at %s", c.Server, gateway.EndText(c.Endpoint))
 	case gateway.EndRefused:
 		what = "refused: nobody listens there"
 	case gateway.EndRejected:
@@ -296,8 +296,8 @@ func (d *drawing) conntrack() {
 	}
 	fmt.Fprintf(&d.b, "\n  %s\n", d.style.paint(heading, "conntrack"))
 	for _, c := range d.flow.Conntrack {
-		fmt.Fprintf(&d.b, "  %s %s\n", d.style.paint(station, pad(c.Node, labelWidth+1)), c.Original)
-		fmt.Fprintf(&d.b, "  %s %s\n", strings.Repeat(" ", labelWidth+1), c.Reply)
+		fmt.Fprintf(&d.b, "  %s %s\n", d.style.paint(station, pad(c.Node, labelWidth+1)), tuple(c.Original))
+		fmt.Fprintf(&d.b, "  %s %s\n", strings.Repeat(" ", labelWidth+1), tuple(c.Reply))
 		status := c.Status.String()
 		if c.Mark != 0 {
 			status += fmt.Sprintf(" mark %#x", c.Mark)

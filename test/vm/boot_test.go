@@ -26,19 +26,21 @@ func kernels() []string {
 	return []string{"6.1", "6.12"}
 }
 
-var natlab string // the static binary under test
+var natlab, twins string // the static binaries under test: the program, and the tests of package test
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "natlab-vm-test-")
 	if err != nil {
 		panic(err)
 	}
-	natlab = filepath.Join(dir, "natlab")
-	build := exec.Command("go", "build", "-o", natlab, "natlab/cmd/natlab")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		panic(err)
+	natlab, twins = filepath.Join(dir, "natlab"), filepath.Join(dir, "twins.test")
+	for _, args := range [][]string{{"build", "-o", natlab, "natlab/cmd/natlab"}, {"test", "-c", "-o", twins, "natlab/test"}} {
+		build := exec.Command("go", args...) //nolint:gosec // the arguments are above
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			panic(err)
+		}
 	}
 	status := m.Run()
 	_ = os.RemoveAll(dir)

@@ -3,6 +3,7 @@
 package vm_test
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -21,6 +22,23 @@ func TestReferenceCluster(t *testing.T) {
 			require.Contains(t, stdout+stderr, "kernel ipip")
 			require.Contains(t, stdout, "337 of 337 flows proved")
 		}
+	})
+}
+
+// The emulator is equal to each kernel, packet by packet: NATLAB_DIFF generated packets, 4,000 where it does not say.
+func TestTwins(t *testing.T) {
+	packets := "4000"
+	if n := os.Getenv("NATLAB_DIFF"); n != "" {
+		packets = n
+	}
+	eachKernel(t, func(t *testing.T, kernel string) {
+		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) {
+			c.Files, c.Env, c.Timeout = []vm.File{{Host: twins, Guest: twins}}, []string{"NATLAB_DIFF=" + packets}, 15*time.Minute
+		}, twins, "-test.v", "-test.run", "^TestDifferential(|ByHand|Found)$")
+		require.NoError(t, err)
+		require.Zero(t, status, "%s%s", stdout, stderr)
+		require.Contains(t, stdout, "--- PASS: TestDifferential")
+		require.NotContains(t, stdout, "--- SKIP")
 	})
 }
 
