@@ -33,7 +33,7 @@ func machineProbes() []probe {
 		{
 			feature:  Feature{Name: "kernel", For: "Linux 5.10 or later is what natlab was tried on"},
 			rootless: true,
-			try:      func(context.Context, *netns.Handle) (string, error) { return netns.Release() },
+			try:      func(context.Context, *netns.Handle) (string, error) { return dataplane.Release() },
 		},
 		{
 			feature: Feature{

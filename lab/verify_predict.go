@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"natlab/lab/netns"
+	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
@@ -71,7 +71,7 @@ func (v *verification) network(rules map[string]gateway.Rules, listen []Server) 
 	for _, s := range listen {
 		servers = append(servers, gateway.Server{Member: s.Member, Name: s.Name, Proto: s.Proto, Addr: s.Addr})
 	}
-	kernel, err := netns.Kernel()
+	kernel, err := dataplane.Kernel()
 	if err != nil {
 		return nil, err
 	}

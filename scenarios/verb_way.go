@@ -13,7 +13,6 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
-	"natlab/lab/netns"
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
@@ -131,7 +130,7 @@ func (s *stage) predicted() (gateway.Prediction, error) {
 	for _, r := range running {
 		servers = append(servers, gateway.Server{Member: r.Member, Name: r.Name, Proto: r.Proto, Addr: r.Addr})
 	}
-	kernel, err := netns.Kernel()
+	kernel, err := dataplane.Kernel()
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 	name := strings.Replace(uniqueName(t), "plan-", "diff-", 1)
 	h, err := netns.Create(name)
 	require.NoError(t, err)
-	version, err := netns.Kernel()
+	version, err := dataplane.Kernel()
 	require.NoError(t, err)
 	k := &kernelNode{ns: h, family: family, version: version, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
 	t.Cleanup(func() {

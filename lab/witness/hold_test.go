@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/lab/dataplane"
-	"natlab/lab/netns"
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -114,7 +113,7 @@ func TestHoldMakesARaceCertain(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, h.Release())
 
-			kernel, err := netns.Kernel()
+			kernel, err := dataplane.Kernel()
 			require.NoError(t, err)
 			table := conntrack.Table{Settings: conntrack.Settings{Kernel: kernel}}
 			var refs [2]conntrack.Ref

@@ -1,4 +1,4 @@
-package netns
+package dataplane
 
 import (
 	"golang.org/x/sys/unix"
