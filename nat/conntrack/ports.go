@@ -219,6 +219,7 @@ func (t *Table) uniquePort(c *Conn, m Manip, chosen nat.Tuple, r *Range) nat.Tup
 		port = chosen.Src().Port()
 	}
 	switch {
+	case size == 1: // no choice: nobody is asked
 	case r.Shifted:
 		off = uint32(port - r.BasePort)
 	case r.Chosen() || m != ManipDestination || t.Settings.Kernel.Before(6, 9): // before Linux 6.9 also for the destination

@@ -307,6 +307,24 @@ func TestPortOfDNAT(t *testing.T) {
 	}
 }
 
+// unasked is a chance that must not decide.
+type unasked struct{ t *testing.T }
+
+func (u unasked) Uint32() uint32 { u.t.Error("asked for a random port"); return 0 }
+
+// DNAT to one port is nothing that chance decides, on no kernel.
+func TestDNATToOnePort(t *testing.T) {
+	t.Parallel()
+	for _, kernel := range []nat.Kernel{linux510, {}} {
+		b := newTable(t)
+		b.Settings.Kernel, b.Chance = kernel, unasked{t}
+		r, _ := b.Track(&conntrack.Packet{Tuple: tuple(t, "udp 10.0.0.1:4000 > 10.0.0.2:53")}, b.now)
+		to := netip.MustParseAddr("10.0.1.1")
+		b.Bind(r.Conn, conntrack.ManipDestination, &conntrack.Range{Min: to, Max: to, Ports: true, MinPort: 5353, MaxPort: 5353})
+		require.Equal(t, "10.0.1.1:5353", r.Conn.Reply.Src().String())
+	}
+}
+
 // A REJECT rule's RST closes the connection, since Linux 5.13.
 func TestSetClosing(t *testing.T) {
 	t.Parallel()
