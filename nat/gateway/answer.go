@@ -84,6 +84,11 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 		}
 	}
 	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: 64, TOS: tos, DF: true, TCP: back})}
+	if to := p.view.Tuple.Src().Addr(); !attached && to.Is6() && to.IsLoopback() {
+		// An RST to ::1 leaves by the device whose address was asked, and so is lost (rt6_need_strict in
+		// tcp_v6_send_response, with the device that ip6_rcv_core notes).
+		q.by = g.host.owner(p.view.Tuple.Dst().Addr())
+	}
 	if attached && p.ref.Conn != nil { // before it is sent: a connection that this RST confirms stays as it is
 		g.conns.SetClosing(p.ref.Conn)
 	}

@@ -243,12 +243,13 @@ type passage struct {
 	ref     conntrack.Ref
 	out     *device
 	via     netip.Addr
-	looped  bool  // it came back by lo with its connection
-	answer  bool  // the node's own, because of another
-	raw     bool  // a process gave it as it is
-	pieces  []int // data of the fragments that it came in; nil: it came whole
-	laid    []int // data of the fragments that the stack laid an answer out in
-	longest int   // of these, with its header
+	looped  bool    // it came back by lo with its connection
+	answer  bool    // the node's own, because of another
+	raw     bool    // a process gave it as it is
+	pieces  []int   // data of the fragments that it came in; nil: it came whole
+	by      *device // it has to leave by this device
+	laid    []int   // data of the fragments that the stack laid an answer out in
+	longest int     // of these, with its header
 }
 
 func (p *passage) reset() {

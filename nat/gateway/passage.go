@@ -162,6 +162,9 @@ func (g *Gateway) send(p *passage) {
 	if p.answer {
 		next, why = g.host.outward(p.view.Tuple)
 	}
+	if p.by != nil {
+		next, why = g.host.lookupBy(p.by, p.view.Tuple.Dst().Addr())
+	}
 	if why != "" {
 		g.lost("routing", why)
 		return

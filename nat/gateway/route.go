@@ -40,17 +40,39 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 		if r.Type == topology.Blackhole {
 			return nextHop{}, "blackhole route " + r.Dst.String()
 		}
-		d := h.device(r.Device)
-		if d == nil {
-			continue
+		if d := h.device(r.Device); d != nil {
+			return r.hop(d, dst), ""
 		}
-		next := nextHop{dev: d, via: r.Via, src: r.Src, dst: dst}
-		if !next.via.IsValid() {
-			next.via = dst
-		}
-		return next, ""
 	}
 	return nextHop{}, noRoute
+}
+
+// lookupBy finds the route for a destination by one device, which the local table has none for.
+func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
+	for _, r := range h.routes {
+		if r.Device == d.Name && r.Dst.Contains(dst) {
+			return r.hop(d, dst), ""
+		}
+	}
+	return nextHop{}, noRoute
+}
+
+func (r *route) hop(d *device, dst netip.Addr) nextHop {
+	next := nextHop{dev: d, via: r.Via, src: r.Src, dst: dst}
+	if !next.via.IsValid() {
+		next.via = dst
+	}
+	return next
+}
+
+// owner is the device, other than lo, that has an address; nil where none has.
+func (h *host) owner(a netip.Addr) *device {
+	for _, d := range h.devices {
+		if d.Name != "lo" && slices.ContainsFunc(d.addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return d
+		}
+	}
+	return nil
 }
 
 // outward is the route of a packet of the node itself: none out of it for one from 127.0.0.0/8, where route_localnet is 0
