@@ -131,6 +131,10 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "udp 127.0.0.1:40001 > 10.0.0.20:53"},
 			{tuple: "tcp 127.0.0.1:40001 > 10.96.0.1:80", flags: 2, seq: 1000},
 		}, false},
+		{"what is for the node itself is masqueraded as the address that it is for", natRules("-A OUTPUT -p udp -j REDIRECT --to-ports 8080", "-A POSTROUTING -j MASQUERADE"), []given{
+			{tuple: "udp 192.168.1.1:443 > 10.96.0.1:80"},
+			{tuple: "udp 10.0.0.1:443 > 192.168.1.2:80"},
+		}, false},
 		{"an RST to ::1 leaves by the device whose address was asked", filterRules("-A INPUT -p tcp -m tcp --dport 9 -j REJECT --reject-with tcp-reset"), []given{
 			{tuple: "tcp 127.0.0.1:8080 > 192.168.1.1:30080", flags: 17, seq: 1000, ack: 5000},
 			{tuple: "tcp 127.0.0.1:8080 > 192.168.1.2:30080", flags: 2, seq: 1000},

@@ -118,15 +118,15 @@ func (h *host) deviceAddr(next nextHop) netip.Addr {
 // sourceAddr is the IPv6 address that suits a destination best: the destination itself, else one of the out device, else
 // the one with most bits in common, as far as its prefix goes (ipv6_dev_get_saddr, rules 1, 5 and 8 of RFC 6724); of several the youngest.
 func (h *host) sourceAddr(next nextHop) (best netip.Addr) {
+	if h.isLocal(next.dst) {
+		return next.dst
+	}
 	most := -1
 	for _, d := range h.devices {
 		for _, p := range slices.Backward(d.addrs) {
 			score := min(commonBits(p.Addr(), next.dst), p.Bits())
 			if d == next.dev {
 				score += 128
-			}
-			if p.Addr() == next.dst {
-				score += 256
 			}
 			if score > most {
 				best, most = p.Addr(), score
