@@ -16,9 +16,7 @@ import (
 func TestReferenceCluster(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		for _, backend := range []string{"iptables-legacy", "iptables-nft"} {
-			// On a busy machine TCP sends again, which can leave a flow inconclusive: that is asked once more, and nothing else.
-			status, stdout, stderr, err := boot(t, kernel, nil, "sh", "-c", "natlab up --backend "+backend+" && natlab verify --brief >/tmp/first && cat /tmp/first || "+
-				"{ cat /tmp/first; ! grep -q disproved /tmp/first && natlab verify --brief; }")
+			status, stdout, stderr, err := boot(t, kernel, nil, "sh", "-c", "natlab up --backend "+backend+" && natlab verify --brief")
 			require.NoError(t, err)
 			require.Zero(t, status, "%s%s", stdout, stderr)
 			require.Contains(t, stdout+stderr, "kernel ipip")
