@@ -80,22 +80,22 @@ var tcpMoves = [2][segmentKinds]string{
 	nat.Original: {
 		kindSYN:    "SS.....SS2",
 		kindSYNACK: "--R------R",
-		kindFIN:    "--FFLLLTX-",
-		kindACK:    "E-EECCTTX-",
-		kindRST:    "-XXXXXXXXX",
+		kindFIN:    "--FFLLLTZ-",
+		kindACK:    "E-EECCTTZ-",
+		kindRST:    "-ZZZZZZZZZ",
 		kindNone:   "----------",
 	},
 	nat.Reply: {
 		kindSYN:    "-2-----S-2",
 		kindSYNACK: "-R.......R",
-		kindFIN:    "--FFLLLTX-",
-		kindACK:    "-.RECCTTX.",
-		kindRST:    "-XXXXXXXXX",
+		kindFIN:    "--FFLLLTZ-",
+		kindACK:    "-.RECCTTZ.",
+		kindRST:    "-ZZZZZZZZZ",
 		kindNone:   "----------",
 	},
 }
 
-const tcpLetters = "NSREFCLTX2"
+const tcpLetters = "NSREFCLTZ2"
 
 func nextTCP(d nat.Direction, k segmentKind, s TCPState) TCPState {
 	switch letter := tcpMoves[d][k][s]; letter {
