@@ -10,11 +10,10 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/nat"
-	"natlab/nat/conntrack"
 )
 
 // Conns lists the connection tracking entries of a member's namespace.
-func (l *Lab) Conns(member string) ([]conntrack.Conn, error) {
+func (l *Lab) Conns(member string) ([]nat.Conn, error) {
 	h, err := l.Handle(member)
 	if err != nil {
 		return nil, err
@@ -24,7 +23,7 @@ func (l *Lab) Conns(member string) ([]conntrack.Conn, error) {
 
 // ForgetConns deletes the connection tracking entries that match agrees to, as `conntrack -D` does, and returns how many
 // there were. One that went by itself meanwhile is not counted.
-func (l *Lab) ForgetConns(member string, match func(conntrack.Conn) bool) (n int, err error) {
+func (l *Lab) ForgetConns(member string, match func(nat.Conn) bool) (n int, err error) {
 	h, err := l.Handle(member)
 	if err != nil {
 		return 0, err
@@ -46,7 +45,7 @@ func (l *Lab) ForgetConns(member string, match func(conntrack.Conn) bool) (n int
 }
 
 // trackedConns are the entries of connection tracking.
-func trackedConns(ns dataplane.Namespace) (conns []conntrack.Conn, err error) {
+func trackedConns(ns dataplane.Namespace) (conns []nat.Conn, err error) {
 	err = eachTracked(ns, func(_ *ctnetlink.Conn, f ctnetlink.Flow) error {
 		conns = append(conns, tracked(f))
 		return nil
@@ -74,10 +73,10 @@ func eachTracked(ns dataplane.Namespace, use func(*ctnetlink.Conn, ctnetlink.Flo
 	return nil
 }
 
-func tracked(f ctnetlink.Flow) conntrack.Conn {
-	return conntrack.Conn{
+func tracked(f ctnetlink.Flow) nat.Conn {
+	return nat.Conn{
 		Original: trackedTuple(f.TupleOrig), Reply: trackedTuple(f.TupleReply),
-		Status: conntrack.Status(f.Status), Mark: f.Mark,
+		Status: nat.Status(f.Status), Mark: f.Mark,
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -28,9 +27,9 @@ const (
 // try is one question asked once.
 type try struct {
 	*question
-	probe  gateway.Probe
-	intent gateway.Prediction // for the try's own source port
-	live   gateway.Prediction
+	probe  nat.Probe
+	intent nat.Prediction // for the try's own source port
+	live   nat.Prediction
 	stuck  netip.AddrPort // the endpoint that session affinity binds the client to
 	ends   proof.Ends
 	// overdue reports that the client waited in vain for all its clientPatience.
@@ -58,7 +57,7 @@ func (d *driver) use(ctx context.Context, s *witness.Session, c topology.Cluster
 	if err != nil {
 		return err
 	}
-	conns := make([]gateway.Conn, len(standing))
+	conns := make([]nat.Conn, len(standing))
 	for i, o := range standing {
 		conns[i] = o.Conn
 	}
@@ -151,9 +150,9 @@ func bySender(tries []*try) map[string][]*try {
 }
 
 // loses reports whether a prediction has a way that ends in silence.
-func loses(p gateway.Prediction) bool {
+func loses(p nat.Prediction) bool {
 	for _, o := range p {
-		if o.End == gateway.EndLost {
+		if o.End == nat.EndLost {
 			return true
 		}
 	}
@@ -182,7 +181,7 @@ func (d *driver) await(ctx context.Context, end map[*try]context.CancelFunc, ove
 			continue
 		}
 		waiting := make([]*try, 0, len(end))
-		probes := make([]gateway.Probe, 0, len(end))
+		probes := make([]nat.Probe, 0, len(end))
 		for t := range end {
 			waiting = append(waiting, t)
 			probes = append(probes, t.probe)
@@ -212,7 +211,7 @@ func (d *driver) ask(ctx context.Context, from string, tries []*try) error {
 			return fmt.Errorf("client %s: %w", from, err)
 		}
 		tries[i].ends = ends
-		tries[i].overdue = ends.End == gateway.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
+		tries[i].overdue = ends.End == nat.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
 	return nil
 }
@@ -221,15 +220,15 @@ func (d *driver) ask(ctx context.Context, from string, tries []*try) error {
 func endsOf(r traffic.Result) (proof.Ends, error) {
 	if r.Err == nil {
 		a := r.Answer
-		return proof.Ends{End: gateway.EndAnswered, Server: a.Server, ServerAddr: a.Endpoint, ServerPeer: a.PeerSeen, ClientPeer: a.From}, nil
+		return proof.Ends{End: nat.EndAnswered, Server: a.Server, ServerAddr: a.Endpoint, ServerPeer: a.PeerSeen, ClientPeer: a.From}, nil
 	}
 	switch traffic.KindOf(r.Err) {
 	case traffic.Refused, traffic.Unreachable:
-		return proof.Ends{End: gateway.EndRefused}, nil
+		return proof.Ends{End: nat.EndRefused}, nil
 	case traffic.Timeout:
-		return proof.Ends{End: gateway.EndLost}, nil
+		return proof.Ends{End: nat.EndLost}, nil
 	case traffic.Reset, traffic.Garbled:
-		return proof.Ends{End: gateway.EndUnknown}, nil
+		return proof.Ends{End: nat.EndUnknown}, nil
 	case traffic.Broken:
 	}
 	return proof.Ends{}, r.Err

@@ -8,20 +8,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
 
 func TestPortBook(t *testing.T) {
 	client, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
-	conn := func(s string) gateway.Conn {
+	conn := func(s string) nat.Conn {
 		tuple, err := nat.ParseTuple(s)
 		require.NoError(t, err)
-		return gateway.Conn{Original: tuple, Reply: tuple.Reply().WithDst(netip.MustParseAddrPort("10.0.0.1:10005"))}
+		return nat.Conn{Original: tuple, Reply: tuple.Reply().WithDst(netip.MustParseAddrPort("10.0.0.1:10005"))}
 	}
 	c := topology.Cluster{Services: []topology.Service{{Ports: []topology.ServicePort{{Port: 10003, NodePort: 30000}}}}}
-	b := newPortBook(c, []gateway.Conn{conn("tcp 10.0.0.1:10002 > 10.96.0.1:80")}, 0)
+	b := newPortBook(c, []nat.Conn{conn("tcp 10.0.0.1:10002 > 10.96.0.1:80")}, 0)
 	var got []uint16
 	for range 4 {
 		port, err := b.take(nat.TCP, client)
@@ -49,8 +48,8 @@ func TestPortBook(t *testing.T) {
 	assert.ErrorContains(t, err, "no source port is left")
 }
 
-func by(p float64, endpoint string) gateway.Outcome {
-	o := gateway.Outcome{Probability: p, End: gateway.EndAnswered}
+func by(p float64, endpoint string) nat.Outcome {
+	o := nat.Outcome{Probability: p, End: nat.EndAnswered}
 	if endpoint != "" {
 		o.Endpoint = netip.MustParseAddrPort(endpoint)
 	}
@@ -58,7 +57,7 @@ func by(p float64, endpoint string) gateway.Outcome {
 }
 
 func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
-	both := gateway.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
+	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
 	q := &question{intent: both, live: both}
 	q.expect(true)
 	assert.Equal(t, 2, q.atOnce())
@@ -78,7 +77,7 @@ func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	q.saw(both[0].Endpoint)
 	assert.False(t, q.open(), "one in a thousand million: it is never chosen")
 
-	q = &question{intent: both, live: gateway.Prediction{by(1, "10.0.0.1:1")}}
+	q = &question{intent: both, live: nat.Prediction{by(1, "10.0.0.1:1")}}
 	q.expect(true)
 	q.saw(both[0].Endpoint)
 	assert.False(t, q.open(), "what the live rules cannot choose is not waited for")
@@ -109,12 +108,12 @@ func TestTheWorstCertificateOfAnEndpointStays(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
-	fine := &question{live: gateway.Prediction{by(1, "10.0.0.1:1")}}
-	lost := &question{live: gateway.Prediction{{End: gateway.EndLost, Probability: 1}}}
+	fine := &question{live: nat.Prediction{by(1, "10.0.0.1:1")}}
+	lost := &question{live: nat.Prediction{{End: nat.EndLost, Probability: 1}}}
 	again := &question{live: fine.live, again: 1}
 	icmp, err := nat.ParseTuple("icmp 10.0.0.1:0 > 10.0.0.2:0")
 	require.NoError(t, err)
-	refused := &question{live: gateway.Prediction{{End: gateway.EndRejected, Probability: 1, Reply: gateway.Journey{Hops: []nat.Hop{{Tuple: icmp}}}}}}
+	refused := &question{live: nat.Prediction{{End: nat.EndRejected, Probability: 1, Reply: nat.Journey{Hops: []nat.Hop{{Tuple: icmp}}}}}}
 	rows := []struct {
 		name string
 		n    int

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/topology"
 )
 
@@ -32,7 +31,7 @@ type clientSocket struct {
 
 // newPortBook keeps clear of every port that the cluster uses and of the entries that stand. start says where to
 // begin; runs that begin elsewhere do not meet each other's sockets in TIME_WAIT.
-func newPortBook(c topology.Cluster, standing []gateway.Conn, start uint32) *portBook {
+func newPortBook(c topology.Cluster, standing []nat.Conn, start uint32) *portBook {
 	b := &portBook{taken: map[clientSocket]bool{}, next: map[netip.Addr]uint16{}, start: uint16(firstPort + start%(lastPort-firstPort+1))}
 	for _, conn := range standing {
 		b.taken[clientSocket{conn.Original.Proto(), conn.Original.Src()}] = true

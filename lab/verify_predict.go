@@ -44,7 +44,7 @@ func (v *verification) predict(ctx context.Context, flows []proof.Flow) error {
 			q := &question{flow: f}
 			v.questions[i] = q
 			src := netip.AddrPortFrom(f.Source, predictedPort)
-			probe := gateway.Probe{From: f.From, Tuple: nat.TupleOf(f.Protocol, src, f.Target)}
+			probe := nat.Probe{From: f.From, Tuple: nat.TupleOf(f.Protocol, src, f.Target)}
 			var err error
 			if q.intent, err = intent.Predict(probe); err != nil {
 				return fmt.Errorf("predict %s: %w", f.Name, err)

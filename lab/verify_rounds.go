@@ -9,7 +9,6 @@ import (
 
 	"natlab/lab/witness"
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
@@ -24,9 +23,9 @@ const (
 // question is one flow with what is known of it so far.
 type question struct {
 	flow         proof.Flow
-	intent, live gateway.Prediction // for the port predictedPort
-	deviation    float64            // how likely the live rules go another way than the intent
-	sticky       *predictions       // of a flow with session affinity: both contacts; intent and live are of the first
+	intent, live nat.Prediction // for the port predictedPort
+	deviation    float64        // how likely the live rules go another way than the intent
+	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first
 
 	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many tries they must have been
 	watched  bool                   // the tries are watched, not those of the control run
@@ -142,7 +141,7 @@ func (d *driver) newTry(q *question) (*try, error) {
 	src := netip.AddrPortFrom(q.flow.Source, port)
 	return &try{
 		question: q,
-		probe:    gateway.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
+		probe:    nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
 		intent:   proof.Rebind(q.intent, predictedPort, port),
 		live:     proof.Rebind(q.live, predictedPort, port),
 	}, nil
@@ -229,8 +228,8 @@ func (v *verification) noteControl(_ context.Context, batch []*try, seen []proof
 	return nil
 }
 
-func probesOf(tries []*try) []gateway.Probe {
-	probes := make([]gateway.Probe, len(tries))
+func probesOf(tries []*try) []nat.Probe {
+	probes := make([]nat.Probe, len(tries))
 	for i, t := range tries {
 		probes[i] = t.probe
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"natlab/nat/gateway"
+	"natlab/nat"
 	"natlab/nat/proof"
 )
 
@@ -24,7 +24,7 @@ func (q *question) contacts() {
 	q.live = orAll(proof.FirstContact(q.live), q.live)
 }
 
-type predictions struct{ intent, live gateway.Prediction }
+type predictions struct{ intent, live nat.Prediction }
 
 // secondContact makes a try one of a client that the endpoint served before.
 func (q *question) secondContact(t *try, endpoint netip.AddrPort) {
@@ -34,7 +34,7 @@ func (q *question) secondContact(t *try, endpoint netip.AddrPort) {
 	t.live = proof.Rebind(orAll(proof.SecondContact(q.sticky.live, endpoint), q.live), predictedPort, port)
 }
 
-func orAll(some, all gateway.Prediction) gateway.Prediction {
+func orAll(some, all nat.Prediction) nat.Prediction {
 	if len(some) == 0 {
 		return all
 	}
@@ -45,7 +45,7 @@ func orAll(some, all gateway.Prediction) gateway.Prediction {
 func (d *driver) seconds(batch []*try) ([]*try, error) {
 	var out []*try
 	for _, t := range batch {
-		if t.sticky == nil || t.stuck.IsValid() || t.ends.End != gateway.EndAnswered {
+		if t.sticky == nil || t.stuck.IsValid() || t.ends.End != nat.EndAnswered {
 			continue
 		}
 		next, err := d.newTry(t.question)

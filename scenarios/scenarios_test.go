@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
 )
 
 func TestPages(t *testing.T) {
@@ -78,7 +77,7 @@ func TestConnMatch(t *testing.T) {
 	require.NoError(t, err)
 	reply, err := nat.ParseTuple("udp 10.244.2.2:8080 > 10.244.1.9:40030")
 	require.NoError(t, err)
-	c := conntrack.Conn{Original: original, Reply: reply, Status: conntrack.Confirmed | conntrack.DstNAT}
+	c := nat.Conn{Original: original, Reply: reply, Status: nat.Confirmed | nat.DstNAT}
 	for _, row := range []struct {
 		args string
 		want bool

@@ -14,7 +14,6 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/nat"
-	"natlab/nat/conntrack"
 )
 
 // connKeys are what an entry can be asked for. Ends are ADDRESS, ADDRESS:PORT or :PORT.
@@ -30,7 +29,7 @@ func doConntrack(s *stage, ts *testscript.TestScript, not bool, args []string) e
 	if err != nil {
 		return err
 	}
-	var all []conntrack.Conn
+	var all []nat.Conn
 	return s.await(not, func() (bool, string, error) {
 		if all, err = s.lab.Conns(args[0]); err != nil {
 			return false, "", err
@@ -70,7 +69,7 @@ func (s *stage) await(not bool, holds func() (ok bool, why string, err error)) e
 }
 
 // connMatch makes a test of KEY=VALUE arguments.
-func connMatch(args []string) (func(conntrack.Conn) bool, error) {
+func connMatch(args []string) (func(nat.Conn) bool, error) {
 	o, err := options(args, connKeys...)
 	if err != nil {
 		return nil, err
@@ -81,8 +80,8 @@ func connMatch(args []string) (func(conntrack.Conn) bool, error) {
 			return nil, err
 		}
 	}
-	var with, without conntrack.Status
-	for text, to := range map[string]*conntrack.Status{o["status"]: &with, o["not"]: &without} {
+	var with, without nat.Status
+	for text, to := range map[string]*nat.Status{o["status"]: &with, o["not"]: &without} {
 		if err := to.UnmarshalText([]byte(text)); err != nil {
 			return nil, err
 		}
@@ -90,7 +89,7 @@ func connMatch(args []string) (func(conntrack.Conn) bool, error) {
 			return nil, usagef("%q names no status bit", text)
 		}
 	}
-	return func(c conntrack.Conn) bool {
+	return func(c nat.Conn) bool {
 		return (o["proto"] == "" || o["proto"] == c.Original.Proto().String()) &&
 			ends["src"](c.Original.Src()) && ends["dst"](c.Original.Dst()) && ends["reply-src"](c.Reply.Src()) && ends["reply-dst"](c.Reply.Dst()) &&
 			c.Status&with == with && c.Status&without == 0

@@ -14,7 +14,6 @@ import (
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/packet"
 	"natlab/nat/proof"
 	"natlab/topology"
@@ -95,7 +94,7 @@ func (s *stage) observed() (proof.Seen, error) {
 		return proof.Seen{}, err
 	}
 	s.seen.all = append(s.seen.all, more...)
-	tries := []gateway.Probe{{From: s.last.from, Tuple: s.last.tuple}}
+	tries := []nat.Probe{{From: s.last.from, Tuple: s.last.tuple}}
 	return proof.Join(tries, s.seen.all)[0], nil
 }
 

@@ -14,7 +14,6 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/nat"
-	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/nat/report"
@@ -88,7 +87,7 @@ func holds(text, lines string) bool {
 	return true
 }
 
-func (s *stage) way(live gateway.Prediction) (string, error) {
+func (s *stage) way(live nat.Prediction) (string, error) {
 	seen, err := s.observed()
 	if err != nil {
 		return "", err
@@ -96,18 +95,18 @@ func (s *stage) way(live gateway.Prediction) (string, error) {
 	a := s.last
 	cert := proof.Check(proof.Case{
 		Flow:  proof.Flow{Client: a.from, From: a.from, Protocol: a.tuple.Proto(), Source: a.tuple.Src().Addr(), Target: a.tuple.Dst()},
-		Probe: gateway.Probe{From: a.from, Tuple: a.tuple}, Intent: live, Live: live, Seen: seen, Ends: a.ends(),
+		Probe: nat.Probe{From: a.from, Tuple: a.tuple}, Intent: live, Live: live, Seen: seen, Ends: a.ends(),
 	})
 	for i := range cert.Conntrack {
 		if c := &cert.Conntrack[i]; c.Original.Proto() == nat.UDP {
-			c.Status &^= conntrack.Assured // whether two seconds have passed since it began is the machine's to say
+			c.Status &^= nat.Assured // whether two seconds have passed since it began is the machine's to say
 		}
 	}
 	return s.settled(report.Journeys(cert, report.Style{})), nil
 }
 
 // predicted is what the live rules make of the last exchange: it gives the order of the namespaces that the packets cross.
-func (s *stage) predicted() (gateway.Prediction, error) {
+func (s *stage) predicted() (nat.Prediction, error) {
 	rules := map[string]gateway.Rules{}
 	for _, node := range s.lab.Nodes() {
 		h, err := s.lab.Handle(node)
@@ -138,17 +137,17 @@ func (s *stage) predicted() (gateway.Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return network.Predict(gateway.Probe{From: s.last.from, Tuple: s.last.tuple})
+	return network.Predict(nat.Probe{From: s.last.from, Tuple: s.last.tuple})
 }
 
 // ends is what a proof wants to know of an exchange.
 func (a asked) ends() proof.Ends {
-	e := proof.Ends{End: gateway.EndLost}
+	e := proof.Ends{End: nat.EndLost}
 	switch a.end() {
 	case "answered":
-		e.End = gateway.EndAnswered
+		e.End = nat.EndAnswered
 	case "refused", "rejected":
-		e.End = gateway.EndRefused
+		e.End = nat.EndRefused
 	}
 	e.Server, e.ServerAddr, e.ServerPeer, e.ClientPeer = a.answer.Server, a.answer.Endpoint, a.answer.PeerSeen, a.answer.From
 	return e

@@ -28,7 +28,7 @@ type kernelConn struct {
 }
 
 func (c kernelConn) String() string {
-	return entryLine(c.original, c.reply, conntrack.Status(c.status), c.mark, c.state, int(c.timeout))
+	return entryLine(c.original, c.reply, nat.Status(c.status), c.mark, c.state, int(c.timeout))
 }
 
 // sctpStates are the names of enum sctp_conntrack.
@@ -200,7 +200,7 @@ func openNetfilter() (int, error) {
 func emulatedEntries(g *gateway.Gateway, at time.Time) []string {
 	var out []string
 	for _, c := range g.Conns().Conns() {
-		if !c.Has(conntrack.NATClash) { // those are hidden from a dump
+		if !c.Has(nat.NATClash) { // those are hidden from a dump
 			out = append(out, emulatedEntry(c, at))
 		}
 	}
@@ -213,7 +213,7 @@ func emulatedEntry(c *conntrack.Conn, at time.Time) string {
 }
 
 // entryLine says everything of an entry that both sides know. The timeout is rounded, since both clocks go on.
-func entryLine(original, reply nat.Tuple, status conntrack.Status, mark uint32, state string, timeout int) string {
+func entryLine(original, reply nat.Tuple, status nat.Status, mark uint32, state string, timeout int) string {
 	return fmt.Sprintf("%s | %s | %s | mark %#x | %s | %s", original, reply, status, mark, state, roughly(timeout))
 }
 

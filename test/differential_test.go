@@ -144,7 +144,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	}
 	for _, c := range w.changed(at) {
 		got, want := "", ""
-		if !c.Has(conntrack.Dying) {
+		if !c.Has(nat.Dying) {
 			got = emulatedEntry(c, at)
 		}
 		kind, code := c.ICMP()
@@ -155,7 +155,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 			diff = append(diff, "connection in the emulator:\n"+got, "connection in the kernel:\n"+want)
 		}
 	}
-	if c, emulated := w.emulated(asked, pkt); known && emulated && !c.Has(conntrack.NATClash) {
+	if c, emulated := w.emulated(asked, pkt); known && emulated && !c.Has(nat.NATClash) {
 		if got, want := emulatedEntry(c, at), flow.String(); got != want && diff == nil {
 			diff = append(diff, "the packet's connection in the emulator:\n"+got, "in the kernel:\n"+want)
 		}
@@ -240,7 +240,7 @@ func (w *twins) emulated(asked nat.Tuple, pkt []byte) (c *conntrack.Conn, ok boo
 func (w *twins) changed(at time.Time) (list []*conntrack.Conn) {
 	lines := make(map[*conntrack.Conn]string, len(w.lines))
 	for _, c := range w.emulator.Conns().Conns() {
-		if c.Has(conntrack.NATClash) {
+		if c.Has(nat.NATClash) {
 			continue
 		}
 		lines[c] = emulatedEntry(c, at)
@@ -249,7 +249,7 @@ func (w *twins) changed(at time.Time) (list []*conntrack.Conn) {
 		}
 	}
 	for c := range w.lines {
-		if _, still := lines[c]; !still && c.Has(conntrack.Dying) {
+		if _, still := lines[c]; !still && c.Has(nat.Dying) {
 			if again, _ := w.emulator.Conns().LookupICMP(c.Original, 0, 0); again == nil {
 				list = append(list, c)
 			}

@@ -17,7 +17,6 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -96,13 +95,13 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 		cluster, release string
 		backend          dataplane.Backend
 		overlay          topology.Overlay
-		ends             map[gateway.End]int
+		ends             map[nat.End]int
 	}{
 		{"policies.yaml", "v1.25", dataplane.Legacy, topology.None, policyEnds},
 		{"policies.yaml", "v1.28", dataplane.NFT, topology.VXLAN, policyEnds},
 		{"policies.yaml", "v1.37", dataplane.Legacy, topology.IPIP, policyEnds},
 		// 1.25 sends nothing to endpoints that are going away, 1.28 does where there are no others.
-		{"affinity.yaml", "v1.25", dataplane.NFT, topology.IPIP, map[gateway.End]int{gateway.EndAnswered: 76, gateway.EndRejected: 16, gateway.EndRefused: 2}},
+		{"affinity.yaml", "v1.25", dataplane.NFT, topology.IPIP, map[nat.End]int{nat.EndAnswered: 76, nat.EndRejected: 16, nat.EndRefused: 2}},
 		{"affinity.yaml", "v1.28", dataplane.Legacy, topology.None, affinityEnds},
 		{"affinity.yaml", "v1.37", dataplane.NFT, topology.VXLAN, affinityEnds},
 	}
@@ -110,7 +109,7 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 		t.Run(row.cluster+" "+row.release+" "+string(row.backend), func(t *testing.T) {
 			c := clusterOf(t, row.cluster)
 			c.KubeProxy.Release, c.PodNetwork.Overlay = row.release, row.overlay
-			ends := map[gateway.End]int{}
+			ends := map[nat.End]int{}
 			for _, cert := range proveAll(t, c, row.backend).Flows {
 				ends[cert.End]++
 				assert.Equal(t, cert.Expect, cert.End, cert.Name)
@@ -121,8 +120,8 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 }
 
 var (
-	policyEnds   = map[gateway.End]int{gateway.EndAnswered: 286, gateway.EndLost: 24, gateway.EndRefused: 6, gateway.EndRejected: 66}
-	affinityEnds = map[gateway.End]int{gateway.EndAnswered: 92, gateway.EndRefused: 2}
+	policyEnds   = map[nat.End]int{nat.EndAnswered: 286, nat.EndLost: 24, nat.EndRefused: 6, nat.EndRejected: 66}
+	affinityEnds = map[nat.End]int{nat.EndAnswered: 92, nat.EndRefused: 2}
 )
 
 // The paths of the request that facts.md names, with the Service's suffix as X.

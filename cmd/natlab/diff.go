@@ -85,7 +85,7 @@ func (p *program) printDifferences(all []gateway.Difference, tried int, format s
 		b.WriteByte('\n')
 		for _, side := range []struct {
 			name string
-			ways gateway.Prediction
+			ways nat.Prediction
 			part *nat.Step
 		}{{"A", d.A, d.PartA}, {"B", d.B, d.PartB}} {
 			for k, o := range side.ways {

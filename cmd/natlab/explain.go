@@ -86,11 +86,11 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 
 // explanation is what -o json prints of a packet.
 type explanation struct {
-	Packet string             `json:"packet"`
-	From   string             `json:"from,omitempty"`
-	In     string             `json:"in,omitempty"`
-	Ways   gateway.Prediction `json:"ways"`
-	Why    []gateway.Reason   `json:"why,omitempty"`
+	Packet string           `json:"packet"`
+	From   string           `json:"from,omitempty"`
+	In     string           `json:"in,omitempty"`
+	Ways   nat.Prediction   `json:"ways"`
+	Why    []gateway.Reason `json:"why,omitempty"`
 }
 
 // explainNode follows packets through one node.
@@ -167,7 +167,7 @@ func (p *program) explainCluster(e *explained, packets []asked) error {
 		if proto := a.Tuple.Proto(); proto != nat.TCP && proto != nat.UDP {
 			return fmt.Errorf("packet %s: with --from, want tcp or udp", a.Tuple)
 		}
-		x, err := network.Explain(gateway.Probe{From: a.From, Tuple: a.Tuple}, e.dice)
+		x, err := network.Explain(nat.Probe{From: a.From, Tuple: a.Tuple}, e.dice)
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}
@@ -202,7 +202,7 @@ func (p *program) printExplanations(e *explained, all []explanation) error {
 		if from == "" {
 			from = tuple.Src().Addr().String()
 		}
-		if _, err := io.WriteString(p.out, report.Ways(gateway.Probe{From: from, Tuple: tuple}, x.Ways, style)); err != nil {
+		if _, err := io.WriteString(p.out, report.Ways(nat.Probe{From: from, Tuple: tuple}, x.Ways, style)); err != nil {
 			return err
 		}
 		if _, err := io.WriteString(p.out, reasonsText(x.Why, len(x.Ways))); err != nil {

@@ -11,8 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
@@ -51,13 +49,13 @@ func (m *member) connEvent(f frame) (o proof.Observation, ok bool, err error) {
 	}, true, nil
 }
 
-func connOf(node string, f ctnetlink.Flow) gateway.Conn {
-	return gateway.Conn{
+func connOf(node string, f ctnetlink.Flow) nat.Conn {
+	return nat.Conn{
 		Node:     node,
 		ID:       f.ID,
 		Original: tupleOf(f.TupleOrig),
 		Reply:    tupleOf(f.TupleReply),
-		Status:   conntrack.Status(f.Status),
+		Status:   nat.Status(f.Status),
 		Mark:     f.Mark,
 	}
 }
@@ -72,7 +70,7 @@ func tupleOf(t ctnetlink.Tuple) nat.Tuple {
 }
 
 // Conns lists a namespace's connection tracking entries as they are now.
-func (s *Session) Conns(_ context.Context, name string) ([]gateway.Conn, error) {
+func (s *Session) Conns(_ context.Context, name string) ([]nat.Conn, error) {
 	m, err := s.member(name)
 	if err != nil {
 		return nil, err
@@ -89,7 +87,7 @@ func (s *Session) Conns(_ context.Context, name string) ([]gateway.Conn, error) 
 	if err != nil {
 		return nil, fmt.Errorf("list the connections of %s: %w", name, err)
 	}
-	out := make([]gateway.Conn, 0, len(flows))
+	out := make([]nat.Conn, 0, len(flows))
 	for _, f := range flows {
 		out = append(out, connOf(name, f))
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"natlab/nat/conntrack"
+	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/xtables"
@@ -19,7 +19,7 @@ type Node struct {
 	Backend string // the backend that kube-proxy writes with; "" where nobody knows: then the one that has its chains
 	Held    []Held
 	First   string            // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
-	Conns   []conntrack.Conn  // of the node's connection tracking, both families or one
+	Conns   []nat.Conn        // of the node's connection tracking, both families or one
 	Tools   []xtables.Version // the versions of iptables that are used on the node to look at rules or to save them
 }
 

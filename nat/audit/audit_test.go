@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/xtables"
@@ -270,22 +269,22 @@ func TestConnections(t *testing.T) {
 		name            string
 		proto           nat.Proto
 		original, reply [2]string
-		status          conntrack.Status
+		status          nat.Status
 		kind            Kind
 		issue           string
 	}{
-		{"healthy", nat.TCP, [2]string{client, vip}, [2]string{endpoint, client}, conntrack.SeenReply | conntrack.DstNAT, "", ""},
+		{"healthy", nat.TCP, [2]string{client, vip}, [2]string{endpoint, client}, nat.SeenReply | nat.DstNAT, "", ""},
 		{"nothing of ours", nat.UDP, [2]string{client, "192.0.2.1:53"}, [2]string{"192.0.2.1:53", client}, 0, "", ""},
 		{"another protocol", nat.UDP, [2]string{client, vip}, [2]string{vip, client}, 0, "", ""},
 		{"SYN before the rules", nat.TCP, [2]string{client, vip}, [2]string{vip, client}, 0, MirrorConn, "kubernetes#101607"},
-		{"SYN to an endpoint that is gone", nat.TCP, [2]string{client, vip}, [2]string{gone, client}, conntrack.DstNAT, StaleConn, "kubernetes#19029"},
-		{"an old connection may end by itself", nat.TCP, [2]string{client, vip}, [2]string{gone, client}, conntrack.DstNAT | conntrack.SeenReply, "", ""},
-		{"node port", nat.TCP, [2]string{"192.168.26.1:4000", "192.168.26.105:30450"}, [2]string{gone, "192.168.26.105:4000"}, conntrack.DstNAT, StaleConn, "kubernetes#19029"},
+		{"SYN to an endpoint that is gone", nat.TCP, [2]string{client, vip}, [2]string{gone, client}, nat.DstNAT, StaleConn, "kubernetes#19029"},
+		{"an old connection may end by itself", nat.TCP, [2]string{client, vip}, [2]string{gone, client}, nat.DstNAT | nat.SeenReply, "", ""},
+		{"node port", nat.TCP, [2]string{"192.168.26.1:4000", "192.168.26.105:30450"}, [2]string{gone, "192.168.26.105:4000"}, nat.DstNAT, StaleConn, "kubernetes#19029"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			n := healthy(t)
-			n.Conns = []conntrack.Conn{{Original: tuple(row.proto, row.original[0], row.original[1]), Reply: tuple(row.proto, row.reply[0], row.reply[1]), Status: row.status}}
+			n.Conns = []nat.Conn{{Original: tuple(row.proto, row.original[0], row.original[1]), Reply: tuple(row.proto, row.reply[0], row.reply[1]), Status: row.status}}
 			found, err := Check(n)
 			require.NoError(t, err)
 			if row.kind == "" {
@@ -311,9 +310,9 @@ func TestConnections(t *testing.T) {
 	rs, err := kubeproxy.Rules(n.Cluster, node, kubeproxy.Options{})
 	require.NoError(t, err)
 	n.Held[0] = held(t, legacy, rs)
-	n.Conns = []conntrack.Conn{
+	n.Conns = []nat.Conn{
 		{Original: tuple(nat.UDP, client, vip), Reply: tuple(nat.UDP, vip, client)},
-		{Original: tuple(nat.UDP, client, vip), Reply: tuple(nat.UDP, gone, client), Status: conntrack.DstNAT | conntrack.SeenReply},
+		{Original: tuple(nat.UDP, client, vip), Reply: tuple(nat.UDP, gone, client), Status: nat.DstNAT | nat.SeenReply},
 	}
 	found, err := Check(n)
 	require.NoError(t, err)

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
 	"natlab/nat/kubeproxy"
 	"natlab/topology"
 )
@@ -117,8 +116,8 @@ func (a *auditor) serving(s served) (map[netip.AddrPort]bool, bool) {
 }
 
 // mirror is a connection to a Service's address that nothing translated, although it has endpoints.
-func (a *auditor) mirror(s served, c conntrack.Conn, any bool) {
-	if !any || c.Has(conntrack.DstNAT) {
+func (a *auditor) mirror(s served, c nat.Conn, any bool) {
+	if !any || c.Has(nat.DstNAT) {
 		return
 	}
 	f := Finding{
@@ -127,7 +126,7 @@ func (a *auditor) mirror(s served, c conntrack.Conn, any bool) {
 		Why:  "the rules are asked for the first packet of a connection only, and that came before the rules: as long as the client sends, nothing of it reaches an endpoint",
 	}
 	if c.Original.Proto() == nat.TCP {
-		if c.Has(conntrack.SeenReply) {
+		if c.Has(nat.SeenReply) {
 			return // the node itself has a listener there: another matter
 		}
 		f.Issue = "kubernetes#101607"
@@ -139,8 +138,8 @@ func (a *auditor) mirror(s served, c conntrack.Conn, any bool) {
 }
 
 // stale is a connection that goes on to an address which is no endpoint any more.
-func (a *auditor) stale(s served, c conntrack.Conn, from netip.AddrPort) {
-	if c.Original.Proto() == nat.TCP && c.Has(conntrack.SeenReply) {
+func (a *auditor) stale(s served, c nat.Conn, from netip.AddrPort) {
+	if c.Original.Proto() == nat.TCP && c.Has(nat.SeenReply) {
 		return // kube-proxy lets connections end by themselves
 	}
 	a.found(Finding{
@@ -153,7 +152,7 @@ func (a *auditor) stale(s served, c conntrack.Conn, from netip.AddrPort) {
 }
 
 // deletes is the command that ends a connection's entry.
-func deletes(c conntrack.Conn) string {
+func deletes(c nat.Conn) string {
 	return fmt.Sprintf("conntrack -D -p %s --orig-src %s --orig-dst %s --sport %d --dport %d, after the rules are right",
 		strings.ToLower(c.Original.Proto().String()), c.Original.Src().Addr(), c.Original.Dst().Addr(), c.Original.Src().Port(), c.Original.Dst().Port())
 }

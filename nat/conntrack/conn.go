@@ -11,7 +11,7 @@ import (
 type Conn struct {
 	Original nat.Tuple // of the first packet, as it came to conntrack
 	Reply    nat.Tuple // of a packet that answers, as it comes to conntrack: the inverse of Original but for NAT
-	Status   Status
+	Status   nat.Status
 	Mark     uint32
 
 	kind, code uint8 // ICMP type and code of the original direction
@@ -50,7 +50,7 @@ func (c *Conn) State() string {
 
 // Expires is when the connection is forgotten, if it sees no packet. It is the zero time before confirmation.
 func (c *Conn) Expires() time.Time {
-	if !c.Has(Confirmed) {
+	if !c.Has(nat.Confirmed) {
 		return time.Time{}
 	}
 	return time.Unix(0, c.expires)
@@ -60,16 +60,16 @@ func (c *Conn) Expires() time.Time {
 func (c *Conn) ICMP() (kind, code uint8) { return c.kind, c.code }
 
 // Set sets status bits; they never go away again.
-func (c *Conn) Set(bits Status) { c.Status |= bits }
+func (c *Conn) Set(bits nat.Status) { c.Status |= bits }
 
 // Has reports whether all of the bits are set.
-func (c *Conn) Has(bits Status) bool { return c.Status&bits == bits }
+func (c *Conn) Has(bits nat.Status) bool { return c.Status&bits == bits }
 
 // SourceChanged reports whether the original source is another one behind the translation.
-func (c *Conn) SourceChanged() bool { return c.Has(SrcNAT) }
+func (c *Conn) SourceChanged() bool { return c.Has(nat.SrcNAT) }
 
 // DestinationChanged reports whether the original destination is another one behind the translation.
-func (c *Conn) DestinationChanged() bool { return c.Has(DstNAT) }
+func (c *Conn) DestinationChanged() bool { return c.Has(nat.DstNAT) }
 
 // Manip says which end of a packet a NAT hook may change (enum nf_nat_manip_type).
 type Manip uint8
@@ -88,18 +88,18 @@ func ManipOf(h nat.Hook) Manip {
 	return ManipDestination
 }
 
-func (m Manip) done() Status {
+func (m Manip) done() nat.Status {
 	if m == ManipSource {
-		return SrcNATDone
+		return nat.SrcNATDone
 	}
-	return DstNATDone
+	return nat.DstNATDone
 }
 
-func (m Manip) bit() Status {
+func (m Manip) bit() nat.Status {
 	if m == ManipSource {
-		return SrcNAT
+		return nat.SrcNAT
 	}
-	return DstNAT
+	return nat.DstNAT
 }
 
 // Initialized reports whether the connection's translation of this end is settled (nf_nat_initialized).
@@ -110,7 +110,7 @@ func (c *Conn) Initialized(m Manip) bool { return c.Has(m.done()) }
 func (c *Conn) Target(m Manip, dir nat.Direction) (to netip.AddrPort, ok bool) {
 	bit := m.bit()
 	if dir == nat.Reply {
-		bit ^= SrcNAT | DstNAT // what was done to one end is undone at the other
+		bit ^= nat.SrcNAT | nat.DstNAT // what was done to one end is undone at the other
 	}
 	if !c.Has(bit) {
 		return netip.AddrPort{}, false

@@ -24,7 +24,7 @@ func (r *Range) Chosen() bool { return r.Random || r.FullyRandom }
 // Bind settles one end of a new connection's translation within a range, so that its reply tuple is unique
 // (nf_nat_setup_info). A connection that is confirmed stays as it is.
 func (t *Table) Bind(c *Conn, m Manip, r *Range) {
-	if c.Has(Confirmed) || c.Initialized(m) {
+	if c.Has(nat.Confirmed) || c.Initialized(m) {
 		return
 	}
 	current := c.Reply.Reply()
@@ -89,7 +89,7 @@ func (t *Table) usedByNew(c *Conn, tuple nat.Tuple) bool {
 	if t.Settings.Kernel.Before(6, 12) {
 		return true
 	}
-	const touched = SrcNAT | DstNAT | SeqAdjust
+	const touched = nat.SrcNAT | nat.DstNAT | nat.SeqAdjust
 	if c.Status&touched != 0 || !t.allowsClash(c.Original.Proto()) {
 		return true
 	}
@@ -183,7 +183,7 @@ func (t *Table) unsource(c *Conn) {
 
 // Drop forgets a connection whose first packet was dropped before its confirmation.
 func (t *Table) Drop(c *Conn) {
-	if !c.Has(Confirmed) {
+	if !c.Has(nat.Confirmed) {
 		t.unsource(c)
 	}
 }
@@ -279,7 +279,7 @@ func (t *Table) usedHarder(c *Conn, tuple nat.Tuple, left uint32) bool {
 	if other == nil {
 		return false
 	}
-	mayGo := d == nat.Reply && other != c && other.tcp.state >= TCPTimeWait && other.Has(SrcNAT) && other.Status&(FixedTimeout|Dying) == 0
+	mayGo := d == nat.Reply && other != c && other.tcp.state >= TCPTimeWait && other.Has(nat.SrcNAT) && other.Status&(nat.FixedTimeout|nat.Dying) == 0
 	if !mayGo || !after(c.tcp.seen[0].end, other.tcp.seen[0].end) {
 		return true
 	}

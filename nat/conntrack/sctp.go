@@ -166,7 +166,7 @@ func (t *Table) handleSCTP(c *Conn, d nat.Direction, s *SCTP) bool {
 	if !ok {
 		return false
 	}
-	a, confirmed := &c.sctp, c.Has(Confirmed)
+	a, confirmed := &c.sctp, c.Has(nat.Confirmed)
 	if !confirmed && (has[chunkAbort] || has[chunkShutdownComplete] || has[chunkCookieAck] || !a.begin(s)) {
 		return false
 	}
@@ -191,7 +191,7 @@ func (t *Table) handleSCTP(c *Conn, d nat.Direction, s *SCTP) bool {
 			keeps = true
 		}
 		if a.state = next; was != next && next == sctpEstablished {
-			c.Set(Assured)
+			c.Set(nat.Assured)
 		}
 		return true
 	})

@@ -74,7 +74,7 @@ func New(tuple nat.Tuple) *Conn { return &Conn{Original: tuple, Reply: tuple.Rep
 // (__nf_conntrack_confirm). It reports false for a clash: another connection has one of the tuples already. What the
 // kernel does then is Resolve's.
 func (t *Table) Confirm(c *Conn) bool {
-	if c.Has(Confirmed) {
+	if c.Has(nat.Confirmed) {
 		return true
 	}
 	original, reply := c.keyIn(nat.Original), c.keyIn(nat.Reply)
@@ -97,7 +97,7 @@ func (t *Table) taken(k nat.Tuple, by *Conn) bool {
 
 // list makes a connection the last of all.
 func (t *Table) list(c *Conn) {
-	c.Set(Confirmed)
+	c.Set(nat.Confirmed)
 	if c.expires != 0 {
 		c.expires += t.now
 	}
@@ -135,7 +135,7 @@ func (t *Table) Resolve(r *Ref) nat.Verdict {
 		return t.failed()
 	}
 	c.expires = int64(time.Second)
-	c.Set(FixedTimeout | NATClash)
+	c.Set(nat.FixedTimeout | nat.NATClash)
 	t.byTuple.add(slot{c, t.hash(reply), nat.Reply})
 	t.list(c)
 	t.Stats.ClashResolve++
@@ -150,11 +150,11 @@ func (t *Table) failed() nat.Verdict {
 
 // join gives the packet the connection that won (__nf_ct_resolve_clash).
 func (t *Table) join(r *Ref, winner *Conn) bool {
-	if winner.Has(Dying) {
+	if winner.Has(nat.Dying) {
 		return false
 	}
 	same := winner.Original == r.Conn.Original && winner.Reply == r.Conn.Reply
-	if !same && winner.Status&(SrcNATDone|DstNATDone) != 0 {
+	if !same && winner.Status&(nat.SrcNATDone|nat.DstNATDone) != 0 {
 		return false
 	}
 	r.Conn = winner
@@ -178,7 +178,7 @@ func (t *Table) allowsClash(p nat.Proto) bool {
 
 // Delete forgets a connection; one that is not in the table is only marked (nf_ct_delete).
 func (t *Table) Delete(c *Conn) {
-	c.Set(Dying)
+	c.Set(nat.Dying)
 	if !c.inTable {
 		return
 	}
@@ -232,7 +232,7 @@ func (t *Table) earlyDrop() bool {
 			t.Delete(c)
 			return true
 		}
-		if !c.Has(Assured) {
+		if !c.Has(nat.Assured) {
 			t.Delete(c)
 			t.Stats.EarlyDrop++
 			return true

@@ -39,7 +39,7 @@ func (b *table) see(p conntrack.Packet) conntrack.Ref {
 	b.t.Helper()
 	r, v := b.Track(&p, b.now)
 	require.Equal(b.t, nat.Accept, v)
-	if r.Conn != nil && !r.Conn.Has(conntrack.Confirmed) {
+	if r.Conn != nil && !r.Conn.Has(nat.Confirmed) {
 		b.BindNull(r.Conn, conntrack.ManipDestination)
 		b.BindNull(r.Conn, conntrack.ManipSource)
 		require.True(b.t, b.Confirm(r.Conn))
@@ -158,10 +158,10 @@ func TestUDP(t *testing.T) {
 	require.Equal(t, conntrack.InfoEstablished, b.see(conntrack.Packet{Tuple: asked.Reply()}).Info)
 	c, _ := b.Lookup(asked)
 	require.Equal(t, 30*time.Second, c.Expires().Sub(b.now))
-	require.False(t, c.Has(conntrack.Assured))
+	require.False(t, c.Has(nat.Assured))
 	b.pass(3 * time.Second)
 	require.Equal(t, conntrack.InfoEstablished, b.see(conntrack.Packet{Tuple: asked}).Info)
-	require.True(t, c.Has(conntrack.Assured))
+	require.True(t, c.Has(nat.Assured))
 	require.Equal(t, 120*time.Second, c.Expires().Sub(b.now))
 	b.pass(121 * time.Second)
 	require.Equal(t, conntrack.InfoNew, b.see(conntrack.Packet{Tuple: asked}).Info, "it has expired")
@@ -252,7 +252,7 @@ func TestClash(t *testing.T) {
 		require.True(t, b.Confirm(first.Conn))
 		require.False(t, b.Confirm(second.Conn))
 		require.Equal(t, nat.Accept, b.Resolve(second), "for one second, by its reply alone")
-		require.True(t, second.Conn.Has(conntrack.NATClash))
+		require.True(t, second.Conn.Has(nat.NATClash))
 		c, _ := b.Lookup(tuple(t, "udp 10.0.1.2:53 > 10.0.0.1:4000"))
 		require.Same(t, second.Conn, c)
 		b.pass(time.Second)
@@ -434,7 +434,7 @@ func FuzzTable(f *testing.F) {
 			}
 			b.pass(time.Duration(step[5]) * time.Second / 4)
 			r, v := b.Track(&p, b.now)
-			if v == nat.Drop || r.Conn == nil || r.Conn.Has(conntrack.Confirmed) || r.Conn.Has(conntrack.Dying) {
+			if v == nat.Drop || r.Conn == nil || r.Conn.Has(nat.Confirmed) || r.Conn.Has(nat.Dying) {
 				continue
 			}
 			b.Bind(r.Conn, conntrack.ManipDestination, &conntrack.Range{Min: addr(step[4]), Max: addr(step[4])})
@@ -448,7 +448,7 @@ func FuzzTable(f *testing.F) {
 		require.LessOrEqual(t, b.Len(), b.Settings.Max+1)
 		for _, c := range conns {
 			kind, code := c.ICMP()
-			if c.Has(conntrack.NATClash) || c.Original.Proto() == nat.ICMP {
+			if c.Has(nat.NATClash) || c.Original.Proto() == nat.ICMP {
 				continue
 			}
 			for _, at := range []nat.Tuple{c.Original, c.Reply} {

@@ -164,7 +164,7 @@ const (
 )
 
 // established reports whether data has flowed both ways (nf_conntrack_tcp_established).
-func (c *Conn) established() bool { return c.tcp.state == TCPEstablished && c.Has(Assured) }
+func (c *Conn) established() bool { return c.tcp.state == TCPEstablished && c.Has(nat.Assured) }
 
 // closing reports whether the connection may be thrown out when the table is full (tcp_can_early_drop).
 func (t *tcpConn) closing() bool {
@@ -199,10 +199,10 @@ func (s *Settings) tcp510() bool { return s.Kernel.Before(6, 1) }
 // SetClosing is what a REJECT rule's RST does to the TCP connection that it ends (nf_conntrack_tcp_set_closing, since
 // Linux 5.13).
 func (t *Table) SetClosing(c *Conn) {
-	if !c.Has(Confirmed) || c.Original.Proto() != nat.TCP || t.Settings.Kernel.Before(5, 13) {
+	if !c.Has(nat.Confirmed) || c.Original.Proto() != nat.TCP || t.Settings.Kernel.Before(5, 13) {
 		return
 	}
-	if c.tcp.state != TCPClose && !c.Has(FixedTimeout) {
+	if c.tcp.state != TCPClose && !c.Has(nat.FixedTimeout) {
 		c.expires = t.now + int64(t.Settings.Timeouts.TCP[TCPClose])
 	}
 	c.tcp.state = TCPClose

@@ -121,8 +121,8 @@ func (t *tcpConn) reset(c *Conn, d nat.Direction, s *Segment, o *Settings) (next
 		}
 		next = t.state // a challenge ACK may follow
 	}
-	answersSYN := c.Has(SeenReply) && t.last == kindSYN && t.lastDir != d
-	answersACK := !c.Has(Assured) && t.last == kindACK
+	answersSYN := c.Has(nat.SeenReply) && t.last == kindSYN && t.lastDir != d
+	answersACK := !c.Has(nat.Assured) && t.last == kindACK
 	if (answersSYN || answersACK) && s.Ack == t.lastEnd {
 		return next, true, true
 	}

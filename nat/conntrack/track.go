@@ -40,7 +40,7 @@ func (t *Table) Track(p *Packet, at time.Time) (Ref, nat.Verdict) {
 		case tcpAccept, tcpLetPass, tcpKill:
 		}
 		if r.Info == InfoEstablished && r.Dir == nat.Reply {
-			r.Conn.Set(SeenReply)
+			r.Conn.Set(nat.SeenReply)
 		}
 		return r, nat.Accept
 	}
@@ -83,9 +83,9 @@ func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
 		return Ref{Conn: c, Info: InfoNew}, true
 	case d == nat.Reply:
 		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true
-	case c.Has(SeenReply):
+	case c.Has(nat.SeenReply):
 		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true
-	case c.Has(Expected):
+	case c.Has(nat.Expected):
 		return Ref{Conn: c, Dir: d, Info: InfoRelated}, true
 	}
 	return Ref{Conn: c, Dir: d, Info: InfoNew}, true
@@ -120,12 +120,12 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 			return tcpRefuse
 		}
 	case gre:
-		if !c.Has(SeenReply) {
+		if !c.Has(nat.SeenReply) {
 			t.refresh(c, timeouts.GRE)
 			break
 		}
 		t.refresh(c, timeouts.GREStream)
-		c.Set(Assured)
+		c.Set(nat.Assured)
 	default:
 		t.refresh(c, timeouts.Generic)
 	}
@@ -137,7 +137,7 @@ const gre nat.Proto = 47
 
 // handleTCP is nf_conntrack_tcp_packet with its timeouts.
 func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {
-	if !c.Has(Confirmed) && !c.tcp.begin(s, t.Settings.Loose) {
+	if !c.Has(nat.Confirmed) && !c.tcp.begin(s, t.Settings.Loose) {
 		return tcpRefuse
 	}
 	was, act := c.tcp.packet(c, d, s, &t.Settings)
@@ -153,18 +153,18 @@ func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {
 	index := c.tcp.timeout(kind, &t.Settings)
 	timeout := t.Settings.Timeouts.TCP[index]
 	switch {
-	case !c.Has(SeenReply) && kind == kindRST: // the only answer is an RST
-		if c.Has(Confirmed) {
+	case !c.Has(nat.SeenReply) && kind == kindRST: // the only answer is an RST
+		if c.Has(nat.Confirmed) {
 			t.Delete(c)
 		}
-		c.Set(Dying)
+		c.Set(nat.Dying)
 		return tcpKill
-	case !c.Has(SeenReply) && kind == kindSYN && was == TCPSynSent: // a SYN again keeps nothing alive
+	case !c.Has(nat.SeenReply) && kind == kindSYN && was == TCPSynSent: // a SYN again keeps nothing alive
 		return tcpAccept
-	case !c.Has(SeenReply) && c.tcp.state == TCPEstablished:
+	case !c.Has(nat.SeenReply) && c.tcp.state == TCPEstablished:
 		timeout = min(timeout, t.Settings.Timeouts.TCP[tcpUnacked])
-	case !c.Has(Assured) && (was == TCPSynRecv || was == TCPEstablished) && c.tcp.state == TCPEstablished && c.Has(SeenReply):
-		c.Set(Assured)
+	case !c.Has(nat.Assured) && (was == TCPSynRecv || was == TCPEstablished) && c.tcp.state == TCPEstablished && c.Has(nat.SeenReply):
+		c.Set(nat.Assured)
 	}
 	t.refresh(c, timeout)
 	return tcpAccept
@@ -173,7 +173,7 @@ func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {
 // outOfWindow notes a FIN or RST out of window, and after one from either side does not keep the connection for days
 // (nf_tcp_handle_invalid).
 func (t *Table) outOfWindow(c *Conn, d nat.Direction, kind segmentKind) {
-	if !c.Has(Assured) || c.Has(FixedTimeout) || kind != kindRST && kind != kindFIN {
+	if !c.Has(nat.Assured) || c.Has(nat.FixedTimeout) || kind != kindRST && kind != kindFIN {
 		return
 	}
 	if c.tcp.lastDir == d || c.tcp.last != kindFIN && c.tcp.last != kindRST {
@@ -191,10 +191,10 @@ const streamAfter = int64(2 * time.Second)
 
 // handleUDP is nf_conntrack_udp_packet: only a stream is ASSURED (since Linux 5.17, and in the stable 5.10).
 func (t *Table) handleUDP(c *Conn) {
-	if !c.Has(Confirmed) {
+	if !c.Has(nat.Confirmed) {
 		c.stream = t.now + streamAfter
 	}
-	if !c.Has(SeenReply) {
+	if !c.Has(nat.SeenReply) {
 		t.refresh(c, t.Settings.Timeouts.UDP)
 		return
 	}
@@ -203,8 +203,8 @@ func (t *Table) handleUDP(c *Conn) {
 		return
 	}
 	t.refresh(c, t.Settings.Timeouts.UDPStream)
-	if !c.Has(NATClash) {
-		c.Set(Assured)
+	if !c.Has(nat.NATClash) {
+		c.Set(nat.Assured)
 	}
 }
 
@@ -212,8 +212,8 @@ func (t *Table) handleUDP(c *Conn) {
 // (nf_ct_refresh_acct).
 func (t *Table) refresh(c *Conn, timeout time.Duration) {
 	switch {
-	case c.Has(FixedTimeout):
-	case c.Has(Confirmed):
+	case c.Has(nat.FixedTimeout):
+	case c.Has(nat.Confirmed):
 		c.expires = t.now + int64(timeout)
 	default:
 		c.expires = int64(timeout)

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"natlab/nat"
 	"natlab/nat/iptables"
@@ -14,9 +12,9 @@ import (
 
 // Difference is a packet of which a node makes one thing with the rule sets A and another with B.
 type Difference struct {
-	Packet Ask        `json:"packet"`
-	A      Prediction `json:"a"`
-	B      Prediction `json:"b"`
+	Packet Ask            `json:"packet"`
+	A      nat.Prediction `json:"a"`
+	B      nat.Prediction `json:"b"`
 	// PartA and PartB are the first rules that the packet meets in one and not in the other; nil for the end of the way.
 	PartA *nat.Step `json:"partA,omitempty"`
 	PartB *nat.Step `json:"partB,omitempty"`
@@ -55,7 +53,7 @@ func familyDifferences(ns topology.Namespace, a, b Rules, o NodeOptions) (out []
 		tried++
 		wa, _ := ga.ways(ask, nil)
 		wb, _ := gb.ways(ask, nil)
-		if wa.summary() == wb.summary() {
+		if wa.Summary() == wb.Summary() {
 			continue
 		}
 		d := Difference{Packet: ask, A: wa, B: wb, Alike: 1}
@@ -71,29 +69,8 @@ func familyDifferences(ns topology.Namespace, a, b Rules, o NodeOptions) (out []
 	return out, tried, nil
 }
 
-// Summary is an outcome in one line: how it ends and what leaves.
-func (o Outcome) Summary() string {
-	s := o.End.String()
-	if o.End == EndAnswered {
-		s += fmt.Sprintf(" by %s, %s, which sees %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
-	} else if o.Endpoint.IsValid() {
-		s += fmt.Sprintf(" after %s, %s, saw %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
-	}
-	return s
-}
-
-// summary is all that two predictions are compared by.
-func (p Prediction) summary() string {
-	lines := make([]string, len(p))
-	for i, o := range p {
-		lines[i] = fmt.Sprintf("%.4f %s", o.Probability, o.Summary())
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
-}
-
 // parting finds the rules at which the ways of two predictions part.
-func parting(a, b Prediction) (x, y *nat.Step) {
+func parting(a, b nat.Prediction) (x, y *nat.Step) {
 	for i := range min(len(a), len(b)) {
 		for _, pair := range [][2]nat.Trace{{a[i].Request.Steps, b[i].Request.Steps}, {a[i].Reply.Steps, b[i].Reply.Steps}} {
 			for k := range max(len(pair[0]), len(pair[1])) {

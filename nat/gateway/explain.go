@@ -28,8 +28,8 @@ type Ask struct {
 
 // Explanation is every way that a packet can go through a node or a network, and an answer to it back.
 type Explanation struct {
-	Ask        Ask        `json:"packet"`
-	Prediction Prediction `json:"ways"`
+	Ask        Ask            `json:"packet"`
+	Prediction nat.Prediction `json:"ways"`
 
 	nodes []*Gateway
 	looks [][]look // of each way
@@ -82,7 +82,7 @@ func (r Rules) of(family nat.Family) (out Rules) {
 }
 
 // ways goes every way of a packet, each from a node that has seen nothing.
-func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all Prediction, looks [][]look) {
+func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all nat.Prediction, looks [][]look) {
 	for given := []bool{}; given != nil && len(all) < maxWays; {
 		fresh := g.fresh(&script{given: given, dice: dice})
 		fresh.remembers = true
@@ -102,13 +102,13 @@ func (g *Gateway) deviceNames() []string {
 }
 
 // explain goes one way.
-func (g *Gateway) explain(ask Ask) (o Outcome, looks []look) {
+func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 	reply := false
 	g.look = func(l look) {
 		l.reply = reply
 		looks = append(looks, l)
 	}
-	journey := func(answer bool) *Journey {
+	journey := func(answer bool) *nat.Journey {
 		if reply || answer {
 			return &o.Reply
 		}
@@ -123,22 +123,22 @@ func (g *Gateway) explain(ask Ask) (o Outcome, looks []look) {
 		j.Steps = append(j.Steps, steps...)
 	}
 	outs := slices.Clone(g.pass(ask.packet(), ask.In, ask.Mark))
-	o.Where, o.Why, o.End = g.where, g.why, EndLost
+	o.Where, o.Why, o.End = g.where, g.why, nat.EndLost
 	there := slices.IndexFunc(outs, func(out Out) bool { return !out.Answer })
 	switch {
 	case there >= 0:
 		reply = true
 		g.answered(&o, ask, outs[there])
 	case len(outs) > 0 && g.rejected:
-		o.End = EndRejected
+		o.End = nat.EndRejected
 	case len(outs) > 0:
-		o.End = EndRefused
+		o.End = nat.EndRefused
 	}
 	o.Probability, o.Unknown = g.script.probability(), g.script.unknown
 	for _, c := range g.conns.Conns() {
-		o.Conns = append(o.Conns, Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})
+		o.Conns = append(o.Conns, nat.Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})
 	}
-	o.forgetPorts(g.chosen)
+	o.ForgetPorts(g.chosen)
 	g.chosen = nil
 	return o, looks
 }
@@ -174,7 +174,7 @@ func (a Ask) packet() []byte {
 }
 
 // answered follows the answer of whoever got the packet.
-func (g *Gateway) answered(o *Outcome, ask Ask, there Out) {
+func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 	p, err := packet.Parse(there.Packet)
 	if err != nil {
 		o.Why = err.Error()
@@ -199,10 +199,10 @@ func (g *Gateway) answered(o *Outcome, ask Ask, there Out) {
 	case p.Tuple() != ask.Tuple.Reply():
 		o.Why = fmt.Sprintf("the answer comes as %s", p.Tuple())
 	case at != ask.In:
-		o.End, o.ClientPeer = EndAnswered, p.Tuple().Src()
+		o.End, o.ClientPeer = nat.EndAnswered, p.Tuple().Src()
 		o.Why = fmt.Sprintf("the answer leaves by %s, the packet came in by %s", orNode(at), orNode(ask.In))
 	default:
-		o.End, o.ClientPeer = EndAnswered, p.Tuple().Src()
+		o.End, o.ClientPeer = nat.EndAnswered, p.Tuple().Src()
 	}
 }
 
@@ -211,41 +211,6 @@ func orNode(dev string) string {
 		return "the node itself"
 	}
 	return dev
-}
-
-// forgetPorts puts AnyPort for the ports that were chosen by chance.
-func (o *Outcome) forgetPorts(chosen []netip.AddrPort) {
-	if len(chosen) == 0 {
-		return
-	}
-	hide := func(a *netip.AddrPort) {
-		if slices.Contains(chosen, *a) {
-			*a = netip.AddrPortFrom(a.Addr(), AnyPort)
-		}
-	}
-	either := func(t *nat.Tuple) {
-		src, dst := t.Src(), t.Dst()
-		hide(&src)
-		hide(&dst)
-		*t = nat.TupleOf(t.Proto(), src, dst)
-	}
-	for _, j := range []*Journey{&o.Request, &o.Reply} {
-		for k := range j.Hops {
-			either(&j.Hops[k].Tuple)
-			either(&j.Hops[k].Outer)
-		}
-		for k := range j.Steps {
-			either(&j.Steps[k].Before)
-			either(&j.Steps[k].After)
-		}
-	}
-	for i := range o.Conns {
-		either(&o.Conns[i].Original)
-		either(&o.Conns[i].Reply)
-	}
-	hide(&o.Endpoint)
-	hide(&o.ServerPeer)
-	hide(&o.ClientPeer)
 }
 
 // Arrives is the device by which a packet from an address comes to a node, as far as its routes tell: "" for one of the

@@ -75,7 +75,7 @@ func TestExplainService(t *testing.T) {
 	}{{0.25, "10.244.1.5:8080", []int{6, 8, 11, 9, 7}}, {0.75, "10.244.1.6:8080", []int{6, 8, 11, 10, 7}}} {
 		o := x.Prediction[i]
 		require.InDelta(t, want.probability, o.Probability, 1e-9)
-		require.Equal(t, gateway.EndAnswered, o.End)
+		require.Equal(t, nat.EndAnswered, o.End)
 		require.Equal(t, want.endpoint, o.Endpoint.String())
 		require.Equal(t, "10.244.1.1:0", o.ServerPeer.String(), "AnyPort")
 		require.Equal(t, "10.96.0.1:80", o.ClientPeer.String())
@@ -97,15 +97,15 @@ func TestExplainOne(t *testing.T) {
 	const packet = "tcp 192.168.1.9:40000 > 10.96.0.1:80"
 	seen := map[string]int{}
 	for seed := range uint64(400) {
-		roll := func() gateway.Outcome {
+		roll := func() nat.Outcome {
 			x := explainBy(t, nil, packet, rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // the same again
 			require.Len(t, x.Prediction, 1)
 			return x.Prediction[0]
 		}
 		o := roll()
 		require.Equal(t, o, roll())
-		require.Equal(t, gateway.EndAnswered, o.End)
-		require.NotEqual(t, gateway.AnyPort, o.ServerPeer.Port())
+		require.Equal(t, nat.EndAnswered, o.End)
+		require.NotEqual(t, nat.AnyPort, o.ServerPeer.Port())
 		seen[o.Endpoint.String()]++
 	}
 	require.Len(t, seen, 2)
@@ -114,14 +114,14 @@ func TestExplainOne(t *testing.T) {
 
 // How packets end: for the node itself, by a rule, nowhere.
 func TestExplainEnds(t *testing.T) {
-	for packet, want := range map[string]gateway.End{
-		"tcp 192.168.1.9:40000 > 192.168.1.1:8080": gateway.EndAnswered,
-		"tcp 192.168.1.9:40000 > 192.168.1.1:22":   gateway.EndRejected,
-		"udp 192.168.1.9:40000 > 10.244.1.7:53":    gateway.EndAnswered,
-		"icmp 192.168.1.9:7 > 10.244.1.7:7":        gateway.EndAnswered,
-		"tcp 10.244.1.5:40000 > 192.168.1.9:80":    gateway.EndAnswered,
-		"tcp 192.168.1.1:40000 > 10.244.1.7:80":    gateway.EndAnswered,
-		"tcp 192.168.1.9:40000 > 8.8.8.8:80":       gateway.EndRefused, // no route
+	for packet, want := range map[string]nat.End{
+		"tcp 192.168.1.9:40000 > 192.168.1.1:8080": nat.EndAnswered,
+		"tcp 192.168.1.9:40000 > 192.168.1.1:22":   nat.EndRejected,
+		"udp 192.168.1.9:40000 > 10.244.1.7:53":    nat.EndAnswered,
+		"icmp 192.168.1.9:7 > 10.244.1.7:7":        nat.EndAnswered,
+		"tcp 10.244.1.5:40000 > 192.168.1.9:80":    nat.EndAnswered,
+		"tcp 192.168.1.1:40000 > 10.244.1.7:80":    nat.EndAnswered,
+		"tcp 192.168.1.9:40000 > 8.8.8.8:80":       nat.EndRefused, // no route
 	} {
 		x := explain(t, nil, packet)
 		require.Len(t, x.Prediction, 1, packet)
@@ -134,12 +134,12 @@ func TestExplainUnknown(t *testing.T) {
 	const packet = "tcp 192.168.1.9:40000 > 10.244.1.9:80"
 	x := explain(t, nil, packet)
 	require.Len(t, x.Prediction, 2)
-	require.Equal(t, gateway.EndAnswered, x.Prediction[0].End)
-	require.Equal(t, gateway.EndLost, x.Prediction[1].End)
+	require.Equal(t, nat.EndAnswered, x.Prediction[0].End)
+	require.Equal(t, nat.EndLost, x.Prediction[1].End)
 	require.Equal(t, []string{"-m set --match-set friends src"}, x.Prediction[1].Unknown)
 	x = explain(t, gateway.Sets{"friends": {netip.MustParsePrefix("192.168.1.8/30")}}, packet)
 	require.Len(t, x.Prediction, 1)
-	require.Equal(t, gateway.EndAnswered, x.Prediction[0].End)
+	require.Equal(t, nat.EndAnswered, x.Prediction[0].End)
 }
 
 // For each rule: hit, the condition that failed first, or what kept the packet away.

@@ -460,7 +460,7 @@ func fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 // confirm puts a new connection into the table when its first packet leaves the node or reaches a socket (nf_confirm).
 func (g *Gateway) confirm(p *passage) bool {
 	c := p.ref.Conn
-	if c == nil || p.ref.Dir != nat.Original || c.Has(conntrack.Confirmed) {
+	if c == nil || p.ref.Dir != nat.Original || c.Has(nat.Confirmed) {
 		return true
 	}
 	if g.conns.Confirm(c) {

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
@@ -52,11 +51,11 @@ func network(t *testing.T, c topology.Cluster, change func(node string, rs *ipta
 	return n
 }
 
-func predict(t *testing.T, n *gateway.Network, from, tuple string) gateway.Prediction {
+func predict(t *testing.T, n *gateway.Network, from, tuple string) nat.Prediction {
 	t.Helper()
 	probe, err := nat.ParseTuple(tuple)
 	require.NoError(t, err)
-	p, err := n.Predict(gateway.Probe{From: from, Tuple: probe})
+	p, err := n.Predict(nat.Probe{From: from, Tuple: probe})
 	require.NoError(t, err)
 	sum := 0.0
 	for _, o := range p {
@@ -67,7 +66,7 @@ func predict(t *testing.T, n *gateway.Network, from, tuple string) gateway.Predi
 }
 
 // chains are the chains of the nat table that a journey met in a node.
-func chains(j gateway.Journey, node string) string {
+func chains(j nat.Journey, node string) string {
 	return strings.Join(j.Steps.In(node, "nat").Chains(), " ")
 }
 
@@ -104,7 +103,7 @@ func TestPathsOfTheRealCluster(t *testing.T) {
 			t.Parallel()
 			got := map[string]bool{}
 			for _, o := range predict(t, n, row.from, row.tuple) {
-				require.Equal(t, gateway.EndAnswered, o.End, "%s: %s", o.Where, o.Why)
+				require.Equal(t, nat.EndAnswered, o.End, "%s: %s", o.Where, o.Why)
 				got[chains(o.Request, row.node)] = true
 				require.Empty(t, chains(o.Reply, row.node), "a reply meets no nat rule")
 			}
@@ -120,16 +119,16 @@ func TestPathsOfTheRealCluster(t *testing.T) {
 func TestOneWay(t *testing.T) {
 	t.Parallel()
 	n := reference(t, nil)
-	probe := gateway.Probe{From: "outside", Tuple: nat.TupleOf(nat.TCP, netip.MustParseAddrPort("192.168.26.1:40000"), netip.MustParseAddrPort("192.168.26.106:30450"))}
+	probe := nat.Probe{From: "outside", Tuple: nat.TupleOf(nat.TCP, netip.MustParseAddrPort("192.168.26.1:40000"), netip.MustParseAddrPort("192.168.26.106:30450"))}
 	seen := map[string]bool{}
 	for seed := range uint64(20) {
 		x, err := n.Explain(probe, rand.New(rand.NewPCG(seed, 0))) //nolint:gosec // the same again
 		require.NoError(t, err)
 		require.Len(t, x.Prediction, 1)
 		o := x.Prediction[0]
-		require.Equal(t, gateway.EndAnswered, o.End)
+		require.Equal(t, nat.EndAnswered, o.End)
 		seen[o.Endpoint.String()] = true
-		require.NotEqual(t, gateway.AnyPort, o.ServerPeer.Port())
+		require.NotEqual(t, nat.AnyPort, o.ServerPeer.Port())
 		require.Equal(t, o.ServerPeer, o.Conns[0].Reply.Dst())
 		require.Equal(t, o.ServerPeer, o.Conns[1].Original.Src())
 	}
@@ -140,7 +139,7 @@ func TestOneWay(t *testing.T) {
 func TestHopsOfANodePort(t *testing.T) {
 	t.Parallel()
 	p := predict(t, reference(t, nil), "outside", "tcp 192.168.26.1:40000 > 192.168.26.106:30450")
-	var o gateway.Outcome
+	var o nat.Outcome
 	for _, one := range p {
 		if one.Endpoint == netip.MustParseAddrPort("10.244.169.89:9090") {
 			o = one
@@ -204,7 +203,7 @@ func TestHopsOfANodePort(t *testing.T) {
 	require.Equal(t, netip.MustParseAddrPort("192.168.26.106:30450"), o.ClientPeer)
 	require.Equal(t, netip.MustParseAddrPort("10.244.31.64:0"), o.ServerPeer)
 	require.Len(t, o.Conns, 2)
-	const bits = conntrack.SrcNAT | conntrack.DstNAT | conntrack.SeenReply | conntrack.Confirmed
+	const bits = nat.SrcNAT | nat.DstNAT | nat.SeenReply | nat.Confirmed
 	require.Equal(t, bits, o.Conns[0].Status&bits)
 	require.Equal(t, "tcp 10.244.169.89:9090 > 10.244.31.64:0", o.Conns[0].Reply.String())
 }

@@ -15,12 +15,12 @@ import (
 // sends is handed to the next.
 type walk struct {
 	network  *Network
-	probe    Probe
+	probe    nat.Probe
 	script   *script
 	gateways map[*Gateway]*Gateway // those that the probe met
 	conns    []tracked
 	chosen   []netip.AddrPort // by chance
-	out      Outcome
+	out      nat.Outcome
 	ended    bool
 	rejected bool // a REJECT rule answers
 	looks    []look
@@ -57,7 +57,7 @@ const (
 
 // Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or an address
 // that is not IPv4.
-func (n *Network) Predict(p Probe) (Prediction, error) {
+func (n *Network) Predict(p nat.Probe) (nat.Prediction, error) {
 	x, err := n.Explain(p, nil)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (n *Network) Predict(p Probe) (Prediction, error) {
 }
 
 // Explain is Predict, and can say of each rule why it was not met. Where dice are given they choose one way, and ports.
-func (n *Network) Explain(p Probe, dice conntrack.Chance) (*Explanation, error) {
+func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, error) {
 	from := n.members[p.From]
 	if from == nil {
 		return nil, fmt.Errorf("probe %s: the plan has no %q", p.Tuple, p.From)
@@ -84,32 +84,32 @@ func (n *Network) Explain(p Probe, dice conntrack.Chance) (*Explanation, error) 
 	return x, nil
 }
 
-func (w *walk) run() Outcome {
+func (w *walk) run() nat.Outcome {
 	for len(w.queue) > 0 && !w.ended {
 		next := w.queue[0]
 		w.queue = w.queue[1:]
 		w.pass(next)
 	}
-	w.end(EndLost)
+	w.end(nat.EndLost)
 	for _, t := range w.conns {
 		status := t.conn.Status
-		if status&conntrack.Dying != 0 { // as it was last seen, before an RST that was the first answer ended it
-			status &^= conntrack.Dying | conntrack.SeenReply
+		if status&nat.Dying != 0 { // as it was last seen, before an RST that was the first answer ended it
+			status &^= nat.Dying | nat.SeenReply
 		}
-		if w.out.End == EndAnswered && w.probe.Tuple.Proto() == nat.TCP {
-			status |= conntrack.Assured
+		if w.out.End == nat.EndAnswered && w.probe.Tuple.Proto() == nat.TCP {
+			status |= nat.Assured
 		}
-		w.out.Conns = append(w.out.Conns, Conn{
+		w.out.Conns = append(w.out.Conns, nat.Conn{
 			Node: t.node, Original: t.conn.Original, Reply: t.conn.Reply, Status: status, Mark: t.conn.Mark,
 		})
 	}
-	w.out.forgetPorts(w.chosen)
+	w.out.ForgetPorts(w.chosen)
 	w.out.Probability, w.out.Unknown = w.script.probability(), w.script.unknown
 	return w.out
 }
 
 // end ends the walk, unless it has ended: what comes after the first end is not the probe's.
-func (w *walk) end(e End) {
+func (w *walk) end(e nat.End) {
 	if !w.ended {
 		w.ended, w.out.End = true, e
 	}
@@ -187,7 +187,7 @@ func (w *walk) pass(a arrival) {
 	}
 }
 
-func (w *walk) journey(dir nat.Direction, answer bool) *Journey {
+func (w *walk) journey(dir nat.Direction, answer bool) *nat.Journey {
 	if dir == nat.Reply || answer {
 		return &w.out.Reply
 	}
@@ -249,7 +249,7 @@ func (w *walk) encapsulate(g *Gateway, d *device, end netip.Addr, mark uint32, f
 		}
 		a.packet = packet.Encapsulate(&inner, d.Local, end).Bytes()
 	} else {
-		outer := nat.TupleOf(nat.UDP, netip.AddrPortFrom(d.Local, AnyPort), netip.AddrPortFrom(end, d.Port))
+		outer := nat.TupleOf(nat.UDP, netip.AddrPortFrom(d.Local, nat.AnyPort), netip.AddrPortFrom(end, d.Port))
 		a.packet = packet.Build(outer, packet.Fields{Payload: append(make([]byte, vxlanHeaders), f.packet...)}).Bytes()
 	}
 	w.queue = append(w.queue, a)
@@ -325,13 +325,13 @@ func (w *walk) deliverReply(member string, p *packet.Packet) {
 	default:
 		w.out.ClientPeer = got.Src()
 		w.out.Where, w.out.Why = "", ""
-		w.end(EndAnswered)
+		w.end(nat.EndAnswered)
 	}
 }
 
-func (w *walk) refusal() End {
+func (w *walk) refusal() nat.End {
 	if w.rejected {
-		return EndRejected
+		return nat.EndRejected
 	}
-	return EndRefused
+	return nat.EndRefused
 }

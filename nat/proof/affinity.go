@@ -6,33 +6,32 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Sticks reports whether chance in a prediction is, in part, the kernel's memory of who served a client before: the
 // rules ask the recent match, as kube-proxy has them do for session affinity.
-func Sticks(p gateway.Prediction) bool {
+func Sticks(p nat.Prediction) bool {
 	return slices.ContainsFunc(p, remembered)
 }
 
 // remembered reports whether a rule on the way found the client in its list.
-func remembered(o gateway.Outcome) bool {
+func remembered(o nat.Outcome) bool {
 	return slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return strings.Contains(s.Text, " --rcheck ") })
 }
 
 // FirstContact is what is left of a prediction for a client that no list remembers.
-func FirstContact(p gateway.Prediction) gateway.Prediction {
-	return only(p, func(o gateway.Outcome) bool { return !remembered(o) })
+func FirstContact(p nat.Prediction) nat.Prediction {
+	return only(p, func(o nat.Outcome) bool { return !remembered(o) })
 }
 
 // SecondContact is what is left of a prediction for a client that an endpoint served before.
-func SecondContact(p gateway.Prediction, endpoint netip.AddrPort) gateway.Prediction {
-	return only(p, func(o gateway.Outcome) bool { return remembered(o) && o.Endpoint == endpoint })
+func SecondContact(p nat.Prediction, endpoint netip.AddrPort) nat.Prediction {
+	return only(p, func(o nat.Outcome) bool { return remembered(o) && o.Endpoint == endpoint })
 }
 
 // only keeps some outcomes and makes their probabilities add up to 1 again.
-func only(p gateway.Prediction, keep func(gateway.Outcome) bool) gateway.Prediction {
-	out := slices.DeleteFunc(slices.Clone(p), func(o gateway.Outcome) bool { return !keep(o) })
+func only(p nat.Prediction, keep func(nat.Outcome) bool) nat.Prediction {
+	out := slices.DeleteFunc(slices.Clone(p), func(o nat.Outcome) bool { return !keep(o) })
 	sum := 0.0
 	for _, o := range out {
 		sum += o.Probability

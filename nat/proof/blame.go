@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Rules are the rule sets of all nodes, as they should be and as they are.
@@ -56,7 +55,7 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		w.Model = m.first().text()
 	case !e.same():
 		w.Fault = FaultRules
-	case e.want.End == gateway.EndAnswered && live.End == gateway.EndRefused && e.Ends.End == gateway.EndRefused:
+	case e.want.End == nat.EndAnswered && live.End == nat.EndRefused && e.Ends.End == nat.EndRefused:
 		w.Fault = FaultServer
 		w.because("nothing listens at %s in %s", live.Endpoint, live.Where)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Outcome is what a proof concludes. The zero value claims nothing.
@@ -79,8 +78,8 @@ func (f *Fault) UnmarshalText(b []byte) error {
 // is what was observed, but for Expect.
 type Certificate struct {
 	Flow
-	Expect      gateway.End    `json:"expect"`            // how the flow has to end
-	End         gateway.End    `json:"end"`               // how it ended, as the client saw it
+	Expect      nat.End        `json:"expect"`            // how the flow has to end
+	End         nat.End        `json:"end"`               // how it ended, as the client saw it
 	Endpoint    netip.AddrPort `json:"endpoint,omitzero"` // the endpoint that served; invalid where none did
 	Server      string         `json:"server,omitempty"`  // the member whose server answered
 	Masqueraded bool           `json:"masqueraded"`       //
@@ -92,7 +91,7 @@ type Certificate struct {
 	Checks      []Finding      `json:"checks"`            // in the order of CheckNames
 	Hops        []Hop          `json:"hops"`              // the request's, then the reply's, each in the order of the way
 	Rules       []Step         `json:"rules"`             // the rules met, likewise
-	Conntrack   []gateway.Conn `json:"conntrack"`         // in the order of the nodes met
+	Conntrack   []nat.Conn     `json:"conntrack"`         // in the order of the nodes met
 	Wrong       *Wrong         `json:"wrong,omitempty"`   // for every verdict but Proved: the first thing that is wrong, or not seen
 }
 

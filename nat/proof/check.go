@@ -6,27 +6,26 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Case is all that there is to judge one try of a flow by.
 type Case struct {
 	Flow     Flow
-	Probe    gateway.Probe      // what the client did
-	Intent   gateway.Prediction // from the rules that the Services call for
-	Live     gateway.Prediction // from the rules that the nodes hold
-	Seen     Seen               // what the witnesses saw of it
-	Ends     Ends               // what the sockets saw
-	Stuck    netip.AddrPort     // the endpoint that session affinity binds the client to; invalid where none does
-	Controls []Control          // the same flow's tries without taps; nil: there was no control run
-	Rules    Rules              // both rule sets, to name the rule in which they part
-	Trouble  []string           // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
-	Lost     uint64             // events that the kernel could not deliver meanwhile
+	Probe    nat.Probe      // what the client did
+	Intent   nat.Prediction // from the rules that the Services call for
+	Live     nat.Prediction // from the rules that the nodes hold
+	Seen     Seen           // what the witnesses saw of it
+	Ends     Ends           // what the sockets saw
+	Stuck    netip.AddrPort // the endpoint that session affinity binds the client to; invalid where none does
+	Controls []Control      // the same flow's tries without taps; nil: there was no control run
+	Rules    Rules          // both rule sets, to name the rule in which they part
+	Trouble  []string       // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
+	Lost     uint64         // events that the kernel could not deliver meanwhile
 }
 
 // Ends is what the two sockets saw of one try.
 type Ends struct {
-	End        gateway.End    // EndAnswered, EndRefused (by whomever) or EndLost
+	End        nat.End        // EndAnswered, EndRefused (by whomever) or EndLost
 	Server     string         // the member that answered, as it calls itself
 	ServerAddr netip.AddrPort // the address at which the request reached it
 	ServerPeer netip.AddrPort // the client as the server saw it
@@ -37,7 +36,7 @@ type Ends struct {
 type Control struct {
 	Tuple nat.Tuple // the client's
 	Ends  Ends
-	Conns []gateway.Conn // as ctnetlink told of them
+	Conns []nat.Conn // as ctnetlink told of them
 }
 
 // Check holds a try against both predictions and issues its certificate. Observed against intent gives the verdict;
@@ -62,9 +61,9 @@ func Check(c Case) Certificate {
 
 // choose picks the outcome that a try has to be held against: the one by the endpoint that was seen, and among
 // several, or where there is none, the one that goes longest with what was seen.
-func choose(c Case, p gateway.Prediction) (gateway.Outcome, match) {
+func choose(c Case, p nat.Prediction) (nat.Outcome, match) {
 	endpoint := EndpointOf(c.Probe.Tuple, c.Seen, c.Ends)
-	var best gateway.Outcome
+	var best nat.Outcome
 	var bestMatch match
 	bestRank, bestDepth := -1, -1
 	for _, o := range p {
@@ -82,7 +81,7 @@ func choose(c Case, p gateway.Prediction) (gateway.Outcome, match) {
 		}
 	}
 	if bestRank < 0 {
-		return gateway.Outcome{}, matchOutcome(c, gateway.Outcome{})
+		return nat.Outcome{}, matchOutcome(c, nat.Outcome{})
 	}
 	return best, bestMatch
 }
@@ -90,7 +89,7 @@ func choose(c Case, p gateway.Prediction) (gateway.Outcome, match) {
 // EndpointOf is the endpoint that a try of the asked tuple came to, by the witness that knows best; invalid if it came
 // to none.
 func EndpointOf(asked nat.Tuple, s Seen, e Ends) netip.AddrPort {
-	if e.End == gateway.EndAnswered {
+	if e.End == nat.EndAnswered {
 		return e.ServerAddr
 	}
 	if t := translating(s.Conns); t != nil {
@@ -108,10 +107,10 @@ func EndpointOf(asked nat.Tuple, s Seen, e Ends) netip.AddrPort {
 func (e *evidence) certificate() Certificate {
 	c := Certificate{
 		Flow: e.Flow, Expect: e.want.End, End: e.Ends.End, Endpoint: EndpointOf(e.Probe.Tuple, e.Seen, e.Ends), Server: e.Ends.Server,
-		Tries: 1, Node: e.node(), Conntrack: ordered(e.want.Conns, e.Seen.Conns, func(c gateway.Conn) string { return c.Node }),
+		Tries: 1, Node: e.node(), Conntrack: ordered(e.want.Conns, e.Seen.Conns, func(c nat.Conn) string { return c.Node }),
 	}
 	_, c.Masqueraded = masquerading(e.translation)
-	for dir, way := range [2][2]gateway.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
+	for dir, way := range [2][2]nat.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
 		dir := nat.Direction(dir)
 		for _, h := range ordered(way[0].Hops, way[1].Hops, hopNode) {
 			c.Hops = append(c.Hops, Hop{dir, h})
@@ -119,8 +118,8 @@ func (e *evidence) certificate() Certificate {
 		steps := ordered(way[0].Steps, way[1].Steps, stepNode)
 		for _, s := range steps {
 			c.Rules = append(c.Rules, Step{dir, s})
-			if s.Verdict == nat.Reject && c.End == gateway.EndRefused {
-				c.End = gateway.EndRejected
+			if s.Verdict == nat.Reject && c.End == nat.EndRefused {
+				c.End = nat.EndRejected
 			}
 		}
 		if dir == nat.Original {
@@ -152,7 +151,7 @@ func (e *evidence) node() string {
 // some that each packet meets: what is missing there is evidence.
 func (e *evidence) blind() string {
 	live, _ := choose(e.Case, e.Live)
-	for dir, way := range [2][2]gateway.Journey{{live.Request, e.Seen.Request}, {live.Reply, e.Seen.Reply}} {
+	for dir, way := range [2][2]nat.Journey{{live.Request, e.Seen.Request}, {live.Reply, e.Seen.Reply}} {
 		for _, s := range way[0].Steps {
 			met := slices.ContainsFunc(way[1].Steps, func(g nat.Step) bool { return g.Node == s.Node })
 			if !met && e.hops[dir] == nil {

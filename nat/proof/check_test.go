@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
-	"natlab/nat/gateway"
 )
 
 func TestCheckProves(t *testing.T) {
@@ -101,11 +99,11 @@ func TestEachCheckCanFail(t *testing.T) {
 		{"the server saw another port", "ends", func(c *Case) {
 			c.Ends.ServerPeer = netip.AddrPortFrom(c.Ends.ServerPeer.Addr(), seenPort+1)
 		}},
-		{"no answer reached the client", "ends control", func(c *Case) { c.Ends.End = gateway.EndLost }},
+		{"no answer reached the client", "ends control", func(c *Case) { c.Ends.End = nat.EndLost }},
 		// state
-		{"a status bit is not as it must be", "state", func(c *Case) { c.Seen.Conns[1].Status &^= conntrack.SeenReply }},
+		{"a status bit is not as it must be", "state", func(c *Case) { c.Seen.Conns[1].Status &^= nat.SeenReply }},
 		{"an entry too many", "state control", func(c *Case) {
-			c.Seen.Conns = append(c.Seen.Conns, gateway.Conn{Node: "vms101", Original: tuple(asks), Reply: tuple(back(asks))})
+			c.Seen.Conns = append(c.Seen.Conns, nat.Conn{Node: "vms101", Original: tuple(asks), Reply: tuple(back(asks))})
 		}},
 		{"a conntrack mark", "state", func(c *Case) { c.Seen.Conns[1].Mark = 1 }},
 		{"entries could not be inserted", "state", func(c *Case) { c.Trouble = []string{"vms100 insert_failed 1"} }},
@@ -171,7 +169,7 @@ func TestNeverAPassWithoutEvidence(t *testing.T) {
 func TestRepeatedPacketsAreNotASecondWay(t *testing.T) {
 	c := asPredicted()
 	twice := append(observe(answered()), observe(answered())...)
-	c.Seen = Join([]gateway.Probe{c.Probe}, twice)[0]
+	c.Seen = Join([]nat.Probe{c.Probe}, twice)[0]
 	require.True(t, c.Seen.Repeated)
 	cert := Check(c)
 	assert.Equal(t, Proved, cert.Verdict, "%+v", cert.Checks)
@@ -184,28 +182,28 @@ func TestBlame(t *testing.T) {
 	wrongPort := strings.Replace(dnatText, ":9090", ":9099", 1)
 	rows := []struct {
 		name       string
-		seen       func(*gateway.Outcome)
+		seen       func(*nat.Outcome)
 		live       func(map[ChainRef][]string)
 		want, rule string
 		why        string
 	}{
 		{
-			"a rule deleted", func(o *gateway.Outcome) { o.Request.Steps = slices.Delete(slices.Clone(o.Request.Steps), 7, 8) },
+			"a rule deleted", func(o *nat.Outcome) { o.Request.Steps = slices.Delete(slices.Clone(o.Request.Steps), 7, 8) },
 			func(m map[ChainRef][]string) { m[sep] = nil }, dnatText, "", "missing",
 		},
 		{
-			"a chain deleted", func(o *gateway.Outcome) { o.Request.Steps = slices.Delete(slices.Clone(o.Request.Steps), 7, 8) },
+			"a chain deleted", func(o *nat.Outcome) { o.Request.Steps = slices.Delete(slices.Clone(o.Request.Steps), 7, 8) },
 			func(m map[ChainRef][]string) { delete(m, sep) }, dnatText, "", "no chain",
 		},
 		{
-			"another rule in its place", func(o *gateway.Outcome) {
+			"another rule in its place", func(o *nat.Outcome) {
 				o.Request.Steps = slices.Clone(o.Request.Steps)
 				o.Request.Steps[7].Text = wrongPort
 			},
 			func(m map[ChainRef][]string) { m[sep] = []string{wrongPort} }, dnatText, wrongPort, "in its place",
 		},
 		{
-			"a rule before it", func(o *gateway.Outcome) {
+			"a rule before it", func(o *nat.Outcome) {
 				o.Request.Steps = slices.Insert(slices.Clone(o.Request.Steps), 1, step("vms100", nat.PreRouting, "nat", "KUBE-SERVICES", 1, nat.Return, asks, "-A KUBE-SERVICES -j RETURN"))
 			},
 			func(m map[ChainRef][]string) {
@@ -219,8 +217,8 @@ func TestBlame(t *testing.T) {
 			c := asPredicted()
 			live := answered()
 			row.seen(&live)
-			c.Live = gateway.Prediction{live}
-			c.Seen = Join([]gateway.Probe{c.Probe}, observe(live))[0]
+			c.Live = nat.Prediction{live}
+			c.Seen = Join([]nat.Probe{c.Probe}, observe(live))[0]
 			row.live(c.Rules.Live)
 			cert := Check(c)
 			require.Equal(t, Disproved, cert.Verdict)
@@ -242,7 +240,7 @@ func TestNeverChosen(t *testing.T) {
 	assert.Equal(t, Disproved, cert.Verdict)
 	assert.Equal(t, FaultModel, cert.Wrong.Fault, "the live rules do come to it")
 
-	c.Live = gateway.Prediction{byOther()}
+	c.Live = nat.Prediction{byOther()}
 	jump := ChainRef{"vms100", "nat", "KUBE-SVC-K6NOPV6C6M2DHO7B"}
 	c.Rules.Live[jump] = []string{byOther().Request.Steps[6].Text}
 	cert = NeverChosen(c, endpoint, 1)
@@ -254,16 +252,16 @@ func TestNeverChosen(t *testing.T) {
 
 func TestLostAsPredicted(t *testing.T) {
 	lost := answered()
-	lost.End, lost.Conns, lost.Reply = gateway.EndLost, nil, gateway.Journey{}
+	lost.End, lost.Conns, lost.Reply = nat.EndLost, nil, nat.Journey{}
 	lost.Request.Steps, lost.Request.Hops = lost.Request.Steps[:9], lost.Request.Hops[:4]
-	p := gateway.Prediction{byOther(), lost}
-	probe := []gateway.Probe{{From: "outside", Tuple: tuple(asks)}}
+	p := nat.Prediction{byOther(), lost}
+	probe := []nat.Probe{{From: "outside", Tuple: tuple(asks)}}
 	seen := observe(lost)
 	assert.True(t, LostAsPredicted(p, Join(probe, seen)[0], Rules{}))
 	for i := range seen {
 		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0], Rules{}), "without %+v", seen[i])
 	}
-	assert.False(t, LostAsPredicted(gateway.Prediction{answered()}, Join(probe, observe(answered()))[0], Rules{}), "an answer is no loss")
+	assert.False(t, LostAsPredicted(nat.Prediction{answered()}, Join(probe, observe(answered()))[0], Rules{}), "an answer is no loss")
 }
 
 func TestCommentsAreNotCompared(t *testing.T) {
@@ -287,19 +285,19 @@ func TestDeviation(t *testing.T) {
 	bent.Probability = 0.25
 	bent.Request.Steps = bent.Request.Steps[:9]
 	silent := answered()
-	silent.Probability, silent.End = 0.125, gateway.EndLost
-	both := gateway.Prediction{byOther(), answered()}
+	silent.Probability, silent.End = 0.125, nat.EndLost
+	both := nat.Prediction{byOther(), answered()}
 	assert.Zero(t, Deviation(both, both, Rules{}))
 	assert.Zero(t, Deviation(both, both[1:], Rules{}), "one that is missing is NeverChosen's to say")
-	assert.InDelta(t, 0.375, Deviation(both, gateway.Prediction{answered(), bent, silent}, Rules{}), 1e-12)
+	assert.InDelta(t, 0.375, Deviation(both, nat.Prediction{answered(), bent, silent}, Rules{}), 1e-12)
 }
 
 func TestNobodyListens(t *testing.T) {
 	c := asPredicted()
 	refused := answered()
-	refused.End, refused.Where = gateway.EndRefused, pod
-	c.Live = gateway.Prediction{byOther(), refused}
-	c.Ends = Ends{End: gateway.EndRefused}
+	refused.End, refused.Where = nat.EndRefused, pod
+	c.Live = nat.Prediction{byOther(), refused}
+	c.Ends = Ends{End: nat.EndRefused}
 	c.Controls = nil
 	cert := Check(c)
 	assert.Equal(t, Disproved, cert.Verdict)

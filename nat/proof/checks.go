@@ -7,18 +7,16 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
-	"natlab/nat/gateway"
 )
 
 // comparedStatus are the status bits that have to be as predicted. ASSURED is not among them: it comes with the
 // client's ACK, which no witness waits for.
-const comparedStatus = conntrack.SeenReply | conntrack.Confirmed | conntrack.SrcNAT | conntrack.DstNAT
+const comparedStatus = nat.SeenReply | nat.Confirmed | nat.SrcNAT | nat.DstNAT
 
 // evidence is one try with the outcome that it is held against.
 type evidence struct {
 	Case
-	want gateway.Outcome // of the intent, or of the live rules
+	want nat.Outcome // of the intent, or of the live rules
 	may  []netip.AddrPort
 	match
 }
@@ -28,14 +26,14 @@ type match struct {
 	bound               ports
 	hops, steps         [2]*difference // by direction
 	conns               *difference
-	translation, wanted *gateway.Conn // the entry that translates the destination, as seen and as predicted
+	translation, wanted *nat.Conn // the entry that translates the destination, as seen and as predicted
 }
 
 // matchOutcome holds what was seen against one outcome.
-func matchOutcome(c Case, want gateway.Outcome) match {
+func matchOutcome(c Case, want nat.Outcome) match {
 	m := match{bound: ports{}}
 	more := c.Seen.Repeated || len(c.Seen.Stray) > 0
-	for dir, way := range [2][2]gateway.Journey{{want.Request, c.Seen.Request}, {want.Reply, c.Seen.Reply}} {
+	for dir, way := range [2][2]nat.Journey{{want.Request, c.Seen.Request}, {want.Reply, c.Seen.Reply}} {
 		m.hops[dir] = m.bound.compareHops(nat.Direction(dir), way[0].Hops, way[1].Hops, more)
 		m.steps[dir] = compareSteps(nat.Direction(dir), c.Rules.inOrder(way[0].Steps), c.Rules.inOrder(way[1].Steps), more)
 	}
@@ -52,7 +50,7 @@ func (m match) same() bool {
 // depth is how far what was seen goes with the outcome before they part.
 func (m match) depth(c Case) int {
 	depth := 0
-	for dir, way := range [2]gateway.Journey{c.Seen.Request, c.Seen.Reply} {
+	for dir, way := range [2]nat.Journey{c.Seen.Request, c.Seen.Reply} {
 		if d := m.steps[dir]; d != nil {
 			return depth + d.at
 		}
@@ -64,7 +62,7 @@ func (m match) depth(c Case) int {
 	return depth
 }
 
-func translating(conns []gateway.Conn) *gateway.Conn {
+func translating(conns []nat.Conn) *nat.Conn {
 	for i, c := range conns {
 		if c.Reply.Src() != c.Original.Dst() {
 			return &conns[i]
@@ -74,7 +72,7 @@ func translating(conns []gateway.Conn) *gateway.Conn {
 }
 
 // masquerading reports whether an entry changes the source, the address or only the port, and to which address.
-func masquerading(c *gateway.Conn) (netip.Addr, bool) {
+func masquerading(c *nat.Conn) (netip.Addr, bool) {
 	if c == nil || c.Reply.Dst() == c.Original.Src() {
 		return netip.Addr{}, false
 	}
@@ -83,8 +81,8 @@ func masquerading(c *gateway.Conn) (netip.Addr, bool) {
 
 // mayStay reports whether a predicted entry keeps the source's address and leaves its port to chance, which in one of
 // 64,512 cases chooses the one it has. Then the kernel calls the source unchanged.
-func mayStay(c *gateway.Conn) bool {
-	return c != nil && c.Reply.Dst().Port() == gateway.AnyPort && c.Reply.Dst().Addr() == c.Original.Src().Addr()
+func mayStay(c *nat.Conn) bool {
+	return c != nil && c.Reply.Dst().Port() == nat.AnyPort && c.Reply.Dst().Addr() == c.Original.Src().Addr()
 }
 
 func ok(name, format string, args ...any) Finding {
@@ -136,7 +134,7 @@ func checkDNAT(e *evidence) Finding {
 	if last := hops[len(hops)-1]; last.Tuple.Dst() != endpoint {
 		return bad(name, "conntrack says %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
 	}
-	if e.Ends.End == gateway.EndAnswered && e.Ends.ServerAddr != endpoint {
+	if e.Ends.End == nat.EndAnswered && e.Ends.ServerAddr != endpoint {
 		return bad(name, "conntrack says %s, but the server that answered is %s at %s", endpoint, e.Ends.Server, e.Ends.ServerAddr)
 	}
 	return ok(name, "%s became %s in %s: the same in the rule, on the wire and in conntrack", asked, endpoint, t.Node)
@@ -157,7 +155,7 @@ func checkMasquerade(e *evidence) Finding {
 	case want != got:
 		return bad(name, "the source must become %s, the out device's address, but became %s", want, got)
 	}
-	for dir, way := range [2][2]gateway.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
+	for dir, way := range [2][2]nat.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
 		if d := compareMarks(nat.Direction(dir), way[0].Hops, way[1].Hops); d != nil {
 			return d.check(name)
 		}
@@ -190,7 +188,7 @@ func checkReply(e *evidence) Finding {
 		}
 		return d.check(name)
 	}
-	if e.want.End != gateway.EndAnswered || e.Ends.End != gateway.EndAnswered {
+	if e.want.End != nat.EndAnswered || e.Ends.End != nat.EndAnswered {
 		return ok(name, "%s; what was seen of it is as it has to be", e.Ends.End)
 	}
 	if e.Ends.ClientPeer != client.Dst() {
@@ -237,7 +235,7 @@ func checkEnds(e *evidence) Finding {
 	if !sameEnd(e.want.End, e.Ends.End) {
 		return bad(name, "the client must be %s, but was %s", e.want.End, e.Ends.End)
 	}
-	if e.want.End != gateway.EndAnswered {
+	if e.want.End != nat.EndAnswered {
 		return ok(name, "%s: %s", e.want.End, e.want.Why)
 	}
 	switch {
@@ -252,12 +250,12 @@ func checkEnds(e *evidence) Finding {
 }
 
 // sameEnd compares a predicted end with what a socket can tell: it knows that it was refused, and not by whom.
-func sameEnd(want, got gateway.End) bool {
-	return want == got || want == gateway.EndRejected && got == gateway.EndRefused
+func sameEnd(want, got nat.End) bool {
+	return want == got || want == nat.EndRejected && got == nat.EndRefused
 }
 
 func anyPort(a netip.AddrPort) string {
-	if a.Port() == gateway.AnyPort {
+	if a.Port() == nat.AnyPort {
 		return a.Addr().String() + ":any"
 	}
 	return a.String()
@@ -308,7 +306,7 @@ func checkControl(e *evidence) Finding {
 
 // shape writes entries so that two tries of one flow that were translated alike are equal: the client's port is "c",
 // a port that the translation may have chosen "*".
-func shape(conns []gateway.Conn, client nat.Tuple) string {
+func shape(conns []nat.Conn, client nat.Tuple) string {
 	source := func(a netip.AddrPort) string {
 		if a == client.Src() {
 			return a.Addr().String() + ":c"

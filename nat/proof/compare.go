@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
-	"natlab/nat/gateway"
 )
 
 // difference is one place where what was seen is not what has to be.
@@ -23,14 +21,14 @@ type difference struct {
 }
 
 // ports binds the ports that chance decides: by the translated address, the first port that was seen in the place of
-// gateway.AnyPort, which all others have to be equal to.
+// nat.AnyPort, which all others have to be equal to.
 type ports map[netip.Addr]uint16
 
 func (b ports) addrPort(want, got netip.AddrPort) bool {
 	if want.Addr() != got.Addr() {
 		return false
 	}
-	if want.Port() != gateway.AnyPort || want.Port() == got.Port() {
+	if want.Port() != nat.AnyPort || want.Port() == got.Port() {
 		return want.Port() == got.Port()
 	}
 	if port, ok := b[want.Addr()]; ok {
@@ -229,8 +227,8 @@ func stepText(s nat.Step) string {
 }
 
 // compareConns returns the first connection tracking entry that is not as predicted.
-func (b ports) compareConns(want, got []gateway.Conn) *difference {
-	seen := byNode(got, func(c gateway.Conn) string { return c.Node })
+func (b ports) compareConns(want, got []nat.Conn) *difference {
+	seen := byNode(got, func(c nat.Conn) string { return c.Node })
 	for i, w := range want {
 		g, ok := seen.next(w.Node)
 		switch {
@@ -246,15 +244,15 @@ func (b ports) compareConns(want, got []gateway.Conn) *difference {
 	return nil
 }
 
-func sameStatus(want, got gateway.Conn) bool {
+func sameStatus(want, got nat.Conn) bool {
 	bits := comparedStatus
 	if mayStay(&want) {
-		bits &^= conntrack.SrcNAT
+		bits &^= nat.SrcNAT
 	}
 	return want.Status&bits == got.Status&bits
 }
 
-func connText(c gateway.Conn) string {
+func connText(c nat.Conn) string {
 	return fmt.Sprintf("%s %s, reply %s, %s, mark %#x", c.Node, c.Original, c.Reply, c.Status&comparedStatus, c.Mark)
 }
 

@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
-	"natlab/nat/gateway"
 )
 
 // The fixture is one flow of the reference cluster: outside 192.168.26.1 asks vms100:30450 and vms100 sends it,
@@ -110,27 +108,27 @@ func replySteps() nat.Trace {
 	}
 }
 
-func fixtureConns() []gateway.Conn {
-	const done = conntrack.SeenReply | conntrack.Confirmed | conntrack.SrcNATDone | conntrack.DstNATDone
-	return []gateway.Conn{
-		{Node: "vms100", Original: tuple(asks), Reply: tuple(back(snated)), Status: done | conntrack.SrcNAT | conntrack.DstNAT},
+func fixtureConns() []nat.Conn {
+	const done = nat.SeenReply | nat.Confirmed | nat.SrcNATDone | nat.DstNATDone
+	return []nat.Conn{
+		{Node: "vms100", Original: tuple(asks), Reply: tuple(back(snated)), Status: done | nat.SrcNAT | nat.DstNAT},
 		{Node: "vms105", Original: tuple(snated), Reply: tuple(back(snated)), Status: done},
 	}
 }
 
 // answered is the outcome that the fixture's flow has to have, by the endpoint on vms105.
-func answered() gateway.Outcome {
-	return gateway.Outcome{
-		Probability: 0.5, End: gateway.EndAnswered, Server: pod, Endpoint: netip.MustParseAddrPort("10.244.169.89:9090"),
+func answered() nat.Outcome {
+	return nat.Outcome{
+		Probability: 0.5, End: nat.EndAnswered, Server: pod, Endpoint: netip.MustParseAddrPort("10.244.169.89:9090"),
 		ServerPeer: netip.MustParseAddrPort("10.244.239.128:0"), ClientPeer: netip.MustParseAddrPort("192.168.26.100:30450"),
-		Request: gateway.Journey{Hops: requestHops(), Steps: requestSteps()},
-		Reply:   gateway.Journey{Hops: replyHops(), Steps: replySteps()},
+		Request: nat.Journey{Hops: requestHops(), Steps: requestSteps()},
+		Reply:   nat.Journey{Hops: replyHops(), Steps: replySteps()},
 		Conns:   fixtureConns(),
 	}
 }
 
 // byOther is the other way it may go, only as far as the choice between the two needs it.
-func byOther() gateway.Outcome {
+func byOther() nat.Outcome {
 	o := answered()
 	o.Endpoint, o.Server = netip.MustParseAddrPort(other), "velero/minio-b6d98746c-lxt2c"
 	o.Request.Steps = slices.Clone(o.Request.Steps)
@@ -140,19 +138,19 @@ func byOther() gateway.Outcome {
 
 // bind gives chance's port a value.
 func bind(t nat.Tuple) nat.Tuple {
-	if t.Src().Port() == gateway.AnyPort && t.Proto() == nat.TCP {
+	if t.Src().Port() == nat.AnyPort && t.Proto() == nat.TCP {
 		t = t.WithSrc(netip.AddrPortFrom(t.Src().Addr(), seenPort))
 	}
-	if t.Dst().Port() == gateway.AnyPort && t.Proto() == nat.TCP {
+	if t.Dst().Port() == nat.AnyPort && t.Proto() == nat.TCP {
 		t = t.WithDst(netip.AddrPortFrom(t.Dst().Addr(), seenPort))
 	}
 	return t
 }
 
 // observe is what the witnesses report where things go as an outcome says, the conntrack events last.
-func observe(o gateway.Outcome) []Observation {
+func observe(o nat.Outcome) []Observation {
 	var out []Observation
-	for dir, way := range []gateway.Journey{o.Request, o.Reply} {
+	for dir, way := range []nat.Journey{o.Request, o.Reply} {
 		flags := []uint8{tcpSYN, tcpSYN | tcpACK}[dir]
 		for _, h := range way.Hops {
 			h.Tuple = bind(h.Tuple)
@@ -176,19 +174,19 @@ func observe(o gateway.Outcome) []Observation {
 
 // asPredicted is a case in which all is as it has to be.
 func asPredicted() Case {
-	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	conns := fixtureConns()
 	conns[0].Original = tuple("tcp 192.168.26.1:41111 > 192.168.26.100:30450")
 	conns[0].Reply = tuple("tcp 10.244.169.89:9090 > 10.244.239.128:33333")
 	conns[1].Original, conns[1].Reply = conns[0].Reply.Reply(), conns[0].Reply
 	ends := Ends{
-		End: gateway.EndAnswered, Server: pod, ServerAddr: netip.MustParseAddrPort("10.244.169.89:9090"),
+		End: nat.EndAnswered, Server: pod, ServerAddr: netip.MustParseAddrPort("10.244.169.89:9090"),
 		ServerPeer: netip.AddrPortFrom(netip.MustParseAddr("10.244.239.128"), seenPort), ClientPeer: fixtureFlow.Target,
 	}
 	return Case{
 		Flow: fixtureFlow, Probe: probe,
-		Intent: gateway.Prediction{byOther(), answered()}, Live: gateway.Prediction{byOther(), answered()},
-		Seen:     Join([]gateway.Probe{probe}, observe(answered()))[0],
+		Intent: nat.Prediction{byOther(), answered()}, Live: nat.Prediction{byOther(), answered()},
+		Seen:     Join([]nat.Probe{probe}, observe(answered()))[0],
 		Ends:     ends,
 		Controls: []Control{{Tuple: conns[0].Original, Ends: ends, Conns: conns}},
 		Rules:    fixtureRules(),

@@ -5,16 +5,15 @@ import (
 	"slices"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Seen is all that the witnesses saw of one try, split into the first packet and its answer. Within one namespace
 // the order is the kernel's; between namespaces it is not known.
 type Seen struct {
-	Request gateway.Journey // the first packet: a TCP SYN or the datagram
-	Reply   gateway.Journey // the first answer: SYN-ACK, RST, datagram or ICMP error
-	Conns   []gateway.Conn  // the last state of each entry, with all status bits it ever showed
-	Errors  []ICMP          // the ICMP errors about the flow, in the order seen
+	Request nat.Journey // the first packet: a TCP SYN or the datagram
+	Reply   nat.Journey // the first answer: SYN-ACK, RST, datagram or ICMP error
+	Conns   []nat.Conn  // the last state of each entry, with all status bits it ever showed
+	Errors  []ICMP      // the ICMP errors about the flow, in the order seen
 
 	// Stray are packets that are neither a request nor an answer to it: a client's RST against an answer that it
 	// does not know.
@@ -37,7 +36,7 @@ const (
 // port, which no other try of the list may share; behind a translation it is known by the tuples that the
 // connection tracking entry of the translating node shows, and so on from node to node. What belongs to no try
 // is left out.
-func Join(tries []gateway.Probe, seen []Observation) []Seen {
+func Join(tries []nat.Probe, seen []Observation) []Seen {
 	j := joiner{
 		tries:  tries,
 		seen:   make([]Seen, len(tries)),
@@ -85,7 +84,7 @@ type connKey struct {
 }
 
 type joiner struct {
-	tries  []gateway.Probe
+	tries  []nat.Probe
 	seen   []Seen
 	client map[socket]int
 	tuple  map[nat.Tuple]owner

@@ -9,19 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // TestJoinPicksEachTrysOwn runs the fixture's flow from three ports at once, with everything that the witnesses
 // report in one heap, and wants each try to get what it gets alone.
 func TestJoinPicksEachTrysOwn(t *testing.T) {
 	ports := []uint16{40000, 40001, 51999}
-	var tries []gateway.Probe
+	var tries []nat.Probe
 	var heap []Observation
 	var alone [][]Observation
 	for i, port := range ports {
-		o := Rebind(gateway.Prediction{answered()}, 40000, port)[0]
-		tries = append(tries, gateway.Probe{From: "outside", Tuple: o.Request.Hops[0].Tuple})
+		o := Rebind(nat.Prediction{answered()}, 40000, port)[0]
+		tries = append(tries, nat.Probe{From: "outside", Tuple: o.Request.Hops[0].Tuple})
 		seen := observe(o)
 		for j := range seen { // chance decides another port for each
 			seen[j] = withPort(seen[j], seenPort, seenPort+uint16(i))
@@ -52,30 +51,30 @@ func withPort(o Observation, from, to uint16) Observation {
 }
 
 func TestJoinByTheNumberOfThePacket(t *testing.T) {
-	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	known := Observation{Kind: RuleHit, Node: "vms100", TraceID: 7, Step: requestSteps()[0]}
 	bare := Observation{Kind: RuleHit, Node: "vms100", TraceID: 7, Step: requestSteps()[1]}
 	bare.Step.Before = nat.Tuple{}
 	elsewhere := bare
 	elsewhere.Node = "vms101"
-	got := Join([]gateway.Probe{probe}, []Observation{bare, known, elsewhere})[0]
+	got := Join([]nat.Probe{probe}, []Observation{bare, known, elsewhere})[0]
 	require.Len(t, got.Request.Steps, 2)
 	assert.Equal(t, "KUBE-SERVICES", got.Request.Steps[0].Chain, "in the order of the kernel")
 }
 
 func TestJoinGivesAnErrorToThePacketInsideIt(t *testing.T) {
-	probe := gateway.Probe{From: "outside", Tuple: tuple("udp 192.168.26.1:40000 > 192.168.26.100:30053")}
+	probe := nat.Probe{From: "outside", Tuple: tuple("udp 192.168.26.1:40000 > 192.168.26.100:30053")}
 	error1 := tuple("icmp 192.168.26.100:0 > 192.168.26.1:0")
 	seen := []Observation{
 		{Kind: PacketSeen, Node: "vms100", Hop: nat.Hop{Node: "vms100", Tap: nat.TapOutRaw, Tuple: error1}, ICMP: ICMP{3, 3, probe.Tuple}},
 		{Kind: RuleHit, Node: "vms100", Step: nat.Step{Node: "vms100", Hook: nat.Output, Chain: "OUTPUT", Before: error1}},
 	}
-	got := Join([]gateway.Probe{probe}, seen)[0]
+	got := Join([]nat.Probe{probe}, seen)[0]
 	assert.Len(t, got.Reply.Hops, 1)
 	assert.Len(t, got.Reply.Steps, 1)
 	assert.Equal(t, []ICMP{{3, 3, probe.Tuple}}, got.Errors)
 
-	two := []gateway.Probe{probe, {From: "outside", Tuple: probe.Tuple.WithSrc(netip.MustParseAddrPort("192.168.26.1:40001"))}}
+	two := []nat.Probe{probe, {From: "outside", Tuple: probe.Tuple.WithSrc(netip.MustParseAddrPort("192.168.26.1:40001"))}}
 	seen = append(seen, seen[0])
 	seen[2].ICMP.Inside = two[1].Tuple
 	for _, s := range Join(two, seen) {
@@ -84,21 +83,21 @@ func TestJoinGivesAnErrorToThePacketInsideIt(t *testing.T) {
 }
 
 func TestJoinLeavesOutStrangersAndSetsAsideStrays(t *testing.T) {
-	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	reset := Observation{Kind: PacketSeen, TCPFlags: tcpRST, Hop: hop("outside", nat.TapOutRaw, "eth0", "tcp 192.168.26.1:40000 > 10.244.169.89:9090", 0)}
 	stranger := Observation{Kind: PacketSeen, TCPFlags: tcpSYN, Hop: hop("vms100", nat.TapPreRaw, "ens32", "tcp 192.168.26.9:40000 > 192.168.26.100:30450", 0)}
-	got := Join([]gateway.Probe{probe}, []Observation{reset, stranger})[0]
+	got := Join([]nat.Probe{probe}, []Observation{reset, stranger})[0]
 	assert.Equal(t, []nat.Hop{reset.Hop}, got.Stray)
 	assert.Empty(t, slices.Concat(got.Request.Hops, got.Reply.Hops))
 }
 
 func TestConnectionsKeepEveryStatusBit(t *testing.T) {
-	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	c := fixtureConns()[0]
 	gone := c
 	gone.Status, gone.Mark = 0, 0
 	c.Mark = 5
-	got := Join([]gateway.Probe{probe}, []Observation{
+	got := Join([]nat.Probe{probe}, []Observation{
 		{Kind: ConnSeen, Node: c.Node, Conn: c}, {Kind: ConnSeen, Node: c.Node, Conn: gone, Gone: true},
 	})[0]
 	require.Len(t, got.Conns, 1)
@@ -106,7 +105,7 @@ func TestConnectionsKeepEveryStatusBit(t *testing.T) {
 }
 
 func TestRebindTouchesNoOtherPort(t *testing.T) {
-	p := gateway.Prediction{answered()}
+	p := nat.Prediction{answered()}
 	q := Rebind(Rebind(p, 40000, 41111), 41111, 40000)
 	assert.Equal(t, p, q)
 	assert.NotEqual(t, p, Rebind(p, 40000, 41111))
@@ -114,7 +113,7 @@ func TestRebindTouchesNoOtherPort(t *testing.T) {
 }
 
 func TestAnOlderEntryThatGoesIsNoneOfTheTrys(t *testing.T) {
-	probe := gateway.Probe{From: "outside", Tuple: tuple(asks)}
+	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	c := fixtureConns()[0]
 	c.ID = 2
 	old := c
@@ -125,7 +124,7 @@ func TestAnOlderEntryThatGoesIsNoneOfTheTrys(t *testing.T) {
 		{gone, {Kind: ConnSeen, Node: c.Node, Conn: c}},
 		{{Kind: ConnSeen, Node: c.Node, Conn: c}, gone},
 	} {
-		assert.Equal(t, []gateway.Conn{c}, Join([]gateway.Probe{probe}, seen)[0].Conns)
+		assert.Equal(t, []nat.Conn{c}, Join([]nat.Probe{probe}, seen)[0].Conns)
 	}
-	assert.Empty(t, Join([]gateway.Probe{probe}, []Observation{gone})[0].Conns)
+	assert.Empty(t, Join([]nat.Probe{probe}, []Observation{gone})[0].Conns)
 }

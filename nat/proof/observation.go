@@ -2,7 +2,6 @@ package proof
 
 import (
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // ObservationKind says which witness an Observation comes from.
@@ -30,8 +29,8 @@ type Observation struct {
 	InDev   string   // RuleHit
 	OutDev  string   // RuleHit
 
-	Conn gateway.Conn // ConnSeen
-	Gone bool         // ConnSeen: a DESTROY event
+	Conn nat.Conn // ConnSeen
+	Gone bool     // ConnSeen: a DESTROY event
 
 	ConnID    uint32        // PacketSeen and RuleHit: the conntrack id where the kernel gives it, else 0
 	Direction nat.Direction // with ConnID

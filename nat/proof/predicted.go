@@ -5,15 +5,14 @@ import (
 	"slices"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Deviation is the probability that the live rules make a flow go a way that the intent has not.
-func Deviation(intent, live gateway.Prediction, rules Rules) float64 {
+func Deviation(intent, live nat.Prediction, rules Rules) float64 {
 	p := 0.0
 	for _, o := range live {
 		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}, Rules: rules}
-		if !slices.ContainsFunc(intent, func(want gateway.Outcome) bool { return want.End == o.End && matchOutcome(c, want).same() }) {
+		if !slices.ContainsFunc(intent, func(want nat.Outcome) bool { return want.End == o.End && matchOutcome(c, want).same() }) {
 			p += o.Probability
 		}
 	}
@@ -23,10 +22,10 @@ func Deviation(intent, live gateway.Prediction, rules Rules) float64 {
 // LostAsPredicted reports whether the witnesses saw a try's packets go exactly the way of an outcome that ends in
 // silence: then nothing more will come. Of entries it asks nothing, since the kernel tells of a change to one only
 // when the packet that made it leaves.
-func LostAsPredicted(p gateway.Prediction, seen Seen, rules Rules) bool {
-	return slices.ContainsFunc(p, func(o gateway.Outcome) bool {
+func LostAsPredicted(p nat.Prediction, seen Seen, rules Rules) bool {
+	return slices.ContainsFunc(p, func(o nat.Outcome) bool {
 		m := matchOutcome(Case{Seen: seen, Rules: rules}, o)
-		return o.End == gateway.EndLost && m.hops == [2]*difference{} && m.steps == [2]*difference{}
+		return o.End == nat.EndLost && m.hops == [2]*difference{} && m.steps == [2]*difference{}
 	})
 }
 
@@ -35,14 +34,14 @@ func LostAsPredicted(p gateway.Prediction, seen Seen, rules Rules) bool {
 // rule is named in which they part from the intent.
 func NeverChosen(c Case, endpoint netip.AddrPort, tries int) Certificate {
 	cert := Certificate{
-		Flow: c.Flow, Expect: gateway.EndAnswered, Endpoint: endpoint, Verdict: Disproved, Tries: tries,
+		Flow: c.Flow, Expect: nat.EndAnswered, Endpoint: endpoint, Verdict: Disproved, Tries: tries,
 		Checks: []Finding{bad("dnat", "%s has to serve this client and was never chosen in %d tries", endpoint, tries)},
 	}
 	cert.Wrong = &Wrong{
 		Check: "dnat", Want: endpoint.String() + " serves this client", Got: "it was never chosen", Fault: FaultModel, Packet: c.Probe.Tuple.String(),
 	}
-	at := slices.IndexFunc(c.Intent, func(o gateway.Outcome) bool { return o.Endpoint == endpoint })
-	if at < 0 || slices.ContainsFunc(c.Live, func(o gateway.Outcome) bool { return o.Endpoint == endpoint }) {
+	at := slices.IndexFunc(c.Intent, func(o nat.Outcome) bool { return o.Endpoint == endpoint })
+	if at < 0 || slices.ContainsFunc(c.Live, func(o nat.Outcome) bool { return o.Endpoint == endpoint }) {
 		return cert
 	}
 	var best *difference

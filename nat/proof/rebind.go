@@ -5,13 +5,12 @@ import (
 	"slices"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 )
 
 // Rebind is the prediction of the same flow from another source port. A client's port decides nothing on the way of a
 // packet but where a rule or a translation names it, so one prediction does for all tries of a flow; from must be a
 // port that nothing else of the flow has.
-func Rebind(p gateway.Prediction, from, to uint16) gateway.Prediction {
+func Rebind(p nat.Prediction, from, to uint16) nat.Prediction {
 	r := rebind{from, to}
 	out := slices.Clone(p)
 	for i := range out {
@@ -39,7 +38,7 @@ func (r rebind) tuple(t nat.Tuple) nat.Tuple {
 	return t.WithSrc(r.addrPort(t.Src())).WithDst(r.addrPort(t.Dst()))
 }
 
-func (r rebind) journey(j gateway.Journey) gateway.Journey {
+func (r rebind) journey(j nat.Journey) nat.Journey {
 	j.Hops, j.Steps = slices.Clone(j.Hops), slices.Clone(j.Steps)
 	for i := range j.Hops {
 		j.Hops[i].Tuple = r.tuple(j.Hops[i].Tuple)

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 
 	"natlab/nat"
-	"natlab/nat/conntrack"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
@@ -53,7 +51,7 @@ func nodePort() proof.Certificate {
 			Client: "outside", From: "outside", Vantage: proof.FromOutside, Source: netip.MustParseAddr("192.168.26.1"),
 			Target: netip.MustParseAddrPort("192.168.26.100:30450"), Protocol: nat.TCP,
 		},
-		Expect: gateway.EndAnswered, End: gateway.EndAnswered, Endpoint: netip.MustParseAddrPort("10.244.38.178:9090"),
+		Expect: nat.EndAnswered, End: nat.EndAnswered, Endpoint: netip.MustParseAddrPort("10.244.38.178:9090"),
 		Server: "velero/minio-b6d98746c-lxt2c", Masqueraded: true, Verdict: proof.Proved, Node: "vms100", Tries: 1,
 		Request: []string{"PREROUTING", "KUBE-SERVICES", "KUBE-NODEPORTS", "DNAT", "POSTROUTING", "KUBE-POSTROUTING", "MASQUERADE"},
 		Hops: []proof.Hop{
@@ -98,12 +96,12 @@ func nodePort() proof.Certificate {
 			inside("vms103", step(nat.PreRouting, "nat", "PREROUTING", 1, nat.Jump, 0, `-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)),
 			inside("vms103", step(nat.Forward, "filter", "FORWARD", 1, nat.Jump, 0, `-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`)),
 		},
-		Conntrack: []gateway.Conn{
+		Conntrack: []nat.Conn{
 			{
 				Node: "vms100", Original: tuple(asked), Reply: tuple(answer),
-				Status: conntrack.SeenReply | conntrack.Assured | conntrack.Confirmed | conntrack.SrcNAT | conntrack.DstNAT | conntrack.SrcNATDone | conntrack.DstNATDone,
+				Status: nat.SeenReply | nat.Assured | nat.Confirmed | nat.SrcNAT | nat.DstNAT | nat.SrcNATDone | nat.DstNATDone,
 			},
-			{Node: "vms103", Original: tuple(masqued), Reply: tuple(answer), Status: conntrack.SeenReply | conntrack.Confirmed, Mark: 0x20},
+			{Node: "vms103", Original: tuple(masqued), Reply: tuple(answer), Status: nat.SeenReply | nat.Confirmed, Mark: 0x20},
 		},
 		Checks: []proof.Finding{
 			{Name: "dnat", OK: true, Detail: "192.168.26.100:30450 became 10.244.38.178:9090 on the wire, in the rules and in conntrack"},
@@ -118,7 +116,7 @@ func nodePort() proof.Certificate {
 func unmasked() proof.Certificate {
 	c := nodePort()
 	c.Endpoint, c.Server = netip.MustParseAddrPort("10.244.38.178:9090"), "velero/minio-b6d98746c-lxt2c"
-	c.Verdict, c.Masqueraded, c.End = proof.Disproved, false, gateway.EndLost
+	c.Verdict, c.Masqueraded, c.End = proof.Disproved, false, nat.EndLost
 	c.Hops = c.Hops[:5]
 	c.Hops[4].Mark = 0
 	c.Rules = c.Rules[:4]
@@ -143,7 +141,7 @@ func rejected() proof.Certificate {
 	c := nodePort()
 	c.Name, c.Service = "outside -> NodePort vms100:30999 tcp default/empty", "default/empty"
 	c.Target = netip.MustParseAddrPort("192.168.26.100:30999")
-	c.Expect, c.End, c.Endpoint, c.Server, c.Masqueraded = gateway.EndRejected, gateway.EndRejected, netip.AddrPort{}, "", false
+	c.Expect, c.End, c.Endpoint, c.Server, c.Masqueraded = nat.EndRejected, nat.EndRejected, netip.AddrPort{}, "", false
 	const request = "tcp 192.168.26.1:40001 > 192.168.26.100:30999"
 	c.Hops = []proof.Hop{
 		hop(nat.Original, "outside", nat.TapPost, "eth0", request, 0, ""),
@@ -164,7 +162,7 @@ func rejected() proof.Certificate {
 // unseen is a flow of which too little was seen.
 func unseen() proof.Certificate {
 	c := rejected()
-	c.Name, c.Verdict, c.End, c.Node = "outside -> NodePort vms101:30999 tcp default/empty", proof.Inconclusive, gateway.EndUnknown, ""
+	c.Name, c.Verdict, c.End, c.Node = "outside -> NodePort vms101:30999 tcp default/empty", proof.Inconclusive, nat.EndUnknown, ""
 	c.Target = netip.MustParseAddrPort("192.168.26.101:30999")
 	c.Hops, c.Rules = nil, nil
 	c.Wrong = &proof.Wrong{Check: "path", Want: "a REJECT in vms101", Got: "nothing was seen", Fault: proof.FaultModel, Unmodeled: []string{"-A INPUT -m u32 --u32 0x0"}}

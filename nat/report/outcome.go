@@ -4,12 +4,11 @@ import (
 	"fmt"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
 // Ways draws a prediction: each way that a probe can go, with its probability, as Way draws a flow that was seen.
-func Ways(probe gateway.Probe, all gateway.Prediction, st Style) string {
+func Ways(probe nat.Probe, all nat.Prediction, st Style) string {
 	d := drawing{style: st}
 	for i, o := range all {
 		if i > 0 {
@@ -20,7 +19,7 @@ func Ways(probe gateway.Probe, all gateway.Prediction, st Style) string {
 	return d.b.String()
 }
 
-func (d *drawing) outcome(probe gateway.Probe, o gateway.Outcome, way string) {
+func (d *drawing) outcome(probe nat.Probe, o nat.Outcome, way string) {
 	d.flow = certificate(probe, o)
 	fmt.Fprintf(&d.b, "%s  %s: %s\n", d.style.paint(heading, probe.Tuple.String()), way, o.End)
 	d.journeys()
@@ -33,12 +32,12 @@ func (d *drawing) outcome(probe gateway.Probe, o gateway.Outcome, way string) {
 }
 
 // certificate is an outcome in the form in which flows are drawn.
-func certificate(probe gateway.Probe, o gateway.Outcome) proof.Certificate {
+func certificate(probe nat.Probe, o nat.Outcome) proof.Certificate {
 	c := proof.Certificate{
 		Flow: proof.Flow{Client: probe.From, From: probe.From, Protocol: probe.Tuple.Proto(), Target: probe.Tuple.Dst()},
 		End:  o.End, Expect: o.End, Server: o.Server, Endpoint: o.Endpoint, Conntrack: o.Conns,
 	}
-	for dir, j := range map[nat.Direction]gateway.Journey{nat.Original: o.Request, nat.Reply: o.Reply} {
+	for dir, j := range map[nat.Direction]nat.Journey{nat.Original: o.Request, nat.Reply: o.Reply} {
 		for _, h := range j.Hops {
 			c.Hops = append(c.Hops, proof.Hop{Direction: dir, Hop: h})
 		}

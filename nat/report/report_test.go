@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/nat/report"
 )
@@ -98,12 +97,12 @@ func TestWayLeavesNothingOut(t *testing.T) {
 }
 
 func TestWayOfEveryEnd(t *testing.T) {
-	for end := gateway.EndUnknown; end <= gateway.EndLost; end++ {
+	for end := nat.EndUnknown; end <= nat.EndLost; end++ {
 		c := rejected()
-		c.End, c.Expect = end, gateway.EndAnswered
+		c.End, c.Expect = end, nat.EndAnswered
 		way := report.Way(c, report.Style{})
-		require.Equal(t, end != gateway.EndAnswered, strings.Contains(way, "has to be answered"), way)
-		require.Equal(t, end == gateway.EndLost, strings.Contains(way, "does not get through to outside"), way)
+		require.Equal(t, end != nat.EndAnswered, strings.Contains(way, "has to be answered"), way)
+		require.Equal(t, end == nat.EndLost, strings.Contains(way, "does not get through to outside"), way)
 	}
 }
 

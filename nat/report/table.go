@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"natlab/nat/gateway"
+	"natlab/nat"
 	"natlab/nat/proof"
 )
 
@@ -84,7 +84,7 @@ func addFlow(t *table, c proof.Certificate) {
 	switch {
 	case c.Masqueraded:
 		masquerade = "yes"
-	case c.End == gateway.EndAnswered:
+	case c.End == nat.EndAnswered:
 		masquerade = "no"
 	}
 	verdict := verdictMark(c.Verdict) + " " + c.Verdict.String()
@@ -97,7 +97,7 @@ func addFlow(t *table, c proof.Certificate) {
 // ending is the endpoint that answered, or what became of the request instead.
 func ending(c proof.Certificate) string {
 	switch {
-	case c.End == gateway.EndAnswered:
+	case c.End == nat.EndAnswered:
 		return c.Endpoint.String()
 	case c.Node != "":
 		return c.End.String() + " in " + c.Node
@@ -150,7 +150,7 @@ func kinds(flows []proof.Certificate) []kind {
 			k.masqueraded++
 		}
 		ending := c.End.String()
-		if c.End == gateway.EndAnswered {
+		if c.End == nat.EndAnswered {
 			ending = c.Endpoint.String()
 		}
 		if at, found := slices.BinarySearchFunc(k.endings, ending, cmp.Compare[string]); !found {

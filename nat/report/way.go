@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
@@ -104,7 +103,7 @@ func (d *drawing) stop(s stop, dir nat.Direction) {
 
 // part is what the node that the proof is about does with the packet.
 func (d *drawing) part(node string, dir nat.Direction) string {
-	switch answered := d.flow.End == gateway.EndAnswered; {
+	switch answered := d.flow.End == nat.EndAnswered; {
 	case node != d.flow.Node:
 		return ""
 	case answered && dir == nat.Original:
@@ -209,7 +208,7 @@ func ends(t nat.Tuple) (src, dst string) {
 	if t.Src().Port() == 0 && t.Dst().Port() == 0 {
 		return t.Src().Addr().String(), t.Dst().Addr().String()
 	}
-	return gateway.EndText(t.Src()), gateway.EndText(t.Dst())
+	return nat.EndText(t.Src()), nat.EndText(t.Dst())
 }
 
 func (d *drawing) rule(s nat.Step, table string) {
@@ -252,17 +251,17 @@ func (d *drawing) requestEnd() {
 	c := d.flow
 	what := "nothing is known of its end"
 	switch c.End {
-	case gateway.EndAnswered:
-		what = fmt.Sprintf("%s answers at %s", c.Server, gateway.EndText(c.Endpoint))
-	case gateway.EndRefused:
+	case nat.EndAnswered:
+		what = fmt.Sprintf("%s answers at %s", c.Server, nat.EndText(c.Endpoint))
+	case nat.EndRefused:
 		what = "refused: nobody listens there"
-	case gateway.EndRejected:
+	case nat.EndRejected:
 		what = "rejected by a rule"
-	case gateway.EndLost:
+	case nat.EndLost:
 		what = "lost: no answer to the client"
-	case gateway.EndUnknown:
+	case nat.EndUnknown:
 	}
-	if c.End != gateway.EndAnswered && c.Node != "" {
+	if c.End != nat.EndAnswered && c.Node != "" {
 		what += ", in " + c.Node
 	}
 	if c.End != c.Expect {
@@ -276,13 +275,13 @@ func (d *drawing) replyEnd() {
 	from := d.last.Tuple.Src()
 	var what string
 	switch {
-	case c.End == gateway.EndAnswered:
+	case c.End == nat.EndAnswered:
 		what = fmt.Sprintf("%s has its answer from %s", c.Client, from)
-	case c.End == gateway.EndRefused || c.End == gateway.EndRejected:
+	case c.End == nat.EndRefused || c.End == nat.EndRejected:
 		what = fmt.Sprintf("%s knows that it is %s", c.Client, c.End)
 	case d.last.Node == c.From && d.last.Tuple.Proto() == c.Protocol && from != c.Target:
 		what = fmt.Sprintf("%s asked %s and will not hear of an answer from %s", c.Client, c.Target, from)
-	case c.End == gateway.EndLost:
+	case c.End == nat.EndLost:
 		what = fmt.Sprintf("the answer does not get through to %s", c.Client)
 	default:
 		what = fmt.Sprintf("what %s makes of it is not known", c.Client)

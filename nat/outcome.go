@@ -1,12 +1,10 @@
-package gateway
+package nat
 
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
-
-	"natlab/nat"
-	"natlab/nat/conntrack"
 )
 
 // AnyPort stands in a predicted tuple for a source port that chance decides (MASQUERADE --random-fully). The first
@@ -23,8 +21,8 @@ func EndText(a netip.AddrPort) string {
 
 // Probe is what a client does: one TCP connection, or one UDP datagram, from a namespace.
 type Probe struct {
-	From  string    `json:"from"`  // the member name of the namespace that sends
-	Tuple nat.Tuple `json:"tuple"` // as the client's socket has it
+	From  string `json:"from"`  // the member name of the namespace that sends
+	Tuple Tuple  `json:"tuple"` // as the client's socket has it
 }
 
 // End is how a probe ends, as the client sees it.
@@ -84,16 +82,76 @@ type Outcome struct {
 
 // Journey is one packet's way through the namespaces.
 type Journey struct {
-	Hops  []nat.Hop `json:"hops"`  // as the taps would see it
-	Steps nat.Trace `json:"steps"` // the rules that it met and that matched
+	Hops  []Hop `json:"hops"`  // as the taps would see it
+	Steps Trace `json:"steps"` // the rules that it met and that matched
 }
 
-// Conn is a connection tracking entry in one node as ctnetlink shows it.
+// Conn is a connection tracking entry in one node as ctnetlink shows it: what a prediction and the kernel are compared
+// by. The connection that the emulator keeps, with its timers and windows, is conntrack.Conn.
 type Conn struct {
-	Node     string           `json:"node"`
-	ID       uint32           `json:"id,omitempty"` // the kernel's; 0 in a prediction
-	Original nat.Tuple        `json:"original"`
-	Reply    nat.Tuple        `json:"reply"`
-	Status   conntrack.Status `json:"status"`
-	Mark     uint32           `json:"mark"`
+	Node     string `json:"node"`
+	ID       uint32 `json:"id,omitempty"` // the kernel's; 0 in a prediction
+	Original Tuple  `json:"original"`
+	Reply    Tuple  `json:"reply"`
+	Status   Status `json:"status"`
+	Mark     uint32 `json:"mark"`
+}
+
+// Has reports whether all of the bits are set.
+func (c Conn) Has(bits Status) bool { return c.Status&bits == bits }
+
+// Summary is an outcome in one line: how it ends and what leaves.
+func (o Outcome) Summary() string {
+	s := o.End.String()
+	if o.End == EndAnswered {
+		s += fmt.Sprintf(" by %s, %s, which sees %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
+	} else if o.Endpoint.IsValid() {
+		s += fmt.Sprintf(" after %s, %s, saw %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
+	}
+	return s
+}
+
+// Summary is all that two predictions are compared by: a line a way, sorted, with its probability and how it ends.
+func (p Prediction) Summary() string {
+	lines := make([]string, len(p))
+	for i, o := range p {
+		lines[i] = fmt.Sprintf("%.4f %s", o.Probability, o.Summary())
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// ForgetPorts puts AnyPort for the ends that were chosen by chance, wherever they stand.
+func (o *Outcome) ForgetPorts(chosen []netip.AddrPort) {
+	if len(chosen) == 0 {
+		return
+	}
+	hide := func(a *netip.AddrPort) {
+		if slices.Contains(chosen, *a) {
+			*a = netip.AddrPortFrom(a.Addr(), AnyPort)
+		}
+	}
+	either := func(t *Tuple) {
+		src, dst := t.Src(), t.Dst()
+		hide(&src)
+		hide(&dst)
+		*t = TupleOf(t.Proto(), src, dst)
+	}
+	for _, j := range []*Journey{&o.Request, &o.Reply} {
+		for k := range j.Hops {
+			either(&j.Hops[k].Tuple)
+			either(&j.Hops[k].Outer)
+		}
+		for k := range j.Steps {
+			either(&j.Steps[k].Before)
+			either(&j.Steps[k].After)
+		}
+	}
+	for i := range o.Conns {
+		either(&o.Conns[i].Original)
+		either(&o.Conns[i].Reply)
+	}
+	hide(&o.Endpoint)
+	hide(&o.ServerPeer)
+	hide(&o.ClientPeer)
 }

@@ -1,4 +1,4 @@
-package conntrack
+package nat
 
 import "strings"
 
