@@ -307,9 +307,9 @@ func (d drawn) natTarget(c ruleChain, proto string) string {
 	return " -j MASQUERADE" + random
 }
 
-// portRanges is how many ways there are to write a DNAT's port: that of a range is random before Linux 6.9.
+// portRanges is how many ways there are to write a DNAT's port: that of a range is random on some kernels.
 func (d drawn) portRanges() int {
-	if d.kernel.Before(6, 9) {
+	if !d.kernel.Has(nat.FirstPortOfDNAT) {
 		return 2
 	}
 	return 3

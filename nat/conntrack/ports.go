@@ -80,13 +80,13 @@ func (t *Table) used(c *Conn, tuple nat.Tuple) bool {
 	return other != nil && other != c && other.Original != c.Original
 }
 
-// usedByNew is used for a connection's own tuple (nf_nat_used_tuple_new, since Linux 6.12): two packets that answer each
+// usedByNew is used for a connection's own tuple (nf_nat_used_tuple_new, as of nat.ReverseClash): two packets that answer each
 // other and were new at the same time are left to the resolution of clashes.
 func (t *Table) usedByNew(c *Conn, tuple nat.Tuple) bool {
 	if !t.used(c, tuple) {
 		return false
 	}
-	if t.Settings.Kernel.Before(6, 12) {
+	if !t.Settings.Kernel.Has(nat.ReverseClash) {
 		return true
 	}
 	const touched = nat.SrcNAT | nat.DstNAT | nat.SeqAdjust
@@ -222,7 +222,7 @@ func (t *Table) uniquePort(c *Conn, m Manip, chosen nat.Tuple, r *Range) nat.Tup
 	case size == 1: // no choice: nobody is asked
 	case r.Shifted:
 		off = uint32(port - r.BasePort)
-	case r.Chosen() || m != ManipDestination || t.Settings.Kernel.Before(6, 9): // before Linux 6.9 also for the destination
+	case r.Chosen() || m != ManipDestination || !t.Settings.Kernel.Has(nat.FirstPortOfDNAT):
 		off = t.random()
 	}
 	for attempts := min(size, maxAttempts); ; attempts /= 2 {
@@ -270,9 +270,9 @@ func (r *Range) ports(t nat.Tuple, m Manip) (low, size uint32, ok bool) {
 }
 
 // usedHarder is used, but among the last attempts for a new TCP connection an old one that is closing gives way where
-// the sequence numbers have moved on (nf_nat_used_tuple_harder, since Linux 6.5).
+// the sequence numbers have moved on (nf_nat_used_tuple_harder, as of nat.EvictClosing).
 func (t *Table) usedHarder(c *Conn, tuple nat.Tuple, left uint32) bool {
-	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent || t.Settings.Kernel.Before(6, 5) {
+	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent || !t.Settings.Kernel.Has(nat.EvictClosing) {
 		return t.used(c, tuple)
 	}
 	other, d := t.find(c.answerKey(tuple.Reply()))

@@ -163,15 +163,16 @@ func (t *Table) join(r *Ref, winner *Conn) bool {
 }
 
 // allowsClash reports whether a protocol's clashes can be resolved (nf_conntrack_l4proto.allow_clash): those of UDP and of
-// protocols without a handler, of GRE as of Linux 6.12, of ICMP as of 7.2.
+// protocols without a handler (of these as of Linux 7.0, and in the newest releases of all longterm series), of GRE as of
+// nat.GREClash, of ICMP as of nat.ICMPClash.
 func (t *Table) allowsClash(p nat.Proto) bool {
 	switch p {
 	case nat.TCP, nat.SCTP, 33: // DCCP
 		return false
 	case 47: // GRE
-		return !t.Settings.Kernel.Before(6, 12)
+		return t.Settings.Kernel.Has(nat.GREClash)
 	case nat.ICMP, nat.ICMPv6:
-		return !t.Settings.Kernel.Before(7, 2)
+		return t.Settings.Kernel.Has(nat.ICMPClash)
 	}
 	return true
 }

@@ -82,6 +82,8 @@ const (
 
 var linux510 = nat.Kernel{Major: 5, Minor: 10}
 
+var linux60 = nat.Kernel{Major: 6}
+
 // TCP's states and windows, packet by packet: ">" from the client, "<" from the server; a segment that is no part of the
 // connection is INVALID and leaves it as it was.
 func TestTCP(t *testing.T) {
@@ -114,6 +116,11 @@ func TestTCP(t *testing.T) {
 		{"ahead of the window in the handshake on 5.10", "> S seq 1000 win 1; < S. seq 9000 ack 1001 win 64000; < . seq 9500 ack 1001 win 64000", "SYN_RECV", conntrack.InfoEstablished, 60 * time.Second, false, linux510},
 		{"an RST of an ended connection is judged on 5.10", closing + "; < R seq 1", "TIME_WAIT", conntrack.InfoInvalid, 120 * time.Second, false, linux510},
 		{"and is not since", closing + "; < R seq 1", "CLOSE", conntrack.InfoEstablished, 10 * time.Second, false, nat.Kernel{}},
+		{"below the window on 6.0", handshake + "; > . seq 4294900000 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoInvalid, 5 * 24 * time.Hour, false, linux60},
+		{"ahead of the window in the handshake on 5.17", "> S seq 1000 win 1; < S. seq 9000 ack 1001 win 64000; < . seq 9500 ack 1001 win 64000", "SYN_RECV", conntrack.InfoEstablished, 60 * time.Second, false, nat.Kernel{Major: 5, Minor: 17}},
+		{"ahead of the window in the handshake on 6.0", "> S seq 1000 win 1; < S. seq 9000 ack 1001 win 64000; < . seq 9500 ack 1001 win 64000", "SYN_RECV", conntrack.InfoInvalid, 60 * time.Second, false, linux60},
+		{"an RST of an ended connection is judged on 5.13", closing + "; < R seq 1", "TIME_WAIT", conntrack.InfoInvalid, 120 * time.Second, false, nat.Kernel{Major: 5, Minor: 13}},
+		{"and is not on 5.14", closing + "; < R seq 1", "CLOSE", conntrack.InfoEstablished, 10 * time.Second, false, nat.Kernel{Major: 5, Minor: 14}},
 		{"picked up in its middle", "> . seq 1001 ack 9001 win 64000", "ESTABLISHED", conntrack.InfoNew, 300 * time.Second, false, nat.Kernel{}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -271,11 +278,11 @@ func TestClashOf(t *testing.T) {
 	}{
 		{conntrack.Packet{Tuple: tuple(t, "99 10.0.0.1:0 > 10.0.0.2:0")}, linux510},
 		{conntrack.Packet{Tuple: tuple(t, "udp 10.0.0.1:4000 > 10.0.0.2:53")}, linux510},
-		{conntrack.Packet{Tuple: tuple(t, "47 10.0.0.1:0 > 10.0.0.2:0")}, nat.Kernel{Major: 6, Minor: 12}},
-		{conntrack.Packet{Tuple: tuple(t, "icmp 10.0.0.1:7 > 10.0.0.2:7"), ICMPType: 8}, nat.Kernel{Major: 7, Minor: 2}},
+		{conntrack.Packet{Tuple: tuple(t, "47 10.0.0.1:0 > 10.0.0.2:0")}, nat.Kernel{Major: 6, Minor: 5}},
+		{conntrack.Packet{Tuple: tuple(t, "icmp 10.0.0.1:7 > 10.0.0.2:7"), ICMPType: 8}, nat.Kernel{Major: 7}},
 		{conntrack.Packet{Tuple: tuple(t, "tcp 10.0.0.1:4000 > 10.0.0.2:80"), TCP: segment(t, "S seq 1")}, nat.Kernel{Major: 99}},
 	} {
-		for _, kernel := range []nat.Kernel{linux510, {Major: 6, Minor: 1}, {Major: 6, Minor: 12}, {Major: 7, Minor: 2}} {
+		for _, kernel := range []nat.Kernel{linux510, {Major: 6, Minor: 1}, {Major: 6, Minor: 4}, {Major: 6, Minor: 5}, {Major: 6, Minor: 19}, {Major: 7}, {Major: 7, Minor: 2}} {
 			b := newTable(t)
 			b.Settings.Kernel = kernel
 			var refs [2]conntrack.Ref
@@ -294,10 +301,10 @@ func TestClashOf(t *testing.T) {
 	}
 }
 
-// DNAT to a range of ports takes the first one since Linux 6.9, and one by chance before.
+// DNAT to a range of ports takes the first one since Linux 6.8, and one by chance before.
 func TestPortOfDNAT(t *testing.T) {
 	t.Parallel()
-	for kernel, want := range map[nat.Kernel]uint16{{Major: 6, Minor: 8}: 5007, {Major: 6, Minor: 9}: 5000, {}: 5000} {
+	for kernel, want := range map[nat.Kernel]uint16{{Major: 6, Minor: 7}: 5007, {Major: 6, Minor: 8}: 5000, {}: 5000} {
 		b := newTable(t)
 		b.Settings.Kernel, b.Chance = kernel, fixed(7)
 		r, _ := b.Track(&conntrack.Packet{Tuple: tuple(t, "udp 10.0.0.1:4000 > 10.0.0.2:53")}, b.now)
@@ -325,10 +332,10 @@ func TestDNATToOnePort(t *testing.T) {
 	}
 }
 
-// A REJECT rule's RST closes the connection, since Linux 5.13.
+// A REJECT rule's RST closes the connection, since Linux 6.3, and in the newest 6.1.
 func TestSetClosing(t *testing.T) {
 	t.Parallel()
-	for kernel, want := range map[nat.Kernel]string{linux510: "SYN_SENT", {Major: 5, Minor: 13}: "CLOSE"} {
+	for kernel, want := range map[nat.Kernel]string{linux510: "SYN_SENT", {Major: 6}: "SYN_SENT", {Major: 6, Minor: 1}: "CLOSE", {Major: 6, Minor: 2}: "SYN_SENT", {Major: 6, Minor: 3}: "CLOSE", {}: "CLOSE"} {
 		b := newTable(t)
 		b.Settings.Kernel = kernel
 		r := b.see(conntrack.Packet{Tuple: tuple(t, "tcp 10.0.0.1:4000 > 10.0.0.2:80"), TCP: segment(t, "S seq 1 win 1")})

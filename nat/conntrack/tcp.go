@@ -191,15 +191,10 @@ func (t *tcpConn) begin(s *Segment, loose bool) bool {
 	return true
 }
 
-// tcp510 reports whether TCP is followed as in Linux 5.10. What came by 6.1: an overdue segment is let pass, and one that
-// overshoots the window a little is too; an RST out of window makes a connection that lingers shorter; RSTs that answer
-// a SYN or a challenge ACK that were let pass count; only a SYN begins an end anew.
-func (s *Settings) tcp510() bool { return s.Kernel.Before(6, 1) }
-
-// SetClosing is what a REJECT rule's RST does to the TCP connection that it ends (nf_conntrack_tcp_set_closing, since
-// Linux 5.13).
+// SetClosing is what a REJECT rule's RST does to the TCP connection that it ends (nf_conntrack_tcp_set_closing, as of
+// nat.ResetCloses).
 func (t *Table) SetClosing(c *Conn) {
-	if !c.Has(nat.Confirmed) || c.Original.Proto() != nat.TCP || t.Settings.Kernel.Before(5, 13) {
+	if !c.Has(nat.Confirmed) || c.Original.Proto() != nat.TCP || !t.Settings.Kernel.Has(nat.ResetCloses) {
 		return
 	}
 	if c.tcp.state != TCPClose && !c.Has(nat.FixedTimeout) {

@@ -93,7 +93,7 @@ func (t *tcpConn) annotate(d nat.Direction, kind segmentKind, s *Segment, was TC
 			t.pending |= tcpChallenge
 		}
 	}
-	if was == TCPSynSent && kind == kindACK && d == nat.Reply && !o.tcp510() {
+	if was == TCPSynSent && kind == kindACK && d == nat.Reply && o.Kernel.Has(nat.ChallengeACK) {
 		t.lastAck = s.Ack
 	}
 }
@@ -102,7 +102,7 @@ func (t *tcpConn) annotate(d nat.Direction, kind segmentKind, s *Segment, was TC
 // valid at all.
 func (t *tcpConn) reset(c *Conn, d nat.Direction, s *Segment, o *Settings) (next TCPState, skipWindow, ok bool) {
 	next = TCPClose
-	old := o.tcp510()
+	old := !o.Kernel.Has(nat.RSTOfReusedTuple)
 	if t.closing() && !old {
 		return next, true, true
 	}
@@ -126,7 +126,7 @@ func (t *tcpConn) reset(c *Conn, d nat.Direction, s *Segment, o *Settings) (next
 	if (answersSYN || answersACK) && s.Ack == t.lastEnd {
 		return next, true, true
 	}
-	answersChallenge := !old && t.state == TCPSynSent && t.last == kindACK && t.lastDir == nat.Reply && s.Seq == t.lastAck
+	answersChallenge := o.Kernel.Has(nat.ChallengeACK) && t.state == TCPSynSent && t.last == kindACK && t.lastDir == nat.Reply && s.Seq == t.lastAck
 	return next, answersChallenge, true
 }
 

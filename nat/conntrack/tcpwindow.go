@@ -100,7 +100,7 @@ func highestSack(b []byte, ack uint32) uint32 {
 // window is one segment set against the window of its connection.
 type window struct {
 	tcp              *tcpConn
-	old              bool // Settings.tcp510
+	kernel           nat.Kernel
 	sender, receiver *tcpEnd
 	s                *Segment
 	seq, end         uint32
@@ -110,7 +110,7 @@ type window struct {
 // inWindow reports whether a segment can be a part of the connection, and learns from it if so (tcp_in_window, after
 // "Real Stateful TCP Packet Filtering in IP Filter" by Guido van Rooij).
 func (t *tcpConn) inWindow(d nat.Direction, kind segmentKind, s *Segment, o *Settings) tcpAction {
-	w := window{tcp: t, old: o.tcp510(), sender: &t.seen[d], receiver: &t.seen[1-d], s: s, seq: s.Seq, end: s.end(), ack: s.Ack, sack: s.Ack}
+	w := window{tcp: t, kernel: o.Kernel, sender: &t.seen[d], receiver: &t.seen[1-d], s: s, seq: s.Seq, end: s.end(), ack: s.Ack, sack: s.Ack}
 	if w.receiver.flags&tcpSackPerm != 0 && len(s.Options) > 0 {
 		w.sack = highestSack(s.Options, s.Ack)
 	}
@@ -139,9 +139,7 @@ func (w *window) firstOfItsKind(d nat.Direction) bool {
 	switch {
 	case w.sender.maxWin == 0 && syn:
 		w.start()
-		if d == nat.Reply || w.old {
-			w.agreeOnScales()
-		}
+		w.agreeOnScales(d)
 		return !ack
 	case w.sender.maxWin == 0:
 		w.sender.end = w.end
@@ -153,15 +151,13 @@ func (w *window) firstOfItsKind(d nat.Direction) bool {
 			w.receiver.end++
 		}
 	case !after(w.end, w.sender.end):
-	case w.old:
+	case !w.kernel.Has(nat.SYNReinitialises):
 		if w.tcp.state == TCPSynSent && d == nat.Original || w.tcp.state == TCPSynRecv && d == nat.Reply {
 			w.start()
 		}
 	case syn && (w.tcp.state == TCPSynSent || w.tcp.state == TCPSynRecv):
 		w.start()
-		if d == nat.Reply {
-			w.agreeOnScales()
-		}
+		w.agreeOnScales(d)
 		return d == nat.Reply && !ack
 	}
 	return false
@@ -174,9 +170,9 @@ func (w *window) start() {
 	w.sender.options(w.s.Options)
 }
 
-// agreeOnScales scales windows only where both ends offered it (RFC 7323).
-func (w *window) agreeOnScales() {
-	if w.sender.flags&w.receiver.flags&tcpWindowScale == 0 {
+// agreeOnScales scales windows only where both ends offered it (RFC 7323), once the second one has.
+func (w *window) agreeOnScales(d nat.Direction) {
+	if (d == nat.Reply || !w.kernel.Has(nat.ScaleOfReply)) && w.sender.flags&w.receiver.flags&tcpWindowScale == 0 {
 		w.sender.scale, w.receiver.scale = 0, 0
 	}
 }
@@ -186,7 +182,7 @@ func (w *window) judge() tcpAction {
 	lowest := w.sender.end - w.receiver.maxWin - 1
 	ackFresh := after(w.sack, w.receiver.end-w.sender.maxAckWindow()-1)
 	ackKnown := before(w.sack, w.receiver.end+1)
-	if w.old {
+	if !w.kernel.Has(nat.WindowLeniency) {
 		if before(w.seq, w.sender.maxEnd+1) && (w.receiver.maxWin == 0 || after(w.end, lowest)) && ackKnown && ackFresh {
 			return tcpAccept
 		}
