@@ -16,8 +16,9 @@ import (
 // apt asks the machine's own mirrors for another release's packages, with lists, cache and sources that are natlab's:
 // the machine's apt set-up is read and never written. It needs no root.
 type apt struct {
-	dir     string // natlab's, one a release
+	dir     string // natlab's, one a release and kind
 	release release
+	kind    string // of packages: "deb", or "deb-src" for sources
 	log     io.Writer
 }
 
@@ -69,10 +70,10 @@ func (a apt) sources(ctx context.Context) (string, error) {
 	}
 	var b strings.Builder
 	for _, suite := range append([]string{a.release.name}, a.release.suites...) {
-		fmt.Fprintf(&b, "deb %s%s %s main\n", options, main, suite)
+		fmt.Fprintf(&b, "%s %s%s %s main\n", a.kind, options, main, suite)
 	}
 	if a.release.secured && security != "" {
-		fmt.Fprintf(&b, "deb %s%s %s-security main\n", options, security, a.release.name)
+		fmt.Fprintf(&b, "%s %s%s %s-security main\n", a.kind, options, security, a.release.name)
 	}
 	return b.String(), nil
 }

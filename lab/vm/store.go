@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Store keeps what was fetched: kernels with their modules, and iptables with its libraries. It belongs to one user;
+// Store keeps what was fetched: kernels with their modules, iptables with its libraries, and sources. It belongs to one user;
 // once a kernel is in it, neither root nor the mirror is asked for.
 type Store struct {
 	Dir string    // made when missing
@@ -76,7 +76,7 @@ func (s Store) pinned(pin string) (Kernel, bool) {
 }
 
 func (s Store) apt(r release) apt {
-	return apt{dir: filepath.Join(s.Dir, "apt", r.name), release: r, log: s.Log}
+	return apt{dir: filepath.Join(s.Dir, "apt", r.name), release: r, kind: "deb", log: s.Log}
 }
 
 func (s Store) fromRelease(ctx context.Context, r release, spec Spec, refresh bool) (Kernel, error) {

@@ -160,6 +160,17 @@ func TestToolFile(t *testing.T) {
 	}
 }
 
+func TestSourceFile(t *testing.T) {
+	t.Parallel()
+	for _, row := range [][2]string{
+		{"iptables-1.8.9/", ""},
+		{"iptables-1.8.9/extensions/", "extensions"},
+		{"iptables-1.8.9/extensions/libxt_CT.t", "extensions/libxt_CT.t"},
+	} {
+		require.Equal(t, row[1], sourceFile(row[0]), row[0])
+	}
+}
+
 func TestFaultShowsTheConsole(t *testing.T) {
 	t.Parallel()
 	err := error(&Fault{Kernel: Kernel{Version: "6.1.0-56"}, Cause: ErrNoExit, Console: "Kernel panic"})
