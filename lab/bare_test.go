@@ -53,14 +53,14 @@ type bareSite struct {
 	socket  int
 	links   []func() []byte // built late only for the descriptor of the peer's namespace
 	restore string          // iptables-restore input
-	listen  []Server
+	listen  []topology.Server
 	open    []int
 }
 
 func newBare(tb testing.TB, c topology.Cluster, plan topology.Plan) *bareLab {
 	tb.Helper()
 	l := &bareLab{fds: map[string]int{}}
-	servers, _ := Servers(c)
+	servers, _ := topology.Servers(c)
 	for _, ns := range plan.Namespaces {
 		s := &bareSite{ns: ns}
 		for _, server := range servers {
@@ -270,7 +270,7 @@ func (s *bareSite) configure() error {
 		for _, server := range s.listen {
 			// Bound below, when the address is there; the socket itself is made here.
 			kind := unix.SOCK_STREAM
-			if server.Proto == nat.UDP {
+			if server.Proto == "udp" {
 				kind = unix.SOCK_DGRAM
 			}
 			fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
@@ -298,7 +298,7 @@ func (s *bareSite) bind() error {
 		if err := unix.Bind(fds[i], &unix.SockaddrInet4{Addr: server.Addr.Addr().As4(), Port: int(server.Addr.Port())}); err != nil {
 			return err
 		}
-		if server.Proto == nat.TCP {
+		if server.Proto == "tcp" {
 			if err := unix.Listen(fds[i], 128); err != nil {
 				return err
 			}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"natlab/topology"
 )
 
 // What can be asked over the control socket.
@@ -28,8 +30,8 @@ type request struct {
 
 // reply is the line that comes back.
 type reply struct {
-	Error   string   `json:"error,omitempty"`
-	Servers []Server `json:"servers,omitempty"` // of status: those that run
+	Error   string            `json:"error,omitempty"`
+	Servers []topology.Server `json:"servers,omitempty"` // of status: those that run
 }
 
 // control is the owner's end of the control socket.
@@ -202,7 +204,7 @@ func (l *Lab) call(ctx context.Context, q request) (reply, error) {
 }
 
 // RunningServers lists the servers that listen now.
-func (l *Lab) RunningServers(ctx context.Context) ([]Server, error) {
+func (l *Lab) RunningServers(ctx context.Context) ([]topology.Server, error) {
 	answer, err := l.call(ctx, request{Do: doStatus})
 	return answer.Servers, err
 }

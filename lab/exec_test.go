@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"natlab/nat"
+	"natlab/topology"
 )
 
 func TestExec(t *testing.T) {
@@ -74,13 +74,13 @@ func TestServersStopAndStart(t *testing.T) {
 	l, err := Open(t.Context(), c.Name)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
-	all, notes := Servers(l.Cluster())
+	all, notes := topology.Servers(l.Cluster())
 	require.Empty(t, notes)
 	running, err := l.RunningServers(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, all, running)
-	require.Equal(t, Server{
-		Name: "velero/minio-b6d98746c-m7rzc", Member: "velero/minio-b6d98746c-m7rzc", Proto: nat.TCP,
+	require.Equal(t, topology.Server{
+		Name: "velero/minio-b6d98746c-m7rzc", Member: "velero/minio-b6d98746c-m7rzc", Proto: "tcp",
 		Addr: mustAddrPort(t, "10.244.169.89:9090"),
 	}, all[len(all)-1])
 

@@ -112,7 +112,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	if err != nil {
 		return k.made(), err
 	}
-	servers, notes := Servers(l.cluster)
+	servers, notes := topology.Servers(l.cluster)
 	l.record.Notes = notes
 	if l.own.servers, err = openPark(ctx, servers, l.handles); err != nil {
 		return k.made(), err

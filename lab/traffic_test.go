@@ -25,7 +25,7 @@ func TestEveryoneReachesEveryPod(t *testing.T) {
 			if overlay != topology.IPIP {
 				require.Equal(t, NoTunnel, l.Tunnel())
 			}
-			servers, _ := Servers(c)
+			servers, _ := topology.Servers(c)
 			for _, ns := range l.Plan().Namespaces {
 				if ns.Kind != topology.KindUnderlay {
 					askAll(t, l, ns, servers)
@@ -35,7 +35,7 @@ func TestEveryoneReachesEveryPod(t *testing.T) {
 	}
 }
 
-func askAll(t *testing.T, l *Lab, ns topology.Namespace, servers []Server) {
+func askAll(t *testing.T, l *Lab, ns topology.Namespace, servers []topology.Server) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -43,7 +43,9 @@ func askAll(t *testing.T, l *Lab, ns topology.Namespace, servers []Server) {
 	require.NoError(t, err)
 	tuples := make([]nat.Tuple, len(servers))
 	for i, s := range servers {
-		tuples[i] = nat.TupleOf(s.Proto, netip.AddrPort{}, s.Addr)
+		proto, err := nat.ParseProto(s.Proto)
+		require.NoError(t, err)
+		tuples[i] = nat.TupleOf(proto, netip.AddrPort{}, s.Addr)
 	}
 	for i, r := range traffic.AskAll(ctx, h, tuples) {
 		require.NoError(t, r.Err, "%s asks %s", ns.Member, servers[i])
@@ -59,7 +61,7 @@ func TestClientBehindTheRouter(t *testing.T) {
 	l := raise(t, c)
 	far, ok := l.Plan().Namespace("far")
 	require.True(t, ok)
-	servers, _ := Servers(c)
+	servers, _ := topology.Servers(c)
 	askAll(t, l, far, servers)
 	require.Contains(t, look(t, l, "far").routes, "default via 169.254.1.1 dev eth0")
 }

@@ -90,12 +90,12 @@ func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verificati
 		}
 		v.watched = append(v.watched, w)
 	}
-	v.driver.servers, _ = Servers(l.cluster)
+	v.driver.servers, _ = topology.Servers(l.cluster)
 	flows := o.Flows
 	if flows == nil {
 		flows = proof.Flows(intent, o.Selector)
 	}
-	return v, v.predict(ctx, flows)
+	return v, v.predict(flows)
 }
 
 // controlRun asks every flow with nothing in its way but the kernel's own connection tracking events.

@@ -39,7 +39,7 @@ type try struct {
 // driver sends tries through a lab and collects what the witnesses see of them.
 type driver struct {
 	handles map[string]netns.Handle
-	servers []Server
+	servers []topology.Server
 	nodes   []string
 	rules   proof.Rules
 	session *witness.Session

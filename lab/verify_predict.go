@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -9,30 +8,25 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
 )
 
 // predict makes a question of each flow: what has to become of it, and what the nodes' rules will make of it.
-func (v *verification) predict(ctx context.Context, flows []proof.Flow) error {
-	intents, lives := map[string]gateway.Rules{}, map[string]gateway.Rules{}
+func (v *verification) predict(flows []proof.Flow) error {
+	wanted := v.rules.network.Setup
+	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
 	for _, node := range v.rules.nodes {
-		intents[node] = gateway.Rules{v.rules.intent[node]}
-		lives[node] = v.rules.inKernelOrder(node, v.lab.Backend())
+		wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}
 	}
-	running, err := v.lab.RunningServers(ctx)
-	if err != nil {
-		return err
-	}
-	intent, err := v.network(intents, v.driver.servers)
+	intent, err := gateway.NewNetwork(wanted)
 	if err != nil {
 		return err
 	}
 	live := intent
-	if !v.rules.asWanted(v.texts) || !slices.Equal(running, v.driver.servers) {
-		if live, err = v.network(lives, running); err != nil {
+	if !v.rules.asWanted(v.texts) || !slices.Equal(v.rules.network.Servers, wanted.Servers) {
+		if live, err = gateway.NewNetwork(v.rules.network.Setup); err != nil {
 			return err
 		}
 	}
@@ -63,17 +57,4 @@ func (v *verification) predict(ctx context.Context, flows []proof.Flow) error {
 		})
 	}
 	return group.Wait()
-}
-
-// network is the lab as data, with the given rules and servers.
-func (v *verification) network(rules map[string]gateway.Rules, listen []Server) (*gateway.Network, error) {
-	var servers []gateway.Server
-	for _, s := range listen {
-		servers = append(servers, gateway.Server{Member: s.Member, Name: s.Name, Proto: s.Proto, Addr: s.Addr})
-	}
-	kernel, err := dataplane.Kernel()
-	if err != nil {
-		return nil, err
-	}
-	return gateway.NewNetwork(v.lab.plan, rules, servers, gateway.Options{KernelIPIP: v.lab.Tunnel() == KernelTunnel, Facts: gateway.Facts{Kernel: kernel}})
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,8 +10,6 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/witness"
-	"natlab/nat"
-	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/proof"
@@ -19,48 +18,39 @@ import (
 
 // nodeRules are the rules of all nodes, as they should be and as they are.
 type nodeRules struct {
-	nodes  []string
-	intent map[string]iptables.Ruleset
-	live   map[string][]dataplane.Installed
+	nodes   []string
+	intent  map[string]iptables.Ruleset
+	network Network // what the nodes hold is in Held
 }
 
 // readRules computes what each node should hold and reads what it does hold.
 func readRules(ctx context.Context, l *Lab, intent topology.Cluster) (nodeRules, error) {
-	r := nodeRules{intent: map[string]iptables.Ruleset{}, live: map[string][]dataplane.Installed{}}
-	for _, n := range l.Cluster().Nodes {
-		r.nodes = append(r.nodes, n.Name)
-	}
+	r := nodeRules{nodes: l.Nodes(), intent: map[string]iptables.Ruleset{}}
 	intents := make([]iptables.Ruleset, len(r.nodes))
-	lives := make([][]dataplane.Installed, len(r.nodes))
 	var group errgroup.Group
 	for i, node := range r.nodes {
 		group.Go(func() (err error) {
 			if intents[i], err = kubeproxy.Rules(intent, node, kubeproxy.Options{}); err != nil {
 				return fmt.Errorf("the rules that node %s should hold: %w", node, err)
 			}
-			h, err := l.Handle(node)
-			if err != nil {
-				return err
-			}
-			if lives[i], err = dataplane.DumpAll(ctx, h, nat.IPv4); err != nil {
-				return fmt.Errorf("the rules that node %s holds: %w", node, err)
-			}
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
+	network, err := l.Network(ctx)
+	if err := errors.Join(group.Wait(), err); err != nil {
 		return nodeRules{}, err
 	}
 	for i, node := range r.nodes {
-		r.intent[node], r.live[node] = intents[i], lives[i]
+		r.intent[node] = intents[i]
 	}
+	r.network = network
 	return r, nil
 }
 
 // witnessed is what the witness of a node needs to know of its rules.
 func (r nodeRules) witnessed(node string) witness.Rules {
 	var w witness.Rules
-	for _, in := range r.live[node] {
+	for _, in := range r.network.Held[node] {
 		switch in.Backend {
 		case dataplane.Legacy:
 			w.Legacy = in.Rules
@@ -76,11 +66,11 @@ func (r nodeRules) texts() proof.Rules {
 	out := proof.Rules{Intent: map[proof.ChainRef][]string{}, Live: map[proof.ChainRef][]string{}}
 	for _, node := range r.nodes {
 		addChains(out.Intent, node, r.intent[node])
-		for _, in := range r.live[node] {
+		for _, in := range r.network.Held[node] {
 			addChains(out.Live, node, in.Rules)
 		}
 		full := 0
-		for _, in := range r.live[node] {
+		for _, in := range r.network.Held[node] {
 			if !empty(in.Rules) {
 				full++
 			}
@@ -88,7 +78,7 @@ func (r nodeRules) texts() proof.Rules {
 		switch {
 		case full > 1:
 			out.Twice = append(out.Twice, node)
-		case len(r.live[node]) > 1:
+		case len(r.network.Held[node]) > 1:
 			out.Spare = append(out.Spare, node)
 		}
 	}
@@ -128,7 +118,7 @@ func addChains(to map[proof.ChainRef][]string, node string, rs iptables.Ruleset)
 func (r nodeRules) all() []proof.RuleRef {
 	var out []proof.RuleRef
 	for _, node := range r.nodes {
-		for _, in := range r.live[node] {
+		for _, in := range r.network.Held[node] {
 			for _, t := range in.Rules.Tables {
 				for _, c := range t.Chains {
 					for i, rule := range c.Rules {
@@ -136,20 +126,6 @@ func (r nodeRules) all() []proof.RuleRef {
 					}
 				}
 			}
-		}
-	}
-	return out
-}
-
-// inKernelOrder lists a node's rule sets as the kernel calls them: of two at one hook and priority the one that came
-// later is called first, and the lab's own was there before any other.
-func (r nodeRules) inKernelOrder(node string, own dataplane.Backend) gateway.Rules {
-	var out gateway.Rules
-	for _, in := range r.live[node] {
-		if in.Backend == own {
-			out = append(out, in.Rules)
-		} else {
-			out = slices.Insert(out, 0, in.Rules)
 		}
 	}
 	return out

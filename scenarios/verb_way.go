@@ -11,8 +11,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"natlab/lab"
-	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
@@ -107,33 +105,11 @@ func (s *stage) way(live nat.Prediction) (string, error) {
 
 // predicted is what the live rules make of the last exchange: it gives the order of the namespaces that the packets cross.
 func (s *stage) predicted() (nat.Prediction, error) {
-	rules := map[string]gateway.Rules{}
-	for _, node := range s.lab.Nodes() {
-		h, err := s.lab.Handle(node)
-		if err != nil {
-			return nil, err
-		}
-		all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4)
-		if err != nil {
-			return nil, err
-		}
-		for _, installed := range all {
-			rules[node] = append(rules[node], installed.Rules)
-		}
-	}
-	running, err := s.lab.RunningServers(s.ctx)
+	now, err := s.lab.Network(s.ctx)
 	if err != nil {
 		return nil, err
 	}
-	var servers []gateway.Server
-	for _, r := range running {
-		servers = append(servers, gateway.Server{Member: r.Member, Name: r.Name, Proto: r.Proto, Addr: r.Addr})
-	}
-	kernel, err := dataplane.Kernel()
-	if err != nil {
-		return nil, err
-	}
-	network, err := gateway.NewNetwork(s.lab.Plan(), rules, servers, gateway.Options{KernelIPIP: s.lab.Tunnel() == lab.KernelTunnel, Facts: gateway.Facts{Kernel: kernel}})
+	network, err := gateway.NewNetwork(now.Setup)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"natlab/lab"
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
@@ -262,10 +261,6 @@ func (p *program) clusterNetwork(c topology.Cluster, saved []string, f gateway.F
 		}
 		rules[n.Name] = gateway.Rules{rs}
 	}
-	listen, _ := lab.Servers(c)
-	servers := make([]gateway.Server, 0, len(listen))
-	for _, s := range listen {
-		servers = append(servers, gateway.Server{Member: s.Member, Name: s.Name, Proto: s.Proto, Addr: s.Addr})
-	}
-	return gateway.NewNetwork(plan, rules, servers, gateway.Options{Facts: f})
+	servers, _ := topology.Servers(c)
+	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f})
 }

@@ -8,13 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlab/lab"
+	"natlab/topology"
 )
 
 // labStatus is a lab with what runs in it.
 type labStatus struct {
 	lab.Status
-	Servers []lab.Server `json:"servers"`
-	members []string     // a line each, for text
+	Servers []topology.Server `json:"servers"`
+	members []string          // a line each, for text
 }
 
 func (p *program) status() *cobra.Command {
@@ -56,7 +57,7 @@ func (p *program) status() *cobra.Command {
 
 // look asks a running lab what runs in it. A lab that is taken away meanwhile has nothing.
 func look(ctx context.Context, s lab.Status) labStatus {
-	out := labStatus{Status: s, Servers: []lab.Server{}}
+	out := labStatus{Status: s, Servers: []topology.Server{}}
 	if s.State != lab.Running {
 		return out
 	}

@@ -15,16 +15,11 @@ import (
 // same priority: the backend whose tables were registered last comes first (nf_hook_entries_grow).
 type Rules []iptables.Ruleset
 
-// Server is a socket that answers.
-type Server struct {
-	Member string         // in whose namespace it is
-	Name   string         // as whom it answers; "" for Member
-	Proto  nat.Proto      // TCP or UDP
-	Addr   netip.AddrPort // the address it is bound to
-}
-
-// Options say what a Plan leaves open.
-type Options struct {
+// Setup is a lab as data: all that a Network is made of, read from a lab that stands or from files.
+type Setup struct {
+	Plan    topology.Plan
+	Rules   map[string]Rules  // by the nodes' names; a namespace without any accepts everything and tracks nothing
+	Servers []topology.Server // the sockets that answer
 	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
 	// makes a new one, without a mark.
 	KernelIPIP bool
@@ -37,8 +32,9 @@ type Network struct {
 	nodes   []*Gateway // those that have rules
 	members map[string]*Gateway
 	bySpace map[string]*host // by the namespace's kernel name
-	servers map[serverKey]Server
-	options Options
+	servers map[serverKey]topology.Server
+
+	kernelIPIP bool
 }
 
 type serverKey struct {
@@ -47,34 +43,37 @@ type serverKey struct {
 	addr   netip.AddrPort
 }
 
-// NewNetwork wires a Plan. rules are by the nodes' names; a namespace without any accepts everything and tracks nothing.
-// An error names a wire without an other end, or rules of another family.
-func NewNetwork(plan topology.Plan, rules map[string]Rules, servers []Server, o Options) (*Network, error) {
-	n := &Network{members: map[string]*Gateway{}, bySpace: map[string]*host{}, servers: map[serverKey]Server{}, options: o}
-	for i := range plan.Namespaces {
-		ns := &plan.Namespaces[i]
-		g, err := NewGateway(*ns, rules[ns.Member], NodeOptions{Facts: o.Facts})
+// NewNetwork wires a lab. An error names a wire without an other end, rules of another family, or a server of a protocol
+// that is not known.
+func NewNetwork(s Setup) (*Network, error) {
+	n := &Network{
+		members: map[string]*Gateway{}, bySpace: map[string]*host{}, servers: map[serverKey]topology.Server{}, kernelIPIP: s.KernelIPIP,
+	}
+	for i := range s.Plan.Namespaces {
+		ns := &s.Plan.Namespaces[i]
+		g, err := NewGateway(*ns, s.Rules[ns.Member], NodeOptions{Facts: s.Facts})
 		if err != nil {
 			return nil, err
 		}
-		if o.KernelIPIP { // it was there when the namespace was born
+		if s.KernelIPIP { // it was there when the namespace was born
 			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
 		}
-		if len(rules[ns.Member]) > 0 {
+		if len(s.Rules[ns.Member]) > 0 {
 			n.nodes = append(n.nodes, g)
 		}
 		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host
 	}
-	for _, ns := range plan.Namespaces {
+	for _, ns := range s.Plan.Namespaces {
 		if err := n.wire(n.members[ns.Member].host); err != nil {
 			return nil, err
 		}
 	}
-	for _, s := range servers {
-		if s.Name == "" {
-			s.Name = s.Member
+	for _, server := range s.Servers {
+		proto, err := nat.ParseProto(server.Proto)
+		if err != nil {
+			return nil, fmt.Errorf("server %s: %w", server, err)
 		}
-		n.servers[serverKey{s.Member, s.Proto, s.Addr}] = s
+		n.servers[serverKey{server.Member, proto, server.Addr}] = server
 	}
 	return n, nil
 }

@@ -36,17 +36,8 @@ func network(t *testing.T, c topology.Cluster, change func(node string, rs *ipta
 		}
 		rules[n.Name] = gateway.Rules{rs}
 	}
-	var servers []gateway.Server
-	for _, s := range c.Services {
-		for _, p := range s.Ports {
-			proto, err := nat.ParseProto(p.Protocol)
-			require.NoError(t, err)
-			for _, e := range p.Endpoints {
-				servers = append(servers, gateway.Server{Member: e.Pod, Proto: proto, Addr: e.Addr})
-			}
-		}
-	}
-	n, err := gateway.NewNetwork(plan, rules, servers, gateway.Options{})
+	servers, _ := topology.Servers(c)
+	n, err := gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers})
 	require.NoError(t, err)
 	return n
 }

@@ -244,7 +244,7 @@ func (w *walk) encapsulate(g *Gateway, d *device, end netip.Addr, mark uint32, f
 	}
 	a := arrival{at: w.network.members[g.host.member], mark: mark, flight: flight{dir: f.dir, inner: inner.Tuple()}}
 	if d.Kind == topology.TunnelIPIP {
-		if !w.network.options.KernelIPIP {
+		if !w.network.kernelIPIP {
 			a.mark = 0
 		}
 		a.packet = packet.Encapsulate(&inner, d.Local, end).Bytes()

@@ -1,0 +1,74 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// Network is a lab as it is now, as data: the emulator makes of it what the kernel makes of the lab. Its Rules are those
+// of Held.
+type Network struct {
+	gateway.Setup
+	// Held is what the nodes' kernels hold, by node and backend, in the order in which the kernel calls them: of two
+	// chains with one hook and priority the one that was registered later comes first (nf_hook_entries_grow).
+	Held map[string][]dataplane.Installed
+}
+
+// Network reads the lab: what is wired, which rules the nodes hold, which servers run, what tunl0 is, and which kernel
+// this is. Rules that change meanwhile may be half old and half new.
+func (l *Lab) Network(ctx context.Context) (Network, error) {
+	n := Network{Setup: gateway.Setup{Plan: l.plan, Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == KernelTunnel}}
+	var err error
+	if n.Held, err = l.heldRules(ctx); err != nil {
+		return Network{}, err
+	}
+	for node, held := range n.Held {
+		for _, in := range held {
+			n.Rules[node] = append(n.Rules[node], in.Rules)
+		}
+	}
+	if n.Servers, err = l.RunningServers(ctx); err != nil {
+		return Network{}, err
+	}
+	n.Kernel, err = dataplane.Kernel()
+	return n, err
+}
+
+// heldRules reads the IPv4 rules of all nodes.
+func (l *Lab) heldRules(ctx context.Context) (map[string][]dataplane.Installed, error) {
+	var mu sync.Mutex
+	held := map[string][]dataplane.Installed{} // under mu
+	err := each(ctx, l.Nodes(), func(node string) error {
+		h, err := l.Handle(node)
+		if err != nil {
+			return err
+		}
+		all, err := dataplane.DumpAll(ctx, h, nat.IPv4)
+		if err != nil {
+			return fmt.Errorf("the rules that node %s holds: %w", node, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		held[node] = inKernelOrder(all, l.Backend())
+		return nil
+	})
+	return held, err
+}
+
+// inKernelOrder sorts a node's rule sets as the kernel calls them. The lab's own were there before any other.
+func inKernelOrder(all []dataplane.Installed, own dataplane.Backend) (out []dataplane.Installed) {
+	for _, in := range all {
+		if in.Backend == own {
+			out = append(out, in)
+		} else {
+			out = slices.Insert(out, 0, in)
+		}
+	}
+	return out
+}

@@ -1,0 +1,57 @@
+package topology
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Server is one socket that listens behind a Service: a process of a pod.
+type Server struct {
+	Name   string         `json:"name"`   // as it calls itself: the pod, "NAMESPACE/NAME", also where it is on the host network
+	Member string         `json:"member"` // whose namespace it is in: the pod, or the node of a pod on the host network
+	Proto  string         `json:"proto"`  // "tcp" or "udp"
+	Addr   netip.AddrPort `json:"addr"`   // the address it is bound to, never a wildcard
+}
+
+// String is "tcp 10.244.169.89:9090 velero/minio-b6d98746c-m7rzc".
+func (s Server) String() string { return s.Proto + " " + s.Addr.String() + " " + s.Name }
+
+// Servers lists what listens in a lab of the cluster: one server for each address, port and protocol that is an endpoint
+// of some Service port, ready or not, sorted. What cannot have one is said in the notes, once each.
+func Servers(c Cluster) (servers []Server, notes []string) {
+	type key struct {
+		proto string
+		addr  netip.AddrPort
+	}
+	seen := map[key]bool{}
+	for _, svc := range c.Services {
+		for _, port := range svc.Ports {
+			proto := strings.ToLower(port.Protocol)
+			if proto != "tcp" && proto != "udp" {
+				notes = append(notes, fmt.Sprintf("Service %s/%s: port %d: no server: natlab has none for %s", svc.Namespace, svc.Name, port.Port, port.Protocol))
+				continue
+			}
+			for _, e := range port.Endpoints {
+				pod, ok := c.Pod(e.Pod)
+				k := key{proto, e.Addr}
+				if !ok || !e.Addr.Addr().Is4() || seen[k] { // a lab is IPv4; every endpoint that Load gives an address in it has a pod
+					continue
+				}
+				seen[k] = true
+				s := Server{Name: pod.Member(), Member: pod.Member(), Proto: proto, Addr: e.Addr}
+				if pod.HostNetwork {
+					s.Member = pod.Node
+				}
+				servers = append(servers, s)
+			}
+		}
+	}
+	slices.SortFunc(servers, func(a, b Server) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Proto, b.Proto), a.Addr.Compare(b.Addr))
+	})
+	slices.Sort(notes)
+	return servers, slices.Compact(notes)
+}
