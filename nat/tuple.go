@@ -5,51 +5,8 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
-	"strconv"
 	"strings"
 )
-
-// Proto is an IP protocol number as IANA assigns them and as the IPv4 header carries them.
-type Proto uint8
-
-// The protocols natlab gives a name.
-const (
-	ICMP   Proto = 1
-	IPIP   Proto = 4
-	TCP    Proto = 6
-	UDP    Proto = 17
-	ICMPv6 Proto = 58
-	SCTP   Proto = 132
-)
-
-var protoNames = map[Proto]string{ICMP: "icmp", IPIP: "ipip", TCP: "tcp", UDP: "udp", ICMPv6: "icmpv6", SCTP: "sctp"}
-
-// String is the lower-case name iptables prints ("tcp"), or the number for a protocol without one.
-func (p Proto) String() string {
-	if name, ok := protoNames[p]; ok {
-		return name
-	}
-	return strconv.Itoa(int(p))
-}
-
-// ParseProto reads a name that String prints, in any case, or a decimal number of 0 to 255.
-func ParseProto(s string) (Proto, error) {
-	for p, name := range protoNames {
-		if strings.EqualFold(s, name) {
-			return p, nil
-		}
-	}
-	if n, err := strconv.ParseUint(s, 10, 8); err == nil {
-		return Proto(n), nil
-	}
-	return 0, fmt.Errorf("protocol %q: want tcp, udp, sctp, icmp, icmpv6, ipip or a number of 0 to 255", s)
-}
-
-// MarshalText makes a protocol its name in JSON.
-func (p Proto) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText reads what MarshalText wrote.
-func (p *Proto) UnmarshalText(b []byte) (err error) { *p, err = ParseProto(string(b)); return err }
 
 // Tuple names one direction of a flow: protocol, source and destination. It is comparable. Ports are in
 // host byte order; for ICMP both ports hold the query id, as struct nf_conntrack_tuple keeps it for a

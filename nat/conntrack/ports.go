@@ -119,7 +119,7 @@ func (r *Range) portIn(t nat.Tuple, m Manip) bool {
 
 func hasPorts(p nat.Proto) bool {
 	switch p {
-	case nat.TCP, nat.UDP, nat.SCTP, 33, 136: // DCCP, UDP-Lite
+	case nat.TCP, nat.UDP, nat.SCTP, nat.DCCP, nat.UDPLite:
 		return true
 	}
 	return false

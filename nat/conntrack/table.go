@@ -167,9 +167,9 @@ func (t *Table) join(r *Ref, winner *Conn) bool {
 // nat.GREClash, of ICMP as of nat.ICMPClash.
 func (t *Table) allowsClash(p nat.Proto) bool {
 	switch p {
-	case nat.TCP, nat.SCTP, 33: // DCCP
+	case nat.TCP, nat.SCTP, nat.DCCP:
 		return false
-	case 47: // GRE
+	case nat.GRE:
 		return t.Settings.Kernel.Has(nat.GREClash)
 	case nat.ICMP, nat.ICMPv6:
 		return t.Settings.Kernel.Has(nat.ICMPClash)

@@ -119,7 +119,7 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 		if bad || !t.handleSCTP(c, d, &p.SCTP) {
 			return tcpRefuse
 		}
-	case gre:
+	case nat.GRE: // PPTP, whose calls have tuples of their own, is not modelled
 		if !c.Has(nat.SeenReply) {
 			t.refresh(c, timeouts.GRE)
 			break
@@ -131,9 +131,6 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 	}
 	return tcpAccept
 }
-
-// gre is GRE's protocol number. PPTP, whose calls have tuples of their own, is not modelled.
-const gre nat.Proto = 47
 
 // handleTCP is nf_conntrack_tcp_packet with its timeouts.
 func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {

@@ -192,7 +192,7 @@ func (t *trials) learn(rule iptables.Rule) {
 			if m.Destination != nil {
 				numbers = append(numbers, m.Destination.Low, m.Destination.High)
 			}
-			if p, err := nat.ParseProto(m.Protocol); err == nil {
+			if p, ok := nat.ParseRuleProto(m.Protocol); ok {
 				protos = []nat.Proto{p}
 			}
 		case iptables.MultiPort:

@@ -3,7 +3,6 @@ package iptables
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"natlab/nat"
@@ -267,19 +266,8 @@ func (m Protocol) Number() (p nat.Proto, ok bool) { return protocolNumber(m.Name
 
 // protocolNumber is the number of a protocol as iptables-save prints it; ok is false for "all" and unknown names.
 func protocolNumber(name string) (nat.Proto, bool) {
-	switch name {
-	case "ipv6-icmp":
-		return nat.ICMPv6, true
-	case "ipencap":
-		return nat.IPIP, true
-	case "all":
-		return 0, false
-	}
-	if n, err := strconv.ParseUint(name, 10, 8); err == nil {
-		return nat.Proto(n), n != 0
-	}
-	p, err := nat.ParseProto(name)
-	return p, err == nil
+	p, ok := nat.ParseRuleProto(name)
+	return p, ok && p != 0
 }
 
 func (r *compiledRun) holds(c *instruction) bool {

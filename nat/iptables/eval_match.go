@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"natlab/nat"
@@ -71,19 +70,10 @@ func deviceMatches(name, device string) bool {
 	return name == device
 }
 
+// protocolMatches compares numbers, as the kernel does; 0 is every protocol.
 func protocolMatches(name string, proto nat.Proto) bool {
-	switch name {
-	case "all":
-		return true
-	case "ipv6-icmp":
-		return proto == nat.ICMPv6
-	case "ipencap":
-		return proto == nat.IPIP
-	}
-	if n, err := strconv.Atoi(name); err == nil {
-		return n == int(proto)
-	}
-	return name == proto.String()
+	p, ok := nat.ParseRuleProto(name)
+	return ok && (p == 0 || p == proto)
 }
 
 func (r PortRange) contains(port uint16) bool { return port >= r.Low && port <= r.High }
@@ -91,7 +81,7 @@ func (r PortRange) contains(port uint16) bool { return port >= r.Low && port <= 
 // ports is xt_tcpudp.c and xt_sctp.c. A second fragment has no ports, so it matches nothing.
 func (r *run) ports(m Ports) bool {
 	p := r.pkt
-	if m.Protocol != p.Tuple.Proto().String() || p.Later {
+	if !protocolMatches(m.Protocol, p.Tuple.Proto()) || p.Later {
 		return false
 	}
 	if s := m.Source; s != nil && s.contains(p.Tuple.Src().Port()) == s.Not {
@@ -103,14 +93,14 @@ func (r *run) ports(m Ports) bool {
 	return m.Flags == nil || (p.TCPFlags&m.Flags.Mask == m.Flags.Set) != m.Flags.Not
 }
 
+// hasPorts reports whether multiport takes a protocol (xt_multiport.c's check).
+func hasPorts(p nat.Proto) bool {
+	return p == nat.TCP || p == nat.UDP || p == nat.UDPLite || p == nat.SCTP || p == nat.DCCP
+}
+
 func (r *run) multiPort(m MultiPort) bool {
 	p := r.pkt
-	switch p.Tuple.Proto() {
-	case nat.TCP, nat.UDP, nat.SCTP:
-	default:
-		return false
-	}
-	if p.Later {
+	if p.Later || !hasPorts(p.Tuple.Proto()) {
 		return false
 	}
 	found := false

@@ -109,7 +109,7 @@ func (r *run) actualPorts(m Ports) string {
 	switch {
 	case p.Later:
 		return "a later fragment has no ports"
-	case m.Protocol != p.Tuple.Proto().String():
+	case !protocolMatches(m.Protocol, p.Tuple.Proto()):
 		return "protocol " + p.Tuple.Proto().String()
 	case m.Source != nil && m.Source.contains(p.Tuple.Src().Port()) == m.Source.Not:
 		return fmt.Sprintf("source port %d", p.Tuple.Src().Port())
@@ -123,7 +123,7 @@ func bothPorts(p *Packet) string {
 	switch proto := p.Tuple.Proto(); {
 	case p.Later:
 		return "a later fragment has no ports"
-	case proto != nat.TCP && proto != nat.UDP && proto != nat.SCTP:
+	case !hasPorts(proto):
 		return "protocol " + proto.String()
 	}
 	return fmt.Sprintf("source port %d, destination port %d", p.Tuple.Src().Port(), p.Tuple.Dst().Port())

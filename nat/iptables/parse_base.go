@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"natlab/nat"
 )
 
 // baseOptions are the options that need no -m. A parser that returns no match leaves the option to a Raw.
@@ -85,13 +87,10 @@ func maskBits(mask string, a netip.Addr) (int, error) {
 func parseIn(value string, not bool) (Match, error)  { return InInterface{not, value}, nil }
 func parseOut(value string, not bool) (Match, error) { return OutInterface{not, value}, nil }
 
-// protocolNames are the names that iptables-save prints for a number, and the other names it reads.
-var protocolNames = map[string]string{"icmpv6": "ipv6-icmp", "1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "132": "sctp", "4": "ipencap", "0": "all"}
-
 func parseProtocol(value string, not bool) (Match, error) {
 	name := strings.ToLower(value)
-	if canonical, ok := protocolNames[name]; ok {
-		name = canonical
+	if p, ok := nat.ParseRuleProto(name); ok {
+		name = p.RuleName()
 	}
 	return Protocol{not, name}, nil
 }

@@ -13,7 +13,7 @@ type Fields struct {
 	ID      uint16 // of the IPv4 header
 	DF      bool   // don't fragment
 	TCP     TCP    // for TCP; Options are padded to a multiple of four bytes, at most 40
-	Type    uint8  // for ICMP
+	Type    uint8  // for ICMP; of a DCCP packet: 0 for a request, 1 for a response
 	Code    uint8  //
 	Rest    uint32 // the second word of an ICMP error: the MTU, the gateway
 	Payload []byte
@@ -75,6 +75,13 @@ func transportOf(t nat.Tuple, f Fields) []byte {
 		h = make([]byte, udpHeader, udpHeader+len(f.Payload))
 		putPorts(h, t)
 		binary.BigEndian.PutUint16(h[4:], uint16(udpHeader+len(f.Payload)))
+	case nat.UDPLite: // the checksum covers all
+		h = make([]byte, udpHeader, udpHeader+len(f.Payload))
+		putPorts(h, t)
+	case nat.DCCP: // a request, or an answer to one (RFC 4340, 5.1)
+		h = make([]byte, dccpHeader, dccpHeader+len(f.Payload))
+		putPorts(h, t)
+		h[4], h[8] = dccpHeader/4, f.Type<<1|1
 	case nat.SCTP:
 		h = make([]byte, sctpHeader, sctpHeader+len(f.Payload))
 		putPorts(h, t)

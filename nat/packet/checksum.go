@@ -45,9 +45,9 @@ func checksumAt(proto nat.Proto) (at int, pseudo bool) {
 	switch proto {
 	case nat.TCP:
 		return 16, true
-	case nat.UDP, udpLite:
+	case nat.UDP, nat.UDPLite:
 		return 6, true
-	case dccp:
+	case nat.DCCP:
 		return 6, true
 	case nat.ICMP:
 		return 2, false
@@ -88,7 +88,7 @@ func (p *Packet) Rejectable() bool {
 	switch known := pseudo || proto == nat.ICMP; {
 	case p.later:
 		return false
-	case proto == nat.SCTP, proto == gre, proto == esp, proto == ah, proto == udpLite, proto == dccp:
+	case proto == nat.SCTP, proto == nat.GRE, proto == nat.ESP, proto == nat.AH, proto == nat.UDPLite, proto == nat.DCCP:
 		return true
 	case known && !p.first:
 		return p.ChecksumOK()

@@ -37,7 +37,7 @@ func (p *Packet) Inside() (inside Packet, ok bool) {
 // tupleBytes is how much of its transport header a protocol's tuple takes.
 func tupleBytes(p nat.Proto) int {
 	switch p {
-	case nat.TCP, nat.UDP, nat.SCTP, udpLite, dccp:
+	case nat.TCP, nat.UDP, nat.SCTP, nat.UDPLite, nat.DCCP:
 		return 4
 	case nat.ICMP, nat.ICMPv6:
 		return icmpHeader
@@ -48,7 +48,7 @@ func tupleBytes(p nat.Proto) int {
 // Rewritable reports whether enough of the transport header is there for NAT to translate the packet, or that inside an
 // ICMP error (l4proto_manip_pkt).
 func (p *Packet) Rewritable() bool {
-	return tupleBytes(p.tuple.Proto()) == 0 && p.tuple.Proto() != gre || len(p.transport()) >= 8
+	return tupleBytes(p.tuple.Proto()) == 0 && p.tuple.Proto() != nat.GRE || len(p.transport()) >= 8
 }
 
 // SealInside computes the checksum of an ICMP error anew, after the packet inside was rewritten.

@@ -17,6 +17,7 @@ const (
 	udpHeader  = 8
 	icmpHeader = 8
 	sctpHeader = 12
+	dccpHeader = 20 // of a request: with 48-bit sequence numbers and a service code
 )
 
 // ErrMalformed is what a packet's bytes are that no IP stack would take (ip_rcv_core, ip6_rcv_core).
@@ -92,7 +93,7 @@ func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
 	var sport, dport uint16
 	if h := p.transport(); !p.later {
 		switch proto {
-		case nat.TCP, nat.UDP, nat.SCTP, udpLite, dccp:
+		case nat.TCP, nat.UDP, nat.SCTP, nat.UDPLite, nat.DCCP:
 			if len(h) >= 4 {
 				sport, dport = binary.BigEndian.Uint16(h), binary.BigEndian.Uint16(h[2:])
 			}
@@ -105,15 +106,6 @@ func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
 	}
 	p.tuple = nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
 }
-
-// Protocols that nat gives no name.
-const (
-	dccp    nat.Proto = 33
-	gre     nat.Proto = 47
-	esp     nat.Proto = 50
-	ah      nat.Proto = 51
-	udpLite nat.Proto = 136
-)
 
 // Query reports whether an ICMP type has an identifier: echo, timestamp, information and address mask with their
 // answers, ICMPv6 echo.

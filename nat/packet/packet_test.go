@@ -33,6 +33,9 @@ func TestRewrite(t *testing.T) {
 		{"sctp", "sctp 10.0.0.1:1 > 10.0.0.2:2", "sctp 10.0.0.3:3 > 10.0.0.4:4", packet.Fields{Payload: payload}},
 		{"echo request", "icmp 10.0.0.1:7 > 10.0.0.2:7", "icmp 10.0.0.3:9 > 10.0.0.4:9", packet.Fields{Type: 8, Payload: payload}},
 		{"echo request 6", "icmpv6 [fd00::1]:7 > [fd00::2]:7", "icmpv6 [fd00::3]:9 > [fd00::4]:9", packet.Fields{Type: 128, Payload: payload}},
+		{"udplite", "udplite 10.0.0.1:1 > 10.0.0.2:2", "udplite 10.0.0.3:3 > 10.0.0.4:4", packet.Fields{Payload: payload}},
+		{"udplite6", "udplite [fd00::1]:1 > [fd00::2]:2", "udplite [fd00::3]:3 > [fd00::4]:4", packet.Fields{Payload: payload}},
+		{"dccp", "dccp 10.0.0.1:1 > 10.0.0.2:2", "dccp 10.0.0.3:3 > 10.0.0.4:4", packet.Fields{Payload: payload}},
 		{"no ports", "47 10.0.0.1:0 > 10.0.0.2:0", "47 10.0.0.3:0 > 10.0.0.4:0", packet.Fields{Payload: payload}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -91,7 +91,7 @@ func (p *Packet) setPort(at int, to uint16) {
 		return
 	}
 	switch p.tuple.Proto() {
-	case nat.TCP, nat.UDP, udpLite, dccp:
+	case nat.TCP, nat.UDP, nat.UDPLite, nat.DCCP:
 		if len(h) < 4 {
 			return
 		}
