@@ -12,6 +12,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/doctor"
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
 	"natlab/topology"
@@ -218,10 +219,10 @@ func doSync(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 
 // feature reports whether this machine has one of natlab doctor's features.
 func (s *stage) feature(name string) (bool, error) {
-	all := lab.Doctor(s.ctx)
-	i := slices.IndexFunc(all, func(f lab.Feature) bool { return f.Name == name })
+	all := doctor.Examine(s.ctx)
+	i := slices.IndexFunc(all, func(f doctor.Feature) bool { return f.Name == name })
 	if i < 0 {
 		return false, fmt.Errorf("feature %q: natlab doctor names them", name)
 	}
-	return all[i].Have == lab.Yes, nil
+	return all[i].Have == doctor.Yes, nil
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"natlab/lab"
+	"natlab/lab/doctor"
 )
 
 func (p *program) doctor() *cobra.Command {
@@ -19,12 +19,12 @@ Exit status 1 says that something is missing without which no lab comes up.`,
 	}
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		features := lab.Doctor(cmd.Context())
+		features := doctor.Examine(cmd.Context())
 		if err := p.writeFeatures(features, format.value); err != nil {
 			return err
 		}
 		for _, f := range features {
-			if f.Needed && f.Have != lab.Yes {
+			if f.Needed && f.Have != doctor.Yes {
 				return errDiffers
 			}
 		}
@@ -33,10 +33,10 @@ Exit status 1 says that something is missing without which no lab comes up.`,
 	return cmd
 }
 
-func (p *program) writeFeatures(features []lab.Feature, format string) error {
+func (p *program) writeFeatures(features []doctor.Feature, format string) error {
 	if format == "json" {
 		return writeJSON(p.out, struct {
-			Features []lab.Feature `json:"features"`
+			Features []doctor.Feature `json:"features"`
 		}{features})
 	}
 	var b strings.Builder
@@ -44,10 +44,10 @@ func (p *program) writeFeatures(features []lab.Feature, format string) error {
 	for _, f := range features {
 		width = max(width, len(f.Name))
 	}
-	marks := map[lab.Answer]string{lab.Yes: "yes ", lab.No: "no  ", lab.CannotTell: "?   "}
+	marks := map[doctor.Answer]string{doctor.Yes: "yes ", doctor.No: "no  ", doctor.CannotTell: "?   "}
 	for _, f := range features {
 		fmt.Fprintf(&b, "%s %-*s  %s\n", marks[f.Have], width, f.Name, f.Detail)
-		if f.Have == lab.Yes {
+		if f.Have == doctor.Yes {
 			continue
 		}
 		indent := strings.Repeat(" ", len(marks[f.Have])+width+3)

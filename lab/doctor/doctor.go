@@ -1,4 +1,6 @@
-package lab
+// Package doctor tries out what the machine offers: every kernel feature and program that natlab has a use for, each in
+// a namespace of its own making. It knows nothing of labs, and changes nothing that stays.
+package doctor
 
 import (
 	"context"
@@ -58,18 +60,18 @@ type Feature struct {
 	Remedy  string `json:"remedy,omitempty"`  // how to get it; "" where it is there
 }
 
-// Doctor asks this machine what it offers. Every probe runs in a namespace of its own making, which is gone when Doctor
+// Examine asks this machine what it offers. Every probe runs in a namespace of its own making, which is gone when Examine
 // returns; nothing else is touched. The order is always the same.
-func Doctor(ctx context.Context) []Feature {
+func Examine(ctx context.Context) []Feature {
 	ns, undo, err := throwaway()
 	if err == nil {
 		defer undo()
 	}
-	return examine(ctx, ns, err)
+	return examineIn(ctx, ns, err)
 }
 
-// examine runs the probes in ns; noNS is why there is none.
-func examine(ctx context.Context, ns *netns.Handle, noNS error) []Feature {
+// examineIn runs the probes in ns; noNS is why there is none.
+func examineIn(ctx context.Context, ns *netns.Handle, noNS error) []Feature {
 	root := probe{feature: Feature{
 		Name: "root", For: "network namespaces, links, rules", Needed: true, Remedy: "run natlab with sudo, in a container with --privileged",
 	}}

@@ -1,4 +1,4 @@
-package lab
+package doctor
 
 import (
 	"compress/gzip"
@@ -18,9 +18,9 @@ import (
 	"natlab/lab/netns"
 )
 
-func TestDoctor(t *testing.T) {
+func TestExamine(t *testing.T) {
 	require.Zero(t, os.Geteuid(), "network namespaces need root")
-	features := Doctor(t.Context())
+	features := Examine(t.Context())
 	require.Equal(t, "root", features[0].Name)
 	names := map[string]bool{}
 	for _, f := range features {
@@ -37,19 +37,19 @@ func TestDoctor(t *testing.T) {
 		t.Logf("%-12s %-50s %s %s", f.Have, f.Name, f.Detail, f.Instead)
 	}
 	require.False(t, netns.Exists(fmt.Sprintf("natlab-doctor-%d", os.Getpid())), "the namespace stays behind")
-	again := Doctor(t.Context())
+	again := Examine(t.Context())
 	require.True(t, slices.EqualFunc(features, again, func(a, b Feature) bool { return a.Name == b.Name && a.Have == b.Have }))
 }
 
 // The design's list of what this family of machines has and lacks, wherever a test runs on one of them.
-func TestDoctorAgreesWithTheKernelsConfiguration(t *testing.T) {
+func TestExamineAgreesWithTheKernelsConfiguration(t *testing.T) {
 	require.Zero(t, os.Geteuid(), "network namespaces need root")
 	config := kernelConfig(t)
 	if config == nil {
 		t.Skip("neither /proc/config.gz nor /boot shows the configuration of the kernel: nothing to compare with")
 	}
 	have := map[string]Answer{}
-	for _, f := range Doctor(t.Context()) {
+	for _, f := range Examine(t.Context()) {
 		have[f.Name] = f.Have
 	}
 	for name, option := range map[string]string{
@@ -67,8 +67,8 @@ func TestDoctorAgreesWithTheKernelsConfiguration(t *testing.T) {
 }
 
 // Without root nothing is claimed of what could not be tried, and the first line says what to do.
-func TestDoctorWithoutRoot(t *testing.T) {
-	features := examine(t.Context(), nil, fmt.Errorf("unshare: %w", unix.EPERM))
+func TestExamineWithoutRoot(t *testing.T) {
+	features := examineIn(t.Context(), nil, fmt.Errorf("unshare: %w", unix.EPERM))
 	require.Equal(t, No, features[0].Have)
 	require.Contains(t, features[0].Remedy, "sudo")
 	for _, f := range features[1:] {
