@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/gateway"
 )
@@ -71,4 +72,23 @@ func inKernelOrder(all []dataplane.Installed, own dataplane.Backend) (out []data
 		}
 	}
 	return out
+}
+
+// Conns lists the connection tracking entries of a member's namespace.
+func (l *Lab) Conns(member string) ([]nat.Conn, error) {
+	h, err := l.Handle(member)
+	if err != nil {
+		return nil, err
+	}
+	return witness.Conns(h, member)
+}
+
+// ForgetConns deletes the connection tracking entries that match agrees to, as `conntrack -D` does, and returns how many
+// there were.
+func (l *Lab) ForgetConns(member string, match func(nat.Conn) bool) (n int, err error) {
+	h, err := l.Handle(member)
+	if err != nil {
+		return 0, err
+	}
+	return witness.ForgetConns(h, member, match)
 }

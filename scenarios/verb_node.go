@@ -11,6 +11,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/inspect"
 	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/nat/xtables"
@@ -135,7 +136,7 @@ func doView(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	if err != nil {
 		return err
 	}
-	raw, err := lab.ReadRaw(h, dataplane.Legacy, nat.IPv4)
+	raw, err := inspect.Read(h, dataplane.Legacy, nat.IPv4)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,11 @@ func doAudit(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if len(args) == 0 || not && len(args) > 1 || !not && len(args) < 2 {
 		return usagef("audit NODE KIND..., or ! audit NODE")
 	}
-	findings, err := s.lab.Audit(s.ctx, args[0], lab.AuditOptions{})
+	h, err := s.lab.Handle(args[0])
+	if err != nil {
+		return err
+	}
+	findings, err := inspect.Audit(s.ctx, h, s.lab.Cluster(), args[0], inspect.Options{Backend: s.lab.Backend(), Lab: true})
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/inspect"
 	"natlab/lab/netns"
 	"natlab/nat"
 	"natlab/nat/xtables"
@@ -87,7 +87,7 @@ func (x extensionLoader) load(t *testing.T, lines []extensionLine) (loaded []loa
 	require.NoError(t, err)
 	saved := rulesByChain(text)
 	viewed, problem := map[string][]string{}, error(nil)
-	if raw, err := lab.ReadRaw(h, x.backend, x.family); err == nil {
+	if raw, err := inspect.Read(h, x.backend, x.family); err == nil {
 		version, err := xtables.ParseVersion(extensionsVersion)
 		require.NoError(t, err)
 		shown, _ := xtables.View{Version: version, Sets: raw.Sets}.Save(raw.Tables...)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/inspect"
 	"natlab/nat/audit"
 	"natlab/nat/xtables"
 	"natlab/topology"
@@ -61,7 +61,7 @@ func (p *program) runAudit(cmd *cobra.Command, a audited, args []string) error {
 	if a.all && (len(args) > 0 || a.in.given()) {
 		return usage(cmd, errors.New("--all is for the nodes of a lab, and instead of a NODE"))
 	}
-	o := lab.AuditOptions{Backend: dataplane.Backend(a.backend.value), Release: a.release.value}
+	o := inspect.Options{Backend: dataplane.Backend(a.backend.value), Release: a.release.value}
 	for _, s := range a.as {
 		v, err := xtables.ParseVersion(s)
 		if err != nil {
@@ -87,7 +87,7 @@ func (p *program) runAudit(cmd *cobra.Command, a audited, args []string) error {
 }
 
 // auditMachine audits the machine that natlab runs on.
-func (p *program) auditMachine(cmd *cobra.Command, a audited, o lab.AuditOptions, args []string) (auditReport, error) {
+func (p *program) auditMachine(cmd *cobra.Command, a audited, o inspect.Options, args []string) (auditReport, error) {
 	c, err := p.cluster(&a.in, topology.LoadForRules)
 	if err != nil {
 		return auditReport{}, err
@@ -99,12 +99,12 @@ func (p *program) auditMachine(cmd *cobra.Command, a audited, o lab.AuditOptions
 	if err != nil {
 		return auditReport{}, err
 	}
-	found, err := lab.AuditMachine(cmd.Context(), c, node, o)
+	found, err := inspect.AuditMachine(cmd.Context(), c, node, o)
 	return auditReport{Nodes: []string{node}, Findings: found}, err
 }
 
 // auditLab audits one node of a lab, or all.
-func (p *program) auditLab(cmd *cobra.Command, a audited, o lab.AuditOptions, args []string) (r auditReport, err error) {
+func (p *program) auditLab(cmd *cobra.Command, a audited, o inspect.Options, args []string) (r auditReport, err error) {
 	l, err := open(cmd.Context(), a.name)
 	if err != nil {
 		return auditReport{}, err
@@ -114,8 +114,15 @@ func (p *program) auditLab(cmd *cobra.Command, a audited, o lab.AuditOptions, ar
 	if len(args) > 0 {
 		r.Nodes = args
 	}
+	if o.Lab = true; o.Backend == "" {
+		o.Backend = l.Backend()
+	}
 	for _, node := range r.Nodes {
-		found, err := l.Audit(cmd.Context(), node, o)
+		h, err := l.Handle(node)
+		if err != nil {
+			return auditReport{}, err
+		}
+		found, err := inspect.Audit(cmd.Context(), h, l.Cluster(), node, o)
 		if err != nil {
 			return auditReport{}, err
 		}

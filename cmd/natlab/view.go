@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/inspect"
 	"natlab/nat"
 	"natlab/nat/xtables"
 )
@@ -105,7 +105,7 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 }
 
 // raw reads the rules that the flags name.
-func (p *program) raw(ctx context.Context, v viewed) (lab.Raw, error) {
+func (p *program) raw(ctx context.Context, v viewed) (inspect.Raw, error) {
 	family := nat.IPv4
 	if v.family.value == nat.IPv6.String() {
 		family = nat.IPv6
@@ -114,26 +114,26 @@ func (p *program) raw(ctx context.Context, v viewed) (lab.Raw, error) {
 	case v.rules != "":
 		text, err := p.read(v.rules)
 		if err != nil {
-			return lab.Raw{}, err
+			return inspect.Raw{}, err
 		}
-		raw, err := lab.LoadRaw(ctx, text, family)
+		raw, err := inspect.Load(ctx, text, family)
 		if err != nil {
-			return lab.Raw{}, fmt.Errorf("%s: %w", v.rules, err)
+			return inspect.Raw{}, fmt.Errorf("%s: %w", v.rules, err)
 		}
 		return raw, nil
 	case v.node != "":
 		l, err := open(ctx, v.name)
 		if err != nil {
-			return lab.Raw{}, err
+			return inspect.Raw{}, err
 		}
 		h, err := l.Handle(v.node)
 		if err != nil {
-			return lab.Raw{}, joinClose(err, l)
+			return inspect.Raw{}, joinClose(err, l)
 		}
-		raw, err := lab.ReadRaw(h, dataplane.Backend(v.backend.value), family)
+		raw, err := inspect.Read(h, dataplane.Backend(v.backend.value), family)
 		return raw, joinClose(err, l)
 	}
-	return lab.ReadRaw(lab.Here{}, dataplane.Backend(v.backend.value), family)
+	return inspect.Read(inspect.Here{}, dataplane.Backend(v.backend.value), family)
 }
 
 // maxRules bounds a saved rule set: 10,000 Services take 12 MB.

@@ -69,31 +69,6 @@ func tupleOf(t ctnetlink.Tuple) nat.Tuple {
 		netip.AddrPortFrom(t.IP.SourceAddress, src), netip.AddrPortFrom(t.IP.DestinationAddress, dst))
 }
 
-// Conns lists a namespace's connection tracking entries as they are now.
-func (s *Session) Conns(_ context.Context, name string) ([]nat.Conn, error) {
-	m, err := s.member(name)
-	if err != nil {
-		return nil, err
-	}
-	var flows []ctnetlink.Flow
-	err = m.ns.Do(func() error {
-		c, err := ctnetlink.Dial(nil)
-		if err != nil {
-			return err
-		}
-		flows, err = c.Dump(nil)
-		return errors.Join(err, c.Close())
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the connections of %s: %w", name, err)
-	}
-	out := make([]nat.Conn, 0, len(flows))
-	for _, f := range flows {
-		out = append(out, connOf(name, f))
-	}
-	return out, nil
-}
-
 // Counters are the sums over all CPUs of a namespace's connection tracking statistics (struct ip_conntrack_stat, as
 // `conntrack -S` prints them). They only ever grow.
 type Counters struct {

@@ -1,4 +1,4 @@
-package lab
+package inspect
 
 import (
 	"context"
@@ -25,9 +25,9 @@ type Raw struct {
 	Unasked bool              // natlab laid the bytes out itself, because no kernel could be asked
 }
 
-// ReadRaw reads the tables of one family from ip_tables, or from nf_tables. It runs no program, changes nothing and
+// Read reads the tables of one family from ip_tables, or from nf_tables. It runs no program, changes nothing and
 // makes no table.
-func ReadRaw(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (Raw, error) {
+func Read(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (Raw, error) {
 	read := dataplane.ReadTables
 	if b == dataplane.NFT {
 		read = dataplane.ReadNFTTables
@@ -56,11 +56,11 @@ func (Here) Do(f func() error) error { return f() }
 
 var _ dataplane.Namespace = Here{}
 
-// LoadRaw loads a saved rule set into a namespace of its own, reads back what the kernel made of it, and takes the
+// Load loads a saved rule set into a namespace of its own, reads back what the kernel made of it, and takes the
 // namespace away. What natlab has no bytes for is loaded by iptables-legacy-restore, which must be installed for that.
 // Without root, or on a kernel without ip_tables, natlab lays the bytes out as the kernel would.
-func LoadRaw(ctx context.Context, saved string, family nat.Family) (Raw, error) {
-	raw, err := loadRaw(ctx, saved, family)
+func Load(ctx context.Context, saved string, family nat.Family) (Raw, error) {
+	raw, err := loadAlone(ctx, saved, family)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOPROTOOPT) {
 		return layOut(saved, family)
 	}
@@ -84,7 +84,7 @@ func layOut(saved string, family nat.Family) (Raw, error) {
 	return raw, nil
 }
 
-func loadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err error) {
+func loadAlone(ctx context.Context, saved string, family nat.Family) (raw Raw, err error) {
 	name := "natlab-view-" + rand.Text()
 	ns, err := netns.Create(name)
 	if err != nil {
@@ -94,7 +94,7 @@ func loadRaw(ctx context.Context, saved string, family nat.Family) (raw Raw, err
 	if err := load(ctx, ns, saved, family); err != nil {
 		return Raw{}, fmt.Errorf("load the rules: %w", err)
 	}
-	return ReadRaw(ns, dataplane.Legacy, family)
+	return Read(ns, dataplane.Legacy, family)
 }
 
 // Rules name nfacct objects and ipsets that must be there before them.

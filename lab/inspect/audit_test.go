@@ -1,4 +1,4 @@
-package lab
+package inspect_test
 
 import (
 	"bytes"
@@ -8,7 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/inspect"
+	"natlab/lab/labtest"
 	"natlab/nat"
 	"natlab/nat/audit"
 	"natlab/nat/xtables"
@@ -22,7 +25,7 @@ func TestAuditOfALab(t *testing.T) {
 		t.Run(string(b), func(t *testing.T) {
 			c := reference(t)
 			c.KubeProxy.Backend = string(b)
-			l := raise(t, c)
+			l := labtest.New(t, c)
 			for _, node := range l.Nodes() {
 				require.Empty(t, audited(t, l, node))
 			}
@@ -55,10 +58,10 @@ func TestAuditOfALab(t *testing.T) {
 
 // The rules of a lab are at revision 2: the lines of facts.md come out of its kernel.
 func TestViewsOfALab(t *testing.T) {
-	l := raise(t, reference(t))
+	l := labtest.New(t, reference(t))
 	h, err := l.Handle("vms105")
 	require.NoError(t, err)
-	raw, err := ReadRaw(h, dataplane.Legacy, nat.IPv4)
+	raw, err := inspect.Read(h, dataplane.Legacy, nat.IPv4)
 	require.NoError(t, err)
 	for version, lines := range map[string][]string{
 		"1.8.7": {"--to-destination 10.244.169.89:9090\n", "-j MASQUERADE --random-fully\n"},
@@ -76,43 +79,10 @@ func TestViewsOfALab(t *testing.T) {
 			require.Contains(t, text, line, version)
 		}
 	}
-	found, err := l.Audit(t.Context(), "vms105", AuditOptions{Tools: []xtables.Version{{1, 4, 21}}})
+	found := auditNode(t, l, "vms105", inspect.Options{Tools: []xtables.Version{{1, 4, 21}}})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, audit.Revision, found[0].Kind)
-}
-
-// A saved rule set is loaded and read back, and nothing of it stays.
-func TestLoadRaw(t *testing.T) {
-	const text = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A OUTPUT -d 192.0.2.1/32 -p tcp -j DNAT --to-destination 192.0.2.2:80\nCOMMIT\n"
-	raw, err := LoadRaw(t.Context(), text, nat.IPv4)
-	require.NoError(t, err)
-	got, _ := xtables.View{Version: xtables.Newest}.Save(raw.Tables...)
-	require.Equal(t, text, got)
-	// What natlab has no bytes for goes through iptables-restore.
-	const odd = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m u32 --u32 \"0x0=0x1\" -j DROP\nCOMMIT\n"
-	raw, err = LoadRaw(t.Context(), odd, nat.IPv4)
-	require.NoError(t, err)
-	require.Len(t, raw.Tables, 1)
-	const sets = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m set --match-set cali40all-ipam-pools src -m nfacct --nfacct-name  x -j DROP\nCOMMIT\n"
-	raw, err = LoadRaw(t.Context(), sets, nat.IPv4)
-	require.NoError(t, err)
-	got, _ = xtables.View{Version: xtables.Newest, Sets: raw.Sets}.Save(raw.Tables...)
-	require.Equal(t, sets, got)
-	// Without a kernel the bytes are the same.
-	alone, err := layOut(sets, nat.IPv4)
-	require.NoError(t, err)
-	require.True(t, alone.Unasked)
-	raw.Unasked = true
-	for i := range raw.Tables[0].Chains {
-		for j := range raw.Tables[0].Chains[i].Entries {
-			raw.Tables[0].Chains[i].Entries[j].Comefrom = 0 // the kernel's own
-		}
-		raw.Tables[0].Chains[i].Tail.Comefrom = 0
-	}
-	require.Equal(t, raw, alone)
-	_, err = LoadRaw(t.Context(), "*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n", nat.IPv4)
-	require.ErrorContains(t, err, "line 2")
 }
 
 // A connection that was tracked before the rules were there goes on untranslated.
@@ -126,7 +96,7 @@ func TestAuditFindsAConnectionFromBeforeTheRules(t *testing.T) {
 			}
 		}
 	}
-	l := raise(t, c)
+	l := labtest.New(t, c)
 	vip, port := serviceAddress(t, c, "minio")
 	program := []string{"bash", "-c", "exec 3<>/dev/udp/" + vip.String() + "/" + port + " && echo >&3"}
 	rule := []string{"OUTPUT", "-m", "comment", "--comment", "kubernetes service portals", "-j", "KUBE-SERVICES"}
@@ -150,18 +120,33 @@ func serviceAddress(t *testing.T, c topology.Cluster, name string) (netip.Addr, 
 	return netip.Addr{}, ""
 }
 
-func audited(t *testing.T, l *Lab, node string) []audit.Finding {
+func audited(t *testing.T, l *lab.Lab, node string) []audit.Finding {
 	t.Helper()
-	found, err := l.Audit(t.Context(), node, AuditOptions{})
+	return auditNode(t, l, node, inspect.Options{})
+}
+
+func auditNode(t *testing.T, l *lab.Lab, node string, o inspect.Options) []audit.Finding {
+	t.Helper()
+	h, err := l.Handle(node)
+	require.NoError(t, err)
+	o.Backend, o.Lab = l.Backend(), true
+	found, err := inspect.Audit(t.Context(), h, l.Cluster(), node, o)
 	require.NoError(t, err)
 	return found
 }
 
+func reference(t *testing.T) topology.Cluster {
+	t.Helper()
+	c, err := topology.Reference()
+	require.NoError(t, err)
+	return c
+}
+
 // in runs a program in a node.
-func in(t *testing.T, l *Lab, node string, argv ...string) {
+func in(t *testing.T, l *lab.Lab, node string, argv ...string) {
 	t.Helper()
 	var out bytes.Buffer
-	status, err := l.Exec(context.Background(), node, argv, Streams{Out: &out, Err: &out})
+	status, err := l.Exec(context.Background(), node, argv, lab.Streams{Out: &out, Err: &out})
 	require.NoError(t, err)
 	require.Zero(t, status, "%v: %s", argv, out.String())
 }
@@ -169,18 +154,18 @@ func in(t *testing.T, l *Lab, node string, argv ...string) {
 // The machine is audited by what its own namespace holds: here that is a node's.
 func TestAuditOfTheMachine(t *testing.T) {
 	c := reference(t)
-	l := raise(t, c)
+	l := labtest.New(t, c)
 	h, err := l.Handle("vms105")
 	require.NoError(t, err)
 	var found []audit.Finding
 	require.NoError(t, h.Do(func() (err error) {
-		found, err = AuditMachine(t.Context(), c, "vms105", AuditOptions{})
+		found, err = inspect.AuditMachine(t.Context(), c, "vms105", inspect.Options{})
 		return err
 	}))
 	require.Empty(t, found)
 	in(t, l, "vms105", "iptables-legacy", "-t", "nat", "-D", "KUBE-POSTROUTING", "3")
 	require.NoError(t, h.Do(func() (err error) {
-		found, err = AuditMachine(t.Context(), c, "vms105", AuditOptions{})
+		found, err = inspect.AuditMachine(t.Context(), c, "vms105", inspect.Options{})
 		return err
 	}))
 	require.Len(t, found, 1)

@@ -1,4 +1,4 @@
-package lab
+package inspect
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/audit"
 	"natlab/nat/iptables"
@@ -18,33 +19,21 @@ import (
 	"natlab/topology"
 )
 
-// AuditOptions say what an audit is held against.
-type AuditOptions struct {
+// Options say what an audit is held against.
+type Options struct {
 	Backend dataplane.Backend // that kube-proxy writes with; "" where nobody knows
 	Release string            // kube-proxy's; "" is the cluster's
 	Tools   []xtables.Version // versions of iptables in use on the nodes, beside those that are installed here
+	// Lab: the node is a lab's, whose rules are IPv4. Where rules stand beside those of iptables-nft, a connection to a
+	// Service is opened from it to see which of them a packet meets first: no kernel interface tells.
+	Lab bool
 
 	addresses []netip.Addr // of the node's devices, for nodePortAddresses; in a lab the cluster names them all
-	inLab     bool         // a connection may be opened to find out what the kernel does not tell
-}
-
-// Audit compares a node of the lab with what kube-proxy would have written. It changes no rule. Where rules stand beside
-// those of iptables-nft, it opens a connection to a Service from the node to see which of them it meets first.
-func (l *Lab) Audit(ctx context.Context, node string, o AuditOptions) ([]audit.Finding, error) {
-	h, err := l.Handle(node)
-	if err != nil {
-		return nil, err
-	}
-	if o.Backend == "" {
-		o.Backend = l.Backend()
-	}
-	o.inLab = true
-	return Audit(ctx, h, l.cluster, node, o)
 }
 
 // AuditMachine compares the machine that natlab runs on with what kube-proxy would have written for it, under the name
 // of a node of the cluster. It changes nothing.
-func AuditMachine(ctx context.Context, c topology.Cluster, node string, o AuditOptions) ([]audit.Finding, error) {
+func AuditMachine(ctx context.Context, c topology.Cluster, node string, o Options) ([]audit.Finding, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, fmt.Errorf("audit %s: %w", node, err)
@@ -59,9 +48,9 @@ func AuditMachine(ctx context.Context, c topology.Cluster, node string, o AuditO
 
 // Audit compares what a namespace holds with what kube-proxy would have written for a node of the cluster. IPv6 is
 // looked at where the cluster has a Service with such an address. It changes nothing.
-func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node string, o AuditOptions) ([]audit.Finding, error) {
+func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node string, o Options) ([]audit.Finding, error) {
 	tools := append(installedTools(ctx), o.Tools...)
-	conns, err := trackedConns(ns)
+	conns, err := witness.Conns(ns, node)
 	if err != nil {
 		return nil, fmt.Errorf("audit %s: %w", node, err)
 	}
@@ -78,7 +67,7 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 			}
 			n.Held = append(n.Held, held)
 		}
-		if o.inLab && family == nat.IPv4 {
+		if o.Lab && family == nat.IPv4 {
 			if n.First, err = firstBackend(ctx, ns, c, o.Backend, n.Held); err != nil {
 				return nil, fmt.Errorf("audit %s: %w", node, err)
 			}
@@ -93,8 +82,8 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 }
 
 // families are those that the cluster's Services use; a lab's rules are IPv4.
-func (o AuditOptions) families(c topology.Cluster) []nat.Family {
-	if o.inLab {
+func (o Options) families(c topology.Cluster) []nat.Family {
+	if o.Lab {
 		return []nat.Family{nat.IPv4}
 	}
 	for _, s := range c.Services {
@@ -110,7 +99,7 @@ func (o AuditOptions) families(c topology.Cluster) []nat.Family {
 // heldBy reads a backend's rules. Tables that hold what is not iptables' are a finding and no error.
 func heldBy(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (audit.Held, error) {
 	held := audit.Held{Backend: string(b)}
-	raw, err := ReadRaw(ns, b, family)
+	raw, err := Read(ns, b, family)
 	if err == nil {
 		held.Tables = raw.Tables
 		held.Rules, err = raw.Ruleset(family)
