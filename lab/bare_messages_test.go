@@ -45,10 +45,16 @@ func setLink(index int, flags uint32, attrs ...*nl.RtAttr) []byte {
 	return req.Serialize()
 }
 
+// What the reference cluster has of scopes and route protocols, as rtnetlink numbers them.
+var (
+	scopes    = map[topology.Scope]uint8{topology.ScopeLink: unix.RT_SCOPE_LINK, topology.ScopeHost: unix.RT_SCOPE_HOST}
+	protocols = map[string]uint8{"": unix.RTPROT_BOOT, "boot": unix.RTPROT_BOOT, "kernel": unix.RTPROT_KERNEL, "bird": unix.RTPROT_BIRD}
+)
+
 func newAddress(index int, a topology.Address) []byte {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	msg := nl.NewIfAddrmsg(unix.AF_INET)
-	msg.Index, msg.Prefixlen, msg.Scope = uint32(index), uint8(a.Prefix.Bits()), uint8(scope(a.Scope))
+	msg.Index, msg.Prefixlen, msg.Scope = uint32(index), uint8(a.Prefix.Bits()), scopes[a.Scope]
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, a.Prefix.Addr().AsSlice()))
 	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, a.Prefix.Addr().AsSlice()))
@@ -58,15 +64,14 @@ func newAddress(index int, a topology.Address) []byte {
 func newRoute(index int, r topology.Route) []byte {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	msg := nl.NewRtMsg()
-	msg.Family, msg.Dst_len, msg.Scope, msg.Type = unix.AF_INET, uint8(r.Dst.Bits()), uint8(scope(r.Scope)), unix.RTN_UNICAST
+	msg.Family, msg.Dst_len, msg.Scope, msg.Type = unix.AF_INET, uint8(r.Dst.Bits()), scopes[r.Scope], unix.RTN_UNICAST
 	if r.Type == topology.Blackhole {
 		msg.Type = unix.RTN_BLACKHOLE
 	}
 	if r.Onlink {
 		msg.Flags = unix.RTNH_F_ONLINK
 	}
-	protocol, _ := routeProtocol(r.Protocol)
-	msg.Protocol = uint8(protocol)
+	msg.Protocol = protocols[r.Protocol]
 	req.AddData(msg)
 	req.AddData(nl.NewRtAttr(unix.RTA_DST, r.Dst.Addr().AsSlice()))
 	for kind, addr := range map[int]netip.Addr{unix.RTA_GATEWAY: r.Via, unix.RTA_PREFSRC: r.Src} {

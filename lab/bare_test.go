@@ -198,7 +198,12 @@ func (s *bareSite) create() error {
 func (s *bareSite) sysctls(ofDevice bool) error {
 	for _, ctl := range s.ns.Sysctls {
 		if (ctl.Device != "") == ofDevice {
-			if err := writeSysctl(ctl); err != nil {
+			fd, err := unix.Open("/proc/sys/"+ctl.Key, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			_, err = unix.Write(fd, []byte(ctl.Value))
+			if err = errors.Join(err, unix.Close(fd)); err != nil {
 				return err
 			}
 		}

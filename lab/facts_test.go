@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/realise"
 )
 
 // TestFacts holds a lab against what the real cluster printed (reference-cluster/facts.md), asking the kernel and not the
@@ -56,7 +58,7 @@ func TestFacts(t *testing.T) {
 	}
 	require.Equal(t, "192.168.26.2/24", look(t, l, "router").addresses["eth0"])
 	require.Empty(t, look(t, l, "underlay").addresses, "a switch has no address")
-	require.Contains(t, []TunnelKind{KernelTunnel, UserspaceTunnel}, l.Tunnel())
+	require.Contains(t, []realise.TunnelKind{realise.KernelTunnel, realise.UserspaceTunnel}, l.Tunnel())
 }
 
 // TestPlannedSettings reads every setting back.

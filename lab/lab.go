@@ -13,6 +13,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
+	"natlab/lab/realise"
 	"natlab/lab/tunnel"
 	"natlab/topology"
 )
@@ -78,8 +79,8 @@ func prepare(c topology.Cluster, o Options) (topology.Cluster, topology.Plan, er
 
 // bringUp makes the lab whose directory is there and locked.
 func bringUp(ctx context.Context, l *Lab, tell Progress) (*Lab, error) {
-	const steps = 3 // that every namespace takes; the nodes take one more, and the servers are one
-	p := &progress{tell: tell, total: steps*len(l.plan.Namespaces) + len(l.cluster.Nodes) + 1}
+	// The nodes' rules are one step more for each, and the servers are one.
+	p := &progress{tell: tell, total: realise.Steps*len(l.plan.Namespaces) + len(l.cluster.Nodes) + 1}
 	defer p.end()
 	l.own.gone = make(chan struct{})
 	made, err := l.make(ctx, p)
@@ -96,33 +97,33 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	if err := l.claim(); err != nil {
 		return nil, err
 	}
-	k := newSites(l.plan)
-	defer k.close()
-	err = k.create(ctx, p)
-	l.handles = k.handles()
+	build := realise.New(l.plan, p.done)
+	defer build.Close()
+	err = build.Create(ctx)
+	l.handles = build.Handles()
 	if err != nil {
-		return k.made(), err
+		return build.Made(), err
 	}
 	// Rules need no device, and the kernel's one lock for devices leaves a processor free for them.
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return k.wire(groupCtx, p) })
+	group.Go(func() error { return build.Wire(groupCtx) })
 	group.Go(func() error { return installRules(groupCtx, l.cluster, l.Backend(), l.handles, p) })
 	err = group.Wait()
-	l.own.tunnels, l.record.Tunnel = k.tunnels(), k.ipip.kind
+	l.own.tunnels, l.record.Tunnel = build.Tunnels(), build.Tunnel()
 	if err != nil {
-		return k.made(), err
+		return build.Made(), err
 	}
 	servers, notes := topology.Servers(l.cluster)
 	l.record.Notes = notes
 	if l.own.servers, err = openPark(ctx, servers, l.handles); err != nil {
-		return k.made(), err
+		return build.Made(), err
 	}
 	p.done("servers")
 	if l.own.control, err = listen(l); err != nil {
-		return k.made(), err
+		return build.Made(), err
 	}
 	l.record.Ready = true
-	return k.made(), l.own.state.write(recordFile, l.record)
+	return build.Made(), l.own.state.write(recordFile, l.record)
 }
 
 // claim writes down what is going to be made, after it made sure that none of it belongs to somebody else: what the
@@ -187,7 +188,7 @@ func (l *Lab) Backend() dataplane.Backend {
 }
 
 // Tunnel says what tunl0 is in this lab.
-func (l *Lab) Tunnel() TunnelKind { return l.record.Tunnel }
+func (l *Lab) Tunnel() realise.TunnelKind { return l.record.Tunnel }
 
 // Notes say what this lab has not, and why.
 func (l *Lab) Notes() []string { return slices.Clone(l.record.Notes) }
@@ -228,7 +229,7 @@ func (l *Lab) Handle(member string) (netns.Handle, error) {
 	}
 	h, err := netns.Open(ns.Name)
 	if err != nil {
-		return netns.Handle{}, fmt.Errorf("lab %s: %s: %w", l.Name(), title(ns), err)
+		return netns.Handle{}, fmt.Errorf("lab %s: %s: %w", l.Name(), ns.Title(), err)
 	}
 	l.handles[member] = h
 	return h, nil
@@ -251,4 +252,22 @@ func (l *Lab) closeHandles() error {
 		delete(l.handles, member)
 	}
 	return errors.Join(all...)
+}
+
+// parallel is how much of one thing is done at a time: namespaces taken away, programs and servers started.
+const parallel = 8
+
+// each calls f for every element until one call fails or ctx ends, and waits for all calls.
+func each[T any](ctx context.Context, all []T, f func(T) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, one := range all {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return f(one)
+		})
+	}
+	return group.Wait()
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/gateway"
@@ -24,7 +25,7 @@ type Network struct {
 // Network reads the lab: what is wired, which rules the nodes hold, which servers run, what tunl0 is, and which kernel
 // this is. Rules that change meanwhile may be half old and half new.
 func (l *Lab) Network(ctx context.Context) (Network, error) {
-	n := Network{Setup: gateway.Setup{Plan: l.plan, Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == KernelTunnel}}
+	n := Network{Setup: gateway.Setup{Plan: l.plan, Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == realise.KernelTunnel}}
 	var err error
 	if n.Held, err = l.heldRules(ctx); err != nil {
 		return Network{}, err

@@ -10,6 +10,8 @@ import (
 	"regexp"
 
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/realise"
 )
 
 // root is where each lab has a directory, named after it. Down needs nothing else to take a lab away.
@@ -26,14 +28,14 @@ const (
 // record is what has to be known to take a lab away, whoever made it and whatever became of them. It is written before
 // the first thing it names is made.
 type record struct {
-	Lab        string     `json:"lab"`
-	Owner      process    `json:"owner"`      // who serves the lab
-	Supervised bool       `json:"supervised"` // the owner is a natlab supervisor, with nothing else to do
-	Ready      bool       `json:"ready"`      // all is made
-	Namespaces []string   `json:"namespaces"`
-	Backend    string     `json:"backend"`
-	Tunnel     TunnelKind `json:"tunnel,omitempty"`
-	Notes      []string   `json:"notes,omitempty"` // what this lab has not, and why
+	Lab        string             `json:"lab"`
+	Owner      process            `json:"owner"`      // who serves the lab
+	Supervised bool               `json:"supervised"` // the owner is a natlab supervisor, with nothing else to do
+	Ready      bool               `json:"ready"`      // all is made
+	Namespaces []string           `json:"namespaces"`
+	Backend    string             `json:"backend"`
+	Tunnel     realise.TunnelKind `json:"tunnel,omitempty"`
+	Notes      []string           `json:"notes,omitempty"` // what this lab has not, and why
 }
 
 // stateDir is a lab's directory. Whoever has it locked (flock) owns the lab: the process that makes and serves it, and a

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"natlab/lab/realise"
 	"natlab/topology"
 )
 
@@ -21,16 +22,16 @@ const (
 
 // Status is a lab as List finds it.
 type Status struct {
-	Name       string     `json:"name"`
-	State      State      `json:"state"`
-	PID        int        `json:"pid,omitempty"` // of the process that serves it; 0 for a dead lab
-	Supervised bool       `json:"supervised"`    // by a natlab supervisor; else by a program that made it for itself
-	Backend    string     `json:"backend,omitempty"`
-	Overlay    string     `json:"overlay,omitempty"`
-	Tunnel     TunnelKind `json:"tunnel,omitempty"`
-	Namespaces []string   `json:"namespaces,omitempty"` // as `ip netns` lists them
-	Nodes      []string   `json:"nodes,omitempty"`
-	Notes      []string   `json:"notes,omitempty"`
+	Name       string             `json:"name"`
+	State      State              `json:"state"`
+	PID        int                `json:"pid,omitempty"` // of the process that serves it; 0 for a dead lab
+	Supervised bool               `json:"supervised"`    // by a natlab supervisor; else by a program that made it for itself
+	Backend    string             `json:"backend,omitempty"`
+	Overlay    string             `json:"overlay,omitempty"`
+	Tunnel     realise.TunnelKind `json:"tunnel,omitempty"`
+	Namespaces []string           `json:"namespaces,omitempty"` // as `ip netns` lists them
+	Nodes      []string           `json:"nodes,omitempty"`
+	Notes      []string           `json:"notes,omitempty"`
 }
 
 // List finds all labs, sorted by name. It changes nothing, and asks nobody but the file system.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/realise"
 	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/topology"
@@ -23,7 +24,7 @@ func TestEveryoneReachesEveryPod(t *testing.T) {
 			c.PodNetwork.Overlay = overlay
 			l := raise(t, c)
 			if overlay != topology.IPIP {
-				require.Equal(t, NoTunnel, l.Tunnel())
+				require.Equal(t, realise.NoTunnel, l.Tunnel())
 			}
 			servers, _ := topology.Servers(c)
 			for _, ns := range l.Plan().Namespaces {

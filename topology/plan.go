@@ -46,6 +46,16 @@ type Namespace struct {
 	Sysctls    []Sysctl    `json:"sysctls,omitzero"`    // sorted by key
 }
 
+// Title names a namespace in an error: "node vms105", "pod velero/minio-b6d98746c-m7rzc", "router".
+func (n Namespace) Title() string {
+	switch n.Kind {
+	case KindNode, KindPod, KindClient:
+		return n.Kind.String() + " " + n.Member
+	case KindUnderlay, KindRouter:
+	}
+	return n.Member
+}
+
 // DeviceKind is the rtnetlink kind of a device.
 type DeviceKind uint8
 

@@ -88,7 +88,7 @@ func headline(s lab.Status) string {
 	if s.Overlay != "" {
 		words = append(words, s.Overlay)
 	}
-	if s.Tunnel != lab.NoTunnel {
+	if s.Tunnel != "" {
 		words[len(words)-1] += fmt.Sprintf(" (%s)", s.Tunnel)
 	}
 	if s.Backend != "" {

@@ -54,7 +54,7 @@ func describe(l *lab.Lab) string {
 	c := l.Cluster()
 	parts := []string{count(len(c.Nodes), "node"), count(len(c.Pods), "pod"), count(len(c.Clients), "client")}
 	overlay := c.PodNetwork.Overlay.String()
-	if t := l.Tunnel(); t != lab.NoTunnel {
+	if t := l.Tunnel(); t != "" {
 		overlay += " (" + string(t) + ")"
 	}
 	return fmt.Sprintf("%s; %s, %s", strings.Join(parts, ", "), overlay, l.Backend())

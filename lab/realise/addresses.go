@@ -1,4 +1,4 @@
-package lab
+package realise
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"natlab/topology"
 )
 
-func (s *site) addAddress(a topology.Address) error {
-	link, err := s.link(a.Device)
+func (b *builder) addAddress(a topology.Address) error {
+	link, err := b.link(a.Device)
 	if err != nil {
 		return err
 	}
@@ -21,16 +21,16 @@ func (s *site) addAddress(a topology.Address) error {
 	if a.Prefix.Addr().Is6() {
 		address.Flags = unix.IFA_F_NODAD // nobody else can have it, and it can be used at once
 	}
-	return s.nl.AddrAdd(link, address)
+	return b.nl.AddrAdd(link, address)
 }
 
-func (s *site) addRoute(r topology.Route) error {
+func (b *builder) addRoute(r topology.Route) error {
 	route := netlink.Route{Dst: ipNet(r.Dst), Scope: scope(r.Scope), Type: unix.RTN_UNICAST}
 	if r.Type == topology.Blackhole {
 		route.Type = unix.RTN_BLACKHOLE
 	}
 	if r.Device != "" {
-		link, err := s.link(r.Device)
+		link, err := b.link(r.Device)
 		if err != nil {
 			return err
 		}
@@ -50,11 +50,11 @@ func (s *site) addRoute(r topology.Route) error {
 		return err
 	}
 	route.Protocol = protocol
-	return s.nl.RouteAdd(&route)
+	return b.nl.RouteAdd(&route)
 }
 
-func (s *site) addNeighbour(n topology.Neighbour) error {
-	link, err := s.link(n.Device)
+func (b *builder) addNeighbour(n topology.Neighbour) error {
+	link, err := b.link(n.Device)
 	if err != nil {
 		return err
 	}
@@ -67,12 +67,12 @@ func (s *site) addNeighbour(n topology.Neighbour) error {
 	case n.FDB:
 		entry.Family, entry.Flags = unix.AF_BRIDGE, netlink.NTF_SELF
 		entry.IP = n.Remote.AsSlice()
-		return s.nl.NeighAppend(&entry)
+		return b.nl.NeighAppend(&entry)
 	case n.Proxy:
 		entry.Flags = netlink.NTF_PROXY
 	}
 	entry.IP = n.IP.AsSlice()
-	return s.nl.NeighSet(&entry)
+	return b.nl.NeighSet(&entry)
 }
 
 func scope(s topology.Scope) netlink.Scope {

@@ -1,4 +1,4 @@
-package lab
+package realise
 
 import (
 	"context"
@@ -32,15 +32,15 @@ type ipipProbe struct {
 }
 
 // makeDevices makes the devices of which this namespace is the maker, and no other namespace has to be ready for.
-func (s *site) makeDevices(byName map[string]*site) error {
-	for _, d := range s.plan.Devices {
+func (b *builder) makeDevices(byName map[string]*builder) error {
+	for _, d := range b.plan.Devices {
 		var err error
 		switch d.Kind {
 		case topology.Bridge:
-			err = s.makeBridge(d)
+			err = b.makeBridge(d)
 		case topology.Veth:
 			if d.Create {
-				err = s.makeVeth(d, byName[d.Peer.Namespace])
+				err = b.makeVeth(d, byName[d.Peer.Namespace])
 			}
 		case topology.Loopback, topology.TunnelIPIP, topology.TunnelVXLAN: // there already; made in configure
 		}
@@ -71,16 +71,16 @@ func parseMAC(s string) (net.HardwareAddr, error) {
 
 // makeBridge makes a plain switch: a new bridge has no spanning tree, so a port forwards from the start. Without
 // snooping it floods multicast, as a switch that knows nothing of it does.
-func (s *site) makeBridge(d topology.Device) error {
+func (b *builder) makeBridge(d topology.Device) error {
 	a, err := attributes(d)
 	if err != nil {
 		return err
 	}
 	snooping := false
-	return s.nl.LinkAdd(&netlink.Bridge{LinkAttrs: a, MulticastSnooping: &snooping})
+	return b.nl.LinkAdd(&netlink.Bridge{LinkAttrs: a, MulticastSnooping: &snooping})
 }
 
-func (s *site) makeVeth(d topology.Device, peer *site) error {
+func (b *builder) makeVeth(d topology.Device, peer *builder) error {
 	a, err := attributes(d)
 	if err != nil {
 		return err
@@ -97,15 +97,15 @@ func (s *site) makeVeth(d topology.Device, peer *site) error {
 	if err != nil {
 		return err
 	}
-	return s.nl.LinkAdd(&netlink.Veth{
+	return b.nl.LinkAdd(&netlink.Veth{
 		LinkAttrs: a, PeerName: far.Name, PeerHardwareAddr: mac, PeerMTU: uint32(far.MTU),
 		PeerTxQLen: -1, PeerNamespace: netlink.NsFd(fd),
 	})
 }
 
-func (s *site) device(name string) (topology.Device, bool) {
-	if s != nil {
-		for _, d := range s.plan.Devices {
+func (b *builder) device(name string) (topology.Device, bool) {
+	if b != nil {
+		for _, d := range b.plan.Devices {
 			if d.Name == name {
 				return d, true
 			}
@@ -115,11 +115,11 @@ func (s *site) device(name string) (topology.Device, bool) {
 }
 
 // makeTunnel makes tunl0: the kernel's where it has one, else a TUN device.
-func (s *site) makeTunnel(d topology.Device, ipip *ipipProbe) error {
+func (b *builder) makeTunnel(d topology.Device, ipip *ipipProbe) error {
 	var err error
 	ipip.once.Do(func() {
 		ipip.kind = KernelTunnel
-		if err = s.kernelTunnel(d); errors.Is(err, unix.EOPNOTSUPP) {
+		if err = b.kernelTunnel(d); errors.Is(err, unix.EOPNOTSUPP) {
 			ipip.kind, err = UserspaceTunnel, nil
 		}
 	})
@@ -127,16 +127,16 @@ func (s *site) makeTunnel(d topology.Device, ipip *ipipProbe) error {
 		return err
 	}
 	if ipip.kind == KernelTunnel {
-		return s.kernelTunnel(d)
+		return b.kernelTunnel(d)
 	}
-	s.tunnel, err = tunnel.Open(s.handle, tunnel.Config{Device: d.Name, Local: d.Local, Hops: s.hops(d.Name)})
+	b.tunnel, err = tunnel.Open(b.handle, tunnel.Config{Device: d.Name, Local: d.Local, Hops: b.hops(d.Name)})
 	return err
 }
 
 // kernelTunnel makes sure of an ipip device of that name. With the module loaded, each namespace is born with a tunl0
 // (net.core.fb_tunnels_only_for_init_net 0), as on the nodes of the reference cluster; else it is made like it.
-func (s *site) kernelTunnel(d topology.Device) error {
-	link, err := s.nl.LinkByName(d.Name)
+func (b *builder) kernelTunnel(d topology.Device) error {
+	link, err := b.nl.LinkByName(d.Name)
 	if err == nil {
 		if link.Type() != "ipip" {
 			return fmt.Errorf("there is one of type %s", link.Type())
@@ -145,12 +145,12 @@ func (s *site) kernelTunnel(d topology.Device) error {
 	}
 	a := netlink.NewLinkAttrs()
 	a.Name = d.Name
-	err = s.nl.LinkAdd(&netlink.Iptun{LinkAttrs: a})
+	err = b.nl.LinkAdd(&netlink.Iptun{LinkAttrs: a})
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	// The module came with this very request, and with it the namespace's own tunl0.
-	if link, err = s.nl.LinkByName(d.Name); err == nil && link.Type() != "ipip" {
+	if link, err = b.nl.LinkByName(d.Name); err == nil && link.Type() != "ipip" {
 		err = fmt.Errorf("there is one of type %s", link.Type())
 	}
 	return err
@@ -158,9 +158,9 @@ func (s *site) kernelTunnel(d topology.Device) error {
 
 // hops are the Plan's routes into a device, as the user-space tunnel needs them: the kernel does not tell a TUN device
 // which next hop a packet was routed to.
-func (s *site) hops(device string) []tunnel.Hop {
+func (b *builder) hops(device string) []tunnel.Hop {
 	var out []tunnel.Hop
-	for _, r := range s.plan.Routes {
+	for _, r := range b.plan.Routes {
 		if r.Device == device && r.Via.Is4() {
 			out = append(out, tunnel.Hop{Dst: r.Dst, Via: r.Via})
 		}
@@ -169,39 +169,39 @@ func (s *site) hops(device string) []tunnel.Hop {
 }
 
 // takeUp finishes a device and sets it up.
-func (s *site) takeUp(d topology.Device) error {
+func (b *builder) takeUp(d topology.Device) error {
 	if d.Kind == topology.TunnelVXLAN {
-		if err := s.makeVXLAN(d); err != nil {
+		if err := b.makeVXLAN(d); err != nil {
 			return err
 		}
 	}
-	link, err := s.link(d.Name)
+	link, err := b.link(d.Name)
 	if err != nil {
 		return err
 	}
 	if d.Kind == topology.TunnelIPIP {
-		if err := s.nl.LinkSetMTU(link, d.MTU); err != nil {
+		if err := b.nl.LinkSetMTU(link, d.MTU); err != nil {
 			return fmt.Errorf("mtu %d: %w", d.MTU, err)
 		}
 	}
 	if d.Master != "" {
-		master, err := s.link(d.Master)
+		master, err := b.link(d.Master)
 		if err != nil {
 			return err
 		}
-		if err := s.nl.LinkSetMasterByIndex(link, master.Index); err != nil {
+		if err := b.nl.LinkSetMasterByIndex(link, master.Index); err != nil {
 			return fmt.Errorf("port of %s: %w", d.Master, err)
 		}
 	}
-	if err := s.nl.LinkSetUp(link); err != nil {
+	if err := b.nl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("up: %w", err)
 	}
 	return nil
 }
 
 // link is a device by name, without asking the kernel again.
-func (s *site) link(name string) (*netlink.Device, error) {
-	index, ok := s.index[name]
+func (b *builder) link(name string) (*netlink.Device, error) {
+	index, ok := b.index[name]
 	if !ok {
 		return nil, fmt.Errorf("no device %s: %w", name, unix.ENODEV)
 	}
@@ -209,31 +209,31 @@ func (s *site) link(name string) (*netlink.Device, error) {
 }
 
 // makeVXLAN makes the device as Calico's felix does: no learning, no checksum in the outer UDP header.
-func (s *site) makeVXLAN(d topology.Device) error {
+func (b *builder) makeVXLAN(d topology.Device) error {
 	a, err := attributes(d)
 	if err != nil {
 		return err
 	}
-	parent, err := s.link(d.Parent)
+	parent, err := b.link(d.Parent)
 	if err != nil {
 		return err
 	}
 	dev := &netlink.Vxlan{LinkAttrs: a, VxlanId: d.VNI, Port: int(d.Port), VtepDevIndex: parent.Index, SrcAddr: d.Local.AsSlice()}
-	if err := s.nl.LinkAdd(dev); err != nil {
+	if err := b.nl.LinkAdd(dev); err != nil {
 		return err
 	}
-	s.index[d.Name] = dev.Index // LinkAdd asked for it
+	b.index[d.Name] = dev.Index // LinkAdd asked for it
 	return nil
 }
 
 // settle waits until every veth passes packets. A device whose other end came up after it drops what it is given until
 // the kernel's link watch has looked at it, which may be a second later; to ask for one device makes it look at once
 // (rtnl_getlink, since Linux 6.9).
-func (s *site) settle(ctx context.Context) error {
+func (b *builder) settle(ctx context.Context) error {
 	const wait, step = 5 * time.Second, time.Millisecond
-	for _, d := range s.plan.Devices {
+	for _, d := range b.plan.Devices {
 		for waited := time.Duration(0); d.Kind == topology.Veth; waited += step {
-			link, err := s.nl.LinkByIndex(s.index[d.Name])
+			link, err := b.nl.LinkByIndex(b.index[d.Name])
 			if err != nil {
 				return fmt.Errorf("device %s: %w", d.Name, err)
 			}
