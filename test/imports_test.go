@@ -30,13 +30,23 @@ var allowed = map[string][]string{
 	"nat/report":            {"nat", "nat/proof"},
 
 	"lab/netns":     {},
-	"lab/tunnel":    {"nat", "nat/packet", "lab/netns"},
+	"lab/tunnel":    {},
 	"lab/vm":        {},
-	"lab/traffic":   {"nat", "lab/netns"},
-	"lab/dataplane": {"nat/...", "lab/netns", "lab/witness"},
+	"lab/traffic":   {"nat"},
+	"lab/dataplane": {"nat", "nat/iptables", "nat/xtables"},
 	"lab/witness":   {"nat", "nat/iptables", "nat/proof", "topology"},
-	"lab":           {"nat/...", "topology", "lab/netns", "lab/tunnel", "lab/traffic", "lab/dataplane", "lab/witness"},
-	"lab/labtest":   {"nat/...", "topology", "lab"},
+	"lab/realise":   {"topology", "lab/netns", "lab/tunnel"},
+	"lab/doctor":    {"nat", "nat/iptables", "lab/netns", "lab/dataplane", "lab/witness"},
+	"lab/inspect": {
+		"nat", "nat/audit", "nat/iptables", "nat/kubeproxy", "nat/xtables", "topology", "lab/netns", "lab/dataplane", "lab/witness",
+	},
+	"lab": {
+		"nat", "nat/gateway", "nat/kubeproxy", "topology", "lab/netns", "lab/tunnel", "lab/traffic", "lab/dataplane", "lab/witness", "lab/realise",
+	},
+	"lab/verify": {
+		"nat", "nat/gateway", "nat/iptables", "nat/kubeproxy", "nat/proof", "topology", "lab", "lab/dataplane", "lab/netns", "lab/traffic", "lab/witness",
+	},
+	"lab/labtest": {"nat/proof", "nat/report", "topology", "lab", "lab/verify"},
 
 	"scenarios":  {"nat/...", "topology", "lab/..."},
 	"cmd/natlab": {"nat/...", "topology", "lab/...", "scenarios"},
@@ -53,8 +63,8 @@ var (
 // doors are the packages of others that only one package of ours may import, tests aside.
 var doors = map[string][]string{
 	"github.com/vishvananda/netns":   {"lab/netns"},
-	"github.com/vishvananda/netlink": {"lab", "lab/netns", "lab/tunnel", "lab/witness"},
-	"github.com/ti-mo/conntrack":     {"lab", "lab/witness", "scenarios"},
+	"github.com/vishvananda/netlink": {"lab/doctor", "lab/netns", "lab/realise", "lab/witness"},
+	"github.com/ti-mo/conntrack":     {"lab/witness"},
 	"github.com/google/nftables":     {"lab/dataplane", "lab/witness"},
 	"github.com/spf13/cobra":         {"cmd/natlab"},
 }

@@ -16,6 +16,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/verify"
 	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/topology"
@@ -74,7 +75,7 @@ func proveAll(t *testing.T, c topology.Cluster, backend dataplane.Backend) proof
 	t.Helper()
 	l := labOf(t, c, backend)
 	start := time.Now()
-	r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
+	r, err := verify.Lab(t.Context(), l, verify.Options{})
 	require.NoError(t, err)
 	t.Logf("%d certificates in %v; %d of %d rules met", len(r.Flows), time.Since(start).Round(time.Millisecond), r.Coverage.Met, r.Coverage.Rules)
 	for _, note := range r.Notes {
@@ -183,7 +184,7 @@ func TestVerdictsDoNotWaver(t *testing.T) {
 	var longest time.Duration
 	for i := range runs {
 		start := time.Now()
-		r, err := lab.Verify(t.Context(), l, lab.VerifyOptions{})
+		r, err := verify.Lab(t.Context(), l, verify.Options{})
 		require.NoError(t, err)
 		longest = max(longest, time.Since(start))
 		for _, note := range r.Notes {

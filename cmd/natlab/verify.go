@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlab/lab"
+	"natlab/lab/verify"
 	"natlab/nat/proof"
 	"natlab/nat/report"
 	"natlab/topology"
@@ -67,12 +68,12 @@ does not go to a terminal, or with --draw, that of every flow.`,
 
 // prove opens the lab, or builds one, and verifies it.
 func (p *program) prove(ctx context.Context, v verified) (found proof.Report, err error) {
-	o := lab.VerifyOptions{Selector: v.only}
+	o := verify.Options{Selector: v.only}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
 		return proof.Report{}, err
 	}
-	found, err = lab.Verify(ctx, l, o)
+	found, err = verify.Lab(ctx, l, o)
 	if err := joinClose(err, l); err != nil {
 		return proof.Report{}, err
 	}
@@ -83,7 +84,7 @@ func (p *program) prove(ctx context.Context, v verified) (found proof.Report, er
 }
 
 // labToVerify is the lab to prove. One that was built for the proof is taken away when it is closed.
-func (p *program) labToVerify(ctx context.Context, v verified, o *lab.VerifyOptions) (*lab.Lab, error) {
+func (p *program) labToVerify(ctx context.Context, v verified, o *verify.Options) (*lab.Lab, error) {
 	if !v.in.given() {
 		return open(ctx, *v.name)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"natlab/lab"
+	"natlab/lab/verify"
 	"natlab/nat/proof"
 	"natlab/nat/report"
 )
@@ -12,18 +13,18 @@ import (
 // of which too little was seen, fails the test with its way drawn; so does a selection of no flow. The test goes on.
 func Prove(tb testing.TB, l *lab.Lab, only proof.Selector) proof.Report {
 	tb.Helper()
-	return verify(tb, l, lab.VerifyOptions{Selector: only})
+	return prove(tb, l, verify.Options{Selector: only})
 }
 
 // ProveFlows is Prove for flows of the caller's own choice, as proof.Flows lists them.
 func ProveFlows(tb testing.TB, l *lab.Lab, flows ...proof.Flow) proof.Report {
 	tb.Helper()
-	return verify(tb, l, lab.VerifyOptions{Flows: append([]proof.Flow{}, flows...)})
+	return prove(tb, l, verify.Options{Flows: append([]proof.Flow{}, flows...)})
 }
 
-func verify(tb testing.TB, l *lab.Lab, o lab.VerifyOptions) proof.Report {
+func prove(tb testing.TB, l *lab.Lab, o verify.Options) proof.Report {
 	tb.Helper()
-	found, err := lab.Verify(tb.Context(), l, o)
+	found, err := verify.Lab(tb.Context(), l, o)
 	if err != nil {
 		tb.Fatalf("labtest: %v", err)
 	}

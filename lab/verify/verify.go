@@ -1,4 +1,6 @@
-package lab
+// Package verify proves a lab: it has every flow asked, predicts and watches it, and hands both to nat/proof. It stands on
+// lab and knows nothing of how one is made.
+package verify
 
 import (
 	"context"
@@ -7,14 +9,15 @@ import (
 	"maps"
 	"slices"
 
+	"natlab/lab"
 	"natlab/lab/netns"
 	"natlab/lab/witness"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
 
-// VerifyOptions say what to prove. The zero value proves everything, with a control run.
-type VerifyOptions struct {
+// Options say what to prove. The zero value proves everything, with a control run.
+type Options struct {
 	proof.Selector
 	// Flows are the flows to prove, where another choice than Selector's is wanted.
 	Flows []proof.Flow
@@ -24,19 +27,20 @@ type VerifyOptions struct {
 	WithoutControl bool
 }
 
-// Verify proves the flows of a lab, one of this process or one that Open found: it predicts each from the rules that the Services call for and from those that the
-// nodes hold, asks it without and then with witnesses until every endpoint that may serve was seen, and issues the
-// certificates. An error means that nothing was found out; what was found wrong is in the report.
-func Verify(ctx context.Context, l *Lab, o VerifyOptions) (proof.Report, error) {
-	report, err := l.verify(ctx, o)
+// Lab proves the flows of a lab, one of this process or one that lab.Open found: it predicts each from the rules that the
+// Services call for and from those that the nodes hold, asks it without and then with witnesses until every endpoint that
+// may serve was seen, and issues the certificates. An error means that nothing was found out; what was found wrong is in
+// the report.
+func Lab(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
+	report, err := prove(ctx, l, o)
 	if err != nil {
 		return proof.Report{}, fmt.Errorf("verify lab %s: %w", l.Name(), err)
 	}
 	return report, nil
 }
 
-func (l *Lab) verify(ctx context.Context, o VerifyOptions) (proof.Report, error) {
-	v, err := l.newVerification(ctx, o)
+func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
+	v, err := newVerification(ctx, l, o)
 	if err != nil {
 		return proof.Report{}, err
 	}
@@ -51,9 +55,9 @@ func (l *Lab) verify(ctx context.Context, o VerifyOptions) (proof.Report, error)
 	return v.report(), nil
 }
 
-// verification is one Verify at work.
+// verification is one call of Lab at work.
 type verification struct {
-	lab       *Lab
+	lab       *lab.Lab
 	rules     nodeRules
 	texts     proof.Rules
 	questions []*question
@@ -64,8 +68,8 @@ type verification struct {
 	disturbed map[string]int // tries that said nothing and were made again, by the reason
 }
 
-func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verification, error) {
-	intent := l.cluster
+func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification, error) {
+	intent := l.Cluster()
 	if o.Intent != nil {
 		intent = *o.Intent
 	}
@@ -75,7 +79,7 @@ func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verificati
 	}
 	v := &verification{lab: l, rules: rules, texts: rules.texts(), meter: proof.Meter{}, disturbed: map[string]int{}}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, rules: v.texts}
-	for _, ns := range l.plan.Namespaces {
+	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
 		if err != nil {
 			return nil, err
@@ -90,7 +94,7 @@ func (l *Lab) newVerification(ctx context.Context, o VerifyOptions) (*verificati
 		}
 		v.watched = append(v.watched, w)
 	}
-	v.driver.servers, _ = topology.Servers(l.cluster)
+	v.driver.servers, _ = topology.Servers(l.Cluster())
 	flows := o.Flows
 	if flows == nil {
 		flows = proof.Flows(intent, o.Selector)
@@ -105,7 +109,7 @@ func (v *verification) controlRun(ctx context.Context) error {
 		return err
 	}
 	defer s.Close() //nolint:errcheck // a control run has nothing but sockets
-	if err := v.driver.use(ctx, s, v.lab.cluster); err != nil {
+	if err := v.driver.use(ctx, s, v.lab.Cluster()); err != nil {
 		return err
 	}
 	v.driver.watched = false
@@ -123,7 +127,7 @@ func (v *verification) watchedRun(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := v.driver.use(ctx, s, v.lab.cluster); err != nil {
+	if err := v.driver.use(ctx, s, v.lab.Cluster()); err != nil {
 		return err
 	}
 	v.driver.watched = true
@@ -144,7 +148,7 @@ func (v *verification) watchedRun(ctx context.Context) (err error) {
 // report is what was found.
 func (v *verification) report() proof.Report {
 	r := proof.Report{
-		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.cluster.PodNetwork.Overlay.String(),
+		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.Cluster().PodNetwork.Overlay.String(),
 		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(),
 	}
 	for _, q := range v.questions {
@@ -154,7 +158,7 @@ func (v *verification) report() proof.Report {
 	for _, why := range slices.Sorted(maps.Keys(v.disturbed)) {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d tries made again: %s", v.disturbed[why], why))
 	}
-	for _, p := range proof.PassedOver(v.lab.cluster) {
+	for _, p := range proof.PassedOver(v.lab.Cluster()) {
 		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")
 	}
 	return r

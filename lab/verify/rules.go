@@ -1,4 +1,4 @@
-package lab
+package verify
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/lab/witness"
 	"natlab/nat/iptables"
@@ -20,11 +21,11 @@ import (
 type nodeRules struct {
 	nodes   []string
 	intent  map[string]iptables.Ruleset
-	network Network // what the nodes hold is in Held
+	network lab.Network // what the nodes hold is in Held
 }
 
 // readRules computes what each node should hold and reads what it does hold.
-func readRules(ctx context.Context, l *Lab, intent topology.Cluster) (nodeRules, error) {
+func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster) (nodeRules, error) {
 	r := nodeRules{nodes: l.Nodes(), intent: map[string]iptables.Ruleset{}}
 	intents := make([]iptables.Ruleset, len(r.nodes))
 	var group errgroup.Group
