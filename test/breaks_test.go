@@ -7,6 +7,7 @@ import (
 
 	"natlab/nat/iptables"
 	"natlab/nat/proof"
+	"natlab/nat/xt"
 )
 
 // breakage is one way to spoil one node's rules, with the rules in which the proof has to see intent and live part.
@@ -58,7 +59,7 @@ func breaksOf(node string, rs iptables.Ruleset, endpoints []netip.AddrPort) []br
 // twin says that another rule of the chain does the same: kube-proxy lets each port of a Service in to its health check.
 func twin(c iptables.Chain, at int) string {
 	bare := func(r iptables.Rule) string {
-		r.Matches = slices.DeleteFunc(slices.Clone(r.Matches), func(m iptables.Match) bool { _, is := m.(iptables.Comment); return is })
+		r.Matches = slices.DeleteFunc(slices.Clone(r.Matches), func(m xt.Match) bool { _, is := m.(xt.Comment); return is })
 		return r.Text(c.Name)
 	}
 	for i := range c.Rules {
@@ -81,13 +82,13 @@ func (p place) edit(rs iptables.Ruleset, change func([]iptables.Rule) []iptables
 
 type spoilt struct {
 	name   string
-	target iptables.Target
+	target xt.Target
 }
 
 // spoil makes a target do something near to what it should.
-func spoil(target iptables.Target, endpoints []netip.AddrPort) []spoilt {
+func spoil(target xt.Target, endpoints []netip.AddrPort) []spoilt {
 	switch t := target.(type) {
-	case iptables.DNAT:
+	case xt.DNAT:
 		wrongPort, wrongPod := t, t
 		wrongPort.Range.MinPort, wrongPort.Range.MaxPort = t.Range.MinPort+1, t.Range.MaxPort+1
 		for _, e := range endpoints {
@@ -97,16 +98,16 @@ func spoil(target iptables.Target, endpoints []netip.AddrPort) []spoilt {
 			}
 		}
 		return []spoilt{{"DNAT to a wrong port", wrongPort}, {"DNAT to a wrong pod", wrongPod}}
-	case iptables.SetMark:
+	case xt.SetMark:
 		name := "mark not set"
 		if t.Value&t.Mask == 0 || t.Mask == 0 {
 			name = "mark not cleared"
 		}
-		return []spoilt{{name, iptables.SetMark{}}}
-	case iptables.Masquerade:
-		return []spoilt{{"not masqueraded", iptables.Accept{}}}
-	case iptables.Accept, iptables.Reject:
-		return []spoilt{{"dropped instead", iptables.Drop{}}}
+		return []spoilt{{name, xt.SetMark{}}}
+	case xt.Masquerade:
+		return []spoilt{{"not masqueraded", xt.Accept{}}}
+	case xt.Accept, xt.Reject:
+		return []spoilt{{"dropped instead", xt.Drop{}}}
 	}
 	return nil
 }
@@ -119,16 +120,16 @@ func shadows(node string, rs iptables.Ruleset, at place) []breakage {
 		return nil
 	}
 	first := proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name}
-	put := func(name string, target iptables.Target) breakage {
+	put := func(name string, target xt.Target) breakage {
 		rule := iptables.Rule{Target: target}
 		return breakage{
 			name: fmt.Sprintf("%s %s", t.Name, name), node: node, meets: first, enters: true, instead: rule.Text(c.Name),
 			live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { return slices.Insert(rules, 0, rule) }),
 		}
 	}
-	out := []breakage{put("shadowing RETURN in "+c.Name, iptables.Return{})}
+	out := []breakage{put("shadowing RETURN in "+c.Name, xt.Return{})}
 	if t.Name == "nat" && c.Name == "POSTROUTING" {
-		out = append(out, put("ACCEPT before KUBE-POSTROUTING", iptables.Accept{}))
+		out = append(out, put("ACCEPT before KUBE-POSTROUTING", xt.Accept{}))
 	}
 	return out
 }

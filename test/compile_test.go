@@ -9,6 +9,8 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // A compiled table decides as the walk rule by rule does, and meets the same rules: on all goldens, for packets to and
@@ -32,7 +34,7 @@ func TestCompiledAsLinear(t *testing.T) {
 						var hits []iptables.Hit
 						verdict, target := compiled.Run(hook, &b, w, &hits)
 						require.Equal(t, want.Verdict, verdict, "%s %s %s %+v", g.name, table.Name, hook, p)
-						require.Equal(t, want.Target, target, "%s %s %s %+v", g.name, table.Name, hook, p)
+						require.Equal(t, want.Effect, target, "%s %s %s %+v", g.name, table.Name, hook, p)
 						require.Equal(t, want.Steps, compiled.Steps("node", hook, p.Tuple, hits), "%s %s %s %+v", g.name, table.Name, hook, p)
 						require.Equal(t, a, b)
 						packets++
@@ -67,7 +69,7 @@ func newPacketDraw(rs iptables.Ruleset) *packetDraw {
 						d.addrs = append(d.addrs, m.Prefix.Addr(), m.Prefix.Addr().Next())
 					case iptables.Destination:
 						d.addrs = append(d.addrs, m.Prefix.Addr(), m.Prefix.Addr().Next())
-					case iptables.Ports:
+					case xt.Ports:
 						if m.Destination != nil {
 							d.ports = append(d.ports, m.Destination.Low, m.Destination.High)
 						}
@@ -81,13 +83,13 @@ func newPacketDraw(rs iptables.Ruleset) *packetDraw {
 
 func oneOf[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-func (d *packetDraw) packet(hook nat.Hook) iptables.Packet {
+func (d *packetDraw) packet(hook nat.Hook) rules.Packet {
 	proto := oneOf(d.chance, []nat.Proto{nat.TCP, nat.UDP, nat.SCTP, nat.ICMP})
-	p := iptables.Packet{
+	p := rules.Packet{
 		Tuple: nat.TupleOf(proto, netip.AddrPortFrom(oneOf(d.chance, d.addrs), oneOf(d.chance, d.ports)),
 			netip.AddrPortFrom(oneOf(d.chance, d.addrs), oneOf(d.chance, d.ports))),
 		TCPFlags: oneOf(d.chance, []uint8{2, 16, 18}), TTL: 64,
-		Mark: oneOf(d.chance, []uint32{0, 0, 0x4000}), State: oneOf(d.chance, []iptables.State{iptables.New, iptables.Established, iptables.Invalid}),
+		Mark: oneOf(d.chance, []uint32{0, 0, 0x4000}), State: oneOf(d.chance, []rules.State{rules.New, rules.Established, rules.Invalid}),
 	}
 	if hook == nat.PreRouting || hook == nat.Input || hook == nat.Forward {
 		p.In = oneOf(d.chance, d.devices)

@@ -15,6 +15,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/nat/xt"
 )
 
 // Each golden is loaded on both sides, and packets go to each address and port that its rules name, and to each node
@@ -90,13 +91,13 @@ func namedTargets(rs iptables.Ruleset, own ...netip.Addr) (out []target) {
 			}
 			for _, rule := range chain.Rules {
 				var dst netip.Addr
-				var ports *iptables.PortRange
+				var ports *xt.PortRange
 				proto := nat.TCP
 				for _, m := range rule.Matches {
 					switch m := m.(type) {
 					case iptables.Destination:
 						dst = m.Prefix.Addr()
-					case iptables.Ports:
+					case xt.Ports:
 						ports = m.Destination
 						proto, _ = nat.ParseProto(m.Protocol)
 					}

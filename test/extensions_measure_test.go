@@ -12,6 +12,8 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -74,7 +76,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 	for _, r := range table.Chains[0].Rules {
 		parts := []iptables.Rule{{Target: r.Target}}
 		for _, m := range r.Matches {
-			parts = append(parts, iptables.Rule{Matches: []iptables.Match{m}, Target: iptables.Accept{}})
+			parts = append(parts, iptables.Rule{Matches: []xt.Match{m}, Target: xt.Accept{}})
 		}
 		for _, part := range parts {
 			chain := iptables.Chain{Name: l.chain, Policy: "ACCEPT", Rules: []iptables.Rule{part}}
@@ -88,7 +90,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 }
 
 // extensionPackets are packets of every kind that extensions tell apart, as they are at a hook.
-func extensionPackets(family nat.Family, hook nat.Hook) (packets []iptables.Packet) {
+func extensionPackets(family nat.Family, hook nat.Hook) (packets []rules.Packet) {
 	src, dst := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.2")
 	if family == nat.IPv6 {
 		src, dst = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8:1::2")
@@ -103,9 +105,9 @@ func extensionPackets(family nat.Family, hook nat.Hook) (packets []iptables.Pack
 	}
 	// ICMP, IGMP, TCP, UDP, DCCP, GRE, ESP, AH, ICMPv6, SCTP, mobility header, UDP-Lite
 	for _, proto := range []nat.Proto{1, 2, 6, 17, 33, 47, 50, 51, 58, 132, 135, 136} {
-		for _, state := range []iptables.State{iptables.New, iptables.Established, iptables.Untracked, iptables.Invalid} {
+		for _, state := range []rules.State{rules.New, rules.Established, rules.Untracked, rules.Invalid} {
 			for _, later := range []bool{false, true} {
-				packets = append(packets, iptables.Packet{
+				packets = append(packets, rules.Packet{
 					Tuple: nat.TupleOf(proto, netip.AddrPortFrom(src, 40000), netip.AddrPortFrom(dst, 80)), TCPFlags: 0x02, TTL: 64,
 					Later: later, In: in, Out: out, State: state,
 				})

@@ -15,6 +15,7 @@ import (
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/packet"
+	"natlab/nat/rules"
 	"natlab/topology"
 	"natlab/topology/topologytest"
 )
@@ -135,26 +136,26 @@ func BenchmarkNATTable(b *testing.B) {
 				continue
 			}
 			linear, compiled := iptables.NewProgram(t), iptables.Compile(t)
-			pkt := func(i int) iptables.Packet {
+			pkt := func(i int) rules.Packet {
 				p, err := packet.Parse(serviceSYN(2000, i%n))
 				require.NoError(b, err)
-				return iptables.Packet{Tuple: p.Tuple(), TCPFlags: 2, In: "eth0", State: iptables.New}
+				return rules.Packet{Tuple: p.Tuple(), TCPFlags: 2, In: "eth0", State: rules.New}
 			}
-			run := func(name string, walk func(p *iptables.Packet) iptables.Target) {
+			run := func(name string, walk func(p *rules.Packet) rules.Effect) {
 				b.Run(fmt.Sprintf("%s/services=%d", name, n), func(b *testing.B) {
 					p := pkt(n / 2)
 					for b.Loop() {
 						q := p
-						if _, ok := walk(&q).(iptables.DNAT); !ok {
+						if _, ok := walk(&q).(*rules.Translation); !ok {
 							b.Fatal("no DNAT")
 						}
 					}
 				})
 			}
-			run("linear", func(p *iptables.Packet) iptables.Target { return linear.Run(nat.PreRouting, "", p, unicast{}).Target })
-			run("compiled", func(p *iptables.Packet) iptables.Target {
-				_, target := compiled.Run(nat.PreRouting, p, unicast{}, nil)
-				return target
+			run("linear", func(p *rules.Packet) rules.Effect { return linear.Run(nat.PreRouting, "", p, unicast{}).Effect })
+			run("compiled", func(p *rules.Packet) rules.Effect {
+				_, effect := compiled.Run(nat.PreRouting, p, unicast{}, nil)
+				return effect
 			})
 		}
 	}

@@ -69,7 +69,7 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 	if err != nil {
 		return usage(cmd, fmt.Errorf("--as: %w", err))
 	}
-	if v.backend.value == string(dataplane.NFT) && !version.HasNFT() {
+	if v.backend.value == string(dataplane.NFT) && !xtables.HasNFT(version) {
 		return usage(cmd, fmt.Errorf("iptables %s has no iptables-nft: it would show nothing of these rules", version))
 	}
 	raw, err := p.raw(cmd.Context(), v)

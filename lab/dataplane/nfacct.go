@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 )
 
 // Numbers of linux/netfilter/nfnetlink.h and nfnetlink_acct.h.
@@ -68,9 +69,9 @@ func accountingNames(rs iptables.Ruleset) []string {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
 				for _, m := range r.Matches {
-					if acct, ok := m.(iptables.NFAcct); ok && !seen[acct.Name] {
-						seen[acct.Name] = true
-						names = append(names, acct.Name)
+					if acct, ok := m.(xt.NFAcct); ok && !seen[acct.Object] {
+						seen[acct.Object] = true
+						names = append(names, acct.Object)
 					}
 				}
 			}

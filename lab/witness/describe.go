@@ -3,6 +3,7 @@ package witness
 import (
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 )
 
 // Rules are the rule sets that a node holds, as dataplane.Dump reads them. The trace of the legacy tables does not say
@@ -52,35 +53,35 @@ func (m *member) describe(s *nat.Step, backend int) {
 	s.Text = rule.Text(s.Chain)
 	if backend == legacyBackend {
 		s.Verdict = verdictOf(rule.Target)
-		if t, ok := rule.Target.(iptables.SetMark); ok {
+		if t, ok := rule.Target.(xt.SetMark); ok {
 			s.Mark = s.Mark&^t.Mask ^ t.Value
 		}
 	}
 	// nf_tables knows REJECT only as a drop.
-	if _, ok := rule.Target.(iptables.Reject); ok && s.Verdict == nat.Drop {
+	if _, ok := rule.Target.(xt.Reject); ok && s.Verdict == nat.Drop {
 		s.Verdict = nat.Reject
 	}
 }
 
 // verdictOf is what x_tables' loop does after a target (ipt_do_table). A NAT target that finds nothing to translate to
 // drops instead, which only the packet's absence at the next tap tells.
-func verdictOf(t iptables.Target) nat.Verdict {
+func verdictOf(t xt.Target) nat.Verdict {
 	switch t.(type) {
-	case iptables.Accept, iptables.DNAT, iptables.SNAT, iptables.Masquerade, iptables.Redirect, iptables.NetMap:
+	case xt.Accept, xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
 		return nat.Accept
-	case iptables.Drop:
+	case xt.Drop:
 		return nat.Drop
-	case iptables.Reject:
+	case xt.Reject:
 		return nat.Reject
-	case iptables.Return:
+	case xt.Return:
 		return nat.Return
-	case iptables.Jump:
+	case xt.Jump:
 		return nat.Jump
-	case iptables.Goto:
+	case xt.Goto:
 		return nat.Goto
-	case iptables.QueueTo:
+	case xt.QueueTo:
 		return nat.Queue
-	case iptables.TProxy:
+	case xt.TProxy:
 		return nat.Accept
 	}
 	return nat.Continue

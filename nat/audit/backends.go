@@ -4,12 +4,14 @@ import (
 	"fmt"
 
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // rejects reports whether a rule refuses packets.
 func rejects(r iptables.Rule) bool {
 	switch r.Target.(type) {
-	case iptables.Reject, iptables.Drop:
+	case xt.Reject, xt.Drop:
 		return true
 	}
 	return false
@@ -109,7 +111,7 @@ func (a *auditor) revisions(h Held) {
 		return
 	}
 	for _, v := range a.node.Tools {
-		for _, m := range v.Mismatches(h.Tables...) {
+		for _, m := range xtables.Mismatches(v, h.Tables...) {
 			f := place{h.Backend, m.Table, m.Chain}.finding(Revision, m.Rule, "")
 			f.What = fmt.Sprintf("iptables %s reads %s of revision %d as revision %d", v, count(m.Count, m.Name), m.Revision, m.Read)
 			f.Why, f.Issue = "the kernel's rules are right; what this iptables shows of them is not, and rules that it saves and restores are wrong or refused", "kubernetes#114537"

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 )
 
 // unordered are the chains whose rules kube-proxy writes in no particular order.
@@ -65,9 +66,9 @@ func number(rules []iptables.Rule, keep func(iptables.Rule) bool) []ruled {
 
 // key is a rule's text without its comments, which do nothing to packets.
 func key(r iptables.Rule) string {
-	matches := make([]iptables.Match, 0, len(r.Matches))
+	matches := make([]xt.Match, 0, len(r.Matches))
 	for _, m := range r.Matches {
-		if _, comment := m.(iptables.Comment); !comment {
+		if _, comment := m.(xt.Comment); !comment {
 			matches = append(matches, m)
 		}
 	}
@@ -160,7 +161,7 @@ func (a *auditor) rules(p place, want, have []ruled) {
 func (a *auditor) changed(p place, want, have ruled) {
 	f := p.finding(Changed, have.number, fmt.Sprintf("the rule is %q, and should be %q", have.Text(p.chain), want.Text(p.chain)))
 	f.Why, f.Issue = effect(p, want.Rule)
-	if d, ok := want.Target.(iptables.DNAT); ok {
+	if d, ok := want.Target.(xt.DNAT); ok {
 		f.Why = fmt.Sprintf("packets are not sent to %s but elsewhere", d.Range.MinAddr)
 		f.Issue = "kubernetes#114537"
 	}
@@ -286,11 +287,11 @@ func (a *auditor) extraChains(backend string, want, have iptables.Table) {
 	}
 }
 
-func statistic(r iptables.Rule) (iptables.Statistic, bool) {
+func statistic(r iptables.Rule) (xt.Statistic, bool) {
 	for _, m := range r.Matches {
-		if s, ok := m.(iptables.Statistic); ok {
+		if s, ok := m.(xt.Statistic); ok {
 			return s, true
 		}
 	}
-	return iptables.Statistic{}, false
+	return xt.Statistic{}, false
 }

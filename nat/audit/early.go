@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 )
 
 // callers are the built-in chains of nat in which the walk must get as far as kube-proxy's chain.
@@ -41,9 +42,9 @@ func (a *auditor) early(p place, kube string, r ruled, table iptables.Table, dep
 	}
 	called := ""
 	switch t := r.Target.(type) {
-	case iptables.Jump:
+	case xt.Jump:
 		called = t.Chain
-	case iptables.Goto:
+	case xt.Goto:
 		called = t.Chain
 	default:
 		if ends(r.Target, kube, depth) {
@@ -62,13 +63,13 @@ func (a *auditor) early(p place, kube string, r ruled, table iptables.Table, dep
 
 // ends reports whether a target keeps packets from kube-proxy's chain. A source that is translated early is as good as
 // kube-proxy's own masquerade; RETURN ends the walk in a built-in chain only.
-func ends(t iptables.Target, kube string, depth int) bool {
+func ends(t xt.Target, kube string, depth int) bool {
 	switch t.(type) {
-	case iptables.Accept:
+	case xt.Accept:
 		return true
-	case iptables.Return:
+	case xt.Return:
 		return depth == 0
-	case iptables.DNAT, iptables.Redirect:
+	case xt.DNAT, xt.Redirect:
 		return kube == "KUBE-SERVICES"
 	}
 	return false
@@ -78,7 +79,7 @@ func ends(t iptables.Target, kube string, depth int) bool {
 func (a *auditor) mayMatch(r iptables.Rule, kube string) bool {
 	for _, m := range r.Matches {
 		switch m := m.(type) {
-		case iptables.Mark:
+		case xt.Mark:
 			// After translation the mark is set on all that is to be masqueraded.
 			if kube == "KUBE-POSTROUTING" && m.Mask&a.mark != 0 && (m.Value&a.mark != 0) == m.Not && m.Mask == a.mark {
 				return false
@@ -135,9 +136,9 @@ func (a *auditor) marks(h Held) {
 }
 
 // touches says what a target does to a bit of the mark: "" for nothing.
-func touches(t iptables.Target, bit uint32) string {
+func touches(t xt.Target, bit uint32) string {
 	switch t := t.(type) {
-	case iptables.SetMark: // mark = mark &^ Mask ^ Value
+	case xt.SetMark: // mark = mark &^ Mask ^ Value
 		switch {
 		case t.Mask&bit != 0 && t.Value&bit != 0:
 			return "sets"
@@ -146,8 +147,8 @@ func touches(t iptables.Target, bit uint32) string {
 		case t.Value&bit != 0:
 			return "flips"
 		}
-	case iptables.SetConnMark:
-		if t.Action == iptables.ConnMarkRestore && t.NFMask&bit != 0 {
+	case xt.SetConnMark:
+		if t.Action == xt.ConnMarkRestore && t.NFMask&bit != 0 {
 			return "overwrites"
 		}
 	}

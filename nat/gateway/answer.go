@@ -7,8 +7,8 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
-	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/nat/rules"
 )
 
 // The bits of TCP's flag byte.
@@ -57,7 +57,7 @@ var rejectCodes = map[string]uint8{
 }
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
-func (g *Gateway) reject(p *passage, r iptables.Reject) {
+func (g *Gateway) reject(p *passage, r *rules.Rejection) {
 	if r.With == "tcp-reset" {
 		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable() {
 			g.reset(p, &t, 0, true)
@@ -145,7 +145,7 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 	g.depth++
 	why, where, busy := g.why, g.where, g.icmpBusy
 	g.icmpBusy = busy || q.pkt.Tuple().Proto() == g.icmp().proto
-	q.view.State, q.answer = iptables.Invalid, true
+	q.view.State, q.answer = rules.Invalid, true
 	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
 	if attached && p.ref.Conn != nil {
 		q.ref = conntrack.Ref{Conn: p.ref.Conn, Dir: 1 - p.ref.Dir, Info: conntrack.InfoRelated}

@@ -5,7 +5,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
-	"natlab/nat/iptables"
+	"natlab/nat/rules"
 )
 
 // translate is a NAT hook (nf_nat_inet_fn): rules for what has no translation yet, until one settles it; then the
@@ -27,15 +27,15 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 	if (related || p.ref.Info == conntrack.InfoNew) && !c.Initialized(m) {
 		for _, t := range g.stages[hook].nat {
 			before := p.view
-			target, ok := g.table(t, hook, p)
-			if g.older && !p.answer && (target != nil || p.view.Mark != before.Mark) && !g.Take(0.5) {
+			effect, ok := g.table(t, hook, p)
+			if g.older && !p.answer && (effect != nil || p.view.Mark != before.Mark) && !g.Take(0.5) {
 				p.view = before // no NAT rule was asked
 				continue
 			}
 			if !ok {
 				return false
 			}
-			if target != nil && !g.settle(p, hook, target) {
+			if to, translates := effect.(*rules.Translation); translates && !g.settle(p, hook, to) {
 				g.lost("NAT", "no address to translate to")
 				g.abandon(p)
 				return false
@@ -93,40 +93,32 @@ func (g *Gateway) translateError(p *passage, m conntrack.Manip) bool {
 }
 
 // settle carries a NAT target out; false: it has no address to use, and the packet is dropped.
-func (g *Gateway) settle(p *passage, hook nat.Hook, target iptables.Target) bool {
+func (g *Gateway) settle(p *passage, hook nat.Hook, t *rules.Translation) bool {
 	m := conntrack.ManipOf(hook)
-	var r conntrack.Range
-	switch t := target.(type) {
-	case iptables.DNAT:
-		r = rangeOf(t.Range)
-	case iptables.SNAT:
-		r = rangeOf(t.Range)
-	case iptables.Masquerade:
-		r = rangeOf(t.Range)
+	r := rangeOf(t.Range)
+	switch t.Kind {
+	case rules.DNAT, rules.SNAT:
+		g.conns.Bind(p.ref.Conn, m, &r)
+		g.note(p.ref.Conn, m)
+		return true
+	case rules.Masquerade:
 		r.Min = g.host.deviceAddr(nextHop{dev: p.out, via: p.via, dst: p.view.Tuple.Dst().Addr()})
-		r.Max = r.Min
-	case iptables.Redirect:
-		r = rangeOf(t.Range)
+	case rules.Redirect:
 		r.Min = g.host.loopback()
 		if hook == nat.PreRouting {
 			r.Min = g.primary(g.devices[p.view.In])
 		}
-		r.Max = r.Min
-	case iptables.NetMap:
+	case rules.NetMap:
 		was := p.view.Tuple.Dst().Addr()
 		if m == conntrack.ManipSource {
 			was = p.view.Tuple.Src().Addr()
 		}
 		r.Min = mapped(t.To, was)
-		r.Max = r.Min
-	default:
-		return true
 	}
-	if _, isDNAT := target.(iptables.DNAT); !r.Min.IsValid() && !isDNAT {
-		if _, isSNAT := target.(iptables.SNAT); !isSNAT {
-			return false
-		}
+	if !r.Min.IsValid() {
+		return false
 	}
+	r.Max = r.Min
 	g.conns.Bind(p.ref.Conn, m, &r)
 	g.note(p.ref.Conn, m)
 	return true
@@ -167,7 +159,7 @@ func (g *Gateway) primary(d *device) netip.Addr {
 	return d.addrs[0].Addr()
 }
 
-func rangeOf(r iptables.NATRange) conntrack.Range {
+func rangeOf(r rules.NATRange) conntrack.Range {
 	return conntrack.Range{
 		Min: r.MinAddr, Max: r.MaxAddr, MinPort: r.MinPort, MaxPort: r.MaxPort, BasePort: r.BasePort,
 		Ports: r.MinPort != 0 || r.MaxPort != 0, Shifted: r.BasePort != 0,

@@ -7,6 +7,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -188,14 +189,14 @@ func (t *trials) learn(rule iptables.Rule) {
 			if p, ok := m.Number(); ok {
 				protos = []nat.Proto{p}
 			}
-		case iptables.Ports:
+		case xt.Ports:
 			if m.Destination != nil {
 				numbers = append(numbers, m.Destination.Low, m.Destination.High)
 			}
 			if p, ok := nat.ParseRuleProto(m.Protocol); ok {
 				protos = []nat.Proto{p}
 			}
-		case iptables.MultiPort:
+		case xt.MultiPort:
 			for _, r := range m.Ports {
 				numbers = append(numbers, r.Low, r.High)
 			}

@@ -9,8 +9,8 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
-	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -40,7 +40,7 @@ type look struct {
 	node   string
 	hook   nat.Hook
 	table  string
-	packet iptables.Packet
+	packet rules.Packet
 	answer bool
 	reply  bool
 }

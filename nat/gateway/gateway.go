@@ -11,6 +11,7 @@ import (
 	"natlab/nat/conntrack"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -30,7 +31,7 @@ type Gateway struct {
 	devices map[string]*device
 	options NodeOptions
 	conns   conntrack.Table
-	memory  iptables.Memory
+	memory  rules.Memory
 	parts   [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
 	stages  [5]stages
 	hasNAT  bool
@@ -55,8 +56,9 @@ type Gateway struct {
 	track    conntrack.Packet
 	depth    int
 
-	icmpBusy  bool // the stack is sending an ICMP packet
-	answering bool // what the tap is told of is the node's own
+	icmpBusy  bool     // the stack is sending an ICMP packet
+	answering bool     // what the tap is told of is the node's own
+	visiting  *passage // at the rules
 
 	pending []*passage // on their way through lo
 	loops   int
@@ -239,7 +241,7 @@ func (g *Gateway) lost(stage, why string) {
 // passage is a packet on its way through the node.
 type passage struct {
 	pkt     packet.Packet
-	view    iptables.Packet // what rules see of it
+	view    rules.Packet // what rules see of it
 	ref     conntrack.Ref
 	out     *device
 	via     netip.Addr
@@ -254,7 +256,7 @@ type passage struct {
 
 func (p *passage) reset() {
 	*p = passage{}
-	p.view.State = iptables.Invalid
+	p.view.State = rules.Invalid
 }
 
 // look brings what rules see up to date with the bytes.
@@ -263,6 +265,7 @@ func (p *passage) look() {
 	p.view.Later = p.pkt.Later()
 	p.view.TCPFlags = p.pkt.TCPFlags()
 	p.view.ICMPType, p.view.ICMPCode, _ = p.pkt.ICMP()
+	p.view.Wire = &p.pkt
 }
 
 // AddrType answers addrtype's question for the rules.
@@ -292,50 +295,67 @@ func (g *Gateway) Unknown(rule string) bool {
 	return g.options.Unknown != nil && g.options.Unknown(rule)
 }
 
-// Decide answers for matches that need more than the packet: what earlier packets did, the node's routes and sockets.
-func (g *Gateway) Decide(at iptables.Place, m iptables.Match, p *iptables.Packet) (holds, known bool) {
-	switch m := m.(type) {
-	case iptables.RPFilter:
-		return g.reversePath(m, p), true
-	case iptables.Set:
-		return g.member(m, p)
-	case iptables.PhysDev: // there is no bridge that netfilter sees
-		return strings.HasPrefix(m.Options, "!"), true
-	}
+// Memory is what the node's matches remember, nil in a prediction: it is of one packet.
+func (g *Gateway) Memory() *rules.Memory {
 	if !g.remembers {
-		return false, false
+		return nil
 	}
-	return g.memory.Decide(at, m, p, g.at)
+	return &g.memory
 }
 
-// member is xt_set for a set of addresses or networks; of others nothing is known.
-func (g *Gateway) member(m iptables.Set, p *iptables.Packet) (holds, known bool) {
-	set, ok := g.options.Sets[m.Name]
-	if !ok || m.Rest != "" {
-		return false, false
+// Now is the time of the packet that is handled.
+func (g *Gateway) Now() time.Time { return g.at }
+
+// Kernel is the node's, for what differs between kernels.
+func (g *Gateway) Kernel() nat.Kernel { return g.options.Kernel }
+
+// InSet is xt_set for a set of addresses or networks; of others nothing is known.
+func (g *Gateway) InSet(name string, p *rules.Packet, dirs []bool) rules.Answer {
+	set, ok := g.options.Sets[name]
+	if !ok || len(dirs) != 1 {
+		return rules.Unknown
 	}
-	a := p.Tuple.Src().Addr()
-	switch m.Dirs {
-	case "src":
-	case "dst":
-		a = p.Tuple.Dst().Addr()
-	default:
-		return false, false
+	a := p.Tuple.Dst().Addr()
+	if dirs[0] {
+		a = p.Tuple.Src().Addr()
 	}
-	return slices.ContainsFunc(set, func(n netip.Prefix) bool { return n.Contains(a) }) != m.Not, true
+	return rules.Is(slices.ContainsFunc(set, func(n netip.Prefix) bool { return n.Contains(a) }), false)
 }
 
-// reversePath is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.
-func (g *Gateway) reversePath(m iptables.RPFilter, p *iptables.Packet) bool {
+// Conn is the connection of the packet that is at the rules.
+func (g *Gateway) Conn() (rules.Conn, bool) {
+	if g.visiting == nil || g.visiting.ref.Conn == nil {
+		return rules.Conn{}, false
+	}
+	c := g.seen(g.visiting.ref.Conn)
+	c.Dir = g.visiting.ref.Dir
+	return c, true
+}
+
+// EachConn calls f for the node's connections until it returns false.
+func (g *Gateway) EachConn(f func(rules.Conn) bool) {
+	for _, c := range g.conns.Conns() {
+		if !f(g.seen(c)) {
+			return
+		}
+	}
+}
+
+// seen is a connection as rules see it.
+func (g *Gateway) seen(c *conntrack.Conn) rules.Conn {
+	return rules.Conn{Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark}
+}
+
+// Back is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.
+func (g *Gateway) Back(p *rules.Packet, o rules.BackOptions) rules.Answer {
 	d := g.devices[p.In]
 	if d == nil || d.Kind == topology.Loopback {
-		return !m.Invert
+		return rules.Yes
 	}
 	src := p.Tuple.Src().Addr()
 	if src.IsUnspecified() {
-		return !m.Invert
+		return rules.Yes
 	}
 	back, why := g.host.lookup(src)
-	ok := why == "" && (!back.local || m.AcceptLocal) && (m.Loose || back.dev == d)
-	return ok != m.Invert
+	return rules.Is(why == "" && (!back.local || o.AcceptLocal) && (o.Loose || back.dev == d), false)
 }

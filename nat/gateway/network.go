@@ -8,6 +8,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -221,7 +222,7 @@ func tracks(t iptables.Table) bool {
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
 			switch r.Target.(type) {
-			case iptables.SetConnMark, iptables.DNAT, iptables.SNAT, iptables.Masquerade, iptables.Redirect, iptables.NetMap:
+			case xt.SetConnMark, xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
 				return true
 			}
 			if slices.ContainsFunc(r.Matches, asksConntrack) {
@@ -232,9 +233,9 @@ func tracks(t iptables.Table) bool {
 	return false
 }
 
-func asksConntrack(m iptables.Match) bool {
+func asksConntrack(m xt.Match) bool {
 	switch m := m.(type) {
-	case iptables.Conntrack, iptables.ConnMark:
+	case xt.Conntrack, xt.ConnMark:
 		return true
 	case iptables.Raw: // of the extensions that are not modelled, those that look at a connection
 		name, _, _ := strings.Cut(strings.TrimPrefix(m.Text, "-m "), " ")

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
 
@@ -8,6 +9,7 @@ import (
 	"natlab/nat/conntrack"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -324,7 +326,7 @@ func (g *Gateway) run(tables []*iptables.Compiled, hook nat.Hook, p *passage) bo
 }
 
 // table takes a packet through one table.
-func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptables.Target, bool) {
+func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Effect, bool) {
 	var hits *[]iptables.Hit
 	if g.options.Trace {
 		hits = &g.hits
@@ -332,9 +334,11 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptabl
 	}
 	before := p.view.Tuple
 	if g.look != nil {
-		g.look(look{node: g.host.member, hook: hook, table: t.Name(), packet: p.view, answer: p.answer})
+		g.look(look{node: g.host.member, hook: hook, table: t.Name(), packet: p.snapshot(), answer: p.answer})
 	}
-	v, target := t.Run(hook, &p.view, g, hits)
+	g.visiting = p
+	v, effect := t.Run(hook, &p.view, g, hits)
+	g.visiting = nil
 	var steps nat.Trace
 	if g.options.Trace {
 		steps = t.Steps(g.host.member, hook, before, g.hits)
@@ -352,15 +356,24 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (iptabl
 	case nat.Reject:
 		g.blame("rejected by ", t, steps)
 		g.rejected = true
-		g.reject(p, target.(iptables.Reject))
+		g.reject(p, effect.(*rules.Rejection))
 	case nat.Queue:
 		g.blame("queued by ", t, steps)
 	case nat.Stolen:
 	case nat.Continue, nat.Accept, nat.Return, nat.Jump, nat.Goto:
-		return target, true
+		return effect, true
 	}
 	g.abandon(p)
-	return target, false
+	return effect, false
+}
+
+// snapshot is what rules see of the packet now, for questions that are asked when it has gone on.
+func (p *passage) snapshot() rules.Packet {
+	view := p.view
+	if wire, err := packet.Parse(bytes.Clone(p.pkt.Bytes())); err == nil {
+		view.Wire = &wire
+	}
+	return view
 }
 
 // blame names the rule that ended a packet's way, as far as the Gateway traces.
@@ -386,7 +399,7 @@ func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
 	if !g.host.tracks {
 		return true
 	}
-	if p.view.State == iptables.Untracked {
+	if p.view.State == rules.Untracked {
 		p.ref = conntrack.Ref{Info: conntrack.InfoUntracked}
 		return true
 	}
@@ -409,15 +422,15 @@ func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
 func (p *passage) state() {
 	switch p.ref.Info {
 	case conntrack.InfoInvalid:
-		p.view.State = iptables.Invalid
+		p.view.State = rules.Invalid
 	case conntrack.InfoUntracked:
-		p.view.State = iptables.Untracked
+		p.view.State = rules.Untracked
 	case conntrack.InfoNew:
-		p.view.State = iptables.New
+		p.view.State = rules.New
 	case conntrack.InfoRelated:
-		p.view.State = iptables.Related
+		p.view.State = rules.Related
 	case conntrack.InfoEstablished:
-		p.view.State = iptables.Established
+		p.view.State = rules.Established
 	}
 	if p.ref.Conn != nil {
 		p.view.State |= natStates(p.ref.Conn)
@@ -425,12 +438,12 @@ func (p *passage) state() {
 	}
 }
 
-func natStates(c *conntrack.Conn) (s iptables.State) {
+func natStates(c *conntrack.Conn) (s rules.State) {
 	if c.SourceChanged() {
-		s |= iptables.SNATed
+		s |= rules.SNATed
 	}
 	if c.DestinationChanged() {
-		s |= iptables.DNATed
+		s |= rules.DNATed
 	}
 	return s
 }

@@ -9,6 +9,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 )
 
 // Reason says of one rule what a packet did with it.
@@ -154,9 +155,9 @@ func calls(t iptables.Table, from, to string, seen map[string]bool) bool {
 // destination is the chain that a rule jumps to.
 func destination(r iptables.Rule) (chain string, ok bool) {
 	switch t := r.Target.(type) {
-	case iptables.Jump:
+	case xt.Jump:
 		return t.Chain, true
-	case iptables.Goto:
+	case xt.Goto:
 		return t.Chain, true
 	}
 	return "", false

@@ -5,17 +5,19 @@ import (
 	"net/netip"
 
 	"natlab/nat"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // Compiled is a table made ready for many packets: its chains in one piece of instructions, and for long chains an index
 // by protocol, addresses and destination port, so that the cost of a packet does not grow with the number of Services.
-// It decides as Program does, to the rule; Program is the second opinion. Only a Statistic of mode random is not put to
-// a Decider: it is chance alone.
+// It decides as Program does, to the rule; Program is the second opinion.
 type Compiled struct {
 	name    string
 	source  []Chain
 	code    []instruction
-	targets []Target // of rules that end the walk or do something
+	targets []xt.Target    // of rules that do something to the packet
+	effects []rules.Effect // of rules that end the walk, by number
 	base    [5]base
 
 	// What instructions name by number.
@@ -36,8 +38,8 @@ type wideAddress struct{ value, mask address }
 
 // ask is a match that is asked for as it is.
 type ask struct {
-	match Match
-	place Place
+	match xt.Match
+	place rules.Place
 }
 
 // Hit is a rule that a packet met and that matched, or the policy of a built-in chain for Rule 0.
@@ -74,8 +76,8 @@ func (c *Compiled) Name() string { return c.name }
 func (c *Compiled) Has(hook nat.Hook) bool { return c.base[hook].at != 0 }
 
 // Run takes a packet through the table's chain for a hook, as Program.Run does. Where hits is not nil, what the packet
-// met is appended to it. The target is what decided: nil for a policy.
-func (c *Compiled) Run(hook nat.Hook, pkt *Packet, w World, hits *[]Hit) (nat.Verdict, Target) {
+// met is appended to it. The effect is what the verdict is carried out with, nil for none.
+func (c *Compiled) Run(hook nat.Hook, pkt *rules.Packet, w rules.World, hits *[]Hit) (nat.Verdict, rules.Effect) {
 	b := &c.base[hook]
 	if b.at == 0 {
 		return nat.Accept, nil
@@ -84,10 +86,10 @@ func (c *Compiled) Run(hook nat.Hook, pkt *Packet, w World, hits *[]Hit) (nat.Ve
 	r := compiledRun{
 		table: c, hits: hits, src: halves(src.Addr()), dst: halves(dst.Addr()), narrow: src.Addr().Is4(),
 		sport: src.Port(), dport: dst.Port(), proto: pkt.Tuple.Proto(),
-		run: run{hook: hook, pkt: pkt, world: w, before: pkt.Tuple},
+		run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Hook: hook}},
 	}
 	if v := r.chain(b.at, 0); v != nat.Continue {
-		return v, r.target
+		return v, r.effect
 	}
 	r.hit(&c.code[b.at], 0, b.policy)
 	return b.policy, nil
@@ -95,10 +97,10 @@ func (c *Compiled) Run(hook nat.Hook, pkt *Packet, w World, hits *[]Hit) (nat.Ve
 
 // Steps are hits as a trace shows them.
 func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []Hit) nat.Trace {
-	r := run{program: &Program{name: c.name}, hook: hook, node: node, before: before, pkt: &Packet{}}
+	r := run{program: &Program{name: c.name}, node: node, before: before, visit: rules.Visit{Packet: &rules.Packet{}, Hook: hook}}
 	for _, h := range hits {
 		chain := &c.source[h.Chain]
-		r.pkt.Mark = h.Mark
+		r.visit.Mark = h.Mark
 		if h.Rule > 0 {
 			r.step(chain, h.Rule-1, &chain.Rules[h.Rule-1], h.Verdict)
 			continue
@@ -158,7 +160,7 @@ func onesAbove(n int) uint64 {
 // hit notes a rule of the chain whose head this is, or its policy for rule 0.
 func (r *compiledRun) hit(chain *instruction, rule uint32, v nat.Verdict) {
 	if r.hits != nil {
-		*r.hits = append(*r.hits, Hit{Chain: int(chain.high), Rule: int(rule), Verdict: v, Mark: r.pkt.Mark})
+		*r.hits = append(*r.hits, Hit{Chain: int(chain.high), Rule: int(rule), Verdict: v, Mark: r.visit.Mark})
 	}
 }
 
@@ -192,7 +194,7 @@ func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v 
 	}
 	v = nat.Verdict(rule.low)
 	if rule.not {
-		v = r.verdict(r.table.targets[rule.high])
+		v = r.act(r.table.targets[rule.high])
 	}
 	r.hit(chain, number, v)
 	switch v {
@@ -213,6 +215,8 @@ func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v 
 		return r.chain(rule.high, depth+1), true
 	case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
 	}
-	r.target = r.table.targets[rule.high]
+	if !rule.not {
+		r.effect = r.table.effects[rule.high]
+	}
 	return v, true
 }

@@ -12,6 +12,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/rules"
 )
 
 // Long chains with rules of every shape, in any order and many times over, are walked by index as they are rule by rule;
@@ -29,9 +30,9 @@ func TestCompiledLongChains(t *testing.T) {
 			b := a
 			want := linear.Run(nat.Forward, "", &a, &one)
 			var hits []iptables.Hit
-			verdict, target := compiled.Run(nat.Forward, &b, &other, &hits)
+			verdict, effect := compiled.Run(nat.Forward, &b, &other, &hits)
 			require.Equal(t, want.Verdict, verdict)
-			require.Equal(t, want.Target, target)
+			require.Equal(t, want.Effect, effect)
 			require.Equal(t, want.Steps, compiled.Steps("", nat.Forward, a.Tuple, hits))
 			require.Equal(t, a, b)
 		}
@@ -64,20 +65,20 @@ func drawLongChains(t *rapid.T) string {
 	return b.String() + "COMMIT\n"
 }
 
-func drawPacket(t *rapid.T) iptables.Packet {
+func drawPacket(t *rapid.T) rules.Packet {
 	end := func(label string) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, rapid.Uint8Range(0, 4).Draw(t, label)}), rapid.Uint16Range(79, 82).Draw(t, label))
 	}
 	proto := rapid.SampledFrom([]nat.Proto{nat.TCP, nat.UDP, nat.ICMP}).Draw(t, "packet")
-	return iptables.Packet{Tuple: nat.TupleOf(proto, end("from"), end("to")), In: "eth0", Out: "eth1", Later: rapid.IntRange(0, 9).Draw(t, "later") == 0}
+	return rules.Packet{Tuple: nat.TupleOf(proto, end("from"), end("to")), In: "eth0", Out: "eth1", Later: rapid.IntRange(0, 9).Draw(t, "later") == 0}
 }
 
 // remembering is a world that keeps what matches remember.
-type remembering struct{ memory iptables.Memory }
+type remembering struct{ memory rules.Memory }
 
 func (*remembering) AddrType(netip.Addr, string) string { return "UNICAST" }
 func (*remembering) Take(float64) bool                  { return true }
 func (*remembering) Unknown(string) bool                { return false }
-func (w *remembering) Decide(at iptables.Place, m iptables.Match, p *iptables.Packet) (holds, known bool) {
-	return w.memory.Decide(at, m, p, time.Unix(0, 0))
-}
+func (w *remembering) Memory() *rules.Memory            { return &w.memory }
+
+func (*remembering) Now() time.Time { return time.Unix(0, 0) }

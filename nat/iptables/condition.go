@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // instruction is a word of a compiled table: the head of a chain, the head of a rule behind it, or one of the conditions
@@ -96,7 +98,7 @@ func (w *compiler) chain(number int) {
 		if x != nil {
 			x.rules[i+1].at = uint32(len(out.code))
 		}
-		w.rule(Place{Table: out.name, Chain: c.Name, Rule: i + 1}, &c.Rules[i])
+		w.rule(rules.Place{Table: out.name, Chain: c.Name, Rule: i + 1}, &c.Rules[i])
 	}
 	if x != nil && len(out.indexes) < 1<<16-1 {
 		out.indexes = append(out.indexes, x)
@@ -104,7 +106,7 @@ func (w *compiler) chain(number int) {
 	}
 }
 
-func (w *compiler) rule(at Place, rule *Rule) {
+func (w *compiler) rule(at rules.Place, rule *Rule) {
 	out := w.out
 	head := len(out.code)
 	w.emit(instruction{op: opRule})
@@ -120,27 +122,22 @@ func (w *compiler) rule(at Place, rule *Rule) {
 		}
 	}
 	switch t := rule.Target.(type) {
-	case nil, Passive:
+	case nil, xt.Passive:
 		r.low = uint32(nat.Continue)
-		return
-	case Return:
+	case xt.Return:
 		r.low = uint32(nat.Return)
-		return
-	case Jump:
+	case xt.Jump:
 		call(nat.Jump, t.Chain)
-		return
-	case Goto:
+	case xt.Goto:
 		call(nat.Goto, t.Chain)
-		return
-	case Accept:
-		r.low = uint32(nat.Accept)
-	case Drop:
-		r.low = uint32(nat.Drop)
+	case xt.Accept, xt.Drop, xt.Reject, xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap: // alike for every packet
+		a := t.Act(nil)
+		r.low, r.high = uint32(a.Verdict), uint32(len(out.effects))
+		out.effects = append(out.effects, a.Effect)
 	default:
-		r.not = true
+		r.not, r.high = true, uint32(len(out.targets))
+		out.targets = append(out.targets, rule.Target)
 	}
-	r.high = uint32(len(out.targets))
-	out.targets = append(out.targets, rule.Target)
 }
 
 // link makes the numbers of chains that are called the places of their heads.
@@ -151,28 +148,28 @@ func (w *compiler) link() {
 }
 
 // conditions appends a rule's conditions; those that always hold are left out.
-func (w *compiler) conditions(at Place, rule *Rule) {
+func (w *compiler) conditions(at rules.Place, rule *Rule) {
 	for i, m := range rule.Matches {
 		at.Match = i + 1
 		switch m := m.(type) {
-		case Comment, NFAcct:
+		case xt.Comment, xt.NFAcct:
 		case Source:
 			w.prefix(opSource, opWideSource, m.Not, m.Prefix)
 		case Destination:
 			w.prefix(opDestination, opWideDestination, m.Not, m.Prefix)
 		case InInterface:
-			w.device(opIn, opInPrefix, m.Not, m.Name)
+			w.device(opIn, opInPrefix, m.Not, m.Device)
 		case OutInterface:
-			w.device(opOut, opOutPrefix, m.Not, m.Name)
-		case Mark:
+			w.device(opOut, opOutPrefix, m.Not, m.Device)
+		case xt.Mark:
 			w.emit(instruction{op: opMark, not: m.Not, low: m.Value, high: m.Mask})
-		case Conntrack:
+		case xt.Conntrack:
 			w.emit(instruction{op: opStates, not: m.Not, low: uint32(m.States)})
 		case Protocol:
 			w.protocol(at, m, rule.Matches[i+1:])
-		case Ports:
+		case xt.Ports:
 			w.ports(at, m)
-		case Statistic:
+		case xt.Statistic:
 			if m.Every != 0 {
 				w.ask(at, m)
 				continue
@@ -185,17 +182,17 @@ func (w *compiler) conditions(at Place, rule *Rule) {
 }
 
 // protocol appends -p, unless the protocol's own match stands right behind it and asks for it anyway.
-func (w *compiler) protocol(at Place, m Protocol, behind []Match) {
+func (w *compiler) protocol(at rules.Place, m Protocol, behind []xt.Match) {
 	number, ok := m.Number()
 	if !ok {
 		w.ask(at, m)
 		return
 	}
 	for _, b := range behind {
-		if _, ok := b.(Comment); ok {
+		if _, ok := b.(xt.Comment); ok {
 			continue
 		}
-		if ports, ok := b.(Ports); ok && !m.Not {
+		if ports, ok := b.(xt.Ports); ok && !m.Not {
 			if same, _ := protocolNumber(ports.Protocol); same == number {
 				return
 			}
@@ -216,7 +213,7 @@ func numbered[T comparable](known map[T]uint32, list *[]T, value T) uint32 {
 	return n
 }
 
-func (w *compiler) ask(at Place, m Match) {
+func (w *compiler) ask(at rules.Place, m xt.Match) {
 	w.emit(instruction{op: opAsk, low: uint32(len(w.out.asks))})
 	w.out.asks = append(w.out.asks, ask{match: m, place: at})
 }
@@ -240,13 +237,13 @@ func (w *compiler) device(whole, prefix op, not bool, name string) {
 }
 
 // ports appends what -m tcp and its like ask. Ports of another protocol than the packet's match nothing.
-func (w *compiler) ports(at Place, m Ports) {
+func (w *compiler) ports(at rules.Place, m xt.Ports) {
 	number, ok := protocolNumber(m.Protocol)
 	if !ok {
 		w.ask(at, m)
 		return
 	}
-	side := func(o op, p *PortRange) {
+	side := func(o op, p *xt.PortRange) {
 		if p != nil {
 			w.emit(instruction{op: o, not: p.Not, low: uint32(p.Low) | uint32(p.High)<<16, high: uint32(number)})
 		}
@@ -261,9 +258,6 @@ func (w *compiler) ports(at Place, m Ports) {
 	}
 }
 
-// Number is the protocol's number; ok is false for "all" and for a name that natlab does not know.
-func (m Protocol) Number() (p nat.Proto, ok bool) { return protocolNumber(m.Name) }
-
 // protocolNumber is the number of a protocol as iptables-save prints it; ok is false for "all" and unknown names.
 func protocolNumber(name string) (nat.Proto, bool) {
 	p, ok := nat.ParseRuleProto(name)
@@ -271,7 +265,7 @@ func protocolNumber(name string) (nat.Proto, bool) {
 }
 
 func (r *compiledRun) holds(c *instruction) bool {
-	p := r.pkt
+	p := r.visit.Packet
 	switch c.op {
 	case opSource:
 		return (r.narrow && (uint32(r.src.low)^c.low)&c.high == 0) != c.not
@@ -304,17 +298,17 @@ func (r *compiledRun) holds(c *instruction) bool {
 	case opOutPrefix:
 		return strings.HasPrefix(p.Out, r.table.names[c.low]) != c.not
 	case opChance:
-		return r.world.Take(r.table.chances[c.low]) != c.not
+		return r.visit.World.Take(r.table.chances[c.low]) != c.not
 	case opAsk, opChain, opRule:
 	}
 	a := &r.table.asks[c.low]
-	r.place = a.place
+	r.visit.At = a.place
 	return r.match(a.match)
 }
 
 // port is the question for a port of a protocol.
 func (r *compiledRun) port(port uint16, c *instruction) bool {
-	return uint32(r.proto) == c.high && !r.pkt.Later && (port >= uint16(c.low) && port <= uint16(c.low>>16)) != c.not
+	return uint32(r.proto) == c.high && !r.visit.Later && (port >= uint16(c.low) && port <= uint16(c.low>>16)) != c.not
 }
 
 // within is the question for an IPv6 prefix.

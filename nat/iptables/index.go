@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // indexFrom is the number of rules from which a chain gets an index.
@@ -132,11 +133,11 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 			if number, ok := m.Number(); ok && !m.Not {
 				s.proto, k.proto = true, number
 			}
-		case Ports:
+		case xt.Ports:
 			if d := m.Destination; !stateful && d != nil && !d.Not && d.Low == d.High {
 				s.dport, k.dport = true, d.Low
 			}
-		case Comment, NFAcct, InInterface, OutInterface, Mark, ConnMark, Conntrack, AddrType, MultiPort, ICMPType, Fragment:
+		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.Conntrack, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment:
 		default:
 			stateful = true
 		}

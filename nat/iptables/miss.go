@@ -2,9 +2,8 @@ package iptables
 
 import (
 	"fmt"
-	"net/netip"
 
-	"natlab/nat"
+	"natlab/nat/rules"
 )
 
 // Miss is the first condition of a rule that a packet did not meet.
@@ -19,17 +18,17 @@ func (m Miss) String() string { return "wants " + m.Wanted + ": " + m.Actual }
 
 // Miss tells which of a rule's conditions failed first; false: none did. One that surely fails goes before one that
 // may. Of the world only AddrType is asked.
-func (r Rule) Miss(pkt Packet, w World) (Miss, bool) {
+func (r Rule) Miss(pkt rules.Packet, w rules.World) (Miss, bool) {
 	var open Miss
 	for _, m := range r.Matches {
 		asker := &asker{World: w}
-		evaluation := run{pkt: &pkt, world: asker}
+		evaluation := run{visit: rules.Visit{Packet: &pkt, World: asker}}
 		held := evaluation.match(m)
 		switch {
 		case asker.asked != "" && !open.Open:
-			open = Miss{Wanted: text(m), Actual: asker.asked, Open: true}
+			open = Miss{Wanted: MatchText(m), Actual: asker.asked, Open: true}
 		case asker.asked == "" && !held:
-			return Miss{Wanted: text(m), Actual: evaluation.actual(m)}, true
+			return Miss{Wanted: MatchText(m), Actual: m.Actual(&evaluation.visit)}, true
 		}
 	}
 	return open, open.Open
@@ -37,7 +36,7 @@ func (r Rule) Miss(pkt Packet, w World) (Miss, bool) {
 
 // asker notes that a condition cannot be decided by the packet alone.
 type asker struct {
-	World
+	rules.World
 	asked string
 }
 
@@ -55,95 +54,4 @@ func (a *asker) Take(p float64) bool {
 func (a *asker) Unknown(string) bool {
 	a.asked = "natlab cannot tell"
 	return true
-}
-
-// actual says in words what a packet has where a condition failed.
-func (r *run) actual(m Match) string {
-	p := r.pkt
-	switch m := m.(type) {
-	case Source:
-		return "source " + p.Tuple.Src().Addr().String()
-	case Destination:
-		return "destination " + p.Tuple.Dst().Addr().String()
-	case InInterface:
-		return device("in", p.In)
-	case OutInterface:
-		return device("out", p.Out)
-	case Protocol:
-		return "protocol " + p.Tuple.Proto().String()
-	case Fragment:
-		if p.Later {
-			return "a later fragment"
-		}
-		return "not a later fragment"
-	case Ports:
-		return r.actualPorts(m)
-	case MultiPort:
-		return bothPorts(p)
-	case ICMPType:
-		return actualICMP(p)
-	case Mark:
-		return fmt.Sprintf("mark %#x", p.Mark)
-	case ConnMark:
-		return fmt.Sprintf("connection mark %#x", p.ConnMark)
-	case Conntrack:
-		return "state " + p.State.String()
-	case AddrType:
-		return r.actualAddrType(m)
-	case Statistic:
-		return "its probability is 0"
-	case Comment, NFAcct, Recent, Limit, Set, RPFilter, PhysDev, Owner, Socket, Raw:
-	}
-	return "it does not hold"
-}
-
-func device(side, name string) string {
-	if name == "" {
-		return "no " + side + " device at this hook"
-	}
-	return side + " device " + name
-}
-
-func (r *run) actualPorts(m Ports) string {
-	p := r.pkt
-	switch {
-	case p.Later:
-		return "a later fragment has no ports"
-	case !protocolMatches(m.Protocol, p.Tuple.Proto()):
-		return "protocol " + p.Tuple.Proto().String()
-	case m.Source != nil && m.Source.contains(p.Tuple.Src().Port()) == m.Source.Not:
-		return fmt.Sprintf("source port %d", p.Tuple.Src().Port())
-	case m.Destination != nil && m.Destination.contains(p.Tuple.Dst().Port()) == m.Destination.Not:
-		return fmt.Sprintf("destination port %d", p.Tuple.Dst().Port())
-	}
-	return "flags " + string(appendTCPFlags(nil, p.TCPFlags))
-}
-
-func bothPorts(p *Packet) string {
-	switch proto := p.Tuple.Proto(); {
-	case p.Later:
-		return "a later fragment has no ports"
-	case !hasPorts(proto):
-		return "protocol " + proto.String()
-	}
-	return fmt.Sprintf("source port %d, destination port %d", p.Tuple.Src().Port(), p.Tuple.Dst().Port())
-}
-
-func actualICMP(p *Packet) string {
-	if proto := p.Tuple.Proto(); p.Later || proto != nat.ICMP && proto != nat.ICMPv6 {
-		return "protocol " + proto.String()
-	}
-	return fmt.Sprintf("ICMP type %d code %d", p.ICMPType, p.ICMPCode)
-}
-
-func (r *run) actualAddrType(m AddrType) string {
-	is := func(side string, a netip.Addr) string {
-		return side + " " + a.String() + " is " + r.world.AddrType(a, r.limit(m))
-	}
-	src := m
-	src.Destination = ""
-	if m.Source != "" && !r.addrType(src) {
-		return is("source", r.pkt.Tuple.Src().Addr())
-	}
-	return is("destination", r.pkt.Tuple.Dst().Addr())
 }

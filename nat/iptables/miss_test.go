@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/rules"
 )
 
 // plain is a world in which 10.0.0.1 is the node's own address and nothing is left to chance.
@@ -23,9 +24,9 @@ func (plain) Unknown(string) bool { return true }
 
 func TestMissTellsTheFirstConditionThatFailed(t *testing.T) {
 	t.Parallel()
-	pkt := Packet{
+	pkt := rules.Packet{
 		Tuple:    nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.2:80")),
-		TCPFlags: 2, In: "eth0", Mark: 0x4000, ConnMark: 1, State: New,
+		TCPFlags: 2, In: "eth0", Mark: 0x4000, ConnMark: 1, State: rules.New,
 	}
 	for _, row := range []struct{ rule, want string }{
 		{"-s 10.0.0.0/8 -p tcp -j ACCEPT", ""},

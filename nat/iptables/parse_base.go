@@ -7,10 +7,11 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // baseOptions are the options that need no -m. A parser that returns no match leaves the option to a Raw.
-var baseOptions = map[string]func(value string, not bool) (Match, error){
+var baseOptions = map[string]func(value string, not bool) (xt.Match, error){
 	"-s": parseSource, "--source": parseSource, "--src": parseSource,
 	"-d": parseDestination, "--destination": parseDestination, "--dst": parseDestination,
 	"-i": parseIn, "--in-interface": parseIn,
@@ -21,7 +22,7 @@ var baseOptions = map[string]func(value string, not bool) (Match, error){
 
 var errWantAddress = errors.New("want an address, with /PREFIX or /MASK if need be")
 
-func parseSource(value string, not bool) (Match, error) {
+func parseSource(value string, not bool) (xt.Match, error) {
 	p, err := parsePrefix(value)
 	if err != nil || !p.IsValid() {
 		return nil, err
@@ -29,7 +30,7 @@ func parseSource(value string, not bool) (Match, error) {
 	return Source{not, p}, nil
 }
 
-func parseDestination(value string, not bool) (Match, error) {
+func parseDestination(value string, not bool) (xt.Match, error) {
 	p, err := parsePrefix(value)
 	if err != nil || !p.IsValid() {
 		return nil, err
@@ -84,10 +85,10 @@ func maskBits(mask string, a netip.Addr) (int, error) {
 	return bits, nil
 }
 
-func parseIn(value string, not bool) (Match, error)  { return InInterface{not, value}, nil }
-func parseOut(value string, not bool) (Match, error) { return OutInterface{not, value}, nil }
+func parseIn(value string, not bool) (xt.Match, error)  { return InInterface{not, value}, nil }
+func parseOut(value string, not bool) (xt.Match, error) { return OutInterface{not, value}, nil }
 
-func parseProtocol(value string, not bool) (Match, error) {
+func parseProtocol(value string, not bool) (xt.Match, error) {
 	name := strings.ToLower(value)
 	if p, ok := nat.ParseRuleProto(name); ok {
 		name = p.RuleName()
@@ -95,4 +96,4 @@ func parseProtocol(value string, not bool) (Match, error) {
 	return Protocol{not, name}, nil
 }
 
-func parseFragment(_ string, not bool) (Match, error) { return Fragment{not}, nil }
+func parseFragment(_ string, not bool) (xt.Match, error) { return Fragment{not}, nil }

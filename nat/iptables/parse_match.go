@@ -5,22 +5,25 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // extensions are the matches that are read into a type of their own. A parser takes the options it knows and stops at
 // the first other word; ok is false where what it took says more than the type can hold.
-var extensions = map[string]func(c *cursor) (m Match, ok bool, err error){
-	"tcp":       func(c *cursor) (Match, bool, error) { return parsePorts(c, "tcp") },
-	"udp":       func(c *cursor) (Match, bool, error) { return parsePorts(c, "udp") },
-	"sctp":      func(c *cursor) (Match, bool, error) { return parsePorts(c, "sctp") },
-	"dccp":      func(c *cursor) (Match, bool, error) { return parsePorts(c, "dccp") },
+var extensions = map[string]func(c *cursor) (m xt.Match, ok bool, err error){
+	"tcp":       func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "tcp") },
+	"udp":       func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "udp") },
+	"sctp":      func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "sctp") },
+	"dccp":      func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "dccp") },
 	"multiport": parseMultiPort,
-	"icmp":      func(c *cursor) (Match, bool, error) { return parseICMP(c, false) },
-	"icmp6":     func(c *cursor) (Match, bool, error) { return parseICMP(c, true) },
+	"icmp":      func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, false) },
+	"icmp6":     func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, true) },
 	"mark":      parseMark,
 	"connmark":  parseConnMark,
-	"conntrack": func(c *cursor) (Match, bool, error) { return parseStates(c, "--ctstate", false) },
-	"state":     func(c *cursor) (Match, bool, error) { return parseStates(c, "--state", true) },
+	"conntrack": func(c *cursor) (xt.Match, bool, error) { return parseStates(c, "--ctstate", false) },
+	"state":     func(c *cursor) (xt.Match, bool, error) { return parseStates(c, "--state", true) },
 	"addrtype":  parseAddrType,
 	"comment":   parseComment,
 	"statistic": parseStatistic,
@@ -28,13 +31,13 @@ var extensions = map[string]func(c *cursor) (m Match, ok bool, err error){
 	"limit":     parseLimit,
 	"set":       parseSet,
 	"rpfilter":  parseRPFilter,
-	"physdev":   func(c *cursor) (Match, bool, error) { return PhysDev{takeOptions(c)}, true, nil },
-	"owner":     func(c *cursor) (Match, bool, error) { return Owner{takeOptions(c)}, true, nil },
-	"socket":    func(c *cursor) (Match, bool, error) { return Socket{takeOptions(c)}, true, nil },
+	"physdev":   func(c *cursor) (xt.Match, bool, error) { return xt.PhysDev{Options: takeOptions(c)}, true, nil },
+	"owner":     func(c *cursor) (xt.Match, bool, error) { return xt.Owner{Options: takeOptions(c)}, true, nil },
+	"socket":    func(c *cursor) (xt.Match, bool, error) { return xt.Socket{Options: takeOptions(c)}, true, nil },
 	"nfacct":    parseNFAcct,
 }
 
-func parseKnown(c *cursor, name string) (Match, bool, error) {
+func parseKnown(c *cursor, name string) (xt.Match, bool, error) {
 	parse, known := extensions[name]
 	if !known {
 		return nil, false, nil
@@ -60,8 +63,8 @@ func (c *cursor) number32(option string) (uint32, error) {
 	return uint32(n), nil
 }
 
-func parseICMP(c *cursor, v6 bool) (Match, bool, error) {
-	m := ICMPType{V6: v6}
+func parseICMP(c *cursor, v6 bool) (xt.Match, bool, error) {
+	m := xt.ICMPType{V6: v6}
 	want := "--icmp-type"
 	if v6 {
 		want = "--icmpv6-type"
@@ -108,25 +111,25 @@ func (c *cursor) valueMask(option string) (value, mask uint32, err error) {
 	return uint32(v), uint32(m), nil
 }
 
-func parseMark(c *cursor) (Match, bool, error) {
+func parseMark(c *cursor) (xt.Match, bool, error) {
 	if c.peekOption() != "--mark" {
 		return nil, false, nil
 	}
 	option, not := c.option()
 	v, mask, err := c.valueMask(option)
-	return Mark{not, v, mask}, true, err
+	return xt.Mark{Not: not, Value: v, Mask: mask}, true, err
 }
 
-func parseConnMark(c *cursor) (Match, bool, error) {
+func parseConnMark(c *cursor) (xt.Match, bool, error) {
 	if c.peekOption() != "--mark" {
 		return nil, false, nil
 	}
 	option, not := c.option()
 	v, mask, err := c.valueMask(option)
-	return ConnMark{not, v, mask}, true, err
+	return xt.ConnMark{Not: not, Value: v, Mask: mask}, true, err
 }
 
-func parseStates(c *cursor, want string, legacy bool) (Match, bool, error) {
+func parseStates(c *cursor, want string, legacy bool) (xt.Match, bool, error) {
 	if c.peekOption() != want {
 		return nil, false, nil
 	}
@@ -135,15 +138,15 @@ func parseStates(c *cursor, want string, legacy bool) (Match, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	states, ok := parseBits(strings.ToUpper(text), stateNames[:])
+	states, ok := parseBits(strings.ToUpper(text), rules.StateNames())
 	if !ok {
-		return nil, false, c.errorf("%s %s: want states of %s", option, text, strings.Join(stateNames[:], ","))
+		return nil, false, c.errorf("%s %s: want states of %s", option, text, strings.Join(rules.StateNames(), ","))
 	}
-	return Conntrack{Not: not, States: State(states), Legacy: legacy}, true, nil
+	return xt.Conntrack{Not: not, States: rules.State(states), Legacy: legacy}, true, nil
 }
 
-func parseAddrType(c *cursor) (Match, bool, error) {
-	var m AddrType
+func parseAddrType(c *cursor) (xt.Match, bool, error) {
+	var m xt.AddrType
 	for {
 		var err error
 		switch c.peekOption() {
@@ -168,26 +171,26 @@ func parseAddrType(c *cursor) (Match, bool, error) {
 	}
 }
 
-func parseComment(c *cursor) (Match, bool, error) {
+func parseComment(c *cursor) (xt.Match, bool, error) {
 	if c.peek() != "--comment" {
 		return nil, false, nil
 	}
 	c.option()
 	text, err := c.text("--comment")
-	return Comment{text}, true, err
+	return xt.Comment{Text: text}, true, err
 }
 
-func parseNFAcct(c *cursor) (Match, bool, error) {
+func parseNFAcct(c *cursor) (xt.Match, bool, error) {
 	if c.peek() != "--nfacct-name" {
 		return nil, false, nil
 	}
 	c.option()
 	name, err := c.value("--nfacct-name")
-	return NFAcct{name}, true, err
+	return xt.NFAcct{Object: name}, true, err
 }
 
-func parseStatistic(c *cursor) (Match, bool, error) {
-	var m Statistic
+func parseStatistic(c *cursor) (xt.Match, bool, error) {
+	var m xt.Statistic
 	mode := ""
 	for {
 		var err error
@@ -226,8 +229,8 @@ func (c *cursor) probability() (uint32, error) {
 	return uint32(math.Round(f * (1 << 31))), nil
 }
 
-func parseRecent(c *cursor) (Match, bool, error) {
-	var m Recent
+func parseRecent(c *cursor) (xt.Match, bool, error) {
+	var m xt.Recent
 	acted := false
 	for {
 		var err error
@@ -235,9 +238,9 @@ func parseRecent(c *cursor) (Match, bool, error) {
 		case "--set", "--rcheck", "--update", "--remove":
 			_, m.Not = c.option()
 			acted = true
-			for i, name := range recentActions {
+			for i, name := range []string{"--set", "--rcheck", "--update", "--remove"} {
 				if name == option {
-					m.Action = RecentAction(i)
+					m.Action = xt.RecentAction(i)
 				}
 			}
 		case "--seconds":
@@ -254,7 +257,7 @@ func parseRecent(c *cursor) (Match, bool, error) {
 			m.TTL = true
 		case "--name":
 			c.option()
-			m.Name, err = c.value(option)
+			m.List, err = c.value(option)
 		case "--mask":
 			c.option()
 			m.Mask, err = c.address(option)
@@ -282,8 +285,8 @@ func (c *cursor) address(option string) (netip.Addr, error) {
 	return a, nil
 }
 
-func parseLimit(c *cursor) (Match, bool, error) {
-	m := Limit{Burst: defaultBurst}
+func parseLimit(c *cursor) (xt.Match, bool, error) {
+	m := xt.Limit{Burst: 5}
 	for {
 		var err error
 		switch c.peekOption() {
@@ -302,14 +305,14 @@ func parseLimit(c *cursor) (Match, bool, error) {
 	}
 }
 
-func parseSet(c *cursor) (Match, bool, error) {
-	var m Set
+func parseSet(c *cursor) (xt.Match, bool, error) {
+	var m xt.Set
 	if c.peekOption() != "--match-set" {
 		return nil, false, nil
 	}
 	_, m.Not = c.option()
 	var err error
-	if m.Name, err = c.value("--match-set"); err != nil {
+	if m.Set, err = c.value("--match-set"); err != nil {
 		return nil, false, err
 	}
 	if m.Dirs, err = c.value("--match-set"); err != nil {
@@ -319,8 +322,8 @@ func parseSet(c *cursor) (Match, bool, error) {
 	return m, true, nil
 }
 
-func parseRPFilter(c *cursor) (Match, bool, error) {
-	var m RPFilter
+func parseRPFilter(c *cursor) (xt.Match, bool, error) {
+	var m xt.RPFilter
 	for {
 		var flag *bool
 		switch c.peek() {

@@ -3,9 +3,11 @@ package iptables
 import (
 	"strconv"
 	"strings"
+
+	"natlab/nat/xt"
 )
 
-func (c *cursor) portRange(option string, not bool, separator string) (*PortRange, error) {
+func (c *cursor) portRange(option string, not bool, separator string) (*xt.PortRange, error) {
 	text, err := c.value(option)
 	if err != nil {
 		return nil, err
@@ -18,7 +20,7 @@ func (c *cursor) portRange(option string, not bool, separator string) (*PortRang
 	return &r, nil
 }
 
-func parsePortRange(text, separator string) (PortRange, bool) {
+func parsePortRange(text, separator string) (xt.PortRange, bool) {
 	low, high, both := strings.Cut(text, separator)
 	if !both {
 		high = low
@@ -30,11 +32,11 @@ func parsePortRange(text, separator string) (PortRange, bool) {
 	}
 	l, err1 := strconv.ParseUint(low, 10, 16)
 	h, err2 := strconv.ParseUint(high, 10, 16)
-	return PortRange{Low: uint16(l), High: uint16(h)}, err1 == nil && err2 == nil && l <= h
+	return xt.PortRange{Low: uint16(l), High: uint16(h)}, err1 == nil && err2 == nil && l <= h
 }
 
-func parsePorts(c *cursor, protocol string) (Match, bool, error) {
-	m := Ports{Protocol: protocol}
+func parsePorts(c *cursor, protocol string) (xt.Match, bool, error) {
+	m := xt.Ports{Protocol: protocol}
 	var err error
 	for err == nil {
 		switch c.peekOption() {
@@ -49,7 +51,7 @@ func parsePorts(c *cursor, protocol string) (Match, bool, error) {
 			m.Flags, err = c.tcpFlags(not)
 		case "--syn":
 			_, not := c.option()
-			m.Flags = &TCPFlags{Not: not, Mask: 0x17, Set: 0x02}
+			m.Flags = &xt.TCPFlags{Not: not, Mask: 0x17, Set: 0x02}
 		default:
 			return m, true, nil
 		}
@@ -57,14 +59,14 @@ func parsePorts(c *cursor, protocol string) (Match, bool, error) {
 	return nil, false, err
 }
 
-func (c *cursor) tcpFlags(not bool) (*TCPFlags, error) {
-	f := TCPFlags{Not: not}
+func (c *cursor) tcpFlags(not bool) (*xt.TCPFlags, error) {
+	f := xt.TCPFlags{Not: not}
 	for _, to := range []*uint8{&f.Mask, &f.Set} {
 		text, err := c.value("--tcp-flags")
 		if err != nil {
 			return nil, err
 		}
-		bits, ok := parseBits(strings.ToUpper(text), tcpFlagNames[:])
+		bits, ok := parseBits(strings.ToUpper(text), []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"})
 		switch strings.ToUpper(text) {
 		case "ALL":
 			bits, ok = 0x3f, true
@@ -95,15 +97,15 @@ func parseBits(text string, names []string) (bits uint, ok bool) {
 	return bits, true
 }
 
-func parseMultiPort(c *cursor) (Match, bool, error) {
-	var m MultiPort
+func parseMultiPort(c *cursor) (xt.Match, bool, error) {
+	var m xt.MultiPort
 	option, not := "", false
 	switch c.peekOption() {
 	case "--dports", "--destination-ports":
 	case "--sports", "--source-ports":
-		m.Side = SourcePorts
+		m.Side = xt.SourcePorts
 	case "--ports":
-		m.Side = EitherPorts
+		m.Side = xt.EitherPorts
 	default:
 		return nil, false, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // parseTarget reads -j NAME or -g NAME with its options, which go up to the end of the rule or the next -m.
@@ -19,14 +21,14 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 		return err
 	}
 	if option == "-g" || option == "--goto" {
-		r.Target = Goto{name}
+		r.Target = xt.Goto{Chain: name}
 		return nil
 	}
 	start := c.at
 	parse, known := targets[name]
 	if !known {
 		if options := takeOptions(c); options != "" {
-			r.Target = RawTarget{name, options}
+			r.Target = xt.RawTarget{Extension: name, Options: options}
 		} else {
 			r.Target = jumpOrRaw(name)
 		}
@@ -38,27 +40,27 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 	}
 	if !ok || !c.endsOption() {
 		c.at = start
-		t = RawTarget{name, takeOptions(c)}
+		t = xt.RawTarget{Extension: name, Options: takeOptions(c)}
 	}
 	r.Target = t
 	return nil
 }
 
 // jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
-func jumpOrRaw(name string) Target {
+func jumpOrRaw(name string) xt.Target {
 	switch name {
 	case "QUEUE", "TEE", "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK", "CT":
-		return RawTarget{Target: name}
+		return xt.RawTarget{Extension: name}
 	}
-	return Jump{name}
+	return xt.Jump{Chain: name}
 }
 
 // targets are the targets that are read into a type of their own; ok is false where an option says more than the type
 // can hold.
-var targets = map[string]func(c *cursor, family nat.Family) (t Target, ok bool, err error){
-	"ACCEPT":     func(*cursor, nat.Family) (Target, bool, error) { return Accept{}, true, nil },
-	"DROP":       func(*cursor, nat.Family) (Target, bool, error) { return Drop{}, true, nil },
-	"RETURN":     func(*cursor, nat.Family) (Target, bool, error) { return Return{}, true, nil },
+var targets = map[string]func(c *cursor, family nat.Family) (t xt.Target, ok bool, err error){
+	"ACCEPT":     func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Accept{}, true, nil },
+	"DROP":       func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Drop{}, true, nil },
+	"RETURN":     func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Return{}, true, nil },
 	"REJECT":     parseReject,
 	"MARK":       parseSetMark,
 	"CONNMARK":   parseSetConnMark,
@@ -67,20 +69,26 @@ var targets = map[string]func(c *cursor, family nat.Family) (t Target, ok bool, 
 	"MASQUERADE": parseMasquerade,
 	"REDIRECT":   parseRedirect,
 	"NETMAP":     parseNetMap,
-	"NOTRACK":    func(*cursor, nat.Family) (Target, bool, error) { return NoTrack{Legacy: true}, true, nil },
+	"NOTRACK":    func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.NoTrack{Legacy: true}, true, nil },
 	"CT":         parseCT,
-	"NFQUEUE":    func(c *cursor, _ nat.Family) (Target, bool, error) { return QueueTo{takeOptions(c)}, true, nil },
-	"TPROXY":     func(c *cursor, _ nat.Family) (Target, bool, error) { return TProxy{takeOptions(c)}, true, nil },
-	"LOG":        passive("LOG"), "NFLOG": passive("NFLOG"), "TRACE": passive("TRACE"), "AUDIT": passive("AUDIT"),
+	"NFQUEUE": func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
+		return xt.QueueTo{Options: takeOptions(c)}, true, nil
+	},
+	"TPROXY": func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
+		return xt.TProxy{Options: takeOptions(c)}, true, nil
+	},
+	"LOG": passive("LOG"), "NFLOG": passive("NFLOG"), "TRACE": passive("TRACE"), "AUDIT": passive("AUDIT"),
 	"CHECKSUM": passive("CHECKSUM"), "CLASSIFY": passive("CLASSIFY"),
 }
 
-func passive(name string) func(*cursor, nat.Family) (Target, bool, error) {
-	return func(c *cursor, _ nat.Family) (Target, bool, error) { return Passive{name, takeOptions(c)}, true, nil }
+func passive(name string) func(*cursor, nat.Family) (xt.Target, bool, error) {
+	return func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
+		return xt.Passive{Target: name, Options: takeOptions(c)}, true, nil
+	}
 }
 
-func parseReject(c *cursor, family nat.Family) (Target, bool, error) {
-	t := Reject{With: "icmp-port-unreachable"}
+func parseReject(c *cursor, family nat.Family) (xt.Target, bool, error) {
+	t := xt.Reject{With: "icmp-port-unreachable"}
 	if family == nat.IPv6 {
 		t.With = "icmp6-port-unreachable"
 	}
@@ -117,21 +125,21 @@ func (c *cursor) xmark() (value, mask uint32, ok bool, err error) {
 	return v, m, true, err
 }
 
-func parseSetMark(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseSetMark(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	v, m, ok, err := c.xmark()
-	return SetMark{v, m}, ok, err
+	return xt.SetMark{Value: v, Mask: m}, ok, err
 }
 
-func parseSetConnMark(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseSetConnMark(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	if v, m, ok, err := c.xmark(); ok || err != nil {
-		return SetConnMark{Action: ConnMarkSet, Value: v, Mask: m}, ok, err
+		return xt.SetConnMark{Action: xt.ConnMarkSet, Value: v, Mask: m}, ok, err
 	}
-	t := SetConnMark{NFMask: 0xffffffff, CTMask: 0xffffffff}
+	t := xt.SetConnMark{NFMask: 0xffffffff, CTMask: 0xffffffff}
 	switch c.peek() {
 	case "--save-mark":
-		t.Action = ConnMarkSave
+		t.Action = xt.ConnMarkSave
 	case "--restore-mark":
-		t.Action = ConnMarkRestore
+		t.Action = xt.ConnMarkRestore
 	default:
 		return nil, false, nil
 	}
@@ -158,9 +166,12 @@ func parseSetConnMark(c *cursor, _ nat.Family) (Target, bool, error) {
 	}
 }
 
+// natRange is a range while it is read.
+type natRange struct{ rules.NATRange }
+
 // natRange reads the options of a NAT target; want is the one that names the range. ok is false where they do not say
 // one range: old kernels took several, and an old iptables prints a new kernel's as something that is none.
-func (c *cursor) natRange(want string) (r NATRange, ok bool) {
+func (c *cursor) natRange(want string) (r natRange, ok bool) {
 	parse := r.parse
 	if want == "--to-ports" {
 		parse = r.parsePorts
@@ -188,7 +199,7 @@ func (c *cursor) natRange(want string) (r NATRange, ok bool) {
 	}
 }
 
-func (r *NATRange) parse(text string) bool {
+func (r *natRange) parse(text string) bool {
 	addrs, ports := text, ""
 	switch {
 	case strings.HasPrefix(text, ":"):
@@ -210,7 +221,7 @@ func (r *NATRange) parse(text string) bool {
 	return text != "" && (addrs == "" || r.parseAddrs(addrs)) && (ports == "" || r.parsePorts(ports))
 }
 
-func (r *NATRange) parseAddrs(text string) bool {
+func (r *natRange) parseAddrs(text string) bool {
 	low, high, both := strings.Cut(text, "-")
 	var err error
 	if r.MinAddr, err = netip.ParseAddr(low); err != nil {
@@ -223,7 +234,7 @@ func (r *NATRange) parseAddrs(text string) bool {
 	return err == nil
 }
 
-func (r *NATRange) parsePorts(text string) bool {
+func (r *natRange) parsePorts(text string) bool {
 	text, base, shifted := strings.Cut(text, "/")
 	p, ok := parsePortRange(text, "-")
 	if !ok || p.Low == 0 {
@@ -238,27 +249,27 @@ func (r *NATRange) parsePorts(text string) bool {
 	return true
 }
 
-func parseDNAT(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseDNAT(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	r, ok := c.natRange("--to-destination")
-	return DNAT{r}, ok && (r.MinAddr.IsValid() || r.MinPort != 0), nil
+	return xt.DNAT{Range: r.NATRange}, ok && (r.MinAddr.IsValid() || r.MinPort != 0), nil
 }
 
-func parseSNAT(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseSNAT(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	r, ok := c.natRange("--to-source")
-	return SNAT{r}, ok && (r.MinAddr.IsValid() || r.MinPort != 0), nil
+	return xt.SNAT{Range: r.NATRange}, ok && (r.MinAddr.IsValid() || r.MinPort != 0), nil
 }
 
-func parseMasquerade(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseMasquerade(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	r, ok := c.natRange("--to-ports")
-	return Masquerade{r}, ok, nil
+	return xt.Masquerade{Range: r.NATRange}, ok, nil
 }
 
-func parseRedirect(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseRedirect(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	r, ok := c.natRange("--to-ports")
-	return Redirect{r}, ok, nil
+	return xt.Redirect{Range: r.NATRange}, ok, nil
 }
 
-func parseNetMap(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseNetMap(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	if c.peek() != "--to" {
 		return nil, false, nil
 	}
@@ -268,13 +279,13 @@ func parseNetMap(c *cursor, _ nat.Family) (Target, bool, error) {
 		return nil, false, err
 	}
 	p, err := parsePrefix(text)
-	return NetMap{p}, err == nil && p.IsValid(), nil
+	return xt.NetMap{To: p}, err == nil && p.IsValid(), nil
 }
 
-func parseCT(c *cursor, _ nat.Family) (Target, bool, error) {
+func parseCT(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	if c.peek() != "--notrack" {
 		return nil, false, nil
 	}
 	c.option()
-	return NoTrack{}, true, nil
+	return xt.NoTrack{}, true, nil
 }

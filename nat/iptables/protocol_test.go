@@ -9,6 +9,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/rules"
 )
 
 // Each protocol is met by the name that iptables-save prints, by its number and by no other's, in the linear walk and compiled.
@@ -25,7 +26,7 @@ func TestProtocolsAreCompared(t *testing.T) {
 				if other == n {
 					want = nat.Drop
 				}
-				p := iptables.Packet{Tuple: nat.TupleOf(nat.Proto(other), netip.AddrPortFrom(addr, 0), netip.AddrPortFrom(addr, 0))}
+				p := rules.Packet{Tuple: nat.TupleOf(nat.Proto(other), netip.AddrPortFrom(addr, 0), netip.AddrPortFrom(addr, 0))}
 				got := iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &p, &remembering{})
 				require.Equal(t, want, got.Verdict, "%s, packet of %d", spelt, other)
 				v, _ := iptables.Compile(rs.Tables[0]).Run(nat.Forward, &p, &remembering{}, nil)
@@ -60,7 +61,7 @@ func TestPortsOfProtocols(t *testing.T) {
 		if row.met {
 			want = nat.Drop
 		}
-		p := iptables.Packet{Tuple: nat.TupleOf(row.proto, from, to)}
+		p := rules.Packet{Tuple: nat.TupleOf(row.proto, from, to)}
 		require.Equal(t, want, iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &p, &remembering{}).Verdict, row.rule)
 		v, _ := iptables.Compile(rs.Tables[0]).Run(nat.Forward, &p, &remembering{}, nil)
 		require.Equal(t, want, v, row.rule)

@@ -1,6 +1,9 @@
 package iptables
 
-import "natlab/nat"
+import (
+	"natlab/nat"
+	"natlab/nat/xt"
+)
 
 // Ruleset is what iptables-save prints: the tables of one family, each with its chains and rules, in its order.
 type Ruleset struct {
@@ -28,9 +31,9 @@ func (c Chain) BuiltIn() bool { return c.Policy != "-" }
 
 // Rule is one rule: when all its matches hold, its target is used.
 type Rule struct {
-	Matches []Match
-	Target  Target // nil for a rule without one, which counts the packet and goes on
-	Packets uint64 // that matched, as iptables-save -c prints it
+	Matches []xt.Match
+	Target  xt.Target // nil for a rule without one, which counts the packet and goes on
+	Packets uint64    // that matched, as iptables-save -c prints it
 	Bytes   uint64
 	Line    int // of the text it was parsed from, 1 for the first; 0 for a rule that was not parsed
 }

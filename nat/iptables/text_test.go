@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // odd is a rule set as no program writes it.
@@ -57,7 +58,7 @@ func TestTextWithChanges(t *testing.T) {
 	require.NoError(t, err)
 	services := &rs.Tables[0].Chains[1]
 	require.Equal(t, "KUBE-SERVICES", services.Name)
-	services.Rules[1].Target = Drop{}
+	services.Rules[1].Target = xt.Drop{}
 	services.Rules = append([]Rule{rule}, append(services.Rules, rule)...)
 	rs.Tables[0].Chains[0].Rules = nil
 	rs.Tables[0].Chains[0].Policy = "DROP"
@@ -103,12 +104,12 @@ func TestTextSaysWhatTheRulesSay(t *testing.T) {
 			switch kind := n(5); {
 			case kind == 0 && len(from) > 0:
 				added := from[n(len(from))]
-				added.Line, added.Target = 0, Accept{}
+				added.Line, added.Target = 0, xt.Accept{}
 				c.Rules = append(c.Rules[:at:at], append([]Rule{added}, c.Rules[at:]...)...)
 			case kind == 1 && at < len(c.Rules):
 				c.Rules = append(c.Rules[:at:at], c.Rules[at+1:]...)
 			case kind == 2 && at < len(c.Rules):
-				c.Rules[at].Target = Drop{}
+				c.Rules[at].Target = xt.Drop{}
 			case kind == 3 && at > 0 && at < len(c.Rules):
 				c.Rules[at], c.Rules[at-1] = c.Rules[at-1], c.Rules[at]
 			case c.BuiltIn():

@@ -6,6 +6,7 @@ import (
 
 	"natlab/nat"
 	ipt "natlab/nat/iptables"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -35,7 +36,7 @@ func (g *generator) localByPrefix(prefixes []netip.Prefix) {
 	for _, p := range prefixes {
 		if ofFamily(p.Addr(), g.family) {
 			p = p.Masked()
-			g.local, g.notLocal = []ipt.Match{ipt.Source{Prefix: p}}, ipt.Source{Not: true, Prefix: p}
+			g.local, g.notLocal = []xt.Match{ipt.Source{Prefix: p}}, ipt.Source{Not: true, Prefix: p}
 			if p.Bits() == 0 {
 				g.local = nil // iptables-save prints no source that is everything
 			}
@@ -48,7 +49,7 @@ func (g *generator) localByDevice(name string) {
 	if name == "" || name == "+" {
 		return
 	}
-	g.local, g.notLocal = []ipt.Match{ipt.InInterface{Name: name}}, ipt.InInterface{Not: true, Name: name}
+	g.local, g.notLocal = []xt.Match{ipt.InInterface{Device: name}}, ipt.InInterface{Not: true, Device: name}
 }
 
 // ownIP is the node's address of the family, as the release finds it; 0.0.0.0 where it finds none.

@@ -8,6 +8,8 @@ import (
 
 	"natlab/nat"
 	ipt "natlab/nat/iptables"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // externalChain writes KUBE-EXT, which all packets for node ports, load balancers and external IPs pass.
@@ -18,30 +20,30 @@ func (g *generator) externalChain(p *port) {
 	var rules []ipt.Rule
 	if !p.policies.externalLocal {
 		// The endpoint may be on another node, and its answer has to come back this way.
-		rules = append(rules, rule(g.toMarkMasq, ipt.Comment{Text: "masquerade traffic for " + p.name + " external destinations"}))
+		rules = append(rules, rule(g.toMarkMasq, xt.Comment{Text: "masquerade traffic for " + p.name + " external destinations"}))
 	} else {
 		// An endpoint of this node answers by way of this node: the client's address can stay. What comes from the
 		// cluster itself goes to any endpoint, as if it had gone out to a load balancer and come back.
 		if g.notLocal != nil {
-			matches := append(slices.Clone(g.local), ipt.Comment{Text: "pod traffic for " + p.name + " external destinations"})
-			rules = append(rules, rule(ipt.Jump{Chain: p.svc}, matches...))
+			matches := append(slices.Clone(g.local), xt.Comment{Text: "pod traffic for " + p.name + " external destinations"})
+			rules = append(rules, rule(xt.Jump{Chain: p.svc}, matches...))
 		}
-		fromNode := ipt.AddrType{Source: "LOCAL"}
+		fromNode := xt.AddrType{Source: "LOCAL"}
 		rules = append(rules,
-			rule(g.toMarkMasq, ipt.Comment{Text: "masquerade LOCAL traffic for " + p.name + " external destinations"}, fromNode),
-			rule(ipt.Jump{Chain: p.svc}, ipt.Comment{Text: "route LOCAL traffic for " + p.name + " external destinations"}, fromNode))
+			rule(g.toMarkMasq, xt.Comment{Text: "masquerade LOCAL traffic for " + p.name + " external destinations"}, fromNode),
+			rule(xt.Jump{Chain: p.svc}, xt.Comment{Text: "route LOCAL traffic for " + p.name + " external destinations"}, fromNode))
 	}
 	if p.hasExternal() {
 		to := p.svc
 		if p.policies.externalLocal {
 			to = p.svl
 		}
-		rules = append(rules, rule(ipt.Jump{Chain: to}))
+		rules = append(rules, rule(xt.Jump{Chain: to}))
 	}
 	g.nat.own(p.ext, rules)
 }
 
-func rule(target ipt.Target, matches ...ipt.Match) ipt.Rule {
+func rule(target xt.Target, matches ...xt.Match) ipt.Rule {
 	return ipt.Rule{Matches: matches, Target: target}
 }
 
@@ -51,7 +53,7 @@ func (g *generator) firewallChain(p *port) {
 	if !p.firewalled() {
 		return
 	}
-	name, to := ipt.Comment{Text: p.name + " loadbalancer IP"}, ipt.Jump{Chain: p.ext}
+	name, to := xt.Comment{Text: p.name + " loadbalancer IP"}, xt.Jump{Chain: p.ext}
 	var rules []ipt.Rule
 	for _, r := range p.ranges {
 		if r.Bits() == 0 {
@@ -67,7 +69,7 @@ func (g *generator) firewallChain(p *port) {
 		}
 	}
 	if g.release.FirewallNote {
-		rules = append(rules, rule(nil, ipt.Comment{Text: "other traffic to " + p.name + " will be dropped by " + chainProxyFirewall}))
+		rules = append(rules, rule(nil, xt.Comment{Text: "other traffic to " + p.name + " will be dropped by " + chainProxyFirewall}))
 	}
 	g.nat.own(p.fw, rules)
 }
@@ -97,38 +99,38 @@ func (g *generator) balance(p *port, chain string, endpoints []endpoint) []ipt.R
 	}
 	if p.service.AffinitySeconds != 0 {
 		for _, e := range endpoints {
-			again := ipt.Recent{Action: ipt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, Name: e.chain, Mask: g.hostMask()}
-			rules = append(rules, rule(ipt.Jump{Chain: e.chain}, g.comment(p.name+" -> "+e.text, again)...))
+			again := xt.Recent{Action: xt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, List: e.chain, Mask: g.hostMask()}
+			rules = append(rules, rule(xt.Jump{Chain: e.chain}, g.comment(p.name+" -> "+e.text, again)...))
 		}
 	}
 	for i, e := range endpoints {
-		var matches []ipt.Match
+		var matches []xt.Match
 		if left := len(endpoints) - i; left > 1 {
 			matches = append(matches, g.share(left))
 		}
 		if !g.large {
 			matches = g.comment(p.name+" -> "+e.text, matches...)
 		}
-		rules = append(rules, ipt.Rule{Matches: matches, Target: ipt.Jump{Chain: e.chain}})
+		rules = append(rules, ipt.Rule{Matches: matches, Target: xt.Jump{Chain: e.chain}})
 	}
 	return rules
 }
 
 // beforeProtocol puts the test for packets that are not from a local pod where iptables-save prints it: a source before
 // the destination, an in device after it.
-func (g *generator) beforeProtocol(matches []ipt.Match) []ipt.Match {
+func (g *generator) beforeProtocol(matches []xt.Match) []xt.Match {
 	at := 0
 	if _, device := g.notLocal.(ipt.InInterface); device {
 		at = 1
 	}
-	out := make([]ipt.Match, 0, len(matches)+1)
+	out := make([]xt.Match, 0, len(matches)+1)
 	return append(append(append(out, matches[:at]...), g.notLocal), matches[at:]...)
 }
 
 // share is the match that takes 1/n of the packets.
-func (g *generator) share(n int) ipt.Match {
+func (g *generator) share(n int) xt.Match {
 	for len(g.shares) <= n {
-		g.shares = append(g.shares, ipt.Statistic{Probability: probability(max(len(g.shares), 1))})
+		g.shares = append(g.shares, xt.Statistic{Probability: probability(max(len(g.shares), 1))})
 	}
 	return g.shares[n]
 }
@@ -142,11 +144,11 @@ func probability(n int) uint32 {
 
 // comment puts a comment before other matches, but in a large cluster, where kube-proxy leaves those of the endpoints'
 // rules out.
-func (g *generator) comment(text string, others ...ipt.Match) []ipt.Match {
+func (g *generator) comment(text string, others ...xt.Match) []xt.Match {
 	if g.large {
 		return others
 	}
-	return append(append(make([]ipt.Match, 0, 1+len(others)), ipt.Comment{Text: text}), others...)
+	return append(append(make([]xt.Match, 0, 1+len(others)), xt.Comment{Text: text}), others...)
 }
 
 // hostMask is the mask of one address, which iptables-save prints with a recent match.
@@ -162,19 +164,19 @@ func (g *generator) hostMask() netip.Addr {
 // endpointChains writes a KUBE-SEP for each endpoint: a pod's packet to itself is masqueraded, affinity is remembered,
 // and the destination becomes the endpoint.
 func (g *generator) endpointChains(p *port) {
-	var name []ipt.Match
+	var name []xt.Match
 	if !g.large {
-		name = []ipt.Match{ipt.Comment{Text: p.name}}
+		name = []xt.Match{xt.Comment{Text: p.name}}
 	}
-	plain := ipt.Match(ipt.Ports{Protocol: p.protocol})
-	translate := slices.Concat([]ipt.Match{p.proto}, name, []ipt.Match{plain})
+	plain := xt.Match(xt.Ports{Protocol: p.protocol})
+	translate := slices.Concat([]xt.Match{p.proto}, name, []xt.Match{plain})
 	for _, e := range p.serving.all {
 		if p.service.AffinitySeconds != 0 {
-			remember := ipt.Recent{Action: ipt.RecentSet, Name: e.chain, Mask: g.hostMask()}
-			translate = slices.Concat([]ipt.Match{p.proto}, name, []ipt.Match{remember, plain})
+			remember := xt.Recent{Action: xt.RecentSet, List: e.chain, Mask: g.hostMask()}
+			translate = slices.Concat([]xt.Match{p.proto}, name, []xt.Match{remember, plain})
 		}
-		hairpin := append(append(make([]ipt.Match, 0, 2), ipt.Source{Prefix: single(e.Addr.Addr())}), name...)
-		to := ipt.NATRange{MinAddr: e.Addr.Addr(), MaxAddr: e.Addr.Addr(), MinPort: e.Addr.Port(), MaxPort: e.Addr.Port()}
-		g.nat.own(e.chain, []ipt.Rule{{Matches: hairpin, Target: g.toMarkMasq}, {Matches: translate, Target: ipt.DNAT{Range: to}}})
+		hairpin := append(append(make([]xt.Match, 0, 2), ipt.Source{Prefix: single(e.Addr.Addr())}), name...)
+		to := rules.NATRange{MinAddr: e.Addr.Addr(), MaxAddr: e.Addr.Addr(), MinPort: e.Addr.Port(), MaxPort: e.Addr.Port()}
+		g.nat.own(e.chain, []ipt.Rule{{Matches: hairpin, Target: g.toMarkMasq}, {Matches: translate, Target: xt.DNAT{Range: to}}})
 	}
 }

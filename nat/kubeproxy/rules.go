@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	ipt "natlab/nat/iptables"
+	"natlab/nat/xt"
 
 	"natlab/nat"
 	"natlab/topology"
@@ -68,17 +69,17 @@ type generator struct {
 	family  nat.Family
 	more    []netip.Addr // Options.NodeAddresses
 
-	mark        uint32      // the masquerade mark
-	local       []ipt.Match // hold for packets from pods of this node
-	notLocal    ipt.Match   // holds for other packets; nil where nothing tells them apart
-	localhost   bool        // node ports serve on 127.0.0.0/8
-	terminating bool        // terminating endpoints serve where no others do
+	mark        uint32     // the masquerade mark
+	local       []xt.Match // hold for packets from pods of this node
+	notLocal    xt.Match   // holds for other packets; nil where nothing tells them apart
+	localhost   bool       // node ports serve on 127.0.0.0/8
+	terminating bool       // terminating endpoints serve where no others do
 	large       bool
 	nodeIP      netip.Addr // invalid: none
 	nodePorts   nodePortAddresses
 
-	toMarkMasq  ipt.Target  // -j KUBE-MARK-MASQ, made once for all
-	shares      []ipt.Match // 1/n, by n
+	toMarkMasq  xt.Target  // -j KUBE-MARK-MASQ, made once for all
+	shares      []xt.Match // 1/n, by n
 	filter, nat table
 }
 
@@ -114,7 +115,7 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	g.localhost = release.KubeletFirewall && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback()
 	endpoints := g.endpoints()
 	g.large = endpoints > largeCluster
-	g.toMarkMasq = ipt.Jump{Chain: chainMarkMasq}
+	g.toMarkMasq = xt.Jump{Chain: chainMarkMasq}
 	g.filter, g.nat = newTable("INPUT", "FORWARD", "OUTPUT"), newTable("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
 	g.nat.chains = slices.Grow(g.nat.chains, endpoints+2*len(c.Services))
 	return g, nil
@@ -236,7 +237,7 @@ func (t *table) chain(name string) *ipt.Chain {
 }
 
 // add appends a rule to a chain that every node has.
-func (t *table) add(name string, target ipt.Target, matches ...ipt.Match) {
+func (t *table) add(name string, target xt.Target, matches ...xt.Match) {
 	c := t.chain(name)
 	c.Rules = append(c.Rules, ipt.Rule{Matches: matches, Target: target})
 }

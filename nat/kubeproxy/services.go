@@ -5,6 +5,7 @@ import (
 
 	"natlab/nat"
 	ipt "natlab/nat/iptables"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -22,8 +23,8 @@ type port struct {
 	policies  policies
 	serving   serving
 
-	proto       ipt.Match   // of its protocol
-	toClusterIP []ipt.Match // for its cluster IP and port
+	proto       xt.Match   // of its protocol
+	toClusterIP []xt.Match // for its cluster IP and port
 
 	svc, svl, ext, fw string // its chains
 }
@@ -42,7 +43,7 @@ func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port,
 		p.external = nil // but they still count as a way in
 	}
 	p.serving = g.categorize(s, g.sorted(p.name, p.protocol, sp.Endpoints), p.policies)
-	p.proto = ipt.Protocol{Name: p.protocol}
+	p.proto = ipt.Protocol{Protocol: p.protocol}
 	h := ServiceHash(p.name, p.protocol)
 	p.svc = "KUBE-SVC-" + h
 	if p.policies.usesLocal() {
@@ -97,25 +98,25 @@ func (p *port) hasExternal() bool {
 func (p *port) firewalled() bool { return p.serving.any && len(p.ingress) > 0 && len(p.ranges) > 0 }
 
 // to matches packets for an address and port of the Service port's protocol.
-func (p *port) to(a netip.Addr, comment string) []ipt.Match {
-	return []ipt.Match{ipt.Destination{Prefix: single(a)}, p.proto, ipt.Comment{Text: comment}, p.dport(p.port.Port)}
+func (p *port) to(a netip.Addr, comment string) []xt.Match {
+	return []xt.Match{ipt.Destination{Prefix: single(a)}, p.proto, xt.Comment{Text: comment}, p.dport(p.port.Port)}
 }
 
-func (p *port) dport(n uint16) ipt.Ports {
-	return ipt.Ports{Protocol: p.protocol, Destination: &ipt.PortRange{Low: n, High: n}}
+func (p *port) dport(n uint16) xt.Ports {
+	return xt.Ports{Protocol: p.protocol, Destination: &xt.PortRange{Low: n, High: n}}
 }
 
 // refusal is what happens to packets that no endpoint serves: REJECT where there is none at all, DROP where the traffic
 // policy wants a local one and another node may have it.
-func (g *generator) refusal(p *port) (ipt.Target, string) {
+func (g *generator) refusal(p *port) (xt.Target, string) {
 	if !p.serving.any {
 		with := "icmp-port-unreachable"
 		if g.family == nat.IPv6 {
 			with = "icmp6-port-unreachable"
 		}
-		return ipt.Reject{With: with}, p.name + " has no endpoints"
+		return xt.Reject{With: with}, p.name + " has no endpoints"
 	}
-	return ipt.Drop{}, p.name + " has no local endpoints"
+	return xt.Drop{}, p.name + " has no local endpoints"
 }
 
 // servicePort writes the rules of one Service port: first what captures its packets, then its own chains.
@@ -135,7 +136,7 @@ func (g *generator) servicePort(p *port) {
 func (g *generator) captureClusterIP(p *port) {
 	if p.hasInternal() {
 		p.toClusterIP = p.to(p.clusterIP, p.name+" cluster IP")
-		g.nat.add(chainServices, ipt.Jump{Chain: p.internalChain()}, p.toClusterIP...)
+		g.nat.add(chainServices, xt.Jump{Chain: p.internalChain()}, p.toClusterIP...)
 		return
 	}
 	target, why := g.refusal(p)
@@ -145,7 +146,7 @@ func (g *generator) captureClusterIP(p *port) {
 func (g *generator) captureExternalIPs(p *port) {
 	for _, a := range p.external {
 		if p.serving.any {
-			g.nat.add(chainServices, ipt.Jump{Chain: p.ext}, p.to(a, p.name+" external IP")...)
+			g.nat.add(chainServices, xt.Jump{Chain: p.ext}, p.to(a, p.name+" external IP")...)
 		}
 		g.refuseExternal(p, a)
 	}
@@ -165,10 +166,10 @@ func (g *generator) captureIngress(p *port) {
 	}
 	for _, a := range p.ingress {
 		if p.serving.any {
-			g.nat.add(chainServices, ipt.Jump{Chain: chain}, p.to(a, p.name+" loadbalancer IP")...)
+			g.nat.add(chainServices, xt.Jump{Chain: chain}, p.to(a, p.name+" loadbalancer IP")...)
 		}
 		if p.firewalled() {
-			g.filter.add(chainProxyFirewall, ipt.Drop{}, p.to(a, p.name+" traffic not accepted by "+p.fw)...)
+			g.filter.add(chainProxyFirewall, xt.Drop{}, p.to(a, p.name+" traffic not accepted by "+p.fw)...)
 		}
 		g.refuseExternal(p, a)
 	}
@@ -178,17 +179,17 @@ func (g *generator) captureNodePort(p *port) {
 	if p.port.NodePort == 0 || g.release.NodePortsNeedAddress && !g.nodePorts.all && len(g.nodePorts.addresses) == 0 {
 		return
 	}
-	proto, name, dport := p.proto, ipt.Comment{Text: p.name}, p.dport(p.port.NodePort)
+	proto, name, dport := p.proto, xt.Comment{Text: p.name}, p.dport(p.port.NodePort)
 	if p.serving.any {
-		to := ipt.Jump{Chain: p.ext}
+		to := xt.Jump{Chain: p.ext}
 		if g.localhost && g.release.Accounting {
-			g.nat.add(chainNodePorts, to, ipt.Destination{Prefix: loopback4}, proto, name, dport, ipt.NFAcct{Name: LocalhostAccepted})
+			g.nat.add(chainNodePorts, to, ipt.Destination{Prefix: loopback4}, proto, name, dport, xt.NFAcct{Object: LocalhostAccepted})
 		}
 		g.nat.add(chainNodePorts, to, proto, name, dport)
 	}
 	if !p.hasExternal() {
 		target, why := g.refusal(p)
-		g.filter.add(chainExternalServices, target, proto, ipt.Comment{Text: why}, ipt.AddrType{Destination: "LOCAL"}, dport)
+		g.filter.add(chainExternalServices, target, proto, xt.Comment{Text: why}, xt.AddrType{Destination: "LOCAL"}, dport)
 	}
 }
 
@@ -199,6 +200,6 @@ func (g *generator) captureHealthCheck(p *port) {
 		return
 	}
 	n := s.HealthCheckNodePort
-	g.filter.add(chainNodePorts, ipt.Accept{}, ipt.Protocol{Name: "tcp"}, ipt.Comment{Text: p.name + " health check node port"},
-		ipt.Ports{Protocol: "tcp", Destination: &ipt.PortRange{Low: n, High: n}})
+	g.filter.add(chainNodePorts, xt.Accept{}, ipt.Protocol{Protocol: "tcp"}, xt.Comment{Text: p.name + " health check node port"},
+		xt.Ports{Protocol: "tcp", Destination: &xt.PortRange{Low: n, High: n}})
 }

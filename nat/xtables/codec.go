@@ -18,12 +18,12 @@ type codec struct {
 	revision uint8
 	target   bool
 	only     families
-	size     int                        // of the struct, before padding
-	aliases  []string                   // further names under which iptables takes it: "state", "NOTRACK"
-	alias    func(d []byte) string      // the name under which it is printed, where that depends on the bytes
-	save     func(p *printer, d []byte) // as iptables-save prints the options, each with a blank in front
-	list     func(p *printer, d []byte) // as iptables -L -n prints them, with a blank in front
-	parse    func(a *args, d []byte)    // fills a zeroed struct from the options that save prints
+	size     int                               // of the struct, before padding
+	aliases  []string                          // further names under which iptables takes it: "state", "NOTRACK"
+	alias    func(p *printer, d []byte) string // the name under which it is printed, where that depends on the bytes
+	save     func(p *printer, d []byte)        // as iptables-save prints the options, each with a blank in front
+	list     func(p *printer, d []byte)        // as iptables -L -n prints them, with a blank in front
+	parse    func(a *args, d []byte)           // fills a zeroed struct from the options that save prints
 }
 
 // families says for which address family a codec holds.
@@ -45,7 +45,7 @@ func codecs() []codec {
 	for _, group := range [][]codec{portMatches(), plainMatches(), deviceMatches(), conntrackMatches(), recentMatches(), setMatches(), natTargets(), markTargets(), logTargets(), otherTargets(), smallExtensions()} {
 		all = append(all, group...)
 	}
-	return all
+	return append(all, rowCodecs()...)
 }
 
 // registry finds codecs.
@@ -183,7 +183,8 @@ type args struct {
 	sets   map[string]uint16
 	words  []string
 	err    error
-	not    bool // the option came behind a "!"
+	not    bool   // the option came behind a "!"
+	alias  string // the name that the rule calls the extension by
 
 	general bool // stop in front of an option of the rule itself
 }

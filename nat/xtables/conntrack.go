@@ -67,7 +67,7 @@ var (
 	ctStatuses   = []string{"EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED"}
 )
 
-func ctAlias(d []byte) string {
+func ctAlias(_ *printer, d []byte) string {
 	if order.Uint16(d[ctFlagsAt:])&ctStateAlias != 0 {
 		return "state"
 	}
@@ -105,7 +105,7 @@ func (l ctLayout) dump(p *printer, d []byte, dashes string) {
 	if flags&ctState != 0 {
 		list, known := bitNames(state, ctStates, ctStateOrder)
 		p.only(state, known)
-		option(ctState, strings.Replace(ctAlias(d), "conntrack", "ctstate", 1), list)
+		option(ctState, strings.Replace(ctAlias(p, d), "conntrack", "ctstate", 1), list)
 	}
 	option(ctProto, "ctproto", pair(order.Uint16(d[ctProtoAt:]), order.Uint16(d[ctProtoAt:]), ""))
 	for i, name := range ctAddrs {

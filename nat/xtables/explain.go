@@ -152,8 +152,8 @@ func (v View) Explain(tables ...Table) string {
 
 // misreads reports whether the version takes another struct for the target.
 func (v View) misreads(f nat.Family, e Extension) bool {
-	rev, changed := v.Version.revision(f, e.Name, true)
-	return changed && rev != e.Revision && !v.Version.knows(comparesRevisions)
+	rev, changed := revision(v.Version, f, e.Name, true)
+	return changed && rev != e.Revision && !knows(v.Version, comparesRevisions)
 }
 
 func explainTarget(b *strings.Builder, e Extension, readings []Reading) {

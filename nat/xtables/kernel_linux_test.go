@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -19,6 +20,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/xt"
 )
 
 // inNamespace runs f on a thread in a network namespace of its own; thread and namespace end with it.
@@ -174,7 +176,43 @@ func kernelCases(t *testing.T) []kernelCase {
 			}
 		}
 	}
+	return append(out, rowCases(t)...)
+}
+
+// rowCases are the examples of every row, as far as this kernel has the extension.
+func rowCases(t *testing.T) (out []kernelCase) {
+	t.Helper()
+	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
+		for _, x := range xt.Extensions() {
+			if !x.Families.Has(f) || len(x.Layouts) == 0 || !kernelHas(t, x, f) {
+				continue
+			}
+			flag, table := " -m ", "filter"
+			if x.Kind == xt.TargetKind {
+				flag = " -j "
+			}
+			if len(x.Tables) > 0 {
+				table = x.Tables[0]
+			}
+			var b strings.Builder
+			for _, example := range x.Examples {
+				if r, err := iptables.ParseRule(strings.TrimSpace(x.Needs+flag+x.Name+" "+example), f); err == nil {
+					b.WriteString(r.Text("X") + "\n")
+				}
+			}
+			out = append(out, kernelCase{f.String() + " row " + x.Name, f, "*" + table + "\n:X - [0:0]\n" + b.String() + "COMMIT\n"})
+		}
+	}
 	return out
+}
+
+// kernelHas reports whether the kernel has registered an extension; it has them built in, or loads them as modules.
+func kernelHas(t *testing.T, x *xt.Extension, f nat.Family) bool {
+	t.Helper()
+	file := map[xt.Kind]string{xt.MatchKind: "matches", xt.TargetKind: "targets"}[x.Kind]
+	b, err := os.ReadFile("/proc/net/" + map[nat.Family]string{nat.IPv4: "ip", nat.IPv6: "ip6"}[f] + "_tables_" + file)
+	require.NoError(t, err)
+	return slices.Contains(strings.Fields(string(b)), x.Name)
 }
 
 // The program writes, natlab reads: entries, save and list are the program's own; encoding gives the same bytes.

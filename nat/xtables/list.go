@@ -126,7 +126,7 @@ func (s *show) targetName(e Entry) string {
 
 func (s *show) protocol(n uint16) string {
 	switch {
-	case s.view.Version.knows(numericProtocols):
+	case knows(s.view.Version, numericProtocols):
 		return pair(n, n, "")
 	case n == 0:
 		return "all"
@@ -146,7 +146,7 @@ func (s *show) protocol(n uint16) string {
 // opt is the column of -f.
 func (s *show) opt(h Header) string {
 	if s.table.Family == nat.IPv6 {
-		if s.view.Version.knows(optColumnInIPv6) {
+		if knows(s.view.Version, optColumnInIPv6) {
 			return "-- "
 		}
 		return "   "
@@ -171,9 +171,9 @@ func listAddr(f nat.Family, addr, mask string) string {
 
 // listExtension is an extension as iptables -L -n prints it.
 func (s *show) listExtension(e Extension, target bool) string {
-	rev, changed := s.view.Version.revision(s.table.Family, e.Name, target)
+	rev, changed := revision(s.view.Version, s.table.Family, e.Name, target)
 	if changed && rev != e.Revision {
-		if s.view.Version.knows(comparesRevisions) {
+		if knows(s.view.Version, comparesRevisions) {
 			s.note("%s is revision %d, iptables %s knows %d and does not look", e.Name, e.Revision, s.view.Version, rev)
 			return " " + e.Name + " [unsupported revision]"
 		}

@@ -97,7 +97,7 @@ func nflog(p *printer, d []byte, dashes string) {
 		}
 	}
 	group, size, threshold := uint32(order.Uint16(d[4:])), order.Uint32(d), uint32(order.Uint16(d[6:]))
-	sized := order.Uint16(d[8:])&nflogCopyLen != 0 && p.version.knows(nflogSize)
+	sized := order.Uint16(d[8:])&nflogCopyLen != 0 && knows(p.version, nflogSize)
 	option(group != 0, "nflog-group", group)
 	option(sized, "nflog-size", size)
 	option(!sized && size != 0, "nflog-range", size)

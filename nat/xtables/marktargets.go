@@ -3,19 +3,9 @@ package xtables
 // markTargets set marks.
 func markTargets() []codec {
 	return []codec{
-		{name: "MARK", revision: 2, target: true, size: 8, save: saveSetMark, list: listSetMark, parse: parseSetMark},
 		connmarkTarget(2, 15, 14),
 		connmarkTarget(1, 13, 12),
 	}
-}
-
-// struct xt_mark_tginfo2 { __u32 mark, mask; }
-func saveSetMark(p *printer, d []byte) {
-	p.f(" --set-xmark 0x%x/0x%x", order.Uint32(d), order.Uint32(d[4:]))
-}
-
-func listSetMark(p *printer, d []byte) {
-	p.f(" MARK %s", markVerb(order.Uint32(d), order.Uint32(d[4:])))
 }
 
 // markVerb says what a value and a mask do to a mark: mark = mark &^ mask ^ value.
@@ -55,18 +45,6 @@ func markOption(a *args, o string) (value, mask uint32, ok bool) {
 		return 0, 0, false
 	}
 	return value, mask, true
-}
-
-func parseSetMark(a *args, d []byte) {
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		v, m, known := markOption(a, o)
-		if !known || a.not {
-			a.unknown(o)
-			return
-		}
-		order.PutUint32(d, v)
-		order.PutUint32(d[4:], m)
-	}
 }
 
 // Modes of CONNMARK: XT_CONNMARK_*.

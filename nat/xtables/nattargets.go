@@ -169,7 +169,7 @@ func (r natRange) save(p *printer, name, option string) {
 		}
 	}
 	p.flag(r.flags&natRandom != 0, "--random")
-	p.flag(r.flags&natRandomFully != 0 && p.version.printsRandomFully(name), "--random-fully")
+	p.flag(r.flags&natRandomFully != 0 && printsRandomFully(p.version, name), "--random-fully")
 	p.flag(r.flags&natPersistent != 0, "--persistent")
 }
 
@@ -190,7 +190,7 @@ func (r natRange) list(p *printer, name string) {
 		}
 	}
 	p.flag(r.flags&natRandom != 0, "random")
-	p.flag(r.flags&natRandomFully != 0 && p.version.printsRandomFully(name), "random-fully")
+	p.flag(r.flags&natRandomFully != 0 && printsRandomFully(p.version, name), "random-fully")
 	p.flag(r.flags&natPersistent != 0, "persistent")
 }
 

@@ -119,7 +119,7 @@ func ctTarget(revision uint8, timeouts bool) codec {
 	}
 	return codec{
 		name: "CT", revision: revision, target: true, size: size, aliases: []string{"NOTRACK"},
-		alias: func(d []byte) string {
+		alias: func(_ *printer, d []byte) string {
 			if order.Uint16(d)&ctNotrackAlias != 0 {
 				return "NOTRACK"
 			}

@@ -9,8 +9,6 @@ import (
 // plainMatches look at what comes with the packet: comment, marks, chance, rate, address types.
 func plainMatches() []codec {
 	return []codec{
-		{name: "comment", size: 256, save: saveComment, list: listComment, parse: parseComment},
-		{name: "mark", revision: 1, size: 9, save: saveMark, list: listMark(" mark match"), parse: parseMark},
 		{name: "connmark", revision: 1, size: 9, save: saveMark, list: listMark(" connmark match "), parse: parseMark},
 		{name: "statistic", size: 24, save: saveStatistic, list: listStatistic, parse: parseStatistic},
 		{name: "limit", size: 40, save: saveLimit, list: listLimit, parse: parseLimit},
@@ -18,19 +16,6 @@ func plainMatches() []codec {
 		{name: "nfacct", size: 40, save: saveNFAcct, list: listNFAcct, parse: parseNFAcct},
 		{name: "addrtype", revision: 1, size: 8, save: saveAddrType, list: listAddrType, parse: parseAddrType},
 		{name: "addrtype", revision: 0, size: 12, save: saveAddrType0, list: listAddrType0, parse: parseAddrType0},
-	}
-}
-
-// struct xt_comment_info { char comment[256]; }
-func saveComment(p *printer, d []byte) { p.WriteString(" --comment"); p.quoted(text(d[:256])) }
-func listComment(p *printer, d []byte) { p.f(" /* %s */", text(d[:256])) }
-func parseComment(a *args, d []byte) {
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		if o != "--comment" || a.not {
-			a.unknown(o)
-			return
-		}
-		a.text(a.value(), d[:256])
 	}
 }
 

@@ -179,7 +179,7 @@ func (r *ruleReader) extension(name string, target bool) Extension {
 	}
 	c := r.registry.newest[extKey{name: name, target: target}]
 	if c != nil {
-		if rev, changed := r.w.Version.revision(r.w.Family, c.name, target); changed {
+		if rev, changed := revision(r.w.Version, r.w.Family, c.name, target); changed {
 			c = r.registry.exact[extKey{c.name, target, rev}]
 		}
 	}
@@ -191,7 +191,7 @@ func (r *ruleReader) extension(name string, target bool) Extension {
 	if name == "NOTRACK" && c.name == "CT" {
 		order.PutUint16(d, ctNotrack|ctNotrackAlias)
 	}
-	r.args.general = true
+	r.args.general, r.args.alias = true, name
 	c.parse(r.args, d[:c.size])
 	if r.args.err != nil {
 		r.args.err = fmt.Errorf("%s: %w", name, r.args.err)

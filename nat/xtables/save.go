@@ -134,11 +134,11 @@ func (s *show) rule(chain string, e Entry) string {
 
 // extension is a match's or target's name and options as the version prints them.
 func (s *show) extension(e Extension, target bool) (name, options string) {
-	rev, changed := s.view.Version.revision(s.table.Family, e.Name, target)
+	rev, changed := revision(s.view.Version, s.table.Family, e.Name, target)
 	if s.raw || !changed || rev == e.Revision {
 		return s.faithful(e, target)
 	}
-	if s.view.Version.knows(comparesRevisions) {
+	if knows(s.view.Version, comparesRevisions) {
 		s.note("%s is revision %d, iptables %s knows %d and does not look", e.Name, e.Revision, s.view.Version, rev)
 		return e.Name, " [unsupported revision]"
 	}
@@ -158,7 +158,7 @@ func (s *show) faithful(e Extension, target bool) (name, options string) {
 	}
 	name = e.Name
 	if c.alias != nil {
-		name = c.alias(e.Data)
+		name = c.alias(p, e.Data)
 	}
 	return name, p.String()
 }

@@ -13,9 +13,7 @@ func smallExtensions() []codec {
 		{name: "length", size: 5, save: saveLength, list: listLength, parse: parseLength},
 		{name: "mac", size: 12, save: saveMAC, list: listMAC, parse: parseMAC},
 		{name: "pkttype", size: 8, save: savePktType, list: listPktType, parse: parsePktType},
-		{name: "ttl", size: 2, only: onlyIPv4, save: saveTTLMatch, list: listTTLMatch, parse: parseTTLMatch},
 		{name: "dscp", size: 2, save: saveDSCPMatch, list: listDSCPMatch, parse: parseDSCPMatch},
-		{name: "TTL", target: true, size: 2, only: onlyIPv4, save: saveTTL, list: listTTL, parse: parseTTL},
 		{name: "DSCP", target: true, size: 1, save: saveDSCP, list: listDSCP, parse: parseDSCP},
 		{name: "TOS", revision: 1, target: true, size: 2, save: saveTOS, list: listTOS, parse: parseTOS},
 		{name: "CLASSIFY", target: true, size: 4, save: saveClassify, list: listClassify, parse: parseClassify},
@@ -127,34 +125,6 @@ func parsePktType(a *args, d []byte) {
 	}
 }
 
-// struct ipt_ttl_info { __u8 mode, ttl; }
-var ttlModes = []struct{ option, sign string }{{"--ttl-eq", "=="}, {"--ttl-eq", "!="}, {"--ttl-lt", "<"}, {"--ttl-gt", ">"}}
-
-func saveTTLMatch(p *printer, d []byte) {
-	if int(d[0]) >= len(ttlModes) {
-		p.unsaid = true
-		return
-	}
-	p.not(d[0] == 1)
-	p.f(" %s %d", ttlModes[d[0]].option, d[1])
-}
-
-func listTTLMatch(p *printer, d []byte) {
-	if int(d[0]) < len(ttlModes) {
-		p.f(" TTL match TTL %s %d", ttlModes[d[0]].sign, d[1])
-	}
-}
-
-func parseTTLMatch(a *args, d []byte) {
-	for o, ok := one(a, "--ttl-eq", "--ttl-lt", "--ttl-gt"); ok; o, ok = one(a, "--ttl-eq", "--ttl-lt", "--ttl-gt") {
-		d[0] = map[string]byte{"--ttl-eq": 0, "--ttl-lt": 2, "--ttl-gt": 3}[o]
-		if a.not {
-			d[0] = 1
-		}
-		d[1] = byte(a.number(8))
-	}
-}
-
 // struct xt_dscp_info { __u8 dscp, invert; }
 func saveDSCPMatch(p *printer, d []byte) {
 	p.not(d[1] != 0)
@@ -169,34 +139,6 @@ func parseDSCPMatch(a *args, d []byte) {
 			d[1] = 1
 		}
 		d[0] = byte(a.number(6))
-	}
-}
-
-// struct ipt_TTL_info { __u8 mode, ttl; }
-var ttlActions = []struct{ option, verb string }{{"--ttl-set", "set to"}, {"--ttl-inc", "increment by"}, {"--ttl-dec", "decrement by"}}
-
-func saveTTL(p *printer, d []byte) {
-	if int(d[0]) >= len(ttlActions) {
-		p.unsaid = true
-		return
-	}
-	p.f(" %s %d", ttlActions[d[0]].option, d[1])
-}
-
-func listTTL(p *printer, d []byte) {
-	if int(d[0]) < len(ttlActions) {
-		p.f(" TTL %s %d", ttlActions[d[0]].verb, d[1])
-	}
-}
-
-func parseTTL(a *args, d []byte) {
-	for o, ok := one(a, "--ttl-set", "--ttl-inc", "--ttl-dec"); ok; o, ok = one(a, "--ttl-set", "--ttl-inc", "--ttl-dec") {
-		for i, action := range ttlActions {
-			if action.option == o {
-				d[0] = byte(i)
-			}
-		}
-		d[1] = byte(a.number(8))
 	}
 }
 

@@ -1,59 +1,26 @@
 package xtables
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // Version is a release of the iptables program, legacy backend.
-type Version [3]int
+type Version = xt.Version
 
-// The bounds of what the tables below describe. Before Oldest the output is spaced otherwise.
+// The bounds of what natlab describes. Before Oldest the output is spaced otherwise.
 var (
-	Oldest = Version{1, 4, 18}
-	Newest = Version{1, 8, 11}
+	Oldest = xt.Oldest
+	Newest = xt.Newest
 )
 
 // Versions are the releases at which what the program shows of a kernel's rules changes, and the seed's own.
-func Versions() []Version {
-	return []Version{{1, 4, 21}, {1, 6, 0}, {1, 6, 1}, {1, 6, 2}, {1, 8, 0}, {1, 8, 2}, {1, 8, 7}, {1, 8, 9}, {1, 8, 11}}
-}
+func Versions() []Version { return xt.Versions() }
 
 // ParseVersion reads "1.4.21", with or without a leading "v".
-func ParseVersion(s string) (Version, error) {
-	var v Version
-	parts := strings.Split(strings.TrimPrefix(s, "v"), ".")
-	bad := fmt.Errorf("iptables version %q: want one from %s to %s, such as 1.4.21", s, Oldest, Newest)
-	if len(parts) != 3 {
-		return Version{}, bad
-	}
-	for i, p := range parts {
-		n, err := strconv.ParseUint(p, 10, 8)
-		if err != nil {
-			return Version{}, bad
-		}
-		v[i] = int(n)
-	}
-	if v.before(Oldest) || Newest.before(v) {
-		return Version{}, bad
-	}
-	return v, nil
-}
-
-func (v Version) String() string { return fmt.Sprintf("%d.%d.%d", v[0], v[1], v[2]) }
-
-func (v Version) before(o Version) bool {
-	for i := range v {
-		if v[i] != o[i] {
-			return v[i] < o[i]
-		}
-	}
-	return false
-}
+func ParseVersion(s string) (Version, error) { return xt.ParseVersion(s) }
 
 // feature is something of the output that came with one release, and may have gone with another.
 type feature uint8
@@ -81,21 +48,21 @@ var features = map[feature]struct{ since, until Version }{
 	optColumnInIPv6:  {since: Version{1, 8, 9}},
 }
 
-func (v Version) knows(f feature) bool {
+func knows(v Version, f feature) bool {
 	x := features[f]
-	return !v.before(x.since) && (x.until == Version{} || v.before(x.until))
+	return !v.Before(x.since) && (x.until == Version{} || v.Before(x.until))
 }
 
 // HasNFT reports whether the version comes with iptables-nft, which keeps its rules in nf_tables.
-func (v Version) HasNFT() bool { return v.knows(nftBackend) }
+func HasNFT(v Version) bool { return knows(v, nftBackend) }
 
 // printsRandomFully reports whether the version knows --random-fully of a NAT target.
-func (v Version) printsRandomFully(target string) bool {
+func printsRandomFully(v Version, target string) bool {
 	switch target {
 	case "MASQUERADE":
-		return v.knows(masqueradeFully)
+		return knows(v, masqueradeFully)
 	case "SNAT":
-		return v.knows(snatFully)
+		return knows(v, snatFully)
 	}
 	return true
 }
@@ -134,9 +101,17 @@ var revisions = []struct {
 }
 
 // revision is the one with which the version writes and reads an extension; ok is false where that never changed.
-func (v Version) revision(f nat.Family, name string, target bool) (rev uint8, ok bool) {
+func revision(v Version, f nat.Family, name string, target bool) (rev uint8, ok bool) {
+	kind := xt.MatchKind
+	if target {
+		kind = xt.TargetKind
+	}
+	if x, known := xt.Find(name, kind, f); known && x.Name == name && len(x.Layouts) > 0 {
+		l, written := x.Written(f, v)
+		return l.Revision, written && x.Changed(f)
+	}
 	for _, r := range revisions {
-		if r.name == name && r.target == target && r.only.has(f) && !v.before(r.since) {
+		if r.name == name && r.target == target && r.only.has(f) && !v.Before(r.since) {
 			rev, ok = r.revision, true
 		}
 	}
@@ -157,7 +132,7 @@ type Mismatch struct {
 
 // Mismatches are the extensions of the tables that the version does not show as they are. Where another revision is
 // misread to no effect, as a longer struct with the same beginning is, there is none.
-func (v Version) Mismatches(tables ...Table) []Mismatch {
+func Mismatches(v Version, tables ...Table) []Mismatch {
 	var out []Mismatch
 	at := map[extKey]int{}
 	for _, t := range tables {
@@ -175,7 +150,7 @@ func (v Version) Mismatches(tables ...Table) []Mismatch {
 					n, seen := at[key]
 					if !seen {
 						n, at[key] = len(out), len(out)
-						out = append(out, Mismatch{Name: ext.Name, Revision: ext.Revision, Read: rev, Refused: v.knows(comparesRevisions), Table: t.Name, Chain: c.Name, Rule: j + 1})
+						out = append(out, Mismatch{Name: ext.Name, Revision: ext.Revision, Read: rev, Refused: knows(v, comparesRevisions), Table: t.Name, Chain: c.Name, Rule: j + 1})
 					}
 					out[n].Count++
 				}
@@ -187,11 +162,11 @@ func (v Version) Mismatches(tables ...Table) []Mismatch {
 
 // mismatch reports whether the version shows an extension as something else, and the revision it takes it for.
 func (s *show) mismatch(e Extension, target bool) (uint8, bool) {
-	rev, changed := s.view.Version.revision(s.table.Family, e.Name, target)
+	rev, changed := revision(s.view.Version, s.table.Family, e.Name, target)
 	if !changed || rev == e.Revision {
 		return 0, false
 	}
-	if s.view.Version.knows(comparesRevisions) {
+	if knows(s.view.Version, comparesRevisions) {
 		return rev, true
 	}
 	_, right := s.faithful(e, target)

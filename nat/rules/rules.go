@@ -1,0 +1,111 @@
+// Package rules is what the Gateway sees of a rule language, and what a rule sees of a packet and of the node it is in.
+// It holds no language: those are built upon it, iptables' tables by nat/iptables out of the extensions of nat/xt.
+package rules
+
+import (
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/packet"
+)
+
+// Packet is what rules can see of a packet, and what they change of it.
+type Packet struct {
+	Tuple    nat.Tuple
+	TCPFlags uint8  // the header's flag byte
+	ICMPType uint8  //
+	ICMPCode uint8  //
+	TTL      uint8  // or the hop limit
+	Later    bool   // a second or later fragment
+	In, Out  string // devices; "" where the hook has none
+	Mark     uint32 // skb mark
+	State    State  // of the connection: one of Invalid to Untracked, with SNATed and DNATed
+	ConnMark uint32
+	// Attached tells that the node sends the packet because of an untracked one: no rule can NOTRACK it any more
+	// (nf_conntrack_attach marks it RELATED, without a connection).
+	Attached bool
+	// Wire is the packet's bytes; nil where no more is known than the fields above. A target that rewrites the packet
+	// rewrites them and keeps its checksums right.
+	Wire *packet.Packet
+}
+
+// Tracked reports whether the packet has a connection.
+func (p *Packet) Tracked() bool { return p.State&(New|Related|Established) != 0 }
+
+// State is a set of conntrack states and NAT states, as --ctstate names them.
+type State uint8
+
+// The states, in the order in which iptables-save prints them.
+const (
+	Invalid State = 1 << iota
+	New
+	Related
+	Established
+	Untracked
+	SNATed // the reply's destination is not the original source
+	DNATed // the reply's source is not the original destination
+)
+
+var stateNames = [...]string{"INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT"}
+
+// StateNames are the names of the states by their bits, as iptables-save prints them.
+func StateNames() []string { return stateNames[:] }
+
+// String is the states' names, joined by commas: "RELATED,ESTABLISHED".
+func (s State) String() string {
+	var out []string
+	for i, name := range stateNames {
+		if s&(1<<i) != 0 {
+			out = append(out, name)
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// Place names a match in a table, or with Match 0 a rule.
+type Place struct {
+	Table, Chain string
+	Rule, Match  int // from 1
+}
+
+// Visit is a packet at a rule, and the node's world around it.
+type Visit struct {
+	*Packet
+	World World
+	Hook  nat.Hook
+	At    Place
+}
+
+// Answer is what a condition answers for a packet. The zero Answer is Unknown.
+type Answer uint8
+
+// The answers.
+const (
+	Unknown Answer = iota // what is known of packet and node does not decide it
+	No
+	Yes
+)
+
+// Is is the answer of a fact, inverted where not is set.
+func Is(fact, not bool) Answer {
+	if fact != not {
+		return Yes
+	}
+	return No
+}
+
+// Not inverts an answer if on; what is unknown stays so.
+func (a Answer) Not(on bool) Answer {
+	switch {
+	case !on || a == Unknown:
+		return a
+	case a == Yes:
+		return No
+	}
+	return Yes
+}
+
+var answerNames = [...]string{"unknown", "no", "yes"}
+
+// String is "unknown", "no" or "yes".
+func (a Answer) String() string { return answerNames[a] }

@@ -1,0 +1,88 @@
+package rules
+
+import (
+	"net/netip"
+	"time"
+
+	"natlab/nat"
+)
+
+// World is what every rule may ask of its surroundings. The interfaces below are what a World may know beyond it; a
+// condition that needs one that the World is not answers Unknown.
+type World interface {
+	// AddrType is an address's routing type in the node ("LOCAL", "UNICAST", "BROADCAST", "MULTICAST", "BLACKHOLE", ...);
+	// dev is the device the question is limited to, "" for none.
+	AddrType(a netip.Addr, dev string) string
+	// Take decides a question of chance that answers yes with probability p.
+	Take(p float64) bool
+	// Unknown decides what is not known or not modelled; what names it: the condition's or the target's text. It is asked
+	// once for a packet's way: the same text gets the same answer.
+	Unknown(what string) bool
+}
+
+// Rememberer is a World in which matches remember earlier packets. Memory is nil where they do not.
+type Rememberer interface {
+	Memory() *Memory
+	Now() time.Time
+}
+
+// Router is a World that knows the node's routes.
+type Router interface {
+	// Back tells whether a reverse path of the packet's source is right (xt_rpfilter.c, ip6t_rpfilter.c).
+	Back(p *Packet, o BackOptions) Answer
+}
+
+// BackOptions are the options of a reverse path check.
+type BackOptions struct {
+	Loose       bool // any device will do
+	ValidMark   bool // the packet's mark takes part in the look-up
+	AcceptLocal bool // a source of the node's own is right
+}
+
+// SetHolder is a World that knows sets of addresses (ipset).
+type SetHolder interface {
+	// InSet tells whether the set holds the packet's key; dirs are the dimensions asked for, true for the source's side.
+	InSet(set string, p *Packet, dirs []bool) Answer
+}
+
+// ConnHolder is a World that knows the node's connections.
+type ConnHolder interface {
+	// Conn is the connection of the packet that is at the rules now; ok is false for one that has none.
+	Conn() (c Conn, ok bool)
+	// EachConn calls f for every connection of the node until it returns false.
+	EachConn(f func(Conn) bool)
+}
+
+// Conn is a connection as rules see it. Original is the tuple of the packet that opened it, Reply that of its answers.
+type Conn struct {
+	Original, Reply nat.Tuple
+	Dir             nat.Direction // of the packet in it
+	Status          nat.Status
+	Mark            uint32
+	Packets, Bytes  [2]uint64     // by nat.Direction, where Counted
+	Counted         bool          // nf_conntrack_acct is on
+	Expires         time.Duration // until it is forgotten
+	Closed          bool          // TCP in TIME_WAIT or CLOSE
+}
+
+// Versioned is a World that knows its kernel.
+type Versioned interface{ Kernel() nat.Kernel }
+
+// Memory is what the matches of a node's tables remember between packets: statistic's counters, recent's lists, limit's
+// credit. The zero Memory has seen nothing.
+type Memory struct{ kept map[any]any }
+
+// Recall is what is remembered under a key, which its extension chooses: the place of a match, the name of a list. It is
+// fresh's value where nothing has been. The pointer stays good, and what it points at is remembered.
+func Recall[T any](m *Memory, key any, fresh func() T) *T {
+	if m.kept == nil {
+		m.kept = map[any]any{}
+	}
+	if at, ok := m.kept[key].(*T); ok {
+		return at
+	}
+	at := new(T)
+	*at = fresh()
+	m.kept[key] = at
+	return at
+}

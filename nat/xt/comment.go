@@ -1,0 +1,44 @@
+package xt
+
+import "natlab/nat/rules"
+
+// Comment is -m comment: it always holds.
+type Comment struct{ Text string }
+
+var commentRow = Extension{
+	Name:     "comment",
+	Options:  []Option{{Name: "--comment", Values: 1}},
+	Examples: []string{"--comment plain_word", `--comment "with blanks, and a \" quote"`},
+	Parse: func(a *Args) Value {
+		var m Comment
+		a.Need("--comment")
+		for g := range a.Options {
+			m.Text = g.TextUpTo(commentSize - 1)
+		}
+		return m
+	},
+	// struct xt_comment_info { char comment[256]; }
+	Layouts: layouts(layout(0, commentSize,
+		func(d []byte, _ *Env) (Comment, bool) { return Comment{cString(d)}, true },
+		func(m Comment, d []byte, _ *Env) error { return putString(d, m.Text) })),
+}
+
+const commentSize = 256 // XT_MAX_COMMENT_LEN
+
+// Name is "comment".
+func (Comment) Name() string { return "comment" }
+
+// Save prints the comment, quoted where it has to be.
+func (m Comment) Save(p *Printer) {
+	p.Text(" --comment")
+	p.Quoted(m.Text)
+}
+
+// List prints the comment as iptables -L does.
+func (m Comment) List(p *Printer) { p.Text(" /* ", m.Text, " */") }
+
+// Holds is always Yes.
+func (Comment) Holds(*rules.Visit) rules.Answer { return rules.Yes }
+
+// Actual is empty: a comment never fails.
+func (Comment) Actual(*rules.Visit) string { return "" }

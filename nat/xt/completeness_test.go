@@ -1,0 +1,163 @@
+package xt_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/nat/rules"
+	"natlab/nat/xt"
+)
+
+// Every row has all that makes an extension: options, examples that come back as they are written, structs that hold what
+// the options say, a text for iptables -L, and an answer for a packet or the reason why there is none.
+func TestRowsAreComplete(t *testing.T) {
+	t.Parallel()
+	for _, x := range xt.Extensions() {
+		for _, f := range familiesOf(x) {
+			t.Run(x.Name+" "+f.String(), func(t *testing.T) {
+				t.Parallel()
+				require.NotNil(t, x.Parse, "Parse")
+				require.True(t, len(x.Options) == 0 || len(x.Examples) > 0, "Examples")
+				for _, o := range x.Options {
+					require.True(t, strings.HasPrefix(o.Name, "--"), "option %q", o.Name)
+				}
+				examples := x.Examples
+				if len(examples) == 0 {
+					examples = []string{""}
+				}
+				for _, example := range examples {
+					if v, ok := parseExample(t, x, f, example); ok {
+						checkText(t, v, f, example)
+						checkBytes(t, x, v, f)
+						checkAnswer(t, x, v)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A name stands for one extension of its kind and family.
+func TestRowsHaveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
+		seen := map[string]string{}
+		for _, x := range xt.Extensions() {
+			if !x.Families.Has(f) {
+				continue
+			}
+			for _, name := range append([]string{x.Name}, x.Aliases...) {
+				key := name + string(rune('0'+x.Kind))
+				require.Empty(t, seen[key], "%s of %s", name, f)
+				seen[key] = x.Name
+			}
+		}
+	}
+}
+
+func familiesOf(x *xt.Extension) (out []nat.Family) {
+	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
+		if x.Families.Has(f) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// parseExample reads an example; ok is false for one with an address of the other family.
+func parseExample(t *testing.T, x *xt.Extension, f nat.Family, example string) (xt.Value, bool) {
+	t.Helper()
+	for word := range strings.FieldsSeq(strings.NewReplacer("/", " ", ",", " ", "-", " ").Replace(example)) {
+		if a, err := netip.ParseAddr(word); err == nil && nat.FamilyOf(a) != f {
+			return nil, false
+		}
+	}
+	flag := " -m "
+	if x.Kind == xt.TargetKind {
+		flag = " -j "
+	}
+	r, err := iptables.ParseRule(strings.TrimSpace(x.Needs+flag+x.Name+" "+example), f)
+	require.NoError(t, err, example)
+	if x.Kind == xt.TargetKind {
+		return r.Target, true
+	}
+	i := slices.IndexFunc(r.Matches, func(m xt.Match) bool {
+		return m.Name() == x.Name || slices.Contains(x.Aliases, m.Name())
+	})
+	require.GreaterOrEqual(t, i, 0, example)
+	return r.Matches[i], true
+}
+
+func checkText(t *testing.T, v xt.Value, f nat.Family, example string) {
+	t.Helper()
+	require.Equal(t, example, xt.Options(v, f))
+	lister, ok := v.(xt.Lister)
+	require.True(t, ok, "List")
+	p := xt.NewPrinter(nil, f)
+	lister.List(p)
+	require.NotContains(t, p.String(), "\n")
+}
+
+func checkBytes(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {
+	t.Helper()
+	env := &xt.Env{Family: f, SetNames: map[uint16]string{1: "one"}, SetIndex: map[string]uint16{"one": 1}}
+	l, ok := x.Written(f, xt.Newest)
+	if len(x.Layouts) == 0 {
+		return
+	}
+	require.True(t, ok, "a struct for %s", f)
+	d := make([]byte, xt.Padded(l.Size))
+	require.NoError(t, l.Encode(v, d[:l.Size], env))
+	back, ok := l.Decode(d[:l.Size], env)
+	require.True(t, ok)
+	require.Equal(t, v, back)
+}
+
+// checkAnswer holds a value against packets, in a world that knows everything.
+func checkAnswer(t *testing.T, x *xt.Extension, v xt.Value) {
+	t.Helper()
+	tuple := nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80"))
+	wire := packet.Build(tuple, packet.Fields{})
+	visit := &rules.Visit{
+		Packet: &rules.Packet{Tuple: tuple, TCPFlags: 2, TTL: 64, In: "eth0", Out: "eth1", State: rules.New, Wire: wire},
+		World:  &world{conn: rules.Conn{Original: tuple, Reply: tuple.Reply(), Counted: true}}, Hook: nat.Forward,
+	}
+	switch v := v.(type) {
+	case xt.Match:
+		answer := v.Holds(visit)
+		if x.Undecided == "" {
+			require.NotEqual(t, rules.Unknown, answer, "%s: an answer, or Undecided", xt.Options(v, nat.IPv4))
+		}
+		if answer != rules.Yes {
+			require.NotEmpty(t, v.Actual(visit))
+		}
+	case xt.Target:
+		a := v.Act(visit)
+		require.Equal(t, x.Undecided != "", a.Open != "", "Open and Undecided go together")
+	}
+}
+
+// world knows all that a rule can ask.
+type world struct {
+	memory rules.Memory
+	conn   rules.Conn
+}
+
+func (*world) AddrType(netip.Addr, string) string                 { return "UNICAST" }
+func (*world) Take(p float64) bool                                { return p > 0 }
+func (*world) Unknown(string) bool                                { return false }
+func (w *world) Memory() *rules.Memory                            { return &w.memory }
+func (*world) Now() time.Time                                     { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+func (*world) Back(*rules.Packet, rules.BackOptions) rules.Answer { return rules.Yes }
+func (*world) InSet(string, *rules.Packet, []bool) rules.Answer   { return rules.Yes }
+func (w *world) Conn() (rules.Conn, bool)                         { return w.conn, true }
+func (w *world) EachConn(f func(rules.Conn) bool)                 { f(w.conn) }
+func (*world) Kernel() nat.Kernel                                 { return nat.Kernel{} }

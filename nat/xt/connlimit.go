@@ -1,0 +1,143 @@
+package xt
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/rules"
+)
+
+// ConnLimit is -m connlimit: how many connections there are from or to one network (xt_connlimit.c, nf_conncount.c).
+type ConnLimit struct {
+	UpTo  bool   // --connlimit-upto; else --connlimit-above
+	Count uint32 //
+	Mask  uint8  // a prefix length
+	Dest  bool   // --connlimit-daddr
+}
+
+var connLimitRow = Extension{
+	Name: "connlimit",
+	Options: []Option{
+		{Name: "--connlimit-upto", Values: 1, Not: true},
+		{Name: "--connlimit-above", Values: 1, Not: true},
+		{Name: "--connlimit-mask", Values: 1},
+		{Name: "--connlimit-saddr"},
+		{Name: "--connlimit-daddr"},
+	},
+	Examples: []string{"--connlimit-upto 2 --connlimit-mask 24 --connlimit-saddr", "--connlimit-above 10 --connlimit-mask 32 --connlimit-daddr"},
+	Parse:    parseConnLimit,
+	// struct xt_connlimit_info { union nf_inet_addr mask; unsigned int limit; __u32 flags; struct xt_connlimit_data *data; }
+	Layouts:   layouts(layout(1, 32, decodeConnLimit, encodeConnLimit)),
+	Tracks:    true,
+	Remembers: true,
+}
+
+func parseConnLimit(a *Args) Value {
+	m := ConnLimit{Mask: uint8(widthOf(a.Family))}
+	a.Need("--connlimit-upto", "--connlimit-above")
+	for g := range a.Options {
+		switch g.Name() {
+		case "--connlimit-upto", "--connlimit-above":
+			m.UpTo, m.Count = (g.Name() == "--connlimit-upto") != g.Not, uint32(g.Uint(32))
+		case "--connlimit-mask":
+			m.Mask = uint8(g.Within(0, uint64(widthOf(a.Family))))
+		case "--connlimit-saddr", "--connlimit-daddr":
+			m.Dest = g.Name() == "--connlimit-daddr"
+		}
+	}
+	return m
+}
+
+// widthOf is the number of bits in an address of the family.
+func widthOf(f nat.Family) int {
+	if f == nat.IPv6 {
+		return 128
+	}
+	return 32
+}
+
+// Bits of xt_connlimit_info.flags.
+const (
+	connLimitInvert = 1 << 0 // XT_CONNLIMIT_INVERT
+	connLimitDest   = 1 << 1 // XT_CONNLIMIT_DADDR
+)
+
+func decodeConnLimit(d []byte, e *Env) (ConnLimit, bool) {
+	bits, ok := maskBits(inetAddr(e.Family, d))
+	flags := order.Uint32(d[20:])
+	return ConnLimit{
+		UpTo: flags&connLimitInvert != 0, Count: order.Uint32(d[16:]), Mask: uint8(bits), Dest: flags&connLimitDest != 0,
+	}, ok && flags&^(connLimitInvert|connLimitDest) == 0
+}
+
+func encodeConnLimit(m ConnLimit, d []byte, e *Env) error {
+	putMask(d[:widthOf(e.Family)/8], int(m.Mask))
+	order.PutUint32(d[16:], m.Count)
+	order.PutUint32(d[20:], uint32(flagByte(m.UpTo))*connLimitInvert|uint32(flagByte(m.Dest))*connLimitDest)
+	return nil
+}
+
+// Name is "connlimit".
+func (ConnLimit) Name() string { return "connlimit" }
+
+// Save prints the limit, the mask and the side.
+func (m ConnLimit) Save(p *Printer) {
+	p.Textf(" --connlimit-%s %d --connlimit-mask %d --connlimit-%saddr",
+		map[bool]string{false: "above", true: "upto"}[m.UpTo], m.Count, m.Mask, map[bool]string{false: "s", true: "d"}[m.Dest])
+}
+
+// List prints the limit as iptables -L does.
+func (m ConnLimit) List(p *Printer) {
+	p.Textf(" #conn %s/%d %s %d", map[bool]string{false: "src", true: "dst"}[m.Dest], m.Mask, map[bool]string{false: ">", true: "<="}[m.UpTo], m.Count)
+}
+
+// connCount is what one connlimit has counted: by network, the connections that it saw and that are still there.
+type connCount map[netip.Prefix][]nat.Tuple
+
+// Holds counts the connection of the packet among those that the rule has seen before.
+func (m ConnLimit) Holds(v *rules.Visit) rules.Answer {
+	n, ok := m.count(v)
+	if !ok {
+		return rules.Unknown
+	}
+	return rules.Is(uint32(n) > m.Count, m.UpTo)
+}
+
+func (m ConnLimit) count(v *rules.Visit) (n int, ok bool) {
+	w, remembers := v.World.(rules.Rememberer)
+	holder, holds := v.World.(rules.ConnHolder)
+	if !remembers || !holds || w.Memory() == nil {
+		return 0, false
+	}
+	addr, tuple := v.Tuple.Src().Addr(), v.Tuple
+	if m.Dest {
+		addr = v.Tuple.Dst().Addr()
+	}
+	if c, there := holder.Conn(); there {
+		tuple = c.Original
+	}
+	key, err := addr.Prefix(int(m.Mask))
+	if err != nil {
+		return 0, false
+	}
+	counts := *rules.Recall(w.Memory(), v.At, func() connCount { return connCount{} })
+	alive := map[nat.Tuple]bool{tuple: true}
+	holder.EachConn(func(c rules.Conn) bool {
+		alive[c.Original] = !c.Closed
+		return true
+	})
+	seen := slices.DeleteFunc(counts[key], func(t nat.Tuple) bool { return !alive[t] })
+	if !slices.Contains(seen, tuple) {
+		seen = append(seen, tuple)
+	}
+	counts[key] = seen
+	return len(seen), true
+}
+
+// Actual is the number of connections.
+func (m ConnLimit) Actual(v *rules.Visit) string {
+	n, _ := m.count(v)
+	return fmt.Sprintf("%d connections of that network", n)
+}

@@ -1,0 +1,13 @@
+package xt
+
+// rows is every extension, a row each. The order does not count.
+var rows = []*Extension{
+	&commentRow,
+	&connLimitRow,
+	&hlRow,
+	&markRow,
+	&setHLRow,
+	&setMarkRow,
+	&setTTLRow,
+	&ttlRow,
+}
