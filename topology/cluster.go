@@ -45,6 +45,7 @@ type Node struct {
 	Name          string            `json:"name"`
 	Labels        map[string]string `json:"labels,omitzero"`
 	Addresses     []netip.Addr      `json:"addresses,omitzero"`     // InternalIP addresses, in the order of the Node object; the first of a family is the primary one
+	ExternalIPs   []netip.Addr      `json:"externalIPs,omitzero"`   // ExternalIP addresses of a Node that has InternalIP ones, which come before them
 	PodCIDRs      []netip.Prefix    `json:"podCIDRs,omitzero"`      // spec.podCIDRs
 	PodBlocks     []netip.Prefix    `json:"podBlocks,omitzero"`     // Calico's address blocks, from the Lab document; PodCIDRs where it is silent
 	TunnelAddress netip.Addr        `json:"tunnelAddress,omitzero"` // of tunl0 or vxlan.calico; the first address of the first block where the Lab document is silent
@@ -97,7 +98,7 @@ type Service struct {
 	TopologyMode        string            `json:"topologyMode,omitzero"`        // the service.kubernetes.io/topology-mode (or older topology-aware-hints) annotation's value
 	TrafficDistribution string            `json:"trafficDistribution,omitzero"` // spec.trafficDistribution: "", PreferClose, PreferSameZone, PreferSameNode
 	Annotations         map[string]string `json:"annotations,omitzero"`
-	HeadlessLabel       bool              `json:"headlessLabel,omitzero"` // it has the label service.kubernetes.io/headless: old kube-proxies pass it over; a cluster for a lab has it only where kube-proxy does not
+	HeadlessLabel       bool              `json:"headlessLabel,omitzero"` // it has the label service.kubernetes.io/headless: kube-proxy passes it over until 1.35
 	Ports               []ServicePort     `json:"ports"`
 }
 
@@ -112,8 +113,9 @@ type ServicePort struct {
 	Name      string     `json:"name"`
 	Protocol  string     `json:"protocol"` // "TCP", "UDP", "SCTP"
 	Port      uint16     `json:"port"`
-	NodePort  uint16     `json:"nodePort,omitzero"` // 0 for none
-	Endpoints []Endpoint `json:"endpoints,omitzero"`
+	NodePort  uint16     `json:"nodePort,omitzero"`  // 0 for none
+	Endpoints []Endpoint `json:"endpoints,omitzero"` // one for each address and port, sorted by their text
+	Listed    []Endpoint `json:"listed,omitzero"`    // where an address stands twice: all that the slices have, in their order; kube-proxy's releases choose differently (kubernetes#135266)
 }
 
 // Endpoint is one address behind a ServicePort, from an EndpointSlice.
@@ -123,7 +125,8 @@ type Endpoint struct {
 	Node        string         `json:"node,omitzero"`    // nodeName, may be ""
 	Pod         string         `json:"pod,omitzero"`     // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef says
 	Zone        string         `json:"zone,omitzero"`
-	OtherProxy  bool           `json:"otherProxy,omitzero"` // its slice has the label service.kubernetes.io/service-proxy-name: old kube-proxies pass it over; a cluster for a lab has it only where kube-proxy does not
+	OtherProxy  bool           `json:"otherProxy,omitzero"` // its slice has the label service.kubernetes.io/service-proxy-name: kube-proxy passes it over until 1.35
+	Slice       int            `json:"slice,omitzero"`      // in ServicePort.Listed: which of the Service's EndpointSlices has it, from 0
 	Ready       bool           `json:"ready,omitzero"`
 	Serving     bool           `json:"serving,omitzero"`
 	Terminating bool           `json:"terminating,omitzero"`
@@ -147,7 +150,7 @@ type LoadBalancer struct {
 // KubeProxy is how kube-proxy runs in this cluster: the KubeProxyConfiguration plus the Lab document's
 // spec.kubeProxy. Zero values are kube-proxy's defaults unless said otherwise.
 type KubeProxy struct {
-	Release            string          `json:"release,omitzero"` // "v1.25", "v1.28" or "v1.37"; "" means: from the nodes, else the newest
+	Release            string          `json:"release,omitzero"` // one of Releases; "" means: from the nodes, else the newest
 	Backend            string          `json:"backend,omitzero"` // "iptables-legacy" (default) or "iptables-nft"
 	HostnameOverride   string          `json:"hostnameOverride,omitzero"`
 	ClusterCIDRs       []netip.Prefix  `json:"clusterCIDRs,omitzero"`

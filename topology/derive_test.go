@@ -113,7 +113,7 @@ func TestAnnouncers(t *testing.T) {
 }
 
 func TestReleases(t *testing.T) {
-	for version, want := range map[string]string{"v1.25.1": "v1.25", "v1.24.0": "v1.25", "v1.27.3": "v1.25", "v1.28.15": "v1.28", "v1.36.0": "v1.28", "v1.37.2": "v1.37", "v1.40.0": "v1.37", "v1.33.1+k3s1": "v1.28", "": "v1.37", "unknown": "v1.37"} {
+	for version, want := range map[string]string{"v1.25.1": "v1.25", "v1.24.0": "v1.25", "v1.27.3": "v1.27", "v1.28.15": "v1.28", "v1.36.0": "v1.36", "v1.37.2": "v1.37", "v1.40.0": "v1.37", "v1.33.1+k3s1": "v1.33", "v1.30.9-eks-5d632ec": "v1.30", "": "v1.37", "unknown": "v1.37"} {
 		c, _ := load(t, strings.Replace(with(), "status: {", `status: {nodeInfo: {kubeletVersion: "`+version+`"}, `, 1))
 		require.Equal(t, want, c.KubeProxy.Release, version)
 	}

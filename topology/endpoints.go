@@ -3,13 +3,14 @@ package topology
 import (
 	"cmp"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// slicesByService groups the EndpointSlices that kube-proxy reads by the Service they belong to.
+// slicesByService groups the EndpointSlices that a kube-proxy reads by the Service they belong to.
 func (l *loader) slicesByService() map[string][]placed[discoveryv1.EndpointSlice] {
 	out := map[string][]placed[discoveryv1.EndpointSlice]{}
 	for _, o := range l.slices {
@@ -18,9 +19,7 @@ func (l *loader) slicesByService() map[string][]placed[discoveryv1.EndpointSlice
 			l.warn(o.origin, "it has no label %s: kube-proxy passes it over", discoveryv1.LabelServiceName)
 			continue
 		}
-		_, others := o.v.Labels[labelProxyName]
-		_, headless := o.v.Labels[labelHeadless]
-		if headless || (others && !l.forRules && l.c.KubeProxy.Release != headlessServicesSeen) {
+		if _, headless := o.v.Labels[labelHeadless]; headless {
 			continue
 		}
 		ns := cmp.Or(o.v.Namespace, corev1.NamespaceDefault)
@@ -30,24 +29,65 @@ func (l *loader) slicesByService() map[string][]placed[discoveryv1.EndpointSlice
 }
 
 // endpoints gives each port of s the endpoints its slices have for it, in the order of their text, as
-// kube-proxy sorts them.
+// kube-proxy sorts them. Of an address that stands twice the last one counts that is not terminating, as in
+// kube-proxy since 1.36; Listed has all, for the releases before.
 func (l *loader) endpoints(s *Service, list []placed[discoveryv1.EndpointSlice]) {
 	for i := range s.Ports {
 		port := &s.Ports[i]
-		found := map[netip.AddrPort]Endpoint{}
+		var listed []Endpoint
 		for j := range list {
-			l.sliceEndpoints(&list[j], port, found)
+			listed = append(listed, sliceEndpoints(&list[j], port, j)...)
+		}
+		found := map[netip.AddrPort]Endpoint{}
+		for _, e := range listed {
+			if _, there := found[e.Addr]; !there || !e.Terminating {
+				found[e.Addr] = e
+			}
 		}
 		for _, e := range found {
+			e.Slice = 0
 			port.Endpoints = append(port.Endpoints, e)
 		}
 		slices.SortFunc(port.Endpoints, func(a, b Endpoint) int { return cmp.Compare(a.Addr.String(), b.Addr.String()) })
+		if len(found) < len(listed) {
+			port.Listed = listed
+			l.warnOfChance(s, port)
+		}
 	}
 }
 
-// sliceEndpoints adds what one slice has for a port. A slice's port without a name or without a number is passed
-// over; of two endpoints with one address the one that is not terminating counts (EndpointSliceCache).
-func (l *loader) sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *ServicePort, found map[netip.AddrPort]Endpoint) {
+// warnOfChance names the addresses that stand in two slices, and not the same way: kube-proxy has no order among
+// slices, so that either may count.
+func (l *loader) warnOfChance(s *Service, port *ServicePort) {
+	first, told := map[netip.AddrPort]Endpoint{}, map[netip.AddrPort]bool{}
+	for _, e := range port.Listed {
+		before, there := first[e.Addr]
+		if !there {
+			first[e.Addr] = e
+			continue
+		}
+		if before.Slice == e.Slice || told[e.Addr] || before.alike(e) {
+			continue
+		}
+		told[e.Addr] = true
+		who := "kube-proxy"
+		if before.Terminating != e.Terminating {
+			who += " before v1.36"
+		}
+		l.warn(l.at["Service "+s.Namespace+"/"+s.Name], "%s stands in two EndpointSlices that differ: %s may take either; natlab reads them in the order of the input", e.Addr, who)
+	}
+}
+
+// alike reports whether kube-proxy would do the same with either of two endpoints of one address.
+func (e Endpoint) alike(other Endpoint) bool {
+	other.Slice, other.Pod = e.Slice, e.Pod
+	return reflect.DeepEqual(e, other)
+}
+
+// sliceEndpoints lists what one slice, the n-th, has for a port. A slice's port without a name or without a number is
+// passed over (EndpointSliceCache).
+func sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *ServicePort, n int) []Endpoint {
+	var out []Endpoint
 	_, others := o.v.Labels[labelProxyName]
 	for _, p := range o.v.Ports {
 		protocol := cmp.Or(string(deref(p.Protocol)), "TCP")
@@ -62,23 +102,12 @@ func (l *loader) sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *Serv
 			if err != nil || !rightFamily(o.v.AddressType, ip) {
 				continue // checkSlice says so, once
 			}
-			at := netip.AddrPortFrom(ip, uint16(*p.Port))
-			next := endpoint(at, e)
-			next.OtherProxy = others
-			if old, there := found[at]; !there || next.replaces(old) {
-				found[at] = next
-			}
+			next := endpoint(netip.AddrPortFrom(ip, uint16(*p.Port)), e)
+			next.OtherProxy, next.Slice = others, n
+			out = append(out, next)
 		}
 	}
-}
-
-// replaces reports whether of two endpoints with one address e counts: the one that every kube-proxy sees, then the
-// one that is not terminating, then the later one.
-func (e Endpoint) replaces(old Endpoint) bool {
-	if e.OtherProxy != old.OtherProxy {
-		return old.OtherProxy
-	}
-	return !e.Terminating
+	return out
 }
 
 // endpoint translates one endpoint; a condition that is not there is the one its API doc says.
@@ -168,11 +197,17 @@ func (l *loader) deriveSlices(svc corev1.Service, s Service) []placed[discoveryv
 			if !ok {
 				continue
 			}
-			slice := placed[discoveryv1.EndpointSlice]{origin: pod.origin}
-			slice.v.AddressType = kind
-			slice.v.Endpoints = []discoveryv1.Endpoint{e}
-			slice.v.Ports = podPorts(svc, pod.v)
-			out = append(out, slice)
+			ports := podPorts(svc, pod.v)
+			at := slices.IndexFunc(out, func(o placed[discoveryv1.EndpointSlice]) bool {
+				return o.v.AddressType == kind && reflect.DeepEqual(o.v.Ports, ports)
+			})
+			if at < 0 {
+				at = len(out)
+				slice := placed[discoveryv1.EndpointSlice]{origin: pod.origin}
+				slice.v.AddressType, slice.v.Ports = kind, ports
+				out = append(out, slice)
+			}
+			out[at].v.Endpoints = append(out[at].v.Endpoints, e)
 		}
 	}
 	return out

@@ -140,7 +140,7 @@ func TestErrors(t *testing.T) {
 		{"client's address loopback", "address: 192.168.26.1}", "address: 127.0.0.1}", "in.yaml: document 1: Lab small: spec.clients[0].address: 127.0.0.1 is a loopback address: nobody can be reached by it"},
 		{"announced by nobody", "announcedBy: a", "announcedBy: z", "in.yaml: document 1: Lab small: spec.loadBalancers[0].announcedBy: Node z is not described"},
 		{"announced address a node's", "{address: 192.168.26.200,", "{address: 192.168.26.10,", "in.yaml: document 1: Lab small: spec.loadBalancers[0].address: 192.168.26.10 is already the address of Node a: give one of them another"},
-		{"release", "release: v1.37", "release: v1.36", `in.yaml: document 1: Lab small: spec.kubeProxy.release: "v1.36" is not known: want v1.25, v1.28 or v1.37`},
+		{"release", "release: v1.37", "release: v1.38", `in.yaml: document 1: Lab small: spec.kubeProxy.release: "v1.38" is not known: want v1.25 to v1.37, or a patch release of one`},
 		{"backend", "backend: iptables-nft", "backend: nftables", `in.yaml: document 1: Lab small: spec.kubeProxy.backend: "nftables" is not known: want iptables-legacy or iptables-nft`},
 
 		// KubeProxyConfiguration.

@@ -68,9 +68,6 @@ type labKubeProxy struct {
 	Backend string `json:"backend"`
 }
 
-// Releases are the kube-proxy releases whose rules natlab writes, oldest first.
-func Releases() []string { return []string{"v1.25", "v1.28", "v1.37"} }
-
 // The backends: which of the kernel's two implementations of iptables holds the rules.
 const (
 	BackendLegacy = "iptables-legacy"
@@ -266,12 +263,15 @@ func (l *loader) labOutside(spec labSpec) {
 }
 
 func (l *loader) labKubeProxy(k labKubeProxy) {
-	if k.Release != "" && !slices.Contains(Releases(), k.Release) {
-		l.fail(l.labAt, "spec.kubeProxy.release", "%q is not known: want %s", short(k.Release), oneOf(Releases()))
+	if k.Release != "" {
+		release, err := ParseRelease(k.Release)
+		if err != nil {
+			l.fail(l.labAt, "spec.kubeProxy.release", "%q is not known: %v", short(k.Release), err)
+		}
+		l.c.KubeProxy.Release = release
 	}
 	if backends := []string{BackendLegacy, BackendNFT}; k.Backend != "" && !slices.Contains(backends, k.Backend) {
 		l.fail(l.labAt, "spec.kubeProxy.backend", "%q is not known: want %s", short(k.Backend), oneOf(backends))
 	}
-	l.c.KubeProxy.Release = k.Release
 	l.c.KubeProxy.Backend = k.Backend
 }

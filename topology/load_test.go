@@ -187,7 +187,6 @@ func TestDumpWithoutLabDocument(t *testing.T) {
 	require.Equal(t, []string{
 		"1.yaml: document 1: passed over 2 objects of kind ConfigMap (v1), which natlab does not need",
 		"1.yaml: document 1: passed over 1 object of kind Deployment (apps/v1), which natlab does not need",
-		"the nodes run v1.34.0: natlab writes the rules of kube-proxy v1.28",
 	}, warnings)
 	require.Equal(t, "lab", c.Name)
 	require.Equal(t, Underlay{CIDR: prefix("172.18.0.0/24"), Gateway: addr("172.18.0.1"), Interface: "eth0", MTU: 1500}, c.Underlay)
@@ -196,7 +195,7 @@ func TestDumpWithoutLabDocument(t *testing.T) {
 	require.Equal(t, []LoadBalancer{{Address: addr("172.18.255.200"), AnnouncedBy: "kind-worker"}}, c.LoadBalancers, "the control plane is not ready")
 	require.Equal(t, []netip.Prefix{prefix("10.244.1.0/24")}, c.Nodes[1].PodBlocks)
 	require.Equal(t, addr("10.244.1.0"), c.Nodes[1].TunnelAddress)
-	require.Equal(t, "v1.28", c.KubeProxy.Release)
+	require.Equal(t, "v1.34", c.KubeProxy.Release)
 	require.Equal(t, []Pod{ // not those that have ended or wait; one made up for the API server's endpoint, which names no Pod
 		{Namespace: "default", Name: "host-kind-control-plane", Node: "kind-control-plane", IPs: []netip.Addr{addr("172.18.0.2")}, HostNetwork: true, Invented: true},
 		{Namespace: "default", Name: "web-abc", Node: "kind-worker", IPs: []netip.Addr{addr("10.244.1.7")}},

@@ -2,9 +2,7 @@ package topology
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -18,9 +16,9 @@ func (l *loader) translateNodes() {
 		n := Node{
 			Name:      o.v.Name,
 			Labels:    o.v.Labels,
-			Addresses: l.nodeAddresses(o),
 			KubeProxy: o.v.Status.NodeInfo.KubeProxyVersion, //nolint:staticcheck // SA1019: old nodes still say it here
 		}
+		n.Addresses, n.ExternalIPs = l.nodeAddresses(o)
 		if n.KubeProxy == "" {
 			n.KubeProxy = o.v.Status.NodeInfo.KubeletVersion
 		}
@@ -43,11 +41,11 @@ func (l *loader) translateNodes() {
 	}
 }
 
-// nodeAddresses is a node's InternalIP addresses, or its ExternalIP ones where it has no other, which is the
-// order in which kube-proxy looks for its own address (GetNodeHostIPs).
-func (l *loader) nodeAddresses(o placed[corev1.Node]) []netip.Addr {
-	var out []netip.Addr
-	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
+// nodeAddresses is a node's InternalIP addresses and its ExternalIP ones, which stand for the former where there are
+// none: the order in which kube-proxy looks for its own address (GetNodeHostIPs).
+func (l *loader) nodeAddresses(o placed[corev1.Node]) (addresses, external []netip.Addr) {
+	of := func(kind corev1.NodeAddressType) []netip.Addr {
+		var out []netip.Addr
 		for i, a := range o.v.Status.Addresses {
 			if a.Type != kind {
 				continue
@@ -59,11 +57,13 @@ func (l *loader) nodeAddresses(o placed[corev1.Node]) []netip.Addr {
 				out = append(out, ip)
 			}
 		}
-		if len(out) > 0 {
-			break
-		}
+		return out
 	}
-	return out
+	addresses, external = of(corev1.NodeInternalIP), of(corev1.NodeExternalIP)
+	if len(addresses) == 0 {
+		return external, nil
+	}
+	return addresses, external
 }
 
 // calico reads what Calico writes on a node: the address of its tunnel device, and by it the overlay.
@@ -92,40 +92,26 @@ func ready(n corev1.Node) bool {
 	return true
 }
 
-var version = regexp.MustCompile(`^v?1\.(\d{1,3})(\D|$)`)
-
-// chooseRelease settles whose rules the nodes get: the Lab document's release, else the newest of Releases that
-// is not newer than the oldest node, else the newest.
+// chooseRelease settles whose rules the nodes get: the Lab document's release, else that of the oldest node, or the
+// nearest to it that natlab knows, else the newest.
 func (l *loader) chooseRelease() {
-	known := Releases()
 	if l.c.KubeProxy.Release != "" {
 		return
 	}
 	oldest, seen := -1, ""
 	for _, n := range l.c.Nodes {
-		m := version.FindStringSubmatch(n.KubeProxy)
-		if m == nil {
-			continue
-		}
-		if minor, err := strconv.Atoi(m[1]); err == nil && (oldest < 0 || minor < oldest) {
+		if minor, ok := minorOf(n.KubeProxy); ok && (oldest < 0 || minor < oldest) {
 			oldest, seen = minor, n.KubeProxy
 		}
 	}
 	if oldest < 0 {
-		l.c.KubeProxy.Release = known[len(known)-1]
+		l.c.KubeProxy.Release = releaseName(newestMinor)
 		return
 	}
-	chosen := known[0]
-	for _, r := range known {
-		if m := version.FindStringSubmatch(r); m != nil {
-			if minor, err := strconv.Atoi(m[1]); err == nil && minor <= oldest {
-				chosen = r
-			}
-		}
-	}
-	l.c.KubeProxy.Release = chosen
-	if m := version.FindStringSubmatch(chosen); m != nil && m[1] != strconv.Itoa(oldest) {
-		l.warn(origin{}, "the nodes run %s: natlab writes the rules of kube-proxy %s", short(seen), chosen)
+	chosen := min(max(oldest, oldestMinor), newestMinor)
+	l.c.KubeProxy.Release = releaseName(chosen)
+	if chosen != oldest {
+		l.warn(origin{}, "the nodes run %s: natlab writes the rules of kube-proxy %s", short(seen), releaseName(chosen))
 	}
 }
 

@@ -10,14 +10,13 @@ import (
 
 // The labels and annotations of a Service that kube-proxy looks at.
 const (
-	labelProxyName       = "service.kubernetes.io/service-proxy-name"
-	labelHeadless        = corev1.IsHeadlessService
-	annotationTopology   = "service.kubernetes.io/topology-mode"
-	annotationHints      = "service.kubernetes.io/topology-aware-hints"
-	defaultAffinity      = 10800 // DefaultClientIPServiceAffinitySeconds
-	maxAffinity          = 86400 // MaxClientIPServiceAffinitySeconds
-	maxPort              = 65535
-	headlessServicesSeen = "v1.37" // from here on kube-proxy filters slices, and no Services, by the headless label
+	labelProxyName     = "service.kubernetes.io/service-proxy-name"
+	labelHeadless      = corev1.IsHeadlessService
+	annotationTopology = "service.kubernetes.io/topology-mode"
+	annotationHints    = "service.kubernetes.io/topology-aware-hints"
+	defaultAffinity    = 10800 // DefaultClientIPServiceAffinitySeconds
+	maxAffinity        = 86400 // MaxClientIPServiceAffinitySeconds
+	maxPort            = 65535
 )
 
 func (l *loader) translateServices() {
@@ -52,14 +51,13 @@ func (l *loader) translateServices() {
 	}
 }
 
-// service translates one Service and reports whether kube-proxy proxies it at all: not a headless one, not an
-// ExternalName, not one of another proxy (ShouldSkipService, and the label selectors of kube-proxy's informers).
+// service translates one Service and reports whether any kube-proxy proxies it: not a headless one, not an
+// ExternalName, not one of another proxy (ShouldSkipService, and the selectors of kube-proxy's informers).
 func (l *loader) service(o *placed[corev1.Service]) (Service, bool) {
 	spec := &o.v.Spec
 	_, others := o.v.Labels[labelProxyName]
 	_, headless := o.v.Labels[labelHeadless]
-	if others || (headless && !l.forRules && l.c.KubeProxy.Release != headlessServicesSeen) ||
-		spec.Type == corev1.ServiceTypeExternalName || spec.ClusterIP == corev1.ClusterIPNone {
+	if others || spec.Type == corev1.ServiceTypeExternalName || spec.ClusterIP == corev1.ClusterIPNone {
 		return Service{}, false
 	}
 	before := len(l.errs)

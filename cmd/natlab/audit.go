@@ -17,18 +17,17 @@ import (
 
 // audited is what the flags of audit ask for.
 type audited struct {
-	in               input
-	name             string
-	all              bool
-	as               []string
-	backend, release *choice
-	output           *choice
+	in              input
+	name            string
+	all             bool
+	as              []string
+	backend, output *choice
+	release         *releaseFlag
 }
 
 func (p *program) audit() *cobra.Command {
 	a := audited{
 		backend: &choice{words: []string{string(dataplane.Legacy), string(dataplane.NFT)}},
-		release: &choice{words: topology.Releases()},
 	}
 	cmd := &cobra.Command{
 		Use:   "audit [NODE|--all] [--name N] [--as VERSION]... | audit -f FILE... [NODE]",
@@ -48,7 +47,7 @@ Exit status 1 says that something was found.`,
 	f.BoolVar(&a.all, "all", false, "all nodes of the lab")
 	f.StringArrayVar(&a.as, "as", nil, "a version of iptables that is used on the nodes; may be repeated (the installed one is always looked at)")
 	f.Var(a.backend, "backend", "the backend that kube-proxy writes with (default: the lab's, or the one with its chains)")
-	f.Var(a.release, "release", "kube-proxy's release (default: the cluster's)")
+	a.release = release(cmd)
 	a.output = output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.runAudit(cmd, a, args) }
 	return cmd

@@ -34,6 +34,30 @@ func (c *choice) Set(s string) error {
 	return nil
 }
 
+// releaseFlag is --release: a release of kube-proxy, or a patch release of one, which means the same.
+type releaseFlag struct{ value string }
+
+func (r *releaseFlag) String() string { return r.value }
+
+// Type is what --help shows as the flag's argument.
+func (r *releaseFlag) Type() string {
+	all := topology.Releases()
+	return all[0] + ".." + all[len(all)-1]
+}
+
+// Set refuses what is no release that natlab knows.
+func (r *releaseFlag) Set(s string) (err error) {
+	r.value, err = topology.ParseRelease(s)
+	return err
+}
+
+// release adds --release.
+func release(cmd *cobra.Command) *releaseFlag {
+	r := &releaseFlag{}
+	cmd.Flags().Var(r, "release", "kube-proxy's release, or a patch release of one (default: the cluster's)")
+	return r
+}
+
 // output adds -o; the first word is the default.
 func output(cmd *cobra.Command, words ...string) *choice {
 	c := &choice{value: words[0], words: words}

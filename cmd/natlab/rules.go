@@ -17,14 +17,13 @@ func (p *program) rules() *cobra.Command {
 	var in input
 	var node string
 	cmd := &cobra.Command{
-		Use:   "rules -f FILE... --node NODE [--release v1.25|v1.28|v1.37] [--family ipv4|ipv6]",
+		Use:   "rules -f FILE... --node NODE [--release v1.31] [--family ipv4|ipv6]",
 		Short: "Print kube-proxy's rules of a node as iptables-save would; no root",
 		Args:  noArgs,
 	}
 	in.add(cmd)
 	cmd.Flags().StringVar(&node, "node", "", "the node whose rules to print")
-	release := &choice{words: topology.Releases()}
-	cmd.Flags().Var(release, "release", "kube-proxy's release (default: the cluster's)")
+	release := release(cmd)
 	family := &choice{value: nat.IPv4.String(), words: []string{nat.IPv4.String(), nat.IPv6.String()}}
 	cmd.Flags().Var(family, "family", "which of the two rule sets")
 	addresses := cmd.Flags().IPSlice("node-address", nil, "an address of the node's devices that its Node object does not name, for nodePortAddresses")

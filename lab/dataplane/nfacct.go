@@ -20,7 +20,7 @@ const (
 )
 
 // MakeCounters creates nfacct objects that are not there yet. Install does it for those that its rule set names: the
-// kernel refuses a restore that names one that does not exist. kube-proxy 1.29 and later count with them.
+// kernel refuses a restore that names one that does not exist. kube-proxy 1.31 and later count with them.
 func MakeCounters(ns Namespace, names ...string) error {
 	if len(names) == 0 {
 		return nil

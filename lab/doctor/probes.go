@@ -78,8 +78,8 @@ func ruleProbes() []probe {
 	}
 	return append(out, probe{
 		feature: Feature{
-			Name: "nfacct", For: "the counters that kube-proxy 1.29 and later name in their rules",
-			Instead: "rule sets of release v1.37 are refused; v1.25 and v1.28 work", Remedy: "a kernel with CONFIG_NETFILTER_NETLINK_ACCT",
+			Name: "nfacct", For: "the counters that kube-proxy 1.31 and later name in their rules",
+			Instead: "rule sets of release v1.31 and later are refused; those before work", Remedy: "a kernel with CONFIG_NETFILTER_NETLINK_ACCT",
 		},
 		try: func(_ context.Context, ns *netns.Handle) (string, error) {
 			return "", dataplane.MakeCounters(ns, "natlab-doctor")

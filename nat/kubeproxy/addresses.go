@@ -82,8 +82,9 @@ func (g *generator) ownIP() netip.Addr {
 	return loopback
 }
 
+// primary is the Node's first address of the family, an ExternalIP where it has no InternalIP of it (GetNodeHostIPs).
 func (g *generator) primary() (netip.Addr, bool) {
-	for _, a := range g.node.Addresses {
+	for _, a := range slices.Concat(g.node.Addresses, g.node.ExternalIPs) {
 		if ofFamily(a, g.family) {
 			return a, true
 		}
@@ -114,7 +115,7 @@ func (g *generator) nodePortAddresses() nodePortAddresses {
 		if err != nil || !ofFamily(p.Addr(), g.family) { // topology refused what is no CIDR
 			continue
 		}
-		if p.Bits() == 0 && (g.release.AddressKeywords || p.Addr().IsUnspecified()) {
+		if p.Bits() == 0 && (g.release.ZeroLengthIsAll || text == "0.0.0.0/0" || text == "::/0") {
 			return nodePortAddresses{all: true}
 		}
 		n.cidrs = append(n.cidrs, p.Masked())
@@ -136,11 +137,8 @@ func (g *generator) nodePortAddresses() nodePortAddresses {
 	return n
 }
 
-// nodePortStrings is nodePortAddresses with the newer releases' keywords written out.
+// nodePortStrings is nodePortAddresses with the keywords written out.
 func (g *generator) nodePortStrings() []string {
-	if !g.release.AddressKeywords {
-		return g.config.NodePortAddresses
-	}
 	var out []string
 	for _, s := range g.config.NodePortAddresses {
 		switch s {
@@ -188,9 +186,10 @@ func (g *generator) clusterIP(s *topology.Service) netip.Addr {
 
 // ingress lists the addresses of a Service's load balancer that kube-proxy captures.
 func (g *generator) ingress(s *topology.Service) []netip.Addr {
+	byMode := g.release.IngressHasMode && g.on(gateIPMode)
 	var out []netip.Addr
 	for _, in := range s.Ingress {
-		if ofFamily(in.IP, g.family) && (!g.release.ProxyIngress || in.IPMode == "" || in.IPMode == "VIP") {
+		if ofFamily(in.IP, g.family) && (!byMode || in.IPMode == "" || in.IPMode == "VIP") {
 			out = append(out, in.IP)
 		}
 	}

@@ -1,8 +1,10 @@
 package kubeproxy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -89,43 +91,35 @@ func (g *generator) localEndpoints(endpoints []endpoint, out *serving) (fallback
 			out.any = true
 		}
 	}
-	local := func(e endpoint) bool { return e.Node != "" && e.Node == g.node.Name }
-	out.local = filter(endpoints, func(e endpoint) bool { return local(e) && e.Ready })
+	out.local = filter(endpoints, func(e endpoint) bool { return g.isLocal(e) && e.Ready })
 	if len(out.local) == 0 && g.terminating {
-		out.local = filter(endpoints, func(e endpoint) bool { return local(e) && winding(e) })
+		out.local = filter(endpoints, func(e endpoint) bool { return g.isLocal(e) && winding(e) })
 		return len(out.local) > 0
 	}
 	return false
 }
 
+// isLocal reports whether an endpoint is on this node.
+func (g *generator) isLocal(e endpoint) bool { return e.Node != "" && e.Node == g.node.Name }
+
 // winding reports whether an endpoint still serves while its pod terminates.
 func winding(e endpoint) bool { return !e.Ready && e.Serving && e.Terminating }
 
 const (
-	zoneLabel          = "topology.kubernetes.io/zone"
-	oldHints           = "service.kubernetes.io/topology-aware-hints"
-	topologyMode       = "service.kubernetes.io/topology-mode"
-	gateTerminating    = "ProxyTerminatingEndpoints"
-	gateHints          = "TopologyAwareHints"
-	gateInternalPolicy = "ServiceInternalTrafficPolicy"
-	gateExternalIPs    = "AllowServiceExternalIPs"
+	zoneLabel    = "topology.kubernetes.io/zone"
+	oldHints     = "service.kubernetes.io/topology-aware-hints"
+	topologyMode = "service.kubernetes.io/topology-mode"
 )
 
 // hints returns the test that the endpoints' hints call for on this node, or nil where they are not followed.
 func (g *generator) hints(s *topology.Service, endpoints []endpoint) func(endpoint) bool {
-	zone := g.node.Labels[zoneLabel]
-	byZone := func(e endpoint) bool { return slices.Contains(e.ZoneHints, zone) }
-	if g.release.Hints != HintsAlways {
-		if !g.gate(gateHints, true) || !g.annotated(s) || zone == "" || !followed(endpoints, zoneHints, byZone) {
-			return nil
-		}
-		return byZone
-	}
 	byNode := func(e endpoint) bool { return slices.Contains(e.NodeHints, g.node.Name) }
-	if followed(endpoints, nodeHints, byNode) {
+	if g.on(gateNodeHints) && followed(endpoints, nodeHints, byNode) {
 		return byNode
 	}
-	if followed(endpoints, zoneHints, byZone) {
+	zone := g.node.Labels[zoneLabel]
+	byZone := func(e endpoint) bool { return zone != "" && slices.Contains(e.ZoneHints, zone) }
+	if g.on(gateHints) && (g.on(gateDistribution) || g.annotated(s)) && followed(endpoints, zoneHints, byZone) {
 		return byZone
 	}
 	return nil
@@ -137,7 +131,7 @@ func nodeHints(e endpoint) []string { return e.NodeHints }
 // annotated reports whether a Service asks for hints, in the releases in which it has to.
 func (g *generator) annotated(s *topology.Service) bool {
 	value, old := s.Annotations[oldHints]
-	if g.release.Hints == HintsByOldAnnotation {
+	if !g.release.TopologyMode {
 		return value == "Auto" || value == "auto"
 	}
 	if !old {
@@ -201,18 +195,72 @@ func (g *generator) sees(e topology.Endpoint) bool {
 	return ofFamily(e.Addr.Addr(), g.family) && (!e.OtherProxy || !g.release.LabelsOfBoth)
 }
 
-// sorted returns the endpoints of the family in kube-proxy's order, which is that of their text.
-func (g *generator) sorted(name, protocol string, endpoints []topology.Endpoint) []endpoint {
-	out := make([]endpoint, 0, len(endpoints))
-	for i := range endpoints {
-		if e := &endpoints[i]; g.sees(*e) {
-			text := g.text(e)
-			out = append(out, endpoint{e, text, EndpointChain(name, protocol, text)})
-		}
+// sorted returns a port's endpoints of the family in kube-proxy's order, which is that of their text.
+func (g *generator) sorted(name, protocol string, p *topology.ServicePort) []endpoint {
+	out := g.distinct(p)
+	for i := range out {
+		out[i].chain = EndpointChain(name, protocol, out[i].text)
 	}
 	slices.SortStableFunc(out, func(a, b endpoint) int { return strings.Compare(a.text, b.text) })
 	return out
 }
+
+// distinct lists a port's endpoints of the family, each address once.
+func (g *generator) distinct(p *topology.ServicePort) []endpoint {
+	from := p.Endpoints
+	if len(p.Listed) > 0 {
+		from = p.Listed
+	}
+	out := make([]endpoint, 0, len(from))
+	for i := range from {
+		if e := &from[i]; g.sees(*e) {
+			out = append(out, endpoint{Endpoint: e, text: g.text(e)})
+		}
+	}
+	if len(p.Listed) > 0 {
+		return g.choose(out)
+	}
+	return out
+}
+
+// choose keeps of the endpoints with one address the one that the release takes. They come as their EndpointSlices list
+// them, slice by slice (EndpointSliceCache.addEndpoints).
+func (g *generator) choose(listed []endpoint) []endpoint {
+	var out []endpoint
+	at := make(map[string]int, len(listed))
+	for from := 0; from < len(listed); {
+		to := from
+		for to < len(listed) && listed[to].Slice == listed[from].Slice {
+			to++
+		}
+		if g.release.SortedSlices {
+			sort.Sort(byAddress(listed[from:to]))
+		}
+		for _, e := range listed[from:to] {
+			i, there := at[e.text]
+			switch {
+			case !there:
+				at[e.text] = len(out)
+				out = append(out, e)
+			case g.release.LastRunningCounts && !e.Terminating, !g.release.LastRunningCounts && g.isLocal(e):
+				out[i] = e
+			}
+		}
+		from = to
+	}
+	return out
+}
+
+// byAddress sorts endpoints as kube-proxy sorts a slice's: with sort.Sort, which for twelve and more may change the order
+// of those with the same address, the same way each time.
+type byAddress []endpoint
+
+func (b byAddress) Len() int           { return len(b) }
+func (b byAddress) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+func (b byAddress) Less(i, j int) bool { return written(b[i].Endpoint) < written(b[j].Endpoint) }
+
+// written is an endpoint's address as its EndpointSlice spells it.
+func written(e *topology.Endpoint) string { return cmp.Or(e.Written, e.Addr.Addr().String()) }
 
 // text is an endpoint's address:port as the release writes it in comments and in names of chains.
 func (g *generator) text(e *topology.Endpoint) string {

@@ -52,7 +52,7 @@ func (g *generator) marks() {
 // martians drops what comes from elsewhere to 127.0.0.0/8: route_localnet=1, which node ports on localhost need, would
 // let it in (kubernetes#90259).
 func (g *generator) martians() {
-	if !g.localhost {
+	if !g.localhost || !g.release.KubeletFirewall {
 		return
 	}
 	g.filter.add(chainKubeletFirewall, xt.Drop{},
@@ -89,14 +89,14 @@ func (g *generator) nodePortsLast() {
 		switch {
 		case g.family == nat.IPv6 && g.release.NoIPv6Loopback:
 			matches = append([]xt.Match{ipt.Destination{Not: true, Prefix: loopback6}}, matches...)
-		case g.family == nat.IPv4 && g.release.KubeletFirewall && !g.localhost:
+		case g.family == nat.IPv4 && g.release.LocalhostNodePorts && !g.localhost:
 			matches = append([]xt.Match{ipt.Destination{Not: true, Prefix: loopback4}}, matches...)
 		}
 		g.nat.add(chainServices, to, matches...)
 		return
 	}
 	for _, a := range g.nodePorts.addresses {
-		if a.IsLoopback() && g.release.KubeletFirewall && !g.localhost {
+		if a.IsLoopback() && !g.localhost && (a.Is4() && g.release.LocalhostNodePorts || a.Is6() && g.release.NoIPv6Loopback) {
 			continue
 		}
 		g.nat.add(chainServices, to, ipt.Destination{Prefix: single(a)}, note)

@@ -15,7 +15,7 @@ import (
 
 // Options says for which kube-proxy the rules are.
 type Options struct {
-	Release string // "v1.25", "v1.28" or "v1.37", or a version of one of them; "" is the cluster's
+	Release string // one of topology.Releases, or a patch release of one; "" is the cluster's
 	Family  nat.Family
 	// NodeAddresses are addresses of the node's devices that the cluster does not name. kube-proxy looks at the
 	// devices themselves, for nodePortAddresses.
@@ -25,7 +25,7 @@ type Options struct {
 // Rules returns the rules that kube-proxy has on a node, as iptables-save prints them after a sync: the tables mangle,
 // filter and nat, the built-in chains first, then kube-proxy's by name. Where kube-proxy itself leaves the order of
 // rules to chance (KUBE-SERVICES, KUBE-NODEPORTS, KUBE-EXTERNAL-SERVICES, KUBE-PROXY-FIREWALL), they follow the
-// Services as the cluster lists them. Errors are ErrRelease and an unknown node.
+// Services as the cluster lists them. Errors are ErrRelease, ErrExits and an unknown node.
 func Rules(c topology.Cluster, node string, o Options) (ipt.Ruleset, error) {
 	g, err := newGenerator(c, node, o)
 	if err != nil {
@@ -53,7 +53,7 @@ func ServingEndpoints(c topology.Cluster, node string, o Options, s topology.Ser
 		return Serving{}, err
 	}
 	name, protocol := PortName(s.Namespace, s.Name, p.Name), lower(p.Protocol)
-	return g.categorize(&s, g.sorted(name, protocol, p.Endpoints), g.policies(&s, &p)).exported(), nil
+	return g.categorize(&s, g.sorted(name, protocol, &p), g.policies(&s, &p)).exported(), nil
 }
 
 // largeCluster is the number of endpoints above which kube-proxy leaves out the comments of the endpoints' rules
@@ -102,17 +102,14 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 		bit = 14
 	}
 	g.mark = 1 << uint(bit&31)
-	g.terminating = release.Terminating
-	if release.GateTerminating {
-		g.terminating = g.gate(gateTerminating, false)
-	}
+	g.terminating = g.on(gateTerminating)
 	if err := g.check(); err != nil {
 		return nil, err
 	}
 	g.detectLocal()
 	g.nodeIP = g.ownIP()
 	g.nodePorts = g.nodePortAddresses()
-	g.localhost = release.KubeletFirewall && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback()
+	g.localhost = release.LocalhostNodePorts && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback()
 	endpoints := g.endpoints()
 	g.large = endpoints > largeCluster
 	g.toMarkMasq = xt.Jump{Chain: chainMarkMasq}
@@ -121,67 +118,11 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	return g, nil
 }
 
-// check refuses what kube-proxy would not start with, and what could break out of a rule's text. topology.Load lets no
-// such name through, but a Cluster can be made by hand.
-func (g *generator) check() error {
-	if g.config.DetectLocalMode == "NodeCIDR" && len(g.node.PodCIDRs) == 0 {
-		return fmt.Errorf("node %q: it has no spec.podCIDR, and with detectLocalMode NodeCIDR kube-proxy waits for one", g.node.Name)
-	}
-	for _, s := range g.config.NodePortAddresses {
-		if keyword := !strings.Contains(s, "/"); keyword && !g.release.AddressKeywords {
-			return fmt.Errorf("nodePortAddresses: kube-proxy %s knows no %q: say a CIDR", g.release.Name, s)
-		}
-	}
-	for _, device := range []string{g.config.BridgeInterface, g.config.InterfacePrefix} {
-		if !word(device) {
-			return fmt.Errorf("device %q of detectLocal cannot stand in a rule", device)
-		}
-	}
-	for i := range g.cluster.Services {
-		s := &g.cluster.Services[i]
-		for j := range s.Ports {
-			p := &s.Ports[j]
-			if !word(s.Namespace) || !word(s.Name) || !word(p.Name) {
-				return fmt.Errorf("service %q: its name cannot stand in a rule", PortName(s.Namespace, s.Name, p.Name))
-			}
-			if !slices.Contains([]string{"", "TCP", "UDP", "SCTP"}, p.Protocol) {
-				return fmt.Errorf("service %q: protocol %q: want TCP, UDP or SCTP", PortName(s.Namespace, s.Name, p.Name), p.Protocol)
-			}
-		}
-	}
-	return nil
-}
+// on reports whether a feature gate is on.
+func (g *generator) on(gate string) bool { return g.release.enabled(gate, g.config.FeatureGates) }
 
-// word reports whether s is made of what names have: printable, no blank, quote or backslash.
-func word(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\'' || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
-
-func known(nodes []topology.Node) string {
-	if len(nodes) == 0 {
-		return "no Node is described at all"
-	}
-	names := make([]string, len(nodes))
-	for i, n := range nodes {
-		names[i] = n.Name
-	}
-	return "there are " + strings.Join(names, ", ")
-}
-
-// gate is a feature gate's setting.
-func (g *generator) gate(name string, otherwise bool) bool {
-	if set, ok := g.config.FeatureGates[name]; ok {
-		return set
-	}
-	return otherwise
-}
-
-// endpoints counts those of the family behind Service ports that the family has, to tell a large cluster.
+// endpoints counts those of the family behind Service ports that the family has, to tell a large cluster: ready or not,
+// each address of a port once.
 func (g *generator) endpoints() int {
 	n := 0
 	for i := range g.cluster.Services {
@@ -189,12 +130,8 @@ func (g *generator) endpoints() int {
 		if !g.clusterIP(s).IsValid() {
 			continue
 		}
-		for _, p := range s.Ports {
-			for _, e := range p.Endpoints {
-				if g.sees(e) {
-					n++
-				}
-			}
+		for j := range s.Ports {
+			n += len(g.distinct(&s.Ports[j]))
 		}
 	}
 	return n

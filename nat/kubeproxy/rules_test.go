@@ -41,12 +41,13 @@ func TestParseRelease(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]string{
 		"v1.25": "v1.25", "1.25.1": "v1.25", "v1.28.15": "v1.28", "v1.37.2": "v1.37", "": "v1.37", "1.37": "v1.37",
+		"v1.31": "v1.31", "v1.31.4": "v1.31", "1.31": "v1.31", "v1.33.1+k3s1": "v1.33", "v1.30.9-eks-5d632ec": "v1.30",
 	} {
 		r, err := kubeproxy.ParseRelease(version)
 		require.NoError(t, err, version)
 		require.Equal(t, want, r.Name, version)
 	}
-	for _, version := range []string{"v1.2", "v1.250", "1.26", "latest", "v", "vv1.25"} {
+	for _, version := range []string{"v1.2", "v1.250", "1.24.17", "v1.38", "v2.28", "latest", "v", "vv1.25", "v1.28.", "v1.28.x", "v1.280"} {
 		_, err := kubeproxy.ParseRelease(version)
 		require.ErrorIs(t, err, kubeproxy.ErrRelease, version)
 	}
@@ -100,7 +101,7 @@ func TestRulesErrors(t *testing.T) {
 	}{
 		{"node", "node-9", nil, kubeproxy.Options{}, `node "node-9" is not described; there are node-1`},
 		{"no node", "a", func(c *topology.Cluster) { c.Nodes = nil }, kubeproxy.Options{}, `node "a" is not described; no Node is described at all`},
-		{"release", "node-1", nil, kubeproxy.Options{Release: "v1.9"}, `release "v1.9": not a release of kube-proxy that natlab knows: say v1.25, v1.28 or v1.37`},
+		{"release", "node-1", nil, kubeproxy.Options{Release: "v1.9"}, `release "v1.9": not a release of kube-proxy that natlab knows: want v1.25 to v1.37, or a patch release of one`},
 		{
 			"pods' range", "node-1", func(c *topology.Cluster) { c.KubeProxy.DetectLocalMode = "NodeCIDR" },
 			kubeproxy.Options{},
@@ -109,7 +110,7 @@ func TestRulesErrors(t *testing.T) {
 		{
 			"keyword", "node-1", func(c *topology.Cluster) { c.KubeProxy.NodePortAddresses = []string{"primary"} },
 			kubeproxy.Options{Release: "v1.28"},
-			`nodePortAddresses: kube-proxy v1.28 knows no "primary": say a CIDR`,
+			`kube-proxy v1.28 exits: nodePortAddresses[0]: "primary" must be a valid CIDR (write CIDRs)`,
 		},
 		// nothing can break out of its rule
 		{

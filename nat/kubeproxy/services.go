@@ -39,10 +39,10 @@ func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port,
 		service: s, port: sp, name: PortName(s.Namespace, s.Name, sp.Name), protocol: lower(sp.Protocol),
 		clusterIP: ip, external: g.externalIPs(s), ingress: g.ingress(s), ranges: g.sourceRanges(s), policies: g.policies(s, sp),
 	}
-	if g.release.GateExternalIPs && !g.gate(gateExternalIPs, true) {
+	if !g.on(gateExternalIPs) {
 		p.external = nil // but they still count as a way in
 	}
-	p.serving = g.categorize(s, g.sorted(p.name, p.protocol, sp.Endpoints), p.policies)
+	p.serving = g.categorize(s, g.sorted(p.name, p.protocol, sp), p.policies)
 	p.proto = ipt.Protocol{Protocol: p.protocol}
 	h := ServiceHash(p.name, p.protocol)
 	p.svc = "KUBE-SVC-" + h
@@ -70,7 +70,7 @@ func lower(protocol string) string {
 func (g *generator) policies(s *topology.Service, sp *topology.ServicePort) policies {
 	exposed := s.Type != topology.ClusterIP || g.release.ExternalIPsHavePolicy && len(s.ExternalIPs) > 0
 	return policies{
-		internalLocal: s.InternalPolicy == topology.PolicyLocal && (!g.release.GateInternalPolicy || g.gate(gateInternalPolicy, true)),
+		internalLocal: s.InternalPolicy == topology.PolicyLocal && g.on(gateInternalPolicy),
 		externalLocal: s.ExternalPolicy == topology.PolicyLocal && exposed,
 		external:      sp.NodePort != 0 || len(g.ingress(s)) > 0 || len(g.externalIPs(s)) > 0,
 	}

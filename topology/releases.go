@@ -1,0 +1,45 @@
+package topology
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// The minor versions of the oldest and the newest kube-proxy whose rules natlab writes.
+const oldestMinor, newestMinor = 25, 37
+
+// Releases are the kube-proxy releases whose rules natlab writes, oldest first: "v1.25" to "v1.37". What each of them
+// does is in nat/kubeproxy.
+func Releases() []string {
+	var out []string
+	for minor := oldestMinor; minor <= newestMinor; minor++ {
+		out = append(out, releaseName(minor))
+	}
+	return out
+}
+
+func releaseName(minor int) string { return "v1." + strconv.Itoa(minor) }
+
+// version is a Kubernetes version as nodes report it: a patch release and a distribution's own addition may follow.
+var version = regexp.MustCompile(`^v?1\.(\d{1,3})(?:\.\d{1,5})?(?:[-+].*)?$`)
+
+// minorOf is the minor version of a Kubernetes version; ok is false where s is none.
+func minorOf(s string) (minor int, ok bool) {
+	m := version.FindStringSubmatch(s)
+	if m == nil {
+		return 0, false
+	}
+	minor, err := strconv.Atoi(m[1])
+	return minor, err == nil
+}
+
+// ParseRelease finds the release that a version belongs to: "v1.28", "1.28", "v1.28.15" and "v1.28.15+k3s1" are all
+// "v1.28". A patch release writes the rules of its minor release. The error says which releases there are.
+func ParseRelease(s string) (string, error) {
+	minor, ok := minorOf(s)
+	if !ok || minor < oldestMinor || minor > newestMinor {
+		return "", fmt.Errorf("want %s to %s, or a patch release of one", releaseName(oldestMinor), releaseName(newestMinor))
+	}
+	return releaseName(minor), nil
+}
