@@ -2,7 +2,6 @@ package topology
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 )
 
@@ -114,7 +113,7 @@ func (r Route) String() string {
 	if r.Type != Unicast {
 		b.WriteString(r.Type.String() + " ")
 	}
-	b.WriteString(rangeText(r.Dst))
+	b.WriteString(r.destination())
 	if r.Via.IsValid() {
 		b.WriteString(" via " + r.Via.String())
 	}
@@ -136,15 +135,16 @@ func (r Route) String() string {
 	return b.String()
 }
 
-// rangeText is a destination as `ip route` prints it: "default" for everything, no length for one address.
-func rangeText(p netip.Prefix) string {
+// destination is what `ip route` prints: "default" for everything, no length for one address. Without a next hop "default"
+// is IPv4's, unless ip is told otherwise.
+func (r Route) destination() string {
 	switch {
-	case p.Bits() == 0:
+	case r.Dst.Bits() == 0 && r.Dst.Addr().Is6() == r.Via.Is6():
 		return "default"
-	case p.IsSingleIP():
-		return p.Addr().String()
+	case r.Dst.IsSingleIP():
+		return r.Dst.Addr().String()
 	default:
-		return p.String()
+		return r.Dst.String()
 	}
 }
 

@@ -93,7 +93,7 @@ type explanation struct {
 }
 
 // explainNode follows packets through one node.
-func (p *program) explainNode(e *explained, packets []asked) error {
+func (p *program) explainNode(e *explained, packets []gateway.Spec) error {
 	ns, rules, err := p.place(&e.in, &e.node)
 	if err != nil {
 		return err
@@ -133,8 +133,8 @@ func (p *program) explainNode(e *explained, packets []asked) error {
 }
 
 // deviceOf is the device that a packet comes in by.
-func deviceOf(ns topology.Namespace, a asked) (string, error) {
-	switch a.device {
+func deviceOf(ns topology.Namespace, a gateway.Spec) (string, error) {
+	switch a.Device {
 	case "node":
 		return "", nil
 	case "":
@@ -144,11 +144,11 @@ func deviceOf(ns topology.Namespace, a asked) (string, error) {
 		}
 		return dev, nil
 	}
-	return a.device, nil
+	return a.Device, nil
 }
 
 // explainCluster follows packets through the whole cluster.
-func (p *program) explainCluster(e *explained, packets []asked) error {
+func (p *program) explainCluster(e *explained, packets []gateway.Spec) error {
 	c, err := p.cluster(&e.in, topology.Load)
 	if err != nil {
 		return err

@@ -4,9 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
+	"maps"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,121 +45,13 @@ func (n *nodeFlags) described() bool { return !n.alone() || n.inWords() }
 
 func (n *nodeFlags) inWords() bool { return len(n.addresses)+len(n.routes)+len(n.sysctls) > 0 }
 
-// namespace is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route.
+// namespace is the node in words.
 func (n *nodeFlags) namespace() (topology.Namespace, error) {
-	ns := topology.Namespace{Name: "node", Member: "node", Kind: topology.KindNode, Sysctls: []topology.Sysctl{
-		{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"},
-	}}
-	for _, text := range n.addresses {
-		dev, address, _ := strings.Cut(text, "=")
-		prefix, err := netip.ParsePrefix(address)
-		if err != nil || dev == "" {
-			return ns, fmt.Errorf("--address %q: want DEVICE=ADDRESS/LENGTH, such as eth0=192.168.1.10/24", text)
-		}
-		ns.Addresses = append(ns.Addresses, topology.Address{Device: dev, Prefix: prefix})
-	}
-	for _, text := range n.routes {
-		r, err := parseRoute(text)
-		if err != nil {
-			return ns, fmt.Errorf("--route %q: %w", text, err)
-		}
-		if r.Device == "" && r.Type == topology.Unicast {
-			if r.Device = deviceTowards(ns.Addresses, r.Via); r.Device == "" {
-				return ns, fmt.Errorf("--route %q: no --address is in one network with %s: say dev DEVICE", text, r.Via)
-			}
-		}
-		ns.Routes = append(ns.Routes, r)
-	}
-	if len(ns.Addresses)+len(ns.Routes) == 0 {
-		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-			ns.Routes = append(ns.Routes, topology.Route{Dst: netip.PrefixFrom(any, 0), Device: "eth0"})
-		}
-	}
-	for _, text := range n.sysctls {
-		key, value, ok := strings.Cut(text, "=")
-		if !ok {
-			return ns, fmt.Errorf("--sysctl %q: want KEY=VALUE, such as net.ipv4.conf.all.rp_filter=1", text)
-		}
-		ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: strings.ReplaceAll(key, ".", "/"), Value: value})
-	}
-	var names []string
-	for _, a := range ns.Addresses {
-		names = append(names, a.Device)
-	}
-	for _, r := range ns.Routes {
-		names = append(names, r.Device)
-	}
-	for _, name := range names {
-		if name != "" && name != "lo" && !slices.ContainsFunc(ns.Devices, func(d topology.Device) bool { return d.Name == name }) {
-			ns.Devices = append(ns.Devices, topology.Device{Name: name, Kind: topology.Veth})
-		}
+	ns, err := topology.NodeWords{Addresses: n.addresses, Routes: n.routes, Sysctls: n.sysctls}.Node()
+	if err != nil {
+		return ns, fmt.Errorf("--%w", err) // it begins with the flag's name
 	}
 	return ns, nil
-}
-
-func deviceTowards(addresses []topology.Address, via netip.Addr) string {
-	for _, a := range addresses {
-		if a.Prefix.Masked().Contains(via) {
-			return a.Device
-		}
-	}
-	return ""
-}
-
-// parseRoute reads a route as ip(8) prints it: "default via 10.0.0.1 dev eth0 src 10.0.0.2", "blackhole 10.1.0.0/16". What
-// does not say where a packet goes (proto, metric, scope, onlink) is passed over.
-func parseRoute(text string) (r topology.Route, err error) {
-	words := strings.Fields(text)
-	if len(words) > 0 && words[0] == "blackhole" {
-		r.Type, words = topology.Blackhole, words[1:]
-	}
-	if len(words) == 0 {
-		return r, errors.New("want a destination, such as 10.244.1.0/24, and via ADDRESS or dev DEVICE")
-	}
-	switch dst := words[0]; {
-	case dst == "default":
-		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	case strings.Contains(dst, "/"):
-		if r.Dst, err = netip.ParsePrefix(dst); err != nil {
-			return r, err
-		}
-	default:
-		a, err := netip.ParseAddr(dst)
-		if err != nil {
-			return r, err
-		}
-		r.Dst = netip.PrefixFrom(a, a.BitLen())
-	}
-	for i := 1; i < len(words); i++ {
-		if words[i] == "onlink" {
-			r.Onlink = true
-			continue
-		}
-		if i+1 == len(words) {
-			return r, fmt.Errorf("%s is not followed by anything", words[i])
-		}
-		switch i++; words[i-1] {
-		case "via":
-			r.Via, err = netip.ParseAddr(words[i])
-		case "src":
-			r.Src, err = netip.ParseAddr(words[i])
-		case "dev":
-			r.Device = words[i]
-		case "proto", "scope", "metric", "table", "mtu":
-		default:
-			err = fmt.Errorf("%q is not known", words[i-1])
-		}
-		if err != nil {
-			return r, err
-		}
-	}
-	if words[0] == "default" && r.Via.Is6() {
-		r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	if r.Type == topology.Unicast && r.Device == "" && !r.Via.IsValid() {
-		return r, errors.New("want via ADDRESS or dev DEVICE")
-	}
-	return r, nil
 }
 
 // place is the node that packets are followed through: as it is in the cluster with the rules that kube-proxy writes for
@@ -205,8 +96,7 @@ func (p *program) facts(n *nodeFlags) (f gateway.Facts, err error) {
 	return f, err
 }
 
-// ipsets reads the sets of addresses and networks that ipset save printed. Entries of other kinds make a set that
-// nothing is known of.
+// ipsets reads what ipset save printed into the files. Where two have a set of one name, the last one's counts.
 func (p *program) ipsets(files []string) (gateway.Sets, error) {
 	sets := gateway.Sets{}
 	for _, file := range files {
@@ -214,41 +104,13 @@ func (p *program) ipsets(files []string) (gateway.Sets, error) {
 		if err != nil {
 			return nil, err
 		}
-		other := map[string]bool{}
-		number := 0
-		for line := range strings.Lines(string(text)) {
-			number++
-			words := strings.Fields(line)
-			switch {
-			case len(words) == 0 || words[0][0] == '#':
-			case len(words) >= 3 && words[0] == "create":
-				sets[words[1]] = nil
-				other[words[1]] = words[2] != "hash:ip" && words[2] != "hash:net"
-			case len(words) >= 3 && words[0] == "add":
-				n, err := prefixOf(words[2])
-				if err != nil && !other[words[1]] {
-					return nil, fmt.Errorf("%s: line %d: set %s: %w", file, number, words[1], err)
-				}
-				sets[words[1]] = append(sets[words[1]], n)
-			default:
-				return nil, fmt.Errorf("%s: line %d: %q: want create or add, as ipset save prints them", file, number, strings.TrimSpace(line))
-			}
+		more, err := gateway.ParseSets(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		for name, yes := range other {
-			if yes {
-				delete(sets, name)
-			}
-		}
+		maps.Copy(sets, more)
 	}
 	return sets, nil
-}
-
-// prefixOf reads an address or a network.
-func prefixOf(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	return netip.ParsePrefix(text)
 }
 
 // savedRules reads the output of iptables-save or ip6tables-save; - is standard input.

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bufio"
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"natlab/nat"
 	"natlab/nat/gateway"
 )
 
@@ -31,26 +27,31 @@ func (f *packetFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.from, "from", "", "the node, pod or client of the cluster that sends the packets, where they do not say")
 }
 
-// asked is a packet that somebody asked for.
-type asked struct {
-	gateway.Ask
-	From   string
-	device string // as it was said: "" for not at all, "node" for none
-}
-
 // all reads the packets.
-func (f *packetFlags) all(stdin io.Reader) ([]asked, error) {
-	var out []asked
+func (f *packetFlags) all(stdin io.Reader) ([]gateway.Spec, error) {
+	var out []gateway.Spec
 	for _, text := range f.packets {
-		a, err := f.parse(text)
+		s, err := gateway.ParseSpec(text)
 		if err != nil {
 			return nil, fmt.Errorf("--packet: %w", err)
 		}
-		out = append(out, a)
+		out = append(out, s)
 	}
-	if f.file == "" {
-		return out, nil
+	if f.file != "" {
+		more, err := f.read(stdin)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
 	}
+	for i := range out {
+		out[i].Device, out[i].From = cmp.Or(out[i].Device, f.in), cmp.Or(out[i].From, f.from)
+	}
+	return out, nil
+}
+
+// read reads the file.
+func (f *packetFlags) read(stdin io.Reader) ([]gateway.Spec, error) {
 	r := stdin
 	if f.file != "-" {
 		file, err := os.Open(f.file)
@@ -60,72 +61,9 @@ func (f *packetFlags) all(stdin io.Reader) ([]asked, error) {
 		defer file.Close() //nolint:errcheck // it was only read
 		r = file
 	}
-	scan := bufio.NewScanner(r)
-	for number := 1; scan.Scan(); number++ {
-		text := strings.TrimSpace(scan.Text())
-		if text == "" || text[0] == '#' {
-			continue
-		}
-		a, err := f.parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: line %d: %w", f.file, number, err)
-		}
-		out = append(out, a)
+	all, err := gateway.ReadSpecs(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.file, err)
 	}
-	return out, scan.Err()
-}
-
-// parse reads "tcp SRC:PORT > DST:PORT" and what may stand behind it.
-func (f *packetFlags) parse(text string) (a asked, err error) {
-	a.device, a.From = f.in, f.from
-	words := strings.Fields(text)
-	if len(words) > 4 {
-		for rest := words[4:]; len(rest) > 0; rest = rest[2:] {
-			if len(rest) == 1 {
-				return a, fmt.Errorf("%q: %s is not followed by anything", text, rest[0])
-			}
-			if err := a.option(rest[0], rest[1]); err != nil {
-				return a, fmt.Errorf("%q: %w", text, err)
-			}
-		}
-		text = strings.Join(words[:4], " ")
-	}
-	if a.Tuple, err = nat.ParseTuple(text); err != nil {
-		return a, err
-	}
-	return a, nil
-}
-
-func (a *asked) option(name, value string) error {
-	switch name {
-	case "in":
-		a.device = value
-	case "from":
-		a.From = value
-	case "mark":
-		n, err := strconv.ParseUint(value, 0, 32)
-		if err != nil {
-			return fmt.Errorf("mark %s: want a number", value)
-		}
-		a.Mark = uint32(n)
-	case "flags":
-		for _, letter := range value {
-			i := strings.IndexRune("FSRPAUEW", letter)
-			if i < 0 {
-				return fmt.Errorf("flags %s: want letters of FSRPAUEW", value)
-			}
-			a.Flags |= 1 << i
-		}
-	case "type":
-		kind, code, _ := strings.Cut(value, "/")
-		n, err := strconv.ParseUint(kind, 10, 8)
-		m, err2 := strconv.ParseUint("0"+code, 10, 9)
-		if errors.Join(err, err2) != nil || m > 255 {
-			return fmt.Errorf("type %s: want an ICMP type, such as 8 or 3/1", value)
-		}
-		a.Type, a.Code = uint8(n), uint8(m)
-	default:
-		return fmt.Errorf("%s is not known: want in, from, mark, flags or type", name)
-	}
-	return nil
+	return all, nil
 }

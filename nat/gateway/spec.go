@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"natlab/nat"
+)
+
+// Spec is a packet to follow, as people write it: who sends it, or by which device it comes in.
+type Spec struct {
+	Ask           // In is left to the caller, who knows the node
+	From   string // the node, pod or client of a cluster that sends it; "" where none is named
+	Device string // as it is written: "" for none, "node" for a packet of the node itself
+}
+
+// flagLetters are the TCP flags in the order of their bits (RFC 9293, RFC 3168).
+const flagLetters = "FSRPAUEW"
+
+// ParseSpec reads "tcp SRC:PORT > DST:PORT" and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
+// flags LETTERS, type N or N/CODE.
+func ParseSpec(text string) (Spec, error) {
+	var s Spec
+	words := strings.Fields(text)
+	if len(words) > 4 {
+		for rest := words[4:]; len(rest) > 0; rest = rest[2:] {
+			if len(rest) == 1 {
+				return Spec{}, fmt.Errorf("%q: %s is not followed by anything", text, rest[0])
+			}
+			if err := s.option(rest[0], rest[1]); err != nil {
+				return Spec{}, fmt.Errorf("%q: %w", text, err)
+			}
+		}
+		text = strings.Join(words[:4], " ")
+	}
+	var err error
+	if s.Tuple, err = nat.ParseTuple(text); err != nil {
+		return Spec{}, err
+	}
+	return s, nil
+}
+
+func (s *Spec) option(name, value string) error {
+	switch name {
+	case "in":
+		s.Device = value
+	case "from":
+		s.From = value
+	case "mark":
+		n, err := strconv.ParseUint(value, 0, 32)
+		if err != nil {
+			return fmt.Errorf("mark %s: want a number", value)
+		}
+		s.Mark = uint32(n)
+	case "flags":
+		s.Flags = 0
+		for _, letter := range value {
+			i := strings.IndexRune(flagLetters, letter)
+			if i < 0 {
+				return fmt.Errorf("flags %s: want letters of %s", value, flagLetters)
+			}
+			s.Flags |= 1 << i
+		}
+	case "type":
+		kind, code, _ := strings.Cut(value, "/")
+		n, err := strconv.ParseUint(kind, 10, 8)
+		m, err2 := strconv.ParseUint("0"+code, 10, 9)
+		if errors.Join(err, err2) != nil || m > 255 {
+			return fmt.Errorf("type %s: want an ICMP type, such as 8 or 3/1", value)
+		}
+		s.Type, s.Code = uint8(n), uint8(m)
+	default:
+		return fmt.Errorf("%s is not known: want in, from, mark, flags or type", name)
+	}
+	return nil
+}
+
+// String is what ParseSpec reads.
+func (s Spec) String() string {
+	var b strings.Builder
+	b.WriteString(s.Tuple.String())
+	if s.Device != "" {
+		b.WriteString(" in " + s.Device)
+	}
+	if s.From != "" {
+		b.WriteString(" from " + s.From)
+	}
+	if s.Mark != 0 {
+		fmt.Fprintf(&b, " mark %#x", s.Mark)
+	}
+	if s.Flags != 0 {
+		b.WriteString(" flags ")
+		for i, letter := range flagLetters {
+			if s.Flags&(1<<i) != 0 {
+				b.WriteRune(letter)
+			}
+		}
+	}
+	if s.Type != 0 || s.Code != 0 {
+		fmt.Fprintf(&b, " type %d/%d", s.Type, s.Code)
+	}
+	return b.String()
+}
+
+// ReadSpecs reads a packet a line; an empty line, or one that begins with #, is none.
+func ReadSpecs(r io.Reader) ([]Spec, error) {
+	var out []Spec
+	scan := bufio.NewScanner(r)
+	for number := 1; scan.Scan(); number++ {
+		text := strings.TrimSpace(scan.Text())
+		if text == "" || text[0] == '#' {
+			continue
+		}
+		s, err := ParseSpec(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+		out = append(out, s)
+	}
+	return out, scan.Err()
+}

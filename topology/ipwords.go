@@ -1,0 +1,178 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// ParseRoute reads a route as ip(8) prints it: "default via 10.0.0.1 dev eth0 src 10.0.0.2", "blackhole 10.1.0.0/16". What
+// does not decide where a packet goes (proto, scope, metric, table, mtu) is passed over. A route without a device has a Via.
+func ParseRoute(text string) (Route, error) {
+	var r Route
+	words := strings.Fields(text)
+	if len(words) > 0 && words[0] == Blackhole.String() {
+		r.Type, words = Blackhole, words[1:]
+	}
+	if len(words) == 0 {
+		return Route{}, errors.New("want a destination, such as 10.244.1.0/24, and via ADDRESS or dev DEVICE")
+	}
+	for i := 1; i < len(words); i++ {
+		if words[i] == "onlink" {
+			r.Onlink = true
+			continue
+		}
+		if i+1 == len(words) {
+			return Route{}, fmt.Errorf("%s is not followed by anything", words[i])
+		}
+		i++
+		if err := r.read(words[i-1], words[i]); err != nil {
+			return Route{}, err
+		}
+	}
+	var err error
+	if r.Dst, err = parseDestination(words[0], r.Via.Is6()); err != nil {
+		return Route{}, err
+	}
+	if r.Type == Unicast && r.Device == "" && !r.Via.IsValid() {
+		return Route{}, errors.New("want via ADDRESS or dev DEVICE")
+	}
+	return r, nil
+}
+
+// read takes over one word of a route and what follows it.
+func (r *Route) read(word, value string) (err error) {
+	switch word {
+	case "via":
+		r.Via, err = netip.ParseAddr(value)
+	case "src":
+		r.Src, err = netip.ParseAddr(value)
+	case "dev":
+		r.Device = value
+	case "proto", "scope", "metric", "table", "mtu":
+	default:
+		err = fmt.Errorf("%q is not known", word)
+	}
+	return err
+}
+
+// parseDestination reads a network, an address, or "default", which is of the next hop's family and IPv4's without one.
+func parseDestination(text string, six bool) (netip.Prefix, error) {
+	if text == "default" && six {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0), nil
+	}
+	if text == "default" {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0), nil
+	}
+	p, err := ParsePrefix(text)
+	if err == nil && p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("destination %s has bits behind its length, which no kernel takes: want %s", text, p.Masked())
+	}
+	return p, err
+}
+
+// ParsePrefix reads an address, which is a network of one, or a network.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	return netip.ParsePrefix(text)
+}
+
+// ParseAddress reads "eth0=192.168.1.10/24".
+func ParseAddress(text string) (Address, error) {
+	dev, address, _ := strings.Cut(text, "=")
+	prefix, err := netip.ParsePrefix(address)
+	if err != nil || dev == "" {
+		return Address{}, errors.New("want DEVICE=ADDRESS/LENGTH, such as eth0=192.168.1.10/24")
+	}
+	return Address{Device: dev, Prefix: prefix}, nil
+}
+
+// ParseSysctl reads KEY=VALUE as sysctl(8) does: where a dot comes before any slash, dots are what the path has slashes for.
+func ParseSysctl(text string) (Sysctl, error) {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return Sysctl{}, errors.New("want KEY=VALUE, such as net.ipv4.conf.all.rp_filter=1")
+	}
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
+		key = strings.ReplaceAll(key, ".", "/")
+	}
+	return Sysctl{Key: key, Value: value}, nil
+}
+
+// NodeWords describe a node that is in no cluster, each in the form that its Parse function reads.
+type NodeWords struct {
+	Addresses []string // see ParseAddress
+	Routes    []string // see ParseRoute
+	Sysctls   []string // see ParseSysctl: what is not the kernel's own; forwarding is on
+}
+
+// Node is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route. An
+// error begins with what it is of: "address", "route" or "sysctl", and the word.
+func (w NodeWords) Node() (Namespace, error) {
+	ns := Namespace{Name: "node", Member: "node", Kind: KindNode, Sysctls: []Sysctl{
+		{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"},
+	}}
+	for _, text := range w.Addresses {
+		a, err := ParseAddress(text)
+		if err != nil {
+			return Namespace{}, fmt.Errorf("address %q: %w", text, err)
+		}
+		ns.Addresses = append(ns.Addresses, a)
+	}
+	for _, text := range w.Routes {
+		r, err := ParseRoute(text)
+		if err == nil && r.Device == "" && r.Type == Unicast {
+			if r.Device = ns.deviceTowards(r.Via); r.Device == "" {
+				err = fmt.Errorf("no address of the node is in one network with %s: add dev DEVICE", r.Via)
+			}
+		}
+		if err != nil {
+			return Namespace{}, fmt.Errorf("route %q: %w", text, err)
+		}
+		ns.Routes = append(ns.Routes, r)
+	}
+	for _, text := range w.Sysctls {
+		s, err := ParseSysctl(text)
+		if err != nil {
+			return Namespace{}, fmt.Errorf("sysctl %q: %w", text, err)
+		}
+		ns.Sysctls = append(ns.Sysctls, s)
+	}
+	if len(ns.Addresses)+len(ns.Routes) == 0 {
+		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+			ns.Routes = append(ns.Routes, Route{Dst: netip.PrefixFrom(any, 0), Device: "eth0"})
+		}
+	}
+	ns.nameDevices()
+	return ns, nil
+}
+
+// deviceTowards is the device whose network a next hop is in, "" where there is none.
+func (n *Namespace) deviceTowards(via netip.Addr) string {
+	for _, a := range n.Addresses {
+		if a.Prefix.Masked().Contains(via) {
+			return a.Device
+		}
+	}
+	return ""
+}
+
+// nameDevices adds the devices that the addresses and routes name.
+func (n *Namespace) nameDevices() {
+	var names []string
+	for _, a := range n.Addresses {
+		names = append(names, a.Device)
+	}
+	for _, r := range n.Routes {
+		names = append(names, r.Device)
+	}
+	for _, name := range names {
+		if name != "" && name != "lo" && !slices.ContainsFunc(n.Devices, func(d Device) bool { return d.Name == name }) {
+			n.Devices = append(n.Devices, Device{Name: name, Kind: Veth})
+		}
+	}
+}
