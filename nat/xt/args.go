@@ -100,6 +100,20 @@ func (a *Args) Once() {
 	}
 }
 
+// Exclusive notes two of some options that do not go together.
+func (a *Args) Exclusive(names ...string) {
+	first := ""
+	for _, g := range a.Given {
+		switch name := g.Option.Name; {
+		case !slices.Contains(names, name) || name == first:
+		case first == "":
+			first = name
+		default:
+			g.Fail("does not go with %s", first)
+		}
+	}
+}
+
 // Name is the option's name.
 func (g *Given) Name() string { return g.Option.Name }
 

@@ -20,9 +20,9 @@ type Extension struct {
 	Parse func(a *Args) Value
 	// Layouts are the structs that x_tables has for it, the newest revision first. None: it has no bytes.
 	Layouts []Layout
-	// Listed makes a value of what iptables -L -n prints behind the columns, the inverse of List; nil where it was not
-	// written. The words it takes are removed from l.
-	Listed func(l *Listing) Value
+	// Listed takes from l what iptables -L -n prints of it behind the columns, and gives l the options that mean the same,
+	// the inverse of List. It reports false for the text of another extension; what it took and gave does not count then.
+	Listed func(l *Listing) bool
 
 	Tracks    bool   // a rule with it makes the kernel track connections (nf_ct_netns_get)
 	Remembers bool   // it keeps something between packets, so it has to see every packet that comes to it
