@@ -31,7 +31,9 @@ type Args struct {
 	Family nat.Family
 	Alias  string  // the name that the rule calls the extension by
 	Given  []Given // in order
-	err    *ArgError
+	// Protocol is the one that the rule asks for by -p; 0 where it asks for none, or for all others.
+	Protocol nat.Proto
+	err      *ArgError
 }
 
 // Given is an option that a rule gives.
@@ -40,7 +42,9 @@ type Given struct {
 	Not    bool
 	Values []Word
 	At     Word // the option's own word
-	args   *Args
+	// Protocol is Args.Protocol as far as the rule's words in front of the option tell.
+	Protocol nat.Proto
+	args     *Args
 }
 
 // Err is what is wrong, nil if nothing is.
