@@ -14,6 +14,10 @@ type Conn struct {
 	Status   nat.Status
 	Mark     uint32
 
+	// Packets and Bytes are what was seen of each direction, IP headers included, where Counted.
+	Packets, Bytes [2]uint64
+	Counted        bool // nf_conntrack_acct was on when the connection began
+
 	kind, code uint8 // ICMP type and code of the original direction
 	expires    int64 // nanoseconds of the Unix time; before confirmation, how long it is to live from then on
 	stream     int64 // when a UDP connection has become a stream
@@ -55,6 +59,13 @@ func (c *Conn) Expires() time.Time {
 	}
 	return time.Unix(0, c.expires)
 }
+
+// Key is the connection's tuple of a direction as the kernel keeps it: an ICMP query's identifier is its source port, its type
+// and code are its destination port.
+func (c *Conn) Key(d nat.Direction) nat.Tuple { return c.keyIn(d) }
+
+// Closed reports whether a TCP connection is over and only waits to be forgotten (already_closed, nf_conncount.c).
+func (c *Conn) Closed() bool { return c.tcp.state == TCPTimeWait || c.tcp.state == TCPClose }
 
 // ICMP is the type and code of the query that began an ICMP connection.
 func (c *Conn) ICMP() (kind, code uint8) { return c.kind, c.code }

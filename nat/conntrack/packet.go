@@ -8,6 +8,8 @@ import (
 type Packet struct {
 	Tuple nat.Tuple
 	Hook  nat.Hook // PreRouting, or Output for one that a process of the node sent
+	// Length is the packet's, with its IP header, in bytes.
+	Length int
 	// Malformed says that the transport header is cut short or inconsistent, BadChecksum that its checksum is wrong.
 	Malformed   bool
 	BadChecksum bool

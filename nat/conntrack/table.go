@@ -18,6 +18,8 @@ type Table struct {
 	Stats    Stats
 
 	now      int64
+	dir      nat.Direction // of the packet that is being tracked
+	length   int           // of that packet
 	seed     uint64 // of hashes; 0: none yet
 	byTuple  index  // both directions of each connection
 	bySource index  // the latest connection of each source

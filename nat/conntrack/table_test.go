@@ -406,6 +406,26 @@ func TestSCTP(t *testing.T) {
 	require.Equal(t, conntrack.InfoInvalid, b.see(wrong).Info, "an ABORT with a wrong verification tag")
 }
 
+// A connection's packets are counted by direction from its first one on, where that is asked for; a SYN again is not.
+func TestCounting(t *testing.T) {
+	t.Parallel()
+	for _, counted := range []bool{true, false} {
+		b := newTable(t)
+		b.Settings.Accounts = counted
+		there := tuple(t, "tcp 10.0.0.1:40000 > 10.0.0.2:80")
+		syn := conntrack.Packet{Tuple: there, TCP: segment(t, "S seq 1000 win 64000"), Length: 60}
+		r := b.see(syn)
+		require.True(t, b.Confirm(r.Conn))
+		b.see(syn)
+		b.see(conntrack.Packet{Tuple: there.Reply(), TCP: segment(t, "S. seq 9000 ack 1001 win 64000"), Length: 44})
+		want := [2][2]uint64{{1, 1}, {60, 44}}
+		if !counted {
+			want = [2][2]uint64{}
+		}
+		require.Equal(t, want, [2][2]uint64{r.Conn.Packets, r.Conn.Bytes})
+	}
+}
+
 // A sysctl sets what it names, and a value that is no number is an error.
 func TestSettings(t *testing.T) {
 	t.Parallel()
@@ -415,6 +435,10 @@ func TestSettings(t *testing.T) {
 	require.True(t, known)
 	require.Equal(t, time.Minute, s.Timeouts.TCP[conntrack.TCPEstablished])
 	known, err = s.Set("nf_conntrack_acct", "1")
+	require.NoError(t, err)
+	require.True(t, known)
+	require.True(t, s.Accounts)
+	known, err = s.Set("nf_conntrack_log_invalid", "1")
 	require.NoError(t, err)
 	require.False(t, known)
 	_, err = s.Set("nf_conntrack_max", "many")

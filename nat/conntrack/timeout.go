@@ -16,6 +16,7 @@ type Settings struct {
 	Checksum         bool       // nf_conntrack_checksum: a packet with a wrong checksum is INVALID in PREROUTING
 	Loose            bool       // nf_conntrack_tcp_loose: a connection may be picked up in its middle
 	Liberal          bool       // nf_conntrack_tcp_be_liberal: out of window is not INVALID
+	Accounts         bool       // nf_conntrack_acct: connections that begin are counted
 	IgnoreInvalidRST bool       // nf_conntrack_tcp_ignore_invalid_rst
 	MaxRetrans       uint8      // nf_conntrack_tcp_max_retrans
 	Timeouts         Timeouts
@@ -70,7 +71,7 @@ func Defaults() Settings {
 func (s *Settings) Set(name, value string) (known bool, err error) {
 	name = strings.TrimPrefix(name, "nf_conntrack_")
 	flags := map[string]*bool{
-		"checksum": &s.Checksum, "tcp_loose": &s.Loose, "tcp_be_liberal": &s.Liberal, "tcp_ignore_invalid_rst": &s.IgnoreInvalidRST,
+		"checksum": &s.Checksum, "tcp_loose": &s.Loose, "tcp_be_liberal": &s.Liberal, "tcp_ignore_invalid_rst": &s.IgnoreInvalidRST, "acct": &s.Accounts,
 	}
 	timeouts := s.Timeouts.byName()
 	n, err := strconv.ParseUint(value, 10, 31)

@@ -79,7 +79,7 @@ func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
 			return Ref{}, false
 		}
 		c = New(p.Tuple)
-		c.kind, c.code = p.ICMPType, p.ICMPCode
+		c.kind, c.code, c.Counted = p.ICMPType, p.ICMPCode, t.Settings.Accounts
 		return Ref{Conn: c, Info: InfoNew}, true
 	case d == nat.Reply:
 		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true
@@ -95,6 +95,7 @@ func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
 func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 	bad := p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting
 	timeouts := &t.Settings.Timeouts
+	t.dir, t.length = d, p.Length
 	switch p.Tuple.Proto() {
 	case nat.TCP:
 		if bad || !tcpSane(p.TCP.Flags) {
@@ -205,9 +206,13 @@ func (t *Table) handleUDP(c *Conn) {
 	}
 }
 
-// refresh makes a connection live for that long from now; one that is not confirmed, from its confirmation on
-// (nf_ct_refresh_acct).
+// refresh makes a connection live for that long from now; one that is not confirmed, from its confirmation on. Only what
+// does so is counted (nf_ct_refresh_acct).
 func (t *Table) refresh(c *Conn, timeout time.Duration) {
+	if c.Counted {
+		c.Packets[t.dir]++
+		c.Bytes[t.dir] += uint64(t.length)
+	}
 	switch {
 	case c.Has(nat.FixedTimeout):
 	case c.Has(nat.Confirmed):

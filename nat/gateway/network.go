@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"natlab/nat"
 	"natlab/nat/iptables"
@@ -185,7 +184,7 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family) (*host, err
 		if rs.Family != family {
 			return nil, fmt.Errorf("%s: rules of %s for packets of %s", h.member, rs.Family, family)
 		}
-		h.tracks = h.tracks || slices.ContainsFunc(rs.Tables, tracks)
+		h.tracks = h.tracks || slices.ContainsFunc(rs.Tables, func(t iptables.Table) bool { return tracks(t, family) })
 	}
 	return h, nil
 }
@@ -218,14 +217,14 @@ func (h *host) address(ns *topology.Namespace) {
 
 // tracks reports whether a table makes the kernel track connections: every rule that translates or that asks conntrack
 // does (nf_ct_netns_get); an empty nat table does not, nor does NOTRACK.
-func tracks(t iptables.Table) bool {
+func tracks(t iptables.Table, f nat.Family) bool {
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
 			switch r.Target.(type) {
-			case xt.SetConnMark, xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
+			case xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
 				return true
 			}
-			if slices.ContainsFunc(r.Matches, asksConntrack) {
+			if r.Target != nil && asksConntrack(r.Target, f) || slices.ContainsFunc(r.Matches, func(m xt.Match) bool { return asksConntrack(m, f) }) {
 				return true
 			}
 		}
@@ -233,15 +232,14 @@ func tracks(t iptables.Table) bool {
 	return false
 }
 
-func asksConntrack(m xt.Match) bool {
-	switch m := m.(type) {
-	case xt.Conntrack, xt.ConnMark:
+func asksConntrack(v xt.Value, f nat.Family) bool {
+	switch v := v.(type) {
+	case xt.ConnMark, xt.SetConnMark:
 		return true
-	case iptables.Raw: // of the extensions that are not modelled, those that look at a connection
-		name, _, _ := strings.Cut(strings.TrimPrefix(m.Text, "-m "), " ")
-		return slices.Contains([]string{"conntrack", "connbytes", "connlabel", "connlimit", "connmark", "cluster", "helper", "state"}, name)
+	case xt.RawMatch:
+		return xt.Tracks(v, f) || slices.Contains([]string{"connbytes", "connlabel", "connmark", "cluster", "helper"}, v.Extension)
 	}
-	return false
+	return xt.Tracks(v, f)
 }
 
 func (h *host) device(name string) *device {

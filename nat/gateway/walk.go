@@ -16,7 +16,7 @@ import (
 type walk struct {
 	network  *Network
 	probe    nat.Probe
-	choices  *choices
+	script   *script
 	gateways map[*Gateway]*Gateway // those that the probe met
 	conns    []tracked
 	chosen   []netip.AddrPort // by chance
@@ -51,7 +51,7 @@ type arrival struct {
 // maxWays bounds how many ways of one probe are followed, maxPasses how many namespaces a packet meets on one: what is
 // sent into a tunnel begins with a new TTL each time.
 const (
-	maxWays   = 1 << 10
+	maxWays   = 1 << 14
 	maxPasses = 256
 )
 
@@ -75,15 +75,11 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 		return nil, fmt.Errorf("probe %s from %s: want two IPv4 addresses", p.Tuple, p.From)
 	}
 	x := &Explanation{Ask: Ask{Tuple: p.Tuple}, nodes: n.nodes}
-	for given := []int{}; given != nil; {
-		if len(x.Prediction) == maxWays {
-			x.Prediction, x.looks = append(x.Prediction, tooManyWays()), append(x.looks, nil)
-			break
-		}
-		w := &walk{network: n, probe: p, choices: &choices{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
+	for given := []bool{}; given != nil && len(x.Prediction) < maxWays; {
+		w := &walk{network: n, probe: p, script: &script{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
 		w.queue = []arrival{{at: from, flight: flight{packet: Ask{Tuple: p.Tuple}.packet()}}}
 		x.Prediction, x.looks = append(x.Prediction, w.run()), append(x.looks, w.looks)
-		given = w.choices.next()
+		given = w.script.next()
 	}
 	return x, nil
 }
@@ -108,7 +104,7 @@ func (w *walk) run() nat.Outcome {
 		})
 	}
 	w.out.ForgetPorts(w.chosen)
-	w.choices.tell(&w.out)
+	w.out.Probability, w.out.Unknown = w.script.probability(), w.script.unknown
 	return w.out
 }
 
@@ -130,7 +126,7 @@ func (w *walk) decided(where, why string) {
 func (w *walk) gateway(of *Gateway) *Gateway {
 	g := w.gateways[of]
 	if g == nil {
-		g = of.fresh(w.choices)
+		g = of.fresh(w.script)
 		w.gateways[of] = g
 	}
 	return g

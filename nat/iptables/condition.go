@@ -164,6 +164,10 @@ func (w *compiler) conditions(at rules.Place, rule *Rule) {
 		case xt.Mark:
 			w.emit(instruction{op: opMark, not: m.Not, low: m.Value, high: m.Mask})
 		case xt.Conntrack:
+			if m.Conn != nil {
+				w.ask(at, m)
+				continue
+			}
 			w.emit(instruction{op: opStates, not: m.Not, low: uint32(m.States)})
 		case Protocol:
 			w.protocol(at, m, rule.Matches[i+1:])
@@ -298,7 +302,7 @@ func (r *compiledRun) holds(c *instruction) bool {
 	case opOutPrefix:
 		return strings.HasPrefix(p.Out, r.table.names[c.low]) != c.not
 	case opChance:
-		return r.visit.Take(r.table.chances[c.low]) != c.not
+		return r.visit.World.Take(r.table.chances[c.low]) != c.not
 	case opAsk, opChain, opRule:
 	}
 	a := &r.table.asks[c.low]

@@ -137,7 +137,9 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 			if d := m.Destination; !stateful && d != nil && !d.Not && d.Low == d.High {
 				s.dport, k.dport = true, d.Low
 			}
-		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.Conntrack, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment:
+		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment:
+		case xt.Conntrack:
+			stateful = stateful || m.Conn != nil
 		default:
 			stateful = true
 		}

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"natlab/nat/rules"
 	"natlab/nat/xt"
 )
 
@@ -22,8 +21,7 @@ var extensions = map[string]func(c *cursor) (m xt.Match, ok bool, err error){
 	"icmp6":     func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, true) },
 	"mark":      parseMark,
 	"connmark":  parseConnMark,
-	"conntrack": func(c *cursor) (xt.Match, bool, error) { return parseStates(c, "--ctstate", false) },
-	"state":     func(c *cursor) (xt.Match, bool, error) { return parseStates(c, "--state", true) },
+	"addrtype":  parseAddrType,
 	"comment":   parseComment,
 	"statistic": parseStatistic,
 	"recent":    parseRecent,
@@ -128,20 +126,30 @@ func parseConnMark(c *cursor) (xt.Match, bool, error) {
 	return xt.ConnMark{Not: not, Value: v, Mask: mask}, true, err
 }
 
-func parseStates(c *cursor, want string, legacy bool) (xt.Match, bool, error) {
-	if c.peekOption() != want {
-		return nil, false, nil
+func parseAddrType(c *cursor) (xt.Match, bool, error) {
+	var m xt.AddrType
+	for {
+		var err error
+		switch c.peekOption() {
+		case "--src-type":
+			_, m.NotSource = c.option()
+			m.Source, err = c.value("--src-type")
+		case "--dst-type":
+			_, m.NotDestination = c.option()
+			m.Destination, err = c.value("--dst-type")
+		case "--limit-iface-in":
+			c.option()
+			m.LimitIn = true
+		case "--limit-iface-out":
+			c.option()
+			m.LimitOut = true
+		default:
+			return m, m.Source != "" || m.Destination != "", nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
 	}
-	option, not := c.option()
-	text, err := c.value(option)
-	if err != nil {
-		return nil, false, err
-	}
-	states, ok := parseBits(strings.ToUpper(text), rules.StateNames())
-	if !ok {
-		return nil, false, c.errorf("%s %s: want states of %s", option, text, strings.Join(rules.StateNames(), ","))
-	}
-	return xt.Conntrack{Not: not, States: rules.State(states), Legacy: legacy}, true, nil
 }
 
 func parseComment(c *cursor) (xt.Match, bool, error) {

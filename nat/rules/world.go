@@ -13,14 +13,10 @@ type World interface {
 	// AddrType is an address's routing type in the node ("LOCAL", "UNICAST", "BROADCAST", "MULTICAST", "BLACKHOLE", ...);
 	// dev is the device the question is limited to, "" for none.
 	AddrType(a netip.Addr, dev string) string
-	Decider
-}
-
-// Decider decides what packet and node leave open.
-type Decider interface {
 	// Take decides a question of chance that answers yes with probability p.
 	Take(p float64) bool
-	// Unknown decides what is not known or not modelled; what names it: the condition's or the target's text.
+	// Unknown decides what is not known or not modelled; what names it: the condition's or the target's text. It is asked
+	// once for a packet's way: the same text gets the same answer.
 	Unknown(what string) bool
 }
 
@@ -57,15 +53,16 @@ type ConnHolder interface {
 	EachConn(f func(Conn) bool)
 }
 
-// Conn is a connection as rules see it. Original is the tuple of the packet that opened it, Reply that of its answers.
+// Conn is a connection as rules see it. Original is the tuple of the packet that opened it, Reply that of its answers; an
+// ICMP query's identifier is its source port, its type and code are its destination port.
 type Conn struct {
 	Original, Reply nat.Tuple
 	Dir             nat.Direction // of the packet in it
 	Status          nat.Status
 	Mark            uint32
 	Packets, Bytes  [2]uint64     // by nat.Direction, where Counted
-	Counted         bool          // nf_conntrack_acct is on
-	Expires         time.Duration // until it is forgotten
+	Counted         bool          // nf_conntrack_acct was on when it began
+	Expires         time.Duration // until it is forgotten, if it sees no packet; of a confirmed one
 	Closed          bool          // TCP in TIME_WAIT or CLOSE
 }
 

@@ -133,6 +133,18 @@ func bitNames(v uint32, names []string, order []int) (list string, known uint32)
 	return strings.Join(out, ","), known
 }
 
+// AddrMask prints an address with its mask: none where it is full, as a length where it has one.
+func (p *Printer) AddrMask(m AddrMask) {
+	p.Addr(m.Addr)
+	switch bits, whole := maskBits(m.Mask); {
+	case !whole:
+		p.Text("/")
+		p.Addr(m.Mask)
+	case bits != m.Addr.BitLen():
+		p.buf = strconv.AppendInt(append(p.buf, '/'), int64(bits), 10)
+	}
+}
+
 // Options is a value's options as the newest iptables-save prints them, without the blank in front.
 func Options(v Value, f nat.Family) string {
 	p := NewPrinter(nil, f)

@@ -42,7 +42,7 @@ func (f families) has(family nat.Family) bool {
 // codecs is every extension natlab can read, newest revision first.
 func codecs() []codec {
 	var all []codec
-	for _, group := range [][]codec{portMatches(), plainMatches(), deviceMatches(), conntrackMatches(), recentMatches(), setMatches(), natTargets(), markTargets(), logTargets(), otherTargets(), smallExtensions()} {
+	for _, group := range [][]codec{portMatches(), plainMatches(), deviceMatches(), recentMatches(), setMatches(), natTargets(), markTargets(), logTargets(), otherTargets(), smallExtensions()} {
 		all = append(all, group...)
 	}
 	return append(all, rowCodecs()...)
@@ -185,8 +185,6 @@ type args struct {
 	err    error
 	not    bool   // the option came behind a "!"
 	alias  string // the name that the rule calls the extension by
-	// protocol is that of the rule's -p, 0 for none and for a negated one.
-	protocol nat.Proto
 
 	general bool // stop in front of an option of the rule itself
 }
