@@ -60,13 +60,14 @@ func (e *End) UnmarshalText(b []byte) error {
 	return fmt.Errorf("end %q is not known", b)
 }
 
-// Prediction is every way a probe can go, in a fixed order; the probabilities add up to 1. More than one where
-// chance decides (statistic), or where a rule's extension is not known and both outcomes are followed.
+// Prediction is every way a probe can go, in a fixed order: more than one where chance decides (statistic), or where it
+// depends on what is not known. The probabilities of the ways with the same assumptions add up to 1. Where there are more
+// ways than are followed the last outcome is of EndUnknown and tells so.
 type Prediction []Outcome
 
 // Outcome is one way a probe can go.
 type Outcome struct {
-	Probability float64        `json:"probability"`         // of this way among the Prediction's
+	Probability float64        `json:"probability"`         // of this way among those with the same assumptions
 	End         End            `json:"end"`                 //
 	Where       string         `json:"where,omitempty"`     // for every End but EndAnswered: the place that decided, "vms100 filter KUBE-SERVICES:1"
 	Why         string         `json:"why,omitempty"`       // its reason, in words
@@ -77,7 +78,14 @@ type Outcome struct {
 	Request     Journey        `json:"request"`             // the first packet
 	Reply       Journey        `json:"reply"`               // the first packet of the answer, an RST or ICMP error included
 	Conns       []Conn         `json:"conntrack,omitempty"` // entries made, in the order of the nodes met
-	Unknown     []string       `json:"unknown,omitempty"`   // rules with an extension that natlab does not model, whose outcome was assumed
+	Assumed     []Assumption   `json:"assumed,omitempty"`   // what is not known and this way depends on
+	Unknown     []string       `json:"unknown,omitempty"`   // what is not known on this way and makes no difference to it
+}
+
+// Assumption is an answer to something that is not known, on which the way of a packet depends.
+type Assumption struct {
+	What  string `json:"what"`  // the condition, or the target, as iptables-save prints it
+	Holds bool   `json:"holds"` //
 }
 
 // Journey is one packet's way through the namespaces.
@@ -115,7 +123,7 @@ func (o Outcome) Summary() string {
 func (p Prediction) Summary() string {
 	lines := make([]string, len(p))
 	for i, o := range p {
-		lines[i] = fmt.Sprintf("%.4f %s", o.Probability, o.Summary())
+		lines[i] = fmt.Sprintf("%.4f %s %v", o.Probability, o.Summary(), o.Assumed)
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

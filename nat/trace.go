@@ -5,18 +5,19 @@ import "fmt"
 // Step is one rule, or one chain's policy, that a packet met and that matched it: what the kernel's TRACE
 // reports, for one packet in one node.
 type Step struct {
-	Node    string  `json:"node"`           // the network namespace's member name: a node, NAMESPACE/POD, a client
-	Hook    Hook    `json:"hook"`           //
-	Table   string  `json:"table"`          // "raw", "mangle", "nat", "filter", "security"
-	Chain   string  `json:"chain"`          //
-	Rule    int     `json:"rule"`           // 1 for the chain's first rule; 0 for the policy or the end of a user chain
-	Text    string  `json:"text,omitempty"` // the rule as iptables-save prints it
-	Line    int     `json:"line,omitempty"` // of the text that the rule was parsed from, in a prediction from such a text
-	Before  Tuple   `json:"before"`         // as the packet came to the rule
-	After   Tuple   `json:"after"`          // as it left it
-	Mark    uint32  `json:"mark"`           // skb mark after the rule, host byte order
-	Verdict Verdict `json:"verdict"`        //
-	Why     string  `json:"why,omitempty"`  // never empty for a verdict that ends the walk
+	Node    string  `json:"node"`            // the network namespace's member name: a node, NAMESPACE/POD, a client
+	Hook    Hook    `json:"hook"`            //
+	Table   string  `json:"table"`           // "raw", "mangle", "nat", "filter", "security"
+	Chain   string  `json:"chain"`           //
+	Rule    int     `json:"rule"`            // 1 for the chain's first rule; 0 for the policy or the end of a user chain
+	Text    string  `json:"text,omitempty"`  // the rule as iptables-save prints it
+	Line    int     `json:"line,omitempty"`  // of the text that the rule was parsed from, in a prediction from such a text
+	Before  Tuple   `json:"before"`          // as the packet came to the rule
+	After   Tuple   `json:"after"`           // as it left it
+	Mark    uint32  `json:"mark"`            // skb mark after the rule, host byte order
+	Verdict Verdict `json:"verdict"`         //
+	Why     string  `json:"why,omitempty"`   // never empty for a verdict that ends the walk
+	Maybe   bool    `json:"maybe,omitempty"` // of a prediction: whether it is met is not known, and makes no difference
 }
 
 // Trace is the steps of one packet in the order in which it met them, across nodes.

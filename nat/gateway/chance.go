@@ -1,75 +1,137 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 
+	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/iptables"
 )
 
-// script is the decisions of chance in one walk: those it was given, then yes to each further question, or what dice
-// say. It remembers what it was asked, so that the next walk can go another way.
-type script struct {
-	given   []bool
+// choices are what is chosen on one way through the network, where chance decides or something is not known: those it was
+// given, then the first of each further question, or what dice choose. It remembers what it was asked, so that the next
+// walk can go another way.
+type choices struct {
+	given   []int
 	dice    conntrack.Chance
-	taken   []decision
-	unknown []string // texts of rules that had to be decided without knowing
+	taken   []choice
+	assumed []nat.Assumption
+	open    []string // not known, and made no difference
+	cut     bool     // there are ways that are not followed
 }
 
-type decision struct {
-	yes bool
-	p   float64 // the probability of what was decided
+type choice struct {
+	number, of int
+	p          float64 // the probability of what was chosen, as far as chance chose
 }
 
-// Take decides a question that says yes with probability p. A sure one is no decision.
-func (s *script) Take(p float64) bool {
+// Take decides a question that answers yes with probability p. A sure one is no choice.
+func (s *choices) Take(p float64) bool {
 	switch {
 	case p <= 0:
 		return false
 	case p >= 1:
 		return true
 	}
-	yes := true
-	if i := len(s.taken); i < len(s.given) {
-		yes = s.given[i]
-	} else if s.dice != nil {
-		yes = float64(s.dice.Uint32())/(1<<32) < p
-	}
-	if !yes {
-		p = 1 - p
-	}
-	s.taken = append(s.taken, decision{yes, p})
+	yes := s.choose([]float64{p, 1 - p}) == 0
 	return yes
 }
 
-// Unknown decides for what is not modelled: both outcomes are followed.
-func (s *script) Unknown(rule string) bool {
-	s.unknown = append(s.unknown, rule)
-	return s.Take(0.5)
+// Unknown decides for what is not known: both answers are followed, and the same question gets the same answer.
+func (s *choices) Unknown(what string) bool {
+	for _, a := range s.assumed {
+		if a.What == what {
+			return a.Holds
+		}
+	}
+	holds := s.choose([]float64{1, 1}) == 0
+	s.assumed = append(s.assumed, nat.Assumption{What: what, Holds: holds})
+	return holds
 }
 
-// probability is that of all decisions together.
-func (s *script) probability() float64 {
+// way chooses one of the ways through a table.
+func (s *choices) way(all []iptables.Way) iptables.Way {
+	weights := make([]float64, len(all))
+	for i, w := range all {
+		weights[i] = w.Chance
+	}
+	w := all[0]
+	if len(all) > 1 {
+		w = all[s.choose(weights)]
+	}
+	s.assumed = append(s.assumed, w.Assumed...)
+	for _, what := range w.Open {
+		if !slices.Contains(s.open, what) {
+			s.open = append(s.open, what)
+		}
+	}
+	return w
+}
+
+// choose takes one of several; weights are the probabilities as far as chance decides.
+func (s *choices) choose(weights []float64) int {
+	n := 0
+	if i := len(s.taken); i < len(s.given) {
+		n = s.given[i]
+	} else if s.dice != nil {
+		n = thrown(s.dice, weights)
+	}
+	s.taken = append(s.taken, choice{n, len(weights), weights[n]})
+	return n
+}
+
+// thrown is what dice choose.
+func thrown(dice conntrack.Chance, weights []float64) int {
+	sum := 0.0
+	for _, w := range weights {
+		sum += w
+	}
+	at := float64(dice.Uint32()) / (1 << 32) * sum
+	for i, w := range weights {
+		if at -= w; at < 0 {
+			return i
+		}
+	}
+	return len(weights) - 1
+}
+
+// probability is that of all choices together.
+func (s *choices) probability() float64 {
 	p := 1.0
-	for _, d := range s.taken {
-		p *= d.p
+	for _, c := range s.taken {
+		p *= c.p
 	}
 	return p
 }
 
-// next is the script of the walk after this one: the last yes becomes a no. nil: all ways have been walked, or the one
-// that dice chose.
-func (s *script) next() []bool {
+// tell writes what was chosen, and what is not known, into an outcome.
+func (s *choices) tell(o *nat.Outcome) {
+	o.Probability, o.Assumed, o.Unknown = s.probability(), s.assumed, s.open
+	if s.cut {
+		o.End, o.Where, o.Why = nat.EndUnknown, "", "the packet has more ways through a table than are followed"
+	}
+}
+
+// tooManyWays stands for the ways of a packet that are not followed.
+func tooManyWays() nat.Outcome {
+	return nat.Outcome{Why: fmt.Sprintf("the packet has more than %d ways: the others were not followed", maxWays)}
+}
+
+// next are the choices of the walk after this one; nil: all ways have been walked, or the one that dice chose.
+func (s *choices) next() []int {
 	if s.dice != nil {
 		return nil
 	}
-	for i, d := range slices.Backward(s.taken) {
-		if !d.yes {
+	for i, c := range slices.Backward(s.taken) {
+		if c.number+1 == c.of {
 			continue
 		}
-		given := make([]bool, i+1)
+		given := make([]int, i+1)
 		for j := range i {
-			given[j] = s.taken[j].yes
+			given[j] = s.taken[j].number
 		}
+		given[i] = c.number + 1
 		return given
 	}
 	return nil

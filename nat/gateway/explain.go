@@ -83,12 +83,15 @@ func (r Rules) of(family nat.Family) (out Rules) {
 
 // ways goes every way of a packet, each from a node that has seen nothing.
 func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all nat.Prediction, looks [][]look) {
-	for given := []bool{}; given != nil && len(all) < maxWays; {
-		fresh := g.fresh(&script{given: given, dice: dice})
+	for given := []int{}; given != nil; {
+		if len(all) == maxWays {
+			return append(all, tooManyWays()), append(looks, nil)
+		}
+		fresh := g.fresh(&choices{given: given, dice: dice})
 		fresh.remembers = true
 		o, l := fresh.explain(ask)
 		all, looks = append(all, o), append(looks, l)
-		given = fresh.script.next()
+		given = fresh.choices.next()
 	}
 	return all, looks
 }
@@ -134,7 +137,7 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 	case len(outs) > 0:
 		o.End = nat.EndRefused
 	}
-	o.Probability, o.Unknown = g.script.probability(), g.script.unknown
+	g.choices.tell(&o)
 	for _, c := range g.conns.Conns() {
 		o.Conns = append(o.Conns, nat.Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})
 	}

@@ -37,7 +37,7 @@ type Gateway struct {
 	hasNAT  bool
 
 	// What a prediction sets: who decides instead of options.Chance, whether matches remember, and who is told what.
-	script    *script
+	choices   *choices
 	remembers bool
 	older     bool // what comes may belong to a connection that is older than the packet
 	look      func(look)
@@ -162,8 +162,8 @@ func (g *Gateway) add(c *iptables.Compiled) {
 
 // fresh is the same node before it has seen any packet. Chance is decided by a script; ports that it would choose are the
 // dice's, or one that hardly anybody asks for, and noted.
-func (g *Gateway) fresh(s *script) *Gateway {
-	f := &Gateway{host: g.host, devices: g.devices, options: g.options, stages: g.stages, hasNAT: g.hasNAT, script: s}
+func (g *Gateway) fresh(s *choices) *Gateway {
+	f := &Gateway{host: g.host, devices: g.devices, options: g.options, stages: g.stages, hasNAT: g.hasNAT, choices: s}
 	f.options.Trace = true
 	f.conns.Settings, f.conns.Chance = g.conns.Settings, &unforeseen{}
 	if s.dice != nil {
@@ -278,8 +278,8 @@ func (g *Gateway) AddrType(a netip.Addr, dev string) string {
 
 // Take decides a question of chance.
 func (g *Gateway) Take(p float64) bool {
-	if g.script != nil {
-		return g.script.Take(p)
+	if g.choices != nil {
+		return g.choices.Take(p)
 	}
 	if p >= 1 || g.options.Chance == nil {
 		return p > 0
@@ -289,8 +289,8 @@ func (g *Gateway) Take(p float64) bool {
 
 // Unknown decides for a rule that is not modelled.
 func (g *Gateway) Unknown(rule string) bool {
-	if g.script != nil {
-		return g.script.Unknown(rule)
+	if g.choices != nil {
+		return g.choices.Unknown(rule)
 	}
 	return g.options.Unknown != nil && g.options.Unknown(rule)
 }

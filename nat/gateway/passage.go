@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"cmp"
 	"net/netip"
 
@@ -334,10 +333,16 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.
 	}
 	before := p.view.Tuple
 	if g.look != nil {
-		g.look(look{node: g.host.member, hook: hook, table: t.Name(), packet: p.snapshot(), answer: p.answer})
+		g.look(look{node: g.host.member, hook: hook, table: t.Name(), packet: p.view.Clone(), answer: p.answer})
 	}
 	g.visiting = p
-	v, effect := t.Run(hook, &p.view, g, hits)
+	var v nat.Verdict
+	var effect rules.Effect
+	if g.choices == nil {
+		v, effect = t.Run(hook, &p.view, g, hits)
+	} else {
+		v, effect = g.wayThrough(t, hook, p)
+	}
 	g.visiting = nil
 	var steps nat.Trace
 	if g.options.Trace {
@@ -367,13 +372,18 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.
 	return effect, false
 }
 
-// snapshot is what rules see of the packet now, for questions that are asked when it has gone on.
-func (p *passage) snapshot() rules.Packet {
-	view := p.view
-	if wire, err := packet.Parse(bytes.Clone(p.pkt.Bytes())); err == nil {
-		view.Wire = &wire
+// wayThrough takes a packet through a table on one of the ways that it can go there.
+func (g *Gateway) wayThrough(t *iptables.Compiled, hook nat.Hook, p *passage) (nat.Verdict, rules.Effect) {
+	ways, cut := t.Ways(hook, &p.view, g, g.choices.assumed)
+	g.choices.cut = g.choices.cut || cut
+	if len(ways) == 0 {
+		return nat.Drop, nil
 	}
-	return view
+	w := g.choices.way(ways)
+	p.pkt, p.view = *w.Packet.Wire, w.Packet
+	p.view.Wire = &p.pkt
+	g.hits = append(g.hits[:0], w.Hits...)
+	return w.Verdict, w.Effect
 }
 
 // blame names the rule that ended a packet's way, as far as the Gateway traces.

@@ -16,7 +16,7 @@ import (
 type walk struct {
 	network  *Network
 	probe    nat.Probe
-	script   *script
+	choices  *choices
 	gateways map[*Gateway]*Gateway // those that the probe met
 	conns    []tracked
 	chosen   []netip.AddrPort // by chance
@@ -51,7 +51,7 @@ type arrival struct {
 // maxWays bounds how many ways of one probe are followed, maxPasses how many namespaces a packet meets on one: what is
 // sent into a tunnel begins with a new TTL each time.
 const (
-	maxWays   = 1 << 14
+	maxWays   = 1 << 10
 	maxPasses = 256
 )
 
@@ -75,11 +75,15 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 		return nil, fmt.Errorf("probe %s from %s: want two IPv4 addresses", p.Tuple, p.From)
 	}
 	x := &Explanation{Ask: Ask{Tuple: p.Tuple}, nodes: n.nodes}
-	for given := []bool{}; given != nil && len(x.Prediction) < maxWays; {
-		w := &walk{network: n, probe: p, script: &script{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
+	for given := []int{}; given != nil; {
+		if len(x.Prediction) == maxWays {
+			x.Prediction, x.looks = append(x.Prediction, tooManyWays()), append(x.looks, nil)
+			break
+		}
+		w := &walk{network: n, probe: p, choices: &choices{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
 		w.queue = []arrival{{at: from, flight: flight{packet: Ask{Tuple: p.Tuple}.packet()}}}
 		x.Prediction, x.looks = append(x.Prediction, w.run()), append(x.looks, w.looks)
-		given = w.script.next()
+		given = w.choices.next()
 	}
 	return x, nil
 }
@@ -104,7 +108,7 @@ func (w *walk) run() nat.Outcome {
 		})
 	}
 	w.out.ForgetPorts(w.chosen)
-	w.out.Probability, w.out.Unknown = w.script.probability(), w.script.unknown
+	w.choices.tell(&w.out)
 	return w.out
 }
 
@@ -126,7 +130,7 @@ func (w *walk) decided(where, why string) {
 func (w *walk) gateway(of *Gateway) *Gateway {
 	g := w.gateways[of]
 	if g == nil {
-		g = of.fresh(w.script)
+		g = of.fresh(w.choices)
 		w.gateways[of] = g
 	}
 	return g

@@ -3,6 +3,7 @@ package iptables
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -19,6 +20,9 @@ type Compiled struct {
 	targets []xt.Target    // of rules that do something to the packet
 	effects []rules.Effect // of rules that end the walk, by number
 	base    [5]base
+	chains  map[string]int // by name, in source
+
+	remembers bool // a rule keeps something between packets
 
 	// What instructions name by number.
 	indexes []*chainIndex
@@ -48,12 +52,17 @@ type Hit struct {
 	Rule    int // from 1
 	Verdict nat.Verdict
 	Mark    uint32 // skb mark after the rule
+	Maybe   bool   // whether it was met is not known, and makes no difference
 }
 
 // Compile makes a table ready. The table must not be changed afterwards.
 func Compile(t Table) *Compiled {
 	w := newCompiler(&t)
 	c := w.out
+	c.chains = w.byName
+	for i := range t.Chains {
+		c.remembers = c.remembers || slices.ContainsFunc(t.Chains[i].Rules, func(r Rule) bool { return remembers(&r) })
+	}
 	for h := range c.base {
 		i, ok := w.byName[nat.Hook(h).String()]
 		if !ok {
@@ -78,6 +87,10 @@ func (c *Compiled) Has(hook nat.Hook) bool { return c.base[hook].at != 0 }
 // Run takes a packet through the table's chain for a hook, as Program.Run does. Where hits is not nil, what the packet
 // met is appended to it. The effect is what the verdict is carried out with, nil for none.
 func (c *Compiled) Run(hook nat.Hook, pkt *rules.Packet, w rules.World, hits *[]Hit) (nat.Verdict, rules.Effect) {
+	return c.run(hook, pkt, w, nil, hits)
+}
+
+func (c *Compiled) run(hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.Decider, hits *[]Hit) (nat.Verdict, rules.Effect) {
 	b := &c.base[hook]
 	if b.at == 0 {
 		return nat.Accept, nil
@@ -86,7 +99,7 @@ func (c *Compiled) Run(hook nat.Hook, pkt *rules.Packet, w rules.World, hits *[]
 	r := compiledRun{
 		table: c, hits: hits, src: halves(src.Addr()), dst: halves(dst.Addr()), narrow: src.Addr().Is4(),
 		sport: src.Port(), dport: dst.Port(), proto: pkt.Tuple.Proto(),
-		run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Hook: hook}},
+		run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}},
 	}
 	if v := r.chain(b.at, 0); v != nat.Continue {
 		return v, r.effect
@@ -103,6 +116,7 @@ func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []Hi
 		r.visit.Mark = h.Mark
 		if h.Rule > 0 {
 			r.step(chain, h.Rule-1, &chain.Rules[h.Rule-1], h.Verdict)
+			r.steps[len(r.steps)-1].Maybe = h.Maybe
 			continue
 		}
 		r.steps = append(r.steps, nat.Step{

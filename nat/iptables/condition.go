@@ -302,7 +302,7 @@ func (r *compiledRun) holds(c *instruction) bool {
 	case opOutPrefix:
 		return strings.HasPrefix(p.Out, r.table.names[c.low]) != c.not
 	case opChance:
-		return r.visit.World.Take(r.table.chances[c.low]) != c.not
+		return r.visit.Take(r.table.chances[c.low]) != c.not
 	case opAsk, opChain, opRule:
 	}
 	a := &r.table.asks[c.low]

@@ -156,7 +156,7 @@ func (r *run) act(target xt.Target) nat.Verdict {
 	}
 	a := target.Act(&r.visit)
 	r.effect = a.Effect
-	if a.Open != "" && !r.visit.World.Unknown(a.Open) {
+	if a.Open != "" && !r.visit.Unknown(a.Open) {
 		return a.Else
 	}
 	return a.Verdict
@@ -181,5 +181,5 @@ func (r *run) match(m xt.Match) bool {
 		return false
 	case rules.Unknown:
 	}
-	return r.visit.World.Unknown(MatchText(m))
+	return r.visit.Unknown(MatchText(m))
 }

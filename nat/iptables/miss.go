@@ -21,8 +21,8 @@ func (m Miss) String() string { return "wants " + m.Wanted + ": " + m.Actual }
 func (r Rule) Miss(pkt rules.Packet, w rules.World) (Miss, bool) {
 	var open Miss
 	for _, m := range r.Matches {
-		asker := &asker{World: w}
-		evaluation := run{visit: rules.Visit{Packet: &pkt, World: asker}}
+		asker := &asker{}
+		evaluation := run{visit: rules.Visit{Packet: &pkt, World: w, Decider: asker}}
 		held := evaluation.match(m)
 		switch {
 		case asker.asked != "" && !open.Open:
@@ -35,10 +35,7 @@ func (r Rule) Miss(pkt rules.Packet, w rules.World) (Miss, bool) {
 }
 
 // asker notes that a condition cannot be decided by the packet alone.
-type asker struct {
-	rules.World
-	asked string
-}
+type asker struct{ asked string }
 
 func (a *asker) Take(p float64) bool {
 	switch {

@@ -21,7 +21,6 @@ var extensions = map[string]func(c *cursor) (m xt.Match, ok bool, err error){
 	"icmp6":     func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, true) },
 	"mark":      parseMark,
 	"connmark":  parseConnMark,
-	"addrtype":  parseAddrType,
 	"comment":   parseComment,
 	"statistic": parseStatistic,
 	"recent":    parseRecent,
@@ -124,32 +123,6 @@ func parseConnMark(c *cursor) (xt.Match, bool, error) {
 	option, not := c.option()
 	v, mask, err := c.valueMask(option)
 	return xt.ConnMark{Not: not, Value: v, Mask: mask}, true, err
-}
-
-func parseAddrType(c *cursor) (xt.Match, bool, error) {
-	var m xt.AddrType
-	for {
-		var err error
-		switch c.peekOption() {
-		case "--src-type":
-			_, m.NotSource = c.option()
-			m.Source, err = c.value("--src-type")
-		case "--dst-type":
-			_, m.NotDestination = c.option()
-			m.Destination, err = c.value("--dst-type")
-		case "--limit-iface-in":
-			c.option()
-			m.LimitIn = true
-		case "--limit-iface-out":
-			c.option()
-			m.LimitOut = true
-		default:
-			return m, m.Source != "" || m.Destination != "", nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-	}
 }
 
 func parseComment(c *cursor) (xt.Match, bool, error) {

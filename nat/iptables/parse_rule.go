@@ -180,7 +180,7 @@ func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 func (rr *ruleReader) give(l *loading, o xt.Option) error {
 	c := rr.c
 	name, not := c.option()
-	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}}
+	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.rule.protocolNumber()}
 	for range o.Values {
 		text, err := c.text(name)
 		if err != nil {
@@ -212,9 +212,10 @@ func (rr *ruleReader) check(l *loading) error {
 // finish makes the values of the extensions.
 func (rr *ruleReader) finish() error {
 	for _, l := range rr.loaded {
-		v := l.row.Parse(&l.args)
-		if err := rr.check(l); err != nil {
-			return err
+		l.args.Protocol = rr.rule.protocolNumber()
+		v, wrong := l.row.Read(&l.args)
+		if wrong != nil {
+			return rr.check(l)
 		}
 		if l.slot < 0 {
 			rr.rule.Target = v.(xt.Target)
@@ -263,6 +264,12 @@ func (r *Rule) protocol() string {
 		}
 	}
 	return ""
+}
+
+// protocolNumber is the protocol of the rule's -p so far, 0 for none and for a negated one.
+func (r *Rule) protocolNumber() nat.Proto {
+	p, _ := nat.ParseRuleProto(r.protocol())
+	return p
 }
 
 // endsOption reports whether the next word begins another part of the rule.

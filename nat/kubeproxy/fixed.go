@@ -85,7 +85,7 @@ func (g *generator) nodePortsLast() {
 	note := xt.Comment{Text: "kubernetes service nodeports; NOTE: this must be the last rule in this chain"}
 	to := xt.Jump{Chain: chainNodePorts}
 	if g.nodePorts.all {
-		matches := []xt.Match{note, xt.AddrType{Destination: "LOCAL"}}
+		matches := []xt.Match{note, xt.AddrType{Destination: xt.AddrLocal}}
 		switch {
 		case g.family == nat.IPv6 && g.release.NoIPv6Loopback:
 			matches = append([]xt.Match{ipt.Destination{Not: true, Prefix: loopback6}}, matches...)

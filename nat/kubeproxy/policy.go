@@ -28,7 +28,7 @@ func (g *generator) externalChain(p *port) {
 			matches := append(slices.Clone(g.local), xt.Comment{Text: "pod traffic for " + p.name + " external destinations"})
 			rules = append(rules, rule(xt.Jump{Chain: p.svc}, matches...))
 		}
-		fromNode := xt.AddrType{Source: "LOCAL"}
+		fromNode := xt.AddrType{Source: xt.AddrLocal}
 		rules = append(rules,
 			rule(g.toMarkMasq, xt.Comment{Text: "masquerade LOCAL traffic for " + p.name + " external destinations"}, fromNode),
 			rule(xt.Jump{Chain: p.svc}, xt.Comment{Text: "route LOCAL traffic for " + p.name + " external destinations"}, fromNode))

@@ -189,7 +189,7 @@ func (g *generator) captureNodePort(p *port) {
 	}
 	if !p.hasExternal() {
 		target, why := g.refusal(p)
-		g.filter.add(chainExternalServices, target, proto, xt.Comment{Text: why}, xt.AddrType{Destination: "LOCAL"}, dport)
+		g.filter.add(chainExternalServices, target, proto, xt.Comment{Text: why}, xt.AddrType{Destination: xt.AddrLocal}, dport)
 	}
 }
 

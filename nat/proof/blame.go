@@ -60,7 +60,11 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		w.because("nothing listens at %s in %s", live.Endpoint, live.Where)
 	}
 	for _, o := range e.Live {
-		for _, u := range o.Unknown {
+		unknown := slices.Clone(o.Unknown)
+		for _, a := range o.Assumed {
+			unknown = append(unknown, a.What)
+		}
+		for _, u := range unknown {
 			if !slices.Contains(w.Unmodeled, u) {
 				w.Unmodeled = append(w.Unmodeled, u)
 			}

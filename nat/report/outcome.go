@@ -14,7 +14,11 @@ func Ways(probe nat.Probe, all nat.Prediction, st Style) string {
 		if i > 0 {
 			d.b.WriteByte('\n')
 		}
-		d.outcome(probe, o, fmt.Sprintf("way %d of %d, probability %.4g", i+1, len(all), o.Probability))
+		way := fmt.Sprintf("way %d of %d", i+1, len(all))
+		if o.Probability < 1 {
+			way += fmt.Sprintf(", probability %.4g", o.Probability)
+		}
+		d.outcome(probe, o, way)
 	}
 	return d.b.String()
 }
@@ -26,8 +30,11 @@ func (d *drawing) outcome(probe nat.Probe, o nat.Outcome, way string) {
 	d.evidence("at", o.Where)
 	d.evidence("why", o.Why)
 	d.conntrack()
-	for _, rule := range o.Unknown {
-		d.evidence("unknown", rule)
+	for _, a := range o.Assumed {
+		d.evidence("depends on", fmt.Sprintf("%s, which is not known: on this way it %s", a.What, map[bool]string{true: "holds", false: "does not hold"}[a.Holds]))
+	}
+	for _, what := range o.Unknown {
+		d.evidence("not known", what+": it makes no difference")
 	}
 }
 

@@ -231,6 +231,9 @@ func (d *drawing) rule(s nat.Step, table string) {
 	if d.style.Lines && s.Line > 0 {
 		line += "  " + d.style.paint(quiet, fmt.Sprintf("line %d", s.Line))
 	}
+	if s.Maybe {
+		line += "  " + d.style.paint(quiet, "maybe")
+	}
 	if s.Mark != d.mark {
 		line += "  " + d.style.paint(action, fmt.Sprintf("mark %#x", s.Mark))
 		d.mark = s.Mark

@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"bytes"
 	"strings"
 
 	"natlab/nat"
@@ -31,6 +32,17 @@ type Packet struct {
 
 // Tracked reports whether the packet has a connection.
 func (p *Packet) Tracked() bool { return p.State&(New|Related|Established) != 0 }
+
+// Clone is a copy that shares no bytes with p.
+func (p *Packet) Clone() Packet {
+	out := *p
+	if p.Wire != nil {
+		if wire, err := packet.Parse(bytes.Clone(p.Wire.Bytes())); err == nil { // it was parsed before
+			out.Wire = &wire
+		}
+	}
+	return out
+}
 
 // State is a set of conntrack states and NAT states, as --ctstate names them.
 type State uint8
@@ -71,9 +83,26 @@ type Place struct {
 // Visit is a packet at a rule, and the node's world around it.
 type Visit struct {
 	*Packet
-	World World
-	Hook  nat.Hook
-	At    Place
+	World   World
+	Decider Decider // decides in place of the World; nil: the World does
+	Hook    nat.Hook
+	At      Place
+}
+
+// Take decides a question of chance that answers yes with probability p.
+func (v *Visit) Take(p float64) bool {
+	if v.Decider != nil {
+		return v.Decider.Take(p)
+	}
+	return v.World.Take(p)
+}
+
+// Unknown decides what is not known or not modelled; what names it.
+func (v *Visit) Unknown(what string) bool {
+	if v.Decider != nil {
+		return v.Decider.Unknown(what)
+	}
+	return v.World.Unknown(what)
 }
 
 // Answer is what a condition answers for a packet. The zero Answer is Unknown.

@@ -13,10 +13,14 @@ type World interface {
 	// AddrType is an address's routing type in the node ("LOCAL", "UNICAST", "BROADCAST", "MULTICAST", "BLACKHOLE", ...);
 	// dev is the device the question is limited to, "" for none.
 	AddrType(a netip.Addr, dev string) string
+	Decider
+}
+
+// Decider decides what packet and node leave open.
+type Decider interface {
 	// Take decides a question of chance that answers yes with probability p.
 	Take(p float64) bool
-	// Unknown decides what is not known or not modelled; what names it: the condition's or the target's text. It is asked
-	// once for a packet's way: the same text gets the same answer.
+	// Unknown decides what is not known or not modelled; what names it: the condition's or the target's text.
 	Unknown(what string) bool
 }
 

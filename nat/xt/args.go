@@ -31,7 +31,9 @@ type Args struct {
 	Family nat.Family
 	Alias  string  // the name that the rule calls the extension by
 	Given  []Given // in order
-	err    *ArgError
+	// Protocol is the one that the rule asks for by -p; 0 where it asks for none, or for all others.
+	Protocol nat.Proto
+	err      *ArgError
 }
 
 // Given is an option that a rule gives.
@@ -40,7 +42,9 @@ type Given struct {
 	Not    bool
 	Values []Word
 	At     Word // the option's own word
-	args   *Args
+	// Protocol is Args.Protocol as far as the rule's words in front of the option tell.
+	Protocol nat.Proto
+	args     *Args
 }
 
 // Err is what is wrong, nil if nothing is.
@@ -96,6 +100,20 @@ func (a *Args) Once() {
 	for i, g := range a.Given {
 		if slices.ContainsFunc(a.Given[:i], func(b Given) bool { return b.Option.Name == g.Option.Name }) {
 			g.Fail("given twice")
+		}
+	}
+}
+
+// Exclusive notes two of some options that do not go together.
+func (a *Args) Exclusive(names ...string) {
+	first := ""
+	for _, g := range a.Given {
+		switch name := g.Option.Name; {
+		case !slices.Contains(names, name) || name == first:
+		case first == "":
+			first = name
+		default:
+			g.Fail("does not go with %s", first)
 		}
 	}
 }

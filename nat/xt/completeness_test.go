@@ -36,6 +36,7 @@ func TestRowsAreComplete(t *testing.T) {
 				for _, example := range examples {
 					if v, ok := parseExample(t, x, f, example); ok {
 						checkText(t, v, f, example)
+						checkListing(t, x, v, f)
 						checkBytes(t, x, v, f)
 						checkAnswer(t, x, v)
 					}
@@ -104,6 +105,27 @@ func checkText(t *testing.T, v xt.Value, f nat.Family, example string) {
 	p := xt.NewPrinter(nil, f)
 	lister.List(p)
 	require.NotContains(t, p.String(), "\n")
+}
+
+// checkListing reads back what List prints, where that is read at all.
+func checkListing(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {
+	t.Helper()
+	if x.Listed == nil {
+		return
+	}
+	p := xt.NewPrinter(nil, f)
+	v.(xt.Lister).List(p)
+	for _, behind := range []string{"", " what comes next"} {
+		l := xt.NewListing(p.String()+behind, f)
+		back, ok := x.ReadListed(l)
+		require.True(t, ok, "Listed: %s", p)
+		require.Equal(t, v, back, "Listed: %s", p)
+		require.Equal(t, strings.TrimSpace(behind), l.Rest(), "Listed: %s", p)
+	}
+	l := xt.NewListing("what comes next", f)
+	_, ok := x.ReadListed(l)
+	require.False(t, ok, "Listed takes what is not its own")
+	require.Equal(t, "what comes next", l.Rest())
 }
 
 func checkBytes(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {

@@ -1,6 +1,9 @@
 package xt
 
 import (
+	"slices"
+	"strings"
+
 	"natlab/nat"
 	"natlab/nat/rules"
 )
@@ -12,17 +15,19 @@ type Extension struct {
 	Families Families // of which iptables takes it
 	Aliases  []string // further names that iptables takes and x_tables does not know: "state", "NOTRACK"
 	Needs    string   // what a rule must have before the kernel takes it: "-p tcp"
-	Tables   []string // the tables that it is restricted to; none: all
-	Options  []Option
-	Examples []string // options that are printed as they are written here; they are tried on the kernel by a test
+	// Protocols are those of which the rule has to ask for one by -p (xt_check_match); none: it need not.
+	Protocols []nat.Proto
+	Tables    []string // the tables that it is restricted to; none: all
+	Options   []Option
+	Examples  []string // options that are printed as they are written here; they are tried on the kernel by a test
 
 	// Parse makes a value of the options that were given. It is called once the rule's words are at an end.
 	Parse func(a *Args) Value
 	// Layouts are the structs that x_tables has for it, the newest revision first. None: it has no bytes.
 	Layouts []Layout
-	// Listed makes a value of what iptables -L -n prints behind the columns, the inverse of List; nil where it was not
-	// written. The words it takes are removed from l.
-	Listed func(l *Listing) Value
+	// Listed takes from l what iptables -L -n prints of it behind the columns, and gives l the options that mean the same,
+	// the inverse of List. It reports false for the text of another extension; what it took and gave does not count then.
+	Listed func(l *Listing) bool
 
 	Tracks    bool   // a rule with it makes the kernel track connections (nf_ct_netns_get)
 	Remembers bool   // it keeps something between packets, so it has to see every packet that comes to it
@@ -153,6 +158,22 @@ func (x *Extension) Changed(f nat.Family) bool {
 		}
 	}
 	return false
+}
+
+// Read makes a value of the options that a rule gives, or tells what is wrong with them.
+func (x *Extension) Read(a *Args) (Value, *ArgError) {
+	v := x.Parse(a)
+	if a.err == nil && len(x.Protocols) > 0 && !slices.Contains(x.Protocols, a.Protocol) {
+		names := make([]string, len(x.Protocols))
+		for i, p := range x.Protocols {
+			names[i] = "-p " + p.RuleName()
+		}
+		a.Fail("needs %s", strings.Join(names, " or "))
+	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	return v, nil
 }
 
 // Find is the row of a name, or of an alias.

@@ -1,16 +1,27 @@
 package xt
 
 import (
+	"slices"
 	"strings"
 
 	"natlab/nat"
 )
 
-// Listing is what iptables -L -n prints behind a rule's columns, while it is being read: words that extensions take from
-// its beginning.
+// Listing is what iptables -L -n prints behind a rule's columns, while it is being read: texts that extensions take from
+// its beginning, and the options that they give for them.
 type Listing struct {
 	Family nat.Family
+	Proto  nat.Proto // of the rule's column; 0 for all
 	rest   string
+	alias  string
+	given  []listed
+}
+
+// listed is an option that stands for a listed text.
+type listed struct {
+	option string
+	not    bool
+	values []string
 }
 
 // NewListing is a Listing of a text.
@@ -30,9 +41,82 @@ func (l *Listing) Take(prefix string) bool {
 	return ok
 }
 
+// TakeWord takes a whole word if it is the next one.
+func (l *Listing) TakeWord(word string) bool {
+	rest, ok := strings.CutPrefix(l.rest, word)
+	if ok = ok && (rest == "" || rest[0] == ' '); ok {
+		l.rest = strings.TrimLeft(rest, " ")
+	}
+	return ok
+}
+
 // Word takes the next word, "" at the end.
 func (l *Listing) Word() string {
 	word, rest, _ := strings.Cut(l.rest, " ")
 	l.rest = strings.TrimLeft(rest, " ")
 	return word
+}
+
+// Through takes all up to an end, and the end, which is not part of the result; ok is false where there is none.
+func (l *Listing) Through(end string) (text string, ok bool) {
+	text, rest, ok := strings.Cut(l.rest, end)
+	if ok {
+		l.rest = strings.TrimLeft(rest, " ")
+	}
+	return text, ok
+}
+
+// Bang takes a "!", if one is next.
+func (l *Listing) Bang() bool { return l.Take("!") }
+
+// Called is the name by which the rule calls the extension, where it is an alias.
+func (l *Listing) Called(alias string) { l.alias = alias }
+
+// Give gives an option with its values.
+func (l *Listing) Give(option string, not bool, values ...string) {
+	l.given = append(l.given, listed{option, not, values})
+}
+
+// Flag takes a word and gives an option for it, if it is the next one.
+func (l *Listing) Flag(word, option string) {
+	if l.TakeWord(word) {
+		l.Give(option, false)
+	}
+}
+
+// ReadListed takes what iptables -L printed of the extension from l and makes its value; ok is false, and l stays as it
+// was, where that is not what comes next, or where no option prints so.
+func (x *Extension) ReadListed(l *Listing) (v Value, ok bool) {
+	if x.Listed == nil {
+		return nil, false
+	}
+	was := *l
+	l.alias, l.given = x.Name, nil
+	if x.Listed(l) {
+		if v, ok = x.fromListed(l); ok {
+			return v, true
+		}
+	}
+	*l = was
+	return nil, false
+}
+
+func (x *Extension) fromListed(l *Listing) (Value, bool) {
+	a := &Args{Family: l.Family, Alias: l.alias}
+	for _, given := range l.given {
+		i := slices.IndexFunc(x.Options, func(o Option) bool { return o.Name == given.option })
+		if i < 0 || len(given.values) != x.Options[i].Values {
+			return nil, false
+		}
+		g := Given{Option: x.Options[i], Not: given.not, At: Word{Text: given.option}}
+		for _, v := range given.values {
+			g.Values = append(g.Values, Word{Text: v})
+		}
+		a.Give(g)
+	}
+	if a.Err() != nil {
+		return nil, false
+	}
+	v := x.Parse(a)
+	return v, a.Err() == nil
 }

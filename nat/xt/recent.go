@@ -80,7 +80,7 @@ func (m Recent) Holds(v *rules.Visit) rules.Answer {
 		if m.Action == RecentSet && !m.Not {
 			return rules.Yes
 		}
-		return rules.Is(v.World.Take(0.5), false)
+		return rules.Is(v.Take(0.5), false)
 	}
 	list := *rules.Recall(w.Memory(), recentKey{m.List}, func() recentList { return recentList{} })
 	return rules.Is(m.visit(list, v, w.Now()), m.Not)

@@ -48,7 +48,7 @@ func (m Statistic) Holds(v *rules.Visit) rules.Answer {
 		}
 		p = 1 / float64(m.Every) // which of every n this packet is, is not known
 	}
-	return rules.Is(v.World.Take(p), m.Not)
+	return rules.Is(v.Take(p), m.Not)
 }
 
 // Actual tells that chance cannot take the rule.

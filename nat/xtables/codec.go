@@ -185,6 +185,8 @@ type args struct {
 	err    error
 	not    bool   // the option came behind a "!"
 	alias  string // the name that the rule calls the extension by
+	// protocol is that of the rule's -p, 0 for none and for a negated one.
+	protocol nat.Proto
 
 	general bool // stop in front of an option of the rule itself
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// plainMatches look at what comes with the packet: comment, marks, chance, rate, address types.
+// plainMatches look at what comes with the packet: comment, marks, chance, rate.
 func plainMatches() []codec {
 	return []codec{
 		{name: "connmark", revision: 1, size: 9, save: saveMark, list: listMark(" connmark match "), parse: parseMark},
@@ -14,8 +14,6 @@ func plainMatches() []codec {
 		{name: "limit", size: 40, save: saveLimit, list: listLimit, parse: parseLimit},
 		{name: "nfacct", revision: 1, size: 40, save: saveNFAcct, list: listNFAcct, parse: parseNFAcct},
 		{name: "nfacct", size: 40, save: saveNFAcct, list: listNFAcct, parse: parseNFAcct},
-		{name: "addrtype", revision: 1, size: 8, save: saveAddrType, list: listAddrType, parse: parseAddrType},
-		{name: "addrtype", revision: 0, size: 12, save: saveAddrType0, list: listAddrType0, parse: parseAddrType0},
 	}
 }
 
@@ -211,119 +209,6 @@ func parseNFAcct(a *args, d []byte) {
 			return
 		}
 		a.text(a.value(), d[:32])
-	}
-}
-
-// addrTypes are XT_ADDRTYPE_*, by bit, which are the kernel's RTN_*.
-var addrTypes = []string{"UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE"}
-
-var addrTypeOrder = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
-
-// addrType is both revisions of the match.
-type addrType struct {
-	src, dst                uint32
-	notSrc, notDst, in, out bool
-}
-
-// struct xt_addrtype_info_v1 { __u16 source, dest; __u32 flags; }
-func addrType1(p *printer, d []byte) addrType {
-	f := order.Uint32(d[4:])
-	p.only(f, 15)
-	return addrType{uint32(order.Uint16(d)), uint32(order.Uint16(d[2:])), f&1 != 0, f&2 != 0, f&4 != 0, f&8 != 0}
-}
-
-// struct xt_addrtype_info { __u16 source, dest; __u32 invert_source, invert_dest; }
-func addrType0(d []byte) addrType {
-	return addrType{src: uint32(order.Uint16(d)), dst: uint32(order.Uint16(d[2:])), notSrc: order.Uint32(d[4:]) != 0, notDst: order.Uint32(d[8:]) != 0}
-}
-
-func (t addrType) save(p *printer) {
-	for _, side := range []struct {
-		option string
-		types  uint32
-		not    bool
-	}{{"--src-type", t.src, t.notSrc}, {"--dst-type", t.dst, t.notDst}} {
-		if side.types == 0 {
-			continue
-		}
-		list, known := bitNames(side.types, addrTypes, addrTypeOrder)
-		p.only(side.types, known)
-		p.not(side.not)
-		p.f(" %s %s", side.option, list)
-	}
-	p.flag(t.in, "--limit-iface-in")
-	p.flag(t.out, "--limit-iface-out")
-}
-
-func (t addrType) list(p *printer) {
-	p.WriteString(" ADDRTYPE match")
-	for _, side := range []struct {
-		name  string
-		types uint32
-		not   bool
-	}{{"src-type", t.src, t.notSrc}, {"dst-type", t.dst, t.notDst}} {
-		if side.types == 0 {
-			continue
-		}
-		list, _ := bitNames(side.types, addrTypes, addrTypeOrder)
-		bang := ""
-		if side.not {
-			bang = "!"
-		}
-		p.f(" %s %s%s", side.name, bang, list)
-	}
-	p.flag(t.in, "limit-in")
-	p.flag(t.out, "limit-out")
-}
-
-func saveAddrType(p *printer, d []byte)  { addrType1(p, d).save(p) }
-func listAddrType(p *printer, d []byte)  { addrType1(p, d).list(p) }
-func saveAddrType0(p *printer, d []byte) { addrType0(d).save(p) }
-func listAddrType0(p *printer, d []byte) { addrType0(d).list(p) }
-
-func parseAddrTypes(a *args) addrType {
-	var t addrType
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		switch o {
-		case "--src-type":
-			t.notSrc, t.src = a.not, a.bits(addrTypes)
-		case "--dst-type":
-			t.notDst, t.dst = a.not, a.bits(addrTypes)
-		case "--limit-iface-in":
-			t.in = true
-		case "--limit-iface-out":
-			t.out = true
-		default:
-			a.unknown(o)
-		}
-	}
-	return t
-}
-
-func parseAddrType(a *args, d []byte) {
-	t := parseAddrTypes(a)
-	order.PutUint16(d, uint16(t.src))
-	order.PutUint16(d[2:], uint16(t.dst))
-	var f uint32
-	for bit, on := range []bool{t.notSrc, t.notDst, t.in, t.out} {
-		if on {
-			f |= 1 << bit
-		}
-	}
-	order.PutUint32(d[4:], f)
-}
-
-func parseAddrType0(a *args, d []byte) {
-	t := parseAddrTypes(a)
-	if t.in || t.out {
-		a.fail("--limit-iface-in and --limit-iface-out need revision 1 of addrtype")
-	}
-	order.PutUint16(d, uint16(t.src))
-	order.PutUint16(d[2:], uint16(t.dst))
-	for i, on := range []bool{t.notSrc, t.notDst} {
-		if on {
-			order.PutUint32(d[4+4*i:], 1)
-		}
 	}
 }
 

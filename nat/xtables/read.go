@@ -66,6 +66,11 @@ var ErrNotEncodable = errors.New("natlab has no bytes for it")
 func (w Writer) rule(r *registry, chains map[string]bool, line []string) (Entry, error) {
 	rr := ruleReader{w: w, registry: r, chains: chains, entry: Entry{Header: anyHeader(w.Family)}}
 	rr.args = &args{family: w.Family, sets: w.Sets, words: line}
+	for i, word := range line { // it may stand behind the extension that needs it
+		if word == "-p" && i+1 < len(line) && (i == 0 || line[i-1] != "!") {
+			rr.args.protocol, _ = nat.ParseRuleProto(line[i+1])
+		}
+	}
 	rr.entry.FallThrough = true
 	rr.entry.Target.Data = make([]byte, alignment)
 	for len(rr.args.words) > 0 && rr.args.err == nil {

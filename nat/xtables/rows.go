@@ -60,14 +60,14 @@ func rowCodec(x *xt.Extension, l xt.Layout, f nat.Family) codec {
 
 // readRow fills a struct from options in words.
 func readRow(x *xt.Extension, l xt.Layout, a *args, d []byte) {
-	given := xt.Args{Family: a.family, Alias: a.alias}
+	given := xt.Args{Family: a.family, Alias: a.alias, Protocol: a.protocol}
 	for word, ok := a.next(); ok; word, ok = a.next() {
 		i := slices.IndexFunc(x.Options, func(o xt.Option) bool { return o.Name == word || slices.Contains(o.Also, word) })
 		if i < 0 {
 			a.unknown(word)
 			return
 		}
-		g := xt.Given{Option: x.Options[i], Not: a.not, At: xt.Word{Text: word}}
+		g := xt.Given{Option: x.Options[i], Not: a.not, At: xt.Word{Text: word}, Protocol: a.protocol}
 		for range g.Option.Values {
 			g.Values = append(g.Values, xt.Word{Text: a.value()})
 		}
@@ -76,9 +76,9 @@ func readRow(x *xt.Extension, l xt.Layout, a *args, d []byte) {
 	if a.err != nil {
 		return
 	}
-	v := x.Parse(&given)
-	if err := given.Err(); err != nil {
-		a.fail("%w", err)
+	v, wrong := x.Read(&given)
+	if wrong != nil {
+		a.fail("%w", wrong)
 		return
 	}
 	if err := l.Encode(v, d, &xt.Env{Family: a.family, SetIndex: a.sets}); err != nil {
