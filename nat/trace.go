@@ -23,22 +23,6 @@ type Step struct {
 // Trace is the steps of one packet in the order in which it met them, across nodes.
 type Trace []Step
 
-// Chains is the trace's chain sequence in the form of facts.md: each chain once per entry, rule targets that
-// end it last ("PREROUTING KUBE-SERVICES KUBE-SVC-X KUBE-SEP-X DNAT" has no DNAT here: that is the target's).
-// Consecutive steps in one chain of one table count once.
-func (t Trace) Chains() []string {
-	var out []string
-	var last Step
-	for i, s := range t {
-		if i > 0 && s.Chain == last.Chain && s.Table == last.Table && s.Node == last.Node {
-			continue
-		}
-		out = append(out, s.Chain)
-		last = s
-	}
-	return out
-}
-
 // In returns the steps of one node and one table, in order; an empty name means all of them.
 func (t Trace) In(node, table string) Trace {
 	var out Trace
@@ -48,25 +32,6 @@ func (t Trace) In(node, table string) Trace {
 		}
 	}
 	return out
-}
-
-// FirstDifference returns the index of the first step in which a and b differ in node, hook, table, chain,
-// rule number or verdict, and -1 where they are alike. Where one is the beginning of the other it is the
-// length of the shorter.
-func FirstDifference(a, b Trace) int {
-	for i := range min(len(a), len(b)) {
-		if !a[i].sameRule(b[i]) {
-			return i
-		}
-	}
-	if len(a) != len(b) {
-		return min(len(a), len(b))
-	}
-	return -1
-}
-
-func (s Step) sameRule(o Step) bool {
-	return s.Node == o.Node && s.Hook == o.Hook && s.Table == o.Table && s.Chain == o.Chain && s.Rule == o.Rule && s.Verdict == o.Verdict
 }
 
 // String is "vms100 nat KUBE-SERVICES:3 jump".

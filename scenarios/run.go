@@ -69,7 +69,7 @@ func plan(all []Scenario, o Options) []job {
 		if o.Shard > 0 && o.Shards > 1 && i%o.Shards != o.Shard-1 {
 			continue
 		}
-		for _, v := range s.Variants() {
+		for _, v := range s.variants() {
 			for _, b := range s.Backends {
 				if len(o.Variants) > 0 && !slices.Contains(o.Variants, v) || len(o.Backends) > 0 && !slices.Contains(o.Backends, b) {
 					continue

@@ -34,8 +34,8 @@ type Scenario struct {
 	Text     []byte   `json:"-"`                  // the whole file
 }
 
-// Variants are those that the script tells apart: both, or Fixed alone for a feature that has to work.
-func (s Scenario) Variants() []Variant {
+// variants are those that the script tells apart: both, or Fixed alone for a feature that has to work.
+func (s Scenario) variants() []Variant {
 	if strings.Contains(string(s.Text), "["+string(Buggy)+"]") || s.Issue != "" {
 		return []Variant{Buggy, Fixed}
 	}

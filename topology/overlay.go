@@ -34,9 +34,9 @@ func (o Overlay) Device() string {
 	return ""
 }
 
-// Overhead is how many bytes of a packet on the underlay the overlay's own headers take: 20 for IPv4 in IPv4;
+// overhead is how many bytes of a packet on the underlay the overlay's own headers take: 20 for IPv4 in IPv4;
 // 50 for VXLAN (IPv4, UDP, VXLAN and the inner Ethernet header).
-func (o Overlay) Overhead() int {
+func (o Overlay) overhead() int {
 	switch o {
 	case IPIP:
 		return 20
@@ -119,7 +119,7 @@ func (b *planner) rangesOf(n Node) []netip.Prefix {
 }
 
 // podMTU is the largest packet a pod may send: what the overlay leaves of the underlay's.
-func (b *planner) podMTU() int { return b.c.Underlay.MTU - b.c.PodNetwork.Overlay.Overhead() }
+func (b *planner) podMTU() int { return b.c.Underlay.MTU - b.c.PodNetwork.Overlay.overhead() }
 
 // tunnelMAC is the address of a node's VXLAN device, made of its tunnel address so that every node knows it.
 func tunnelMAC(n Node) string { return macOf(0x66, 0x00, n.TunnelAddress) }

@@ -79,7 +79,7 @@ func (b *planner) add(ns Namespace) {
 // namespace begins a member's namespace. The lab has no IPv6 of its own, and without it nothing but the lab's
 // traffic is on its links.
 func (b *planner) namespace(kind Kind, member string) Namespace {
-	ns := Namespace{Name: b.c.NamespaceName(member), Member: member, Kind: kind}
+	ns := Namespace{Name: b.c.namespaceName(member), Member: member, Kind: kind}
 	ns.set("net/ipv6/conf/all/disable_ipv6", "1")
 	ns.set("net/ipv6/conf/default/disable_ipv6", "1")
 	if kind == KindUnderlay {
@@ -99,8 +99,8 @@ func (b *planner) namespace(kind Kind, member string) Namespace {
 	return ns
 }
 
-// NamespaceName is the kernel's name of a member's namespace: LAB.MEMBER, the slash of a pod's as a dot.
-func (c Cluster) NamespaceName(member string) string {
+// namespaceName is the kernel's name of a member's namespace: LAB.MEMBER, the slash of a pod's as a dot.
+func (c Cluster) namespaceName(member string) string {
 	return c.Name + "." + strings.ReplaceAll(member, "/", ".")
 }
 
@@ -120,7 +120,7 @@ func (b *planner) underlay() Namespace {
 		name := portName(member)
 		ns.Devices = append(ns.Devices, Device{
 			Name: name, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: hashMAC(ns.Name, name), Master: bridgeDevice,
-			Peer: Peer{Namespace: b.c.NamespaceName(member), Device: device}, Create: true,
+			Peer: Peer{Namespace: b.c.namespaceName(member), Device: device}, Create: true,
 		})
 	}
 	port(memberRouter, outerDevice)
@@ -148,7 +148,7 @@ func portName(member string) string {
 func (b *planner) outer(ns *Namespace, device string, addr netip.Addr) {
 	ns.Devices = append(ns.Devices, Device{
 		Name: device, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: macOf(0x0a, 0x58, addr),
-		Peer: Peer{Namespace: b.c.NamespaceName(memberUnderlay), Device: portName(ns.Member)},
+		Peer: Peer{Namespace: b.c.namespaceName(memberUnderlay), Device: portName(ns.Member)},
 	})
 	ns.Addresses = append(ns.Addresses, Address{Device: device, Prefix: netip.PrefixFrom(addr, b.c.Underlay.CIDR.Bits())})
 }
@@ -167,7 +167,7 @@ func (b *planner) router() Namespace {
 		dev := portName(cl.Name)
 		ns.Devices = append(ns.Devices, Device{
 			Name: dev, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: hashMAC(ns.Name, dev),
-			Peer: Peer{Namespace: b.c.NamespaceName(cl.Name), Device: outerDevice}, Create: true,
+			Peer: Peer{Namespace: b.c.namespaceName(cl.Name), Device: outerDevice}, Create: true,
 		})
 		ns.Addresses = append(ns.Addresses, Address{Device: dev, Prefix: host(linkLocal()), Scope: ScopeLink})
 		ns.Routes = append(ns.Routes, Route{Dst: host(cl.Address), Device: dev, Scope: ScopeLink})
@@ -234,7 +234,7 @@ func (b *planner) podLink(ns *Namespace, p Pod) {
 	dev := p.HostDevice()
 	ns.Devices = append(ns.Devices, Device{
 		Name: dev, Kind: Veth, MTU: b.podMTU(), MAC: caliMAC,
-		Peer: Peer{Namespace: b.c.NamespaceName(p.Member()), Device: outerDevice}, Create: true,
+		Peer: Peer{Namespace: b.c.namespaceName(p.Member()), Device: outerDevice}, Create: true,
 	})
 	ns.Routes = append(ns.Routes, Route{Dst: host(p.IPv4()), Device: dev, Scope: ScopeLink})
 	ns.setOf(dev, "net/ipv4/conf/%s/proxy_arp", "1")
@@ -266,7 +266,7 @@ func (b *planner) pod(p Pod) Namespace {
 	ns.Node = p.Node
 	ns.Devices = append(ns.Devices, Device{
 		Name: outerDevice, Kind: Veth, MTU: b.podMTU(), MAC: macOf(0x0a, 0x58, p.IPv4()),
-		Peer: Peer{Namespace: b.c.NamespaceName(p.Node), Device: p.HostDevice()},
+		Peer: Peer{Namespace: b.c.namespaceName(p.Node), Device: p.HostDevice()},
 	})
 	behind(&ns, p.IPv4())
 	return ns
@@ -292,7 +292,7 @@ func (b *planner) client(cl Client) Namespace {
 	}
 	ns.Devices = append(ns.Devices, Device{
 		Name: outerDevice, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: macOf(0x0a, 0x58, cl.Address),
-		Peer: Peer{Namespace: b.c.NamespaceName(memberRouter), Device: portName(cl.Name)},
+		Peer: Peer{Namespace: b.c.namespaceName(memberRouter), Device: portName(cl.Name)},
 	})
 	behind(&ns, cl.Address)
 	return ns

@@ -71,7 +71,7 @@ func (l *loader) checkUnderlay() {
 			onIt(l.labAt, index("spec.clients", i)+".address", c.Address)
 		}
 	}
-	if mtu := u.MTU - l.c.PodNetwork.Overlay.Overhead(); mtu < minMTU {
+	if mtu := u.MTU - l.c.PodNetwork.Overlay.overhead(); mtu < minMTU {
 		l.fail(l.labAt, "spec.underlay.mtu", "%d leaves the pods %d: want %d at least", u.MTU, mtu, minMTU)
 	}
 }
@@ -324,9 +324,9 @@ func (l *loader) checkServiceAddresses() {
 // checkNamespaces sees that every member gets a namespace of its own: the kernel's names join a pod's namespace
 // and name with a dot, and dots may be in names too.
 func (l *loader) checkNamespaces() {
-	owner := map[string]string{l.c.NamespaceName(memberUnderlay): "the underlay", l.c.NamespaceName(memberRouter): "the router"}
+	owner := map[string]string{l.c.namespaceName(memberUnderlay): "the underlay", l.c.namespaceName(memberRouter): "the router"}
 	claim := func(o origin, field, what, member string) {
-		name := l.c.NamespaceName(member)
+		name := l.c.namespaceName(member)
 		if other, taken := owner[name]; taken {
 			l.fail(o, field, "%s and %s would both be the network namespace %s: rename one", what, other, name)
 			return

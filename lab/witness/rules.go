@@ -196,8 +196,8 @@ func (m *member) walkOf(t traceMessage) *walk {
 	return w
 }
 
-// UnknownRule is the Step.Rule of a rule that was gone before its place could be read.
-const UnknownRule = -1
+// unknownRule is the Step.Rule of a rule that was gone before its place could be read.
+const unknownRule = -1
 
 // position is where a rule stands.
 type position struct {
@@ -210,7 +210,7 @@ type position struct {
 func (m *member) placeRule(s *nat.Step, t traceMessage) {
 	at, ok := m.places[string(t.table)][t.handle]
 	if !ok || at.chain != string(t.chain) {
-		s.Table, s.Chain, s.Rule = string(t.table), string(t.chain), UnknownRule
+		s.Table, s.Chain, s.Rule = string(t.table), string(t.chain), unknownRule
 		return
 	}
 	s.Table, s.Chain, s.Rule = at.table, at.chain, at.number

@@ -58,7 +58,13 @@ func predict(t *testing.T, n *gateway.Network, from, tuple string) nat.Predictio
 
 // chains are the chains of the nat table that a journey met in a node.
 func chains(j nat.Journey, node string) string {
-	return strings.Join(j.Steps.In(node, "nat").Chains(), " ")
+	var out []string
+	for _, s := range j.Steps.In(node, "nat") {
+		if len(out) == 0 || out[len(out)-1] != s.Chain {
+			out = append(out, s.Chain)
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 const post = " POSTROUTING KUBE-POSTROUTING"

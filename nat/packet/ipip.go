@@ -12,12 +12,3 @@ func Encapsulate(p *Packet, src, dst netip.Addr) *Packet {
 	t := nat.TupleOf(nat.IPIP, netip.AddrPortFrom(src, 0), netip.AddrPortFrom(dst, 0))
 	return Build(t, Fields{TTL: p.TTL(), TOS: p.TOS(), DF: p.DontFragment(), Payload: p.Bytes()})
 }
-
-// Decapsulate is the packet inside an IPIP packet, sharing its bytes; ok is false where there is none.
-func Decapsulate(p *Packet) (inside Packet, ok bool) {
-	if p.tuple.Proto() != nat.IPIP || p.later || p.first {
-		return Packet{}, false
-	}
-	inside, err := Parse(p.transport())
-	return inside, err == nil
-}

@@ -118,11 +118,8 @@ func TestTunnel(t *testing.T) {
 	outer := packet.Encapsulate(p, netip.MustParseAddr("192.168.26.100"), netip.MustParseAddr("192.168.26.105"))
 	require.Equal(t, "ipip 192.168.26.100:0 > 192.168.26.105:0", outer.Tuple().String())
 	require.True(t, outer.HeaderOK() && outer.DontFragment())
-	inside, ok := packet.Decapsulate(outer)
-	require.True(t, ok)
-	require.Equal(t, p.Bytes(), inside.Bytes())
-	_, ok = packet.Decapsulate(p)
-	require.False(t, ok)
+	const header = 20 // an IPv4 one without options
+	require.Equal(t, p.Bytes(), outer.Bytes()[header:])
 }
 
 func TestTTL(t *testing.T) {
@@ -222,9 +219,6 @@ func FuzzPacket(f *testing.F) {
 		if inside, ok := p.Inside(); ok {
 			inside.SetDst(inside.Tuple().Src())
 			p.SealInside()
-		}
-		if inside, ok := packet.Decapsulate(&p); ok {
-			_ = inside.String()
 		}
 	})
 }

@@ -88,7 +88,7 @@ type Certificate struct {
 	Tries       int            `json:"tries"`             // how many tries of this flow came by this endpoint
 	Request     []string       `json:"request"`           // the first packet's chains in Node, as facts.md writes them, its target last
 	Reply       []string       `json:"reply"`             // the first answer's chains in Node
-	Checks      []Finding      `json:"checks"`            // in the order of CheckNames
+	Checks      []Finding      `json:"checks"`            // dnat, masquerade, reply, path, ends, state, control
 	Hops        []Hop          `json:"hops"`              // the request's, then the reply's, each in the order of the way
 	Rules       []Step         `json:"rules"`             // the rules met, likewise
 	Conntrack   []nat.Conn     `json:"conntrack"`         // in the order of the nodes met
@@ -113,11 +113,6 @@ type Finding struct {
 	OK      bool   `json:"ok"`
 	Detail  string `json:"detail"`
 	Missing bool   `json:"missing,omitempty"` // not OK because evidence is missing, which makes the verdict inconclusive
-}
-
-// CheckNames lists the checks in the order in which a Certificate holds them.
-func CheckNames() []string {
-	return []string{"dnat", "masquerade", "reply", "path", "ends", "state", "control"}
 }
 
 // Wrong is the first place where what happened is not what has to happen.

@@ -17,14 +17,14 @@ func (m Meter) Add(steps nat.Trace) {
 	}
 }
 
-// Met reports whether a rule was met.
-func (m Meter) Met(r RuleRef) bool { return m[ruleKey{r.Node, r.Table, r.Chain, r.Rule}] }
+// met reports whether a rule was met.
+func (m Meter) met(r RuleRef) bool { return m[ruleKey{r.Node, r.Table, r.Chain, r.Rule}] }
 
 // Of is the coverage of the given rules, which are all that the nodes hold.
 func (m Meter) Of(all []RuleRef) Coverage {
 	c := Coverage{Rules: len(all)}
 	for _, r := range all {
-		if m.Met(r) {
+		if m.met(r) {
 			c.Met++
 		} else {
 			c.Unmet = append(c.Unmet, r)
