@@ -95,8 +95,7 @@ func listNFT(family nat.Family) ([]*nftables.Table, error) {
 		return nil, err
 	}
 	return slices.DeleteFunc(tables, func(t *nftables.Table) bool {
-		_, iptables := builtins[t.Name]
-		return !iptables
+		return nat.TableHooks(t.Name) == nil
 	}), nil
 }
 

@@ -64,20 +64,11 @@ func (p *programs) putBack(ctx context.Context, ns Namespace, rs iptables.Rulese
 	return p.restore(ctx, ns, rs.Family, input.String(), "--counters")
 }
 
-// builtins are the chains that a table has without being asked (xt_table.valid_hooks).
-var builtins = map[string][]string{
-	"raw":      {"PREROUTING", "OUTPUT"},
-	"mangle":   {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
-	"nat":      {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
-	"filter":   {"INPUT", "FORWARD", "OUTPUT"},
-	"security": {"INPUT", "FORWARD", "OUTPUT"},
-}
-
 // emptyTable is restore input that leaves a table without rules and user chains, every policy ACCEPT.
 func emptyTable(name string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%s\n", name)
-	for _, chain := range builtins[name] {
+	for _, chain := range nat.TableHooks(name) {
 		fmt.Fprintf(&b, ":%s ACCEPT [0:0]\n", chain)
 	}
 	b.WriteString("COMMIT\n")

@@ -14,12 +14,18 @@ type (
 	// Source is -s.
 	Source struct {
 		Not    bool
-		Prefix netip.Prefix // masked; a mask that is not a prefix is kept in a Raw
+		Prefix netip.Prefix // masked
 	}
 	// Destination is -d.
 	Destination struct {
 		Not    bool
 		Prefix netip.Prefix
+	}
+	// MaskedAddress is -s or -d with a mask that is no prefix.
+	MaskedAddress struct {
+		Not         bool
+		Destination bool // -d
+		Address     xt.AddrMask
 	}
 	// InInterface is -i. A Device that ends in "+" stands for every device whose name begins so.
 	InInterface struct {
@@ -76,6 +82,38 @@ func (m Destination) Holds(v *rules.Visit) rules.Answer {
 // Actual is the packet's destination.
 func (Destination) Actual(v *rules.Visit) string {
 	return "destination " + v.Tuple.Dst().Addr().String()
+}
+
+// Name is "": -s and -d need no -m.
+func (MaskedAddress) Name() string { return "" }
+
+// Save prints -s or -d.
+func (m MaskedAddress) Save(p *xt.Printer) {
+	option := "-s"
+	if m.Destination {
+		option = "-d"
+	}
+	p.Option(m.Not, option, m.Address.String())
+}
+
+// Holds compares the packet's source or destination.
+func (m MaskedAddress) Holds(v *rules.Visit) rules.Answer {
+	return rules.Is(m.Address.Contains(m.of(v)), m.Not)
+}
+
+// Actual is the packet's source or destination.
+func (m MaskedAddress) Actual(v *rules.Visit) string {
+	if m.Destination {
+		return "destination " + m.of(v).String()
+	}
+	return "source " + m.of(v).String()
+}
+
+func (m MaskedAddress) of(v *rules.Visit) netip.Addr {
+	if m.Destination {
+		return v.Tuple.Dst().Addr()
+	}
+	return v.Tuple.Src().Addr()
 }
 
 // Name is "": -i needs no -m.

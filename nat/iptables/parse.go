@@ -5,20 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // maxLine bounds a line of a rule set, in bytes; iptables-restore's own limit is 10240.
 const maxLine = 1 << 16
 
-// Parse reads what iptables-save or ip6tables-save prints, with or without counters. An extension that natlab does not
-// know is kept verbatim (Raw, RawTarget). An error is a *SyntaxError with line and column, or the reader's own; the
-// rule set is zero then.
+// Parse reads input for iptables-restore or ip6tables-restore, such as iptables-save prints: any spelling and any command
+// that iptables 1.8.9 takes there, from empty tables. Lines of the other family (-4, -6) are passed over. An extension that
+// natlab does not know is kept verbatim (xt.RawMatch, xt.RawTarget). An error is a *SyntaxError with line and column, or the reader's
+// own; the rule set is zero then. Besides what iptables-restore takes, lines may be indented and end as on Windows.
 func Parse(r io.Reader, family nat.Family) (Ruleset, error) {
 	p := parser{rs: Ruleset{Family: family}}
+	return p.parse(r)
+}
+
+func (p *parser) parse(r io.Reader) (Ruleset, error) {
 	scan := bufio.NewScanner(r)
 	scan.Buffer(make([]byte, 0, 4096), maxLine)
 	for scan.Scan() {
@@ -33,8 +39,8 @@ func Parse(r io.Reader, family nat.Family) (Ruleset, error) {
 		}
 		return Ruleset{}, err
 	}
-	if p.table != nil {
-		return Ruleset{}, &SyntaxError{p.number + 1, 1, fmt.Sprintf("table %s has no COMMIT", p.table.Name)}
+	if err := p.end(); err != nil {
+		return Ruleset{}, err
 	}
 	return p.rs, nil
 }
@@ -44,13 +50,14 @@ func ParseString(s string, family nat.Family) (Ruleset, error) {
 	return Parse(strings.NewReader(s), family)
 }
 
-// parser is the state between two lines.
+// parser is the state between two lines of input for iptables-restore.
 type parser struct {
 	rs     Ruleset
-	table  *Table         // nil between tables
-	chains map[string]int // of the table, by name
+	table  *builder // nil between tables
 	number int
 	words  []word // of the line, reused for the next
+	edited bool   // a table is not as its lines have it, one by one
+	notes  []Note
 }
 
 func (p *parser) fail(column int, format string, args ...any) error {
@@ -62,143 +69,232 @@ func (p *parser) line(line string) error {
 	switch {
 	case trimmed == "" || trimmed[0] == '#':
 		return nil
-	case trimmed[0] == '*':
-		return p.begin(trimmed[1:])
+	case p.table == nil && trimmed[0] == '*':
+		return p.begin(tableName(trimmed))
 	case p.table == nil:
 		return p.fail(1, "want a table (*nat) before %q", trimmed)
 	case trimmed == "COMMIT":
-		p.rs.Tables = append(p.rs.Tables, *p.table)
-		p.table = nil
-		return nil
+		return p.commit()
 	case trimmed[0] == ':':
-		return p.chain(line)
+		return p.table.declare(line, p.number)
+	case trimmed[0] == '*':
+		return p.fail(1, "table %s has no COMMIT", p.table.table.Name)
 	}
-	return p.rule(line)
+	words, err := split(p.words[:0], line, p.number)
+	if err != nil {
+		return err
+	}
+	c := cursor{line: line, number: p.number, words: words}
+	err = p.table.run(&c)
+	p.words = c.words
+	return err
+}
+
+// end is the end of the text.
+func (p *parser) end() error {
+	if p.table != nil {
+		p.number++
+		return p.fail(1, "table %s has no COMMIT", p.table.table.Name)
+	}
+	return nil
+}
+
+// tableName is the name in a line "*NAME"; iptables-restore takes no notice of what follows.
+func tableName(line string) string {
+	if words := strings.Fields(line[1:]); len(words) > 0 {
+		return words[0]
+	}
+	return ""
 }
 
 func (p *parser) begin(name string) error {
-	switch name = strings.TrimSpace(name); {
-	case p.table != nil:
-		return p.fail(1, "table %s has no COMMIT", p.table.Name)
-	case name != "raw" && name != "mangle" && name != "nat" && name != "filter" && name != "security":
+	if nat.TableHooks(name) == nil {
 		return p.fail(2, "table %q: want raw, mangle, nat, filter or security", name)
 	}
 	if _, twice := p.rs.Table(name); twice {
 		return p.fail(2, "table %s is there twice", name)
 	}
-	p.table, p.chains = &Table{Name: name}, map[string]int{}
+	p.table = newBuilder(name, p.rs.Family)
 	return nil
 }
 
-// chain reads ":NAME POLICY [packets:bytes]".
-func (p *parser) chain(line string) error {
-	words, err := split(nil, strings.Replace(line, ":", " ", 1), p.number)
+func (p *parser) commit() error {
+	t, err := p.table.finish()
+	if err != nil {
+		return err
+	}
+	p.rs.Tables = append(p.rs.Tables, t)
+	p.edited = p.edited || p.table.edited
+	p.notes = append(p.notes, p.table.notes...)
+	p.table = nil
+	return nil
+}
+
+// builder makes a table of commands, as iptables-restore does: from an empty one.
+type builder struct {
+	family  nat.Family
+	table   Table
+	chains  map[string]int // by name
+	jumps   []jump         // to chains that were not there yet
+	excerpt bool           // rules taken out of a table: what they refer to may be missing
+	edited  bool           // a command did more than append one rule
+	notes   []Note
+}
+
+// jump is a rule's way to a chain, and its place in the text.
+type jump struct {
+	chain        string
+	line, column int
+}
+
+func newBuilder(table string, family nat.Family) *builder {
+	return &builder{family: family, table: Table{Name: table}, chains: map[string]int{}}
+}
+
+func (b *builder) note(line int, text string) { b.notes = append(b.notes, Note{line, text}) }
+
+// exists reports whether the table has a chain of that name, its own among them.
+func (b *builder) exists(name string) bool {
+	_, ok := b.chains[name]
+	return ok || builtIn(b.table.Name, name)
+}
+
+// declared reports whether the table has a user chain of that name.
+func (b *builder) declared(name string) bool {
+	at, ok := b.chains[name]
+	return ok && !b.table.Chains[at].BuiltIn()
+}
+
+// use is the chain of that name. The built-in ones are there without being declared.
+func (b *builder) use(name string) (*Chain, bool) {
+	at, ok := b.chains[name]
+	switch {
+	case ok:
+	case builtIn(b.table.Name, name):
+		at = b.add(Chain{Name: name, Policy: "ACCEPT"})
+	case b.excerpt && name != "":
+		at = b.add(Chain{Name: name, Policy: "-"})
+	default:
+		return nil, false
+	}
+	return &b.table.Chains[at], true
+}
+
+func (b *builder) add(c Chain) int {
+	b.chains[c.Name] = len(b.table.Chains)
+	b.table.Chains = append(b.table.Chains, c)
+	return len(b.table.Chains) - 1
+}
+
+// index finds the chains anew.
+func (b *builder) index() {
+	clear(b.chains)
+	for i, c := range b.table.Chains {
+		b.chains[c.Name] = i
+	}
+}
+
+// declare reads ":NAME POLICY [packets:bytes]".
+func (b *builder) declare(line string, number int) error {
+	fail := func(column int, format string, args ...any) error {
+		return &SyntaxError{number, column, fmt.Sprintf(format, args...)}
+	}
+	words, err := split(nil, strings.Replace(line, ":", " ", 1), number)
 	if err != nil {
 		return err
 	}
 	if len(words) < 2 {
-		return p.fail(1, "want :CHAIN POLICY [packets:bytes]")
+		return fail(1, "want :CHAIN POLICY [packets:bytes]")
 	}
 	c := Chain{Name: words[0].text, Policy: words[1].text}
-	if c.Name == "" || strings.ContainsAny(c.Name, " \t\r\"'\\!") {
-		return p.fail(words[0].start+1, "chain %q: want a word without blanks and quotes", c.Name)
-	}
-	if c.Policy != "-" && c.Policy != "ACCEPT" && c.Policy != "DROP" {
-		return p.fail(words[1].start+1, "policy %q: want ACCEPT, DROP or -", c.Policy)
+	at := words[0].start + 1
+	switch own := builtIn(b.table.Name, c.Name); {
+	case c.Name == "" || strings.ContainsAny(c.Name, " \t\r\"'\\!"):
+		return fail(at, "chain %q: want a word without blanks and quotes", c.Name)
+	case len(c.Name) > longestName:
+		return fail(at, "chain %s: a name has at most %d bytes", c.Name, longestName)
+	case c.Policy != "-" && c.Policy != "ACCEPT" && c.Policy != "DROP":
+		return fail(words[1].start+1, "policy %q: want ACCEPT, DROP or -", c.Policy)
+	case own && c.Policy == "-":
+		c.Policy = "ACCEPT"
+	case !own && c.Policy != "-":
+		return fail(words[1].start+1, "chain %s is none of table %s's own: want - for its policy", c.Name, b.table.Name)
 	}
 	if len(words) > 2 {
 		var ok bool
 		if c.Packets, c.Bytes, ok = parseCounters(words[2].text); !ok {
-			return p.fail(words[2].start+1, "counters %q: want [packets:bytes]", words[2].text)
+			return fail(words[2].start+1, "counters %q: want [packets:bytes]", words[2].text)
 		}
 	}
-	if _, twice := p.chains[c.Name]; twice {
-		return p.fail(words[0].start+1, "chain %s is there twice", c.Name)
+	if _, twice := b.chains[c.Name]; twice {
+		return fail(at, "chain %s is there twice", c.Name)
 	}
-	p.chains[c.Name] = len(p.table.Chains)
-	p.table.Chains = append(p.table.Chains, c)
+	b.add(c)
 	return nil
 }
 
-func parseCounters(s string) (packets, bytes uint64, ok bool) {
-	s, open := strings.CutPrefix(s, "[")
-	s, closed := strings.CutSuffix(s, "]")
-	first, second, both := strings.Cut(s, ":")
-	packets, err1 := strconv.ParseUint(first, 10, 64)
-	bytes, err2 := strconv.ParseUint(second, 10, 64)
-	return packets, bytes, open && closed && both && err1 == nil && err2 == nil
-}
-
-// rule reads "[packets:bytes] -A CHAIN ...".
-func (p *parser) rule(line string) error {
-	words, err := split(p.words[:0], line, p.number)
-	if err != nil {
-		return err
-	}
-	p.words = words
-	c := cursor{line: line, number: p.number, words: words}
-	r := Rule{Line: p.number}
-	if strings.HasPrefix(c.peek(), "[") {
-		var ok bool
-		c.at++
-		if r.Packets, r.Bytes, ok = parseCounters(words[0].text); !ok {
-			return c.errorf("counters %q: want [packets:bytes]", words[0].text)
+// finish is the table, once all that rules lead to is there.
+func (b *builder) finish() (Table, error) {
+	missing := map[string]bool{}
+	for _, j := range b.jumps {
+		switch {
+		case b.declared(j.chain) || missing[j.chain]:
+		case b.exists(j.chain):
+			return Table{}, &SyntaxError{j.line, j.column, fmt.Sprintf("chain %s is built in: only a hook leads to it", j.chain)}
+		case b.excerpt:
+			missing[j.chain] = true
+			b.note(j.line, fmt.Sprintf("chain %s of table %s is not in the text: what it does is unknown", j.chain, b.table.Name))
+		case slices.Contains(foreignTargets, j.chain):
+			missing[j.chain] = true
+		default:
+			return Table{}, &SyntaxError{j.line, j.column, fmt.Sprintf(
+				"table %s has no chain %s, and no target is named so: iptables-restore refuses all of the text", b.table.Name, j.chain)}
 		}
 	}
-	if verb := c.peek(); verb != "-A" && verb != "--append" {
-		c.at++
-		return c.errorf("want -A, not %q", verb)
-	}
-	c.at++
-	name, err := c.value("-A")
-	if err != nil {
-		return err
-	}
-	at, known := p.chains[name]
-	if !known {
-		if _, err := nat.ParseHook(name); err != nil {
-			return c.errorf("chain %s of table %s is not declared", name, p.table.Name)
+	for _, c := range b.table.Chains {
+		for i := range c.Rules {
+			if to, ok := chainOf(c.Rules[i].Target); ok && missing[to] {
+				c.Rules[i].Target = xt.RawTarget{Extension: to}
+			}
 		}
-		// Input for iptables-restore may leave the built-in chains out: they are there.
-		at = len(p.table.Chains)
-		p.chains[name] = at
-		p.table.Chains = append(p.table.Chains, Chain{Name: name, Policy: "ACCEPT"})
 	}
-	if err := parseRule(&c, &r, p.rs.Family); err != nil {
-		return err
-	}
-	chain := &p.table.Chains[at]
-	chain.Rules = append(chain.Rules, r)
-	return nil
+	return b.table, b.loop()
 }
 
-// ParseRule reads one rule's specification, what iptables takes after "-A CHAIN".
-func ParseRule(spec string, family nat.Family) (Rule, error) {
-	words, err := split(nil, spec, 1)
-	if err != nil {
-		return Rule{}, err
-	}
-	c := cursor{line: spec, number: 1, words: words}
-	var r Rule
-	if err := parseRule(&c, &r, family); err != nil {
-		return Rule{}, err
-	}
-	return r, nil
-}
+// foreignTargets are the targets of xtables-addons that go without options.
+var foreignTargets = []string{"CHAOS", "DELUDE", "ECHO", "LOGMARK", "PROTO", "SYSRQ", "TARPIT"}
 
-// parseSetCounters reads "-c PACKETS BYTES", which iptables-restore takes within a rule.
-func parseSetCounters(c *cursor, r *Rule) error {
-	name, not := c.option()
-	if not {
-		return c.errorf("%s cannot be inverted", name)
-	}
-	for _, n := range []*uint64{&r.Packets, &r.Bytes} {
-		value, err := c.value(name)
-		if err != nil {
-			return err
+// loop refuses rules by which a packet comes back to a chain that it is in: the kernel does (mark_source_chains,
+// nft_chain_validate).
+func (b *builder) loop() error {
+	const fresh, within, done = 0, 1, 2
+	state := make([]uint8, len(b.table.Chains))
+	var walk func(at int) error
+	walk = func(at int) error {
+		state[at] = within
+		for _, r := range b.table.Chains[at].Rules {
+			to, ok := chainOf(r.Target)
+			if !ok {
+				continue
+			}
+			switch next := b.chains[to]; state[next] {
+			case within:
+				return &SyntaxError{max(r.Line, 1), 1, fmt.Sprintf("chains %s and %s of table %s lead to each other: the kernel refuses a loop",
+					b.table.Chains[at].Name, to, b.table.Name)}
+			case fresh:
+				if err := walk(next); err != nil {
+					return err
+				}
+			}
 		}
-		if *n, err = strconv.ParseUint(value, 10, 64); err != nil {
-			return c.errorf("counter %q: want a number", value)
+		state[at] = done
+		return nil
+	}
+	for i, c := range b.table.Chains {
+		if c.BuiltIn() && state[i] == fresh {
+			if err := walk(i); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -8,15 +8,6 @@ import (
 	"natlab/nat/xt"
 )
 
-// ruleReader reads one rule's words as iptables does: an option belongs to the rule itself, or to the extension that was
-// named last among those that have it. What the options of an extension mean is known once all have been read.
-type ruleReader struct {
-	c      *cursor
-	rule   *Rule
-	family nat.Family
-	loaded []*loading
-}
-
 // loading is an extension whose options are being read.
 type loading struct {
 	row  *xt.Extension
@@ -25,85 +16,43 @@ type loading struct {
 	slot int // among the rule's matches; -1: its target
 }
 
-func parseRule(c *cursor, r *Rule, family nat.Family) error {
-	rr := ruleReader{c: c, rule: r, family: family}
-	for !c.done() {
-		var err error
-		switch option := c.peekOption(); option {
-		case "-m", "--match":
-			err = rr.match()
-		case "-j", "--jump", "-g", "--goto":
-			err = rr.target()
-		case "-c", "--set-counters":
-			err = parseSetCounters(c, r)
-		default:
-			err = rr.option(option)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return rr.finish()
-}
-
-// option reads one of the options that every rule may have, or one of an extension.
-func (rr *ruleReader) option(option string) error {
-	if parse, known := baseOptions[option]; known {
-		return rr.base(option, parse)
-	}
-	if l, o, ok := rr.find(option); ok {
-		return rr.give(l, o)
-	}
-	if name := rr.rule.protocol(); name != "" && strings.HasPrefix(option, "--") && rr.imply(name) {
-		if l, o, ok := rr.find(option); ok {
-			return rr.give(l, o)
-		}
-	}
-	if name := rr.rule.protocol(); name != "" && strings.HasPrefix(option, "--") {
-		before := rr.c.at
-		m, ok, err := parseKnown(rr.c, name)
-		if err != nil || ok && rr.c.at > before {
-			rr.rule.Matches = append(rr.rule.Matches, m)
-			return err
-		}
-	}
-	rr.c.option()
-	return rr.c.errorf("option %q is not known here", option)
-}
-
-// imply loads the match of the rule's protocol, which iptables does for an option that nothing else knows.
-func (rr *ruleReader) imply(name string) bool {
-	if slices.ContainsFunc(rr.loaded, func(l *loading) bool { return l.row.Name == name }) {
+// imply loads the match of the rule's protocol.
+func (rr *ruleReader) imply() bool {
+	if slices.ContainsFunc(rr.loaded, func(l *loading) bool { return l.row.Name == rr.implied }) {
 		return false
 	}
-	x, ok := xt.Find(name, xt.MatchKind, rr.family)
+	x, ok := xt.Find(rr.implied, xt.MatchKind, rr.family)
 	if ok {
-		rr.load(x, name)
+		rr.load(x, rr.implied)
 	}
 	return ok
 }
 
-// base reads an option of the rule itself.
-func (rr *ruleReader) base(option string, parse func(value string, not bool) (xt.Match, error)) error {
+// implies are the matches that -p implies and that natlab keeps as they are written.
+var implies = map[string]bool{"esp": true, "ah": true, "mh": true, "ipcomp": true}
+
+// parseImplied reads options of the match that -p implies and that has no row.
+func (rr *ruleReader) parseImplied(option string) (known bool, err error) {
+	if rr.implied == "" || !strings.HasPrefix(option, "--") {
+		return false, nil
+	}
 	c := rr.c
 	start := c.at
-	name, not := c.option()
-	value := ""
-	if option != "-f" && option != "--fragment" {
-		var err error
-		if value, err = c.value(name); err != nil {
-			return err
-		}
-	}
-	m, err := parse(value, not)
-	if err != nil {
-		return c.errorf("%s %s: %v", name, value, err)
-	}
-	if m == nil {
-		m = Raw{c.verbatim(start)}
+	m, ok, err := parseKnown(c, rr.implied)
+	switch {
+	case err != nil:
+		return true, err
+	case ok && c.at > start:
+	case implies[rr.implied] && strings.HasPrefix(option, "--"+rr.implied):
+		c.option()
+		c.skipOptions()
+		m = xt.RawMatch{Extension: rr.implied, Options: c.verbatim(start)}
+	default:
+		c.at = start
+		return false, nil
 	}
 	rr.rule.Matches = append(rr.rule.Matches, m)
-	return nil
+	return true, nil
 }
 
 // match reads -m NAME.
@@ -121,9 +70,13 @@ func (rr *ruleReader) match() error {
 		rr.load(x, name)
 		return nil
 	}
+	c.peekOption() // parts a value that is joined to the first option
 	m, ok, err := parseKnown(c, name)
 	if err != nil {
 		return err
+	}
+	if ok && c.hasArgument() {
+		return c.unexpected()
 	}
 	if !ok || !c.endsOption() {
 		c.at = start + 2
@@ -152,7 +105,7 @@ func (rr *ruleReader) load(x *xt.Extension, name string) {
 func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 	for _, l := range slices.Backward(rr.loaded) {
 		for _, o := range l.row.Options {
-			if o.Name == option || slices.Contains(o.Also, option) {
+			if o.Is(option) {
 				return l, o, true
 			}
 		}
@@ -180,7 +133,7 @@ func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 func (rr *ruleReader) give(l *loading, o xt.Option) error {
 	c := rr.c
 	name, not := c.option()
-	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.rule.protocolNumber()}
+	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.protocolNumber()}
 	for range o.Values {
 		text, err := c.text(name)
 		if err != nil {
@@ -212,7 +165,7 @@ func (rr *ruleReader) check(l *loading) error {
 // finish makes the values of the extensions.
 func (rr *ruleReader) finish() error {
 	for _, l := range rr.loaded {
-		l.args.Protocol = rr.rule.protocolNumber()
+		l.args.Protocol = rr.protocolNumber()
 		v, wrong := l.row.Read(&l.args)
 		if wrong != nil {
 			return rr.check(l)
@@ -226,21 +179,20 @@ func (rr *ruleReader) finish() error {
 	return nil
 }
 
-// target reads -j NAME or -g NAME.
+// target reads -j NAME, which is no chain of the table as far as is known yet.
 func (rr *ruleReader) target() error {
 	c := rr.c
-	if name := targetName(c); name != "" {
-		if x, ok := xt.Find(name, xt.TargetKind, rr.family); ok && !targetIsRaw(c) && (c.peek() == "-j" || c.peek() == "--jump") {
-			if rr.rule.Target != nil || slices.ContainsFunc(rr.loaded, func(l *loading) bool { return l.slot < 0 }) {
-				c.option()
-				return c.errorf("-j given twice")
-			}
-			c.at += 2
-			rr.load(x, name)
-			return nil
-		}
+	if x, ok := xt.Find(targetName(c), xt.TargetKind, rr.family); ok && !targetIsRaw(c) {
+		c.at += 2
+		rr.load(x, c.words[c.at-1].text)
+		return nil
 	}
-	return parseTarget(c, rr.rule, rr.family)
+	return parseTarget(c, &rr.rule, rr.family)
+}
+
+// hasTarget reports whether there is a target so far.
+func (rr *ruleReader) hasTarget() bool {
+	return rr.rule.Target != nil || slices.ContainsFunc(rr.loaded, func(l *loading) bool { return l.slot < 0 })
 }
 
 // rawOption is how natlab writes an extension by its bytes, "--raw REVISION:HEX".
@@ -256,38 +208,29 @@ func targetName(c *cursor) string {
 	return ""
 }
 
-// protocol is the name of the rule's -p so far, "" where it has none or a negated one.
-func (r *Rule) protocol() string {
-	for _, m := range r.Matches {
-		if p, ok := m.(Protocol); ok && !p.Not {
-			return p.Protocol
-		}
-	}
-	return ""
-}
-
 // protocolNumber is the protocol of the rule's -p so far, 0 for none and for a negated one.
-func (r *Rule) protocolNumber() nat.Proto {
-	p, _ := nat.ParseRuleProto(r.protocol())
+func (rr *ruleReader) protocolNumber() nat.Proto {
+	m, ok := rr.protocol.(Protocol)
+	if !ok || m.Not {
+		return 0
+	}
+	p, _ := m.Number()
 	return p
 }
 
 // endsOption reports whether the next word begins another part of the rule.
 func (c *cursor) endsOption() bool {
-	if c.done() {
-		return true
-	}
-	switch option := c.peekOption(); option {
-	case "-m", "--match", "-j", "--jump", "-g", "--goto":
-		return true
-	default:
-		_, base := baseOptions[option]
-		return base && !c.words[c.at].quoted
-	}
+	return c.done() || short(c.peekOption()) != "" && !c.words[c.at].quoted
 }
 
 func (c *cursor) skipOptions() {
 	for !c.endsOption() {
 		c.at++
 	}
+}
+
+// unexpected refuses the next word, which is no option.
+func (c *cursor) unexpected() error {
+	c.at++
+	return c.errorf("unexpected %q", c.words[c.at-1].text)
 }

@@ -38,6 +38,9 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 	if err != nil {
 		return err
 	}
+	if ok && c.hasArgument() {
+		return c.unexpected()
+	}
 	if !ok || !c.endsOption() {
 		c.at = start
 		t = xt.RawTarget{Extension: name, Options: takeOptions(c)}

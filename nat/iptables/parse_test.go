@@ -158,7 +158,7 @@ func TestSpellings(t *testing.T) {
 		// addresses
 		{"-s 10.1.2.3", "-s 10.1.2.3/32"},
 		{"--source 10.1.2.3/255.255.0.0", "-s 10.1.0.0/16"},
-		{"-s 10.1.2.3/255.0.255.0 -j ACCEPT", "-s 10.1.2.3/255.0.255.0 -j ACCEPT"},
+		{"-s 10.1.2.3/255.0.255.0 -j ACCEPT", "-s 10.0.2.0/255.0.255.0 -j ACCEPT"},
 		// marks
 		{"-j MARK --set-mark 0x4000", "-j MARK --set-xmark 0x4000/0xffffffff"},
 		{"-j MARK --or-mark 0x4000", "-j MARK --set-xmark 0x4000/0x4000"},
@@ -166,7 +166,7 @@ func TestSpellings(t *testing.T) {
 		{"-j MARK --and-mark 0xffffbfff", "-j MARK --set-xmark 0x0/0x4000"},
 		{"-j MARK --set-mark 0x1/0x2", "-j MARK --set-xmark 0x1/0x3"},
 		// odd spacing and quotes
-		{"  -m   comment --comment   'a \"b\"'  -j  ACCEPT ", `-m comment --comment "a \"b\"" -j ACCEPT`},
+		{`  -m   comment --comment   "a \"b\""  -j  ACCEPT `, `-m comment --comment "a \"b\"" -j ACCEPT`},
 		{"-j REJECT", "-j REJECT --reject-with icmp-port-unreachable"},
 		// an extension that is not known, and a use that is not, are kept verbatim
 		{"-m   geoip ! --src-cc A1  -j DROP", "-m geoip ! --src-cc A1 -j DROP"},
@@ -203,9 +203,9 @@ func TestSyntaxErrors(t *testing.T) {
 		{"-A OUTPUT -j ACCEPT\n", `line 1, column 1: want a table (*nat) before "-A OUTPUT -j ACCEPT"`},
 		{"*nat\n:OUTPUT MAYBE [0:0]\nCOMMIT\n", `line 2, column 9: policy "MAYBE": want ACCEPT, DROP or -`},
 		{"*nat\n:OUTPUT ACCEPT [0]\nCOMMIT\n", `line 2, column 16: counters "[0]": want [packets:bytes]`},
-		{"*nat\n-A X -j ACCEPT\nCOMMIT\n", "line 2, column 4: chain X of table nat is not declared"},
-		{"*nat\n:X - [0:0]\n-A X -s nowhere\nCOMMIT\n", "line 3, column 9: -s nowhere: want an address, with /PREFIX or /MASK if need be"},
-		{"*nat\n:X - [0:0]\n-A X --dport 80\nCOMMIT\n", `line 3, column 6: option "--dport" is not known here`},
+		{"*nat\n-A X -j ACCEPT\nCOMMIT\n", "line 2, column 4: table nat has no chain X"},
+		{"*nat\n:X - [0:0]\n-A X -s nowhere\nCOMMIT\n", "line 3, column 9: -s nowhere: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
+		{"*nat\n:X - [0:0]\n-A X --dport 80\nCOMMIT\n", `line 3, column 6: option "--dport" is not known here: it needs -p tcp or udp, or -m multiport, before it`},
 		{"*nat\n:X - [0:0]\n-A X -m comment --comment \"a\nCOMMIT\n", "line 3, column 27: a quote is not closed"},
 		{"*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 70000\nCOMMIT\n", "line 3, column 28: --dport 70000: want a port or LOW:HIGH"},
 		{"*nat\n:X - [0:0]\n-A X -c 7 x\nCOMMIT\n", `line 3, column 11: counter "x": want a number`},

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,10 +21,12 @@ type word struct {
 	text       string
 	start, end int // byte offsets in the line
 	quoted     bool
+	joined     bool // to the option before it: --dport=80
 }
 
-// split cuts a line into words as iptables-restore does (add_param_to_argv): double and single quotes group, a
-// backslash inside quotes takes the next byte as it is. They are appended to words.
+// split cuts a line into words as iptables-restore does (add_param_to_argv of iptables 1.8.9): double quotes group, a
+// backslash inside them takes the next byte as it is, and the closing quote ends the word. Single quotes are bytes like any
+// other. The words are appended to words.
 func split(words []word, line string, number int) ([]word, error) {
 	for i := 0; i < len(line); {
 		if blank(line[i]) {
@@ -48,34 +51,27 @@ func scanWord(line string, start int) (w word, ok bool) {
 		switch {
 		case i == len(line) || blank(line[i]):
 			return word{text: line[start:i], start: start, end: i}, true
-		case line[i] == '"' || line[i] == '\'':
-			return scanQuoted(line, start)
+		case line[i] == '"':
+			return scanQuoted(line, start, i)
 		}
 	}
 }
 
-// scanQuoted takes a word with quotes in it, which need not be around the whole of it.
-func scanQuoted(line string, start int) (w word, ok bool) {
-	text := make([]byte, 0, 64)
-	var quote byte
-	i := start
-	for ; i < len(line); i++ {
-		c := line[i]
-		switch {
-		case quote != 0 && c == '\\' && i+1 < len(line):
+// scanQuoted takes a word whose quote opens at open, which need not be its first byte.
+func scanQuoted(line string, start, open int) (w word, ok bool) {
+	text := append(make([]byte, 0, 64), line[start:open]...)
+	for i := open + 1; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '\\' && i+1 < len(line):
 			i++
 			text = append(text, line[i])
-		case quote != 0 && c == quote:
-			quote = 0
-		case quote == 0 && (c == '"' || c == '\''):
-			quote = c
-		case quote == 0 && blank(c):
-			return word{string(text), start, i, true}, true
+		case c == '"':
+			return word{text: string(text), start: start, end: i + 1, quoted: true}, true
 		default:
 			text = append(text, c)
 		}
 	}
-	return word{string(text), start, i, true}, quote == 0
+	return word{}, false
 }
 
 // cursor walks the words of one rule.
@@ -96,12 +92,41 @@ func (c *cursor) peek() string {
 	return c.words[c.at].text
 }
 
-// peekOption is the next option, past a "!" before it.
+// peekOption is the next option, past a "!" before it. A value that is joined to it ("--dport=80") becomes a word of its own.
 func (c *cursor) peekOption() string {
-	if c.peek() == "!" && c.at+1 < len(c.words) {
-		return c.words[c.at+1].text
+	at := c.at
+	if c.peek() == "!" && at+1 < len(c.words) {
+		at++
 	}
-	return c.peek()
+	if at >= len(c.words) {
+		return ""
+	}
+	if w := c.words[at].text; len(w) > 2 && w[0] == '-' {
+		if w[1] != '-' {
+			if strings.IndexByte(joining, w[1]) >= 0 {
+				c.part(at, 2, 2)
+			}
+		} else if end := strings.IndexByte(w, '='); end > 2 {
+			c.part(at, end, end+1)
+		}
+	}
+	return c.words[at].text
+}
+
+// joining are the letters of the options whose value may be joined to them: iptables 1.8.9 asks getopt for the value of
+// these, and takes the word before the next one for that of the others.
+const joining = "ACDEFILNPRSXZcgm"
+
+// part makes two words of one: its text up to end, and from begin.
+func (c *cursor) part(at, end, begin int) {
+	w := c.words[at]
+	first, second := w, w
+	first.text, second.text, second.joined = w.text[:end], w.text[begin:], true
+	if !w.quoted { // then the text is the line's own
+		first.end, second.start = w.start+end, w.start+begin
+	}
+	c.words[at] = first
+	c.words = slices.Insert(c.words, at+1, second)
 }
 
 // option takes the next option with its "!", if it has one.
@@ -122,6 +147,14 @@ func (c *cursor) value(option string) (string, error) {
 		return "", c.errorf("%s %q: want a word without blanks and quotes", option, text)
 	}
 	return text, err
+}
+
+// ownWord refuses a value that is joined to its option: iptables 1.8.9 takes the wrong word for some.
+func (c *cursor) ownWord() error {
+	if c.done() || !c.words[c.at].joined {
+		return nil
+	}
+	return c.errorf("%s: want its value as the next word, not behind =", c.words[c.at-1].text)
 }
 
 // text takes an option's value, whatever it is.

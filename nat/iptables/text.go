@@ -15,23 +15,25 @@ type Text struct {
 	read    Ruleset
 	chains  []tableChain // by line: which one it declares
 	counted bool         // its rules have counters
+	edited  bool         // there are commands in it that do more than append one rule
 }
 
 type tableChain struct{ table, chain string }
 
 // ParseText is Parse of a text that is to be printed again.
 func ParseText(text string, family nat.Family) (Text, error) {
-	rs, err := ParseString(text, family)
+	p := parser{rs: Ruleset{Family: family}}
+	rs, err := p.parse(strings.NewReader(text))
 	if err != nil {
 		return Text{}, err
 	}
-	t := Text{lines: slices.Collect(strings.Lines(text)), read: rs}
+	t := Text{lines: slices.Collect(strings.Lines(text)), read: rs, edited: p.edited}
 	t.chains = make([]tableChain, len(t.lines))
 	table := ""
 	for i, line := range t.lines {
 		switch line := strings.TrimSpace(line); {
 		case strings.HasPrefix(line, "*"):
-			table = strings.TrimSpace(line[1:])
+			table = tableName(line)
 		case strings.HasPrefix(line, "["):
 			t.counted = true
 		case strings.HasPrefix(line, ":"):
@@ -49,10 +51,13 @@ func (t Text) String() string { return strings.Join(t.lines, "") }
 
 // With is the text with the rules of rs, a copy of its own that was changed: a rule that is known by its Line stays as it is
 // written there, or is written anew where it was changed; one without a Line is written where it belongs. Where rules that
-// have one changed places, all is as iptables-save prints it.
+// have one changed places, or the text has other commands than -A, all is as iptables-save prints it.
 func (t Text) With(rs Ruleset) string {
+	if reflect.DeepEqual(rs, t.Ruleset()) {
+		return t.String()
+	}
 	e := edit{Text: t, rs: rs, was: map[int]Rule{}, now: map[int]spot{}}
-	if !e.inPlace() {
+	if t.edited || !e.inPlace() {
 		return rs.text(t.counted)
 	}
 	for i, line := range t.lines {
@@ -118,7 +123,7 @@ func (e *edit) line(at int, line string) {
 	case text == "" || text[0] == '#':
 		e.out.WriteString(line)
 	case text[0] == '*':
-		if t, there := e.rs.Table(strings.TrimSpace(text[1:])); there {
+		if t, there := e.rs.Table(tableName(text)); there {
 			e.out.WriteString(line)
 			e.begin(t)
 		}

@@ -9,6 +9,9 @@ import (
 // AddrMask is an address with a mask, which need not be a prefix.
 type AddrMask struct{ Addr, Mask netip.Addr }
 
+// NewAddrMask is an address with a mask of its family; bits of the address outside the mask are cleared.
+func NewAddrMask(a, mask netip.Addr) AddrMask { return AddrMask{maskedBy(a, mask), mask} }
+
 // Contains reports whether an address is among those.
 func (m AddrMask) Contains(a netip.Addr) bool {
 	return a.BitLen() == m.Addr.BitLen() && maskedBy(a, m.Mask) == m.Addr

@@ -93,6 +93,9 @@ type Option struct {
 	Not    bool     // it may be inverted by a "!" in front
 }
 
+// Is reports whether a word is one of the option's names.
+func (o Option) Is(word string) bool { return word == o.Name || slices.Contains(o.Also, word) }
+
 // Layout is one revision of an extension's struct in the kernel.
 type Layout struct {
 	Revision uint8

@@ -143,7 +143,7 @@ func (w Writer) append(r *registry, t *Table, chains map[string]bool, at map[str
 
 // implied adds a built-in chain that the text uses without naming it.
 func (t *Table) implied(name string, chains map[string]bool, at map[string]int) bool {
-	for _, h := range hooksOf[t.Name] {
+	for _, h := range nat.TableHooks(t.Name) {
 		if h.String() == name {
 			chains[name], at[name] = true, len(t.Chains)
 			t.Chains = append(t.Chains, Chain{Name: name, Hook: h, BuiltIn: true, Tail: verdictEntry(t.Family, VerdictAccept)})
@@ -151,15 +151,6 @@ func (t *Table) implied(name string, chains map[string]bool, at map[string]int) 
 		}
 	}
 	return false
-}
-
-// hooksOf are the hooks of each table (struct xt_table.valid_hooks).
-var hooksOf = map[string][]nat.Hook{
-	"raw":      {nat.PreRouting, nat.Output},
-	"mangle":   {nat.PreRouting, nat.Input, nat.Forward, nat.Output, nat.PostRouting},
-	"nat":      {nat.PreRouting, nat.Input, nat.Output, nat.PostRouting},
-	"filter":   {nat.Input, nat.Forward, nat.Output},
-	"security": {nat.Input, nat.Forward, nat.Output},
 }
 
 // Complete adds the built-in chains that the table's text did not name, with policy ACCEPT, and puts the chains in
@@ -170,7 +161,7 @@ func (t Table) Complete() Table {
 		have[c.Name] = true
 	}
 	t.Chains = append([]Chain(nil), t.Chains...)
-	for _, h := range hooksOf[t.Name] {
+	for _, h := range nat.TableHooks(t.Name) {
 		if !have[h.String()] {
 			t.Chains = append(t.Chains, Chain{Name: h.String(), Hook: h, BuiltIn: true, Tail: verdictEntry(t.Family, VerdictAccept)})
 		}

@@ -1,0 +1,328 @@
+package iptables
+
+import (
+	"strconv"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/xt"
+)
+
+// ruleReader reads one line's words as iptables does: a command with its rule, in any order. An option belongs to the line
+// itself, or to the extension that was named last among those that have it. What the options of an extension mean is known
+// once all have been read.
+type ruleReader struct {
+	c        *cursor
+	family   nat.Family
+	declared func(chain string) bool // a user chain of the table; nil: none is
+	command  command
+	rule     Rule       // with the matches of extensions only, until rules
+	loaded   []*loading // extensions
+	given    string     // the options that may be given but once
+
+	source, destination         []xt.Match // one for each address of a list
+	in, out, protocol, fragment xt.Match
+	implied                     string // the match that -p implies, "" for none
+	other                       bool   // -4 or -6: the line is the other family's
+	jumpTo                      word   // behind -j or -g
+	notes                       []string
+}
+
+// ParseRule reads one rule's specification, what iptables takes after "-A CHAIN". A list of addresses, which makes several
+// rules, is refused.
+func ParseRule(text string, family nat.Family) (Rule, error) {
+	words, err := split(nil, text, 1)
+	if err != nil {
+		return Rule{}, err
+	}
+	c := cursor{line: text, number: 1, words: words}
+	rr := ruleReader{c: &c, family: family}
+	if err := rr.parse(); err != nil {
+		return Rule{}, err
+	}
+	rules := rr.rules()
+	switch {
+	case rr.command.verb != 0:
+		c.at = 1
+		return Rule{}, c.errorf("a command does not go here: want a rule")
+	case len(rules) != 1:
+		c.at = 1
+		return Rule{}, c.errorf("a list of addresses makes %d rules: want one", len(rules))
+	}
+	return rules[0], nil
+}
+
+// parse reads all words of a line.
+func (rr *ruleReader) parse() error {
+	c := rr.c
+	if strings.HasPrefix(c.peek(), "[") {
+		var ok bool
+		c.at++
+		if rr.rule.Packets, rr.rule.Bytes, ok = parseCounters(c.words[c.at-1].text); !ok {
+			return c.errorf("counters %q: want [packets:bytes]", c.words[c.at-1].text)
+		}
+	}
+	for !c.done() {
+		if err := rr.option(c.peekOption()); err != nil {
+			return err
+		}
+	}
+	return rr.finish()
+}
+
+// option reads one option with its values, by the order of getopt_long: the line's own go before those of extensions, and
+// the match that -p implies is loaded for what nothing else knows.
+func (rr *ruleReader) option(option string) error {
+	if kind := short(option); kind != "" {
+		return rr.own(kind)
+	}
+	l, o, found := rr.find(option)
+	kind := abbreviated(option)
+	switch {
+	case found && kind != "" && !o.Is(option):
+		rr.c.option()
+		return rr.c.errorf("option %q is short for an option of -m %s and for %s", option, l.row.Name, kind)
+	case found:
+		return rr.give(l, o)
+	case kind != "":
+		return rr.own(kind)
+	}
+	if strings.HasPrefix(option, "--") && rr.imply() {
+		if l, o, found := rr.find(option); found {
+			return rr.give(l, o)
+		}
+	}
+	if known, err := rr.parseImplied(option); known || err != nil {
+		return err
+	}
+	return rr.unknownOption()
+}
+
+// own reads one of the line's own options; kind is its short form.
+func (rr *ruleReader) own(kind string) error {
+	c := rr.c
+	switch kind {
+	case "-m":
+		return rr.match()
+	case "-j", "-g":
+		return rr.jump(kind)
+	case "-c":
+		return rr.counters()
+	case "-s", "-d", "-i", "-o", "-p", "-f":
+		return rr.header(kind)
+	case "-4", "-6":
+		c.option()
+		if rr.other = (kind == "-6") != (rr.family == nat.IPv6); rr.other {
+			c.at = len(c.words) // iptables-restore looks no further
+		}
+		return nil
+	case "-t", "-n", "-v", "-x", "-0", "-w", "-W", "-M":
+		name, _ := c.option()
+		return c.errorf("%s does not go here", name)
+	}
+	return rr.command.parse(c, kind[1])
+}
+
+func (rr *ruleReader) unknownOption() error {
+	c := rr.c
+	name, not := c.option()
+	switch {
+	case name == "!" && !not:
+		return c.errorf("nothing behind !")
+	case !strings.HasPrefix(name, "-"):
+		c.at--
+		return c.unexpected()
+	case rr.implied == "" && (strings.HasSuffix(name, "port") || strings.HasSuffix(name, "ports")):
+		return c.errorf("option %q is not known here: it needs -p tcp or udp, or -m multiport, before it", name)
+	}
+	return c.errorf("option %q is not known here", name)
+}
+
+// once refuses an option that was given before.
+func (rr *ruleReader) once(kind string) error {
+	c := rr.c
+	if strings.Contains(rr.given, kind) {
+		return c.errorf("%s is given twice", c.words[c.at-1].text)
+	}
+	rr.given += kind
+	return nil
+}
+
+// header reads one of the conditions that need no -m.
+func (rr *ruleReader) header(kind string) error {
+	c := rr.c
+	start := c.at
+	name, not := c.option()
+	if err := rr.once(kind); err != nil {
+		return err
+	}
+	if err := c.ownWord(); err != nil {
+		return err
+	}
+	if kind == "-f" {
+		if rr.family == nat.IPv6 {
+			return c.errorf("%s is of IPv4: want -m frag", name)
+		}
+		rr.fragment = Fragment{not}
+		return nil
+	}
+	if c.peek() == "!" && c.at+1 < len(c.words) { // as iptables-save 1.4.2 and older print it
+		if c.at++; not {
+			return c.errorf("! before and behind %s", name)
+		}
+		not = true
+		rr.notes = append(rr.notes, "a ! behind "+name+" is old: iptables 1.8.9 wants it before")
+	}
+	if kind == "-s" || kind == "-d" {
+		value, err := c.text(name)
+		if err != nil {
+			return err
+		}
+		return rr.addresses(kind, value, not, start)
+	}
+	value, err := c.value(name)
+	if err != nil {
+		return err
+	}
+	if kind == "-i" || kind == "-o" {
+		return rr.device(kind, value, not)
+	}
+	return rr.protocolOption(name, value, not)
+}
+
+func (rr *ruleReader) device(kind, value string, not bool) error {
+	c := rr.c
+	const longest = 15 // IFNAMSIZ without its zero
+	switch {
+	case len(value) > longest:
+		return c.errorf("%s %s: a device's name has at most %d bytes", kind, value, longest)
+	case value == "+" && not:
+		return c.errorf("! %s +: it would never match", kind)
+	case value == "+": // any device: no condition
+	case kind == "-i":
+		rr.in = InInterface{not, value}
+	default:
+		rr.out = OutInterface{not, value}
+	}
+	return nil
+}
+
+func (rr *ruleReader) protocolOption(name, value string, not bool) error {
+	c := rr.c
+	p, ok := nat.ParseRuleProto(value)
+	switch {
+	case !ok:
+		return c.errorf("%s %s: want a protocol of /etc/protocols, or a number up to 255", name, value)
+	case p == 0 && not:
+		return c.errorf("! %s %s: it would never match", name, value)
+	case p == 0:
+		return nil
+	}
+	rr.protocol = Protocol{not, p.RuleName()}
+	if rr.implied = p.RuleName(); p == nat.ICMPv6 { // xtables_find_match
+		rr.implied = "icmp6"
+	}
+	return nil
+}
+
+// jump reads -j or -g. A chain of the table goes before a target of its name.
+func (rr *ruleReader) jump(kind string) error {
+	c := rr.c
+	name, not := c.option()
+	switch {
+	case not:
+		return c.errorf("%s cannot be inverted", name)
+	case rr.hasTarget():
+		return c.errorf("%s: there is a target before it", name)
+	}
+	if kind == "-j" {
+		if err := c.ownWord(); err != nil {
+			return err
+		}
+	}
+	target, err := c.value(name)
+	if err != nil {
+		return err
+	}
+	rr.jumpTo = c.words[c.at-1]
+	switch {
+	case len(target) > longestName:
+		return c.errorf("%s %s: a name has at most %d bytes", name, target, longestName)
+	case kind == "-g":
+		rr.rule.Target = xt.Goto{Chain: target}
+		return nil
+	case rr.declared != nil && rr.declared(target):
+		rr.rule.Target = xt.Jump{Chain: target}
+		return nil
+	}
+	c.at -= 2
+	return rr.target()
+}
+
+const longestName = 28 // XT_EXTENSION_MAXNAMELEN without its zero
+
+// counters reads -c PACKETS BYTES, or PACKETS,BYTES.
+func (rr *ruleReader) counters() error {
+	c := rr.c
+	name, not := c.option()
+	if not {
+		return c.errorf("%s cannot be inverted", name)
+	}
+	if err := rr.once("-c"); err != nil {
+		return err
+	}
+	first, err := c.value(name)
+	if err != nil {
+		return err
+	}
+	packets, bytes, both := strings.Cut(first, ",")
+	if rr.rule.Packets, err = strconv.ParseUint(packets, 10, 64); err != nil {
+		return c.errorf("counter %q: want a number", packets)
+	}
+	if !both {
+		if bytes, err = c.value(name); err != nil {
+			return err
+		}
+	}
+	if rr.rule.Bytes, err = strconv.ParseUint(bytes, 10, 64); err != nil {
+		return c.errorf("counter %q: want a number", bytes)
+	}
+	return nil
+}
+
+// rules are the rules that the line makes: one for each source and destination, in the order in which iptables adds them,
+// with their conditions in the order in which iptables-save prints them.
+func (rr *ruleReader) rules() []Rule {
+	one := []xt.Match{nil}
+	sources, destinations := rr.source, rr.destination
+	if len(sources) == 0 {
+		sources = one
+	}
+	if len(destinations) == 0 {
+		destinations = one
+	}
+	out := make([]Rule, 0, len(sources)*len(destinations))
+	for _, src := range sources {
+		for _, dst := range destinations {
+			r := rr.rule
+			head := [...]xt.Match{src, dst, rr.in, rr.out, rr.protocol, rr.fragment}
+			n := len(r.Matches)
+			for _, m := range head {
+				if m != nil {
+					n++
+				}
+			}
+			if n > len(r.Matches) {
+				r.Matches = make([]xt.Match, 0, n)
+				for _, m := range head {
+					if m != nil {
+						r.Matches = append(r.Matches, m)
+					}
+				}
+				r.Matches = append(r.Matches, rr.rule.Matches...)
+			}
+			out = append(out, r)
+		}
+	}
+	return out
+}
