@@ -124,7 +124,7 @@ func (b *builder) run(c *cursor) error {
 // check refuses what iptables refuses of a whole line.
 func (rr *ruleReader) checkLine(table string) error {
 	c, m := rr.c, &rr.command
-	rule := strings.IndexByte(withRule, m.verb) >= 0 && !(m.verb == 'D' && m.number > 0)
+	rule := strings.IndexByte(withRule, m.verb) >= 0 && (m.verb != 'D' || m.number == 0)
 	c.at = 1
 	switch {
 	case m.verb == 0:

@@ -44,8 +44,6 @@ type (
 	}
 	// Fragment is -f: the second and later fragments of a packet.
 	Fragment struct{ Not bool }
-	// Raw is one of these as natlab does not model it: kept as written, without a leading blank.
-	Raw struct{ Text string }
 )
 
 // Name is "": -s needs no -m.
@@ -196,15 +194,3 @@ func (Fragment) Actual(v *rules.Visit) string {
 	}
 	return "not a later fragment"
 }
-
-// Name is "": the text is whole.
-func (Raw) Name() string { return "" }
-
-// Save prints the text.
-func (m Raw) Save(p *xt.Printer) { p.Text(" ", m.Text) }
-
-// Holds is not known.
-func (Raw) Holds(*rules.Visit) rules.Answer { return rules.Unknown }
-
-// Actual tells that it is not known.
-func (Raw) Actual(*rules.Visit) string { return "natlab does not model it" }

@@ -83,7 +83,7 @@ func parseICMP(c *cursor, v6 bool) (xt.Match, bool, error) {
 	if both {
 		n, err2 := strconv.ParseUint(code, 10, 8)
 		m.Code = uint8(n)
-		return m, err1 == nil && err2 == nil, nil // a name stays in a Raw
+		return m, err1 == nil && err2 == nil, nil // a name stays as it is written
 	}
 	return m, err1 == nil, nil
 }
