@@ -32,6 +32,8 @@ type Lab struct {
 	record  record
 	own     *owned // nil for a lab that another process serves
 
+	syncs syncs // what the nodes' kube-proxies remember
+
 	mu      sync.Mutex
 	handles map[string]netns.Handle // by member; under mu
 }
@@ -107,7 +109,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	// Rules need no device, and the kernel's one lock for devices leaves a processor free for them.
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return build.Wire(groupCtx) })
-	group.Go(func() error { return installRules(groupCtx, l.cluster, l.Backend(), l.handles, p) })
+	group.Go(func() error { return l.installRules(groupCtx, p) })
 	err = group.Wait()
 	l.own.tunnels, l.record.Tunnel = build.Tunnels(), build.Tunnel()
 	if err != nil {

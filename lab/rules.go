@@ -1,38 +1,82 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"natlab/lab/dataplane"
-	"natlab/lab/netns"
 	"natlab/nat"
 	"natlab/nat/kubeproxy"
 	"natlab/topology"
 )
 
 // installRules gives each node the rules that kube-proxy would have written there.
-func installRules(ctx context.Context, c topology.Cluster, b dataplane.Backend, handles map[string]netns.Handle, p *progress) error {
-	plane, err := dataplane.New(b)
+func (l *Lab) installRules(ctx context.Context, p *progress) error {
+	plane, err := dataplane.New(l.Backend())
 	if err != nil {
 		return err
 	}
-	return each(ctx, c.Nodes, func(n topology.Node) error {
+	return each(ctx, l.cluster.Nodes, func(n topology.Node) error {
 		defer p.done("rules")
-		rs, err := kubeproxy.Rules(c, n.Name, kubeproxy.Options{Family: nat.IPv4})
+		rs, err := kubeproxy.Rules(l.cluster, n.Name, kubeproxy.Options{Family: nat.IPv4})
 		if err == nil {
-			err = plane.Install(ctx, handles[n.Name], rs)
+			err = plane.Install(ctx, l.handles[n.Name], rs)
 		}
 		if err != nil {
 			return fmt.Errorf("node %s: rules: %w", n.Name, err)
 		}
+		l.syncs.remember(n.Name, synced{l.cluster, time.Now()})
 		return nil
 	})
 }
 
-// Sync gives nodes the rules that kube-proxy would write for a cluster, as after a change of its Services and endpoints;
-// no node named means all. What other agents have in the nodes stays, and so does all else of the lab.
+// synced is what a node's kube-proxy remembers of its last sync.
+type synced struct {
+	cluster topology.Cluster
+	cleaned time.Time // when it last deleted chains that nothing calls
+}
+
+// syncs is what the nodes' kube-proxies remember, while the lab is open. The zero value remembers nothing, as a
+// kube-proxy that starts.
+type syncs struct {
+	mu   sync.Mutex
+	last map[string]synced // by node; under mu
+}
+
+func (s *syncs) of(node string) (synced, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, ok := s.last[node]
+	return last, ok
+}
+
+func (s *syncs) remember(node string, last synced) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		s.last = map[string]synced{}
+	}
+	s.last[node] = last
+}
+
+// Sync gives nodes kube-proxy's rules for a cluster anew, all of them, as after a canary is gone; no node named means all.
+// What other agents have in the nodes stays, and so does all else of the lab. In a cluster of more than 1,000 endpoints
+// chains that no rule calls any more stay until iptables.syncPeriod is over.
 func (l *Lab) Sync(ctx context.Context, c topology.Cluster, nodes ...string) error {
+	return l.sync(ctx, c, nodes, func(synced) *topology.Cluster { return nil })
+}
+
+// Change gives nodes what kube-proxy writes after a change of the cluster's Services and endpoints; no node named means
+// all. Since 1.27 those are the chains of what changed, and those that all Services share: what somebody else did to the
+// others stays until the next Sync.
+func (l *Lab) Change(ctx context.Context, c topology.Cluster, nodes ...string) error {
+	return l.sync(ctx, c, nodes, func(last synced) *topology.Cluster { return &last.cluster })
+}
+
+func (l *Lab) sync(ctx context.Context, c topology.Cluster, nodes []string, since func(synced) *topology.Cluster) error {
 	plane, err := dataplane.New(l.Backend())
 	if err != nil {
 		return err
@@ -41,25 +85,41 @@ func (l *Lab) Sync(ctx context.Context, c topology.Cluster, nodes ...string) err
 		nodes = l.Nodes()
 	}
 	return each(ctx, nodes, func(name string) error {
-		if err := l.syncNode(ctx, plane, c, name); err != nil {
+		last, ok := l.syncs.of(name)
+		var before *topology.Cluster
+		if ok {
+			before = since(last)
+		}
+		u, err := kubeproxy.NewUpdate(before, c, name, kubeproxy.Options{Family: nat.IPv4})
+		if err == nil {
+			last, err = l.syncNode(ctx, plane, name, u, synced{c, last.cleaned})
+		}
+		if err != nil {
 			return fmt.Errorf("node %s: rules: %w", name, err)
 		}
+		l.syncs.remember(name, last)
 		return nil
 	})
 }
 
-func (l *Lab) syncNode(ctx context.Context, plane dataplane.Dataplane, c topology.Cluster, node string) error {
+// syncNode applies a sync to what a node holds. The time of the last deletion is that of the sync before until it deletes.
+func (l *Lab) syncNode(ctx context.Context, plane dataplane.Dataplane, node string, u kubeproxy.Update, s synced) (synced, error) {
 	h, err := l.Handle(node)
 	if err != nil {
-		return err
-	}
-	want, err := kubeproxy.Rules(c, node, kubeproxy.Options{Family: nat.IPv4})
-	if err != nil {
-		return err
+		return s, err
 	}
 	live, err := plane.Dump(ctx, h, nat.IPv4)
 	if err != nil {
-		return err
+		return s, err
 	}
-	return plane.Install(ctx, h, kubeproxy.Sync(live, want))
+	stale := kubeproxy.DeleteStale
+	if now := time.Now(); u.Large && now.Sub(s.cleaned) <= cmp.Or(s.cluster.KubeProxy.SyncPeriod, syncPeriod) {
+		stale = kubeproxy.KeepStale
+	} else {
+		s.cleaned = now
+	}
+	return s, plane.Install(ctx, h, u.Apply(live, stale))
 }
+
+// syncPeriod is kube-proxy's iptables.syncPeriod where there is no configuration.
+const syncPeriod = 30 * time.Second

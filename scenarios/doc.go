@@ -22,8 +22,9 @@
 // kernel:6.12 (that or later), feature:NAME as natlab doctor names it. skip, stop, stdout, stderr, cmp, env and the others are there too. Ours:
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
-//	apply FILE [node=N]...            change objects, and give the nodes the rules that kube-proxy then writes
-//	sync [node=N]...                  give the nodes kube-proxy's rules anew
+//	apply FILE [node=N]...            change objects, and give the nodes what kube-proxy then writes: since 1.27 the chains of
+//	                                  what changed, and those that all Services share
+//	sync [node=N]...                  give the nodes all of kube-proxy's rules anew
 //	iptables [legacy:|nft:]NODE ARGS  edit rules as another agent would
 //	run MEMBER PROGRAM ARGS           run a program in a namespace
 //	sysctl MEMBER KEY=VALUE...

@@ -198,23 +198,36 @@ func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	}
 	c.Name, c.KubeProxy.Backend = s.cluster.Name, s.cluster.KubeProxy.Backend
 	s.cluster = c
-	return doSync(s, ts, false, args[1:])
+	nodes, err := nodesOf(args[1:])
+	if err != nil {
+		return err
+	}
+	return s.lab.Change(s.ctx, s.cluster, nodes...)
 }
 
-// doSync: sync [node=NODE]... gives the nodes kube-proxy's rules anew.
+// doSync: sync [node=NODE]... gives the nodes all of kube-proxy's rules anew.
 func doSync(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if not {
 		return usagef("sync [node=NODE]...")
 	}
+	nodes, err := nodesOf(args)
+	if err != nil {
+		return err
+	}
+	return s.lab.Sync(s.ctx, s.cluster, nodes...)
+}
+
+// nodesOf reads node=NODE words.
+func nodesOf(args []string) ([]string, error) {
 	var nodes []string
 	for _, a := range args {
 		name, ok := strings.CutPrefix(a, "node=")
 		if !ok {
-			return usagef("%q: want node=NODE", a)
+			return nil, usagef("%q: want node=NODE", a)
 		}
 		nodes = append(nodes, name)
 	}
-	return s.lab.Sync(s.ctx, s.cluster, nodes...)
+	return nodes, nil
 }
 
 // feature reports whether this machine has one of natlab doctor's features.

@@ -1,6 +1,9 @@
 package topology
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Cluster is what the input describes, checked and complete: every reference resolves, every list is sorted or
 // in the order of the input where that order means something. It holds no pointers into Kubernetes objects.
@@ -164,4 +167,5 @@ type KubeProxy struct {
 	BindAddress        netip.Addr      `json:"bindAddress,omitzero"`
 	TCPBeLiberal       bool            `json:"tcpBeLiberal,omitzero"` // conntrack.tcpBeLiberal: no INVALID drop rule since 1.29
 	FeatureGates       map[string]bool `json:"featureGates,omitzero"`
+	SyncPeriod         time.Duration   `json:"syncPeriod,omitzero"` // iptables.syncPeriod, in nanoseconds; 0 where there is no configuration: kube-proxy's 30 s
 }

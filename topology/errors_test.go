@@ -146,6 +146,9 @@ func TestErrors(t *testing.T) {
 		// KubeProxyConfiguration.
 		{"mode", "mode: iptables", "mode: ipvs", `in.yaml: document 2: KubeProxyConfiguration: mode: "ipvs": natlab knows kube-proxy's iptables mode only; set mode: iptables to see what that would do`},
 		{"clusterCIDR", "clusterCIDR: 10.244.0.0/16", "clusterCIDR: 10.244.0.0/99", `in.yaml: document 2: KubeProxyConfiguration: clusterCIDR: "10.244.0.0/99" is not an address range in CIDR form`},
+		{"syncPeriod", "mode: iptables", "iptables: {syncPeriod: soon}", `in.yaml: document 2: KubeProxyConfiguration: iptables.syncPeriod: "soon" is not a duration such as 30s`},
+		{"syncPeriod below zero", "mode: iptables", "iptables: {minSyncPeriod: -1s}", `in.yaml: document 2: KubeProxyConfiguration: iptables.minSyncPeriod: "-1s" is not a duration such as 30s`},
+		{"syncPeriod too short", "mode: iptables", "iptables: {syncPeriod: 500ms}", "in.yaml: document 2: KubeProxyConfiguration: iptables.syncPeriod: 500ms is shorter than iptables.minSyncPeriod, 1s: kube-proxy exits"},
 		{"masqueradeBit", "mode: iptables", "iptables: {masqueradeBit: 32}", "in.yaml: document 2: KubeProxyConfiguration: iptables.masqueradeBit: 32: want 0 to 31"},
 		{"nodePortAddresses", "mode: iptables", "nodePortAddresses: [first]", `in.yaml: document 2: KubeProxyConfiguration: nodePortAddresses[0]: "first" is not an address range in CIDR form, nor "primary", "localhost" or "all"`},
 		{"nodePortAddresses primary twice", "mode: iptables", "nodePortAddresses: [primary, 10.0.0.0/8, primary]", `in.yaml: document 2: KubeProxyConfiguration: nodePortAddresses[2]: "primary" stands there twice`},

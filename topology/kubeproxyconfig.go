@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -27,6 +28,8 @@ type proxyConfig struct {
 		MasqueradeBit      *int32 `json:"masqueradeBit"`
 		MasqueradeAll      bool   `json:"masqueradeAll"`
 		LocalhostNodePorts *bool  `json:"localhostNodePorts"`
+		SyncPeriod         string `json:"syncPeriod"`
+		MinSyncPeriod      string `json:"minSyncPeriod"`
 	} `json:"iptables"`
 	Conntrack struct {
 		TCPBeLiberal bool `json:"tcpBeLiberal"`
@@ -96,9 +99,35 @@ func (l *loader) kubeProxyConfig(o object) {
 	if on := cfg.IPTables.LocalhostNodePorts; on != nil {
 		kp.LocalhostNodePorts = *on
 	}
+	l.syncPeriod(o.origin, cfg)
 	kp.MasqueradeAll = cfg.IPTables.MasqueradeAll
 	kp.TCPBeLiberal = cfg.Conntrack.TCPBeLiberal
 	kp.FeatureGates = cfg.FeatureGates
+}
+
+// kube-proxy's own periods, where the configuration has none.
+const syncPeriod, minSyncPeriod = 30 * time.Second, time.Second
+
+// syncPeriod reads how often kube-proxy cleans up. It exits where that is less often than it may write rules at all.
+func (l *loader) syncPeriod(o origin, cfg proxyConfig) {
+	read := func(field, text string, otherwise time.Duration) time.Duration {
+		if text == "" {
+			return otherwise
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < 0 {
+			l.fail(o, field, "%q is not a duration such as 30s", short(text))
+		}
+		if d <= 0 {
+			return otherwise
+		}
+		return d
+	}
+	period := read("iptables.syncPeriod", cfg.IPTables.SyncPeriod, syncPeriod)
+	if least := read("iptables.minSyncPeriod", cfg.IPTables.MinSyncPeriod, minSyncPeriod); least > period {
+		l.fail(o, "iptables.syncPeriod", "%v is shorter than iptables.minSyncPeriod, %v: kube-proxy exits", period, least)
+	}
+	l.c.KubeProxy.SyncPeriod = period
 }
 
 // detectLocal reads how kube-proxy tells a packet from a local pod.

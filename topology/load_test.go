@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -227,7 +228,7 @@ detectLocal: {bridgeInterface: cni0, interfaceNamePrefix: cali}
 detectLocalMode: BridgeInterface
 featureGates: {TopologyAwareHints: false}
 hostnameOverride: " N1 "
-iptables: {localhostNodePorts: false, masqueradeAll: true, masqueradeBit: 5, syncPeriod: 30s}
+iptables: {localhostNodePorts: false, masqueradeAll: true, masqueradeBit: 5, syncPeriod: 45s, minSyncPeriod: 0s}
 ipvs: {scheduler: rr}
 metricsBindAddress: ""
 mode: ""
@@ -240,6 +241,7 @@ aFieldOfTheFuture: {x: 1}
 		ClusterCIDRs: []netip.Prefix{prefix("10.244.0.0/16"), prefix("fd00:10:244::/48")}, NodePortAddresses: []string{"10.0.0.0/24", "127.0.0.0/8"},
 		DetectLocalMode: "BridgeInterface", BridgeInterface: "cni0", InterfacePrefix: "cali", MasqueradeAll: true, MasqueradeBit: 5,
 		BindAddress: addr("0.0.0.0"), TCPBeLiberal: true, FeatureGates: map[string]bool{"TopologyAwareHints": false},
+		SyncPeriod: 45 * time.Second,
 	}, c.KubeProxy, compareAddrs))
 	c, _ = load(t, with())
 	require.Equal(t, KubeProxy{Release: "v1.37", Backend: BackendLegacy, MasqueradeBit: -1, LocalhostNodePorts: true}, c.KubeProxy)

@@ -2,11 +2,13 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/xt"
 	"natlab/nat/xtables"
 	"natlab/topology"
 )
@@ -40,7 +42,8 @@ const (
 // auditor gathers findings.
 type auditor struct {
 	node     Node
-	intent   iptables.Ruleset
+	sync     kubeproxy.Update // that wrote kube-proxy's rules
+	intent   iptables.Ruleset // which are these
 	mark     uint32
 	findings []Finding
 }
@@ -48,13 +51,15 @@ type auditor struct {
 // Check audits a node. What it finds comes in the same order for the same input. An error says that kube-proxy's own
 // rules cannot be told.
 func Check(n Node) ([]Finding, error) {
-	intent, err := kubeproxy.Rules(n.Cluster, n.Name, n.Options)
-	if err != nil {
+	a := auditor{node: n, mark: markBit(n.Cluster.KubeProxy)}
+	own := a.own()
+	a.node.Options.NoCounters = n.Options.NoCounters || own.kube() > 0 && !own.counts()
+	var err error
+	if a.sync, err = kubeproxy.NewUpdate(nil, n.Cluster, n.Name, a.node.Options); err != nil {
 		return nil, fmt.Errorf("audit %s: %w", n.Name, err)
 	}
-	a := auditor{node: n, intent: intent, mark: markBit(n.Cluster.KubeProxy)}
+	a.intent = a.sync.Want
 	a.unreadable()
-	own := a.own()
 	a.compare(own)
 	for _, h := range n.Held {
 		if h.Backend != own.Backend {
@@ -136,6 +141,21 @@ func (h Held) populated() bool {
 		for _, c := range t.Chains {
 			if len(c.Rules) > 0 || !c.BuiltIn() || c.Policy != "ACCEPT" {
 				return true
+			}
+		}
+	}
+	return false
+}
+
+// counts reports whether a rule counts in an nfacct object. Where none does, the kernel has none, and kube-proxy leaves
+// those conditions out.
+func (h Held) counts() bool {
+	for _, t := range h.Rules.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				if slices.ContainsFunc(r.Matches, func(m xt.Match) bool { _, is := m.(xt.NFAcct); return is }) {
+					return true
+				}
 			}
 		}
 	}

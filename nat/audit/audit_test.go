@@ -12,6 +12,7 @@ import (
 	"natlab/nat/kubeproxy"
 	"natlab/nat/xtables"
 	"natlab/topology"
+	"natlab/topology/topologytest"
 )
 
 const node = "vms105"
@@ -318,4 +319,59 @@ func TestConnections(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []Kind{MirrorConn, StaleConn}, kinds(found))
 	require.Equal(t, "kubernetes#48370", found[0].Issue)
+}
+
+// In a cluster of more than 1,000 endpoints kube-proxy leaves chains that no rule calls for up to iptables.syncPeriod:
+// they are no fault, in whatever release. One that a rule calls is, and so is what it calls.
+func TestStaleChainsOfALargeCluster(t *testing.T) {
+	const svc, sep = "KUBE-SVC-GONEGONEGONEGONE", "KUBE-SEP-GONEGONEGONEGONE"
+	stale := func(s string) string {
+		s = strings.Replace(s, ":KUBE-SERVICES - [0:0]\n:KUBE-SVC-", ":KUBE-SERVICES - [0:0]\n:"+svc+" - [0:0]\n:"+sep+" - [0:0]\n:KUBE-SVC-", 1)
+		return strings.Replace(s, "-A KUBE-SERVICES -d", "-A "+svc+" -j "+sep+"\n-A "+sep+" -s 10.1.1.1/32 -j KUBE-MARK-MASQ\n-A KUBE-SERVICES -d", 1)
+	}
+	called := func(s string) string {
+		return strings.Replace(stale(s), "-A KUBE-MARK-MASQ", "-A KUBE-SERVICES -d 10.96.99.99/32 -j "+svc+"\n-A KUBE-MARK-MASQ", 1)
+	}
+	for _, row := range []struct {
+		name     string
+		services int // of three endpoints each
+		change   func(string) string
+		found    int
+	}{
+		{"1,002 endpoints", 334, stale, 0},
+		{"999 endpoints", 333, stale, 2},
+		{"1,002 endpoints, and a rule that calls", 334, called, 3},
+	} {
+		for _, release := range []string{"v1.25", "v1.28", "v1.37"} {
+			o := kubeproxy.Options{Release: release}
+			c := topologytest.ManyServices(row.services)
+			rs, err := kubeproxy.Rules(c, "node-1", o)
+			require.NoError(t, err)
+			found, err := Check(Node{Cluster: c, Name: "node-1", Options: o, Held: []Held{{Backend: legacy, Rules: parse(t, row.change(rs.String()))}}})
+			require.NoError(t, err)
+			require.Len(t, found, row.found, "%s %s: %v", row.name, release, found)
+		}
+	}
+}
+
+// Where the kernel has no nfacct objects kube-proxy leaves out what counts in them, and all else is as it was.
+func TestNoCounters(t *testing.T) {
+	c := topologytest.ManyServices(2)
+	c.Services[0].Type, c.Services[0].Ports[0].NodePort = topology.NodePort, 30080
+	o := kubeproxy.Options{Release: "v1.37", NoCounters: true}
+	rs, err := kubeproxy.Rules(c, "node-1", o)
+	require.NoError(t, err)
+	o.NoCounters = false
+	counted, err := kubeproxy.Rules(c, "node-1", o)
+	require.NoError(t, err)
+	require.NotEqual(t, counted.String(), rs.String())
+	for name, text := range map[string]string{"without": rs.String(), "with": counted.String()} {
+		found, err := Check(Node{Cluster: c, Name: "node-1", Options: o, Held: []Held{{Backend: legacy, Rules: parse(t, text)}}})
+		require.NoError(t, err)
+		require.Empty(t, found, name)
+		found, err = Check(Node{Cluster: c, Name: "node-1", Options: o, Held: []Held{{Backend: legacy, Rules: parse(t, drop("-A KUBE-FORWARD", "INVALID")(text))}}})
+		require.NoError(t, err)
+		require.Len(t, found, 1, "%s: %v", name, found)
+		require.Equal(t, "kubernetes#74839", found[0].Issue)
+	}
 }

@@ -273,9 +273,17 @@ func common(a, b []ruled) []ruled {
 
 func lastOnly(r []ruled) []ruled { return r[max(len(r)-1, 0):] }
 
-// extraChains are chains in kube-proxy's name that it would not make.
+// extraChains are chains in kube-proxy's name that it would not make. In a cluster of more than 1,000 endpoints it keeps
+// those that no rule calls any more until the first sync after iptables.syncPeriod: they are no fault.
 func (a *auditor) extraChains(backend string, want, have iptables.Table) {
+	var kept map[string]bool
+	if a.sync.Large {
+		kept = a.sync.StaleChains(have)
+	}
 	for _, c := range have.Chains {
+		if kept[c.Name] {
+			continue
+		}
 		if _, ok := want.Chain(c.Name); ok || !kubeChain(c.Name) || kubelets[c.Name] {
 			continue
 		}

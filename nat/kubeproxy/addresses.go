@@ -186,7 +186,7 @@ func (g *generator) clusterIP(s *topology.Service) netip.Addr {
 
 // ingress lists the addresses of a Service's load balancer that kube-proxy captures.
 func (g *generator) ingress(s *topology.Service) []netip.Addr {
-	byMode := g.release.IngressHasMode && g.on(gateIPMode)
+	byMode := g.release.IngressHasMode && g.gates.ipMode
 	var out []netip.Addr
 	for _, in := range s.Ingress {
 		if ofFamily(in.IP, g.family) && (!byMode || in.IPMode == "" || in.IPMode == "VIP") {

@@ -63,7 +63,7 @@ func (g *generator) categorize(s *topology.Service, endpoints []endpoint, p poli
 		here := g.hints(s, endpoints)
 		hinted = here != nil
 		out.cluster = filter(endpoints, func(e endpoint) bool { return e.Ready && (!hinted || here(e)) })
-		if len(out.cluster) == 0 && g.terminating {
+		if len(out.cluster) == 0 && g.gates.terminating {
 			out.cluster = filter(endpoints, winding)
 		}
 		out.any = len(out.cluster) > 0
@@ -87,12 +87,12 @@ func (g *generator) categorize(s *topology.Service, endpoints []endpoint, p poli
 // localEndpoints fills in the node's own endpoints and reports whether they are terminating ones, for want of ready ones.
 func (g *generator) localEndpoints(endpoints []endpoint, out *serving) (fallback bool) {
 	for _, e := range endpoints {
-		if e.Ready || g.terminating && winding(e) {
+		if e.Ready || g.gates.terminating && winding(e) {
 			out.any = true
 		}
 	}
 	out.local = filter(endpoints, func(e endpoint) bool { return g.isLocal(e) && e.Ready })
-	if len(out.local) == 0 && g.terminating {
+	if len(out.local) == 0 && g.gates.terminating {
 		out.local = filter(endpoints, func(e endpoint) bool { return g.isLocal(e) && winding(e) })
 		return len(out.local) > 0
 	}
@@ -114,12 +114,12 @@ const (
 // hints returns the test that the endpoints' hints call for on this node, or nil where they are not followed.
 func (g *generator) hints(s *topology.Service, endpoints []endpoint) func(endpoint) bool {
 	byNode := func(e endpoint) bool { return slices.Contains(e.NodeHints, g.node.Name) }
-	if g.on(gateNodeHints) && followed(endpoints, nodeHints, byNode) {
+	if g.gates.nodeHints && followed(endpoints, nodeHints, byNode) {
 		return byNode
 	}
 	zone := g.node.Labels[zoneLabel]
 	byZone := func(e endpoint) bool { return zone != "" && slices.Contains(e.ZoneHints, zone) }
-	if g.on(gateHints) && (g.on(gateDistribution) || g.annotated(s)) && followed(endpoints, zoneHints, byZone) {
+	if g.gates.zoneHints && (g.gates.distribution || g.annotated(s)) && followed(endpoints, zoneHints, byZone) {
 		return byZone
 	}
 	return nil
@@ -191,7 +191,7 @@ func ofFamily(a netip.Addr, f nat.Family) bool {
 }
 
 // sees reports whether an endpoint is one of the family's, and of kube-proxy's at all.
-func (g *generator) sees(e topology.Endpoint) bool {
+func (g *generator) sees(e *topology.Endpoint) bool {
 	return ofFamily(e.Addr.Addr(), g.family) && (!e.OtherProxy || !g.release.LabelsOfBoth)
 }
 
@@ -213,7 +213,7 @@ func (g *generator) distinct(p *topology.ServicePort) []endpoint {
 	}
 	out := make([]endpoint, 0, len(from))
 	for i := range from {
-		if e := &from[i]; g.sees(*e) {
+		if e := &from[i]; g.sees(e) {
 			out = append(out, endpoint{Endpoint: e, text: g.text(e)})
 		}
 	}

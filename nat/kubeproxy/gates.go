@@ -9,17 +9,31 @@ import (
 	"strings"
 )
 
-// The feature gates that change kube-proxy's rules.
-const (
-	gateTerminating    = "ProxyTerminatingEndpoints"
-	gateInternalPolicy = "ServiceInternalTrafficPolicy"
-	gateHints          = "TopologyAwareHints"
-	gateDistribution   = "ServiceTrafficDistribution" // hints whatever the annotation
-	gateNodeHints      = "PreferSameTrafficDistribution"
-	gateIPMode         = "LoadBalancerIPMode"
-	gateExternalIPs    = "AllowServiceExternalIPs"
-	gatePartialSync    = "MinimizeIPTablesRestore"
-)
+// gates are the feature gates that change kube-proxy's rules, as they are set.
+type gates struct {
+	terminating    bool // terminating endpoints serve where no others do
+	internalPolicy bool // internalTrafficPolicy counts
+	zoneHints      bool // hints for zones are read
+	distribution   bool // they are followed whatever the Service's annotations
+	nodeHints      bool // hints for nodes are followed
+	ipMode         bool // an ingress with ipMode Proxy gets no rules
+	externalIPs    bool // externalIPs get rules
+	partialSync    bool // a sync writes the chains of those Services only that changed
+}
+
+func (r *Release) gates(set map[string]bool) gates {
+	on := func(name string) bool { return r.enabled(name, set) }
+	return gates{
+		terminating:    on("ProxyTerminatingEndpoints"),
+		internalPolicy: on("ServiceInternalTrafficPolicy"),
+		zoneHints:      on("TopologyAwareHints"),
+		distribution:   on("ServiceTrafficDistribution"),
+		nodeHints:      on("PreferSameTrafficDistribution"),
+		ipMode:         on("LoadBalancerIPMode"),
+		externalIPs:    on("AllowServiceExternalIPs"),
+		partialSync:    on("MinimizeIPTablesRestore"),
+	}
+}
 
 // gateTable has a line for each feature gate that a kube-proxy knows: its name, and for each minor release in which
 // something about it changed the number, a letter and the gate's default. The letters: a alpha, b beta, g general

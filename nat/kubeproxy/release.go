@@ -31,6 +31,8 @@ type Release struct {
 	// TopologyMode: hints are asked for by the annotation service.kubernetes.io/topology-mode too, and by any value but
 	// Disabled (since 1.27); before, by topology-aware-hints: Auto alone.
 	TopologyMode bool
+	// DeletesXLB: KUBE-XLB- chains, which releases before 1.24 wrote, are deleted too (until 1.27).
+	DeletesXLB bool
 	// NodeIP is how the node's own address is found, for loadBalancerSourceRanges and "primary".
 	NodeIP NodeIPMode
 	// ChecksFamilies: it exits where the node's podCIDRs are all of another family than its address (since 1.28).
@@ -91,14 +93,14 @@ func changes() map[int]func(*Release) {
 	return map[int]func(*Release){
 		25: func(r *Release) {
 			r.NodePortsNeedAddress, r.WrittenAddresses, r.SortedSlices = true, true, true
-			r.LabelsOfBoth, r.ClusterCIDRAlways = true, true
+			r.LabelsOfBoth, r.ClusterCIDRAlways, r.DeletesXLB = true, true, true
 		},
 		26: func(r *Release) { r.LocalhostNodePorts, r.NoIPv6Loopback = true, true },
 		27: func(r *Release) {
 			r.NodePortsNeedAddress = false
 			r.KubeletFirewall, r.FirewallNote, r.TopologyMode = true, true, true
 		},
-		28: func(r *Release) { r.NodeIP, r.ChecksFamilies = NodeIPOneFamily, true },
+		28: func(r *Release) { r.NodeIP, r.ChecksFamilies, r.DeletesXLB = NodeIPOneFamily, true, false },
 		29: func(r *Release) {
 			r.NodeIP = NodeIPEachFamily
 			r.LiberalConntrack, r.ExternalIPsHavePolicy, r.IngressHasMode = true, true, true

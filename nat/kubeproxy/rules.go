@@ -20,6 +20,8 @@ type Options struct {
 	// NodeAddresses are addresses of the node's devices that the cluster does not name. kube-proxy looks at the
 	// devices themselves, for nodePortAddresses.
 	NodeAddresses []netip.Addr
+	// NoCounters: the kernel has no nfacct objects, so that kube-proxy leaves out what counts in them (since 1.31).
+	NoCounters bool
 }
 
 // Rules returns the rules that kube-proxy has on a node, as iptables-save prints them after a sync: the tables mangle,
@@ -31,19 +33,29 @@ func Rules(c topology.Cluster, node string, o Options) (ipt.Ruleset, error) {
 	if err != nil {
 		return ipt.Ruleset{}, err
 	}
+	g.write(nil)
+	return g.ruleset(), nil
+}
+
+// write writes all rules, and shows each Service port once its own are there.
+func (g *generator) write(wrote func(*port)) {
 	g.jumps()
 	g.marks()
 	g.martians()
-	for i := range c.Services {
-		for j := range c.Services[i].Ports {
-			if p, ok := g.port(&c.Services[i], &c.Services[i].Ports[j]); ok {
-				g.servicePort(&p)
+	for i := range g.cluster.Services {
+		for j := range g.cluster.Services[i].Ports {
+			p, ok := g.port(&g.cluster.Services[i], &g.cluster.Services[i].Ports[j])
+			if !ok {
+				continue
+			}
+			g.servicePort(&p)
+			if wrote != nil {
+				wrote(&p)
 			}
 		}
 	}
 	g.nodePortsLast()
 	g.forward()
-	return g.ruleset(), nil
 }
 
 // ServingEndpoints returns the endpoints that a node sends packets for a Service port to.
@@ -69,14 +81,14 @@ type generator struct {
 	family  nat.Family
 	more    []netip.Addr // Options.NodeAddresses
 
-	mark        uint32     // the masquerade mark
-	local       []xt.Match // hold for packets from pods of this node
-	notLocal    xt.Match   // holds for other packets; nil where nothing tells them apart
-	localhost   bool       // node ports serve on 127.0.0.0/8
-	terminating bool       // terminating endpoints serve where no others do
-	large       bool
-	nodeIP      netip.Addr // invalid: none
-	nodePorts   nodePortAddresses
+	mark      uint32     // the masquerade mark
+	local     []xt.Match // hold for packets from pods of this node
+	notLocal  xt.Match   // holds for other packets; nil where nothing tells them apart
+	localhost bool       // node ports serve on 127.0.0.0/8
+	gates     gates
+	large     bool
+	nodeIP    netip.Addr // invalid: none
+	nodePorts nodePortAddresses
 
 	toMarkMasq  xt.Target  // -j KUBE-MARK-MASQ, made once for all
 	shares      []xt.Match // 1/n, by n
@@ -96,13 +108,14 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	if at < 0 {
 		return nil, fmt.Errorf("node %q is not described; %s", node, known(c.Nodes))
 	}
+	release.Accounting = release.Accounting && !o.NoCounters
 	g := &generator{cluster: &c, config: &c.KubeProxy, node: c.Nodes[at], release: release, family: o.Family, more: o.NodeAddresses}
 	bit := c.KubeProxy.MasqueradeBit
 	if bit < 0 {
 		bit = 14
 	}
 	g.mark = 1 << uint(bit&31)
-	g.terminating = g.on(gateTerminating)
+	g.gates = release.gates(g.config.FeatureGates)
 	if err := g.check(); err != nil {
 		return nil, err
 	}
@@ -118,9 +131,6 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	return g, nil
 }
 
-// on reports whether a feature gate is on.
-func (g *generator) on(gate string) bool { return g.release.enabled(gate, g.config.FeatureGates) }
-
 // endpoints counts those of the family behind Service ports that the family has, to tell a large cluster: ready or not,
 // each address of a port once.
 func (g *generator) endpoints() int {
@@ -131,7 +141,16 @@ func (g *generator) endpoints() int {
 			continue
 		}
 		for j := range s.Ports {
-			n += len(g.distinct(&s.Ports[j]))
+			p := &s.Ports[j]
+			if len(p.Listed) > 0 {
+				n += len(g.distinct(p))
+				continue
+			}
+			for k := range p.Endpoints {
+				if g.sees(&p.Endpoints[k]) {
+					n++
+				}
+			}
 		}
 	}
 	return n

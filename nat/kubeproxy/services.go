@@ -39,7 +39,7 @@ func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port,
 		service: s, port: sp, name: PortName(s.Namespace, s.Name, sp.Name), protocol: lower(sp.Protocol),
 		clusterIP: ip, external: g.externalIPs(s), ingress: g.ingress(s), ranges: g.sourceRanges(s), policies: g.policies(s, sp),
 	}
-	if !g.on(gateExternalIPs) {
+	if !g.gates.externalIPs {
 		p.external = nil // but they still count as a way in
 	}
 	p.serving = g.categorize(s, g.sorted(p.name, p.protocol, sp), p.policies)
@@ -70,7 +70,7 @@ func lower(protocol string) string {
 func (g *generator) policies(s *topology.Service, sp *topology.ServicePort) policies {
 	exposed := s.Type != topology.ClusterIP || g.release.ExternalIPsHavePolicy && len(s.ExternalIPs) > 0
 	return policies{
-		internalLocal: s.InternalPolicy == topology.PolicyLocal && g.on(gateInternalPolicy),
+		internalLocal: s.InternalPolicy == topology.PolicyLocal && g.gates.internalPolicy,
 		externalLocal: s.ExternalPolicy == topology.PolicyLocal && exposed,
 		external:      sp.NodePort != 0 || len(g.ingress(s)) > 0 || len(g.externalIPs(s)) > 0,
 	}
