@@ -1,16 +1,19 @@
 package nat
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Step is one rule, or one chain's policy, that a packet met and that matched it: what the kernel's TRACE
 // reports, for one packet in one node.
 type Step struct {
-	Node    string  `json:"node"`            // the network namespace's member name: a node, NAMESPACE/POD, a client
-	Hook    Hook    `json:"hook"`            //
-	Table   string  `json:"table"`           // "raw", "mangle", "nat", "filter", "security"
-	Chain   string  `json:"chain"`           //
-	Rule    int     `json:"rule"`            // 1 for the chain's first rule; 0 for the policy or the end of a user chain
-	Text    string  `json:"text,omitempty"`  // the rule as iptables-save prints it
+	Node  string `json:"node"`  // the network namespace's member name: a node, NAMESPACE/POD, a client
+	Hook  Hook   `json:"hook"`  //
+	Table string `json:"table"` // "raw", "mangle", "nat", "filter", "security"
+	Chain string `json:"chain"` //
+	Rule  int    `json:"rule"`  // 1 for the chain's first rule; 0 for the policy or the end of a user chain
+	Met
 	Line    int     `json:"line,omitempty"`  // of the text that the rule was parsed from, in a prediction from such a text
 	Before  Tuple   `json:"before"`          // as the packet came to the rule
 	After   Tuple   `json:"after"`           // as it left it
@@ -19,6 +22,20 @@ type Step struct {
 	Why     string  `json:"why,omitempty"`   // never empty for a verdict that ends the walk
 	Maybe   bool    `json:"maybe,omitempty"` // of a prediction: whether it is met is not known, and makes no difference
 }
+
+// Met is the rule of a Step, as far as whoever reads a trace needs it: no package above has to read a rule's text. It is zero
+// for a policy, and for a rule that is not known.
+type Met struct {
+	Text      string         `json:"text,omitempty"`      // the rule as iptables-save prints it, for people
+	Brief     string         `json:"brief,omitempty"`     // its conditions alone, without comments and the -m words
+	Target    string         `json:"target,omitempty"`    // the word behind -j or -g; "" for a rule without
+	Action    string         `json:"action,omitempty"`    // the target with its options
+	To        netip.AddrPort `json:"to,omitzero"`         // where a DNAT to a single address leads; port 0 keeps the packet's
+	Remembers bool           `json:"remembers,omitempty"` // it asks whom an earlier packet came from (recent --rcheck, --update)
+}
+
+// Same reports whether two rules ask and do the same; no packet meets a comment.
+func (m Met) Same(o Met) bool { return m.Brief == o.Brief && m.Action == o.Action }
 
 // Trace is the steps of one packet in the order in which it met them, across nodes.
 type Trace []Step

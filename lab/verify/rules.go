@@ -11,6 +11,7 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/lab/witness"
+	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/proof"
@@ -64,7 +65,7 @@ func (r nodeRules) witnessed(node string) witness.Rules {
 
 // texts lays both rule sets open for the proof.
 func (r nodeRules) texts() proof.Rules {
-	out := proof.Rules{Intent: map[proof.ChainRef][]string{}, Live: map[proof.ChainRef][]string{}}
+	out := proof.Rules{Intent: map[proof.ChainRef][]nat.Met{}, Live: map[proof.ChainRef][]nat.Met{}}
 	for _, node := range r.nodes {
 		addChains(out.Intent, node, r.intent[node])
 		for _, in := range r.network.Held[node] {
@@ -99,16 +100,16 @@ func empty(rs iptables.Ruleset) bool {
 	return true
 }
 
-func addChains(to map[proof.ChainRef][]string, node string, rs iptables.Ruleset) {
+func addChains(to map[proof.ChainRef][]nat.Met, node string, rs iptables.Ruleset) {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			ref := proof.ChainRef{Node: node, Table: t.Name, Chain: c.Name}
 			texts := to[ref]
 			if texts == nil {
-				texts = []string{}
+				texts = []nat.Met{}
 			}
 			for _, rule := range c.Rules {
-				texts = append(texts, rule.Text(c.Name))
+				texts = append(texts, rule.Met(c.Name))
 			}
 			to[ref] = texts
 		}

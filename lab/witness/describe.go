@@ -50,7 +50,7 @@ func (m *member) describe(s *nat.Step, backend int) {
 		return
 	}
 	rule := chain.Rules[s.Rule-1]
-	s.Text = rule.Text(s.Chain)
+	s.Met = rule.Met(s.Chain)
 	if backend == legacyBackend {
 		s.Verdict = verdictOf(rule.Target)
 		if t, ok := rule.Target.(xt.SetMark); ok {

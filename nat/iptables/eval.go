@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"net/netip"
-	"strings"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -122,13 +121,19 @@ func (r *run) call(name string, depth int) nat.Verdict {
 }
 
 func (r *run) step(c *Chain, i int, rule *Rule, v nat.Verdict) {
-	after := r.before
+	after, met := r.before, rule.Met(c.Name)
 	if d, ok := rule.Target.(xt.DNAT); ok && d.Range.MinAddr.IsValid() {
 		after = after.WithDst(netip.AddrPortFrom(d.Range.MinAddr, portOr(d.Range.MinPort, after.Dst().Port())))
 	}
+	why := ""
+	switch v {
+	case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
+		why = met.Action
+	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
+	}
 	r.steps = append(r.steps, nat.Step{
-		Node: r.node, Hook: r.visit.Hook, Table: r.program.name, Chain: c.Name, Rule: i + 1, Text: rule.Text(c.Name), Line: rule.Line,
-		Before: r.before, After: after, Mark: r.visit.Mark, Verdict: v, Why: why(rule, v),
+		Node: r.node, Hook: r.visit.Hook, Table: r.program.name, Chain: c.Name, Rule: i + 1, Met: met, Line: rule.Line,
+		Before: r.before, After: after, Mark: r.visit.Mark, Verdict: v, Why: why,
 	})
 }
 
@@ -137,16 +142,6 @@ func portOr(port, other uint16) uint16 {
 		return port
 	}
 	return other
-}
-
-// why says in words what a rule that ended the walk did.
-func why(rule *Rule, v nat.Verdict) string {
-	switch v {
-	case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
-		return strings.TrimPrefix(string(appendTarget(nil, rule.Target)), " -j ")
-	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
-	}
-	return ""
 }
 
 // act carries a rule's target out and tells the verdict.

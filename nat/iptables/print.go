@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"bytes"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -91,6 +92,40 @@ func (r Rule) appendText(b []byte) []byte {
 
 // Text is the rule as iptables-save prints it: "-A CHAIN ...".
 func (r Rule) Text(chain string) string { return string(r.appendText([]byte("-A " + chain))) }
+
+// Met is the rule as a trace has it.
+func (r Rule) Met(chain string) nat.Met {
+	met := nat.Met{Text: r.Text(chain)}
+	var brief []byte
+	for _, m := range r.Matches {
+		switch m := m.(type) {
+		case xt.Comment:
+			continue
+		case xt.Recent:
+			met.Remembers = met.Remembers || m.Action == xt.RecentCheck || m.Action == xt.RecentUpdate
+		}
+		before := len(brief)
+		brief = appendOptions(brief, m)
+		if len(brief) == before && m.Name() != r.protocol() { // the match alone asks something
+			brief = append(append(brief, " -m "...), m.Name()...)
+		}
+	}
+	met.Brief = strings.TrimPrefix(string(brief), " ")
+	if r.Target == nil {
+		return met
+	}
+	met.Target, met.Action = r.Target.Name(), string(appendOptions([]byte(r.Target.Name()), r.Target))
+	if to, ok := r.Target.(xt.DNAT); ok && (!to.Range.MaxAddr.IsValid() || to.Range.MaxAddr == to.Range.MinAddr) && to.Range.MaxPort == to.Range.MinPort {
+		met.To = netip.AddrPortFrom(to.Range.MinAddr, to.Range.MinPort)
+	}
+	return met
+}
+
+func appendOptions(b []byte, v xt.Value) []byte {
+	p := xt.NewPrinter(b, nat.IPv4)
+	v.Save(p)
+	return p.Bytes()
+}
 
 // Spec is the rule without its chain: what follows "-A CHAIN " in Text.
 func (r Rule) Spec() string { return strings.TrimPrefix(string(r.appendText(nil)), " ") }

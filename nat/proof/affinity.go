@@ -3,7 +3,6 @@ package proof
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"natlab/nat"
 )
@@ -16,7 +15,7 @@ func Sticks(p nat.Prediction) bool {
 
 // remembered reports whether a rule on the way found the client in its list.
 func remembered(o nat.Outcome) bool {
-	return slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return strings.Contains(s.Text, " --rcheck ") })
+	return slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return s.Remembers })
 }
 
 // FirstContact is what is left of a prediction for a client that no list remembers.

@@ -11,7 +11,7 @@ import (
 
 // Rules are the rule sets of all nodes, as they should be and as they are.
 type Rules struct {
-	Intent, Live map[ChainRef][]string // a chain's rules as iptables-save prints them; no entry: there is no such chain
+	Intent, Live map[ChainRef][]nat.Met // a chain's rules; no entry: there is no such chain
 	// Twice lists the nodes that hold rules of both backends; Live has all of them. Spare lists those that hold tables
 	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met.
 	Twice, Spare []string
@@ -139,9 +139,9 @@ func (e *evidence) nameRule(w *Wrong) {
 			w.WantRule = want.Text
 			w.because("there is no chain %s in the table %s", want.Chain, want.Table)
 			return
-		case countText(live, want.Text) < max(1, countText(e.Rules.Intent[chainOf(*want)], want.Text)):
+		case countRule(live, want.Met) < max(1, countRule(e.Rules.Intent[chainOf(*want)], want.Met)):
 			w.WantRule = want.Text
-			w.LiveRule = standsFor(e.Rules.Intent[chainOf(*want)], live, want.Text)
+			w.LiveRule = standsFor(e.Rules.Intent[chainOf(*want)], live, want.Met)
 			if w.LiveRule == "" {
 				w.because("the rule is missing")
 			} else {
@@ -150,7 +150,7 @@ func (e *evidence) nameRule(w *Wrong) {
 			return
 		}
 	}
-	if got := w.GotStep; got != nil && got.Rule != 0 && indexText(e.Rules.Intent[chainOf(*got)], got.Text) < 0 {
+	if got := w.GotStep; got != nil && got.Rule != 0 && indexRule(e.Rules.Intent[chainOf(*got)], got.Met) < 0 {
 		w.LiveRule = got.Text
 		w.because("the rule should not be there")
 		return
@@ -180,23 +180,23 @@ func (w *Wrong) because(format string, args ...any) {
 
 // standsFor finds the live rule in the place of a missing one: the chains are laid side by side, and the rules
 // between the same neighbours belong together.
-func standsFor(intent, live []string, missing string) string {
-	at := indexText(intent, missing)
+func standsFor(intent, live []nat.Met, missing nat.Met) string {
+	at := indexRule(intent, missing)
 	if at < 0 {
 		return ""
 	}
 	before, after := -1, len(live)
 	for i := at - 1; i >= 0 && before < 0; i-- {
-		before = indexText(live, intent[i])
+		before = indexRule(live, intent[i])
 	}
 	for i := at + 1; i < len(intent) && after == len(live); i++ {
-		if j := indexText(live, intent[i]); j >= 0 {
+		if j := indexRule(live, intent[i]); j >= 0 {
 			after = j
 		}
 	}
 	for i := before + 1; i < after; i++ {
-		if indexText(intent, live[i]) < 0 {
-			return live[i]
+		if indexRule(intent, live[i]) < 0 {
+			return live[i].Text
 		}
 	}
 	return ""

@@ -78,11 +78,8 @@ func endTarget(s nat.Step) string {
 	if s.Rule == 0 {
 		return "" // a policy
 	}
-	words := strings.Fields(s.Text)
-	for i, w := range words {
-		if w == "-j" && i+1 < len(words) {
-			return words[i+1]
-		}
+	if s.Target != "" {
+		return s.Target
 	}
 	return strings.ToUpper(s.Verdict.String())
 }

@@ -127,7 +127,7 @@ func checkDNAT(e *evidence) Finding {
 	if !slices.Contains(e.may, endpoint) {
 		return bad(name, "%s became %s, which is no endpoint that may serve this client", asked, endpoint)
 	}
-	if !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return strings.Contains(s.Text, "--to-destination "+endpoint.String()) }) {
+	if !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return s.To == endpoint }) {
 		return bad(name, "conntrack says %s, but no rule that the request met has it", endpoint)
 	}
 	hops := ordered(e.want.Request.Hops, e.Seen.Request.Hops, hopNode)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"natlab/nat"
 )
@@ -184,50 +183,26 @@ func sameStep(a, b nat.Step) bool {
 	if a.Node != b.Node || a.Hook != b.Hook || a.Table != b.Table || a.Chain != b.Chain || a.Verdict != b.Verdict || (a.Rule == 0) != (b.Rule == 0) {
 		return false
 	}
-	if a.Text != "" && b.Text != "" {
-		return sameText(a.Text, b.Text)
+	if a.Text != "" && b.Text != "" { // both rules are known
+		return a.Same(b.Met)
 	}
 	return a.Rule == b.Rule
 }
 
-// sameText compares rules as iptables-save prints them. Comments are not compared: no packet meets one.
-func sameText(a, b string) bool { return a == b || withoutComment(a) == withoutComment(b) }
-
-func withoutComment(rule string) string {
-	const match = " -m comment --comment "
-	before, rest, ok := strings.Cut(rule, match)
-	if !ok {
-		return rule
-	}
-	if !strings.HasPrefix(rest, `"`) {
-		_, after, _ := strings.Cut(rest, " ")
-		return before + " " + after
-	}
-	for i := 1; i < len(rest); i++ {
-		switch rest[i] {
-		case '\\':
-			i++
-		case '"':
-			return before + rest[i+1:]
-		}
-	}
-	return before
-}
-
-// countText counts how often a rule is in a chain.
-func countText(chain []string, rule string) int {
+// countRule counts how often a rule is in a chain.
+func countRule(chain []nat.Met, rule nat.Met) int {
 	n := 0
 	for _, r := range chain {
-		if sameText(r, rule) {
+		if r.Same(rule) {
 			n++
 		}
 	}
 	return n
 }
 
-// indexText finds a rule in a chain.
-func indexText(chain []string, rule string) int {
-	return slices.IndexFunc(chain, func(r string) bool { return sameText(r, rule) })
+// indexRule finds a rule in a chain.
+func indexRule(chain []nat.Met, rule nat.Met) int {
+	return slices.IndexFunc(chain, func(r nat.Met) bool { return r.Same(rule) })
 }
 
 func stepText(s nat.Step) string {

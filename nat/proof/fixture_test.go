@@ -3,8 +3,10 @@ package proof
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlab/nat"
+	"natlab/nat/iptables"
 )
 
 // The fixture is one flow of the reference cluster: outside 192.168.26.1 asks vms100:30450 and vms100 sends it,
@@ -39,7 +41,7 @@ func hop(node string, tap nat.Tap, dev, packet string, mark uint32, around ...st
 func back(s string) string { return tuple(s).Reply().String() }
 
 func step(node string, hook nat.Hook, table, chain string, rule int, verdict nat.Verdict, packet, text string) nat.Step {
-	return nat.Step{Node: node, Hook: hook, Table: table, Chain: chain, Rule: rule, Verdict: verdict, Before: tuple(packet), Text: text, Why: "fixture"}
+	return nat.Step{Node: node, Hook: hook, Table: table, Chain: chain, Rule: rule, Verdict: verdict, Before: tuple(packet), Met: met(text), Why: "fixture"}
 }
 
 var fixtureFlow = Flow{
@@ -132,7 +134,7 @@ func byOther() nat.Outcome {
 	o := answered()
 	o.Endpoint, o.Server = netip.MustParseAddrPort(other), "velero/minio-b6d98746c-lxt2c"
 	o.Request.Steps = slices.Clone(o.Request.Steps)
-	o.Request.Steps[6].Text = "-A KUBE-SVC-K6NOPV6C6M2DHO7B -m statistic -j KUBE-SEP-DB3JUIMGX6LERFY3"
+	o.Request.Steps[6].Met = met("-A KUBE-SVC-K6NOPV6C6M2DHO7B -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP-DB3JUIMGX6LERFY3")
 	return o
 }
 
@@ -194,14 +196,27 @@ func asPredicted() Case {
 }
 
 func fixtureRules() Rules {
-	chains := func() map[ChainRef][]string {
-		m := map[ChainRef][]string{}
+	chains := func() map[ChainRef][]nat.Met {
+		m := map[ChainRef][]nat.Met{}
 		for _, s := range slices.Concat(requestSteps(), replySteps()) {
-			if s.Rule != 0 && !slices.Contains(m[chainOf(s)], s.Text) {
-				m[chainOf(s)] = append(m[chainOf(s)], s.Text)
+			if s.Rule != 0 && !slices.Contains(m[chainOf(s)], s.Met) {
+				m[chainOf(s)] = append(m[chainOf(s)], s.Met)
 			}
 		}
 		return m
 	}
 	return Rules{Intent: chains(), Live: chains()}
+}
+
+// met is a rule, from the text that iptables-save prints of it.
+func met(text string) nat.Met {
+	f := strings.SplitN(text, " ", 3)
+	if len(f) < 2 {
+		return nat.Met{}
+	}
+	rule, err := iptables.ParseRule(strings.Join(f[2:], ""), nat.IPv4)
+	if err != nil {
+		panic(err)
+	}
+	return rule.Met(f[1])
 }

@@ -2,8 +2,10 @@ package report_test
 
 import (
 	"net/netip"
+	"strings"
 
 	"natlab/nat"
+	"natlab/nat/iptables"
 	"natlab/nat/proof"
 )
 
@@ -34,7 +36,7 @@ func hop(dir nat.Direction, node string, tap nat.Tap, dev, t string, mark uint32
 }
 
 func step(hook nat.Hook, table, chain string, rule int, v nat.Verdict, mark uint32, text string) proof.Step {
-	return proof.Step{Step: nat.Step{Node: "vms100", Hook: hook, Table: table, Chain: chain, Rule: rule, Verdict: v, Mark: mark, Text: text}}
+	return proof.Step{Step: nat.Step{Node: "vms100", Hook: hook, Table: table, Chain: chain, Rule: rule, Verdict: v, Mark: mark, Met: met(text)}}
 }
 
 // inside is a step of another node, met by the packet that came out of the tunnel.
@@ -182,4 +184,17 @@ func whole() proof.Report {
 		Lost:  3,
 		Notes: []string{"tunl0 is a TUN device here"},
 	}
+}
+
+// met is a rule, from the text that iptables-save prints of it.
+func met(text string) nat.Met {
+	f := strings.SplitN(text, " ", 3)
+	if len(f) < 2 {
+		return nat.Met{}
+	}
+	rule, err := iptables.ParseRule(strings.Join(f[2:], ""), nat.IPv4)
+	if err != nil {
+		panic(err)
+	}
+	return rule.Met(f[1])
 }
