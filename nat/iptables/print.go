@@ -97,16 +97,19 @@ func (r Rule) Text(chain string) string { return string(r.appendText([]byte("-A 
 func (r Rule) Met(chain string) nat.Met {
 	met := nat.Met{Text: r.Text(chain)}
 	var brief []byte
+	protocol := ""
 	for _, m := range r.Matches {
 		switch m := m.(type) {
 		case xt.Comment:
 			continue
+		case Protocol:
+			protocol = m.Protocol
 		case xt.Recent:
 			met.Remembers = met.Remembers || m.Action == xt.RecentCheck || m.Action == xt.RecentUpdate
 		}
 		before := len(brief)
 		brief = appendOptions(brief, m)
-		if len(brief) == before && m.Name() != r.protocol() { // the match alone asks something
+		if len(brief) == before && m.Name() != protocol { // the match alone asks something
 			brief = append(append(brief, " -m "...), m.Name()...)
 		}
 	}
