@@ -8,17 +8,20 @@ type Change uint8
 
 // The changes that the emulator follows, in the order in which Linux took them.
 const (
-	RSTOfReusedTuple Change = iota // an RST is not judged by what is known of a connection that is over or that a SYN reuses
-	SYNReinitialises               // only a SYN begins one end's record anew
-	WindowLeniency                 // an overdue segment is let pass, as is one that overshoots the window a little; RSTs out of window shorten a connection's life
-	ChallengeACK                   // the RST that answers a challenge ACK is known by the number that the ACK had
-	ResetCloses                    // a REJECT rule's RST closes the connection that it ends
-	GREClash                       // clashes of GRE are resolved
-	EvictClosing                   // a search for a free port takes one that a closing TCP connection has
-	ScaleOfReply                   // a retransmitted SYN leaves the window scales as they are
-	FirstPortOfDNAT                // DNAT to a range of ports begins with the first one, and chance has no say
-	ReverseClash                   // two packets that answer each other and are both new get no new source port
-	ICMPClash                      // clashes of ICMP are resolved
+	RSTOfReusedTuple   Change = iota // an RST is not judged by what is known of a connection that is over or that a SYN reuses
+	SYNReinitialises                 // only a SYN begins one end's record anew
+	RejectsUnsummedUDP               // a REJECT rule answers UDP without a checksum
+	WindowLeniency                   // an overdue segment is let pass, as is one that overshoots the window a little; RSTs out of window shorten a connection's life
+	ChallengeACK                     // the RST that answers a challenge ACK is known by the number that the ACK had
+	ResetCloses                      // a REJECT rule's RST closes the connection that it ends
+	GREClash                         // clashes of GRE are resolved
+	EvictClosing                     // a search for a free port takes one that a closing TCP connection has
+	ScaleOfReply                     // a retransmitted SYN leaves the window scales as they are
+	FirstPortOfDNAT                  // DNAT to a range of ports begins with the first one, and chance has no say
+	ReverseClash                     // two packets that answer each other and are both new get no new source port
+	DCCPForgotten                    // DCCP is tracked and translated as a protocol of which nothing is known
+	ICMPClash                        // clashes of ICMP are resolved
+	UDPLiteForgotten                 // UDP-Lite is, and no socket takes it any more
 )
 
 // changes are the releases that have a change: those since the tag that first carries its commit, and longterm series whose
@@ -28,17 +31,20 @@ var changes = [...]struct {
 	since    Kernel
 	longterm []Kernel
 }{
-	RSTOfReusedTuple: {Kernel{5, 14}, nil},                     // c4edc3ccbc63
-	SYNReinitialises: {Kernel{5, 18}, nil},                     // c7aab4f17021
-	WindowLeniency:   {Kernel{6, 1}, nil},                      // 6e250dcbff1d, 628d694344a0
-	ChallengeACK:     {Kernel{6, 2}, []Kernel{{6, 1}}},         // c410cb974f2b
-	ResetCloses:      {Kernel{6, 3}, []Kernel{{6, 1}}},         // 2954fe60e33d; 6.1.81
-	GREClash:         {Kernel{6, 5}, nil},                      // d671fd82eaa9
-	EvictClosing:     {Kernel{6, 5}, nil},                      // 458972550287
-	ScaleOfReply:     {Kernel{6, 8}, []Kernel{{6, 1}, {6, 6}}}, // fb366fc7541a
-	FirstPortOfDNAT:  {Kernel{6, 8}, nil},                      // 0f1ae2821fa4, 6.8-rc5
-	ReverseClash:     {Kernel{6, 12}, []Kernel{{6, 11}}},       // d8f84a9bc7c4; 6.11.4
-	ICMPClash:        {Kernel{7, 0}, nil},                      // f7becf0dad8f
+	RSTOfReusedTuple:   {Kernel{5, 14}, nil},                     // c4edc3ccbc63
+	SYNReinitialises:   {Kernel{5, 18}, nil},                     // c7aab4f17021
+	RejectsUnsummedUDP: {Kernel{5, 19}, nil},                     // nf_reject_verify_csum, sent to nf-next in April 2022; in 6.1 and not in 5.10
+	WindowLeniency:     {Kernel{6, 1}, nil},                      // 6e250dcbff1d, 628d694344a0
+	ChallengeACK:       {Kernel{6, 2}, []Kernel{{6, 1}}},         // c410cb974f2b
+	ResetCloses:        {Kernel{6, 3}, []Kernel{{6, 1}}},         // 2954fe60e33d; 6.1.81
+	GREClash:           {Kernel{6, 5}, nil},                      // d671fd82eaa9
+	EvictClosing:       {Kernel{6, 5}, nil},                      // 458972550287
+	ScaleOfReply:       {Kernel{6, 8}, []Kernel{{6, 1}, {6, 6}}}, // fb366fc7541a
+	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                      // 0f1ae2821fa4, 6.8-rc5
+	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},       // d8f84a9bc7c4; 6.11.4
+	DCCPForgotten:      {Kernel{6, 17}, nil},                     // fd72f265bb00
+	ICMPClash:          {Kernel{7, 0}, nil},                      // f7becf0dad8f
+	UDPLiteForgotten:   {Kernel{7, 1}, nil},                      // 84dee05d9d61, 56520b398e5e
 }
 
 // Has reports whether a kernel has a change. A version of two numbers stands for the newest release of its series.

@@ -18,6 +18,7 @@ func TestKernelHas(t *testing.T) {
 	}{
 		{nat.RSTOfReusedTuple, []nat.Kernel{{5, 14}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 13}}},
 		{nat.SYNReinitialises, []nat.Kernel{{5, 18}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 17}}},
+		{nat.RejectsUnsummedUDP, []nat.Kernel{{5, 19}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 18}}},
 		{nat.WindowLeniency, []nat.Kernel{{6, 1}, {6, 12}}, []nat.Kernel{{5, 10}, {6, 0}}},
 		{nat.ChallengeACK, []nat.Kernel{{6, 1}, {6, 2}}, []nat.Kernel{{5, 10}, {6, 0}}},
 		{nat.ResetCloses, []nat.Kernel{{6, 1}, {6, 3}}, []nat.Kernel{{5, 10}, {6, 2}}},
@@ -26,6 +27,8 @@ func TestKernelHas(t *testing.T) {
 		{nat.ScaleOfReply, []nat.Kernel{{6, 1}, {6, 6}, {6, 8}}, []nat.Kernel{{5, 10}, {6, 5}, {6, 7}}},
 		{nat.FirstPortOfDNAT, []nat.Kernel{{6, 8}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 7}}},
 		{nat.ReverseClash, []nat.Kernel{{6, 11}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 10}}},
+		{nat.DCCPForgotten, []nat.Kernel{{6, 17}, {7, 2}}, []nat.Kernel{{6, 12}, {6, 16}}},
+		{nat.UDPLiteForgotten, []nat.Kernel{{7, 1}, {7, 2}}, []nat.Kernel{{6, 12}, {7, 0}}},
 		{nat.ICMPClash, []nat.Kernel{{7, 0}, {7, 2}}, []nat.Kernel{{6, 12}, {6, 19}}},
 	} {
 		for _, k := range row.has {

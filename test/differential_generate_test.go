@@ -1,17 +1,13 @@
 package test
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
 
 	"natlab/nat"
-	"natlab/nat/packet"
 )
 
 // The pools that rules and packets are drawn from, so that they meet.
@@ -183,13 +179,25 @@ func (d drawn) rule(table string, c ruleChain) string {
 	}
 	proto := ""
 	if d.chance(2) {
-		proto = pick(d, []string{"tcp", "tcp", "udp", "icmp", "sctp"})
-		fmt.Fprintf(&m, " -p %s%s", proto, d.transport(proto))
+		proto = pick(d, []string{"tcp", "tcp", "tcp", "udp", "udp", "icmp", "sctp"})
+		if d.chance(5) {
+			proto = pick(d, []string{"udplite", "dccp", "gre", "esp", "ah", "ipencap", "igmp", "ospf", "mobility-header", "253", "255"})
+		}
+		fmt.Fprintf(&m, " %s-p %s%s", d.notProtocol(proto), proto, d.transport(proto))
 	}
 	if d.chance(3) {
 		m.WriteString(d.extension(table))
 	}
 	return m.String() + d.target(table, c, proto)
+}
+
+// notProtocol is "! " now and then for a protocol that no other match behind it needs.
+func (d drawn) notProtocol(proto string) string {
+	switch proto {
+	case "tcp", "udp", "icmp", "sctp", "udplite", "dccp":
+		return ""
+	}
+	return d.not()
 }
 
 func (d drawn) transport(proto string) string {
@@ -199,6 +207,16 @@ func (d drawn) transport(proto string) string {
 			return fmt.Sprintf("%d:%d", p, p+1000)
 		}
 		return fmt.Sprint(p)
+	}
+	switch proto {
+	case "tcp", "udp", "icmp", "sctp":
+	case "udplite", "dccp":
+		if d.chance(2) {
+			return fmt.Sprintf(" -m multiport %s%s %s,%s", d.not(), pick(d, []string{"--dports", "--sports", "--ports"}), port(), port())
+		}
+		fallthrough
+	default:
+		return ""
 	}
 	switch {
 	case proto == "icmp":
@@ -313,132 +331,4 @@ func (d drawn) portRanges() int {
 		return 2
 	}
 	return 3
-}
-
-// fields are what a fresh packet has besides its tuple.
-func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
-	f := packet.Fields{ID: id | 0x8000, DF: d.chance(2), TTL: pick(d, []uint8{64, 64, 64, 2, 1}), TOS: pick(d, []uint8{0, 0x10})}
-	switch proto {
-	case nat.TCP:
-		f.TCP = packet.TCP{
-			Flags: pick(d, []uint8{2, 2, 2, 2, 16, 18, 17, 4, 20, 24, 0, 3, 0x2 | 0xc0}), Seq: 1000, Ack: 5000,
-			Window: pick(d, []uint16{64240, 64240, 1000, 0, 1}), Options: d.options(),
-		}
-		if d.chance(4) {
-			f.Payload = make([]byte, 10)
-		}
-	case nat.UDP:
-		f.Payload = make([]byte, d.n(3)*9)
-	case nat.ICMP:
-		f.Type = pick(d, []uint8{8, 8, 8, 0, 13, 9, 30})
-		f.Payload = []byte("ping")
-	case nat.ICMPv6:
-		f.Type = pick(d, []uint8{128, 128, 128, 129, 200, 143})
-		f.Payload = []byte("ping")
-	case nat.SCTP:
-		f.Rest, f.Payload = d.chunks(nat.Original)
-	case 47: // of GRE only a header that says nothing more can be translated (gre_manip_pkt)
-		f.Payload = make([]byte, 16)
-	default:
-		f.Payload = append(pick(d, [][]byte{{0, 0}, {0, 0}, {0xff, 0xff}, {1, 2}}), make([]byte, 14)...)
-	}
-	if d.chance(12) && proto != nat.ICMPv6 { // long enough for some links to be too narrow; IPv6 would split its own answer
-		f.Payload = append(f.Payload, make([]byte, pick(d, []int{1270, 1350, 1430}))...)
-	}
-	return f
-}
-
-// The verification tags that the ends of the test's SCTP associations choose, by the direction in which they are sent.
-var sctpTags = [...]uint32{nat.Original: 0x2222, nat.Reply: 0x1111}
-
-// chunks draws an SCTP packet's verification tag, mostly the right one, and its chunks.
-func (d drawn) chunks(dir nat.Direction) (tag uint32, chunks []byte) {
-	kinds := []byte{1, 1, 2, 2, 10, 10, 11, 11, 0, 3, 4, 5, 6, 7, 8, 9, 14}
-	for range pick(d, []int{1, 1, 1, 1, 2, 0}) {
-		kind := pick(d, kinds)
-		body := make([]byte, 16)
-		binary.BigEndian.PutUint32(body, sctpTags[1-dir])
-		if d.chance(12) {
-			body = body[:pick(d, []int{0, 5, 8})]
-		}
-		flags := byte(0)
-		if d.chance(8) {
-			flags = 1
-		}
-		if tag = sctpTags[dir]; kind == 1 {
-			tag = 0
-		}
-		chunks = append(chunks, kind, flags, 0, byte(4+len(body)))
-		chunks = append(chunks, body...)
-		chunks = append(chunks, make([]byte, -len(body)&3)...)
-	}
-	if d.chance(8) {
-		tag = pick(d, []uint32{0, 0x1111, 0x2222, 0x3333})
-	}
-	if len(chunks) > 0 && d.chance(20) {
-		clear(chunks[2:4]) // a chunk without a length
-	}
-	return tag, chunks
-}
-
-func (d drawn) options() []byte {
-	return pick(d, [][]byte{nil, {2, 4, 5, 180}, {3, 3, 7, 0}, {4, 2, 3, 3, 2, 1, 1, 0}, {1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 50}})
-}
-
-// fragments cuts a packet up: mostly in order, now and then with one too early or twice. All are there: the kernel would
-// keep what waits for others beyond the rule set's time.
-// Where they are not put together the first one has the whole header: of less x_tables drops what it is asked for
-// (hotdrop), and nf_tables does not.
-func (d drawn) fragments(p *packet.Packet, tracked bool) [][]byte {
-	var sizes []int
-	for left := p.Len() - 20; left > 0; {
-		n := min(left, pick(d, []int{8, 16, 24, 600, 1280}))
-		if !tracked && len(sizes) == 0 {
-			n = min(left, max(n, 40))
-		}
-		sizes, left = append(sizes, n), left-n
-	}
-	list := p.Split(65535, sizes)
-	a, b := d.n(len(list)), d.n(len(list))
-	switch d.n(5) {
-	case 0:
-		list[a], list[b] = list[b], list[a]
-	case 1:
-		list = slices.Insert(list, a, list[b])
-	}
-	return list
-}
-
-// tuple draws the tuple of a fresh packet.
-func (d drawn) tuple() nat.Tuple {
-	proto := pick(d, []nat.Proto{nat.TCP, nat.TCP, nat.UDP, nat.ICMP, nat.SCTP, 47, 99})
-	var sport, dport uint16
-	switch proto {
-	case nat.TCP, nat.UDP, nat.SCTP:
-		sport, dport = pick(d, portPool), pick(d, portPool)
-	case nat.ICMP:
-		sport = pick(d, []uint16{7, 8})
-		dport = sport
-	}
-	if proto == nat.ICMP && d.family == nat.IPv6 {
-		proto = nat.ICMPv6
-	}
-	src, dst := addressIn(d.family, pick(d, sourcePool)), addressIn(d.family, pick(d, destPool))
-	return nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
-}
-
-// deviceOf is where a packet of this source comes from; "" for the node itself.
-func deviceOf(src netip.Addr) string {
-	if b := src.As16(); src.Is6() && !src.IsLoopback() {
-		src = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	switch s := src.String(); {
-	case s == "192.168.1.1", s == "192.168.1.2", s == "10.0.0.1", s == "10.244.0.1", src.IsLoopback():
-		return ""
-	case strings.HasPrefix(s, "10.0."):
-		return "out0"
-	case strings.HasPrefix(s, "10.244."):
-		return "pod0"
-	}
-	return "in0"
 }

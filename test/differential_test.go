@@ -496,6 +496,9 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 		p = *packet.Build(p.Tuple(), d.fields(p.Tuple().Proto(), w.serial))
 		pkt = p.Bytes()
 	}
+	if p.IsValid() && d.chance(8) {
+		pkt = d.odd(&p)
+	}
 	switch {
 	case kind == 12 && dev != "":
 		pkt = broken(d, pkt)

@@ -15,6 +15,31 @@ func keyOf(t nat.Tuple, kind, code uint8) nat.Tuple {
 	return t
 }
 
+// hasPorts reports whether a protocol's tuples have ports (nf_ct_get_tuple).
+func (s *Settings) hasPorts(p nat.Proto) bool {
+	switch p {
+	case nat.TCP, nat.UDP, nat.SCTP:
+		return true
+	case nat.DCCP:
+		return !s.Kernel.Has(nat.DCCPForgotten)
+	case nat.UDPLite:
+		return !s.Kernel.Has(nat.UDPLiteForgotten)
+	}
+	return false
+}
+
+// Read is a packet's tuple as conntrack reads it: without the ports of a protocol that it knows nothing of. known is false for
+// such a protocol, whose transport header NAT leaves as it is (l4proto_manip_pkt).
+func (s *Settings) Read(t nat.Tuple) (read nat.Tuple, known bool) {
+	switch p := t.Proto(); {
+	case s.hasPorts(p), isICMP(p), p == nat.GRE:
+		return t, true
+	case t.Src().Port() == 0 && t.Dst().Port() == 0:
+		return t, false
+	}
+	return nat.TupleOf(t.Proto(), netip.AddrPortFrom(t.Src().Addr(), 0), netip.AddrPortFrom(t.Dst().Addr(), 0)), false
+}
+
 func isICMP(p nat.Proto) bool { return p == nat.ICMP || p == nat.ICMPv6 }
 
 // ICMPAnswer is the ICMP type that answers a query of this type, or that an answer of this type answers; ok where there is

@@ -51,7 +51,7 @@ func (t *Table) BindNull(c *Conn, m Manip) {
 // unique chooses the tuple that the translated packet will have (get_unique_tuple).
 func (t *Table) unique(c *Conn, m Manip, current nat.Tuple, r *Range) nat.Tuple {
 	if m == ManipSource && !r.Chosen() {
-		if r.holds(current) {
+		if t.within(r, current) {
 			if !t.usedByNew(c, current) {
 				return current
 			}
@@ -66,7 +66,7 @@ func (t *Table) unique(c *Conn, m Manip, current nat.Tuple, r *Range) nat.Tuple 
 			if !t.used(c, chosen) {
 				return chosen
 			}
-		case !r.Shifted && r.portIn(chosen, m) && (r.MinPort == r.MaxPort || !t.used(c, chosen)):
+		case !r.Shifted && t.portIn(r, chosen, m) && (r.MinPort == r.MaxPort || !t.used(c, chosen)):
 			return chosen
 		}
 	}
@@ -100,29 +100,21 @@ func (t *Table) usedByNew(c *Conn, tuple nat.Tuple) bool {
 	return other.Original != c.Reply || other.Reply != c.Original
 }
 
-// holds reports whether a tuple's source is within the range already (nf_in_range).
-func (r *Range) holds(t nat.Tuple) bool {
-	if r.Min.IsValid() && (t.Src().Addr().Less(r.Min) || r.Max.Less(t.Src().Addr())) {
+// within reports whether a tuple's source is in the range already (nf_in_range).
+func (t *Table) within(r *Range, tuple nat.Tuple) bool {
+	if a := tuple.Src().Addr(); r.Min.IsValid() && (a.Less(r.Min) || r.Max.Less(a)) {
 		return false
 	}
-	return !r.Ports || r.portIn(t, ManipSource)
+	return !r.Ports || t.portIn(r, tuple, ManipSource)
 }
 
 // portIn reports whether the end's port is within the range (l4proto_in_range).
-func (r *Range) portIn(t nat.Tuple, m Manip) bool {
-	port := t.Dst().Port()
-	if m == ManipSource || isICMP(t.Proto()) {
-		port = t.Src().Port()
+func (t *Table) portIn(r *Range, tuple nat.Tuple, m Manip) bool {
+	port, proto := tuple.Dst().Port(), tuple.Proto()
+	if m == ManipSource || isICMP(proto) {
+		port = tuple.Src().Port()
 	}
-	return !hasPorts(t.Proto()) && !isICMP(t.Proto()) || port >= r.MinPort && port <= r.MaxPort
-}
-
-func hasPorts(p nat.Proto) bool {
-	switch p {
-	case nat.TCP, nat.UDP, nat.SCTP, nat.DCCP, nat.UDPLite:
-		return true
-	}
-	return false
+	return !t.Settings.hasPorts(proto) && !isICMP(proto) || port >= r.MinPort && port <= r.MaxPort
 }
 
 // sameSource is the translation that another connection of this source has, where the range allows it
@@ -137,7 +129,7 @@ func (t *Table) sameSource(current nat.Tuple, r *Range) (nat.Tuple, bool) {
 			continue
 		}
 		to := c.Reply.Dst()
-		if again := withPort(current.WithSrc(to), ManipSource, to.Port()); r.holds(again) {
+		if again := withPort(current.WithSrc(to), ManipSource, to.Port()); t.within(r, again) {
 			return again, true
 		}
 	}
@@ -209,7 +201,7 @@ const (
 // uniquePort searches a free port, and takes the last one tried where it finds none (nf_nat_l4proto_unique_tuple). The
 // clash shows at the confirmation then.
 func (t *Table) uniquePort(c *Conn, m Manip, chosen nat.Tuple, r *Range) nat.Tuple {
-	low, size, ok := r.ports(chosen, m)
+	low, size, ok := t.ports(r, chosen, m)
 	if !ok {
 		return chosen
 	}
@@ -248,11 +240,11 @@ func (t *Table) random() uint32 {
 }
 
 // ports is the range that ports are searched in; ok is false where the port has to stay.
-func (r *Range) ports(t nat.Tuple, m Manip) (low, size uint32, ok bool) {
-	switch {
-	case isICMP(t.Proto()) && !r.Ports:
+func (t *Table) ports(r *Range, tuple nat.Tuple, m Manip) (low, size uint32, ok bool) {
+	switch proto := tuple.Proto(); {
+	case isICMP(proto) && !r.Ports:
 		return 0, 65536, true
-	case !isICMP(t.Proto()) && !hasPorts(t.Proto()):
+	case !isICMP(proto) && !t.Settings.hasPorts(proto):
 		return 0, 0, false
 	case r.Ports:
 		a, b := min(r.MinPort, r.MaxPort), max(r.MinPort, r.MaxPort)
@@ -260,7 +252,7 @@ func (r *Range) ports(t nat.Tuple, m Manip) (low, size uint32, ok bool) {
 	case m == ManipDestination:
 		return 0, 0, false
 	}
-	switch port := t.Src().Port(); {
+	switch port := tuple.Src().Port(); {
 	case port < 512:
 		return 1, 511, true
 	case port < 1024:

@@ -51,6 +51,7 @@ func (t *Table) Lookup(tuple nat.Tuple) (*Conn, nat.Direction) { return t.Lookup
 
 // LookupICMP is Lookup for a packet of an ICMP type and code, which are a part of such a packet's tuple.
 func (t *Table) LookupICMP(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction) {
+	tuple, _ = t.Settings.Read(tuple)
 	return t.find(keyOf(tuple, kind, code))
 }
 
@@ -169,8 +170,10 @@ func (t *Table) join(r *Ref, winner *Conn) bool {
 // nat.GREClash, of ICMP as of nat.ICMPClash.
 func (t *Table) allowsClash(p nat.Proto) bool {
 	switch p {
-	case nat.TCP, nat.SCTP, nat.DCCP:
+	case nat.TCP, nat.SCTP:
 		return false
+	case nat.DCCP:
+		return t.Settings.Kernel.Has(nat.DCCPForgotten)
 	case nat.GRE:
 		return t.Settings.Kernel.Has(nat.GREClash)
 	case nat.ICMP, nat.ICMPv6:

@@ -107,6 +107,15 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 			return tcpRefuse
 		}
 		t.handleUDP(c)
+	case nat.UDPLite:
+		if t.Settings.Kernel.Has(nat.UDPLiteForgotten) {
+			t.refresh(c, timeouts.Generic)
+			break
+		}
+		if bad {
+			return tcpRefuse
+		}
+		t.handleUDPLite(c)
 	case nat.ICMP, nat.ICMPv6:
 		if !opens(c.Original.Proto(), c.kind) {
 			return tcpRefuse
@@ -197,6 +206,18 @@ func (t *Table) handleUDP(c *Conn) {
 		return
 	}
 	if t.now <= c.stream {
+		t.refresh(c, t.Settings.Timeouts.UDP)
+		return
+	}
+	t.refresh(c, t.Settings.Timeouts.UDPStream)
+	if !c.Has(nat.NATClash) {
+		c.Set(nat.Assured)
+	}
+}
+
+// handleUDPLite is nf_conntrack_udplite_packet: any answer makes a stream.
+func (t *Table) handleUDPLite(c *Conn) {
+	if !c.Has(nat.SeenReply) {
 		t.refresh(c, t.Settings.Timeouts.UDP)
 		return
 	}

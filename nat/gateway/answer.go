@@ -59,12 +59,12 @@ var rejectCodes = map[string]uint8{
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (g *Gateway) reject(p *passage, r *rules.Rejection) {
 	if r.With == "tcp-reset" {
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable() {
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable(g.options.Kernel) {
 			g.reset(p, &t, 0, true)
 		}
 		return
 	}
-	if p.pkt.Rejectable() {
+	if p.pkt.Rejectable(g.options.Kernel) {
 		g.unreachable(p, rejectCodes[r.With])
 	}
 }
@@ -174,7 +174,11 @@ func (g *Gateway) deliver(p *passage) {
 		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
 			g.reset(p, &t, p.pkt.TOS()&0xfc, false)
 		}
-	case nat.UDP:
+	case nat.UDP, nat.UDPLite:
+		if p.view.Tuple.Proto() == nat.UDPLite && g.options.Kernel.Has(nat.UDPLiteForgotten) {
+			g.noProtocol(p)
+			return
+		}
 		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
 		if h := p.pkt.Transport(); p.pkt.V6() && p.pkt.Whole() && h[6]|h[7] == 0 {
 			return // IPv6 wants a checksum (udp6_csum_zero_error)
@@ -185,14 +189,38 @@ func (g *Gateway) deliver(p *passage) {
 		}
 	case g.icmp().proto:
 		g.pong(p)
-	default:
-		g.lost("", "no protocol "+p.view.Tuple.Proto().String())
-		rest := uint32(0)
-		if g.host.family == nat.IPv6 {
-			rest = 6 // where the next header stands, in a packet without extension headers
+	case noNextHeader:
+		if g.host.family == nat.IPv4 {
+			g.noProtocol(p)
+			return
 		}
-		g.error(p, g.icmp().protoUnknown, g.icmp().unknownCode, rest)
+		g.lost("", "there is nothing behind the packet's headers")
+	case igmp, pim: // igmp_rcv, pim_rcv
+		if p.view.Tuple.Proto() == igmp && g.host.family == nat.IPv6 {
+			g.noProtocol(p)
+			return
+		}
+		g.lost("", "the stack of "+g.host.member+" takes "+p.view.Tuple.Proto().String()+" itself")
+	default:
+		g.noProtocol(p)
 	}
+}
+
+// Protocols that a node's stack takes without an answer, whoever listens. IPv6 has ICMPv6 for IGMP.
+const (
+	igmp         nat.Proto = 2
+	noNextHeader nat.Proto = 59 // of IPv6
+	pim          nat.Proto = 103
+)
+
+// noProtocol answers a packet of a protocol that the node's stack does not take.
+func (g *Gateway) noProtocol(p *passage) {
+	g.lost("", "no protocol "+p.view.Tuple.Proto().String())
+	rest := uint32(0)
+	if g.host.family == nat.IPv6 {
+		rest = 6 // where the next header stands, in a packet without extension headers
+	}
+	g.error(p, g.icmp().protoUnknown, g.icmp().unknownCode, rest)
 }
 
 // pong answers an ICMP echo or timestamp request (icmp_echo, icmp_timestamp).

@@ -5,6 +5,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
 
@@ -50,18 +51,14 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 		}
 	}
 	if to, ok := c.Target(m, p.ref.Dir); ok {
-		if !p.pkt.Rewritable() {
-			g.lost("NAT", "the packet's transport header is cut too short to be translated")
+		if !rewritable(&p.pkt, m) {
+			g.lost("NAT", "the packet's transport header is cut too short to be translated, or of an unknown version")
 			return false
 		}
 		if p.pieces != nil {
 			p.pull()
 		}
-		if m == conntrack.ManipSource {
-			p.pkt.SetSrc(to)
-		} else {
-			p.pkt.SetDst(to)
-		}
+		g.rewrite(&p.pkt, m, to)
 		p.view.Tuple = p.pkt.Tuple()
 	}
 	p.view.State |= natStates(c)
@@ -76,20 +73,42 @@ func (g *Gateway) translateError(p *passage, m conntrack.Manip) bool {
 		return true
 	}
 	inside, is := p.pkt.Inside()
-	if !is || !inside.Rewritable() {
+	if !is || !rewritable(&inside, 1-m) {
 		return false
 	}
 	if m == conntrack.ManipSource {
-		inside.SetDst(to)
+		g.rewrite(&inside, conntrack.ManipDestination, to)
 		p.pkt.SealInside()
 		p.pkt.SetSrc(netip.AddrPortFrom(to.Addr(), 0))
 	} else {
-		inside.SetSrc(to)
+		g.rewrite(&inside, conntrack.ManipSource, to)
 		p.pkt.SealInside()
 		p.pkt.SetDst(netip.AddrPortFrom(to.Addr(), 0))
 	}
 	p.view.Tuple = p.pkt.Tuple()
 	return true
+}
+
+func rewritable(p *packet.Packet, m conntrack.Manip) bool {
+	if m == conntrack.ManipDestination {
+		return p.DstRewritable()
+	}
+	return p.Rewritable()
+}
+
+// rewrite gives one end of a packet another address and port (nf_nat_manip_pkt).
+func (g *Gateway) rewrite(p *packet.Packet, m conntrack.Manip, to netip.AddrPort) {
+	_, known := g.conns.Settings.Read(p.Tuple())
+	switch {
+	case known && m == conntrack.ManipSource:
+		p.SetSrc(to)
+	case known:
+		p.SetDst(to)
+	case m == conntrack.ManipSource:
+		p.SetSrcAddr(to.Addr())
+	default:
+		p.SetDstAddr(to.Addr())
+	}
 }
 
 // settle carries a NAT target out; false: it has no address to use, and the packet is dropped.

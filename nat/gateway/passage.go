@@ -417,7 +417,12 @@ func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
 		if p.pieces != nil && hook == nat.PreRouting && p.view.Tuple.Proto() == nat.SCTP && g.conns.Settings.Checksum { // sctp_error
 			p.pull()
 		}
-		fill(&g.track, &p.pkt, hook)
+		if !p.pkt.Trackable() {
+			p.ref = conntrack.Ref{}
+			p.state()
+			return true
+		}
+		g.fill(&g.track, &p.pkt, hook)
 		var v nat.Verdict
 		if p.ref, v = g.conns.Track(&g.track, g.at); v == nat.Drop {
 			g.lost("conntrack", "the connection table is full")
@@ -459,9 +464,11 @@ func natStates(c *conntrack.Conn) (s rules.State) {
 }
 
 // fill is what conntrack reads of a packet.
-func fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
-	*c = conntrack.Packet{Tuple: p.Tuple(), Hook: hook, Length: p.Len(), Malformed: !p.Whole()}
-	c.BadChecksum = hook == nat.PreRouting && !p.ChecksumOK()
+func (g *Gateway) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
+	read := g.conns.Settings.Read
+	*c = conntrack.Packet{Hook: hook, Length: p.Len(), Malformed: !p.Whole()}
+	c.Tuple, _ = read(p.Tuple())
+	c.BadChecksum = hook == nat.PreRouting && !p.TrackedChecksumOK()
 	switch c.Tuple.Proto() {
 	case nat.TCP:
 		t, _ := p.TCP()
@@ -474,7 +481,7 @@ func fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 		c.ICMPType, c.ICMPCode, _ = p.ICMP()
 		c.Error = packet.IsError(c.Tuple.Proto(), c.ICMPType)
 		if inside, ok := p.Inside(); ok {
-			c.Inside = inside.Tuple()
+			c.Inside, _ = read(inside.Tuple())
 			c.InsideType, c.InsideCode, _ = inside.ICMP()
 		}
 	}

@@ -75,7 +75,7 @@ func transportOf(t nat.Tuple, f Fields) []byte {
 		h = make([]byte, udpHeader, udpHeader+len(f.Payload))
 		putPorts(h, t)
 		binary.BigEndian.PutUint16(h[4:], uint16(udpHeader+len(f.Payload)))
-	case nat.UDPLite: // the checksum covers all
+	case nat.UDPLite: // a coverage of 0 is all of it
 		h = make([]byte, udpHeader, udpHeader+len(f.Payload))
 		putPorts(h, t)
 	case nat.DCCP: // a request, or an answer to one (RFC 4340, 5.1)

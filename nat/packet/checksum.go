@@ -69,12 +69,17 @@ func (p *Packet) pseudoSum(length int) uint64 {
 // transportSum is the sum over the transport header and payload with its checksum as it stands: 0xffff when it is right.
 func (p *Packet) transportSum() uint16 {
 	h := p.transport()
+	acc := uint64(0)
 	if p.tuple.Proto() == nat.UDP && len(h) >= udpHeader {
 		h = h[:min(len(h), max(udpHeader, int(binary.BigEndian.Uint16(h[4:]))))]
 	}
-	acc := uint64(0)
 	if _, pseudo := checksumAt(p.tuple.Proto()); pseudo {
 		acc = p.pseudoSum(len(h))
+	}
+	if p.tuple.Proto() == nat.UDPLite && len(h) >= udpHeader { // the length is all of it, even where less is covered
+		if n := int(binary.BigEndian.Uint16(h[4:])); n != 0 {
+			h = h[:min(len(h), max(udpHeader, n))]
+		}
 	}
 	return fold(sum(acc, h))
 }
@@ -82,14 +87,18 @@ func (p *Packet) transportSum() uint16 {
 // Rejectable reports whether REJECT answers the packet as far as its checksum goes (nf_reject_verify_csum): of a protocol
 // that the kernel does not know it wants an Internet checksum over all that follows the IP header, in IPv6 with the
 // pseudo header. That of a fragment is hardly right, and a later one is never answered.
-func (p *Packet) Rejectable() bool {
+func (p *Packet) Rejectable(k nat.Kernel) bool {
 	proto, h := p.tuple.Proto(), p.transport()
 	_, pseudo := checksumAt(proto)
+	if proto == nat.DCCP && k.Has(nat.DCCPForgotten) {
+		pseudo = false
+	}
 	switch known := pseudo || proto == nat.ICMP; {
 	case p.later:
 		return false
-	case proto == nat.SCTP, proto == nat.GRE, proto == nat.ESP, proto == nat.AH, proto == nat.UDPLite, proto == nat.DCCP:
+	case proto == nat.SCTP, proto == nat.GRE, proto == nat.ESP, proto == nat.AH, proto == nat.UDPLite, proto == nat.DCCP && pseudo:
 		return true
+	case proto == nat.UDP && !k.Has(nat.RejectsUnsummedUDP) && len(h) >= udpHeader && h[6]|h[7] == 0:
 	case known && !p.first:
 		return p.ChecksumOK()
 	}
@@ -125,6 +134,15 @@ func (p *Packet) ChecksumOK() bool {
 	return zeroSum(p.transportSum())
 }
 
+// TrackedChecksumOK reports whether conntrack takes the checksum as right: ChecksumOK, but that of UDP-Lite it judges as if the
+// protocol were UDP's, so that a right one is wrong to it (udplite_error).
+func (p *Packet) TrackedChecksumOK() bool {
+	if p.tuple.Proto() != nat.UDPLite || p.later || p.first {
+		return p.ChecksumOK()
+	}
+	return zeroSum(fold(uint64(p.transportSum()) + uint64(nat.UDP) + uint64(^uint16(nat.UDPLite))))
+}
+
 // HeaderOK reports whether the IPv4 header's checksum is right; IPv6 has none.
 func (p *Packet) HeaderOK() bool {
 	return p.V6() || fold(sum(0, p.b[:int(p.b[0]&15)*4])) == 0xffff
@@ -153,7 +171,7 @@ func (p *Packet) sealTransport() {
 	}
 	binary.BigEndian.PutUint16(h[at:], 0)
 	check := ^p.transportSum()
-	if check == 0 && proto == nat.UDP {
+	if check == 0 && (proto == nat.UDP || proto == nat.UDPLite) {
 		check = 0xffff // zero would say that there is none
 	}
 	binary.BigEndian.PutUint16(h[at:], check)

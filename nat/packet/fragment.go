@@ -199,7 +199,8 @@ func (p *Packet) Split(limit int, sizes []int) [][]byte {
 	if sizes = p.Pieces(limit); sizes == nil {
 		return [][]byte{p.b}
 	}
-	return p.cut(header, sizes, binary.BigEndian.Uint16(header[6:]))
+	const reserved = 0x8000 // it is lost
+	return p.cut(header, sizes, binary.BigEndian.Uint16(header[6:])&^reserved)
 }
 
 // Pieces are the sizes of the data of fragments that are not longer than limit; nil where that leaves no room for any.

@@ -45,6 +45,12 @@ func tupleBytes(p nat.Proto) int {
 	return 0
 }
 
+// DstRewritable is Rewritable for a destination: of GRE only versions 0 and 1 get another one (gre_manip_pkt).
+func (p *Packet) DstRewritable() bool {
+	h := p.transport()
+	return p.Rewritable() && (p.tuple.Proto() != nat.GRE || h[1]&7 <= 1)
+}
+
 // Rewritable reports whether enough of the transport header is there for NAT to translate the packet, or that inside an
 // ICMP error (l4proto_manip_pkt).
 func (p *Packet) Rewritable() bool {

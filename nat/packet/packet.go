@@ -97,6 +97,10 @@ func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
 			if len(h) >= 4 {
 				sport, dport = binary.BigEndian.Uint16(h), binary.BigEndian.Uint16(h[2:])
 			}
+		case nat.GRE:
+			if pptp(h) {
+				dport = binary.BigEndian.Uint16(h[6:])
+			}
 		case nat.ICMP, nat.ICMPv6:
 			if len(h) >= icmpHeader && Query(proto, h[0]) {
 				sport = binary.BigEndian.Uint16(h[4:])
@@ -105,6 +109,27 @@ func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
 		}
 	}
 	p.tuple = nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
+}
+
+// pptp reports whether a GRE header is one of PPTP's, with a call id (RFC 2637, 4.1).
+func pptp(h []byte) bool {
+	return len(h) >= greHeader && h[1]&7 == 1 && h[2] == 0x88 && h[3] == 0x0b
+}
+
+// greHeader is how much of GRE's header of version 1 is always there.
+const greHeader = 8
+
+// Trackable reports whether conntrack finds a tuple in the packet at all: of GRE's version 1 only in PPTP's
+// (gre_pkt_to_tuple), and none behind the end of IPv6's headers (ipv6_skip_exthdr).
+func (p *Packet) Trackable() bool {
+	h := p.transport()
+	switch p.tuple.Proto() {
+	case nat.GRE:
+		return len(h) < greHeader || h[1]&7 != 1 || pptp(h)
+	case noNext:
+		return !p.V6()
+	}
+	return true
 }
 
 // Query reports whether an ICMP type has an identifier: echo, timestamp, information and address mask with their
@@ -126,7 +151,8 @@ func (p *Packet) Bytes() []byte { return p.b }
 // IsValid reports whether there is a packet.
 func (p *Packet) IsValid() bool { return len(p.b) > 0 }
 
-// Tuple is the packet's protocol, addresses and ports: the identifier at both ends for an ICMP query, zero ports where
+// Tuple is the packet's protocol, addresses and ports: the identifier at both ends for an ICMP query, the call id as
+// destination of PPTP's GRE, zero ports where
 // the protocol has none, in a later fragment, and where the header is cut short.
 func (p *Packet) Tuple() nat.Tuple { return p.tuple }
 
@@ -177,6 +203,12 @@ func (p *Packet) Whole() bool {
 		}
 		n := int(binary.BigEndian.Uint16(h[4:]))
 		return n >= udpHeader && n <= len(h)
+	case nat.UDPLite: // RFC 3828, 3.1
+		if len(h) < udpHeader {
+			return false
+		}
+		n := int(binary.BigEndian.Uint16(h[4:]))
+		return (n == 0 || n >= udpHeader && n <= len(h)) && h[6]|h[7] != 0
 	case nat.SCTP:
 		return len(h) >= sctpHeader
 	case nat.ICMP, nat.ICMPv6:

@@ -2,6 +2,8 @@ package packet_test
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -110,6 +112,45 @@ func TestInside(t *testing.T) {
 	p := packet.Build(tuple(t, "icmp 10.0.0.2:1 > 10.0.0.1:1"), packet.Fields{Type: 8, Payload: about.Bytes()})
 	_, ok := p.Inside()
 	require.False(t, ok, "an echo request is about nothing")
+}
+
+// What conntrack makes of headers that others read in another way.
+func TestTracked(t *testing.T) {
+	t.Parallel()
+	pptp, other, second := []byte{0x30, 1, 0x88, 0x0b, 0, 4, 0, 7}, []byte{0x30, 1, 8, 0, 0, 4, 0, 7}, []byte{0, 2, 8, 0, 0, 0, 0, 0}
+	for _, row := range []struct {
+		name, tuple string
+		payload     []byte
+		trackable   bool
+		sum         bool
+		dst         bool // NAT gives it another destination
+	}{
+		{"gre", "gre 10.0.0.1:0 > 10.0.0.2:0", []byte{0, 0, 8, 0, 0, 0, 0, 0}, true, true, true},
+		{"pptp", "gre 10.0.0.1:0 > 10.0.0.2:7", pptp, true, true, true},
+		{"gre 1 of another", "gre 10.0.0.1:0 > 10.0.0.2:0", other, false, true, true},
+		{"gre 2", "gre 10.0.0.1:0 > 10.0.0.2:0", second, true, true, false},
+		{"no next header", "59 [fd00::1]:0 > [fd00::2]:0", nil, false, true, true},
+		{"protocol 59 of IPv4", "59 10.0.0.1:0 > 10.0.0.2:0", nil, true, true, true},
+		{"udplite", "udplite 10.0.0.1:1 > 10.0.0.2:2", nil, true, false, true},
+		{"udp", "udp 10.0.0.1:1 > 10.0.0.2:2", nil, true, true, true},
+	} {
+		p := packet.Build(tuple(t, row.tuple), packet.Fields{Payload: row.payload})
+		require.Equal(t, row.tuple, strings.ReplaceAll(p.Tuple().String(), "ipv6-nonxt", "59"), row.name)
+		require.True(t, p.ChecksumOK(), row.name)
+		require.Equal(t, row.trackable, p.Trackable(), row.name)
+		require.Equal(t, row.sum, p.TrackedChecksumOK(), row.name)
+		require.Equal(t, row.dst, p.DstRewritable(), row.name)
+	}
+	p := packet.Build(tuple(t, "gre 10.0.0.1:0 > 10.0.0.2:7"), packet.Fields{Payload: pptp})
+	p.SetDst(netip.MustParseAddrPort("10.0.0.3:9"))
+	require.Equal(t, "gre 10.0.0.1:0 > 10.0.0.3:9", p.Tuple().String())
+	d := packet.Build(tuple(t, "dccp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{})
+	before := slices.Clone(d.Transport())
+	d.SetSrcAddr(netip.MustParseAddr("10.0.0.8"))
+	d.SetDstAddr(netip.MustParseAddr("10.0.0.9"))
+	require.Equal(t, "dccp 10.0.0.8:1 > 10.0.0.9:2", d.Tuple().String())
+	require.Equal(t, before, d.Transport())
+	require.True(t, d.HeaderOK())
 }
 
 func TestTunnel(t *testing.T) {

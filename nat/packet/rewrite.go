@@ -11,15 +11,30 @@ import (
 // the kernel does (nf_nat_manip_pkt): from the old values, so that one that was wrong stays wrong by as much. A port
 // is written only where the packet has one. The address has to be of the packet's family.
 func (p *Packet) SetSrc(to netip.AddrPort) {
-	p.setAddr(false, to.Addr())
+	p.coverAddr(p.srcField(), to.Addr())
+	p.putAddr(p.srcField(), to.Addr())
 	p.setPort(0, to.Port())
 	p.reread()
 }
 
 // SetDst is SetSrc for the destination.
 func (p *Packet) SetDst(to netip.AddrPort) {
-	p.setAddr(true, to.Addr())
+	p.coverAddr(p.dstField(), to.Addr())
+	p.putAddr(p.dstField(), to.Addr())
 	p.setPort(2, to.Port())
+	p.reread()
+}
+
+// SetSrcAddr writes the source address and leaves what follows the IP header as it is, as NAT does with a protocol that it
+// does not know.
+func (p *Packet) SetSrcAddr(to netip.Addr) {
+	p.putAddr(p.srcField(), to)
+	p.reread()
+}
+
+// SetDstAddr is SetSrcAddr for the destination.
+func (p *Packet) SetDstAddr(to netip.Addr) {
+	p.putAddr(p.dstField(), to)
 	p.reread()
 }
 
@@ -33,30 +48,45 @@ func (p *Packet) reread() {
 	p.setTuple(proto, netip.AddrFrom4([4]byte(p.b[12:16])), netip.AddrFrom4([4]byte(p.b[16:20])))
 }
 
-func (p *Packet) setAddr(dst bool, to netip.Addr) {
-	var field []byte
-	var buf [16]byte
-	var bytes []byte
+func (p *Packet) srcField() []byte {
 	if p.V6() {
-		buf = to.As16()
-		bytes, field = buf[:], p.b[8:24]
-		if dst {
-			field = p.b[24:40]
-		}
-	} else {
-		four := to.As4()
-		copy(buf[:], four[:])
-		bytes, field = buf[:4], p.b[12:16]
-		if dst {
-			field = p.b[16:20]
-		}
-		check := p.b[10:12]
-		binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), field, bytes))
+		return p.b[8:24]
 	}
-	if _, pseudo := checksumAt(p.tuple.Proto()); pseudo {
-		p.fixTransport(field, bytes)
+	return p.b[12:16]
+}
+
+func (p *Packet) dstField() []byte {
+	if p.V6() {
+		return p.b[24:40]
 	}
-	copy(field, bytes)
+	return p.b[16:20]
+}
+
+// putAddr writes an address, and corrects the IPv4 header's checksum.
+func (p *Packet) putAddr(field []byte, to netip.Addr) {
+	if p.V6() {
+		b := to.As16()
+		copy(field, b[:])
+		return
+	}
+	b := to.As4()
+	check := p.b[10:12]
+	binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), field, b[:]))
+	copy(field, b[:])
+}
+
+// coverAddr corrects the transport checksum for an address that is about to change, where it covers addresses.
+func (p *Packet) coverAddr(field []byte, to netip.Addr) {
+	if _, pseudo := checksumAt(p.tuple.Proto()); !pseudo {
+		return
+	}
+	if p.V6() {
+		b := to.As16()
+		p.fixTransport(field, b[:])
+		return
+	}
+	b := to.As4()
+	p.fixTransport(field, b[:])
 }
 
 // fixTransport corrects the transport checksum for a change of words that it covers.
@@ -72,7 +102,7 @@ func (p *Packet) fixTransport(old, new []byte) {
 		return
 	}
 	check = replaced(check, old, new)
-	if check == 0 && proto == nat.UDP {
+	if check == 0 && (proto == nat.UDP || proto == nat.UDPLite) {
 		check = 0xffff
 	}
 	binary.BigEndian.PutUint16(h[at:], check)
@@ -101,6 +131,11 @@ func (p *Packet) setPort(at int, to uint16) {
 		}
 		if len(h) >= sctpHeader {
 			binary.LittleEndian.PutUint32(h[8:], sctpSum(h))
+		}
+		return
+	case nat.GRE: // of PPTP's the destination has a call id
+		if at != 0 && pptp(h) {
+			binary.BigEndian.PutUint16(h[6:], to)
 		}
 		return
 	case nat.ICMP, nat.ICMPv6:

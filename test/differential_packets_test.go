@@ -1,0 +1,198 @@
+package test
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/packet"
+)
+
+// fields are what a fresh packet has besides its tuple.
+func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
+	f := packet.Fields{ID: id | 0x8000, DF: d.chance(2), TTL: pick(d, []uint8{64, 64, 64, 64, 2, 1, 255}), TOS: pick(d, []uint8{0, 0, 0x10, 1, 2, 3, 0xb8, 0xff})}
+	switch proto {
+	case nat.TCP:
+		f.TCP = packet.TCP{
+			Flags: pick(d, []uint8{2, 2, 2, 2, 16, 18, 17, 4, 20, 24, 0, 3, 0x2 | 0xc0}), Seq: 1000, Ack: 5000,
+			Window: pick(d, []uint16{64240, 64240, 1000, 0, 1}), Options: d.options(),
+		}
+		if d.chance(4) {
+			f.Payload = make([]byte, 10)
+		}
+	case nat.UDP:
+		f.Payload = make([]byte, d.n(3)*9)
+	case nat.ICMP:
+		f.Type = pick(d, []uint8{8, 8, 8, 0, 13, 9, 30})
+		f.Payload = []byte("ping")
+	case nat.ICMPv6:
+		f.Type = pick(d, []uint8{128, 128, 128, 129, 200, 143})
+		f.Payload = []byte("ping")
+	case nat.SCTP:
+		f.Rest, f.Payload = d.chunks(nat.Original)
+	case nat.UDPLite:
+		f.Payload = make([]byte, d.n(3)*9)
+	case nat.DCCP:
+		f.Type = uint8(d.n(11))
+	case nat.GRE: // of the old version, and PPTP's and no one's of the new
+		f.Payload = append(pick(d, [][]byte{{0, 0, 8, 0}, {0, 0, 8, 0}, {0x20, 0, 8, 0}, {0x30, 1, 0x88, 0x0b}, {0x30, 1, 8, 0}, {0, 2, 8, 0}}), make([]byte, pick(d, []int{2, 4, 12}))...)
+	default:
+		f.Payload = append(pick(d, [][]byte{{0, 0}, {0, 0}, {0xff, 0xff}, {1, 2}}), make([]byte, 14)...)
+	}
+	if d.chance(12) && proto != nat.ICMPv6 { // long enough for some links to be too narrow; IPv6 would split its own answer
+		f.Payload = append(f.Payload, make([]byte, pick(d, []int{1270, 1350, 1430}))...)
+	}
+	return f
+}
+
+// odd changes bits of a packet's headers that hardly anybody sets.
+func (d drawn) odd(p *packet.Packet) []byte {
+	b, h := p.Bytes(), p.Transport()
+	switch d.n(6) {
+	case 0: // TCP's reserved bits
+		if p.Tuple().Proto() == nat.TCP && !p.Later() && len(h) >= 20 {
+			h[12] |= uint8(1 + d.n(15))
+		}
+	case 1: // urgent data that is none
+		if p.Tuple().Proto() == nat.TCP && !p.Later() && len(h) >= 20 {
+			h[19] = 7
+		}
+	case 2: // the reserved bit of IPv4's flags, or a flow label
+		if d.family == nat.IPv4 {
+			b[6] |= 0x80
+		} else {
+			b[1], b[2], b[3] = b[1]|0x0a, 0xbc, 0xde
+		}
+	case 3:
+		p.SetTTL(0)
+	case 4: // UDP without a checksum
+		if p.Tuple().Proto() == nat.UDP && !p.Later() && len(h) >= 8 {
+			h[6], h[7] = 0, 0
+			return b
+		}
+	case 5: // UDP-Lite that covers less than all, or more
+		if p.Tuple().Proto() == nat.UDPLite && !p.Later() && len(h) >= 8 {
+			h[5] = pick(d, []byte{8, 8, 12, 7, 200})
+		}
+	}
+	p.Seal()
+	return b
+}
+
+// The verification tags that the ends of the test's SCTP associations choose, by the direction in which they are sent.
+var sctpTags = [...]uint32{nat.Original: 0x2222, nat.Reply: 0x1111}
+
+// chunks draws an SCTP packet's verification tag, mostly the right one, and its chunks.
+func (d drawn) chunks(dir nat.Direction) (tag uint32, chunks []byte) {
+	kinds := []byte{1, 1, 2, 2, 10, 10, 11, 11, 0, 3, 4, 5, 6, 7, 8, 9, 14}
+	for range pick(d, []int{1, 1, 1, 1, 2, 0}) {
+		kind := pick(d, kinds)
+		body := make([]byte, 16)
+		binary.BigEndian.PutUint32(body, sctpTags[1-dir])
+		if d.chance(12) {
+			body = body[:pick(d, []int{0, 5, 8})]
+		}
+		flags := byte(0)
+		if d.chance(8) {
+			flags = 1
+		}
+		if tag = sctpTags[dir]; kind == 1 {
+			tag = 0
+		}
+		chunks = append(chunks, kind, flags, 0, byte(4+len(body)))
+		chunks = append(chunks, body...)
+		chunks = append(chunks, make([]byte, -len(body)&3)...)
+	}
+	if d.chance(8) {
+		tag = pick(d, []uint32{0, 0x1111, 0x2222, 0x3333})
+	}
+	if len(chunks) > 0 && d.chance(20) {
+		clear(chunks[2:4]) // a chunk without a length
+	}
+	return tag, chunks
+}
+
+func (d drawn) options() []byte {
+	return pick(d, [][]byte{nil, {2, 4, 5, 180}, {3, 3, 7, 0}, {4, 2, 3, 3, 2, 1, 1, 0}, {1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 50}})
+}
+
+// fragments cuts a packet up: mostly in order, now and then with one too early or twice. All are there: the kernel would
+// keep what waits for others beyond the rule set's time.
+// Where they are not put together the first one has the whole header: of less x_tables drops what it is asked for
+// (hotdrop), and nf_tables does not.
+func (d drawn) fragments(p *packet.Packet, tracked bool) [][]byte {
+	var sizes []int
+	for left := p.Len() - 20; left > 0; {
+		n := min(left, pick(d, []int{8, 16, 24, 600, 1280}))
+		if !tracked && len(sizes) == 0 {
+			n = min(left, max(n, 40))
+		}
+		sizes, left = append(sizes, n), left-n
+	}
+	list := p.Split(65535, sizes)
+	a, b := d.n(len(list)), d.n(len(list))
+	switch d.n(5) {
+	case 0:
+		list[a], list[b] = list[b], list[a]
+	case 1:
+		list = slices.Insert(list, a, list[b])
+	}
+	return list
+}
+
+// What fresh packets are drawn from: protocols that conntrack knows most of, and once in four times any other one.
+var (
+	commonProtocols = []nat.Proto{nat.TCP, nat.TCP, nat.TCP, nat.UDP, nat.UDP, nat.ICMP, nat.ICMP, nat.SCTP}
+	otherProtocols  = []nat.Proto{nat.UDPLite, nat.UDPLite, nat.DCCP, nat.DCCP, nat.GRE, nat.GRE, nat.ESP, nat.AH, nat.IPIP, 2, 41, 59, 89, 94, 99, 103, 112, 135, 253, 254} // not 255: the test itself has a socket for it
+	extensions6     = []nat.Proto{0, 43, nat.AH, 60}                                                                                                                         // headers that others may follow in IPv6, protocols in IPv4
+)
+
+// proto draws a protocol of the family.
+func (d drawn) proto() nat.Proto {
+	switch p := pick(d, commonProtocols); {
+	case d.chance(4):
+		if p = pick(d, otherProtocols); d.family == nat.IPv6 && p == nat.AH {
+			return nat.ESP
+		}
+		return p
+	case d.chance(20) && d.family == nat.IPv4:
+		return pick(d, extensions6)
+	case p == nat.ICMP && d.family == nat.IPv6:
+		return nat.ICMPv6
+	default:
+		return p
+	}
+}
+
+// tuple draws the tuple of a fresh packet.
+func (d drawn) tuple() nat.Tuple {
+	proto := d.proto()
+	var sport, dport uint16
+	switch proto {
+	case nat.TCP, nat.UDP, nat.SCTP, nat.UDPLite, nat.DCCP:
+		sport, dport = pick(d, portPool), pick(d, portPool)
+	case nat.ICMP, nat.ICMPv6:
+		sport = pick(d, []uint16{7, 8})
+		dport = sport
+	}
+	src, dst := addressIn(d.family, pick(d, sourcePool)), addressIn(d.family, pick(d, destPool))
+	return nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
+}
+
+// deviceOf is where a packet of this source comes from; "" for the node itself.
+func deviceOf(src netip.Addr) string {
+	if b := src.As16(); src.Is6() && !src.IsLoopback() {
+		src = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	switch s := src.String(); {
+	case s == "192.168.1.1", s == "192.168.1.2", s == "10.0.0.1", s == "10.244.0.1", src.IsLoopback():
+		return ""
+	case strings.HasPrefix(s, "10.0."):
+		return "out0"
+	case strings.HasPrefix(s, "10.244."):
+		return "pod0"
+	}
+	return "in0"
+}
