@@ -54,7 +54,7 @@ func Build(t nat.Tuple, f Fields) *Packet {
 	}
 	p := &Packet{b: b, at: header}
 	p.setTuple(t.Proto(), t.Src().Addr(), t.Dst().Addr())
-	p.seal()
+	p.Seal()
 	return p
 }
 

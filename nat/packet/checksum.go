@@ -148,8 +148,8 @@ func (p *Packet) HeaderOK() bool {
 	return p.V6() || fold(sum(0, p.b[:int(p.b[0]&15)*4])) == 0xffff
 }
 
-// seal computes the IPv4 header's and the transport header's checksums anew.
-func (p *Packet) seal() {
+// Seal computes the IPv4 header's and the transport header's checksums anew.
+func (p *Packet) Seal() {
 	if !p.V6() {
 		header := p.b[:int(p.b[0]&15)*4]
 		binary.BigEndian.PutUint16(header[10:], 0)
