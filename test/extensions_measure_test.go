@@ -12,6 +12,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/packet"
 	"natlab/nat/rules"
 	"natlab/nat/xt"
 	"natlab/topology"
@@ -60,7 +61,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 	}
 	asked := map[string]bool{}
 	var order []string
-	node, err := gateway.NewGateway(topology.Namespace{Member: "node"}, nil, gateway.NodeOptions{
+	node, err := gateway.NewGateway(extensionNode(), nil, gateway.NodeOptions{
 		Family: l.family,
 		Unknown: func(rule string) bool {
 			if !asked[rule] {
@@ -89,12 +90,19 @@ func (l loadedLine) undecided(t *testing.T) string {
 	return strings.Join(order, "; ")
 }
 
+// extensionNode is where the packets come by: a node between two networks of each family.
+func extensionNode() topology.Namespace {
+	ns := topology.Namespace{Member: "node", Devices: []topology.Device{{Name: "eth0", Kind: topology.Veth}, {Name: "eth1", Kind: topology.Veth}}}
+	for dev, prefixes := range map[string][]string{"eth0": {"192.0.2.10/24", "2001:db8::10/64"}, "eth1": {"198.51.100.10/24", "2001:db8:1::10/64"}} {
+		for _, p := range prefixes {
+			ns.Addresses = append(ns.Addresses, topology.Address{Device: dev, Prefix: netip.MustParsePrefix(p)})
+		}
+	}
+	return ns
+}
+
 // extensionPackets are packets of every kind that extensions tell apart, as they are at a hook.
 func extensionPackets(family nat.Family, hook nat.Hook) (packets []rules.Packet) {
-	src, dst := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.2")
-	if family == nat.IPv6 {
-		src, dst = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8:1::2")
-	}
 	in, out := "eth0", "eth1"
 	switch hook {
 	case nat.PreRouting, nat.Input:
@@ -105,16 +113,33 @@ func extensionPackets(family nat.Family, hook nat.Hook) (packets []rules.Packet)
 	}
 	// ICMP, IGMP, TCP, UDP, DCCP, GRE, ESP, AH, ICMPv6, SCTP, mobility header, UDP-Lite
 	for _, proto := range []nat.Proto{1, 2, 6, 17, 33, 47, 50, 51, 58, 132, 135, 136} {
-		for _, state := range []rules.State{rules.New, rules.Established, rules.Untracked, rules.Invalid} {
-			for _, later := range []bool{false, true} {
+		for _, later := range []bool{false, true} {
+			wire := extensionPacket(family, proto, later)
+			for _, state := range []rules.State{rules.New, rules.Established, rules.Untracked, rules.Invalid} {
 				packets = append(packets, rules.Packet{
-					Tuple: nat.TupleOf(proto, netip.AddrPortFrom(src, 40000), netip.AddrPortFrom(dst, 80)), TCPFlags: 0x02, TTL: 64,
-					Later: later, In: in, Out: out, State: state,
+					Tuple: wire.Tuple(), TCPFlags: wire.TCPFlags(), TTL: wire.TTL(), Later: wire.Later(), In: in, Out: out, State: state, Wire: wire,
 				})
 			}
 		}
 	}
 	return packets
+}
+
+// extensionPacket is a packet of a protocol, whole or a later fragment.
+func extensionPacket(family nat.Family, proto nat.Proto, later bool) *packet.Packet {
+	src, dst := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.2")
+	if family == nat.IPv6 {
+		src, dst = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8:1::2")
+	}
+	f := packet.Fields{TCP: packet.TCP{Flags: 0x02, Options: []byte{2, 4, 5, 180, 1, 1, 1, 0}}, Type: 8, Payload: make([]byte, 24)}
+	f.Payload[0], f.Payload[1] = 59, 4 // an authentication header, with nothing behind it
+	switch {
+	case later && family == nat.IPv4:
+		f.Part = 185
+	case later:
+		f.Headers = []packet.Header{{Type: 44, Bytes: []byte{0, 0, 5, 200, 0, 0, 0, 1}}}
+	}
+	return packet.Build(nat.TupleOf(proto, netip.AddrPortFrom(src, 40000), netip.AddrPortFrom(dst, 80)), f)
 }
 
 // refusals counts the lines that iptables' tests have as mistakes, and those of them that natlab's parser refuses too.

@@ -59,6 +59,7 @@ type Gateway struct {
 	icmpBusy  bool     // the stack is sending an ICMP packet
 	answering bool     // what the tap is told of is the node's own
 	visiting  *passage // at the rules
+	sender    string   // the hardware address that the packet came from; "" where it is not known
 
 	pending []*passage // on their way through lo
 	loops   int
@@ -308,6 +309,18 @@ func (g *Gateway) Now() time.Time { return g.at }
 
 // Kernel is the node's, for what differs between kernels.
 func (g *Gateway) Kernel() nat.Kernel { return g.options.Kernel }
+
+// Ethernet tells whether a device's frames are Ethernet's.
+func (g *Gateway) Ethernet(dev string) rules.Answer {
+	d := g.devices[dev]
+	if d == nil {
+		return rules.Unknown
+	}
+	return rules.Is(d.Kind == topology.Loopback || d.Kind == topology.TunnelIPIP, true)
+}
+
+// Sender is the hardware address that the packet that is handled came from, "" where it is not known.
+func (g *Gateway) Sender() string { return g.sender }
 
 // InSet is xt_set for a set of addresses or networks; of others nothing is known.
 func (g *Gateway) InSet(name string, p *rules.Packet, dirs []bool) rules.Answer {

@@ -44,6 +44,7 @@ type flight struct {
 type arrival struct {
 	at   *Gateway
 	dev  string
+	mac  string // that the frame came from; "" where it is not known
 	mark uint32
 	flight
 }
@@ -144,7 +145,7 @@ func (w *walk) pass(a arrival) {
 		return
 	}
 	tunnel := a.inner.IsValid()
-	g.older = tunnel
+	g.older, g.sender = tunnel, a.mac
 	g.options.Listens = func(t nat.Tuple) bool {
 		return tunnel || g.answering || a.dir == nat.Reply || w.network.serves(g.host.member, t)
 	}
@@ -228,7 +229,7 @@ func (w *walk) transmit(g *Gateway, out Out, f flight) {
 			w.decided(h.member+" "+d.Name, "nobody answers ARP for "+out.Via.String())
 			return
 		}
-		w.queue = append(w.queue, arrival{at: w.network.members[to.host.member], dev: to.Name, flight: f})
+		w.queue = append(w.queue, arrival{at: w.network.members[to.host.member], dev: to.Name, mac: d.MAC, flight: f})
 		return
 	}
 	w.encapsulate(g, d, end, out.Mark, f)

@@ -137,7 +137,8 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 			if d := m.Destination; !stateful && d != nil && !d.Not && d.Low == d.High {
 				s.dport, k.dport = true, d.Low
 			}
-		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment:
+		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment,
+			xt.DSCP, xt.ECN, xt.IPRange, xt.Length, xt.MAC, xt.PktType, xt.TOS, xt.TTL:
 		case xt.Conntrack:
 			stateful = stateful || m.Conn != nil
 		default:

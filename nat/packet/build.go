@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"natlab/nat"
 )
@@ -17,16 +18,22 @@ type Fields struct {
 	Code    uint8  //
 	Rest    uint32 // the second word of an ICMP error: the MTU, the gateway
 	Payload []byte
+	Part    uint16   // of a fragment of IPv4: more fragments (0x2000) and the offset in units of 8 bytes; it replaces DF
+	Headers []Header // of IPv6, between its header and the transport header
 }
 
-// Build makes a packet of a tuple, with its checksums. The family is that of the addresses.
+// Build makes a packet of a tuple, with its checksums. The family is that of the addresses. Headers that cannot be walked
+// make it the zero Packet.
 func Build(t nat.Tuple, f Fields) *Packet {
 	v6 := t.Src().Addr().Is6()
-	header := ipv4Header
+	header, body, next := ipv4Header, transportOf(t, f), t.Proto()
 	if v6 {
 		header = ipv6Header
+		for _, h := range slices.Backward(f.Headers) {
+			body = append(slices.Clone(h.Bytes), body...)
+			body[0], next = byte(next), h.Type
+		}
 	}
-	body := transportOf(t, f)
 	b := make([]byte, header+len(body))
 	copy(b[header:], body)
 	ttl := f.TTL
@@ -36,7 +43,7 @@ func Build(t nat.Tuple, f Fields) *Packet {
 	if v6 {
 		b[0], b[1] = 6<<4|f.TOS>>4, f.TOS<<4
 		binary.BigEndian.PutUint16(b[4:], uint16(len(body)))
-		b[6], b[7] = byte(t.Proto()), ttl
+		b[6], b[7] = byte(next), ttl
 		src, dst := t.Src().Addr().As16(), t.Dst().Addr().As16()
 		copy(b[8:], src[:])
 		copy(b[24:], dst[:])
@@ -47,14 +54,18 @@ func Build(t nat.Tuple, f Fields) *Packet {
 		if f.DF {
 			b[6] = 0x40
 		}
+		if f.Part != 0 {
+			binary.BigEndian.PutUint16(b[6:], f.Part)
+		}
 		b[8], b[9] = ttl, byte(t.Proto())
 		src, dst := t.Src().Addr().As4(), t.Dst().Addr().As4()
 		copy(b[12:], src[:])
 		copy(b[16:], dst[:])
 	}
-	p := &Packet{b: b, at: header}
-	p.setTuple(t.Proto(), t.Src().Addr(), t.Dst().Addr())
-	p.Seal()
+	p := &Packet{b: b}
+	if p.parse() == nil {
+		p.Seal()
+	}
 	return p
 }
 

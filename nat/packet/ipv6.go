@@ -18,6 +18,48 @@ const (
 	destination = 60
 )
 
+// Header is an IPv6 extension header: hop-by-hop (0), routing (43), fragment (44), authentication (51) or destination
+// options (60).
+type Header struct {
+	Type  nat.Proto
+	Bytes []byte // of it, its own next-header byte the first
+}
+
+// Headers yields an IPv6 packet's extension headers as the kernel walks them (ipv6_find_hdr): up to the first header that
+// is none, and with the fragment header of a later fragment at the end. IPv4 has none.
+func (p *Packet) Headers(yield func(Header) bool) {
+	if !p.V6() {
+		return
+	}
+	next := nat.Proto(p.b[6])
+	for at := ipv6Header; at < p.at; {
+		size, later := 8, false
+		switch next {
+		case authHeader:
+			size = (int(p.b[at+1]) + 2) * 4
+		case fragment:
+			later = binary.BigEndian.Uint16(p.b[at+2:])&^7 != 0
+		default:
+			size = (int(p.b[at+1]) + 1) * 8
+		}
+		if !yield(Header{next, p.b[at : at+size]}) || later {
+			return
+		}
+		next = nat.Proto(p.b[at])
+		at += size
+	}
+}
+
+// Header is the first extension header of a type; ok is false where the packet has none.
+func (p *Packet) Header(kind nat.Proto) (b []byte, ok bool) {
+	for h := range p.Headers {
+		if h.Type == kind {
+			return h.Bytes, true
+		}
+	}
+	return nil, false
+}
+
 func (p *Packet) parse6() error {
 	b := p.b
 	if len(b) < ipv6Header {

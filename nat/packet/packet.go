@@ -263,7 +263,7 @@ func (p *Packet) String() string {
 	}
 	s := p.tuple.String()
 	if t, ok := p.TCP(); ok {
-		s += " " + flagNames(t.Flags)
+		s += " " + FlagNames(t.Flags)
 	}
 	if kind, code, ok := p.ICMP(); ok {
 		s += fmt.Sprintf(" type %d code %d", kind, code)
@@ -274,8 +274,8 @@ func (p *Packet) String() string {
 	return s + fmt.Sprintf(" ttl %d", p.TTL())
 }
 
-// flagNames is tcpdump's letters for the bits of TCP's flag byte: "S.", "R", "none".
-func flagNames(flags uint8) string {
+// FlagNames is tcpdump's letters for the bits of TCP's flag byte: "S.", "R", "none".
+func FlagNames(flags uint8) string {
 	const letters = "FSRP.UEW"
 	var out []byte
 	for i := range len(letters) {

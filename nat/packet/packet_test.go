@@ -263,3 +263,43 @@ func FuzzPacket(f *testing.F) {
 		}
 	})
 }
+
+// Extension headers are walked as the kernel walks them, a later fragment's up to its fragment header; a fragment of IPv4
+// has its offset.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	options, auth := packet.Header{Type: 0, Bytes: []byte{0, 0, 1, 4, 0, 0, 0, 0}}, packet.Header{Type: 51, Bytes: make([]byte, 16)}
+	auth.Bytes[1] = 2
+	first, later := packet.Header{Type: 44, Bytes: []byte{0, 0, 0, 1, 0, 0, 0, 9}}, packet.Header{Type: 44, Bytes: []byte{0, 0, 0, 8, 0, 0, 0, 9}}
+	for _, row := range []struct {
+		name, tuple, want string
+		fields            packet.Fields
+		kinds             []nat.Proto
+		later             bool
+	}{
+		{"none", "tcp [fd00::1]:1 > [fd00::2]:2", "tcp [fd00::1]:1 > [fd00::2]:2", packet.Fields{}, nil, false},
+		{"three", "tcp [fd00::1]:1 > [fd00::2]:2", "tcp [fd00::1]:1 > [fd00::2]:2", packet.Fields{Headers: []packet.Header{options, first, auth}}, []nat.Proto{0, 44, 51}, false},
+		{"behind a later fragment's", "udp [fd00::1]:1 > [fd00::2]:2", "60 [fd00::1]:0 > [fd00::2]:0", packet.Fields{Headers: []packet.Header{options, later, {Type: 60, Bytes: options.Bytes}}}, []nat.Proto{0, 44}, true},
+		{"of IPv4", "udp 10.0.0.1:1 > 10.0.0.2:2", "udp 10.0.0.1:0 > 10.0.0.2:0", packet.Fields{Part: 1}, nil, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p := packet.Build(tuple(t, row.tuple), row.fields)
+			require.True(t, p.IsValid())
+			want := tuple(t, row.want)
+			require.Equal(t, want, p.Tuple())
+			require.Equal(t, row.later, p.Later())
+			var kinds []nat.Proto
+			for h := range p.Headers {
+				kinds = append(kinds, h.Type)
+				b, ok := p.Header(h.Type)
+				require.True(t, ok)
+				require.Equal(t, h.Bytes, b)
+			}
+			require.Equal(t, row.kinds, kinds)
+			_, ok := p.Header(43)
+			require.False(t, ok)
+		})
+	}
+	require.False(t, packet.Build(tuple(t, "tcp [fd00::1]:1 > [fd00::2]:2"), packet.Fields{Headers: []packet.Header{{Type: 60, Bytes: []byte{0, 255}}}}).IsValid())
+}

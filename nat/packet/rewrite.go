@@ -174,3 +174,26 @@ func (p *Packet) SetTTL(ttl uint8) {
 	check := p.b[10:12]
 	binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), old[:], p.b[8:10]))
 }
+
+// SetTOS writes the type of service byte or the traffic class (ipv4_change_dsfield, ipv6_change_dsfield).
+func (p *Packet) SetTOS(tos uint8) {
+	if p.V6() {
+		p.b[0], p.b[1] = p.b[0]&0xf0|tos>>4, p.b[1]&0x0f|tos<<4
+		return
+	}
+	old := [2]byte{p.b[0], p.b[1]}
+	p.b[1] = tos
+	check := p.b[10:12]
+	binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), old[:], p.b[:2]))
+}
+
+// SetTCPFlags writes the flag byte of a TCP header; a packet without one stays as it is.
+func (p *Packet) SetTCPFlags(flags uint8) {
+	h := p.transport()
+	if p.tuple.Proto() != nat.TCP || p.later || len(h) < tcpHeader {
+		return
+	}
+	new := [2]byte{h[12], flags}
+	p.fixTransport(h[12:14], new[:])
+	h[13] = flags
+}

@@ -70,6 +70,14 @@ type Conn struct {
 	Closed          bool          // TCP in TIME_WAIT or CLOSE
 }
 
+// Linked is a World that knows the links of its devices.
+type Linked interface {
+	// Ethernet tells whether a device's frames are Ethernet's, which those of lo and of an IP tunnel are not.
+	Ethernet(dev string) Answer
+	// Sender is the hardware address that the packet at the rules came from, "" where it is not known.
+	Sender() string
+}
+
 // Versioned is a World that knows its kernel.
 type Versioned interface{ Kernel() nat.Kernel }
 

@@ -95,6 +95,13 @@ func (a *Args) Need(names ...string) {
 	}
 }
 
+// NeedProtocol notes that the rule must ask for a protocol by -p, which some options of the extension take for granted.
+func (a *Args) NeedProtocol(p nat.Proto) {
+	if a.Protocol != p {
+		a.Fail("needs -p %s", p.RuleName())
+	}
+}
+
 // Once notes an option that is given twice, which iptables refuses.
 func (a *Args) Once() {
 	for i, g := range a.Given {

@@ -1,6 +1,7 @@
 package xt_test
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ func TestRowsAreComplete(t *testing.T) {
 						checkText(t, v, f, example)
 						checkListing(t, x, v, f)
 						checkBytes(t, x, v, f)
-						checkAnswer(t, x, v)
+						checkAnswer(t, x, v, f)
 					}
 				}
 			})
@@ -143,11 +144,15 @@ func checkBytes(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {
 	require.Equal(t, v, back)
 }
 
-// checkAnswer holds a value against packets, in a world that knows everything.
-func checkAnswer(t *testing.T, x *xt.Extension, v xt.Value) {
+// checkAnswer holds a value against a packet, in a world that knows everything.
+func checkAnswer(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {
 	t.Helper()
-	tuple := nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80"))
-	wire := packet.Build(tuple, packet.Fields{})
+	src, dst := "10.0.0.1:40000", "10.0.0.2:80"
+	if f == nat.IPv6 {
+		src, dst = "[fd00::1]:40000", "[fd00::2]:80"
+	}
+	tuple := nat.TupleOf(nat.TCP, netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst))
+	wire := packet.Build(tuple, packet.Fields{TCP: packet.TCP{Flags: 2}})
 	visit := &rules.Visit{
 		Packet: &rules.Packet{Tuple: tuple, TCPFlags: 2, TTL: 64, In: "eth0", Out: "eth1", State: rules.New, Wire: wire},
 		World:  &world{conn: rules.Conn{Original: tuple, Reply: tuple.Reply(), Status: nat.Confirmed, Counted: true}}, Hook: nat.Forward,
@@ -169,11 +174,12 @@ func checkAnswer(t *testing.T, x *xt.Extension, v xt.Value) {
 
 // world knows all that a rule can ask.
 type world struct {
-	memory rules.Memory
-	conn   rules.Conn
+	memory   rules.Memory
+	conn     rules.Conn
+	addrType string // of every address; "" for "UNICAST"
 }
 
-func (*world) AddrType(netip.Addr, string) string                 { return "UNICAST" }
+func (w *world) AddrType(netip.Addr, string) string               { return cmp.Or(w.addrType, "UNICAST") }
 func (*world) Take(p float64) bool                                { return p > 0 }
 func (*world) Unknown(string) bool                                { return false }
 func (w *world) Memory() *rules.Memory                            { return &w.memory }
@@ -183,3 +189,5 @@ func (*world) InSet(string, *rules.Packet, []bool) rules.Answer   { return rules
 func (w *world) Conn() (rules.Conn, bool)                         { return w.conn, true }
 func (w *world) EachConn(f func(rules.Conn) bool)                 { f(w.conn) }
 func (*world) Kernel() nat.Kernel                                 { return nat.Kernel{} }
+func (*world) Ethernet(string) rules.Answer                       { return rules.Yes }
+func (*world) Sender() string                                     { return "42:01:02:03:04:05" }

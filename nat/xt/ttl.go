@@ -31,11 +31,13 @@ func ttlMatch(name string, f Families) Extension {
 	equal, less, greater := "--"+name+"-eq", "--"+name+"-lt", "--"+name+"-gt"
 	return Extension{
 		Name: name, Families: f,
-		Options:  []Option{{Name: equal, Values: 1, Not: true}, {Name: less, Values: 1}, {Name: greater, Values: 1}},
+		Options:  []Option{{Name: equal, Also: []string{"--" + name}, Values: 1, Not: true}, {Name: less, Values: 1}, {Name: greater, Values: 1}},
 		Examples: []string{equal + " 64", "! " + equal + " 1", less + " 5", greater + " 200"},
 		Parse: func(a *Args) Value {
 			m := TTL{Limit: limit}
 			a.Need(equal, less, greater)
+			a.Exclusive(equal, less, greater)
+			a.Once()
 			for g := range a.Options {
 				m.Value = uint8(g.Uint(8))
 				switch g.Name() {
@@ -120,6 +122,8 @@ func ttlTarget(name, option string, f Families) Extension {
 		Parse: func(a *Args) Value {
 			t := SetTTL{Limit: f == IPv6Only}
 			a.Need(set, inc, dec)
+			a.Exclusive(set, inc, dec)
+			a.Once()
 			for g := range a.Options {
 				t.Value = uint8(g.Uint(8))
 				switch g.Name() {

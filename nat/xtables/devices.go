@@ -11,7 +11,6 @@ func deviceMatches() []codec {
 		{name: "rpfilter", size: 1, save: saveRPFilter, list: listRPFilter, parse: parseRPFilter},
 		{name: "physdev", size: 66, save: savePhysdev, list: listPhysdev, parse: parsePhysdev},
 		{name: "owner", revision: 1, size: 18, save: saveOwner, list: listOwner, parse: parseOwner},
-		{name: "iprange", revision: 1, size: 65, save: saveIPRange, list: listIPRange, parse: parseIPRange},
 		{name: "socket", revision: 3, size: 1, save: saveSocket, list: listSocket, parse: parseSocket},
 	}
 }
@@ -196,51 +195,6 @@ func parseOwner(a *args, d []byte) {
 		if not {
 			d[17] |= bit
 		}
-	}
-}
-
-// struct xt_iprange_mtinfo { union nf_inet_addr src_min, src_max, dst_min, dst_max; __u8 flags; }
-func saveIPRange(p *printer, d []byte) {
-	p.only(uint32(d[64]), 0x33)
-	for i, o := range []string{"--src-range", "--dst-range"} {
-		if d[64]&(1<<i) != 0 {
-			p.not(d[64]&(0x10<<i) != 0)
-			p.f(" %s %s-%s", o, p.addr(d[32*i:]), p.addr(d[32*i+16:]))
-		}
-	}
-}
-
-func listIPRange(p *printer, d []byte) {
-	for i, o := range []string{"source", "destination"} {
-		if d[64]&(1<<i) != 0 {
-			p.f(" %s IP range", o)
-			p.not(d[64]&(0x10<<i) != 0)
-			p.f(" %s-%s", p.addr(d[32*i:]), p.addr(d[32*i+16:]))
-		}
-	}
-}
-
-func parseIPRange(a *args, d []byte) {
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		i := 0
-		switch o {
-		case "--src-range":
-		case "--dst-range":
-			i = 1
-		default:
-			a.unknown(o)
-			return
-		}
-		d[64] |= 1 << i
-		if a.not {
-			d[64] |= 0x10 << i
-		}
-		lo, hi, two := strings.Cut(a.value(), "-")
-		if !two {
-			hi = lo
-		}
-		a.addr(lo, d[32*i:32*i+16])
-		a.addr(hi, d[32*i+16:32*i+32])
 	}
 }
 

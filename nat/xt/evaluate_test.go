@@ -1,0 +1,190 @@
+package xt_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/nat/rules"
+)
+
+// Packets of the tables below.
+const (
+	tcp4  = "tcp 10.0.0.1:40000 > 10.0.0.2:80"
+	tcp6  = "tcp [fd00::1]:40000 > [fd00::2]:80"
+	udp4  = "udp 10.0.0.1:40000 > 10.0.0.2:53"
+	udp6  = "udp [fd00::1]:40000 > [fd00::2]:53"
+	icmp4 = "icmp 10.0.0.1:7 > 10.0.0.2:7"
+)
+
+// fields are a packet's, shorter.
+type fields = packet.Fields
+
+// visitOf is a packet at a rule of FORWARD, in a world that knows everything.
+func visitOf(t *testing.T, tuple string, f fields) *rules.Visit {
+	t.Helper()
+	tu, err := nat.ParseTuple(tuple)
+	require.NoError(t, err)
+	wire := packet.Build(tu, f)
+	require.True(t, wire.IsValid())
+	return &rules.Visit{
+		Packet: &rules.Packet{
+			Tuple: wire.Tuple(), TCPFlags: wire.TCPFlags(), TTL: wire.TTL(), Later: wire.Later(), In: "eth0", Out: "eth1", State: rules.New, Wire: wire,
+		},
+		World: &world{conn: rules.Conn{Original: tu, Reply: tu.Reply()}}, Hook: nat.Forward,
+	}
+}
+
+// ruleOf reads a rule that has one match or one target.
+func ruleOf(t *testing.T, text string, v *rules.Visit) iptables.Rule {
+	t.Helper()
+	r, err := iptables.ParseRule(text, nat.FamilyOf(v.Tuple.Src().Addr()))
+	require.NoError(t, err, text)
+	return r
+}
+
+// A match's answer for a packet.
+func TestMatchesAnswer(t *testing.T) {
+	t.Parallel()
+	yes, no := rules.Yes, rules.No
+	for _, row := range []struct {
+		match, tuple string
+		fields       fields
+		want         rules.Answer
+	}{
+		// the length is that of the IP packet
+		{"-m length --length 40", tcp4, fields{}, yes},
+		{"-m length --length 41", tcp4, fields{}, no},
+		{"-m length --length 30:40", tcp4, fields{}, yes},
+		{"-m length ! --length 30:40", tcp4, fields{}, no},
+		{"-m length --length 60", tcp6, fields{}, yes},
+		{"-m length --length 30:", udp4, fields{Payload: []byte{1, 2}}, yes},
+		// addresses from, to, both in
+		{"-m iprange --src-range 10.0.0.1-10.0.0.1", tcp4, fields{}, yes},
+		{"-m iprange --src-range 10.0.0.2-10.0.0.9", tcp4, fields{}, no},
+		{"-m iprange --src-range 10.0.0.9-10.0.0.0", tcp4, fields{}, no},
+		{"-m iprange ! --src-range 10.0.0.9-10.0.0.0", tcp4, fields{}, yes},
+		{"-m iprange --src-range 9.0.0.0-11.0.0.0 ! --dst-range 10.0.0.2-10.0.0.2", tcp4, fields{}, no},
+		{"-m iprange --dst-range fd00::-fd00::2", tcp6, fields{}, yes},
+		// the frame's sender
+		{"-m mac --mac-source 42:01:02:03:04:05", tcp4, fields{}, yes},
+		{"-m mac ! --mac-source 42:01:02:03:04:05", tcp4, fields{}, no},
+		{"-m mac --mac-source 42:01:02:03:04:06", tcp6, fields{}, no},
+		// the six upper bits, all eight
+		{"-m dscp --dscp 0x2e", tcp4, fields{TOS: 0xb9}, yes},
+		{"-m dscp --dscp-class ef", tcp6, fields{TOS: 0xb8}, yes},
+		{"-m dscp ! --dscp-class EF", tcp6, fields{TOS: 0xb8}, no},
+		{"-m dscp --dscp 0x2e", tcp4, fields{}, no},
+		{"-m tos --tos Minimize-Delay", tcp4, fields{TOS: 0xd0}, yes},
+		{"-m tos --tos 0x10", tcp4, fields{TOS: 0xd0}, no},
+		{"-m tos ! --tos 0x10/0x10", tcp6, fields{TOS: 0xd0}, no},
+		// congestion: IP's code point, TCP's bits
+		{"-m ecn --ecn-ip-ect 2", udp4, fields{TOS: 0xfe}, yes},
+		{"-m ecn ! --ecn-ip-ect 2", udp6, fields{TOS: 0xfe}, no},
+		{"-p tcp -m ecn --ecn-tcp-ece ! --ecn-tcp-cwr", tcp4, fields{TCP: packet.TCP{Flags: 0x42}}, yes},
+		{"-p tcp -m ecn --ecn-tcp-ece ! --ecn-tcp-cwr", tcp4, fields{TCP: packet.TCP{Flags: 0xc2}}, no},
+		{"-p tcp -m ecn --ecn-tcp-cwr", tcp6, fields{TCP: packet.TCP{Flags: 0xc2}}, yes},
+		// TTL and hop limit
+		{"-m ttl --ttl-lt 64", tcp4, fields{TTL: 63}, yes},
+		{"-m ttl --ttl 64", tcp4, fields{TTL: 63}, no},
+		{"-m hl ! --hl-eq 64", tcp6, fields{TTL: 63}, yes},
+	} {
+		v := visitOf(t, row.tuple, row.fields)
+		matches := ruleOf(t, row.match, v).Matches
+		m := matches[len(matches)-1]
+		require.Equal(t, row.want, m.Holds(v), "%s for %s", row.match, v.Wire)
+		if row.want == rules.No {
+			require.NotEmpty(t, m.Actual(v), row.match)
+		}
+		v.Wire = nil
+		if got := m.Holds(v); got != rules.Unknown {
+			require.Equal(t, row.want, got, "%s without the bytes", row.match)
+		}
+	}
+}
+
+// What a frame was is told by where its packet was sent.
+func TestPktType(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		hook          nat.Hook
+		addrType      string
+		unicast, cast rules.Answer
+	}{
+		{nat.PreRouting, "LOCAL", rules.Yes, rules.No},
+		{nat.PreRouting, "UNICAST", rules.Yes, rules.No},
+		{nat.Input, "BROADCAST", rules.No, rules.Yes},
+		{nat.Forward, "BROADCAST", rules.Yes, rules.No},
+		{nat.Output, "BROADCAST", rules.Yes, rules.No},
+	} {
+		v := visitOf(t, udp4, fields{})
+		v.World.(*world).addrType, v.Hook = row.addrType, row.hook
+		unicast, cast := ruleOf(t, "-m pkttype --pkt-type host", v), ruleOf(t, "-m pkttype --pkt-type bcast", v)
+		require.Equal(t, row.unicast, unicast.Matches[0].Holds(v), "%s of a %s address", row.hook, row.addrType)
+		require.Equal(t, row.cast, cast.Matches[0].Holds(v), "%s of a %s address", row.hook, row.addrType)
+	}
+}
+
+// What a target makes of a packet's bytes, checksums and all, and what rules see of it then.
+func TestTargetsRewrite(t *testing.T) {
+	t.Parallel()
+	syn := func(flags uint8) packet.TCP { return packet.TCP{Flags: flags, Seq: 7, Window: 64240} }
+	for _, row := range []struct {
+		target, tuple string
+		from, to      fields
+	}{
+		{"-j DSCP --set-dscp-class AF21", tcp4, fields{TOS: 0xff}, fields{TOS: 0x4b}},
+		{"-j DSCP --set-dscp 0x00", udp6, fields{TOS: 0xff}, fields{TOS: 3}},
+		{"-j TOS --set-tos 0x10/0x3f", tcp4, fields{TOS: 0xff}, fields{TOS: 0xd0}},
+		{"-j TOS --set-tos 0x10", tcp6, fields{TOS: 0xff}, fields{TOS: 0x10}},
+		{"-j TOS --and-tos 0x12", udp4, fields{TOS: 0x1f}, fields{TOS: 0x12}},
+		{"-j TOS --or-tos 0x12", udp4, fields{TOS: 0x81}, fields{TOS: 0x93}},
+		{"-j TOS --xor-tos 0x12", udp4, fields{TOS: 0x83}, fields{TOS: 0x91}},
+		{"-p tcp -j ECN --ecn-tcp-remove", tcp4, fields{TOS: 2, TCP: syn(0xc2)}, fields{TOS: 2, TCP: syn(0x02)}},
+		{"-p tcp -j ECN --ecn-tcp-ece 1 --ecn-ip-ect 1", tcp4, fields{TOS: 0xf2, TCP: syn(0x82)}, fields{TOS: 0xf1, TCP: syn(0xc2)}},
+		{"-j ECN --ecn-ip-ect 0", udp4, fields{TOS: 3}, fields{}},
+		{"-j TTL --ttl-set 5", udp4, fields{}, fields{TTL: 5}},
+		{"-j TTL --ttl-inc 200", tcp4, fields{}, fields{TTL: 255}},
+		{"-j HL --hl-dec 4", tcp6, fields{}, fields{TTL: 60}},
+	} {
+		v := visitOf(t, row.tuple, row.from)
+		require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), row.target)
+		want := visitOf(t, row.tuple, row.to)
+		require.Equal(t, want.Wire.String(), v.Wire.String(), row.target)
+		require.True(t, bytes.Equal(want.Wire.Bytes(), v.Wire.Bytes()), "%s\nwant %x\ngot  %x", row.target, want.Wire.Bytes(), v.Wire.Bytes())
+		require.Equal(t, want.TCPFlags, v.TCPFlags, row.target)
+		require.Equal(t, want.TTL, v.TTL, row.target)
+
+		v = visitOf(t, row.tuple, row.from)
+		v.Wire = nil
+		require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), "%s without the bytes", row.target)
+	}
+}
+
+// What iptables refuses is refused, with the extension's name and the reason.
+func TestMistakesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ rule, want string }{
+		{"-m length", "-m length: needs --length"},
+		{"-m length --length 0:65536", "--length 0:65536: want a number up to 65535, or LOW:HIGH"},
+		{"-m length --length 1 --length 2", "--length: given twice"},
+		{"-m iprange --src-range 10.0.0.1-fd00::1", "--src-range 10.0.0.1-fd00::1: want ADDRESS-ADDRESS of ipv4"},
+		{"-m mac --mac-source 42:01:02:03:04", "want six hexadecimal octets"},
+		{"-m dscp --dscp 0x40", "--dscp 0x40: want a number from 0 to 63"},
+		{"-m dscp --dscp 1 --dscp-class CS0", "--dscp-class: does not go with --dscp"},
+		{"-m dscp --dscp-class AF14", "--dscp-class AF14: want EF"},
+		{"-j TOS --set-tos 1 --and-tos 2", "--and-tos: does not go with --set-tos"},
+		{"-m tos --tos 0x100", "--tos 0x100: want VALUE[/MASK] of 8 bits"},
+		{"-m ecn --ecn-tcp-cwr", "-m ecn: needs -p tcp"},
+		{"! -p tcp -m ecn --ecn-tcp-cwr", "-m ecn: needs -p tcp"},
+		{"-p udp -j ECN --ecn-tcp-remove", "-j ECN: needs -p tcp"},
+		{"-m pkttype --pkt-type all", "--pkt-type all: want one of unicast, broadcast"},
+	} {
+		_, err := iptables.ParseRule(row.rule, nat.IPv4)
+		require.ErrorContains(t, err, row.want, row.rule)
+	}
+}

@@ -1,0 +1,111 @@
+package xt
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"natlab/nat/rules"
+)
+
+// MAC is -m mac: the hardware address that the packet's frame came from (xt_mac.c).
+type MAC struct {
+	Not    bool
+	Source [6]byte
+}
+
+var macRow = Extension{
+	Name:     "mac",
+	Options:  []Option{{Name: "--mac-source", Values: 1, Not: true}},
+	Examples: []string{"--mac-source 00:11:22:33:44:55", "! --mac-source 42:01:02:03:04:05"},
+	Parse: func(a *Args) Value {
+		var m MAC
+		a.Need("--mac-source")
+		a.Once()
+		for g := range a.Options {
+			var ok bool
+			if m.Source, ok = parseMAC(g.Text()); !ok {
+				g.bad(0, "six hexadecimal octets, with : between them")
+			}
+			m.Not = g.Not
+		}
+		return m
+	},
+	// struct xt_mac_info { unsigned char srcaddr[6]; int invert; }
+	Layouts: layouts(layout(0, 12,
+		func(d []byte, _ *Env) (MAC, bool) { return MAC{order.Uint32(d[8:]) != 0, [6]byte(d)}, true },
+		func(m MAC, d []byte, _ *Env) error {
+			copy(d, m.Source[:])
+			order.PutUint32(d[8:], uint32(flagByte(m.Not)))
+			return nil
+		})),
+}
+
+// parseMAC reads six octets of one or two hexadecimal digits.
+func parseMAC(s string) (mac [6]byte, ok bool) {
+	octets := strings.Split(s, ":")
+	if len(octets) != len(mac) {
+		return mac, false
+	}
+	for i, octet := range octets {
+		n, err := strconv.ParseUint(octet, 16, 8)
+		if err != nil || len(octet) > 2 {
+			return mac, false
+		}
+		mac[i] = byte(n)
+	}
+	return mac, true
+}
+
+// macText is the address as iptables prints it.
+func macText(mac [6]byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5])
+}
+
+// Name is "mac".
+func (MAC) Name() string { return "mac" }
+
+// Save prints the address.
+func (m MAC) Save(p *Printer) { p.Option(m.Not, "--mac-source", macText(m.Source)) }
+
+// List prints the address as iptables -L does.
+func (m MAC) List(p *Printer) {
+	p.Text(" MAC")
+	p.Not(m.Not)
+	p.Text(" ", macText(m.Source))
+}
+
+// Holds compares the address; inverted or not, it does not hold for a packet that came in no Ethernet frame.
+func (m MAC) Holds(v *rules.Visit) rules.Answer {
+	mac, framed := frameSource(v)
+	if framed != rules.Yes {
+		return framed
+	}
+	return rules.Is(mac == m.Source, m.Not)
+}
+
+// Actual is the address that the packet came from.
+func (MAC) Actual(v *rules.Visit) string {
+	if mac, framed := frameSource(v); framed == rules.Yes {
+		return "from " + macText(mac)
+	}
+	return "it came in no Ethernet frame"
+}
+
+// frameSource is the hardware address that a packet came from; No says that it came in no Ethernet frame.
+func frameSource(v *rules.Visit) (mac [6]byte, framed rules.Answer) {
+	if v.In == "" {
+		return mac, rules.No
+	}
+	w, ok := v.World.(rules.Linked)
+	if !ok {
+		return mac, rules.Unknown
+	}
+	if framed = w.Ethernet(v.In); framed != rules.Yes {
+		return mac, framed
+	}
+	if mac, ok = parseMAC(w.Sender()); !ok {
+		return mac, rules.Unknown
+	}
+	return mac, rules.Yes
+}

@@ -1,0 +1,90 @@
+package xt
+
+import (
+	"natlab/nat"
+	"natlab/nat/rules"
+)
+
+// PktType is -m pkttype: whom the frame was for that the packet came in (xt_pkttype.c).
+type PktType struct {
+	Not  bool
+	Type PacketType
+}
+
+// PacketType is whom a frame was for (PACKET_HOST and its like, if_packet.h).
+type PacketType uint8
+
+// The types.
+const (
+	Unicast   PacketType = iota // the host itself; packets of the host's own are so, too
+	Broadcast                   // all
+	Multicast                   // a group
+	OtherHost                   // somebody else; IP throws it away before any rule
+)
+
+var packetTypes = []string{"unicast", "broadcast", "multicast", "otherhost", "bcast", "mcast", "host"}
+
+// String is the type as iptables prints it.
+func (t PacketType) String() string { return packetTypes[t] }
+
+var pktTypeRow = Extension{
+	Name:     "pkttype",
+	Options:  []Option{{Name: "--pkt-type", Values: 1, Not: true}},
+	Examples: []string{"--pkt-type unicast", "! --pkt-type broadcast", "--pkt-type multicast", "--pkt-type otherhost"},
+	Parse: func(a *Args) Value {
+		var m PktType
+		a.Need("--pkt-type")
+		a.Once()
+		for g := range a.Options {
+			m = PktType{g.Not, [...]PacketType{Unicast, Broadcast, Multicast, OtherHost, Broadcast, Multicast, Unicast}[g.Choice(true, packetTypes...)]}
+		}
+		return m
+	},
+	// struct xt_pkttype_info { int pkttype, invert; }
+	Layouts: layouts(layout(0, 8,
+		func(d []byte, _ *Env) (PktType, bool) {
+			n := order.Uint32(d)
+			return PktType{order.Uint32(d[4:]) != 0, PacketType(n)}, n <= uint32(OtherHost)
+		},
+		func(m PktType, d []byte, _ *Env) error {
+			order.PutUint32(d, uint32(m.Type))
+			order.PutUint32(d[4:], uint32(flagByte(m.Not)))
+			return nil
+		})),
+}
+
+// Name is "pkttype".
+func (PktType) Name() string { return "pkttype" }
+
+// Save prints the type.
+func (m PktType) Save(p *Printer) { p.Option(m.Not, "--pkt-type", m.Type.String()) }
+
+// List prints the type as iptables -L does.
+func (m PktType) List(p *Printer) { p.Text(" PKTTYPE ", bang(m.Not), "= ", m.Type.String()) }
+
+// Holds compares the type of the packet's frame.
+func (m PktType) Holds(v *rules.Visit) rules.Answer { return rules.Is(packetType(v) == m.Type, m.Not) }
+
+// Actual is the type of the packet's frame.
+func (PktType) Actual(v *rules.Visit) string { return "a " + packetType(v).String() + " frame" }
+
+// packetType is what the frame was: that of a broadcast's address goes to all, a group's to the group. What is forwarded
+// came to the host (ip_forward), and what leaves keeps what it came with.
+func packetType(v *rules.Visit) PacketType {
+	if v.Hook != nat.PreRouting && v.Hook != nat.Input || v.World == nil {
+		return Unicast
+	}
+	to := v.Tuple.Dst().Addr()
+	if holder, ok := v.World.(rules.ConnHolder); ok { // the frame went to the address before DNAT
+		if c, there := holder.Conn(); there && c.Dir == nat.Original {
+			to = c.Original.Dst().Addr()
+		}
+	}
+	switch v.World.AddrType(to, "") {
+	case "BROADCAST":
+		return Broadcast
+	case "MULTICAST":
+		return Multicast
+	}
+	return Unicast
+}
