@@ -264,5 +264,5 @@ func inherited(name string) (*stateDir, error) {
 }
 
 func notInherited(name string, err error) error {
-	return fmt.Errorf("lab %s: supervise is not for people: natlab up --name %s starts it: %w", name, name, err)
+	return fmt.Errorf("lab %s: supervise is internal; use natlab up --name %s: %w", name, name, err)
 }

@@ -87,7 +87,7 @@ func (s *stage) liveRules(node string) (r witness.Rules, err error) {
 // observed joins what the witnesses have seen up to now to the last exchange.
 func (s *stage) observed() (proof.Seen, error) {
 	if s.taps == nil {
-		return proof.Seen{}, usagef("nothing is watched: say watch before the exchange")
+		return proof.Seen{}, usagef("nothing is watched: watch comes before the exchange")
 	}
 	more, err := s.taps.Drain(s.ctx)
 	if err != nil {

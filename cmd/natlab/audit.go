@@ -55,7 +55,7 @@ Exit status 1 says that something was found.`,
 
 func (p *program) runAudit(cmd *cobra.Command, a audited, args []string) error {
 	if len(args) > 1 {
-		return usage(cmd, fmt.Errorf("%q is one word too many", args[1]))
+		return usage(cmd, fmt.Errorf("unexpected argument %q", args[1]))
 	}
 	if a.all && (len(args) > 0 || a.in.given()) {
 		return usage(cmd, errors.New("--all is for the nodes of a lab, and instead of a NODE"))

@@ -95,13 +95,13 @@ func (p *program) printDifferences(all []gateway.Difference, tried int, format s
 				}
 				fmt.Fprintf(&b, "   %s  %-6.4g %s\n", name, o.Probability, o.Summary())
 			}
-			fmt.Fprintf(&b, "      parts at %s\n", partText(side.part))
+			fmt.Fprintf(&b, "      diverges at %s\n", partText(side.part))
 		}
 	}
 	if differ == 0 {
 		fmt.Fprintf(&b, "%d packets tried: no outcome differs\n", tried)
 	} else {
-		fmt.Fprintf(&b, "%d packets tried: the outcomes of %d differ; places where they part: %d\n", tried, differ, len(all))
+		fmt.Fprintf(&b, "%d packets tried: the outcomes of %d differ; diverging rules: %d\n", tried, differ, len(all))
 	}
 	_, err := fmt.Fprint(p.out, b.String())
 	return err

@@ -52,18 +52,18 @@ func execArgs(cmd *cobra.Command, args []string, all bool) (member string, argv 
 	dash := cmd.ArgsLenAtDash()
 	switch {
 	case all && dash > 0:
-		return "", nil, fmt.Errorf("--all is instead of a node: %q is one word too many before --", args[0])
+		return "", nil, fmt.Errorf("--all is instead of a node: unexpected argument %q before --", args[0])
 	case all:
 		argv = args
 	case len(args) == 0 || dash == 0:
-		return "", nil, errors.New("say in which node, or --all")
+		return "", nil, errors.New("no node given: name one, or use --all")
 	case dash > 1:
-		return "", nil, fmt.Errorf("%q is one word too many before --", args[1])
+		return "", nil, fmt.Errorf("unexpected argument %q before --", args[1])
 	default:
 		member, argv = args[0], args[1:]
 	}
 	if len(argv) == 0 {
-		return "", nil, errors.New("say which command to run, after --")
+		return "", nil, errors.New("no command given: it stands after --")
 	}
 	return member, argv, nil
 }

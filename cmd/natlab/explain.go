@@ -63,13 +63,13 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 		case err != nil:
 			return err
 		case len(packets) == 0:
-			return usage(cmd, errors.New("--packet or --packets is needed: say what is sent"))
+			return usage(cmd, errors.New("--packet or --packets is needed: which packet is sent"))
 		case packets[0].From == "" && e.node.alone() && len(e.rules) == 0:
-			return usage(cmd, errors.New("--from, --node or --rules is needed: say who sends the packet, or which node it comes to"))
+			return usage(cmd, errors.New("--from, --node or --rules is needed: who sends the packet, or which node it comes to"))
 		}
 		for _, a := range packets {
 			if (a.From == "") != (packets[0].From == "") {
-				return errors.New("--packets: some say from whom they are, and some do not: want all or none")
+				return errors.New("--packets: some lines have a from, and some do not: want all or none")
 			}
 		}
 		if packets[0].From != "" {
@@ -140,7 +140,7 @@ func deviceOf(ns topology.Namespace, a gateway.Spec) (string, error) {
 	case "":
 		dev, ok := gateway.Arrives(ns, a.Tuple.Src().Addr())
 		if !ok {
-			return "", fmt.Errorf("packet %s: %s has no route to its source: say --in DEVICE", a.Tuple, ns.Member)
+			return "", fmt.Errorf("packet %s: %s has no route to its source: add --in DEVICE", a.Tuple, ns.Member)
 		}
 		return dev, nil
 	}

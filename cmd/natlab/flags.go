@@ -116,7 +116,7 @@ func (p *program) sources(files []string) (_ []topology.Source, done func() erro
 	for i, name := range files {
 		if name == "-" {
 			if slices.Contains(files[:i], "-") {
-				return nil, nil, errors.Join(errors.New("-f - is there twice, and standard input can be read but once"), done())
+				return nil, nil, errors.Join(errors.New("-f - given twice: standard input can be read only once"), done())
 			}
 			out = append(out, topology.Source{Name: "standard input", Reader: p.in})
 			continue

@@ -43,7 +43,7 @@ func pick(name string) (string, error) {
 	case len(names) == 1:
 		return names[0], nil
 	}
-	return "", fmt.Errorf("there are several labs, say which one with --name: %s", strings.Join(names, ", "))
+	return "", fmt.Errorf("there are several labs: choose one with --name: %s", strings.Join(names, ", "))
 }
 
 // open attaches to the lab to work on.

@@ -86,7 +86,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 			if len(args) > 0 {
 				return usage(cmd, fmt.Errorf("there is no command %q%s", args[0], suggestion(cmd, args[0])))
 			}
-			return usage(cmd, errors.New("say what to do"))
+			return usage(cmd, errors.New("no command given"))
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
@@ -120,7 +120,7 @@ func suggestion(cmd *cobra.Command, word string) string {
 // noArgs refuses arguments that are no flags.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, fmt.Errorf("%q is one word too many", args[0]))
+		return usage(cmd, fmt.Errorf("unexpected argument %q", args[0]))
 	}
 	return nil
 }

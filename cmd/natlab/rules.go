@@ -29,7 +29,7 @@ func (p *program) rules() *cobra.Command {
 	addresses := cmd.Flags().IPSlice("node-address", nil, "an address of the node's devices that its Node object does not name, for nodePortAddresses")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if node == "" {
-			return usage(cmd, errors.New("--node is missing: say whose rules"))
+			return usage(cmd, errors.New("--node is missing: whose rules"))
 		}
 		c, err := p.cluster(&in, topology.LoadForRules)
 		if err != nil {

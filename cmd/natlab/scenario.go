@@ -21,7 +21,7 @@ func (p *program) scenario() *cobra.Command {
 		Use:   "scenario list|show|run [NAME|FILE]...",
 		Short: "The known bugs of the Service data path, on demand",
 		Args: func(cmd *cobra.Command, _ []string) error {
-			return usage(cmd, errors.New("say what to do: list, show or run"))
+			return usage(cmd, errors.New("no command given: want list, show or run"))
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
@@ -60,7 +60,7 @@ func (p *program) scenarioShow() *cobra.Command {
 		Short: "Show a scenario's page and script",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage(cmd, errors.New("say which scenario"))
+				return usage(cmd, errors.New("no scenario given: natlab scenario list names them"))
 			}
 			return nil
 		},
@@ -186,7 +186,7 @@ func rewrite(files []string, results []scenarios.Result) error {
 
 func chosen(every bool, names []string) ([]scenarios.Scenario, error) {
 	if every == (len(names) > 0) {
-		return nil, errors.New("say which scenarios, or --all")
+		return nil, errors.New("no scenario given: name some, or use --all")
 	}
 	if every {
 		return scenarios.List()

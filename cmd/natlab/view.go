@@ -57,7 +57,7 @@ standard error where they come from.`,
 
 func (p *program) runView(cmd *cobra.Command, v viewed) error {
 	if v.as == "" {
-		return usage(cmd, errors.New("--as is missing: say which version of iptables, such as 1.4.21"))
+		return usage(cmd, errors.New("--as is missing: want a version of iptables, such as 1.4.21"))
 	}
 	if v.node != "" && v.rules != "" {
 		return usage(cmd, errors.New("--node and --rules exclude each other"))

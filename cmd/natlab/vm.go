@@ -17,7 +17,7 @@ func (p *program) vm() *cobra.Command {
 		Use:   "vm run [--kernel SPEC]... -- COMMAND",
 		Short: "Run natlab, or a test binary, on another kernel in a VM",
 		Args: func(cmd *cobra.Command, _ []string) error {
-			return usage(cmd, errors.New("say what to do: vm run"))
+			return usage(cmd, errors.New("no command given: want vm run"))
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
@@ -51,7 +51,7 @@ name files are taken along.
 Exit status: the command's; with several kernels the worst; 2 where a VM failed.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage(cmd, errors.New("the command is missing: say -- natlab verify, for example"))
+				return usage(cmd, errors.New("no command given: it stands after --, such as -- natlab verify"))
 			}
 			return nil
 		},

@@ -67,7 +67,7 @@ func readFrames(r io.Reader, handle func(frameKind, []byte) error) error {
 		}
 		size := binary.BigEndian.Uint32(head[1:])
 		if size > maxFrame {
-			return fmt.Errorf("frame of %d bytes: the line from the VM is out of step", size)
+			return fmt.Errorf("protocol error on the VM's serial line: a frame of %d bytes", size)
 		}
 		if _, err := io.ReadFull(r, buffer[:size]); err != nil {
 			return err

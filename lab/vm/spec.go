@@ -50,7 +50,7 @@ func ParseSpec(s string) (Spec, error) {
 		}
 	}
 	if both || !versionPattern.MatchString(s) {
-		return Spec{}, fmt.Errorf("kernel %q: %w; say bullseye, bookworm, trixie, sid, or a version such as 6.1, 6.12, 7.x", s, ErrSpec)
+		return Spec{}, fmt.Errorf("kernel %q: %w; want bullseye, bookworm, trixie, sid, or a version such as 6.1, 6.12, 7.x", s, ErrSpec)
 	}
 	return Spec{Version: strings.TrimSuffix(s, ".x")}, nil
 }

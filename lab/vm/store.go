@@ -184,7 +184,7 @@ func (s Store) Tools(ctx context.Context, releaseName string) (string, error) {
 		}
 		return dir, s.unpack(ctx, a, dir, packages, toolFile, linkIptables)
 	}
-	return "", fmt.Errorf("iptables %q: say a Debian release: bullseye, bookworm, trixie, sid", releaseName)
+	return "", fmt.Errorf("iptables %q: want a Debian release: bullseye, bookworm, trixie, sid", releaseName)
 }
 
 // toolFile takes programs and shared libraries, at their merged-/usr place.

@@ -118,7 +118,7 @@ func TestFrames(t *testing.T) {
 
 	// a line that ends before init spoke, and one out of step
 	require.ErrorIs(t, readFrames(strings.NewReader("panic"), nil), errNoGreeting)
-	require.ErrorContains(t, readFrames(strings.NewReader(greeting+"o\xff\xff\xff\xff"), nil), "out of step")
+	require.ErrorContains(t, readFrames(strings.NewReader(greeting+"o\xff\xff\xff\xff"), nil), "protocol error")
 }
 
 func TestReceptionRefusesPathsOutside(t *testing.T) {

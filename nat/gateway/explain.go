@@ -184,7 +184,7 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 		return
 	}
 	got := p.Tuple()
-	o.Server, o.Endpoint, o.ServerPeer = "whoever is behind "+there.Dev, got.Dst(), got.Src()
+	o.Server, o.Endpoint, o.ServerPeer = "the host behind "+there.Dev, got.Dst(), got.Src()
 	if there.Local() {
 		o.Server = "a process of " + g.host.member
 	}

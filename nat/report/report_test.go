@@ -101,7 +101,7 @@ func TestWayOfEveryEnd(t *testing.T) {
 		c := rejected()
 		c.End, c.Expect = end, nat.EndAnswered
 		way := report.Way(c, report.Style{})
-		require.Equal(t, end != nat.EndAnswered, strings.Contains(way, "has to be answered"), way)
+		require.Equal(t, end != nat.EndAnswered, strings.Contains(way, "(expected: answered)"), way)
 		require.Equal(t, end == nat.EndLost, strings.Contains(way, "does not get through to outside"), way)
 	}
 }
@@ -114,7 +114,7 @@ func TestWayOfAnAnswerFromAStranger(t *testing.T) {
 		hop(nat.Reply, "outside", nat.TapPreRaw, "eth0", unsnat, 0, ""),
 	)
 	require.Contains(t, report.Way(c, report.Style{}),
-		"outside asked 192.168.26.100:30450 and will not hear of an answer from 10.244.38.178:9090")
+		"outside asked 192.168.26.100:30450 and drops the answer from 10.244.38.178:9090: wrong source")
 }
 
 func TestJSON(t *testing.T) {

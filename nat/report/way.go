@@ -268,7 +268,7 @@ func (d *drawing) requestEnd() {
 		what += ", in " + c.Node
 	}
 	if c.End != c.Expect {
-		what += d.style.paint(bad, fmt.Sprintf(" (but it has to be %s)", c.Expect))
+		what += d.style.paint(bad, fmt.Sprintf(" (expected: %s)", c.Expect))
 	}
 	fmt.Fprintf(&d.b, "  ● %s\n", what)
 }
@@ -281,13 +281,13 @@ func (d *drawing) replyEnd() {
 	case c.End == nat.EndAnswered:
 		what = fmt.Sprintf("%s has its answer from %s", c.Client, from)
 	case c.End == nat.EndRefused || c.End == nat.EndRejected:
-		what = fmt.Sprintf("%s knows that it is %s", c.Client, c.End)
+		what = fmt.Sprintf("%s is %s", c.Client, c.End)
 	case d.last.Node == c.From && d.last.Tuple.Proto() == c.Protocol && from != c.Target:
-		what = fmt.Sprintf("%s asked %s and will not hear of an answer from %s", c.Client, c.Target, from)
+		what = fmt.Sprintf("%s asked %s and drops the answer from %s: wrong source", c.Client, c.Target, from)
 	case c.End == nat.EndLost:
 		what = fmt.Sprintf("the answer does not get through to %s", c.Client)
 	default:
-		what = fmt.Sprintf("what %s makes of it is not known", c.Client)
+		what = fmt.Sprintf("how it ends for %s is not known", c.Client)
 	}
 	fmt.Fprintf(&d.b, "  ● %s\n", what)
 }

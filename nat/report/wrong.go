@@ -22,20 +22,23 @@ func (d *drawing) wrong() {
 	if w.Direction != 0 {
 		way = "reply"
 	}
-	fmt.Fprintf(&d.b, "\n  %s goes wrong%s, on the %s\n", sign, where, way)
+	what := "failed"
+	if d.flow.Verdict == proof.Inconclusive {
+		what = "inconclusive"
+	}
+	fmt.Fprintf(&d.b, "\n  %s %s%s (%s)\n", sign, what, where, way)
+	want, got := w.Want, w.Got
 	if w.WantStep != nil {
-		d.evidence("has to meet", w.WantStep.String())
-	} else {
-		d.evidence("has to be", w.Want)
+		want = w.WantStep.String()
 	}
 	if w.GotStep != nil {
-		d.evidence("but met", w.GotStep.String())
-	} else {
-		d.evidence("but was", w.Got)
+		got = w.GotStep.String()
 	}
+	d.evidence("expected", want)
+	d.evidence("got", got)
 	if w.WantRule != "" || w.LiveRule != "" {
-		d.evidence("rule that belongs", orNone(w.WantRule))
-		d.evidence("rule that is there", orNone(w.LiveRule))
+		d.evidence("expected rule", orNone(w.WantRule))
+		d.evidence("actual rule", orNone(w.LiveRule))
 	}
 	d.evidence("packet", w.Packet)
 	d.evidence("why", w.Why)
@@ -77,7 +80,7 @@ func writeCulprits(b *strings.Builder, all []proof.Culprit, st Style) {
 	b.WriteString("what is wrong:\n")
 	for i, c := range all {
 		if i == maxCulprits {
-			fmt.Fprintf(b, "  and %d things more\n", len(all)-i)
+			fmt.Fprintf(b, "  and %d more\n", len(all)-i)
 			break
 		}
 		flows := "1 flow: " + c.First
@@ -90,7 +93,7 @@ func writeCulprits(b *strings.Builder, all []proof.Culprit, st Style) {
 		}
 		fmt.Fprintf(b, "  %s%s  %s\n", where, st.paint(bad, c.Why), st.paint(quiet, flows))
 		if c.WantRule != "" || c.LiveRule != "" {
-			fmt.Fprintf(b, "    belongs there  %s\n    is there       %s\n", orNone(c.WantRule), orNone(c.LiveRule))
+			fmt.Fprintf(b, "    expected rule  %s\n    actual rule    %s\n", orNone(c.WantRule), orNone(c.LiveRule))
 		}
 	}
 	b.WriteByte('\n')
