@@ -13,6 +13,8 @@ type Conn struct {
 	Reply    nat.Tuple // of a packet that answers, as it comes to conntrack: the inverse of Original but for NAT
 	Status   nat.Status
 	Mark     uint32
+	Zone     nat.Zone
+	Policy   string // of timeouts, by name; the Table's own ones are used
 
 	// Packets and Bytes are what was seen of each direction, IP headers included, where Counted.
 	Packets, Bytes [2]uint64

@@ -10,6 +10,8 @@ type Packet struct {
 	Hook  nat.Hook // PreRouting, or Output for one that a process of the node sent
 	// Length is the packet's, with its IP header, in bytes.
 	Length int
+	Zone   nat.Zone // that rules put it in
+	Policy string   // of timeouts, which is only kept
 	// Malformed says that the transport header is cut short or inconsistent, BadChecksum that its checksum is wrong.
 	Malformed   bool
 	BadChecksum bool

@@ -55,7 +55,7 @@ func (t *Table) unique(c *Conn, m Manip, current nat.Tuple, r *Range) nat.Tuple 
 			if !t.usedByNew(c, current) {
 				return current
 			}
-		} else if again, ok := t.sameSource(current, r); ok && !t.used(c, again) {
+		} else if again, ok := t.sameSource(c, current, r); ok && !t.used(c, again) {
 			return again
 		}
 	}
@@ -76,7 +76,7 @@ func (t *Table) unique(c *Conn, m Manip, current nat.Tuple, r *Range) nat.Tuple 
 // used reports whether another connection's packets could not be told from those that answer this tuple
 // (nf_nat_used_tuple). Two packets of one flow that are both new do not count.
 func (t *Table) used(c *Conn, tuple nat.Tuple) bool {
-	other, _ := t.find(c.answerKey(tuple.Reply()))
+	other, _ := t.find(c.answerKey(tuple.Reply()), c.Zone)
 	return other != nil && other != c && other.Original != c.Original
 }
 
@@ -93,7 +93,7 @@ func (t *Table) usedByNew(c *Conn, tuple nat.Tuple) bool {
 	if c.Status&touched != 0 || !t.allowsClash(c.Original.Proto()) {
 		return true
 	}
-	other, d := t.find(keyOf(tuple, c.kind, c.code))
+	other, d := t.find(keyOf(tuple, c.kind, c.code), c.Zone)
 	if other == nil || d == nat.Original || other.Status&touched != 0 {
 		return true
 	}
@@ -119,13 +119,13 @@ func (t *Table) portIn(r *Range, tuple nat.Tuple, m Manip) bool {
 
 // sameSource is the translation that another connection of this source has, where the range allows it
 // (find_appropriate_src).
-func (t *Table) sameSource(current nat.Tuple, r *Range) (nat.Tuple, bool) {
+func (t *Table) sameSource(of *Conn, current nat.Tuple, r *Range) (nat.Tuple, bool) {
 	s := t.sameSlot(current)
 	if s == nil {
 		return nat.Tuple{}, false
 	}
 	for c := s.conn; c != nil; c = c.nextSame {
-		if t.expired(c) {
+		if t.expired(c) || c.Zone.In(nat.Original) != of.Zone.In(nat.Original) {
 			continue
 		}
 		to := c.Reply.Dst()
@@ -267,7 +267,7 @@ func (t *Table) usedHarder(c *Conn, tuple nat.Tuple, left uint32) bool {
 	if left > harderBelow || tuple.Proto() != nat.TCP || c.tcp.state != TCPSynSent || !t.Settings.Kernel.Has(nat.EvictClosing) {
 		return t.used(c, tuple)
 	}
-	other, d := t.find(c.answerKey(tuple.Reply()))
+	other, d := t.find(c.answerKey(tuple.Reply()), c.Zone)
 	if other == nil {
 		return false
 	}

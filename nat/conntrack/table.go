@@ -20,10 +20,10 @@ type Table struct {
 	now      int64
 	dir      nat.Direction // of the packet that is being tracked
 	length   int           // of that packet
-	seed     uint64 // of hashes; 0: none yet
-	byTuple  index  // both directions of each connection
-	bySource index  // the latest connection of each source
-	first    *Conn  // in the order of confirmation
+	seed     uint64        // of hashes; 0: none yet
+	byTuple  index         // both directions of each connection
+	bySource index         // the latest connection of each source
+	first    *Conn         // in the order of confirmation
 	last     *Conn
 	sweep    *Conn // where the next sweep for expired connections begins
 	count    int
@@ -45,19 +45,19 @@ func (t *Table) Advance(at time.Time) {
 	t.now = max(t.now, at.UnixNano())
 }
 
-// Lookup finds the connection that a packet of this tuple belongs to, and its direction; nil where there is none. For
+// Lookup finds the connection of the default zone that a packet of this tuple belongs to, and its direction; nil where there is none. For
 // ICMP it is the query of type 0, code 0.
 func (t *Table) Lookup(tuple nat.Tuple) (*Conn, nat.Direction) { return t.LookupICMP(tuple, 0, 0) }
 
 // LookupICMP is Lookup for a packet of an ICMP type and code, which are a part of such a packet's tuple.
 func (t *Table) LookupICMP(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction) {
 	tuple, _ = t.Settings.Read(tuple)
-	return t.find(keyOf(tuple, kind, code))
+	return t.find(keyOf(tuple, kind, code), nat.Zone{})
 }
 
-// find is Lookup by key. A connection that expired is removed on the way (nf_ct_gc_expired).
-func (t *Table) find(k nat.Tuple) (*Conn, nat.Direction) {
-	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.keyIn(d) == k })
+// find is Lookup by key, in a zone (nf_ct_key_equal). A connection that expired is removed on the way (nf_ct_gc_expired).
+func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
+	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.keyIn(d) == k && c.Zone.In(d) == z.In(d) })
 	if s == nil {
 		return nil, nat.Original
 	}
@@ -94,7 +94,7 @@ func (t *Table) Confirm(c *Conn) bool {
 }
 
 func (t *Table) taken(k nat.Tuple, by *Conn) bool {
-	c, _ := t.find(k)
+	c, _ := t.find(k, by.Zone)
 	return c != nil && c != by
 }
 
@@ -121,9 +121,9 @@ func (t *Table) list(c *Conn) {
 func (t *Table) Resolve(r *Ref) nat.Verdict {
 	c := r.Conn
 	original, reply := c.keyIn(nat.Original), c.keyIn(nat.Reply)
-	other, _ := t.find(original)
+	other, _ := t.find(original, c.Zone)
 	if other == nil || other == c {
-		other, _ = t.find(reply)
+		other, _ = t.find(reply, c.Zone)
 	}
 	if other == nil || other == c || !t.allowsClash(c.Original.Proto()) {
 		return t.failed()
@@ -131,7 +131,7 @@ func (t *Table) Resolve(r *Ref) nat.Verdict {
 	if t.join(r, other) {
 		return nat.Accept
 	}
-	if other, _ = t.find(reply); other != nil && other != c {
+	if other, _ = t.find(reply, c.Zone); other != nil && other != c {
 		if t.join(r, other) {
 			return nat.Accept
 		}

@@ -489,3 +489,41 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+// Connections of two zones do not know of each other, and one that is limited to a direction is found by the other
+// direction's tuple from everywhere.
+func TestZones(t *testing.T) {
+	t.Parallel()
+	b := newTable(t)
+	asked := tuple(t, "udp 10.0.0.1:5353 > 10.0.0.2:53")
+	see := func(tuple nat.Tuple, z nat.Zone) conntrack.Ref { return b.see(conntrack.Packet{Tuple: tuple, Zone: z}) }
+	one, other := see(asked, nat.Zone{ID: 1}), see(asked, nat.Zone{ID: 2})
+	require.NotSame(t, one.Conn, other.Conn)
+	require.Same(t, one.Conn, see(asked.Reply(), nat.Zone{ID: 1}).Conn)
+	require.Same(t, other.Conn, see(asked.Reply(), nat.Zone{ID: 2}).Conn)
+	require.Equal(t, 2, b.Len())
+
+	half := see(asked, nat.Zone{ID: 3, NotReply: true})
+	require.Equal(t, conntrack.InfoNew, half.Info)
+	answer := see(asked.Reply(), nat.Zone{})
+	require.Same(t, half.Conn, answer.Conn)
+	require.Equal(t, conntrack.InfoEstablished, answer.Info)
+	require.Equal(t, 3, b.Len())
+}
+
+// Two flows that want one source port of one address both have it where their zones differ.
+func TestZonesOfNAT(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ zone, port uint16 }{{0, 1024}, {2, 5353}} {
+		b := newTable(t)
+		to := netip.MustParseAddr("192.0.2.1")
+		for i, source := range []string{"udp 10.0.0.1:5353 > 10.9.9.9:53", "udp 10.0.0.2:5353 > 10.9.9.9:53"} {
+			r, _ := b.Track(&conntrack.Packet{Tuple: tuple(t, source), Zone: nat.Zone{ID: uint16(i) * row.zone}}, b.now)
+			b.Bind(r.Conn, conntrack.ManipSource, &conntrack.Range{Min: to, Max: to})
+			require.True(t, b.Confirm(r.Conn))
+			if i == 1 {
+				require.Equal(t, row.port, r.Conn.Reply.Dst().Port())
+			}
+		}
+	}
+}

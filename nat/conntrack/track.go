@@ -58,7 +58,7 @@ func (t *Table) related(p *Packet) Ref {
 			return Ref{}
 		}
 	}
-	c, d := t.find(keyOf(p.Inside.Reply(), kind, p.InsideCode))
+	c, d := t.find(keyOf(p.Inside.Reply(), kind, p.InsideCode), p.Zone)
 	if c == nil || c.Tuple(d).Dst().Addr() != p.Tuple.Dst().Addr() {
 		return Ref{}
 	}
@@ -67,7 +67,7 @@ func (t *Table) related(p *Packet) Ref {
 
 // resolve looks a packet's connection up, or begins one (resolve_normal_ct). ok is false where the table is full.
 func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
-	c, d := t.find(keyOf(p.Tuple, p.ICMPType, p.ICMPCode))
+	c, d := t.find(keyOf(p.Tuple, p.ICMPType, p.ICMPCode), p.Zone)
 	switch {
 	case c == nil:
 		if isICMP(p.Tuple.Proto()) {
@@ -80,6 +80,7 @@ func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
 		}
 		c = New(p.Tuple)
 		c.kind, c.code, c.Counted = p.ICMPType, p.ICMPCode, t.Settings.Accounts
+		c.Zone, c.Policy = p.Zone, p.Policy
 		return Ref{Conn: c, Info: InfoNew}, true
 	case d == nat.Reply:
 		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true

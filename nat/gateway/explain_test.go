@@ -225,3 +225,22 @@ COMMIT
 		require.Empty(t, x.Prediction[0].Unknown, packet)
 	}
 }
+
+// An answer that is put into another zone than the request does not belong to its connection, and keeps its addresses.
+func TestExplainZones(t *testing.T) {
+	for rule, end := range map[string]nat.End{
+		"-A PREROUTING -j CT --zone 1\n":              nat.EndAnswered,
+		"-A PREROUTING -i eth0 -j CT --zone-orig 1\n": nat.EndAnswered,
+		"-A PREROUTING -i eth0 -j CT --zone 1\n":      nat.EndLost,
+	} {
+		rs, err := iptables.ParseString("*raw\n"+rule+"COMMIT\n"+nodeRules, nat.IPv4)
+		require.NoError(t, err)
+		tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.96.0.1:80")
+		require.NoError(t, err)
+		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, gateway.Ask{Tuple: tuple, In: "eth0"}, nil)
+		require.NoError(t, err)
+		for _, o := range x.Prediction {
+			require.Equal(t, end, o.End, rule)
+		}
+	}
+}

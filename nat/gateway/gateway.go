@@ -358,7 +358,7 @@ func (g *Gateway) EachConn(f func(rules.Conn) bool) {
 func (g *Gateway) seen(c *conntrack.Conn) rules.Conn {
 	out := rules.Conn{
 		Original: c.Key(nat.Original), Reply: c.Key(nat.Reply), Status: c.Status, Mark: c.Mark,
-		Packets: c.Packets, Bytes: c.Bytes, Counted: c.Counted, Closed: c.Closed(),
+		Packets: c.Packets, Bytes: c.Bytes, Counted: c.Counted, Closed: c.Closed(), Policy: c.Policy,
 	}
 	if c.Has(nat.Confirmed) {
 		out.Expires = c.Expires().Sub(g.at)

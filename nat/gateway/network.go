@@ -234,10 +234,8 @@ func tracks(t iptables.Table, f nat.Family) bool {
 
 func asksConntrack(v xt.Value, f nat.Family) bool {
 	switch v := v.(type) {
-	case xt.ConnMark, xt.SetConnMark:
-		return true
 	case xt.RawMatch:
-		return xt.Tracks(v, f) || slices.Contains([]string{"connbytes", "connlabel", "connmark", "cluster", "helper"}, v.Extension)
+		return xt.Tracks(v, f) || slices.Contains([]string{"connbytes", "connlabel", "cluster", "helper"}, v.Extension)
 	}
 	return xt.Tracks(v, f)
 }

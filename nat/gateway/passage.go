@@ -423,6 +423,7 @@ func (g *Gateway) connect(p *passage, hook nat.Hook) bool {
 			return true
 		}
 		g.fill(&g.track, &p.pkt, hook)
+		g.track.Zone, g.track.Policy = p.view.Template.Zone, p.view.Template.Policy
 		var v nat.Verdict
 		if p.ref, v = g.conns.Track(&g.track, g.at); v == nat.Drop {
 			g.lost("conntrack", "the connection table is full")

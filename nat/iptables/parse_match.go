@@ -20,7 +20,6 @@ var extensions = map[string]func(c *cursor) (m xt.Match, ok bool, err error){
 	"icmp":      func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, false) },
 	"icmp6":     func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, true) },
 	"mark":      parseMark,
-	"connmark":  parseConnMark,
 	"comment":   parseComment,
 	"statistic": parseStatistic,
 	"recent":    parseRecent,
@@ -114,15 +113,6 @@ func parseMark(c *cursor) (xt.Match, bool, error) {
 	option, not := c.option()
 	v, mask, err := c.valueMask(option)
 	return xt.Mark{Not: not, Value: v, Mask: mask}, true, err
-}
-
-func parseConnMark(c *cursor) (xt.Match, bool, error) {
-	if c.peekOption() != "--mark" {
-		return nil, false, nil
-	}
-	option, not := c.option()
-	v, mask, err := c.valueMask(option)
-	return xt.ConnMark{Not: not, Value: v, Mask: mask}, true, err
 }
 
 func parseComment(c *cursor) (xt.Match, bool, error) {

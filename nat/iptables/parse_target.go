@@ -52,7 +52,7 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 // jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
 func jumpOrRaw(name string) xt.Target {
 	switch name {
-	case "QUEUE", "TEE", "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK", "CT":
+	case "QUEUE", "TEE", "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
 		return xt.RawTarget{Extension: name}
 	}
 	return xt.Jump{Chain: name}
@@ -66,14 +66,11 @@ var targets = map[string]func(c *cursor, family nat.Family) (t xt.Target, ok boo
 	"RETURN":     func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Return{}, true, nil },
 	"REJECT":     parseReject,
 	"MARK":       parseSetMark,
-	"CONNMARK":   parseSetConnMark,
 	"DNAT":       parseDNAT,
 	"SNAT":       parseSNAT,
 	"MASQUERADE": parseMasquerade,
 	"REDIRECT":   parseRedirect,
 	"NETMAP":     parseNetMap,
-	"NOTRACK":    func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.NoTrack{Legacy: true}, true, nil },
-	"CT":         parseCT,
 	"NFQUEUE": func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 		return xt.QueueTo{Options: takeOptions(c)}, true, nil
 	},
@@ -131,42 +128,6 @@ func (c *cursor) xmark() (value, mask uint32, ok bool, err error) {
 func parseSetMark(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	v, m, ok, err := c.xmark()
 	return xt.SetMark{Value: v, Mask: m}, ok, err
-}
-
-func parseSetConnMark(c *cursor, _ nat.Family) (xt.Target, bool, error) {
-	if v, m, ok, err := c.xmark(); ok || err != nil {
-		return xt.SetConnMark{Action: xt.ConnMarkSet, Value: v, Mask: m}, ok, err
-	}
-	t := xt.SetConnMark{NFMask: 0xffffffff, CTMask: 0xffffffff}
-	switch c.peek() {
-	case "--save-mark":
-		t.Action = xt.ConnMarkSave
-	case "--restore-mark":
-		t.Action = xt.ConnMarkRestore
-	default:
-		return nil, false, nil
-	}
-	c.option()
-	for {
-		var err error
-		switch option := c.peek(); option {
-		case "--nfmask":
-			c.option()
-			t.NFMask, err = c.number32(option)
-		case "--ctmask":
-			c.option()
-			t.CTMask, err = c.number32(option)
-		case "--mask":
-			c.option()
-			t.NFMask, err = c.number32(option)
-			t.CTMask = t.NFMask
-		default:
-			return t, true, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-	}
 }
 
 // natRange is a range while it is read.
@@ -283,12 +244,4 @@ func parseNetMap(c *cursor, _ nat.Family) (xt.Target, bool, error) {
 	}
 	p, err := parsePrefix(text)
 	return xt.NetMap{To: p}, err == nil && p.IsValid(), nil
-}
-
-func parseCT(c *cursor, _ nat.Family) (xt.Target, bool, error) {
-	if c.peek() != "--notrack" {
-		return nil, false, nil
-	}
-	c.option()
-	return xt.NoTrack{}, true, nil
 }

@@ -134,7 +134,7 @@ func TestEveryTypeIsInTheCanonicalText(t *testing.T) {
 		xt.Masquerade{},
 		xt.Redirect{},
 		xt.NetMap{},
-		xt.NoTrack{},
+		xt.CT{NoTrack: true},
 		xt.Passive{},
 		xt.QueueTo{},
 		xt.TProxy{},

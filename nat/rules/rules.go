@@ -25,9 +25,18 @@ type Packet struct {
 	// Attached tells that the node sends the packet because of an untracked one: no rule can NOTRACK it any more
 	// (nf_conntrack_attach marks it RELATED, without a connection).
 	Attached bool
+	// Template is what conntrack is to take into account when the packet comes to it (CT).
+	Template Template
 	// Wire is the packet's bytes; nil where no more is known than the fields above. A target that rewrites the packet
 	// rewrites them and keeps its checksums right.
 	Wire *packet.Packet
+}
+
+// Template is what a rule in front of conntrack asks of the connection that the packet belongs to or begins. The zero
+// Template asks nothing.
+type Template struct {
+	Zone   nat.Zone // that the connection is looked for in
+	Policy string   // of timeouts, by name; what it has in it is not known
 }
 
 // Tracked reports whether the packet has a connection.

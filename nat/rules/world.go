@@ -68,6 +68,7 @@ type Conn struct {
 	Counted         bool          // nf_conntrack_acct was on when it began
 	Expires         time.Duration // until it is forgotten, if it sees no packet; of a confirmed one
 	Closed          bool          // TCP in TIME_WAIT or CLOSE
+	Policy          string        // the timeout policy that a rule named: Expires is not known then
 }
 
 // Linked is a World that knows the links of its devices.

@@ -196,16 +196,18 @@ func (part connPart) actual(c *rules.Conn) string {
 		return "protocol " + c.Original.Proto().String()
 	case part == partStatus:
 		return "status " + c.Status.String()
+	case c.Policy != "":
+		return "what the timeout policy " + c.Policy + " has in it is not known"
 	case c.Status&nat.Confirmed == 0:
 		return "before its confirmation a connection's rest of life is not known"
 	}
 	return fmt.Sprintf("%d s to live", c.Expires/time.Second)
 }
 
-// holds tells whether the connection's rest of life is within the bounds. Before its confirmation the kernel takes the
+// holds tells whether the connection's rest of life is within the bounds. A timeout policy is not known. Before its confirmation the kernel takes the
 // timeout for a time of its own clock, so that the answer depends on how long the node has been up (nf_ct_expires).
 func (e *ConnExpires) holds(c *rules.Conn) rules.Answer {
-	if c.Status&nat.Confirmed == 0 {
+	if c.Status&nat.Confirmed == 0 || c.Policy != "" {
 		if e.Low == 0 && e.High == math.MaxUint32 {
 			return rules.Is(true, e.Not)
 		}

@@ -102,6 +102,7 @@ type Layout struct {
 	Size     int      // of the struct, before padding to XT_ALIGN
 	Families Families //
 	Since    Version  // the first iptables that writes it; zero: older than Oldest
+	Name     string   // as x_tables knows it, where that is not the row's name
 	// Decode reads the struct; ok is false where its bytes hold what no option prints.
 	Decode func(d []byte, e *Env) (v Value, ok bool)
 	// Encode fills a zeroed struct; an error names what the struct cannot hold.
@@ -126,6 +127,9 @@ func layout[T Value](revision uint8, size int, decode func(d []byte, e *Env) (T,
 
 // since is the layout with the first version that writes it.
 func (l Layout) since(v Version) Layout { l.Since = v; return l }
+
+// named is the layout of an extension of another name, which the row's has taken the place of.
+func (l Layout) named(name string) Layout { l.Name = name; return l }
 
 // only is the layout for one family.
 func (l Layout) only(f Families) Layout { l.Families = f; return l }

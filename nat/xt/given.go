@@ -46,6 +46,19 @@ func (g *Given) Shortened(names []string) (bits uint32) {
 	return bits
 }
 
+// Exact is the first value as a list of names, joined by commas, spelt as they are.
+func (g *Given) Exact(names []string) (bits uint32) {
+	for w := range strings.SplitSeq(g.Text(), ",") {
+		i := slices.Index(names, w)
+		if i < 0 {
+			g.bad(0, "some of "+strings.Join(names, ","))
+			return 0
+		}
+		bits |= 1 << i
+	}
+	return bits
+}
+
 // HostMask is the first value as ADDRESS, ADDRESS/LENGTH or ADDRESS/MASK, the address as it stands there. A mask with a
 // hole becomes a full one (XTTYPE_HOSTMASK, which keeps its length of -1 in eight bits).
 func (g *Given) HostMask() AddrMask {

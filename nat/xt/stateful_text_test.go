@@ -67,3 +67,55 @@ func TestConntrackSpellings(t *testing.T) {
 		{"-m state", ""},
 	})
 }
+
+// As iptables 1.8.9 answered each of them.
+func TestConnMarkSpellings(t *testing.T) {
+	t.Parallel()
+	checkSpellings(t, []spelling{
+		{"-m connmark --mark 0/0xffffffff", "-m connmark --mark 0x0"},
+		{"-m connmark --mark 1 --mark 2", ""},
+		{"-m connmark --mark 0xfffffffff", ""},
+		{"-m connmark --mark -1", ""},
+		{"-m connmark", ""},
+		{"-j CONNMARK --restore-mark", "-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"},
+		{"-j CONNMARK --set-mark 5 --mask 0xff", "-j CONNMARK --set-xmark 0x5/0xff"}, // the later one tells
+		{"-j CONNMARK --mask 0xff --set-mark 5", "-j CONNMARK --set-xmark 0x5/0xffffffff"},
+		{"-j CONNMARK --set-mark 0x3/0x1", "-j CONNMARK --set-xmark 0x3/0x3"},
+		{"-j CONNMARK --and-mark 0xff", "-j CONNMARK --set-xmark 0x0/0xffffff00"},
+		{"-j CONNMARK --and-mark 0xff/0xf", ""},
+		{"-j CONNMARK --save-mark --mask 0xff", "-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff"},
+		{"-j CONNMARK --save-mark --mask 0xff --nfmask 1", ""},
+		{"-j CONNMARK --save-mark --ctmask 0xff --nfmask 1 --left-shift-mark 4 --right-shift-mark 5", "-j CONNMARK --save-mark --nfmask 0x1 --ctmask 0xff --right-shift-mark 5"},
+		{"-j CONNMARK --save-mark --right-shift-mark 0", "-j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff"},
+		{"-j CONNMARK --save-mark --left-shift-mark 33", ""},
+		{"-j CONNMARK --save-mark --restore-mark", ""},
+		{"-j CONNMARK --left-shift-mark 3", ""},
+		{"-j CONNMARK", ""},
+	})
+}
+
+// As iptables 1.8.9 answered each of them.
+func TestCTSpellings(t *testing.T) {
+	t.Parallel()
+	checkSpellings(t, []spelling{
+		{"-p tcp -j CT --helper ftp", "-p tcp -j CT --helper ftp"},
+		{"-p tcp -j CT --helper ftp --timeout short", "-p tcp -j CT --helper ftp --timeout short"},
+		{"-j CT --helper ftp", ""},
+		{"! -p tcp -j CT --timeout short", ""},
+		{"-j CT --zone 1 --zone-orig 2", "-j CT --zone-orig 2"},
+		{"-j CT --zone-reply 3 --zone-orig 2", "-j CT --zone 2"}, // both directions are both
+		{"-j CT --zone mark --zone-orig 2", "-j CT --zone-orig mark"},
+		{"-j CT --zone MARK", "-j CT --zone mark"},
+		{"-j CT --zone-orig 0", "-j CT"},
+		{"-j CT --zone 65536", ""},
+		{"-j CT --zone -1", ""},
+		{"-j CT --ctevents new,new", "-j CT --ctevents new"},
+		{"-j CT --ctevents NEW", ""},
+		{"-j CT --ctevents new,", ""},
+		{"-j CT --expevents related", ""},
+		{"-j CT --notrack --zone 5", "-j CT --notrack --zone 5"},
+		{"-j CT --notrack --notrack", ""},
+		{"-j NOTRACK", "-j NOTRACK"},
+		{"-j NOTRACK --notrack", ""},
+	})
+}

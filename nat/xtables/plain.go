@@ -9,55 +9,10 @@ import (
 // plainMatches look at what comes with the packet: comment, marks, chance, rate.
 func plainMatches() []codec {
 	return []codec{
-		{name: "connmark", revision: 1, size: 9, save: saveMark, list: listMark(" connmark match "), parse: parseMark},
 		{name: "statistic", size: 24, save: saveStatistic, list: listStatistic, parse: parseStatistic},
 		{name: "limit", size: 40, save: saveLimit, list: listLimit, parse: parseLimit},
 		{name: "nfacct", revision: 1, size: 40, save: saveNFAcct, list: listNFAcct, parse: parseNFAcct},
 		{name: "nfacct", size: 40, save: saveNFAcct, list: listNFAcct, parse: parseNFAcct},
-	}
-}
-
-// mark prints "0x4000/0x4000", or "0x4000" for a full mask.
-func mark(p *printer, value, mask uint32) {
-	p.f(" 0x%x", value)
-	if mask != 0xffffffff {
-		p.f("/0x%x", mask)
-	}
-}
-
-// struct xt_mark_mtinfo1 { __u32 mark, mask; __u8 invert; }, and xt_connmark_mtinfo1
-func saveMark(p *printer, d []byte) {
-	p.not(d[8] != 0)
-	p.WriteString(" --mark")
-	mark(p, order.Uint32(d), order.Uint32(d[4:]))
-}
-
-func listMark(name string) func(*printer, []byte) {
-	return func(p *printer, d []byte) {
-		p.WriteString(name)
-		switch {
-		case d[8] == 0:
-		case strings.HasSuffix(name, " "):
-			p.WriteByte('!')
-		default:
-			p.WriteString(" !")
-		}
-		mark(p, order.Uint32(d), order.Uint32(d[4:]))
-	}
-}
-
-func parseMark(a *args, d []byte) {
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		if o != "--mark" {
-			a.unknown(o)
-			return
-		}
-		if a.not {
-			d[8] = 1
-		}
-		v, m := a.masked()
-		order.PutUint32(d, v)
-		order.PutUint32(d[4:], m)
 	}
 }
 

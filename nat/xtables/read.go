@@ -193,9 +193,6 @@ func (r *ruleReader) extension(name string, target bool) Extension {
 		return Extension{}
 	}
 	d := make([]byte, padded(c.size))
-	if name == "NOTRACK" && c.name == "CT" {
-		order.PutUint16(d, ctNotrack|ctNotrackAlias)
-	}
 	r.args.general, r.args.alias = true, name
 	c.parse(r.args, d[:c.size])
 	if r.args.err != nil {

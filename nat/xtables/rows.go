@@ -1,6 +1,7 @@
 package xtables
 
 import (
+	"cmp"
 	"slices"
 
 	"natlab/nat"
@@ -32,7 +33,7 @@ func rowCodec(x *xt.Extension, l xt.Layout, f nat.Family) codec {
 		return v, ok
 	}
 	return codec{
-		name: x.Name, revision: l.Revision, target: x.Kind == xt.TargetKind, only: only, size: l.Size, aliases: x.Aliases,
+		name: cmp.Or(l.Name, x.Name), revision: l.Revision, target: x.Kind == xt.TargetKind, only: only, size: l.Size, aliases: x.Aliases,
 		alias: func(p *printer, d []byte) string {
 			v, ok := value(p, d)
 			if !ok {

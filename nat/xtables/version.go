@@ -84,8 +84,6 @@ var revisions = []struct {
 	{"DNAT", true, onlyIPv4, 0, Version{}},
 	{"DNAT", true, onlyIPv6, 1, Version{}},
 	{"DNAT", true, bothFamilies, 2, Version{1, 8, 0}},
-	{"CONNMARK", true, bothFamilies, 1, Version{}},
-	{"CONNMARK", true, bothFamilies, 2, Version{1, 8, 0}},
 	{"set", false, bothFamilies, 2, Version{}},
 	{"set", false, bothFamilies, 3, Version{1, 4, 21}},
 	{"set", false, bothFamilies, 4, Version{1, 6, 0}},
