@@ -172,7 +172,11 @@ func (l *loader) nodePortAddresses(o origin, list []string) {
 			l.fail(o, index("nodePortAddresses", i), `%v, nor "primary", "localhost" or "all"`, err)
 			continue
 		}
-		l.c.KubeProxy.NodePortAddresses = append(l.c.KubeProxy.NodePortAddresses, p.String())
+		text := p.String()
+		if q, err := netip.ParsePrefix(s); err == nil && q.Bits() == 0 {
+			text = s // old releases know ::/0 by this spelling only
+		}
+		l.c.KubeProxy.NodePortAddresses = append(l.c.KubeProxy.NodePortAddresses, text)
 	}
 }
 

@@ -198,6 +198,9 @@ func (o origin) place() string {
 func (l *loader) translate() {
 	l.translateNodes()
 	l.chooseRelease()
+	if !l.forRules { // whose release may yet be another
+		l.passOver()
+	}
 	l.translatePods()
 	l.translateServices()
 	slices.SortFunc(l.c.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })

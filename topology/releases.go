@@ -43,3 +43,24 @@ func ParseRelease(s string) (string, error) {
 	}
 	return releaseName(minor), nil
 }
+
+// passOver takes back what the configuration sets in fields that the lab's kube-proxy does not know: it starts all the
+// same, and its nodes' sysctls are as if the field were not there.
+func (l *loader) passOver() {
+	kp := &l.c.KubeProxy
+	minor, _ := minorOf(kp.Release)
+	for _, f := range []struct {
+		since int
+		name  string
+		set   bool
+		undo  func()
+	}{
+		{26, "iptables.localhostNodePorts", !kp.LocalhostNodePorts, func() { kp.LocalhostNodePorts = true }},
+		{29, "conntrack.tcpBeLiberal", kp.TCPBeLiberal, func() { kp.TCPBeLiberal = false }},
+	} {
+		if f.set && minor < f.since {
+			f.undo()
+			l.warn(l.configAt, "kube-proxy %s does not know %s, and passes it over", kp.Release, f.name)
+		}
+	}
+}

@@ -89,3 +89,29 @@ func TestExternalIPs(t *testing.T) {
 	require.Equal(t, Node{Name: "n1", Addresses: []netip.Addr{addr("10.0.0.1")}, ExternalIPs: []netip.Addr{addr("2001:db8::1")}}, node(external+", "+internal))
 	require.Equal(t, Node{Name: "n1", Addresses: []netip.Addr{addr("2001:db8::1")}}, node(external))
 }
+
+// What a kube-proxy does not know in its configuration it passes over: a lab's sysctls are those that it sets.
+func TestConfigurationOfOldReleases(t *testing.T) {
+	const config = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\niptables: {localhostNodePorts: false}\nconntrack: {tcpBeLiberal: true}\n"
+	for _, row := range []struct {
+		release            string
+		localhost, liberal bool
+		warnings           []string
+	}{
+		{"v1.25", true, false, []string{"kube-proxy v1.25 does not know iptables.localhostNodePorts, and passes it over", "kube-proxy v1.25 does not know conntrack.tcpBeLiberal, and passes it over"}},
+		{"v1.26", false, false, []string{"kube-proxy v1.26 does not know conntrack.tcpBeLiberal, and passes it over"}},
+		{"v1.28", false, false, []string{"kube-proxy v1.28 does not know conntrack.tcpBeLiberal, and passes it over"}},
+		{"v1.29", false, true, nil},
+		{"v1.37", false, true, nil},
+	} {
+		lab := "{apiVersion: natlab/v1alpha1, kind: Lab, metadata: {name: x}, spec: {kubeProxy: {release: " + row.release + "}}}\n"
+		c, warnings := load(t, with(), config, lab)
+		require.Equal(t, row.localhost, c.KubeProxy.LocalhostNodePorts, row.release)
+		require.Equal(t, row.localhost, c.KubeProxy.routesLocalnet(), row.release)
+		require.Equal(t, row.liberal, c.KubeProxy.TCPBeLiberal, row.release)
+		require.Len(t, warnings, len(row.warnings), "%s %v", row.release, warnings)
+		for i, w := range row.warnings {
+			require.Contains(t, warnings[i], w)
+		}
+	}
+}

@@ -95,33 +95,36 @@ func (g *generator) primary() (netip.Addr, bool) {
 // nodePortAddresses is where node ports are served.
 type nodePortAddresses struct {
 	all       bool           // at every address of the node
-	cidrs     []netip.Prefix // else at those of its addresses that are in one of these
+	loopback  bool           // 127.0.0.0/8 among them, or a part of it that begins there
+	cidrs     []netip.Prefix // where not all: at those of its addresses that are in one of these
 	addresses []netip.Addr   // which are these, sorted by their text
-}
-
-// loopback reports whether 127.0.0.0/8, or a part of it that begins there, is served.
-func (n nodePortAddresses) loopback() bool {
-	return n.all || slices.ContainsFunc(n.cidrs, func(p netip.Prefix) bool {
-		return p.Addr().IsLoopback() || p.Contains(loopback4.Addr())
-	})
 }
 
 // nodePortAddresses reads the configuration's CIDRs of the family. No CIDR of the family means every address, as does
 // one of prefix length 0.
 func (g *generator) nodePortAddresses() nodePortAddresses {
 	var n nodePortAddresses
+	given := false
 	for _, text := range g.nodePortStrings() {
 		p, err := netip.ParsePrefix(text)
 		if err != nil || !ofFamily(p.Addr(), g.family) { // topology refused what is no CIDR
 			continue
 		}
-		if p.Bits() == 0 && (g.release.ZeroLengthIsAll || text == "0.0.0.0/0" || text == "::/0") {
-			return nodePortAddresses{all: true}
+		mode := g.release.ZeroLength
+		if text == "0.0.0.0/0" || text == "::/0" {
+			mode = ZeroLengthAll
 		}
-		n.cidrs = append(n.cidrs, p.Masked())
+		if p.Bits() == 0 && mode == ZeroLengthAll {
+			return nodePortAddresses{all: true, loopback: true}
+		}
+		given = true
+		n.loopback = n.loopback || p.Addr().IsLoopback() || p.Masked().Contains(loopback4.Addr())
+		if p.Bits() > 0 || mode == ZeroLengthContains {
+			n.cidrs = append(n.cidrs, p.Masked())
+		}
 	}
-	if len(n.cidrs) == 0 {
-		return nodePortAddresses{all: true}
+	if !given {
+		return nodePortAddresses{all: true, loopback: true}
 	}
 	for _, a := range g.deviceAddresses() {
 		if slices.ContainsFunc(n.cidrs, func(p netip.Prefix) bool { return p.Contains(a) }) && !slices.Contains(n.addresses, a) {

@@ -54,9 +54,9 @@ type Release struct {
 	SortedSlices bool
 	// Keywords are the words that nodePortAddresses may have beside CIDRs.
 	Keywords KeywordMode
-	// ZeroLengthIsAll: every CIDR of prefix length 0 in nodePortAddresses means all addresses (since 1.34); before, only
-	// 0.0.0.0/0 and ::/0 as they are written here do.
-	ZeroLengthIsAll bool
+	// ZeroLength is what a CIDR of prefix length 0 in nodePortAddresses means, other than 0.0.0.0/0 and ::/0 as they are
+	// written here: those mean all addresses everywhere.
+	ZeroLength ZeroLengthMode
 	// ZeroRangeIsNone: a loadBalancerSourceRanges entry of prefix length 0 means no source ranges (since 1.34).
 	ZeroRangeIsNone bool
 	// LastRunningCounts: of an address that stands twice the last that is not terminating counts (kubernetes#135593, since
@@ -87,6 +87,16 @@ const (
 	AllKeywords                     // "primary", "localhost" and "all", also beside CIDRs (since 1.37)
 )
 
+// ZeroLengthMode is what a CIDR such as 10.0.0.0/0 means.
+type ZeroLengthMode uint8
+
+// The modes.
+const (
+	ZeroLengthContains ZeroLengthMode = iota // each address that the node has, by itself
+	ZeroLengthNothing                        // none: it is passed over (1.27)
+	ZeroLengthAll                            // all addresses, as 0.0.0.0/0 does (since 1.34)
+)
+
 // changes are what changed in kube-proxy's rules, by the minor release that has it first. The oldest release is what
 // stands before it. Each was read in the source of the release before and of the one that has it.
 func changes() map[int]func(*Release) {
@@ -98,9 +108,11 @@ func changes() map[int]func(*Release) {
 		26: func(r *Release) { r.LocalhostNodePorts, r.NoIPv6Loopback = true, true },
 		27: func(r *Release) {
 			r.NodePortsNeedAddress = false
-			r.KubeletFirewall, r.FirewallNote, r.TopologyMode = true, true, true
+			r.KubeletFirewall, r.FirewallNote, r.TopologyMode, r.ZeroLength = true, true, true, ZeroLengthNothing
 		},
-		28: func(r *Release) { r.NodeIP, r.ChecksFamilies, r.DeletesXLB = NodeIPOneFamily, true, false },
+		28: func(r *Release) {
+			r.NodeIP, r.ChecksFamilies, r.DeletesXLB, r.ZeroLength = NodeIPOneFamily, true, false, ZeroLengthContains
+		},
 		29: func(r *Release) {
 			r.NodeIP = NodeIPEachFamily
 			r.LiberalConntrack, r.ExternalIPsHavePolicy, r.IngressHasMode = true, true, true
@@ -109,7 +121,7 @@ func changes() map[int]func(*Release) {
 			r.WrittenAddresses, r.SortedSlices, r.ClusterCIDRAlways = false, false, false
 			r.Accounting, r.Keywords = true, PrimaryAlone
 		},
-		34: func(r *Release) { r.ZeroLengthIsAll, r.ZeroRangeIsNone = true, true },
+		34: func(r *Release) { r.ZeroLength, r.ZeroRangeIsNone = ZeroLengthAll, true },
 		36: func(r *Release) { r.LastRunningCounts, r.LabelsOfBoth = true, false },
 		37: func(r *Release) { r.Keywords = AllKeywords },
 	}

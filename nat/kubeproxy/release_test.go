@@ -192,6 +192,20 @@ func TestWhatChangedWithWhichRelease(t *testing.T) {
 	}
 }
 
+// A range of everything that is written another way: the node's addresses one by one, none of them in 1.27, all at once
+// since 1.34. It has 127.0.0.0/8 in it in each of them, so that martians are kept out.
+func TestRangeOfEverything(t *testing.T) {
+	t.Parallel()
+	for i, r := range kubeproxy.Releases() {
+		rs, err := kubeproxy.Rules(small(nodePorts("10.0.0.0/0")), "node-1", kubeproxy.Options{Release: r.Name})
+		require.NoError(t, err)
+		text, minor := rs.String(), 25+i
+		require.Equal(t, minor != 27 && minor < 34, strings.Contains(text, "-A KUBE-SERVICES -d 192.168.26.10/32"), r.Name)
+		require.Equal(t, minor >= 34, strings.Contains(text, "-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"), r.Name)
+		require.Equal(t, minor >= 27, strings.Contains(text, "-A KUBE-FIREWALL ! -s 127.0.0.0/8"), r.Name)
+	}
+}
+
 // What a kube-proxy exits on has no rules, and what it does not exit on has.
 func TestWhatReleasesExitOn(t *testing.T) {
 	t.Parallel()

@@ -122,7 +122,7 @@ func newGenerator(c topology.Cluster, node string, o Options) (*generator, error
 	g.detectLocal()
 	g.nodeIP = g.ownIP()
 	g.nodePorts = g.nodePortAddresses()
-	g.localhost = release.LocalhostNodePorts && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback()
+	g.localhost = release.LocalhostNodePorts && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback
 	endpoints := g.endpoints()
 	g.large = endpoints > largeCluster
 	g.toMarkMasq = xt.Jump{Chain: chainMarkMasq}
