@@ -243,7 +243,7 @@ func (w *compiler) device(whole, prefix op, not bool, name string) {
 // ports appends what -m tcp and its like ask. Ports of another protocol than the packet's match nothing.
 func (w *compiler) ports(at rules.Place, m xt.Ports) {
 	number, ok := protocolNumber(m.Protocol)
-	if !ok {
+	if !ok || !m.Plain() {
 		w.ask(at, m)
 		return
 	}

@@ -43,7 +43,7 @@ func TestMissTellsTheFirstConditionThatFailed(t *testing.T) {
 			"-p tcp -m multiport --dports 1,2:3 -j ACCEPT",
 			"wants -m multiport --dports 1,2:3: source port 4000, destination port 80",
 		},
-		{"-m icmp --icmp-type 8 -j ACCEPT", "wants -m icmp --icmp-type 8: protocol tcp"},
+		{"-p icmp -m icmp --icmp-type 8 -j ACCEPT", "wants -p icmp: protocol tcp"},
 		{"-m mark --mark 0x8000/0x8000 -j ACCEPT", "wants -m mark --mark 0x8000/0x8000: mark 0x4000"},
 		{"-m connmark --mark 0x2 -j ACCEPT", "wants -m connmark --mark 0x2: connection mark 0x1"},
 		{"-m conntrack --ctstate INVALID -j ACCEPT", "wants -m conntrack --ctstate INVALID: state NEW"},

@@ -12,13 +12,6 @@ import (
 // extensions are the matches that are read into a type of their own. A parser takes the options it knows and stops at
 // the first other word; ok is false where what it took says more than the type can hold.
 var extensions = map[string]func(c *cursor) (m xt.Match, ok bool, err error){
-	"tcp":       func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "tcp") },
-	"udp":       func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "udp") },
-	"sctp":      func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "sctp") },
-	"dccp":      func(c *cursor) (xt.Match, bool, error) { return parsePorts(c, "dccp") },
-	"multiport": parseMultiPort,
-	"icmp":      func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, false) },
-	"icmp6":     func(c *cursor) (xt.Match, bool, error) { return parseICMP(c, true) },
 	"mark":      parseMark,
 	"comment":   parseComment,
 	"statistic": parseStatistic,
@@ -56,35 +49,6 @@ func (c *cursor) number32(option string) (uint32, error) {
 		return 0, c.errorf("%s %s: want a number of 32 bits", option, text)
 	}
 	return uint32(n), nil
-}
-
-func parseICMP(c *cursor, v6 bool) (xt.Match, bool, error) {
-	m := xt.ICMPType{V6: v6}
-	want := "--icmp-type"
-	if v6 {
-		want = "--icmpv6-type"
-	}
-	if c.peekOption() != want {
-		return nil, false, nil
-	}
-	_, m.Not = c.option()
-	text, err := c.value(want)
-	if err != nil {
-		return nil, false, err
-	}
-	if text == "any" {
-		m.Any, m.AnyCode = true, true
-		return m, true, nil
-	}
-	kind, code, both := strings.Cut(text, "/")
-	t, err1 := strconv.ParseUint(kind, 10, 8)
-	m.Type, m.AnyCode = uint8(t), !both
-	if both {
-		n, err2 := strconv.ParseUint(code, 10, 8)
-		m.Code = uint8(n)
-		return m, err1 == nil && err2 == nil, nil // a name stays as it is written
-	}
-	return m, err1 == nil, nil
 }
 
 // valueMask reads VALUE[/MASK].

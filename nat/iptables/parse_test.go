@@ -207,7 +207,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{"*nat\n:X - [0:0]\n-A X -s nowhere\nCOMMIT\n", "line 3, column 9: -s nowhere: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
 		{"*nat\n:X - [0:0]\n-A X --dport 80\nCOMMIT\n", `line 3, column 6: option "--dport" is not known here: it needs -p tcp or udp, or -m multiport, before it`},
 		{"*nat\n:X - [0:0]\n-A X -m comment --comment \"a\nCOMMIT\n", "line 3, column 27: a quote is not closed"},
-		{"*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 70000\nCOMMIT\n", "line 3, column 28: --dport 70000: want a port or LOW:HIGH"},
+		{"*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 70000\nCOMMIT\n", "line 3, column 28: -m tcp: --dport 70000: want a port or LOW:HIGH"},
 		{"*nat\n:X - [0:0]\n-A X -c 7 x\nCOMMIT\n", `line 3, column 11: counter "x": want a number`},
 		{"*nat\n:X - [0:0]\n-A X ! -c 7 8\nCOMMIT\n", "line 3, column 8: -c cannot be inverted"},
 		{"*nat\n:X - [0:0]\n-A X -m mark --mark\nCOMMIT\n", "line 3, column 14: --mark wants a value"},

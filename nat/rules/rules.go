@@ -96,6 +96,9 @@ type Visit struct {
 	Decider Decider // decides in place of the World; nil: the World does
 	Hook    nat.Hook
 	At      Place
+	// HotDrop is set by a condition that wants to see a header which the packet does not have in full: it answers No, and
+	// the packet is dropped (xt_action_param.hotdrop).
+	HotDrop bool
 }
 
 // Take decides a question of chance that answers yes with probability p.

@@ -189,6 +189,12 @@ func (g *Given) Span(sep string, bits int) (low, high uint64) {
 }
 
 func readSpan(s, sep string, top uint64) (low, high uint64, ok bool) {
+	low, high, ok = boundsOf(s, sep, top)
+	return low, high, ok && low <= high
+}
+
+// boundsOf reads "a", "a<sep>b", "a<sep>" or "<sep>b"; a may be above b.
+func boundsOf(s, sep string, top uint64) (low, high uint64, ok bool) {
 	first, second, two := strings.Cut(s, sep)
 	low, high = 0, top
 	ok = first != "" || two
@@ -203,7 +209,7 @@ func readSpan(s, sep string, top uint64) (low, high uint64, ok bool) {
 		high, good = Number(second, top)
 		ok = ok && good
 	}
-	return low, high, ok && low <= high
+	return low, high, ok
 }
 
 // Masked is the first value as VALUE[/MASK] of 32 bits.

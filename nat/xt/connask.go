@@ -131,7 +131,7 @@ func (s *ConnStatus) names() string {
 	if s.Any == 0 {
 		return "NONE"
 	}
-	list, _ := bitNames(uint32(s.Any), connStatuses, []int{0, 1, 2, 3})
+	list := bitNames(uint32(s.Any), connStatuses, []int{0, 1, 2, 3})
 	return list
 }
 

@@ -13,11 +13,18 @@ import (
 type Printer struct {
 	Family  nat.Family
 	Version Version
-	buf     []byte
+	// Exact: what is printed is for natlab to read, so that what iptables-save leaves out of a rule's meaning is printed
+	// too. For every other rule it prints what the version prints.
+	Exact bool
+	// Unsaid is set by a value that no options tell exactly, though iptables-save prints some.
+	Unsaid bool
+	buf    []byte
 }
 
-// NewPrinter is a Printer that appends to b, as the newest iptables.
-func NewPrinter(b []byte, f nat.Family) *Printer { return &Printer{Family: f, Version: Newest, buf: b} }
+// NewPrinter is a Printer that appends to b, as the newest iptables and exactly.
+func NewPrinter(b []byte, f nat.Family) *Printer {
+	return &Printer{Family: f, Version: Newest, Exact: true, buf: b}
+}
 
 // Bytes is what was printed.
 func (p *Printer) Bytes() []byte { return p.buf }
@@ -121,16 +128,15 @@ func span[T uint8 | uint16 | uint32 | uint64](a, b T, sep string) string {
 	return s + sep + strconv.FormatUint(uint64(b), 10)
 }
 
-// bitNames is the names of the set bits, joined by commas, in the order given; known are the bits that have one.
-func bitNames(v uint32, names []string, order []int) (list string, known uint32) {
+// bitNames is the names of the set bits, joined by commas, in the order given.
+func bitNames(v uint32, names []string, order []int) string {
 	var out []string
 	for _, bit := range order {
-		known |= 1 << bit
 		if v&(1<<bit) != 0 {
 			out = append(out, names[bit])
 		}
 	}
-	return strings.Join(out, ","), known
+	return strings.Join(out, ",")
 }
 
 // AddrMask prints an address with its mask: none where it is full, as a length where it has one.

@@ -42,7 +42,7 @@ func (f families) has(family nat.Family) bool {
 // codecs is every extension natlab can read, newest revision first.
 func codecs() []codec {
 	var all []codec
-	for _, group := range [][]codec{portMatches(), plainMatches(), deviceMatches(), recentMatches(), setMatches(), natTargets(), logTargets(), otherTargets(), smallExtensions()} {
+	for _, group := range [][]codec{plainMatches(), deviceMatches(), recentMatches(), setMatches(), natTargets(), logTargets(), otherTargets(), smallExtensions()} {
 		all = append(all, group...)
 	}
 	return append(all, rowCodecs()...)
@@ -94,6 +94,7 @@ type printer struct {
 	family  nat.Family
 	version Version
 	sets    map[uint16]string // ipset index -> name
+	exact   bool              // the text is for natlab to read (xt.Printer.Exact)
 	unsaid  bool              // the bytes say something that the options cannot
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // NFTChain is a chain of an nf_tables table that iptables-nft made.
@@ -180,7 +181,9 @@ type nftRule struct {
 	chains map[string]int
 	regs   map[uint32]register
 	entry  Entry
-	tcp    int // index in entry.Matches plus 1 of the match that native port expressions go to
+
+	ports   *xt.Ports // that native expressions ask for; nil: none so far
+	portsAt int       // its place in entry.Matches
 }
 
 func (d *nftRule) decode(b []byte) (Entry, error) {
@@ -199,6 +202,9 @@ func (d *nftRule) decode(b []byte) (Entry, error) {
 		}
 		return d.expression(text(elem[nftaExprName]), inner)
 	})
+	if err == nil {
+		err = d.layPorts()
+	}
 	if err != nil {
 		return Entry{}, err
 	}
@@ -220,10 +226,8 @@ func (d *nftRule) expression(name string, a attrs) error {
 		l.mask = bytes.Clone(a.value(4))
 		d.regs[reg(a.u32(2))] = l
 		return nil
-	case "cmp": // NFTA_CMP_SREG 1, OP 2 (0 eq, 1 neq), DATA 3
-		if op := a.u32(2); op <= 1 {
-			return d.compare(d.regs[reg(a.u32(1))], op == 1, a.value(3))
-		}
+	case "cmp": // NFTA_CMP_SREG 1, OP 2, DATA 3
+		return d.compare(d.regs[reg(a.u32(1))], cmpOp(a.u32(2)), a.value(3))
 	case "range": // NFTA_RANGE_SREG 1, OP 2, FROM_DATA 3, TO_DATA 4
 		return d.between(d.regs[reg(a.u32(1))], a.u32(2) == 1, a.value(3), a.value(4))
 	case "immediate": // NFTA_IMMEDIATE_DREG 1, DATA 2

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // native says where iptables-nft looks for an address.
@@ -22,15 +23,17 @@ func nativeOf(f nat.Family) native {
 }
 
 // compare is a native cmp expression.
-func (d *nftRule) compare(l register, not bool, value []byte) error {
+func (d *nftRule) compare(l register, op cmpOp, value []byte) error {
+	not := op == cmpNotEqual
 	switch {
 	case len(value) == 0:
+	case !l.meta && l.base == nftPayloadTransport:
+		return d.compareTransport(l, op, value)
+	case op > cmpNotEqual:
 	case l.meta:
 		return d.compareMeta(l, not, value)
 	case l.base == nftPayloadNetwork:
 		return d.compareNetwork(l, not, value)
-	case l.base == nftPayloadTransport:
-		return d.compareTransport(l, not, value)
 	}
 	return fmt.Errorf("a comparison of something that natlab does not know")
 }
@@ -130,63 +133,86 @@ func nativeAddr(size int, l register, value []byte) (addr, mask netip.Addr) {
 	return addr, mask
 }
 
-// transport is the match that native port expressions of the rule go to: tcp or udp, one a rule, as iptables-nft has it.
-func (d *nftRule) transport() (data []byte, err error) {
-	if d.tcp == 0 {
-		name, size := "", 0
-		switch d.entry.Header.Proto {
-		case 6:
-			name, size = "tcp", 12
-		case 17:
-			name, size = "udp", 10
-		default:
+// transport is what native expressions of the rule ask of the transport header: one -m tcp or udp a rule, as iptables-nft
+// has it, where the first of them stands.
+func (d *nftRule) transport() (*xt.Ports, error) {
+	if d.ports == nil {
+		name := nat.Proto(d.entry.Header.Proto).RuleName()
+		if name != "tcp" && name != "udp" {
 			return nil, fmt.Errorf("ports of protocol %d", d.entry.Header.Proto)
 		}
-		b := make([]byte, padded(size))
-		anyPorts(b)
-		anyPorts(b[4:])
-		d.entry.Matches = append(d.entry.Matches, Extension{Name: name, Data: b})
-		d.tcp = len(d.entry.Matches)
+		d.ports, d.portsAt = &xt.Ports{Protocol: name}, len(d.entry.Matches)
+		d.entry.Matches = append(d.entry.Matches, Extension{Name: name})
 	}
-	return d.entry.Matches[d.tcp-1].Data, nil
+	return d.ports, nil
 }
 
-// invAt is where the match keeps its inversions.
-func (d *nftRule) invAt() int {
-	if d.entry.Header.Proto == 6 {
-		return 11
+// layPorts makes the bytes of what transport collected.
+func (d *nftRule) layPorts() error {
+	if d.ports == nil {
+		return nil
 	}
-	return 8
+	m := &d.entry.Matches[d.portsAt]
+	x, _ := xt.Find(m.Name, xt.MatchKind, d.family)
+	l, _ := x.Written(d.family, Newest)
+	m.Data = make([]byte, padded(l.Size))
+	return l.Encode(*d.ports, m.Data[:l.Size], &xt.Env{Family: d.family})
 }
 
-func (d *nftRule) compareTransport(l register, not bool, value []byte) error {
-	data, err := d.transport()
+// compareTransport is --sport, --dport, both in one comparison of four bytes, or --tcp-flags.
+func (d *nftRule) compareTransport(l register, op cmpOp, value []byte) error {
+	m, err := d.transport()
 	if err != nil {
 		return err
 	}
 	switch {
-	case l.length == 2 && len(value) >= 2 && (l.offset == 0 || l.offset == 2):
-		d.ports(data, l.offset, not, be16(value), be16(value))
-	case d.entry.Header.Proto == 6 && l.offset == 13 && l.length == 1:
-		data[9], data[10] = 0x3f, value[0]
+	case op > cmpGreaterEqual || len(l.mask) > 0 && l.offset != 13:
+		return fmt.Errorf("comparison %d of %d bytes at %d in the transport header, with mask %x", op, l.length, l.offset, l.mask)
+	case l.length == 4 && l.offset == 0 && len(value) >= 4 && op <= cmpNotEqual:
+		m.Source, m.Destination = op.ports(be16(value)), op.ports(be16(value[2:]))
+		m.NotBoth = op == cmpNotEqual
+	case l.length == 2 && len(value) >= 2 && l.offset == 0:
+		m.Source = op.ports(be16(value))
+	case l.length == 2 && len(value) >= 2 && l.offset == 2:
+		m.Destination = op.ports(be16(value))
+	case d.entry.Header.Proto == 6 && l.offset == 13 && l.length == 1 && op <= cmpNotEqual:
+		m.Flags = &xt.TCPFlags{Not: op == cmpNotEqual, Mask: 0xff, Set: value[0]}
 		if len(l.mask) > 0 {
-			data[9] = l.mask[0]
+			m.Flags.Mask = l.mask[0]
 		}
-		data[11] |= flagIf(not, invFlags)
 	default:
 		return fmt.Errorf("a comparison of %d bytes at %d in the transport header", l.length, l.offset)
 	}
 	return nil
 }
 
-func (d *nftRule) ports(data []byte, offset uint32, not bool, lo, hi uint16) {
-	at, bit := 0, uint8(invSrcPort)
-	if offset == 2 {
-		at, bit = 4, invDstPort
+// cmpOp is how a cmp expression compares (enum nft_cmp_ops).
+type cmpOp uint32
+
+const (
+	cmpEqual cmpOp = iota
+	cmpNotEqual
+	cmpLess
+	cmpLessEqual
+	cmpGreater
+	cmpGreaterEqual
+)
+
+// ports is the range that a comparison with a port stands for, as iptables-nft prints it (port_match_single_to_range).
+func (op cmpOp) ports(port uint16) *xt.PortRange {
+	r := xt.PortRange{Not: op == cmpNotEqual, Low: port, High: port}
+	switch op {
+	case cmpLess:
+		r.Low, r.High = 0, max(port, 2)-1
+	case cmpLessEqual:
+		r.Low = 0
+	case cmpGreater:
+		r.Low, r.High = min(port, 65534)+1, 65535
+	case cmpGreaterEqual:
+		r.High = 65535
+	case cmpEqual, cmpNotEqual:
 	}
-	order.PutUint16(data[at:], lo)
-	order.PutUint16(data[at+2:], hi)
-	data[d.invAt()] |= flagIf(not, bit)
+	return &r
 }
 
 // between is a native range expression: ports only.
@@ -194,11 +220,16 @@ func (d *nftRule) between(l register, not bool, from, to []byte) error {
 	if l.meta || l.base != nftPayloadTransport || l.length != 2 || l.offset != 0 && l.offset != 2 || len(from) < 2 || len(to) < 2 {
 		return fmt.Errorf("a range of something that natlab does not know")
 	}
-	data, err := d.transport()
+	m, err := d.transport()
 	if err != nil {
 		return err
 	}
-	d.ports(data, l.offset, not, be16(from), be16(to))
+	r := &xt.PortRange{Not: not, Low: be16(from), High: be16(to)}
+	if l.offset == 0 {
+		m.Source = r
+	} else {
+		m.Destination = r
+	}
 	return nil
 }
 
@@ -229,8 +260,8 @@ func (d *nftRule) log(a attrs) error {
 	if len(threshold) >= 2 {
 		order.PutUint16(data[6:], binary.BigEndian.Uint16(threshold))
 	}
-	if n := a.u32(3); n != 0 {
-		order.PutUint32(data, n)
+	if _, sized := a[3]; sized {
+		order.PutUint32(data, a.u32(3))
 		order.PutUint16(data[8:], nflogCopyLen)
 	}
 	copy(data[12:75], text(prefix))

@@ -43,9 +43,10 @@ func rowCodec(x *xt.Extension, l xt.Layout, f nat.Family) codec {
 		},
 		save: func(p *printer, d []byte) {
 			if v, ok := value(p, d); ok {
-				out := xt.Printer{Family: f, Version: p.version}
+				out := xt.Printer{Family: f, Version: p.version, Exact: p.exact}
 				v.Save(&out)
 				p.WriteString(out.String())
+				p.unsaid = p.unsaid || p.exact && out.Unsaid
 			}
 		},
 		list: func(p *printer, d []byte) {

@@ -169,7 +169,7 @@ func (s *show) unprintable(e Extension) string {
 }
 
 func (s *show) printer() *printer {
-	return &printer{family: s.table.Family, version: s.view.Version, sets: s.view.Sets}
+	return &printer{family: s.table.Family, version: s.view.Version, sets: s.view.Sets, exact: s.raw}
 }
 
 // misread prints an extension by another revision than its own, as versions did that do not compare.
