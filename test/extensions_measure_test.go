@@ -62,7 +62,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 	asked := map[string]bool{}
 	var order []string
 	node, err := gateway.NewGateway(extensionNode(), nil, gateway.NodeOptions{
-		Family: l.family,
+		Family: l.family, Facts: gateway.Facts{Queues: rules.No},
 		Unknown: func(rule string) bool {
 			if !asked[rule] {
 				order = append(order, rule)
@@ -118,6 +118,7 @@ func extensionPackets(family nat.Family, hook nat.Hook) (packets []rules.Packet)
 			for _, state := range []rules.State{rules.New, rules.Established, rules.Untracked, rules.Invalid} {
 				packets = append(packets, rules.Packet{
 					Tuple: wire.Tuple(), TCPFlags: wire.TCPFlags(), TTL: wire.TTL(), Later: wire.Later(), In: in, Out: out, State: state, Wire: wire,
+					Sender: rules.Sender{Socket: rules.ProcessSocket, UID: rules.ID{Known: true, Number: 1000}, GID: rules.ID{Known: true, Number: 100}},
 				})
 			}
 		}

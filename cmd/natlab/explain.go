@@ -163,6 +163,9 @@ func (p *program) explainCluster(e *explained, packets []gateway.Spec) error {
 	}
 	var out []explanation
 	for _, a := range packets {
+		if a.UID.Known || a.GID.Known {
+			return fmt.Errorf("packet %s: uid and gid are of a packet that the node itself sends: leave --from out", a.Tuple)
+		}
 		if proto := a.Tuple.Proto(); proto != nat.TCP && proto != nat.UDP {
 			return fmt.Errorf("packet %s: with --from, want tcp or udp", a.Tuple)
 		}

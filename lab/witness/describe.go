@@ -79,7 +79,7 @@ func verdictOf(t xt.Target) nat.Verdict {
 		return nat.Jump
 	case xt.Goto:
 		return nat.Goto
-	case xt.QueueTo:
+	case xt.NFQueue, xt.Queue:
 		return nat.Queue
 	case xt.TProxy:
 		return nat.Accept

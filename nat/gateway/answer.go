@@ -13,6 +13,7 @@ import (
 
 // The bits of TCP's flag byte.
 const (
+	tcpFIN = 1
 	tcpSYN = 2
 	tcpRST = 4
 	tcpACK = 16
@@ -84,6 +85,9 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 		}
 	}
 	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: 64, TOS: tos, DF: true, TCP: back})}
+	if !attached && p.view.Tuple.Src().Addr().Is4() { // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
+		q.view.Sender.Socket = rules.KernelSocket
+	}
 	if to := p.view.Tuple.Src().Addr(); !attached && to.Is6() && to.IsLoopback() {
 		// An RST to ::1 leaves by the device whose address was asked, and so is lost (rt6_need_strict in
 		// tcp_v6_send_response, with the device that ip6_rcv_core notes).
@@ -146,6 +150,9 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 	why, where, busy := g.why, g.where, g.icmpBusy
 	g.icmpBusy = busy || q.pkt.Tuple().Proto() == g.icmp().proto
 	q.view.State, q.answer = rules.Invalid, true
+	if q.view.Sender.Socket = max(q.view.Sender.Socket, rules.NoSocket); q.pkt.Tuple().Proto() == g.icmp().proto {
+		q.view.Sender.Socket = rules.KernelSocket // icmp_sk
+	}
 	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
 	if attached && p.ref.Conn != nil {
 		q.ref = conntrack.Ref{Conn: p.ref.Conn, Dir: 1 - p.ref.Dir, Info: conntrack.InfoRelated}

@@ -24,6 +24,9 @@ type Ask struct {
 	// Type and Code are those of an ICMP packet; an echo request is 8 and 0.
 	Type uint8 `json:"icmpType,omitempty"`
 	Code uint8 `json:"icmpCode,omitempty"`
+	// UID and GID are those of the process that sends a packet of the node itself, where they are known.
+	UID rules.ID `json:"uid,omitzero"`
+	GID rules.ID `json:"gid,omitzero"`
 }
 
 // Explanation is every way that a packet can go through a node or a network, and an answer to it back.
@@ -54,6 +57,9 @@ func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrac
 	family := nat.FamilyOf(ask.Tuple.Dst().Addr())
 	if !ask.Tuple.IsValid() || nat.FamilyOf(ask.Tuple.Src().Addr()) != family {
 		return nil, fmt.Errorf("packet %s: want two addresses of one family", ask.Tuple)
+	}
+	if (ask.UID.Known || ask.GID.Known) && ask.In != "" {
+		return nil, fmt.Errorf("packet %s: it comes in by %s, so it has no uid or gid: only a packet of the node itself has", ask.Tuple, ask.In)
 	}
 	all := rules
 	if rules = rules.of(family); len(rules) == 0 && len(all) > 0 {
@@ -125,7 +131,9 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 		j := journey(answer)
 		j.Steps = append(j.Steps, steps...)
 	}
+	g.options.UID, g.options.GID = ask.UID, ask.GID
 	outs := slices.Clone(g.pass(ask.packet(), ask.In, ask.Mark))
+	g.options.UID, g.options.GID = rules.ID{}, rules.ID{} // whoever answers is another process
 	o.Where, o.Why, o.End = g.where, g.why, nat.EndLost
 	there := slices.IndexFunc(outs, func(out Out) bool { return !out.Answer })
 	switch {

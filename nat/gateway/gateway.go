@@ -79,12 +79,16 @@ type NodeOptions struct {
 	Listens func(nat.Tuple) bool
 	// Unknown decides for rules with an extension that is not modelled; nil: they do not match.
 	Unknown func(rule string) bool
+	// UID and GID are those of the process whose packets Send takes, as far as they are known.
+	UID, GID rules.ID
 }
 
 // Facts are what is known of a node besides its namespace and its rules.
 type Facts struct {
 	Kernel nat.Kernel // the zero one is the newest
 	Sets   Sets       // what rules ask of others is not known
+	// Queues tells whether a program listens on the queues that NFQUEUE rules name.
+	Queues rules.Answer
 }
 
 // Sets are sets of addresses by their names, as ipset save lists them.
@@ -224,6 +228,10 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 		return g.outs, g.trace
 	}
 	p.view.Mark, p.raw = mark, true
+	p.view.Sender = rules.Sender{Socket: rules.ProcessSocket, UID: g.options.UID, GID: g.options.GID}
+	if p.pkt.TCPFlags()&(tcpFIN|tcpRST) != 0 { // its process may have closed it
+		p.view.Sender.Socket = rules.SocketUnknown
+	}
 	g.send(p)
 	g.settleDown()
 	return g.outs, g.trace
@@ -244,7 +252,7 @@ type passage struct {
 	pkt     packet.Packet
 	view    rules.Packet // what rules see of it
 	ref     conntrack.Ref
-	out     *device
+	in, out *device
 	via     netip.Addr
 	looped  bool    // it came back by lo with its connection
 	answer  bool    // the node's own, because of another
@@ -364,6 +372,23 @@ func (g *Gateway) seen(c *conntrack.Conn) rules.Conn {
 		out.Expires = c.Expires().Sub(g.at)
 	}
 	return out
+}
+
+// QueueListens tells whether a program listens on a queue, as far as Facts know.
+func (g *Gateway) QueueListens(uint16, uint16) rules.Answer { return g.options.Queues }
+
+// BridgePorts are empty for a packet that came in by no bridge. Whether a bridge's packets go through the IP tables with its
+// ports, net.bridge.bridge-nf-call-iptables decides; the ports themselves are not known.
+func (g *Gateway) BridgePorts(p *rules.Packet) (rules.BridgePorts, bool) {
+	in := g.devices[p.In]
+	if in == nil && g.visiting != nil {
+		in = g.visiting.in
+	}
+	key := "net/bridge/bridge-nf-call-iptables"
+	if g.host.family == nat.IPv6 {
+		key = "net/bridge/bridge-nf-call-ip6tables"
+	}
+	return rules.BridgePorts{}, in == nil || in.Kind != topology.Bridge || g.host.sysctls[key] == "0"
 }
 
 // Back is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.

@@ -20,7 +20,8 @@ const (
 
 // receive is a packet that came in by a device: PREROUTING, routing, then in or onwards (ip_rcv).
 func (g *Gateway) receive(p *passage, d *device) {
-	p.view.In, p.view.Out = d.Name, ""
+	p.in, p.view.In, p.view.Out = d, d.Name, ""
+	p.view.Sender = rules.Sender{Socket: rules.NoSocket}
 	p.look()
 	if why := g.unwelcome(p, d); why != "" {
 		g.lost("", why)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/rules"
 )
 
 // Spec is a packet to follow, as people write it: who sends it, or by which device it comes in.
@@ -22,7 +23,7 @@ type Spec struct {
 const flagLetters = "FSRPAUEW"
 
 // ParseSpec reads "tcp SRC:PORT > DST:PORT" and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
-// flags LETTERS, type N or N/CODE.
+// flags LETTERS, type N or N/CODE, uid N, gid N.
 func ParseSpec(text string) (Spec, error) {
 	var s Spec
 	words := strings.Fields(text)
@@ -56,6 +57,16 @@ func (s *Spec) option(name, value string) error {
 			return fmt.Errorf("mark %s: want a number", value)
 		}
 		s.Mark = uint32(n)
+	case "uid", "gid":
+		n, err := strconv.ParseUint(value, 10, 32)
+		if err != nil || n == 1<<32-1 {
+			return fmt.Errorf("%s %s: want a number below 4294967295", name, value)
+		}
+		id := &s.UID
+		if name == "gid" {
+			id = &s.GID
+		}
+		*id = rules.ID{Known: true, Number: uint32(n)}
 	case "flags":
 		s.Flags = 0
 		for _, letter := range value {
@@ -74,7 +85,7 @@ func (s *Spec) option(name, value string) error {
 		}
 		s.Type, s.Code = uint8(n), uint8(m)
 	default:
-		return fmt.Errorf("%s is not known: want in, from, mark, flags or type", name)
+		return fmt.Errorf("%s is not known: want in, from, mark, flags, type, uid or gid", name)
 	}
 	return nil
 }
@@ -102,6 +113,14 @@ func (s Spec) String() string {
 	}
 	if s.Type != 0 || s.Code != 0 {
 		fmt.Fprintf(&b, " type %d/%d", s.Type, s.Code)
+	}
+	for _, id := range []struct {
+		name string
+		rules.ID
+	}{{"uid", s.UID}, {"gid", s.GID}} {
+		if id.Known {
+			fmt.Fprintf(&b, " %s %d", id.name, id.Number)
+		}
 	}
 	return b.String()
 }

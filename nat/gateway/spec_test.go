@@ -21,6 +21,7 @@ func TestParseSpec(t *testing.T) {
 		{"icmp 10.0.0.1:7 > 10.0.0.2:7 type 3/1", ""},
 		{"icmp 10.0.0.1:7 > 10.0.0.2:7 type 8", "icmp 10.0.0.1:7 > 10.0.0.2:7 type 8/0"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 flags FSRPAUEW", ""},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2 in node uid 1337 gid 0", ""},
 	} {
 		s, err := gateway.ParseSpec(row.text)
 		require.NoError(t, err, row.text)
@@ -36,9 +37,11 @@ func TestParseSpec(t *testing.T) {
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 mark red", "mark red: want a number"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 mark 0x100000000", "want a number"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 flags SX", "flags SX: want letters of FSRPAUEW"},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2 uid root", "uid root: want a number"},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2 gid 4294967295", "want a number"},
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 256", "want an ICMP type"},
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 3/256", "want an ICMP type"},
-		{"tcp 10.0.0.1:1 > 10.0.0.2:2 out eth0", "out is not known: want in, from, mark, flags or type"},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2 out eth0", "out is not known: want in, from, mark, flags, type, uid or gid"},
 	} {
 		s, err := gateway.ParseSpec(row.text)
 		require.ErrorContains(t, err, row.want, row.text)

@@ -3,6 +3,7 @@ package iptables
 import (
 	"fmt"
 
+	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -16,13 +17,13 @@ type Miss struct {
 // String is the miss in one line: "wants -p tcp: protocol udp".
 func (m Miss) String() string { return "wants " + m.Wanted + ": " + m.Actual }
 
-// Miss tells which of a rule's conditions failed first; false: none did. One that surely fails goes before one that
+// Miss tells which of a rule's conditions failed first for a packet at a hook; false: none did. One that surely fails goes before one that
 // may. Of the world only AddrType is asked.
-func (r Rule) Miss(pkt rules.Packet, w rules.World) (Miss, bool) {
+func (r Rule) Miss(hook nat.Hook, pkt rules.Packet, w rules.World) (Miss, bool) {
 	var open Miss
 	for _, m := range r.Matches {
 		asker := &asker{}
-		evaluation := run{visit: rules.Visit{Packet: &pkt, World: w, Decider: asker}}
+		evaluation := run{visit: rules.Visit{Packet: &pkt, World: w, Decider: asker, Hook: hook}}
 		held := evaluation.match(m)
 		switch {
 		case asker.asked != "" && !open.Open:

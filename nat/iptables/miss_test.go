@@ -68,7 +68,7 @@ func TestMissTellsTheFirstConditionThatFailed(t *testing.T) {
 		{"-m set --match-set A src -j ACCEPT", "wants -m set --match-set A src: natlab cannot tell"},
 		{"-m rpfilter --invert -j DROP", "wants -m rpfilter --invert: natlab cannot tell"},
 		{"-m physdev --physdev-is-bridged -j ACCEPT", "wants -m physdev --physdev-is-bridged: natlab cannot tell"},
-		{"-m owner --uid-owner 0 -j ACCEPT", "wants -m owner --uid-owner 0: natlab cannot tell"},
+		{"-m owner --uid-owner 0 -j ACCEPT", "wants -m owner --uid-owner 0: no socket of the node sent the packet"},
 		{"-m socket --transparent -j ACCEPT", "wants -m socket --transparent: natlab cannot tell"},
 		{"-m u32 --u32 0x0 -j ACCEPT", "wants -m u32 --u32 0x0: natlab cannot tell"},
 		{"-m comment --comment x -m nfacct --nfacct-name y -p udp -j ACCEPT", "wants -p udp: protocol tcp"},
@@ -78,7 +78,7 @@ func TestMissTellsTheFirstConditionThatFailed(t *testing.T) {
 			t.Parallel()
 			rule, err := ParseRule(row.rule, nat.IPv4)
 			require.NoError(t, err)
-			miss, missed := rule.Miss(pkt, plain{})
+			miss, missed := rule.Miss(nat.Forward, pkt, plain{})
 			require.Equal(t, row.want != "", missed)
 			if missed {
 				require.Equal(t, row.want, miss.String())

@@ -18,10 +18,6 @@ var extensions = map[string]func(c *cursor) (m xt.Match, ok bool, err error){
 	"recent":    parseRecent,
 	"limit":     parseLimit,
 	"set":       parseSet,
-	"rpfilter":  parseRPFilter,
-	"physdev":   func(c *cursor) (xt.Match, bool, error) { return xt.PhysDev{Options: takeOptions(c)}, true, nil },
-	"owner":     func(c *cursor) (xt.Match, bool, error) { return xt.Owner{Options: takeOptions(c)}, true, nil },
-	"socket":    func(c *cursor) (xt.Match, bool, error) { return xt.Socket{Options: takeOptions(c)}, true, nil },
 	"nfacct":    parseNFAcct,
 }
 
@@ -228,25 +224,4 @@ func parseSet(c *cursor) (xt.Match, bool, error) {
 	}
 	m.Rest = takeOptions(c)
 	return m, true, nil
-}
-
-func parseRPFilter(c *cursor) (xt.Match, bool, error) {
-	var m xt.RPFilter
-	for {
-		var flag *bool
-		switch c.peek() {
-		case "--loose":
-			flag = &m.Loose
-		case "--validmark":
-			flag = &m.ValidMark
-		case "--accept-local":
-			flag = &m.AcceptLocal
-		case "--invert":
-			flag = &m.Invert
-		default:
-			return m, true, nil
-		}
-		c.option()
-		*flag = true
-	}
 }

@@ -52,7 +52,7 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 // jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
 func jumpOrRaw(name string) xt.Target {
 	switch name {
-	case "QUEUE", "TEE", "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
+	case "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
 		return xt.RawTarget{Extension: name}
 	}
 	return xt.Jump{Chain: name}
@@ -71,14 +71,8 @@ var targets = map[string]func(c *cursor, family nat.Family) (t xt.Target, ok boo
 	"MASQUERADE": parseMasquerade,
 	"REDIRECT":   parseRedirect,
 	"NETMAP":     parseNetMap,
-	"NFQUEUE": func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
-		return xt.QueueTo{Options: takeOptions(c)}, true, nil
-	},
-	"TPROXY": func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
-		return xt.TProxy{Options: takeOptions(c)}, true, nil
-	},
-	"LOG": passive("LOG"), "NFLOG": passive("NFLOG"), "TRACE": passive("TRACE"), "AUDIT": passive("AUDIT"),
-	"CHECKSUM": passive("CHECKSUM"), "CLASSIFY": passive("CLASSIFY"),
+	"QUEUE":      func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Queue{}, true, nil },
+	"CHECKSUM":   passive("CHECKSUM"),
 }
 
 func passive(name string) func(*cursor, nat.Family) (xt.Target, bool, error) {

@@ -32,6 +32,7 @@ COMMIT
 -A FORWARD -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff
 -A FORWARD -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
 -A POSTROUTING -g X
+-A POSTROUTING -p udp -j CHECKSUM --checksum-fill
 -A X -m physdev --physdev-in vetha --physdev-is-bridged -j RETURN
 -A X -m owner --uid-owner 1337 -j ACCEPT
 COMMIT
@@ -41,12 +42,12 @@ COMMIT
 :OUTPUT ACCEPT [0:0]
 :KUBE-FORWARD - [0:0]
 -A INPUT ! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP
--A INPUT -p icmp -m icmp --icmp-type 8 -m limit --limit 5/min --limit-burst 7 -j LOG --log-prefix "a \"b\"" --log-level 4
+-A INPUT -p icmp -m icmp --icmp-type 8 -m limit --limit 5/min --limit-burst 7 -j LOG --log-prefix "a \"b\"" --log-level 6
 -A INPUT -p icmp -m icmp --icmp-type 3/4 -m limit --limit 1/sec -j NFLOG --nflog-group 5
 -A INPUT -p icmp -m icmp --icmp-type any -j ACCEPT
 -A INPUT -m set ! --match-set allowed src,dst -j REJECT --reject-with tcp-reset
 -A INPUT -m state --state NEW -m u32 --u32 "0>>22&0x3C@8>>24=0" -j NFQUEUE --queue-num 5 --queue-bypass
--A INPUT -f -j DROP
+-A INPUT -f -j QUEUE
 -A INPUT
 -A KUBE-FORWARD -m conntrack --ctstate INVALID -m nfacct --nfacct-name  ct_state_invalid_dropped_pkts -j DROP
 -A KUBE-FORWARD ! -i lo ! -o eth0 ! -p tcp -m mark --mark 0x4000/0x4000 -m comment --comment plain-word_1 -j ACCEPT
@@ -136,7 +137,8 @@ func TestEveryTypeIsInTheCanonicalText(t *testing.T) {
 		xt.NetMap{},
 		xt.CT{NoTrack: true},
 		xt.Passive{},
-		xt.QueueTo{},
+		xt.Queue{},
+		xt.NFQueue{},
 		xt.TProxy{},
 		xt.RawTarget{},
 	} {

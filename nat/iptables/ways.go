@@ -202,6 +202,11 @@ func (d *decisions) Unknown(what string) bool {
 	return yes
 }
 
+// Assumed is what has been assumed on the way so far.
+func (d *decisions) Assumed() []nat.Assumption {
+	return append(slices.Clip(d.assumed), d.assumptions()...)
+}
+
 func (d *decisions) answer() bool {
 	if i := len(d.taken); i < len(d.given) {
 		return d.given[i]

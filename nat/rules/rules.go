@@ -27,6 +27,7 @@ type Packet struct {
 	Attached bool
 	// Template is what conntrack is to take into account when the packet comes to it (CT).
 	Template Template
+	Sender   Sender // at OUTPUT and POSTROUTING
 	// Wire is the packet's bytes; nil where no more is known than the fields above. A target that rewrites the packet
 	// rewrites them and keeps its checksums right.
 	Wire *packet.Packet
@@ -115,6 +116,14 @@ func (v *Visit) Unknown(what string) bool {
 		return v.Decider.Unknown(what)
 	}
 	return v.World.Unknown(what)
+}
+
+// Assumed is what has been assumed on the packet's way, as far as the Decider tells.
+func (v *Visit) Assumed() []nat.Assumption {
+	if d, ok := v.Decider.(interface{ Assumed() []nat.Assumption }); ok {
+		return d.Assumed()
+	}
+	return nil
 }
 
 // Answer is what a condition answers for a packet. The zero Answer is Unknown.

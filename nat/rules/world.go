@@ -79,6 +79,23 @@ type Linked interface {
 	Sender() string
 }
 
+// QueueHolder is a World that knows the queues of nfnetlink_queue.
+type QueueHolder interface {
+	// QueueListens tells whether a program listens on one of some queues.
+	QueueListens(first, last uint16) Answer
+}
+
+// Bridger is a World that knows the ports of its bridges.
+type Bridger interface {
+	// BridgePorts are the ports of the packet that is at the rules; known is false where it cannot be told whether a bridge
+	// hands it to them.
+	BridgePorts(p *Packet) (ports BridgePorts, known bool)
+}
+
+// BridgePorts are the ports of a bridge by which a packet came in and will leave (struct nf_bridge_info); both are empty for
+// one that no bridge handed to the IP tables. It leaves by a port only where the bridge itself carries it on.
+type BridgePorts struct{ In, Out string }
+
 // Versioned is a World that knows its kernel.
 type Versioned interface{ Kernel() nat.Kernel }
 

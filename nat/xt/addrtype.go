@@ -99,19 +99,9 @@ func parseAddrType(a *Args) Value {
 	return m
 }
 
-// addrTypes reads names of types, joined by commas, each as short as it pleases: the first type that begins so counts.
-func (g *Given) addrTypes() (types AddrTypes) {
-next:
-	for w := range strings.SplitSeq(g.Text(), ",") {
-		for i, name := range addrTypeNames {
-			if w != "" && len(w) <= len(name) && strings.EqualFold(w, name[:len(w)]) {
-				types |= 1 << i
-				continue next
-			}
-		}
-		g.bad(0, "some of "+strings.Join(addrTypeNames, ","))
-		return 0
-	}
+// addrTypes reads names of types, joined by commas, each as short as it pleases.
+func (g *Given) addrTypes() AddrTypes {
+	types := AddrTypes(g.Shortened(addrTypeNames))
 	if wrong := types & addrNotInIPv6; wrong != 0 && g.args.Family == nat.IPv6 {
 		g.bad(0, "no "+wrong.String()+": the kernel does not ask for it in IPv6")
 	}

@@ -10,11 +10,11 @@ import (
 // Listing is what iptables -L -n prints behind a rule's columns, while it is being read: texts that extensions take from
 // its beginning, and the options that they give for them.
 type Listing struct {
-	Family nat.Family
-	Proto  nat.Proto // of the rule's column; 0 for all
-	rest   string
-	alias  string
-	given  []listed
+	Family   nat.Family
+	Protocol nat.Proto // of the rule's column; 0 for all, and for all others
+	rest     string
+	alias    string
+	given    []listed
 }
 
 // listed is an option that stands for a listed text.
@@ -55,6 +55,27 @@ func (l *Listing) Word() string {
 	word, rest, _ := strings.Cut(l.rest, " ")
 	l.rest = strings.TrimLeft(rest, " ")
 	return word
+}
+
+// Quoted takes the next word, or what xtables_save_string put into quotes; ok is false for a quote that is not closed.
+func (l *Listing) Quoted() (text string, ok bool) {
+	if !strings.HasPrefix(l.rest, `"`) {
+		return l.Word(), true
+	}
+	var b strings.Builder
+	for i := 1; i < len(l.rest); i++ {
+		switch c := l.rest[i]; {
+		case c == '\\' && i+1 < len(l.rest):
+			i++
+			b.WriteByte(l.rest[i])
+		case c == '"':
+			l.rest = strings.TrimLeft(l.rest[i+1:], " ")
+			return b.String(), true
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
 }
 
 // Through takes all up to an end, and the end, which is not part of the result; ok is false where there is none.
@@ -101,14 +122,25 @@ func (x *Extension) ReadListed(l *Listing) (v Value, ok bool) {
 	return nil, false
 }
 
+// Silent is the extension's value where iptables -L prints nothing of it: that of no options, if it is listed so.
+func (x *Extension) Silent(f nat.Family, protocol nat.Proto) (Value, bool) {
+	v, wrong := x.Read(&Args{Family: f, Alias: x.Name, Protocol: protocol})
+	if wrong != nil {
+		return nil, false
+	}
+	p := NewPrinter(nil, f)
+	v.(Lister).List(p)
+	return v, p.String() == ""
+}
+
 func (x *Extension) fromListed(l *Listing) (Value, bool) {
-	a := &Args{Family: l.Family, Alias: l.alias}
+	a := &Args{Family: l.Family, Alias: l.alias, Protocol: l.Protocol}
 	for _, given := range l.given {
 		i := slices.IndexFunc(x.Options, func(o Option) bool { return o.Name == given.option })
 		if i < 0 || len(given.values) != x.Options[i].Values {
 			return nil, false
 		}
-		g := Given{Option: x.Options[i], Not: given.not, At: Word{Text: given.option}}
+		g := Given{Option: x.Options[i], Not: given.not, At: Word{Text: given.option}, Protocol: l.Protocol}
 		for _, v := range given.values {
 			g.Values = append(g.Values, Word{Text: v})
 		}
@@ -117,6 +149,15 @@ func (x *Extension) fromListed(l *Listing) (Value, bool) {
 	if a.Err() != nil {
 		return nil, false
 	}
-	v := x.Parse(a)
-	return v, a.Err() == nil
+	v, wrong := x.Read(a)
+	return v, wrong == nil
+}
+
+// cutLast cuts a text at the last place of a byte.
+func cutLast(s string, sep byte) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
 }

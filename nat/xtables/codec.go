@@ -42,7 +42,7 @@ func (f families) has(family nat.Family) bool {
 // codecs is every extension natlab can read, newest revision first.
 func codecs() []codec {
 	var all []codec
-	for _, group := range [][]codec{plainMatches(), deviceMatches(), recentMatches(), setMatches(), natTargets(), logTargets(), otherTargets(), smallExtensions()} {
+	for _, group := range [][]codec{plainMatches(), recentMatches(), setMatches(), natTargets(), otherTargets()} {
 		all = append(all, group...)
 	}
 	return append(all, rowCodecs()...)

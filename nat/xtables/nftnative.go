@@ -252,19 +252,15 @@ func (d *nftRule) log(a attrs) error {
 	if _, ok := a[1]; !ok {
 		return fmt.Errorf("a log expression without a group")
 	}
-	data := make([]byte, padded(76))
-	group, prefix, threshold := a[1], a[2], a[4]
-	if len(group) >= 2 {
-		order.PutUint16(data[4:], binary.BigEndian.Uint16(group))
+	t := xt.NFLog{Prefix: text(a[2]), Size: a.u32(3)}
+	_, t.Sized = a[3]
+	if group := a[1]; len(group) >= 2 {
+		t.Group = binary.BigEndian.Uint16(group)
 	}
-	if len(threshold) >= 2 {
-		order.PutUint16(data[6:], binary.BigEndian.Uint16(threshold))
+	if threshold := a[4]; len(threshold) >= 2 {
+		t.Threshold = binary.BigEndian.Uint16(threshold)
 	}
-	if _, sized := a[3]; sized {
-		order.PutUint32(data, a.u32(3))
-		order.PutUint16(data[8:], nflogCopyLen)
-	}
-	copy(data[12:75], text(prefix))
-	d.entry.Target, d.entry.FallThrough = Extension{Name: "NFLOG", Data: data}, false
-	return nil
+	revision, data, err := t.Bytes()
+	d.entry.Target, d.entry.FallThrough = Extension{Name: t.Name(), Revision: revision, Data: data}, false
+	return err
 }

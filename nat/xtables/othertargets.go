@@ -1,15 +1,9 @@
 package xtables
 
-import (
-	"natlab/nat"
-)
-
-// otherTargets are what is left: REJECT, CT, TPROXY, TCPMSS, CHECKSUM.
+// otherTargets are what is left: REJECT, TCPMSS, CHECKSUM.
 func otherTargets() []codec {
 	return []codec{
 		reject(onlyIPv4, rejectIPv4), reject(onlyIPv6, rejectIPv6),
-		{name: "TPROXY", revision: 1, target: true, size: 26, save: saveTPROXY, list: listTPROXY, parse: parseTPROXY},
-		{name: "TPROXY", revision: 0, target: true, only: onlyIPv4, size: 14, save: saveTPROXY, list: listTPROXY, parse: parseTPROXY},
 		{name: "TCPMSS", target: true, size: 2, save: saveTCPMSS, list: listTCPMSS, parse: parseTCPMSS},
 		{name: "CHECKSUM", target: true, size: 1, save: saveChecksum, list: listChecksum, parse: parseChecksum},
 	}
@@ -57,48 +51,6 @@ func reject(only families, kinds []string) codec {
 				}
 			}
 		},
-	}
-}
-
-// struct xt_tproxy_target_info_v1 { __u32 mark_mask, mark_value; union nf_inet_addr laddr; __be16 lport; };
-// revision 0 has a __be32 laddr
-func tproxy(p *printer, d []byte) (addr string, port uint16, value, mask uint32) {
-	at, f := 8+16, p.family
-	if len(d) < 26 {
-		at, f = 8+4, nat.IPv4
-	}
-	return inetAddr(f, d[8:]).String(), be16(d[at:]), order.Uint32(d[4:]), order.Uint32(d)
-}
-
-func saveTPROXY(p *printer, d []byte) {
-	addr, port, value, mask := tproxy(p, d)
-	p.f(" --on-port %d --on-ip %s --tproxy-mark 0x%x/0x%x", port, addr, value, mask)
-}
-
-func listTPROXY(p *printer, d []byte) {
-	addr, port, value, mask := tproxy(p, d)
-	p.f(" TPROXY redirect %s:%d mark 0x%x/0x%x", addr, port, value, mask)
-}
-
-func parseTPROXY(a *args, d []byte) {
-	at := 8 + 16
-	if len(d) < 26 {
-		at = 8 + 4
-	}
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		switch o {
-		case "--on-port":
-			port := a.u16()
-			d[at], d[at+1] = byte(port>>8), byte(port)
-		case "--on-ip":
-			a.addr(a.value(), d[8:at])
-		case "--tproxy-mark":
-			v, m := a.masked()
-			order.PutUint32(d[4:], v)
-			order.PutUint32(d, m)
-		default:
-			a.unknown(o)
-		}
 	}
 }
 

@@ -29,7 +29,6 @@ const (
 	comparesRevisions feature = iota // print and save look at the revision before they read the bytes
 	masqueradeFully                  // MASQUERADE --random-fully
 	snatFully                        // SNAT --random-fully
-	nflogSize                        // NFLOG --nflog-size
 	numericProtocols                 // -L -n prints protocols as numbers
 	nftBackend                       // iptables-nft
 	optColumnInIPv6                  // ip6tables -L prints "--" in the opt column, which was blank before
@@ -42,7 +41,6 @@ var features = map[feature]struct{ since, until Version }{
 	masqueradeFully:   {since: Version{1, 6, 2}},
 	snatFully:         {since: Version{1, 6, 0}},
 	nftBackend:        {since: Version{1, 8, 0}},
-	nflogSize:         {since: Version{1, 6, 1}},
 	// Came with 1.8.9, went again because scripts stumbled over it.
 	numericProtocols: {since: Version{1, 8, 9}, until: Version{1, 8, 11}},
 	optColumnInIPv6:  {since: Version{1, 8, 9}},
@@ -94,8 +92,6 @@ var revisions = []struct {
 	{"hashlimit", false, bothFamilies, 3, Version{1, 6, 2}},
 	{"nfacct", false, bothFamilies, 0, Version{}},
 	{"nfacct", false, bothFamilies, 1, Version{1, 8, 4}},
-	{"socket", false, bothFamilies, 2, Version{}},
-	{"socket", false, bothFamilies, 3, Version{1, 6, 0}},
 }
 
 // revision is the one with which the version writes and reads an extension; ok is false where that never changed.
