@@ -68,7 +68,12 @@ var ctRow = Extension{
 		layout(0, 40, decodeCT(false), encodeCT(false)),
 		layout(0, 0,
 			func([]byte, *Env) (CT, bool) { return CT{Legacy: true, NoTrack: true}, true },
-			func(CT, []byte, *Env) error { return nil }).named("NOTRACK"),
+			func(t CT, _ []byte, _ *Env) error {
+				if t != (CT{Legacy: true, NoTrack: true}) {
+					return errors.New("-j CT is not -j NOTRACK")
+				}
+				return nil
+			}).named("NOTRACK"),
 	),
 }
 
