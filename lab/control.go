@@ -25,7 +25,7 @@ const (
 // request is one line to the control socket.
 type request struct {
 	Do     string `json:"do"`
-	Server string `json:"server,omitempty"` // of stop and start: see park.which
+	Server string `json:"server,omitempty"` // of stop and start: see serverSet.which
 }
 
 // reply is the line that comes back.
@@ -121,27 +121,27 @@ func (c *control) serve(conn net.Conn) {
 		}
 		var q request
 		if err := json.Unmarshal(in.Bytes(), &q); err != nil {
-			say(conn, reply{}, err)
+			respond(conn, reply{}, err)
 			continue
 		}
 		if q.Do == doDown {
 			c.forget(conn)
 			// Down closes the control socket and waits for serve, so the answer is left to one that nobody waits for.
 			go func() {
-				say(conn, reply{}, c.lab.Down(context.Background()))
+				respond(conn, reply{}, c.lab.Down(context.Background()))
 				_ = conn.Close()
 			}()
 			return
 		}
 		answer, err := c.do(q)
-		say(conn, answer, err)
+		respond(conn, answer, err)
 	}
 	c.forget(conn)
 	_ = conn.Close()
 }
 
-// say answers. Who asked may be gone: then the next Scan ends.
-func say(conn net.Conn, answer reply, err error) {
+// respond answers. Who asked may be gone: then the next Scan ends.
+func respond(conn net.Conn, answer reply, err error) {
 	if err != nil {
 		answer.Error = err.Error()
 	}

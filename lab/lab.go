@@ -42,7 +42,7 @@ type Lab struct {
 type owned struct {
 	state   *stateDir
 	tunnels []*tunnel.Tunnel
-	servers *park
+	servers *serverSet
 	control *control
 
 	once sync.Once
@@ -117,7 +117,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	}
 	servers, notes := topology.Servers(l.cluster)
 	l.record.Notes = notes
-	if l.own.servers, err = openPark(ctx, servers, l.handles); err != nil {
+	if l.own.servers, err = openServers(ctx, servers, l.handles); err != nil {
 		return build.Made(), err
 	}
 	p.done("servers")

@@ -13,8 +13,8 @@ import (
 	"natlab/topology"
 )
 
-// park is the servers of a lab, each of which may be stopped and started again.
-type park struct {
+// serverSet is the servers of a lab, each of which may be stopped and started again.
+type serverSet struct {
 	all     []topology.Server
 	handles map[string]netns.Handle // by member
 
@@ -22,9 +22,9 @@ type park struct {
 	running map[topology.Server]io.Closer // under mu
 }
 
-// openPark starts every server. After an error nothing runs.
-func openPark(ctx context.Context, all []topology.Server, handles map[string]netns.Handle) (*park, error) {
-	p := &park{all: all, handles: handles, running: map[topology.Server]io.Closer{}}
+// openServers starts every server. After an error nothing runs.
+func openServers(ctx context.Context, all []topology.Server, handles map[string]netns.Handle) (*serverSet, error) {
+	p := &serverSet{all: all, handles: handles, running: map[topology.Server]io.Closer{}}
 	if err := each(ctx, all, p.start); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -32,7 +32,7 @@ func openPark(ctx context.Context, all []topology.Server, handles map[string]net
 }
 
 // start starts a server, if it does not run already.
-func (p *park) start(s topology.Server) error {
+func (p *serverSet) start(s topology.Server) error {
 	h, ok := p.handles[s.Member]
 	if !ok {
 		return fmt.Errorf("server %s: %s has no namespace of its own", s, s.Member)
@@ -57,7 +57,7 @@ func (p *park) start(s topology.Server) error {
 	return nil
 }
 
-func (p *park) stop(s topology.Server) error {
+func (p *serverSet) stop(s topology.Server) error {
 	p.mu.Lock()
 	c, runs := p.running[s]
 	delete(p.running, s)
@@ -70,7 +70,7 @@ func (p *park) stop(s topology.Server) error {
 
 // which finds the servers that a name stands for: a server's own ("velero/minio-b6d98746c-m7rzc": all its ports), or
 // one of them by its whole String.
-func (p *park) which(name string) ([]topology.Server, error) {
+func (p *serverSet) which(name string) ([]topology.Server, error) {
 	var out []topology.Server
 	for _, s := range p.all {
 		if s.Name == name || s.String() == name {
@@ -84,7 +84,7 @@ func (p *park) which(name string) ([]topology.Server, error) {
 }
 
 // list returns the servers that run.
-func (p *park) list() []topology.Server {
+func (p *serverSet) list() []topology.Server {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []topology.Server
@@ -97,7 +97,7 @@ func (p *park) list() []topology.Server {
 }
 
 // Close stops them all. It may be called twice, and on nil.
-func (p *park) Close() error {
+func (p *serverSet) Close() error {
 	if p == nil {
 		return nil
 	}

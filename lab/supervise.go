@@ -23,14 +23,14 @@ const (
 	lockFD    = 4 // the lab's directory, locked
 )
 
-// order is what the starter says, once: make this lab.
-type order struct {
+// startRequest is what the starter sends, once: make this lab.
+type startRequest struct {
 	Cluster  topology.Cluster `json:"cluster"`
 	Progress bool             `json:"progress"` // somebody looks at it
 }
 
-// news is what the supervisor says, a line each.
-type news struct {
+// startProgress is what the supervisor sends back, a line each.
+type startProgress struct {
 	Step  string `json:"step,omitempty"` // progress
 	Done  int    `json:"done,omitempty"`
 	Total int    `json:"total,omitempty"`
@@ -92,14 +92,14 @@ func (s *stateDir) start(ctx context.Context, c topology.Cluster, tell Progress)
 	return err
 }
 
-// follow gives the order and listens until the last line.
+// follow sends the request and listens until the last line.
 func (s *stateDir) follow(conn *net.UnixConn, c topology.Cluster, tell Progress) error {
-	if err := json.NewEncoder(conn).Encode(order{Cluster: c, Progress: tell != nil}); err != nil {
+	if err := json.NewEncoder(conn).Encode(startRequest{Cluster: c, Progress: tell != nil}); err != nil {
 		return fmt.Errorf("lab %s: tell its supervisor: %w", s.lab, err)
 	}
 	in := json.NewDecoder(conn)
 	for {
-		var n news
+		var n startProgress
 		if err := in.Decode(&n); err != nil {
 			if tell != nil {
 				tell("", 0, 0)
@@ -163,7 +163,7 @@ func Supervise(ctx context.Context, name string) error {
 	defer watch.Wait()
 	defer conn.Close() //nolint:errcheck // all was said
 	in := json.NewDecoder(conn)
-	var o order
+	var o startRequest
 	if err := in.Decode(&o); err != nil {
 		return errors.Join(fmt.Errorf("lab %s: its starter is gone: %w", name, err), s.clear(ctx, nil))
 	}
@@ -171,7 +171,7 @@ func Supervise(ctx context.Context, name string) error {
 	watch.Go(func() { watchStarter(in, up, cancel) })
 	l, err := s.supervise(ctx, o, conn, up)
 	if err != nil {
-		if told := json.NewEncoder(conn).Encode(news{Error: err.Error()}); told == nil {
+		if told := json.NewEncoder(conn).Encode(startProgress{Error: err.Error()}); told == nil {
 			return nil // it is the starter's to print
 		}
 		return err
@@ -197,7 +197,7 @@ func watchStarter(in *json.Decoder, up <-chan struct{}, cancel context.CancelCau
 
 // supervise makes the lab, and says so, up being closed from the moment at which the starter may go its way. A lab of
 // which the starter does not hear is taken down again.
-func (s *stateDir) supervise(ctx context.Context, o order, conn net.Conn, up chan<- struct{}) (*Lab, error) {
+func (s *stateDir) supervise(ctx context.Context, o startRequest, conn net.Conn, up chan<- struct{}) (*Lab, error) {
 	c, plan, err := prepare(o.Cluster, Options{})
 	if err != nil {
 		return nil, errors.Join(err, s.clear(ctx, nil))
@@ -207,7 +207,7 @@ func (s *stateDir) supervise(ctx context.Context, o order, conn net.Conn, up cha
 	var tell Progress
 	if o.Progress {
 		tell = func(step string, done, total int) {
-			_ = out.Encode(news{Step: step, Done: done, Total: total}) // a starter that is gone ends ctx
+			_ = out.Encode(startProgress{Step: step, Done: done, Total: total}) // a starter that is gone ends ctx
 		}
 	}
 	l, err = bringUp(ctx, l, tell)
@@ -220,7 +220,7 @@ func (s *stateDir) supervise(ctx context.Context, o order, conn net.Conn, up cha
 		err = s.detach()
 	}
 	if err == nil {
-		err = out.Encode(news{Ready: true})
+		err = out.Encode(startProgress{Ready: true})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lab %s: %w", s.lab, err), l.Down(context.WithoutCancel(ctx)))

@@ -68,7 +68,7 @@ func (s *stage) refreshRules() error {
 }
 
 // liveRules are what a node holds, so that the trace's rules have their text.
-func (s *stage) liveRules(node string) (r witness.Rules, err error) {
+func (s *stage) liveRules(node string) (r witness.Known, err error) {
 	h, err := s.lab.Handle(node)
 	if err != nil {
 		return r, err

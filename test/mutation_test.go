@@ -93,7 +93,7 @@ func meeters(r proof.Report) map[at][]proof.Flow {
 		}
 	}
 	for _, c := range r.Flows {
-		for _, s := range c.Rules {
+		for _, s := range c.Met {
 			add(at{s.Node, s.Table, s.Chain, s.Rule}, c.Flow)
 			add(at{s.Node, s.Table, s.Chain, 0}, c.Flow)
 			if s.Verdict == nat.Jump || s.Verdict == nat.Goto {

@@ -15,9 +15,9 @@ import (
 	"natlab/topology"
 )
 
-// audited is what the flags of audit ask for.
-type audited struct {
-	in              input
+// auditFlags are what the flags of audit ask for.
+type auditFlags struct {
+	in              inputFlags
 	name            string
 	all             bool
 	as              []string
@@ -26,7 +26,7 @@ type audited struct {
 }
 
 func (p *program) audit() *cobra.Command {
-	a := audited{
+	a := auditFlags{
 		backend: &choice{words: []string{string(dataplane.Legacy), string(dataplane.NFT)}},
 	}
 	cmd := &cobra.Command{
@@ -53,7 +53,7 @@ Exit status 1 says that something was found.`,
 	return cmd
 }
 
-func (p *program) runAudit(cmd *cobra.Command, a audited, args []string) error {
+func (p *program) runAudit(cmd *cobra.Command, a auditFlags, args []string) error {
 	if len(args) > 1 {
 		return usage(cmd, fmt.Errorf("unexpected argument %q", args[1]))
 	}
@@ -86,7 +86,7 @@ func (p *program) runAudit(cmd *cobra.Command, a audited, args []string) error {
 }
 
 // auditMachine audits the machine that natlab runs on.
-func (p *program) auditMachine(cmd *cobra.Command, a audited, o inspect.Options, args []string) (auditReport, error) {
+func (p *program) auditMachine(cmd *cobra.Command, a auditFlags, o inspect.Options, args []string) (auditReport, error) {
 	c, err := p.cluster(&a.in, topology.LoadForRules)
 	if err != nil {
 		return auditReport{}, err
@@ -103,7 +103,7 @@ func (p *program) auditMachine(cmd *cobra.Command, a audited, o inspect.Options,
 }
 
 // auditLab audits one node of a lab, or all.
-func (p *program) auditLab(cmd *cobra.Command, a audited, o inspect.Options, args []string) (r auditReport, err error) {
+func (p *program) auditLab(cmd *cobra.Command, a auditFlags, o inspect.Options, args []string) (r auditReport, err error) {
 	l, err := open(cmd.Context(), a.name)
 	if err != nil {
 		return auditReport{}, err

@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) diff() *cobra.Command {
-	var in input
+	var in inputFlags
 	var node nodeFlags
 	cmd := &cobra.Command{
 		Use:   "diff A B [-f FILE]... [--node NODE | --address DEVICE=PREFIX... --route ROUTE...]",

@@ -33,7 +33,7 @@ func (p *program) down() *cobra.Command {
 			err = lab.Down(cmd.Context(), which)
 		}
 		if which == "" || errors.Is(err, lab.ErrNoLab) { // as wanted, and worth a word where the name was mistyped
-			p.say("%s", strings.TrimSpace("there is no lab "+which))
+			p.logf("%s", strings.TrimSpace("there is no lab "+which))
 			return nil
 		}
 		return err

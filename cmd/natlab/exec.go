@@ -39,7 +39,7 @@ nodes at once with each line of its output labelled. Exit status 1 says that the
 			return err
 		}
 		if status != 0 {
-			p.say("%s ended with status %d", argv[0], status)
+			p.logf("%s ended with status %d", argv[0], status)
 			return errDiffers
 		}
 		return nil

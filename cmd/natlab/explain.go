@@ -18,9 +18,9 @@ import (
 	"natlab/topology"
 )
 
-// explained is what the flags of explain ask for.
-type explained struct {
-	in     input
+// explainFlags are what the flags of explain ask for.
+type explainFlags struct {
+	in     inputFlags
 	node   nodeFlags
 	packet packetFlags
 	rules  []string
@@ -31,7 +31,7 @@ type explained struct {
 }
 
 func (p *program) explain() *cobra.Command {
-	var e explained
+	var e explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain [-f FILE]... --packet 'tcp SRC:PORT > DST:PORT' --from CLIENT | --node NODE | --rules FILE",
 		Short: "Predict a packet's path and its answer's: rules, translations, marks, conntrack; no root",
@@ -93,7 +93,7 @@ type explanation struct {
 }
 
 // explainNode follows packets through one node.
-func (p *program) explainNode(e *explained, packets []gateway.Spec) error {
+func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 	ns, rules, err := p.place(&e.in, &e.node)
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func deviceOf(ns topology.Namespace, a gateway.Spec) (string, error) {
 }
 
 // explainCluster follows packets through the whole cluster.
-func (p *program) explainCluster(e *explained, packets []gateway.Spec) error {
+func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error {
 	c, err := p.cluster(&e.in, topology.Load)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (p *program) explainCluster(e *explained, packets []gateway.Spec) error {
 	return p.printExplanations(e, out)
 }
 
-func (p *program) printExplanations(e *explained, all []explanation) error {
+func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 	if e.format.value == "json" {
 		return writeJSON(p.out, all)
 	}

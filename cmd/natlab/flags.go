@@ -73,20 +73,20 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// input is the flag -f: the files that describe a cluster.
-type input struct {
+// inputFlags is the flag -f: the files that describe a cluster.
+type inputFlags struct {
 	files []string
 }
 
-func (in *input) add(cmd *cobra.Command) {
+func (in *inputFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&in.files, "file", "f", nil, "Kubernetes objects as kubectl get -o yaml prints them, and a Lab document; - is standard input; may be repeated (default: the reference cluster)")
 }
 
 // given reports whether there is any file.
-func (in *input) given() bool { return len(in.files) > 0 }
+func (in *inputFlags) given() bool { return len(in.files) > 0 }
 
 // cluster loads the files, or the reference cluster where there are none, and prints the warnings.
-func (p *program) cluster(in *input, load func(...topology.Source) (topology.Cluster, []topology.Warning, error)) (_ topology.Cluster, err error) {
+func (p *program) cluster(in *inputFlags, load func(...topology.Source) (topology.Cluster, []topology.Warning, error)) (_ topology.Cluster, err error) {
 	sources := []topology.Source{topology.ReferenceSource()}
 	if in.given() {
 		var done func() error
@@ -97,7 +97,7 @@ func (p *program) cluster(in *input, load func(...topology.Source) (topology.Clu
 	}
 	c, warnings, err := load(sources...)
 	for _, w := range warnings {
-		p.say("warning: %s", w)
+		p.logf("warning: %s", w)
 	}
 	return c, err
 }

@@ -62,12 +62,12 @@ func (p *program) run(ctx context.Context, args []string) int {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		err = errors.New("interrupted")
 	}
-	p.say("%s", strings.TrimSpace(err.Error()))
+	p.logf("%s", strings.TrimSpace(err.Error()))
 	return exitError
 }
 
-// say writes one line to standard error. Where that is gone, nobody is there to be told.
-func (p *program) say(format string, args ...any) {
+// logf writes one line to standard error. Where that is gone, nobody is there to be told.
+func (p *program) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(p.err, "natlab: "+format+"\n", args...)
 }
 

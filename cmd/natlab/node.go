@@ -56,7 +56,7 @@ func (n *nodeFlags) namespace() (topology.Namespace, error) {
 
 // place is the node that packets are followed through: as it is in the cluster with the rules that kube-proxy writes for
 // it, or in words, with none.
-func (p *program) place(in *input, n *nodeFlags) (topology.Namespace, gateway.Rules, error) {
+func (p *program) place(in *inputFlags, n *nodeFlags) (topology.Namespace, gateway.Rules, error) {
 	if n.alone() {
 		ns, err := n.namespace()
 		return ns, nil, err

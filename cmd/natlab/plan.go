@@ -9,7 +9,7 @@ import (
 )
 
 func (p *program) plan() *cobra.Command {
-	var in input
+	var in inputFlags
 	cmd := &cobra.Command{
 		Use:   "plan [-f FILE]... [-o text|json|mermaid]",
 		Short: "Print the lab of a cluster without building it: namespaces, links, addresses, routes; no root",

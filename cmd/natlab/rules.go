@@ -14,7 +14,7 @@ import (
 )
 
 func (p *program) rules() *cobra.Command {
-	var in input
+	var in inputFlags
 	var node string
 	cmd := &cobra.Command{
 		Use:   "rules -f FILE... --node NODE [--release v1.31] [--family ipv4|ipv6]",

@@ -74,8 +74,8 @@ func (p *program) scenarioShow() *cobra.Command {
 	}
 }
 
-// running is what the flags of scenario run ask for.
-type running struct {
+// runFlags are what the flags of scenario run ask for.
+type runFlags struct {
 	all, verbose, update     bool
 	variant, backend, format *choice
 	shard                    string
@@ -83,7 +83,7 @@ type running struct {
 }
 
 func (p *program) scenarioRun() *cobra.Command {
-	r := running{
+	r := runFlags{
 		variant: &choice{value: "both", words: []string{"both", string(scenarios.Buggy), string(scenarios.Fixed)}},
 		backend: &choice{value: "both", words: []string{"both", string(dataplane.Legacy), string(dataplane.NFT)}},
 		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
@@ -109,7 +109,7 @@ in .txtar; "natlab scenario show NAME" prints one to begin with, and go doc natl
 	return cmd
 }
 
-func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) error {
+func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) error {
 	all, err := chosen(r.all, args)
 	if err != nil {
 		return usage(cmd, err)
@@ -159,7 +159,7 @@ func (p *program) runScenarios(cmd *cobra.Command, r running, args []string) err
 }
 
 // updatable says why --update has nothing to write to. One run a file is made: two could not both be right.
-func updatable(r running, args []string) error {
+func updatable(r runFlags, args []string) error {
 	if r.all || r.repeat > 1 || r.variant.value == "both" || r.backend.value == "both" {
 		return errors.New("--update takes files, one --variant and one --backend")
 	}

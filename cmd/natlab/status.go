@@ -41,7 +41,7 @@ func (p *program) status() *cobra.Command {
 			}
 		}
 		if *name != "" && len(found) == 0 {
-			p.say("there is no lab %s", *name)
+			p.logf("there is no lab %s", *name)
 			running = false
 		}
 		if err := p.writeLabs(found, format.value); err != nil {

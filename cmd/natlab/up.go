@@ -12,7 +12,7 @@ import (
 )
 
 func (p *program) up() *cobra.Command {
-	var in input
+	var in inputFlags
 	var o lab.Options
 	cmd := &cobra.Command{
 		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft]",
@@ -41,7 +41,7 @@ func (p *program) up() *cobra.Command {
 			return err
 		}
 		for _, note := range l.Notes() {
-			p.say("note: %s", note)
+			p.logf("note: %s", note)
 		}
 		_, err = fmt.Fprintf(p.out, "lab %s is up: %s\n", name, describe(l))
 		return joinClose(err, l)

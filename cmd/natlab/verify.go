@@ -15,9 +15,9 @@ import (
 	"natlab/topology"
 )
 
-// verified is what the flags of verify ask for.
-type verified struct {
-	in          input
+// verifyFlags are what the flags of verify ask for.
+type verifyFlags struct {
+	in          inputFlags
 	name        *string
 	only        proof.Selector
 	brief, draw bool
@@ -25,7 +25,7 @@ type verified struct {
 }
 
 func (p *program) verify() *cobra.Command {
-	var v verified
+	var v verifyFlags
 	cmd := &cobra.Command{
 		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
@@ -67,7 +67,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 }
 
 // prove opens the lab, or builds one, and verifies it.
-func (p *program) prove(ctx context.Context, v verified) (found proof.Report, err error) {
+func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report, err error) {
 	o := verify.Options{Selector: v.only}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
@@ -84,7 +84,7 @@ func (p *program) prove(ctx context.Context, v verified) (found proof.Report, er
 }
 
 // labToVerify is the lab to prove. One that was built for the proof is taken away when it is closed.
-func (p *program) labToVerify(ctx context.Context, v verified, o *verify.Options) (*lab.Lab, error) {
+func (p *program) labToVerify(ctx context.Context, v verifyFlags, o *verify.Options) (*lab.Lab, error) {
 	if !v.in.given() {
 		return open(ctx, *v.name)
 	}
@@ -118,7 +118,7 @@ func selection(s proof.Selector) string {
 	return b.String()
 }
 
-func (p *program) writeReport(found proof.Report, v verified) error {
+func (p *program) writeReport(found proof.Report, v verifyFlags) error {
 	switch v.format.value {
 	case "json":
 		return report.JSON(p.out, found)

@@ -16,15 +16,15 @@ import (
 	"natlab/nat/xtables"
 )
 
-// viewed is what the flags of view ask for.
-type viewed struct {
+// viewFlags are what the flags of view ask for.
+type viewFlags struct {
 	as, name, node, rules, table string
 	counters, explain            bool
 	style, family, backend       *choice
 }
 
 func (p *program) view() *cobra.Command {
-	v := viewed{
+	v := viewFlags{
 		style:   &choice{value: "save", words: []string{"save", "list"}},
 		family:  &choice{value: nat.IPv4.String(), words: []string{nat.IPv4.String(), nat.IPv6.String()}},
 		backend: &choice{value: string(dataplane.Legacy), words: []string{string(dataplane.Legacy), string(dataplane.NFT)}},
@@ -55,7 +55,7 @@ standard error where they come from.`,
 	return cmd
 }
 
-func (p *program) runView(cmd *cobra.Command, v viewed) error {
+func (p *program) runView(cmd *cobra.Command, v viewFlags) error {
 	if v.as == "" {
 		return usage(cmd, errors.New("--as is missing: want a version of iptables, such as 1.4.21"))
 	}
@@ -77,7 +77,7 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 		return fmt.Errorf("view: %w", err)
 	}
 	if raw.Unasked {
-		p.say("no kernel could be asked (no root, or no ip_tables): natlab laid the rules out itself")
+		p.logf("no kernel could be asked (no root, or no ip_tables): natlab laid the rules out itself")
 	}
 	tables := raw.Tables
 	if v.table != "" {
@@ -86,7 +86,7 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 		}
 	}
 	if len(tables) == 0 {
-		p.say("the kernel holds no table of %s there", raw.Backend)
+		p.logf("the kernel holds no table of %s there", raw.Backend)
 		return nil
 	}
 	view := xtables.View{Version: version, Sets: raw.Sets, Counters: v.counters}
@@ -105,7 +105,7 @@ func (p *program) runView(cmd *cobra.Command, v viewed) error {
 }
 
 // raw reads the rules that the flags name.
-func (p *program) raw(ctx context.Context, v viewed) (inspect.Raw, error) {
+func (p *program) raw(ctx context.Context, v viewFlags) (inspect.Raw, error) {
 	family := nat.IPv4
 	if v.family.value == nat.IPv6.String() {
 		family = nat.IPv6
@@ -180,9 +180,9 @@ func (p *program) notes(notes []xtables.Note) {
 		switch c {
 		case 0:
 		case 1:
-			p.say("%s", n)
+			p.logf("%s", n)
 		default:
-			p.say("%s %s:%d and %d more: %s", n.Table, n.Chain, n.Rule, c-1, n.Text)
+			p.logf("%s %s:%d and %d more: %s", n.Table, n.Chain, n.Rule, c-1, n.Text)
 		}
 	}
 }

@@ -27,8 +27,8 @@ func (p *program) vm() *cobra.Command {
 	return cmd
 }
 
-// inVM is what the flags of vm run ask for.
-type inVM struct {
+// vmFlags are what the flags of vm run ask for.
+type vmFlags struct {
 	kernels, files []string
 	config         vm.Config
 	accel          *choice
@@ -36,7 +36,7 @@ type inVM struct {
 }
 
 func (p *program) vmRun() *cobra.Command {
-	v := inVM{accel: &choice{value: "auto", words: []string{"auto", "kvm", "tcg"}}}
+	v := vmFlags{accel: &choice{value: "auto", words: []string{"auto", "kvm", "tcg"}}}
 	cmd := &cobra.Command{
 		Use:   "run [--kernel SPEC]... [--iptables RELEASE] [--out DIR] -- natlab ARGS... | TEST-BINARY ARGS...",
 		Short: "Boot Debian's kernels one after the other and run a command on each",
@@ -71,7 +71,7 @@ Exit status: the command's; with several kernels the worst; 2 where a VM failed.
 	return cmd
 }
 
-func (p *program) runVM(cmd *cobra.Command, v inVM, args []string) error {
+func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 	specs := make([]vm.Spec, len(v.kernels))
 	for i, k := range v.kernels {
 		var err error
@@ -86,7 +86,7 @@ func (p *program) runVM(cmd *cobra.Command, v inVM, args []string) error {
 	worst := exitOK
 	for _, spec := range specs {
 		if len(specs) > 1 {
-			p.say("kernel %s", spec)
+			p.logf("kernel %s", spec)
 		}
 		c.Kernel = spec
 		status, err := vm.Run(cmd.Context(), c)
@@ -105,7 +105,7 @@ func (p *program) runVM(cmd *cobra.Command, v inVM, args []string) error {
 }
 
 // vmConfig finds natlab itself, the command, and the files that it names.
-func (p *program) vmConfig(v inVM, args []string) (vm.Config, error) {
+func (p *program) vmConfig(v vmFlags, args []string) (vm.Config, error) {
 	c := v.config
 	dir, err := vm.DefaultDir()
 	if err != nil {

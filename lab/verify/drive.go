@@ -24,11 +24,11 @@ const (
 	controlMoment  = 300 * time.Millisecond
 )
 
-// try is one question asked once.
-type try struct {
-	*question
+// attempt is a flow asked once.
+type attempt struct {
+	*flowState
 	probe  nat.Probe
-	intent nat.Prediction // for the try's own source port
+	intent nat.Prediction // for the attempt's own source port
 	live   nat.Prediction
 	stuck  netip.AddrPort // the endpoint that session affinity binds the client to
 	ends   proof.Ends
@@ -36,19 +36,19 @@ type try struct {
 	overdue bool
 }
 
-// driver sends tries through a lab and collects what the witnesses see of them.
+// driver sends attempts through a lab and collects what the witnesses see of them.
 type driver struct {
 	handles map[string]netns.Handle
 	servers []topology.Server
 	nodes   []string
-	rules   proof.Rules
+	chains  proof.Chains
 	session *witness.Session
 	watched bool // the session sees packets and rules, not only connections
 	ports   *portBook
 }
 
 // use goes on with another session.
-func (d *driver) use(ctx context.Context, s *witness.Session, c topology.Cluster) error {
+func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Cluster) error {
 	d.session = s
 	if d.ports != nil {
 		return nil
@@ -65,12 +65,12 @@ func (d *driver) use(ctx context.Context, s *witness.Session, c topology.Cluster
 	return nil
 }
 
-// batch asks all tries at once and returns what was seen from before the first until after the last.
-func (d *driver) batch(ctx context.Context, tries []*try) ([]proof.Observation, error) {
-	var patient, doomed []*try
-	for _, t := range tries {
+// batch asks all attempts at once and returns what was seen from before the first until after the last.
+func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observation, error) {
+	var patient, expectedLost []*attempt
+	for _, t := range attempts {
 		if loses(t.live) {
-			doomed = append(doomed, t)
+			expectedLost = append(expectedLost, t)
 		} else {
 			patient = append(patient, t)
 		}
@@ -90,9 +90,9 @@ func (d *driver) batch(ctx context.Context, tries []*try) ([]proof.Observation, 
 			report(d.ask(ctx, from, group))
 		})
 	}
-	end := make(map[*try]context.CancelFunc, len(doomed))
-	over := make(chan *try, len(doomed))
-	for _, t := range doomed {
+	end := make(map[*attempt]context.CancelFunc, len(expectedLost))
+	over := make(chan *attempt, len(expectedLost))
+	for _, t := range expectedLost {
 		limit := clientPatience
 		if !d.watched {
 			limit = controlMoment
@@ -101,7 +101,7 @@ func (d *driver) batch(ctx context.Context, tries []*try) ([]proof.Observation, 
 		end[t] = cancel
 		wait.Go(func() {
 			defer cancel()
-			report(d.ask(ctx, t.probe.From, []*try{t}))
+			report(d.ask(ctx, t.probe.From, []*attempt{t}))
 			over <- t
 		})
 	}
@@ -115,7 +115,7 @@ func (d *driver) batch(ctx context.Context, tries []*try) ([]proof.Observation, 
 		return nil, err
 	}
 	seen = append(seen, rest...)
-	if d.watched && len(doomed) > 0 {
+	if d.watched && len(expectedLost) > 0 {
 		standing, err := d.standing(ctx)
 		if err != nil {
 			return nil, err
@@ -141,9 +141,9 @@ func (d *driver) standing(ctx context.Context) ([]proof.Observation, error) {
 	return out, nil
 }
 
-func bySender(tries []*try) map[string][]*try {
-	groups := map[string][]*try{}
-	for _, t := range tries {
+func bySender(attempts []*attempt) map[string][]*attempt {
+	groups := map[string][]*attempt{}
+	for _, t := range attempts {
 		groups[t.probe.From] = append(groups[t.probe.From], t)
 	}
 	return groups
@@ -159,9 +159,9 @@ func loses(p nat.Prediction) bool {
 	return len(p) == 0
 }
 
-// await watches the tries that may be lost, and ends each when it was seen to go all the way that the live rules
+// await watches the attempts that may be lost, and ends each when it was seen to go all the way that the live rules
 // predict for it, to where it is lost.
-func (d *driver) await(ctx context.Context, end map[*try]context.CancelFunc, over <-chan *try) ([]proof.Observation, error) {
+func (d *driver) await(ctx context.Context, end map[*attempt]context.CancelFunc, over <-chan *attempt) ([]proof.Observation, error) {
 	var all []proof.Observation
 	for len(end) > 0 {
 		select {
@@ -180,14 +180,14 @@ func (d *driver) await(ctx context.Context, end map[*try]context.CancelFunc, ove
 		if !d.watched {
 			continue
 		}
-		waiting := make([]*try, 0, len(end))
+		waiting := make([]*attempt, 0, len(end))
 		probes := make([]nat.Probe, 0, len(end))
 		for t := range end {
 			waiting = append(waiting, t)
 			probes = append(probes, t.probe)
 		}
 		for i, s := range proof.Join(probes, all) {
-			if proof.LostAsPredicted(waiting[i].live, s, d.rules) {
+			if proof.LostAsPredicted(waiting[i].live, s, d.chains) {
 				end[waiting[i]]()
 			}
 		}
@@ -195,14 +195,14 @@ func (d *driver) await(ctx context.Context, end map[*try]context.CancelFunc, ove
 	return all, nil
 }
 
-// ask lets one member ask its tries at once and writes down what the sockets saw.
-func (d *driver) ask(ctx context.Context, from string, tries []*try) error {
+// ask lets one member ask its attempts at once and writes down what the sockets saw.
+func (d *driver) ask(ctx context.Context, from string, attempts []*attempt) error {
 	h, ok := d.handles[from]
 	if !ok {
 		return fmt.Errorf("client %s: the lab has no such member", from)
 	}
-	tuples := make([]nat.Tuple, len(tries))
-	for i, t := range tries {
+	tuples := make([]nat.Tuple, len(attempts))
+	for i, t := range attempts {
 		tuples[i] = t.probe.Tuple
 	}
 	for i, r := range traffic.AskAll(ctx, h, tuples) {
@@ -210,8 +210,8 @@ func (d *driver) ask(ctx context.Context, from string, tries []*try) error {
 		if err != nil {
 			return fmt.Errorf("client %s: %w", from, err)
 		}
-		tries[i].ends = ends
-		tries[i].overdue = ends.End == nat.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
+		attempts[i].ends = ends
+		attempts[i].overdue = ends.End == nat.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
 	return nil
 }

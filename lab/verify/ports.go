@@ -16,7 +16,7 @@ const (
 	lastPort      = 29999
 )
 
-// portBook hands out source ports so that no two tries of one client ever share one, and none meets an entry that an
+// portBook hands out source ports so that no two attempts of one client ever share one, and none meets an entry that an
 // earlier connection left behind.
 type portBook struct {
 	taken map[clientSocket]bool

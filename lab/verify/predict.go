@@ -13,7 +13,7 @@ import (
 	"natlab/nat/proof"
 )
 
-// predict makes a question of each flow: what has to become of it, and what the nodes' rules will make of it.
+// predict predicts each flow: what has to become of it, and what the nodes' rules will make of it.
 func (v *verification) predict(flows []proof.Flow) error {
 	wanted := v.rules.network.Setup
 	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
@@ -25,18 +25,18 @@ func (v *verification) predict(flows []proof.Flow) error {
 		return err
 	}
 	live := intent
-	if !v.rules.asWanted(v.texts) || !slices.Equal(v.rules.network.Servers, wanted.Servers) {
+	if !v.rules.asWanted(v.chains) || !slices.Equal(v.rules.network.Servers, wanted.Servers) {
 		if live, err = gateway.NewNetwork(v.rules.network.Setup); err != nil {
 			return err
 		}
 	}
-	v.questions = make([]*question, len(flows))
+	v.states = make([]*flowState, len(flows))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, f := range flows {
 		group.Go(func() error {
-			q := &question{flow: f}
-			v.questions[i] = q
+			q := &flowState{flow: f}
+			v.states[i] = q
 			src := netip.AddrPortFrom(f.Source, predictedPort)
 			probe := nat.Probe{From: f.From, Tuple: nat.TupleOf(f.Protocol, src, f.Target)}
 			var err error
@@ -52,7 +52,7 @@ func (v *verification) predict(flows []proof.Flow) error {
 				return fmt.Errorf("predict %s by the live rules: %w", f.Name, err)
 			}
 			q.contacts()
-			q.deviation = proof.Deviation(q.intent, q.live, v.texts)
+			q.deviation = proof.Deviation(q.intent, q.live, v.chains)
 			return nil
 		})
 	}

@@ -13,31 +13,31 @@ import (
 )
 
 const (
-	batchSize   = 64   // tries at once: more, and a packet waits longer at the taps than its sender does before it sends it again
-	quietSize   = 8    // tries at once where one was disturbed before
-	maxAgain    = 6    // disturbed tries of one flow before it is left inconclusive
-	maxTries    = 2000 // tries of one flow
+	batchSize   = 64   // attempts at once: more, and a packet waits longer at the taps than its sender does before it sends it again
+	quietSize   = 8    // attempts at once where one was discarded before
+	maxRetries  = 6    // discarded attempts of one flow before it is left inconclusive
+	maxAttempts = 2000 // attempts of one flow
 	missingOnce = 1e-9 // the chance that an endpoint that is chosen as it should be was never seen
 )
 
-// question is one flow with what is known of it so far.
-type question struct {
+// flowState is one flow with what is known of it so far.
+type flowState struct {
 	flow         proof.Flow
 	intent, live nat.Prediction // for the port predictedPort
 	deviation    float64        // how likely the live rules go another way than the intent
 	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first
 
-	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many tries they must have been
-	watched  bool                   // the tries are watched, not those of the control run
-	tries    int
-	again    int // tries that said nothing, because something disturbed them
+	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many attempts they must have been
+	watched  bool                   // the attempts are watched, not those of the control run
+	attempts int
+	retries  int // attempts that told nothing of the flow, because something disturbed them
 	certs    []proof.Certificate
 	controls []proof.Control
 }
 
 // expect sets out which endpoints have to be seen. One that the live rules cannot come to is not waited for.
-func (q *question) expect(watched bool) {
-	q.missing, q.tries, q.again, q.watched = map[netip.AddrPort]int{}, 0, 0, watched
+func (q *flowState) expect(watched bool) {
+	q.missing, q.attempts, q.retries, q.watched = map[netip.AddrPort]int{}, 0, 0, watched
 	for _, want := range q.intent {
 		p := 0.0
 		for _, o := range q.live {
@@ -46,60 +46,60 @@ func (q *question) expect(watched bool) {
 			}
 		}
 		if want.Endpoint.IsValid() && p > 0 {
-			q.missing[want.Endpoint] = enoughTries(p)
+			q.missing[want.Endpoint] = enoughAttempts(p)
 		}
 	}
 }
 
-// enoughTries is after how many tries something of that probability must have happened.
-func enoughTries(p float64) int {
+// enoughTries is after how many attempts something of that probability must have happened.
+func enoughAttempts(p float64) int {
 	if p > 1-missingOnce {
 		return 1
 	}
-	return min(maxTries, int(math.Ceil(math.Log(missingOnce)/math.Log1p(-p))))
+	return min(maxAttempts, int(math.Ceil(math.Log(missingOnce)/math.Log1p(-p))))
 }
 
-// open reports whether the question has to be asked again: because an endpoint was not seen yet, or because the live
+// open reports whether the flow has to be asked again: because an endpoint was not seen yet, or because the live
 // rules may go another way than they should and did not so far.
-func (q *question) open() bool {
-	if q.again > maxAgain {
+func (q *flowState) open() bool {
+	if q.retries > maxRetries {
 		return false
 	}
-	if q.tries == 0 {
+	if q.attempts == 0 {
 		return true
 	}
 	for _, enough := range q.missing {
-		if q.tries < enough {
+		if q.attempts < enough {
 			return true
 		}
 	}
 	disproved := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Verdict == proof.Disproved })
-	return q.watched && q.deviation > 0 && !disproved && q.tries < enoughTries(q.deviation)
+	return q.watched && q.deviation > 0 && !disproved && q.attempts < enoughAttempts(q.deviation)
 }
 
-// saw notes that a try came to an endpoint.
-func (q *question) saw(endpoint netip.AddrPort) {
-	q.tries++
+// saw notes that an attempt came to an endpoint.
+func (q *flowState) saw(endpoint netip.AddrPort) {
+	q.attempts++
 	delete(q.missing, endpoint)
 }
 
-// run asks the questions in rounds until none is open; each batch's observations go to judge.
+// run asks the flows in rounds until none is open; each batch's observations go to judge.
 func (v *verification) run(ctx context.Context, judge judge) error {
 	for {
-		var tries []*try
-		for _, q := range v.questions {
+		var attempts []*attempt
+		for _, q := range v.states {
 			for range q.atOnce() {
-				t, err := v.driver.newTry(q)
+				t, err := v.driver.newAttempt(q)
 				if err != nil {
 					return err
 				}
-				tries = append(tries, t)
+				attempts = append(attempts, t)
 			}
 		}
-		if len(tries) == 0 {
+		if len(attempts) == 0 {
 			return nil
 		}
-		for _, batch := range batches(tries) {
+		for _, batch := range batches(attempts) {
 			run := v.runBatch
 			if batch[0].sticky != nil {
 				run = v.runSticky
@@ -112,9 +112,9 @@ func (v *verification) run(ctx context.Context, judge judge) error {
 }
 
 // judge is told of a batch with all that was seen meanwhile.
-type judge func(context.Context, []*try, []proof.Observation) error
+type judge func(context.Context, []*attempt, []proof.Observation) error
 
-func (v *verification) runBatch(ctx context.Context, batch []*try, judge judge) error {
+func (v *verification) runBatch(ctx context.Context, batch []*attempt, judge judge) error {
 	seen, err := v.driver.batch(ctx, batch)
 	if err != nil {
 		return err
@@ -122,45 +122,45 @@ func (v *verification) runBatch(ctx context.Context, batch []*try, judge judge) 
 	return judge(ctx, batch, seen)
 }
 
-// atOnce is how many tries of a question to make in one round.
-func (q *question) atOnce() int {
+// atOnce is how many attempts of a flow to make in one round.
+func (q *flowState) atOnce() int {
 	switch {
 	case !q.open():
 		return 0
-	case q.again > 0:
+	case q.retries > 0:
 		return 1
 	}
 	return max(1, min(len(q.missing), 4))
 }
 
-func (d *driver) newTry(q *question) (*try, error) {
+func (d *driver) newAttempt(q *flowState) (*attempt, error) {
 	port, err := d.ports.take(q.flow.Protocol, q.flow.Source)
 	if err != nil {
 		return nil, err
 	}
 	src := netip.AddrPortFrom(q.flow.Source, port)
-	return &try{
-		question: q,
-		probe:    nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
-		intent:   proof.Rebind(q.intent, predictedPort, port),
-		live:     proof.Rebind(q.live, predictedPort, port),
+	return &attempt{
+		flowState: q,
+		probe:     nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
+		intent:    proof.Rebind(q.intent, predictedPort, port),
+		live:      proof.Rebind(q.live, predictedPort, port),
 	}, nil
 }
 
-// batches deals tries out: those that may be lost apart from the others, those that were disturbed in small ones, those
+// batches deals attempts out: those that may be lost apart from the others, those whose flow had one discarded in small ones, those
 // with session affinity by themselves, and never two together that could not be told apart.
-func batches(tries []*try) [][]*try {
-	type class struct{ doomed, quiet, sticky bool }
+func batches(attempts []*attempt) [][]*attempt {
+	type class struct{ expectedLost, quiet, sticky bool }
 	type mark struct {
 		class class
 		of    any
 	}
-	open := map[class][]*try{}
+	open := map[class][]*attempt{}
 	taken := map[mark]bool{}
 	var order []class
-	var out [][]*try
-	for _, t := range tries {
-		c := class{loses(t.live), t.again > 0, t.sticky != nil}
+	var out [][]*attempt
+	for _, t := range attempts {
+		c := class{loses(t.live), t.retries > 0, t.sticky != nil}
 		size := batchSize
 		if c.quiet {
 			size = quietSize
@@ -188,9 +188,9 @@ func batches(tries []*try) [][]*try {
 	return out
 }
 
-// marks lists what no two tries of a batch may share: the tuples of ICMP errors that may answer, and of a flow with
+// marks lists what no two attempts of a batch may share: the tuples of ICMP errors that may answer, and of a flow with
 // session affinity, the client that a node remembers for the Service.
-func marks(t *try) []any {
+func marks(t *attempt) []any {
 	var out []any
 	for _, e := range icmpErrors(t) {
 		out = append(out, e)
@@ -201,8 +201,8 @@ func marks(t *try) []any {
 	return out
 }
 
-// icmpErrors lists the tuples of the ICMP errors that may answer a try.
-func icmpErrors(t *try) []nat.Tuple {
+// icmpErrors lists the tuples of the ICMP errors that may answer an attempt.
+func icmpErrors(t *attempt) []nat.Tuple {
 	var out []nat.Tuple
 	for _, o := range slices.Concat(t.intent, t.live) {
 		for _, h := range o.Reply.Hops {
@@ -214,12 +214,12 @@ func icmpErrors(t *try) []nat.Tuple {
 	return out
 }
 
-// noteControl notes how the tries went that only conntrack was asked about.
-func (v *verification) noteControl(_ context.Context, batch []*try, seen []proof.Observation) error {
+// noteControl notes how the attempts went that only conntrack was asked about.
+func (v *verification) noteControl(_ context.Context, batch []*attempt, seen []proof.Observation) error {
 	for i, s := range proof.Join(probesOf(batch), seen) {
 		t := batch[i]
 		if s.Mixed {
-			t.again++
+			t.retries++
 			continue
 		}
 		t.controls = append(t.controls, proof.Control{Tuple: t.probe.Tuple, Ends: t.ends, Conns: s.Conns})
@@ -228,9 +228,9 @@ func (v *verification) noteControl(_ context.Context, batch []*try, seen []proof
 	return nil
 }
 
-func probesOf(tries []*try) []nat.Probe {
-	probes := make([]nat.Probe, len(tries))
-	for i, t := range tries {
+func probesOf(attempts []*attempt) []nat.Probe {
+	probes := make([]nat.Probe, len(attempts))
+	for i, t := range attempts {
 		probes[i] = t.probe
 	}
 	return probes

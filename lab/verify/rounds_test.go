@@ -58,7 +58,7 @@ func by(p float64, endpoint string) nat.Outcome {
 
 func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
-	q := &question{intent: both, live: both}
+	q := &flowState{intent: both, live: both}
 	q.expect(true)
 	assert.Equal(t, 2, q.atOnce())
 	for range 3 {
@@ -77,12 +77,12 @@ func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	q.saw(both[0].Endpoint)
 	assert.False(t, q.open(), "one in a thousand million: it is never chosen")
 
-	q = &question{intent: both, live: nat.Prediction{by(1, "10.0.0.1:1")}}
+	q = &flowState{intent: both, live: nat.Prediction{by(1, "10.0.0.1:1")}}
 	q.expect(true)
 	q.saw(both[0].Endpoint)
 	assert.False(t, q.open(), "what the live rules cannot choose is not waited for")
 
-	q = &question{intent: both[:1], live: both[:1], deviation: 0.25}
+	q = &flowState{intent: both[:1], live: both[:1], deviation: 0.25}
 	q.expect(true)
 	q.saw(both[0].Endpoint)
 	assert.True(t, q.open(), "the live rules may do something else")
@@ -92,12 +92,12 @@ func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	q.expect(false)
 	q.saw(both[0].Endpoint)
 	assert.False(t, q.open(), "the control run is not asked for that")
-	q.again = maxAgain + 1
+	q.retries = maxRetries + 1
 	assert.False(t, q.open())
 }
 
 func TestTheWorstCertificateOfAnEndpointStays(t *testing.T) {
-	q := &question{}
+	q := &flowState{}
 	q.expect(true)
 	for _, v := range []proof.Outcome{proof.Proved, proof.Disproved, proof.Inconclusive, proof.Proved} {
 		q.record(proof.Certificate{Verdict: v, Tries: 1})
@@ -108,16 +108,16 @@ func TestTheWorstCertificateOfAnEndpointStays(t *testing.T) {
 }
 
 func TestBatches(t *testing.T) {
-	fine := &question{live: nat.Prediction{by(1, "10.0.0.1:1")}}
-	lost := &question{live: nat.Prediction{{End: nat.EndLost, Probability: 1}}}
-	again := &question{live: fine.live, again: 1}
+	fine := &flowState{live: nat.Prediction{by(1, "10.0.0.1:1")}}
+	lost := &flowState{live: nat.Prediction{{End: nat.EndLost, Probability: 1}}}
+	again := &flowState{live: fine.live, retries: 1}
 	icmp, err := nat.ParseTuple("icmp 10.0.0.1:0 > 10.0.0.2:0")
 	require.NoError(t, err)
-	refused := &question{live: nat.Prediction{{End: nat.EndRejected, Probability: 1, Reply: nat.Journey{Hops: []nat.Hop{{Tuple: icmp}}}}}}
+	refused := &flowState{live: nat.Prediction{{End: nat.EndRejected, Probability: 1, Reply: nat.Journey{Hops: []nat.Hop{{Tuple: icmp}}}}}}
 	rows := []struct {
 		name string
 		n    int
-		of   *question
+		of   *flowState
 		want []int
 	}{
 		{"full ones", batchSize + 1, fine, []int{batchSize, 1}},
@@ -125,15 +125,15 @@ func TestBatches(t *testing.T) {
 		{"lost ones", 2, lost, []int{2}},
 		{"ICMP errors that look alike", 3, refused, []int{1, 1, 1}},
 	}
-	var all []*try
+	var all []*attempt
 	for _, row := range rows {
-		var tries []*try
+		var attempts []*attempt
 		for range row.n {
-			tries = append(tries, &try{question: row.of, live: row.of.live})
+			attempts = append(attempts, &attempt{flowState: row.of, live: row.of.live})
 		}
-		all = append(all, tries...)
+		all = append(all, attempts...)
 		var got []int
-		for _, b := range batches(tries) {
+		for _, b := range batches(attempts) {
 			got = append(got, len(b))
 		}
 		assert.Equal(t, row.want, got, row.name)

@@ -50,8 +50,8 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster) (nodeRu
 }
 
 // witnessed is what the witness of a node needs to know of its rules.
-func (r nodeRules) witnessed(node string) witness.Rules {
-	var w witness.Rules
+func (r nodeRules) witnessed(node string) witness.Known {
+	var w witness.Known
 	for _, in := range r.network.Held[node] {
 		switch in.Backend {
 		case dataplane.Legacy:
@@ -63,9 +63,9 @@ func (r nodeRules) witnessed(node string) witness.Rules {
 	return w
 }
 
-// texts lays both rule sets open for the proof.
-func (r nodeRules) texts() proof.Rules {
-	out := proof.Rules{Intent: map[proof.ChainRef][]nat.Met{}, Live: map[proof.ChainRef][]nat.Met{}}
+// chains lays both rule sets open for the proof.
+func (r nodeRules) chains() proof.Chains {
+	out := proof.Chains{Intent: map[proof.ChainRef][]nat.Met{}, Live: map[proof.ChainRef][]nat.Met{}}
 	for _, node := range r.nodes {
 		addChains(out.Intent, node, r.intent[node])
 		for _, in := range r.network.Held[node] {
@@ -104,14 +104,14 @@ func addChains(to map[proof.ChainRef][]nat.Met, node string, rs iptables.Ruleset
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			ref := proof.ChainRef{Node: node, Table: t.Name, Chain: c.Name}
-			texts := to[ref]
-			if texts == nil {
-				texts = []nat.Met{}
+			rules := to[ref]
+			if rules == nil {
+				rules = []nat.Met{}
 			}
 			for _, rule := range c.Rules {
-				texts = append(texts, rule.Met(c.Name))
+				rules = append(rules, rule.Met(c.Name))
 			}
-			to[ref] = texts
+			to[ref] = rules
 		}
 	}
 }
@@ -134,12 +134,12 @@ func (r nodeRules) all() []proof.RuleRef {
 }
 
 // asWanted reports whether every node holds exactly what it should, counters aside: then one prediction does for both.
-func (r nodeRules) asWanted(texts proof.Rules) bool {
-	if len(texts.Twice) > 0 || len(texts.Intent) != len(texts.Live) {
+func (r nodeRules) asWanted(chains proof.Chains) bool {
+	if len(chains.Twice) > 0 || len(chains.Intent) != len(chains.Live) {
 		return false
 	}
-	for ref, rules := range texts.Intent {
-		live, ok := texts.Live[ref]
+	for ref, rules := range chains.Intent {
+		live, ok := chains.Live[ref]
 		if !ok || !slices.Equal(rules, live) {
 			return false
 		}

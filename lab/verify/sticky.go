@@ -15,7 +15,7 @@ import (
 // and then, once it was served, again: the same endpoint has to serve it by the rule that remembers.
 
 // contacts splits the predictions of a flow with session affinity into those of a first and of a second contact.
-func (q *question) contacts() {
+func (q *flowState) contacts() {
 	if !proof.Sticks(q.intent) && !proof.Sticks(q.live) {
 		return
 	}
@@ -26,8 +26,8 @@ func (q *question) contacts() {
 
 type predictions struct{ intent, live nat.Prediction }
 
-// secondContact makes a try one of a client that the endpoint served before.
-func (q *question) secondContact(t *try, endpoint netip.AddrPort) {
+// secondContact makes an attempt one of a client that the endpoint served before.
+func (q *flowState) secondContact(t *attempt, endpoint netip.AddrPort) {
 	port := t.probe.Tuple.Src().Port()
 	t.stuck = endpoint
 	t.intent = proof.Rebind(orAll(proof.SecondContact(q.sticky.intent, endpoint), q.sticky.intent), predictedPort, port)
@@ -41,14 +41,14 @@ func orAll(some, all nat.Prediction) nat.Prediction {
 	return some
 }
 
-// seconds are the tries that follow a batch of first contacts: one for each client that was served.
-func (d *driver) seconds(batch []*try) ([]*try, error) {
-	var out []*try
+// seconds are the attempts that follow a batch of first contacts: one for each client that was served.
+func (d *driver) seconds(batch []*attempt) ([]*attempt, error) {
+	var out []*attempt
 	for _, t := range batch {
 		if t.sticky == nil || t.stuck.IsValid() || t.ends.End != nat.EndAnswered {
 			continue
 		}
-		next, err := d.newTry(t.question)
+		next, err := d.newAttempt(t.flowState)
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +81,7 @@ func (d *driver) forget() error {
 }
 
 // runSticky asks a batch of first contacts, and then once more those that were served.
-func (v *verification) runSticky(ctx context.Context, batch []*try, judge judge) error {
+func (v *verification) runSticky(ctx context.Context, batch []*attempt, judge judge) error {
 	if err := v.driver.forget(); err != nil {
 		return err
 	}

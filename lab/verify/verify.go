@@ -59,13 +59,13 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 type verification struct {
 	lab       *lab.Lab
 	rules     nodeRules
-	texts     proof.Rules
-	questions []*question
+	chains    proof.Chains
+	states    []*flowState
 	watched   []witness.Watched
 	driver    driver
 	meter     proof.Meter
 	lost      uint64
-	disturbed map[string]int // tries that said nothing and were made again, by the reason
+	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
 
 func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification, error) {
@@ -77,8 +77,8 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{lab: l, rules: rules, texts: rules.texts(), meter: proof.Meter{}, disturbed: map[string]int{}}
-	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, rules: v.texts}
+	v := &verification{lab: l, rules: rules, chains: rules.chains(), meter: proof.Meter{}, discarded: map[string]int{}}
+	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains}
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
 		if err != nil {
@@ -109,11 +109,11 @@ func (v *verification) controlRun(ctx context.Context) error {
 		return err
 	}
 	defer s.Close() //nolint:errcheck // a control run has nothing but sockets
-	if err := v.driver.use(ctx, s, v.lab.Cluster()); err != nil {
+	if err := v.driver.attach(ctx, s, v.lab.Cluster()); err != nil {
 		return err
 	}
 	v.driver.watched = false
-	for _, q := range v.questions {
+	for _, q := range v.states {
 		q.expect(false)
 		q.controls = []proof.Control{}
 	}
@@ -127,11 +127,11 @@ func (v *verification) watchedRun(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := v.driver.use(ctx, s, v.lab.Cluster()); err != nil {
+	if err := v.driver.attach(ctx, s, v.lab.Cluster()); err != nil {
 		return err
 	}
 	v.driver.watched = true
-	for _, q := range v.questions {
+	for _, q := range v.states {
 		q.expect(true)
 	}
 	w := &watcher{verification: v, session: s, stats: map[string]witness.Counters{}}
@@ -151,12 +151,12 @@ func (v *verification) report() proof.Report {
 		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.Cluster().PodNetwork.Overlay.String(),
 		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(),
 	}
-	for _, q := range v.questions {
-		q.conclude(v.texts)
+	for _, q := range v.states {
+		q.conclude(v.chains)
 		r.Flows = append(r.Flows, q.certs...)
 	}
-	for _, why := range slices.Sorted(maps.Keys(v.disturbed)) {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d tries made again: %s", v.disturbed[why], why))
+	for _, why := range slices.Sorted(maps.Keys(v.discarded)) {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d attempts repeated: %s", v.discarded[why], why))
 	}
 	for _, p := range proof.PassedOver(v.lab.Cluster()) {
 		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")

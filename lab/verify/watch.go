@@ -19,9 +19,9 @@ type watcher struct {
 	stats   map[string]witness.Counters
 }
 
-// judge issues the certificates of a batch. A try that something disturbed is not judged: it is asked again, and only
+// judge issues the certificates of a batch. An attempt that something disturbed is not judged: its flow is asked again, and only
 // where that goes on its certificate stays, inconclusive.
-func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observation) error {
+func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Observation) error {
 	lost := w.session.Lost()
 	missed := lost - w.lost
 	w.lost = lost
@@ -38,20 +38,20 @@ func (w *watcher) judge(ctx context.Context, batch []*try, seen []proof.Observat
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
-			Stuck: t.stuck,
-			Rules: w.texts, Trouble: onTheWay(troubles, s), Lost: missed,
+			Stuck:  t.stuck,
+			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed,
 		}
 		cert := proof.Check(c)
-		why := t.disturbed(cert, c)
+		why := t.discard(cert, c)
 		if why == "" {
 			t.record(cert)
 			continue
 		}
-		w.disturbed[why]++
+		w.discarded[why]++
 		if t.overdue {
-			t.again += maxAgain / 2 // each costs all of a client's patience
+			t.retries += maxRetries / 2 // each costs all of a client's patience
 		}
-		if t.again++; t.again <= maxAgain {
+		if t.retries++; t.retries <= maxRetries {
 			continue
 		}
 		if s.Repeated {
@@ -71,8 +71,8 @@ func unresolved(c proof.Case) bool {
 	})
 }
 
-// disturbed says why a try that is not proved says nothing of the flow; "" where it does say something.
-func (t *try) disturbed(cert proof.Certificate, c proof.Case) string {
+// discard is why an attempt that is not proved tells nothing of its flow; "" where it does tell something.
+func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	switch {
 	case cert.Verdict == proof.Proved:
 	case c.Lost > 0:
@@ -94,7 +94,7 @@ func (t *try) disturbed(cert proof.Certificate, c proof.Case) string {
 // troubles says in which nodes the connection tracking counters grew since the last batch.
 func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
-	lost := slices.ContainsFunc(w.questions, func(q *question) bool { return loses(q.live) })
+	lost := slices.ContainsFunc(w.states, func(q *flowState) bool { return loses(q.live) })
 	for _, node := range w.rules.nodes {
 		now, err := w.session.Stats(ctx, node)
 		if err != nil {
@@ -114,7 +114,7 @@ func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
 	return out, nil
 }
 
-// onTheWay picks the troubles of the nodes that a try crossed.
+// onTheWay picks the troubles of the nodes that an attempt crossed.
 func onTheWay(troubles map[string][]string, s proof.Seen) []string {
 	if len(troubles) == 0 {
 		return nil
@@ -131,18 +131,18 @@ func onTheWay(troubles map[string][]string, s proof.Seen) []string {
 }
 
 // record adds a certificate to the flow's, one for each endpoint: the worst that was found stays.
-func (q *question) record(cert proof.Certificate) {
+func (q *flowState) record(cert proof.Certificate) {
 	q.saw(cert.Endpoint)
 	for i := range q.certs {
 		known := &q.certs[i]
 		if known.Endpoint != cert.Endpoint {
 			continue
 		}
-		tries := known.Tries + 1
+		attempts := known.Tries + 1
 		if badness(cert.Verdict) > badness(known.Verdict) {
 			*known = cert
 		}
-		known.Tries = tries
+		known.Tries = attempts
 		return
 	}
 	q.certs = append(q.certs, cert)
@@ -153,17 +153,17 @@ func badness(o proof.Outcome) int {
 }
 
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
-func (q *question) conclude(texts proof.Rules) {
-	// Where no try came to an endpoint it is said once why, and not again for each.
+func (q *flowState) conclude(chains proof.Chains) {
+	// Where no attempt came to an endpoint the reason stands once, and not again for each.
 	nowhere := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return !c.Endpoint.IsValid() && c.Verdict == proof.Disproved })
 	for _, o := range q.intent {
 		if nowhere || !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
 			continue
 		}
-		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Rules: texts}
+		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Chains: chains}
 		c.Probe.Tuple = nat.TupleOf(q.flow.Protocol, netip.AddrPortFrom(q.flow.Source, predictedPort), q.flow.Target)
-		cert := proof.NeverChosen(c, o.Endpoint, q.tries)
-		if enough, possible := q.missing[o.Endpoint]; possible && (q.tries < enough || enough == maxTries) {
+		cert := proof.NeverChosen(c, o.Endpoint, q.attempts)
+		if enough, possible := q.missing[o.Endpoint]; possible && (q.attempts < enough || enough == maxAttempts) {
 			cert.Verdict = proof.Inconclusive
 		}
 		q.certs = append(q.certs, cert)

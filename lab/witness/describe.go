@@ -6,10 +6,10 @@ import (
 	"natlab/nat/xt"
 )
 
-// Rules are the rule sets that a node holds, as dataplane.Dump reads them. The trace of the legacy tables does not say
+// Known are the rule sets that a node holds, as dataplane.Dump reads them. The trace of the legacy tables does not tell
 // what a rule does: without Legacy its observations have no Verdict but that of policies. Of nf_tables it says so, and
 // NFT adds the rules' texts, and tells a REJECT from a DROP.
-type Rules struct {
+type Known struct {
 	Legacy iptables.Ruleset
 	NFT    iptables.Ruleset
 }
@@ -38,7 +38,7 @@ func indexOf(rs iptables.Ruleset) index {
 // chain returns nil for a chain that is not known.
 func (x index) chain(table, name string) *iptables.Chain { return x[[2]string{table, name}] }
 
-func (m *member) setRules(r Rules) {
+func (m *member) setRules(r Known) {
 	m.rules[legacyBackend], m.rules[nftBackend] = indexOf(r.Legacy), indexOf(r.NFT)
 }
 

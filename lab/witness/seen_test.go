@@ -64,7 +64,7 @@ COMMIT
 `
 
 // install puts rules into the wire's node and returns them as the witness wants them.
-func (w wire) install(t *testing.T, b dataplane.Backend, text string) witness.Rules {
+func (w wire) install(t *testing.T, b dataplane.Backend, text string) witness.Known {
 	t.Helper()
 	d, err := dataplane.New(b)
 	require.NoError(t, err)
@@ -74,13 +74,13 @@ func (w wire) install(t *testing.T, b dataplane.Backend, text string) witness.Ru
 	live, err := d.Dump(t.Context(), w.node, nat.IPv4)
 	require.NoError(t, err)
 	if b == dataplane.NFT {
-		return witness.Rules{NFT: live}
+		return witness.Known{NFT: live}
 	}
-	return witness.Rules{Legacy: live}
+	return witness.Known{Legacy: live}
 }
 
 // watch starts a session over all three namespaces that ends with the test, and a tcp and a udp server.
-func (w wire) watch(t *testing.T, r witness.Rules, o witness.Options) *witness.Session {
+func (w wire) watch(t *testing.T, r witness.Known, o witness.Options) *witness.Session {
 	t.Helper()
 	for _, p := range []nat.Proto{nat.TCP, nat.UDP} {
 		s, err := traffic.Serve(w.server, "server", p, netip.AddrPortFrom(serverAddr, 8080))
@@ -93,7 +93,7 @@ func (w wire) watch(t *testing.T, r witness.Rules, o witness.Options) *witness.S
 	return s
 }
 
-func (w wire) watched(r witness.Rules) []witness.Watched {
+func (w wire) watched(r witness.Known) []witness.Watched {
 	return []witness.Watched{
 		{Member: "client", Kind: topology.KindClient, NS: w.client},
 		{Member: "node", Kind: topology.KindNode, NS: w.node, Rules: r},

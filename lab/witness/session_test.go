@@ -85,7 +85,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestOnlyOneSession(t *testing.T) {
 	w := newWire(t)
 	s := w.watch(t, w.install(t, dataplane.NFT, nodeRules), witness.Options{})
-	_, err := witness.Start(t.Context(), w.watched(witness.Rules{}), witness.Options{})
+	_, err := witness.Start(t.Context(), w.watched(witness.Known{}), witness.Options{})
 	require.ErrorIs(t, err, witness.ErrBusy)
 	require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:41007 > 10.9.0.9:80"))
 	require.Len(t, lines(drain(t, s), "client"), 5)
@@ -96,7 +96,7 @@ func TestStartIsAllOrNothing(t *testing.T) {
 	w := newWire(t)
 	bad := errors.New("no such namespace")
 	before := logger(t, w.node)
-	watched := append(w.watched(witness.Rules{}), witness.Watched{Member: "gone", Kind: topology.KindPod, NS: broken{bad}})
+	watched := append(w.watched(witness.Known{}), witness.Watched{Member: "gone", Kind: topology.KindPod, NS: broken{bad}})
 	_, err := witness.Start(t.Context(), watched, witness.Options{})
 	require.ErrorIs(t, err, bad)
 	require.ErrorContains(t, err, "watch gone")
@@ -104,7 +104,7 @@ func TestStartIsAllOrNothing(t *testing.T) {
 		require.Empty(t, tables(t, h))
 		require.Equal(t, before, logger(t, h))
 	}
-	_, err = witness.Start(t.Context(), append(w.watched(witness.Rules{}), w.watched(witness.Rules{})...), witness.Options{})
+	_, err = witness.Start(t.Context(), append(w.watched(witness.Known{}), w.watched(witness.Known{})...), witness.Options{})
 	require.ErrorContains(t, err, `watch "client": named twice`)
 }
 
@@ -229,9 +229,9 @@ func TestLost(t *testing.T) {
 		control bool
 		dev     string
 	}{
-		{"queued packets", func(w wire) witness.Watched { return w.watched(witness.Rules{})[2] }, false, "eth0"},
-		{"rule hits", func(w wire) witness.Watched { return w.watched(witness.Rules{})[1] }, false, "toclient"},
-		{"conntrack events", func(w wire) witness.Watched { return w.watched(witness.Rules{})[1] }, true, "toclient"},
+		{"queued packets", func(w wire) witness.Watched { return w.watched(witness.Known{})[2] }, false, "eth0"},
+		{"rule hits", func(w wire) witness.Watched { return w.watched(witness.Known{})[1] }, false, "toclient"},
+		{"conntrack events", func(w wire) witness.Watched { return w.watched(witness.Known{})[1] }, true, "toclient"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWire(t)
@@ -290,7 +290,7 @@ func TestBothBackends(t *testing.T) {
 	for _, order := range [][]dataplane.Backend{{dataplane.Legacy, dataplane.NFT}, {dataplane.NFT, dataplane.Legacy}} {
 		t.Run(fmt.Sprint(order[1], " last"), func(t *testing.T) {
 			w := newWire(t)
-			var r witness.Rules
+			var r witness.Known
 			for i, b := range order {
 				got := w.install(t, b, fmt.Sprintf(to, 8081-i))
 				if b == dataplane.NFT {

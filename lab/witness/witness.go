@@ -26,7 +26,7 @@ type Watched struct {
 	Member string // the name that observations bear
 	Kind   topology.Kind
 	NS     Namespace
-	Rules  Rules // of a node: what it holds; see Rules
+	Rules  Known // of a node: what it holds; see Known
 }
 
 // Options are how to watch. The zero value is the usual way.
@@ -150,8 +150,8 @@ func (s *Session) Lost() uint64 {
 	return n
 }
 
-// SetRules says what a node holds from now on; see Rules.
-func (s *Session) SetRules(name string, r Rules) error {
+// SetRules says what a node holds from now on; see Known.
+func (s *Session) SetRules(name string, r Known) error {
 	m, err := s.member(name)
 	if err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"natlab/nat"
 )
 
-// Rules are the rule sets of all nodes, as they should be and as they are.
-type Rules struct {
+// Chains are the rule sets of all nodes, as they should be and as they are.
+type Chains struct {
 	Intent, Live map[ChainRef][]nat.Met // a chain's rules; no entry: there is no such chain
 	// Twice lists the nodes that hold rules of both backends; Live has all of them. Spare lists those that hold tables
 	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met.
@@ -19,7 +19,7 @@ type Rules struct {
 
 // inOrder makes the steps of the nodes that hold tables of both backends comparable. Each backend has a witness of its
 // own, and which of two rules of one hook came first is not known; policies that accept are left out.
-func (r Rules) inOrder(steps nat.Trace) nat.Trace {
+func (r Chains) inOrder(steps nat.Trace) nat.Trace {
 	if len(r.Twice)+len(r.Spare) == 0 {
 		return steps
 	}
@@ -129,19 +129,19 @@ func (d *difference) text() string {
 // nameRule finds the rule behind the first wrong step: the one that should have matched and is not there, what
 // stands in its place, or what was met before it.
 func (e *evidence) nameRule(w *Wrong) {
-	if slices.Contains(e.Rules.Twice, w.Node) {
+	if slices.Contains(e.Chains.Twice, w.Node) {
 		w.Why = w.Node + " holds rules of both backends, iptables-legacy and iptables-nft: every packet meets both"
 	}
 	if want := w.WantStep; want != nil && want.Rule != 0 {
-		live, there := e.Rules.Live[chainOf(*want)]
+		live, there := e.Chains.Live[chainOf(*want)]
 		switch {
 		case !there:
 			w.WantRule = want.Text
 			w.because("there is no chain %s in the table %s", want.Chain, want.Table)
 			return
-		case countRule(live, want.Met) < max(1, countRule(e.Rules.Intent[chainOf(*want)], want.Met)):
+		case countRule(live, want.Met) < max(1, countRule(e.Chains.Intent[chainOf(*want)], want.Met)):
 			w.WantRule = want.Text
-			w.LiveRule = standsFor(e.Rules.Intent[chainOf(*want)], live, want.Met)
+			w.LiveRule = standsFor(e.Chains.Intent[chainOf(*want)], live, want.Met)
 			if w.LiveRule == "" {
 				w.because("the rule is missing")
 			} else {
@@ -150,7 +150,7 @@ func (e *evidence) nameRule(w *Wrong) {
 			return
 		}
 	}
-	if got := w.GotStep; got != nil && got.Rule != 0 && indexRule(e.Rules.Intent[chainOf(*got)], got.Met) < 0 {
+	if got := w.GotStep; got != nil && got.Rule != 0 && indexRule(e.Chains.Intent[chainOf(*got)], got.Met) < 0 {
 		w.LiveRule = got.Text
 		w.because("the rule should not be there")
 		return
@@ -164,7 +164,7 @@ func (e *evidence) nameRule(w *Wrong) {
 // as they should be: a rule before the wanted one is there in another order.
 func (e *evidence) nameByPolicy(w *Wrong) {
 	want := *w.WantStep
-	intent, live := e.Rules.Intent[chainOf(want)], e.Rules.Live[chainOf(want)]
+	intent, live := e.Chains.Intent[chainOf(want)], e.Chains.Live[chainOf(want)]
 	if w.GotStep == nil || chainOf(*w.GotStep) != chainOf(want) || slices.Equal(intent, live) {
 		return
 	}

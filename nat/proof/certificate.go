@@ -90,7 +90,7 @@ type Certificate struct {
 	Reply       []string       `json:"reply"`             // the first answer's chains in Node
 	Checks      []Finding      `json:"checks"`            // dnat, masquerade, reply, path, ends, state, control
 	Hops        []Hop          `json:"hops"`              // the request's, then the reply's, each in the order of the way
-	Rules       []Step         `json:"rules"`             // the rules met, likewise
+	Met         []Step         `json:"rules"`             // the rules met, likewise
 	Conntrack   []nat.Conn     `json:"conntrack"`         // in the order of the nodes met
 	Wrong       *Wrong         `json:"wrong,omitempty"`   // for every verdict but Proved: the first thing that is wrong, or not seen
 }

@@ -18,7 +18,7 @@ type Case struct {
 	Ends     Ends           // what the sockets saw
 	Stuck    netip.AddrPort // the endpoint that session affinity binds the client to; invalid where none does
 	Controls []Control      // the same flow's tries without taps; nil: there was no control run
-	Rules    Rules          // both rule sets, to name the rule in which they part
+	Chains   Chains         // both rule sets, to name the rule in which they part
 	Trouble  []string       // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
 	Lost     uint64         // events that the kernel could not deliver meanwhile
 }
@@ -117,7 +117,7 @@ func (e *evidence) certificate() Certificate {
 		}
 		steps := ordered(way[0].Steps, way[1].Steps, stepNode)
 		for _, s := range steps {
-			c.Rules = append(c.Rules, Step{dir, s})
+			c.Met = append(c.Met, Step{dir, s})
 			if s.Verdict == nat.Reject && c.End == nat.EndRefused {
 				c.End = nat.EndRejected
 			}

@@ -222,7 +222,7 @@ func TestBlame(t *testing.T) {
 			row.seen(&live)
 			c.Live = nat.Prediction{live}
 			c.Seen = Join([]nat.Probe{c.Probe}, observe(live))[0]
-			row.live(c.Rules.Live)
+			row.live(c.Chains.Live)
 			cert := Check(c)
 			require.Equal(t, Disproved, cert.Verdict)
 			w := cert.Wrong
@@ -245,7 +245,7 @@ func TestNeverChosen(t *testing.T) {
 
 	c.Live = nat.Prediction{byOther()}
 	jump := ChainRef{"vms100", "nat", "KUBE-SVC-K6NOPV6C6M2DHO7B"}
-	c.Rules.Live[jump] = []nat.Met{byOther().Request.Steps[6].Met}
+	c.Chains.Live[jump] = []nat.Met{byOther().Request.Steps[6].Met}
 	cert = NeverChosen(c, endpoint, 1)
 	assert.Equal(t, FaultRules, cert.Wrong.Fault)
 	assert.Equal(t, requestSteps()[6].Text, cert.Wrong.WantRule)
@@ -260,11 +260,11 @@ func TestLostAsPredicted(t *testing.T) {
 	p := nat.Prediction{byOther(), lost}
 	probe := []nat.Probe{{From: "outside", Tuple: tuple(asks)}}
 	seen := observe(lost)
-	assert.True(t, LostAsPredicted(p, Join(probe, seen)[0], Rules{}))
+	assert.True(t, LostAsPredicted(p, Join(probe, seen)[0], Chains{}))
 	for i := range seen {
-		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0], Rules{}), "without %+v", seen[i])
+		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0], Chains{}), "without %+v", seen[i])
 	}
-	assert.False(t, LostAsPredicted(nat.Prediction{answered()}, Join(probe, observe(answered()))[0], Rules{}), "an answer is no loss")
+	assert.False(t, LostAsPredicted(nat.Prediction{answered()}, Join(probe, observe(answered()))[0], Chains{}), "an answer is no loss")
 }
 
 func TestCommentsAreNotCompared(t *testing.T) {
@@ -289,9 +289,9 @@ func TestDeviation(t *testing.T) {
 	silent := answered()
 	silent.Probability, silent.End = 0.125, nat.EndLost
 	both := nat.Prediction{byOther(), answered()}
-	assert.Zero(t, Deviation(both, both, Rules{}))
-	assert.Zero(t, Deviation(both, both[1:], Rules{}), "one that is missing is NeverChosen's to say")
-	assert.InDelta(t, 0.375, Deviation(both, nat.Prediction{answered(), bent, silent}, Rules{}), 1e-12)
+	assert.Zero(t, Deviation(both, both, Chains{}))
+	assert.Zero(t, Deviation(both, both[1:], Chains{}), "one that is missing is NeverChosen's to say")
+	assert.InDelta(t, 0.375, Deviation(both, nat.Prediction{answered(), bent, silent}, Chains{}), 1e-12)
 }
 
 func TestNobodyListens(t *testing.T) {
@@ -328,7 +328,7 @@ func TestAnEmptyBackendIsNoDifference(t *testing.T) {
 	policy := step("vms100", nat.PreRouting, "nat", "PREROUTING", 0, nat.Accept, asks, "")
 	c.Seen.Request.Steps = append(slices.Clone(c.Seen.Request.Steps), policy)
 	assert.Equal(t, Disproved, Check(c).Verdict)
-	c.Rules.Spare = []string{"vms100"}
+	c.Chains.Spare = []string{"vms100"}
 	assert.Equal(t, Proved, Check(c).Verdict)
 	policy.Verdict = nat.Drop
 	c.Seen.Request.Steps = append(slices.Clone(c.Seen.Request.Steps), policy)

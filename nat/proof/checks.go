@@ -35,7 +35,7 @@ func matchOutcome(c Case, want nat.Outcome) match {
 	more := c.Seen.Repeated || len(c.Seen.Stray) > 0
 	for dir, way := range [2][2]nat.Journey{{want.Request, c.Seen.Request}, {want.Reply, c.Seen.Reply}} {
 		m.hops[dir] = m.bound.compareHops(nat.Direction(dir), way[0].Hops, way[1].Hops, more)
-		m.steps[dir] = compareSteps(nat.Direction(dir), c.Rules.inOrder(way[0].Steps), c.Rules.inOrder(way[1].Steps), more)
+		m.steps[dir] = compareSteps(nat.Direction(dir), c.Chains.inOrder(way[0].Steps), c.Chains.inOrder(way[1].Steps), more)
 	}
 	m.conns = m.bound.compareConns(want.Conns, c.Seen.Conns)
 	m.translation, m.wanted = translating(c.Seen.Conns), translating(want.Conns)

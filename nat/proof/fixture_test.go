@@ -191,11 +191,11 @@ func asPredicted() Case {
 		Seen:     Join([]nat.Probe{probe}, observe(answered()))[0],
 		Ends:     ends,
 		Controls: []Control{{Tuple: conns[0].Original, Ends: ends, Conns: conns}},
-		Rules:    fixtureRules(),
+		Chains:   fixtureRules(),
 	}
 }
 
-func fixtureRules() Rules {
+func fixtureRules() Chains {
 	chains := func() map[ChainRef][]nat.Met {
 		m := map[ChainRef][]nat.Met{}
 		for _, s := range slices.Concat(requestSteps(), replySteps()) {
@@ -205,7 +205,7 @@ func fixtureRules() Rules {
 		}
 		return m
 	}
-	return Rules{Intent: chains(), Live: chains()}
+	return Chains{Intent: chains(), Live: chains()}
 }
 
 // met is a rule, from the text that iptables-save prints of it.

@@ -8,10 +8,10 @@ import (
 )
 
 // Deviation is the probability that the live rules make a flow go a way that the intent has not.
-func Deviation(intent, live nat.Prediction, rules Rules) float64 {
+func Deviation(intent, live nat.Prediction, rules Chains) float64 {
 	p := 0.0
 	for _, o := range live {
-		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}, Rules: rules}
+		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}, Chains: rules}
 		if !slices.ContainsFunc(intent, func(want nat.Outcome) bool { return want.End == o.End && matchOutcome(c, want).same() }) {
 			p += o.Probability
 		}
@@ -22,9 +22,9 @@ func Deviation(intent, live nat.Prediction, rules Rules) float64 {
 // LostAsPredicted reports whether the witnesses saw a try's packets go exactly the way of an outcome that ends in
 // silence: then nothing more will come. Of entries it asks nothing, since the kernel tells of a change to one only
 // when the packet that made it leaves.
-func LostAsPredicted(p nat.Prediction, seen Seen, rules Rules) bool {
+func LostAsPredicted(p nat.Prediction, seen Seen, rules Chains) bool {
 	return slices.ContainsFunc(p, func(o nat.Outcome) bool {
-		m := matchOutcome(Case{Seen: seen, Rules: rules}, o)
+		m := matchOutcome(Case{Seen: seen, Chains: rules}, o)
 		return o.End == nat.EndLost && m.hops == [2]*difference{} && m.steps == [2]*difference{}
 	})
 }

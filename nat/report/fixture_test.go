@@ -80,7 +80,7 @@ func nodePort() proof.Certificate {
 			hop(nat.Reply, "vms100", nat.TapPost, "ens32", undone, 0, ""),
 			hop(nat.Reply, "outside", nat.TapPreRaw, "eth0", undone, 0, ""),
 		},
-		Rules: []proof.Step{
+		Met: []proof.Step{
 			step(nat.PreRouting, "nat", "PREROUTING", 1, nat.Jump, 0, `-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`),
 			step(nat.PreRouting, "nat", "KUBE-SERVICES", 5, nat.Jump, 0, `-A KUBE-SERVICES -m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS`),
 			step(nat.PreRouting, "nat", "KUBE-NODEPORTS", 2, nat.Jump, 0, `-A KUBE-NODEPORTS -p tcp -m comment --comment "velero/minio:console" -m tcp --dport 30450 -j KUBE-EXT-K6NOPV6C6M2DHO7B`),
@@ -121,14 +121,14 @@ func unmasked() proof.Certificate {
 	c.Verdict, c.Masqueraded, c.End = proof.Disproved, false, nat.EndLost
 	c.Hops = c.Hops[:5]
 	c.Hops[4].Mark = 0
-	c.Rules = c.Rules[:4]
+	c.Met = c.Met[:4]
 	c.Conntrack = nil
 	c.Checks = []proof.Finding{
 		{Name: "dnat", OK: true, Detail: "192.168.26.100:30450 became 10.244.38.178:9090"},
 		{Name: "masquerade", Detail: "predicted 10.244.239.128, saw 192.168.26.1"},
 		{Name: "reply", Missing: true, Detail: "no answer was seen"},
 	}
-	want, got := c.Rules[3].Step, c.Rules[2].Step
+	want, got := c.Met[3].Step, c.Met[2].Step
 	c.Wrong = &proof.Wrong{
 		Check: "masquerade", Node: "vms100", Want: "the mark 0x4000", Got: "no mark", WantStep: &want, GotStep: &got,
 		WantRule: "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000", Packet: dnatted + " mark 0x0",
@@ -153,7 +153,7 @@ func rejected() proof.Certificate {
 		hop(nat.Reply, "vms100", nat.TapPost, "ens32", icmp, 0, ""),
 		hop(nat.Reply, "outside", nat.TapPreRaw, "eth0", icmp, 0, ""),
 	}
-	c.Rules = []proof.Step{
+	c.Met = []proof.Step{
 		step(nat.Input, "filter", "INPUT", 1, nat.Jump, 0, `-A INPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes externally-visible service portals" -j KUBE-EXTERNAL-SERVICES`),
 		step(nat.Input, "filter", "KUBE-EXTERNAL-SERVICES", 1, nat.Reject, 0, `-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment "default/empty has no endpoints" -m addrtype --dst-type LOCAL -m tcp --dport 30999 -j REJECT --reject-with icmp-port-unreachable`),
 	}
@@ -166,7 +166,7 @@ func unseen() proof.Certificate {
 	c := rejected()
 	c.Name, c.Verdict, c.End, c.Node = "outside -> NodePort vms101:30999 tcp default/empty", proof.Inconclusive, nat.EndUnknown, ""
 	c.Target = netip.MustParseAddrPort("192.168.26.101:30999")
-	c.Hops, c.Rules = nil, nil
+	c.Hops, c.Met = nil, nil
 	c.Wrong = &proof.Wrong{Check: "path", Want: "a REJECT in vms101", Got: "nothing was seen", Fault: proof.FaultModel, Unmodeled: []string{"-A INPUT -m u32 --u32 0x0"}}
 	return c
 }

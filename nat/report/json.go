@@ -12,7 +12,7 @@ func JSON(w io.Writer, r proof.Report) error {
 	flows := make([]proof.Certificate, len(r.Flows))
 	for i, c := range r.Flows {
 		c.Request, c.Reply = list(c.Request), list(c.Reply)
-		c.Checks, c.Hops, c.Rules = list(c.Checks), list(c.Hops), list(c.Rules)
+		c.Checks, c.Hops, c.Met = list(c.Checks), list(c.Hops), list(c.Met)
 		c.Conntrack = list(c.Conntrack)
 		flows[i] = c
 	}

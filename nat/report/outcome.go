@@ -49,7 +49,7 @@ func certificate(probe nat.Probe, o nat.Outcome) proof.Certificate {
 			c.Hops = append(c.Hops, proof.Hop{Direction: dir, Hop: h})
 		}
 		for _, s := range j.Steps {
-			c.Rules = append(c.Rules, proof.Step{Direction: dir, Step: s})
+			c.Met = append(c.Met, proof.Step{Direction: dir, Step: s})
 		}
 	}
 	return c

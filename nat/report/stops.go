@@ -26,7 +26,7 @@ func stopsOf(c proof.Certificate, dir nat.Direction) []stop {
 		}
 	}
 	var steps nat.Trace
-	for _, s := range c.Rules {
+	for _, s := range c.Met {
 		if s.Direction == dir {
 			steps = append(steps, s.Step)
 		}
