@@ -25,8 +25,8 @@ var house = []room{
 	{"nat", ""},
 	{"nat/packet", "nat"},
 	{"nat/conntrack", "nat"},
-	{"nat/rules", "nat nat/packet"}, // what any rule language shows the gateway
-	{"nat/xt", "nat nat/rules"},     // an extension a file
+	{"nat/rules", "nat nat/packet"},        // what any rule language shows the gateway
+	{"nat/xt", "nat nat/packet nat/rules"}, // an extension a file
 	{"nat/iptables", "nat nat/rules nat/xt"},
 	{"nat/xtables", "nat nat/iptables nat/xt"},
 	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
