@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"natlab/lab/dataplane"
+	"natlab/topology"
 )
 
 // Outcome is how one run of a scenario ended.
@@ -118,7 +119,11 @@ func (s *stage) condition(word string) (bool, error) {
 	case "kernel":
 		return kernelAtLeast(value)
 	case "release":
-		return s.cluster.KubeProxy.Release == value, nil
+		release, err := topology.ParseRelease(value)
+		if err != nil {
+			return false, fmt.Errorf("condition [%s]: %w", word, err)
+		}
+		return s.cluster.KubeProxy.Release == release, nil
 	}
 	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/topology"
 )
 
 func TestPages(t *testing.T) {
@@ -123,4 +124,19 @@ func TestChanceOfRuns(t *testing.T) {
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Variants: []Variant{Buggy}}), 2)
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"iptables-nft"}}), 3)
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Shard: 2, Shards: 2}), 1)
+}
+
+// A release is asked for by any of its versions.
+func TestReleaseCondition(t *testing.T) {
+	t.Parallel()
+	s := &stage{cluster: topology.Cluster{KubeProxy: topology.KubeProxy{Release: "v1.28"}}}
+	for word, want := range map[string]bool{"release:v1.28": true, "release:1.28": true, "release:v1.28.15": true, "release:v1.2": false, "release:v1.29": false} {
+		got, err := s.condition(word)
+		if word == "release:v1.2" {
+			require.EqualError(t, err, "condition [release:v1.2]: want v1.25 to v1.37, or a patch release of one")
+			continue
+		}
+		require.NoError(t, err, word)
+		require.Equal(t, want, got, word)
+	}
 }
