@@ -35,13 +35,19 @@ func (r *Release) gates(set map[string]bool) gates {
 	}
 }
 
-// gateTable has a line for each feature gate that a kube-proxy knows: its name, and for each minor release in which
+// gateTable has a line for each feature gate that a kube-proxy knows, which are those of all of Kubernetes: its name, and for each minor release in which
 // something about it changed the number, a letter and the gate's default. The letters: a alpha, b beta, g general
 // (can be set), d deprecated (can be set), l locked to its default, x gone. A gate that is gone, or not there yet, cannot be
 // set; what it stood for is as its last default has it, or its first.
 //
 //go:embed gates.txt
 var gateTable string
+
+// needTable has a line for each feature gate that depends on another: its name, the other's, and the first and last minor
+// release in which kube-proxy exits where the one is on and the other off.
+//
+//go:embed gateneeds.txt
+var needTable string
 
 // gateState is what a gate is in one release.
 type gateState struct {
@@ -85,18 +91,41 @@ func (r *Release) enabled(name string, set map[string]bool) bool {
 	return state.on
 }
 
-// checkGates refuses the gates that the release exits on: those that it does not know, and those that are locked.
+// checkGates refuses the gates that the release exits on: those that it does not know, those that are locked, and those
+// that are on without another that they depend on.
 func (r *Release) checkGates(set map[string]bool) error {
+	const remedy = "leave it out of featureGates"
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		state := r.gate(name)
 		switch {
 		case !state.settable():
-			return exits(r, "unrecognized feature gate: %s", name).remedy("featureGates: leave it out")
+			return exits(r, "unrecognized feature gate: %s", name).remedy(remedy)
 		case state.kind == 'l' && set[name] != state.on:
-			return exits(r, "cannot set feature gate %s to %t, feature is locked to %t", name, set[name], state.on).remedy("featureGates: leave it out")
+			return exits(r, "cannot set feature gate %s to %t, feature is locked to %t", name, set[name], state.on).remedy(remedy)
+		}
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	for line := range strings.Lines(needTable) {
+		name, needed, first, last := parseNeed(line)
+		if r.minor >= first && r.minor <= last && r.enabled(name, set) && !r.enabled(needed, set) {
+			return exits(r, "%s is enabled, but depends on features that are disabled: [%s]", name, needed).remedy("set both in featureGates, or neither")
 		}
 	}
 	return nil
+}
+
+// parseNeed reads a line of needTable: "NAME NEEDED FIRST-LAST".
+func parseNeed(line string) (name, needed string, first, last int) {
+	words := strings.Fields(line)
+	if len(words) != 3 {
+		return "", "", 0, -1
+	}
+	from, to, _ := strings.Cut(words[2], "-")
+	first, _ = strconv.Atoi(from) // the table's test reads every number
+	last, _ = strconv.Atoi(to)
+	return words[0], words[1], first, last
 }
 
 // exitError is that kube-proxy does not start with a configuration.

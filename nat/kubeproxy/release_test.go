@@ -252,6 +252,9 @@ func TestWhatReleasesExitOn(t *testing.T) {
 		{"terminating on", []edit{set("ProxyTerminatingEndpoints", true)}, "unrecognized feature gate: ProxyTerminatingEndpoints", 30, 0},
 		{"internal policy off", []edit{set("ServiceInternalTrafficPolicy", false)}, "ServiceInternalTrafficPolicy", 26, 0},
 		{"external IPs", []edit{set("AllowServiceExternalIPs", false)}, "unrecognized feature gate: AllowServiceExternalIPs", 0, 35},
+		{"a gate of another component", []edit{set("JobPodFailurePolicy", false)}, "JobPodFailurePolicy", 31, 0},
+		{"a gate without the one that it needs", []edit{set("GracefulNodeShutdown", false)}, "depends on features that are disabled: [GracefulNodeShutdown]", 35, 0},
+		{"all alpha gates", []edit{set("AllAlpha", true)}, "is enabled, but depends on features that are disabled", 37, 0},
 		{"no gate", []edit{set("NoGateOfAnyRelease", true)}, "unrecognized feature gate: NoGateOfAnyRelease", 0, 0},
 	} {
 		c := small(row.edits...)
