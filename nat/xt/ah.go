@@ -22,6 +22,7 @@ var ahRow = Extension{
 	Options:  []Option{{Name: "--ahspi", Values: 1, Not: true}},
 	Examples: []string{"--ahspi 4294967295", "! --ahspi 0:5", ""},
 	Parse:    parseAH,
+	Listed:   listedAH,
 	// struct ipt_ah { __u32 spis[2]; __u8 invflags; }
 	Layouts: layouts(layout(0, 12,
 		func(d []byte, _ *Env) (AH, bool) { return AH{SPI: decodeSPI(d, d[8] != 0)}, d[8] <= 1 },
@@ -41,6 +42,7 @@ var ah6Row = Extension{
 	},
 	Examples: []string{"--ahspi 0", "! --ahspi 1:2 --ahlen 12 --ahres", "! --ahlen 24", ""},
 	Parse:    parseAH,
+	Listed:   listedAH,
 	// struct ip6t_ah { __u32 spis[2], hdrlen; __u8 hdrres, invflags; }
 	Layouts: layouts(layout(0, 16, decodeAH6, encodeAH6)),
 }
@@ -104,6 +106,18 @@ func (m AH) List(p *Printer) {
 		p.Textf("length:%s%d", bang(m.NotLength), m.Length)
 	}
 	p.Flag(m.Reserved, "reserved")
+}
+
+func listedAH(l *Listing) bool {
+	if !l.TakeWord("ah") {
+		return false
+	}
+	l.giveSPI("--ahspi")
+	if l.Take("length:") {
+		l.Give("--ahlen", l.Bang(), l.Run(digits))
+	}
+	l.Flag("reserved", "--ahres")
+	return true
 }
 
 // Holds compares the header.

@@ -1,6 +1,10 @@
 package xt
 
-import "natlab/nat/rules"
+import (
+	"strings"
+
+	"natlab/nat/rules"
+)
 
 // Comment is -m comment: it always holds.
 type Comment struct{ Text string }
@@ -17,6 +21,7 @@ var commentRow = Extension{
 		}
 		return m
 	},
+	Listed: listedComment,
 	// struct xt_comment_info { char comment[256]; }
 	Layouts: layouts(layout(0, commentSize,
 		func(d []byte, _ *Env) (Comment, bool) { return Comment{cString(d)}, true },
@@ -36,6 +41,26 @@ func (m Comment) Save(p *Printer) {
 
 // List prints the comment as iptables -L does.
 func (m Comment) List(p *Printer) { p.Text(" /* ", m.Text, " */") }
+
+// listedComment takes all up to the last end in front of another comment, if there is one.
+func listedComment(l *Listing) bool {
+	text, ok := strings.CutPrefix(l.rest, "/* ")
+	if !ok {
+		return false
+	}
+	own, _, _ := strings.Cut(text, " /* ")
+	for end := len(own); end > 0; {
+		if end = strings.LastIndex(own[:end], " */"); end < 0 {
+			return false
+		}
+		if behind := text[end+len(" */"):]; behind == "" || behind[0] == ' ' {
+			l.Give("--comment", false, text[:end])
+			l.rest = strings.TrimLeft(behind, " ")
+			return true
+		}
+	}
+	return false
+}
 
 // Holds is always Yes.
 func (Comment) Holds(*rules.Visit) rules.Answer { return rules.Yes }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -28,6 +29,7 @@ var connLimitRow = Extension{
 	},
 	Examples: []string{"--connlimit-upto 2 --connlimit-mask 24 --connlimit-saddr", "--connlimit-above 10 --connlimit-mask 32 --connlimit-daddr"},
 	Parse:    parseConnLimit,
+	Listed:   listedConnLimit,
 	// struct xt_connlimit_info { union nf_inet_addr mask; unsigned int limit; __u32 flags; struct xt_connlimit_data *data; }
 	Layouts:   layouts(layout(1, 32, decodeConnLimit, encodeConnLimit)),
 	Tracks:    true,
@@ -91,6 +93,17 @@ func (m ConnLimit) Save(p *Printer) {
 // List prints the limit as iptables -L does.
 func (m ConnLimit) List(p *Printer) {
 	p.Textf(" #conn %s/%d %s %d", map[bool]string{false: "src", true: "dst"}[m.Dest], m.Mask, map[bool]string{false: ">", true: "<="}[m.UpTo], m.Count)
+}
+
+func listedConnLimit(l *Listing) bool {
+	if !l.Take("#conn ") {
+		return false
+	}
+	side, mask, _ := strings.Cut(l.Word(), "/")
+	l.Give(map[string]string{"src": "--connlimit-saddr", "dst": "--connlimit-daddr"}[side], false)
+	l.Give("--connlimit-mask", false, mask)
+	l.Give(map[string]string{">": "--connlimit-above", "<=": "--connlimit-upto"}[l.Word()], false, l.Word())
+	return true
 }
 
 // connCount is what one connlimit has counted: by network, the connections that it saw and that are still there.

@@ -3,6 +3,7 @@ package xt
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"natlab/nat/rules"
 )
@@ -14,6 +15,7 @@ type ConnMark struct {
 }
 
 var connMarkRow = Extension{
+	Listed:   func(l *Listing) bool { return l.Take("connmark match") && l.GiveMark("--mark") },
 	Name:     "connmark",
 	Options:  []Option{{Name: "--mark", Values: 1, Not: true}},
 	Examples: []string{"--mark 0x4000/0x4000", "! --mark 0x1", "--mark 0xffffffff/0x0"},
@@ -83,7 +85,8 @@ const (
 )
 
 var setConnMarkRow = Extension{
-	Name: "CONNMARK", Kind: TargetKind,
+	Listed: listedSetConnMark,
+	Name:   "CONNMARK", Kind: TargetKind,
 	Options: append(markOptions(),
 		Option{Name: "--save-mark"}, Option{Name: "--restore-mark"}, Option{Name: "--nfmask", Values: 1}, Option{Name: "--ctmask", Values: 1},
 		Option{Name: "--mask", Values: 1}, Option{Name: "--left-shift-mark", Values: 1}, Option{Name: "--right-shift-mark", Values: 1}),
@@ -217,6 +220,36 @@ func (t SetConnMark) List(p *Printer) {
 		listCopy(p, "restore", "ctmask", t.CTMask, "nfmask", t.NFMask)
 	}
 	t.printShift(p, " ")
+}
+
+func listedSetConnMark(l *Listing) bool {
+	if !l.TakeWord("CONNMARK") {
+		return false
+	}
+	verb := ""
+	for _, v := range []string{"save", "restore"} {
+		if l.TakeWord(v) {
+			verb = v
+		}
+	}
+	if verb == "" {
+		if !l.giveXMark() {
+			return false
+		}
+	} else {
+		l.Give("--"+verb+"-mark", false)
+		for _, mask := range []string{"mask", "nfmask", "ctmask", "nfmask"} {
+			if l.TakeWord(mask) {
+				l.Give("--"+mask, false, strings.TrimPrefix(l.Word(), "~"))
+			}
+		}
+	}
+	for _, shift := range []string{"left-shift-mark", "right-shift-mark"} {
+		if l.TakeWord(shift) {
+			l.Give("--"+shift, false, l.Word())
+		}
+	}
+	return true
 }
 
 func listCopy(p *Printer, verb, from string, fromMask uint32, to string, toMask uint32) {

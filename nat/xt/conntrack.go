@@ -31,6 +31,19 @@ var conntrackRow = Extension{
 		layout(2, 154, decodeConntrack(2), encodeConntrack(2)),
 		layout(1, 152, decodeConntrack(1), encodeConntrack(1)),
 	),
+	Listed: func(l *Listing) bool {
+		if l.TakeWord("state") {
+			l.Called("state")
+			l.Give("--state", false, l.Word())
+			return true
+		}
+		if l.Take("! state ") {
+			l.Called("state")
+			l.Give("--state", true, l.Word())
+			return true
+		}
+		return l.Options("")
+	},
 	Tracks: true,
 }
 

@@ -60,6 +60,13 @@ var ctRow = Extension{
 		"--zone 65535", "--zone mark", "--zone-orig 1", "--zone-reply mark", "--ctevents destroy --zone 7",
 	},
 	Parse: parseCT,
+	Listed: func(l *Listing) bool {
+		if l.TakeWord("NOTRACK") {
+			l.Called("NOTRACK")
+			return true
+		}
+		return l.TakeWord("CT") && (l.Options("") || true)
+	},
 	// struct xt_ct_target_info_v1 { __u16 flags, zone; __u32 ct_events, exp_events; char helper[16], timeout[32];
 	// struct nf_conn *ct; }; revision 0 has no timeout. NOTRACK was a target of its own before.
 	Layouts: layouts(

@@ -32,6 +32,7 @@ var dccpRow = Extension{
 		"--sport 1 ! --dport 1024:65535", "--dccp-types REQUEST,RESPONSE", "! --dccp-types DATA,INVALID ! --dccp-option 44",
 		"--sport 0:65535 --dccp-option 255",
 	},
+	Listed: listedPorts("dccp", listedDCCP),
 	Parse: func(a *Args) Value {
 		m := Ports{Protocol: "dccp"}
 		a.Once()
@@ -115,6 +116,30 @@ func (t *DCCPTypes) save(p *Printer) {
 	}
 	list := bitNames(uint32(t.Types), dccpTypes, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, dccpInvalid})
 	p.Option(t.Not, "--dccp-types", list)
+}
+
+func listedDCCP(l *Listing) {
+	was := *l
+	not := l.TakeWord("!")
+	var types []string
+	for word := range strings.SplitSeq(l.Word(), ",") {
+		if n, ok := Number(word, 15); ok {
+			word = dccpTypes[min(n, dccpInvalid)]
+		}
+		if !slices.Contains(dccpTypes, word) {
+			types = nil
+			break
+		}
+		types = append(types, word)
+	}
+	if types == nil {
+		*l = was
+	} else {
+		l.Give("--dccp-types", not, strings.Join(types, ","))
+	}
+	if l.Take("option=") {
+		l.Give("--dccp-option", l.Bang(), l.Word())
+	}
 }
 
 // list prints the numbers of the types.

@@ -41,8 +41,9 @@ const ecnMask = 3 // of the type of service
 const tcpHeader = 20 // bytes, without options
 
 var ecnRow = Extension{
-	Name:  "ecn",
-	Needs: "-p tcp",
+	Name:   "ecn",
+	Needs:  "-p tcp",
+	Listed: listedECN,
 	Options: []Option{
 		{Name: "--ecn-tcp-cwr", Not: true}, {Name: "--ecn-tcp-ece", Not: true}, {Name: "--ecn-ip-ect", Values: 1, Not: true},
 	},
@@ -92,6 +93,7 @@ func parseECN(a *Args) Value {
 
 var setECNRow = Extension{
 	Name: "ECN", Kind: TargetKind, Families: IPv4Only, Tables: []string{"mangle"}, Needs: "-p tcp",
+	Listed: listedSetECN,
 	Options: []Option{
 		{Name: "--ecn-tcp-remove"}, {Name: "--ecn-tcp-cwr", Values: 1}, {Name: "--ecn-tcp-ece", Values: 1}, {Name: "--ecn-ip-ect", Values: 1},
 	},
@@ -216,6 +218,37 @@ func (t SetECN) print(p *Printer, remove, echo, reduced, codePoint string) {
 			p.Text(strings.Replace(bit.format, "%d", string('0'+bit.value), 1))
 		}
 	}
+}
+
+func listedECN(l *Listing) bool {
+	if !l.Take("ECN match") {
+		return false
+	}
+	for _, bit := range [][2]string{{"ECE", "--ecn-tcp-ece"}, {"CWR", "--ecn-tcp-cwr"}} {
+		if l.TakeWord("!" + bit[0]) {
+			l.Give(bit[1], true)
+		}
+		l.Flag(bit[0], bit[1])
+	}
+	if not := l.Take("!ECT="); not || l.Take("ECT=") {
+		l.Give("--ecn-ip-ect", not, l.Word())
+	}
+	return true
+}
+
+func listedSetECN(l *Listing) bool {
+	if !l.TakeWord("ECN") {
+		return false
+	}
+	if l.Take("TCP remove") {
+		l.Give("--ecn-tcp-remove", false)
+	}
+	for _, part := range [][2]string{{"ECE=", "--ecn-tcp-ece"}, {"CWR=", "--ecn-tcp-cwr"}, {"ECT codepoint=", "--ecn-ip-ect"}} {
+		if l.Take(part[0]) {
+			l.Give(part[1], false, l.Word())
+		}
+	}
+	return true
 }
 
 // Act writes the bits. A TCP packet without a whole TCP header is dropped.

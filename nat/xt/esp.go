@@ -40,6 +40,15 @@ func (r SPIRange) list(p *Printer) {
 	}
 }
 
+const digits = "0123456789"
+
+// giveSPI gives an option for what SPIRange.list prints.
+func (l *Listing) giveSPI(option string) {
+	if l.Take("spis:") || l.Take("spi:") {
+		l.Give(option, l.Bang(), l.Run(digits+":"))
+	}
+}
+
 // spiRange is the first value as SPI, LOW:HIGH, LOW: or :HIGH. iptables 1.8.9 takes a range that holds none.
 func (g *Given) spiRange() SPIRange {
 	low, high, ok := boundsOf(g.Text(), ":", math.MaxUint32)
@@ -72,6 +81,11 @@ var espRow = Extension{
 			m.SPI = g.spiRange()
 		}
 		return m
+	},
+	Listed: func(l *Listing) bool {
+		taken := l.TakeWord("esp")
+		l.giveSPI("--espspi")
+		return taken
 	},
 	// struct xt_esp { __u32 spis[2]; __u8 invflags; }
 	Layouts: layouts(layout(0, 12,

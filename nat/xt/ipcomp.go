@@ -33,6 +33,16 @@ var ipcompRow = Extension{
 		}
 		return m
 	},
+	Listed: func(l *Listing) bool {
+		if !l.TakeWord("comp") {
+			return false
+		}
+		if l.giveSPI("--ipcompspi"); len(l.given) == 0 {
+			l.Give("--ipcompspi", false, ":")
+		}
+		l.Flag("reserved", "--compres")
+		return true
+	},
 	// struct xt_ipcomp { __u32 spis[2]; __u8 invflags, hdrres; }
 	Layouts: layouts(layout(0, 12,
 		func(d []byte, _ *Env) (IPComp, bool) {

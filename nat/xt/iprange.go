@@ -24,6 +24,14 @@ var ipRangeRow = Extension{
 	Examples: []string{
 		"--src-range 1.1.1.1-2.2.2.2 ! --dst-range 3.3.3.3-4.4.4.4", "--dst-range 1.1.1.1-1.1.1.1", "! --src-range fd00::1-fd00::ffff",
 	},
+	Listed: func(l *Listing) bool {
+		for _, side := range [][2]string{{"source IP range", "--src-range"}, {"destination IP range", "--dst-range"}} {
+			if l.Take(side[0]) {
+				l.Give(side[1], l.Bang(), l.Word())
+			}
+		}
+		return len(l.given) > 0
+	},
 	Parse: func(a *Args) Value {
 		var m IPRange
 		a.Need("--src-range", "--dst-range")

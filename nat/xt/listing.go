@@ -14,6 +14,7 @@ type Listing struct {
 	Protocol nat.Proto // of the rule's column; 0 for all, and for all others
 	rest     string
 	alias    string
+	row      *Extension // that is being read
 	given    []listed
 }
 
@@ -78,6 +79,14 @@ func (l *Listing) Quoted() (text string, ok bool) {
 	return "", false
 }
 
+// Run takes what comes next as far as it has only some characters.
+func (l *Listing) Run(chars string) string {
+	end := len(l.rest) - len(strings.TrimLeft(l.rest, chars))
+	text := l.rest[:end]
+	l.rest = strings.TrimLeft(l.rest[end:], " ")
+	return text
+}
+
 // Through takes all up to an end, and the end, which is not part of the result; ok is false where there is none.
 func (l *Listing) Through(end string) (text string, ok bool) {
 	text, rest, ok := strings.Cut(l.rest, end)
@@ -98,6 +107,33 @@ func (l *Listing) Give(option string, not bool, values ...string) {
 	l.given = append(l.given, listed{option, not, values})
 }
 
+// Options takes the extension's options, each at most once, where they are printed with another prefix than --. It reports
+// whether there was one.
+func (l *Listing) Options(prefix string) (some bool) {
+	for {
+		was := *l
+		not := l.TakeWord("!")
+		word := l.Word()
+		name, ok := strings.CutPrefix(word, prefix)
+		i := slices.IndexFunc(l.row.Options, func(o Option) bool { return o.Name == "--"+name })
+		if !ok || i < 0 || slices.ContainsFunc(l.given, func(g listed) bool { return g.option == "--"+name }) {
+			*l = was
+			return some
+		}
+		var values []string
+		for range l.row.Options[i].Values {
+			value, closed := l.Quoted()
+			if !closed {
+				*l = was
+				return some
+			}
+			values = append(values, value)
+		}
+		l.Give("--"+name, not, values...)
+		some = true
+	}
+}
+
 // Flag takes a word and gives an option for it, if it is the next one.
 func (l *Listing) Flag(word, option string) {
 	if l.TakeWord(word) {
@@ -112,7 +148,7 @@ func (x *Extension) ReadListed(l *Listing) (v Value, ok bool) {
 		return nil, false
 	}
 	was := *l
-	l.alias, l.given = x.Name, nil
+	l.alias, l.row, l.given = x.Name, x, nil
 	if x.Listed(l) {
 		if v, ok = x.fromListed(l); ok {
 			return v, true

@@ -25,6 +25,7 @@ var markRow = Extension{
 		}
 		return m
 	},
+	Listed: func(l *Listing) bool { return l.Take("mark match") && l.GiveMark("--mark") },
 	Layouts: layouts(layout(1, markSize,
 		func(d []byte, _ *Env) (Mark, bool) { return decodeMark(d), true },
 		func(m Mark, d []byte, _ *Env) error { encodeMark(m, d); return nil })),
@@ -82,6 +83,7 @@ var setMarkRow = Extension{
 		}
 		return t
 	},
+	Listed: func(l *Listing) bool { return l.TakeWord("MARK") && l.giveXMark() },
 	// struct xt_mark_tginfo2 { __u32 mark, mask; }
 	Layouts: layouts(layout(2, 8,
 		func(d []byte, _ *Env) (SetMark, bool) { return SetMark{order.Uint32(d), order.Uint32(d[4:])}, true },
@@ -152,6 +154,25 @@ func listXMark(p *Printer, name string, value, mask uint32) {
 	default:
 		p.Textf("xset 0x%x/0x%x", value, mask)
 	}
+}
+
+// giveXMark gives the option of what listXMark prints.
+func (l *Listing) giveXMark() bool {
+	switch verb, value := l.Word(), l.Word(); verb {
+	case "and", "or", "xor":
+		l.Give("--"+verb+"-mark", false, value)
+	case "set", "xset":
+		l.Give("--set-xmark", false, value)
+	default:
+		return false
+	}
+	return true
+}
+
+// GiveMark gives an option with a mark that comes next, "!" in front of it or not.
+func (l *Listing) GiveMark(option string) bool {
+	l.Give(option, l.Bang(), l.Word())
+	return true
 }
 
 // Act sets the packet's mark.

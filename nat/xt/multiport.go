@@ -41,6 +41,14 @@ var multiPortRow = Extension{
 	},
 	Examples: []string{"--sports 53,1024:65535", "! --dports 1:2,3,4:5", "--ports 0"},
 	Parse:    parseMultiPort,
+	Listed: func(l *Listing) bool {
+		if !l.TakeWord("multiport") {
+			return false
+		}
+		side := l.Word()
+		l.Give("--"+side, l.Bang(), l.Word())
+		return true
+	},
 	Layouts: layouts(
 		// struct xt_multiport_v1 { __u8 flags, count; __u16 ports[15]; __u8 pflags[15], invert; }
 		layout(1, 48, decodeMultiPort, encodeMultiPort),

@@ -40,7 +40,7 @@ var nflogRow = Extension{
 	Parse: parseNFLog,
 	// struct xt_nflog_info { __u32 len; __u16 group, threshold, flags, pad; char prefix[64]; }
 	Layouts: layouts(nflogLayout(0, nflogPrefix), nflogLayout(NFLogNative, nflogPrefixNFT)),
-	Listed:  listedNFLog,
+	Listed:  func(l *Listing) bool { return l.Options("") },
 }
 
 func parseNFLog(a *Args) Value {
@@ -111,22 +111,6 @@ func (t NFLog) print(p *Printer, dashes string) {
 	option(sized, "nflog-size", uint64(t.Size))
 	option(!sized && t.Size != 0, "nflog-range", uint64(t.Size))
 	option(t.Threshold != 0, "nflog-threshold", uint64(t.Threshold))
-}
-
-func listedNFLog(l *Listing) bool {
-	found := false
-	for _, name := range []string{"nflog-prefix", "nflog-group", "nflog-size", "nflog-range", "nflog-threshold"} {
-		if !l.TakeWord(name) {
-			continue
-		}
-		value, ok := l.Quoted()
-		if !ok {
-			return false
-		}
-		l.Give("--"+name, false, value)
-		found = true
-	}
-	return found
 }
 
 // Act goes on.

@@ -54,7 +54,7 @@ var physdevRow = Extension{
 	Parse: parsePhysDev,
 	// struct xt_physdev_info { char physindev[16], in_mask[16], physoutdev[16], out_mask[16]; __u8 invert, bitmask; }
 	Layouts: layouts(layout(0, 66, decodePhysDev, encodePhysDev)),
-	Listed:  listedPhysDev,
+	Listed:  func(l *Listing) bool { return l.Take("PHYSDEV match") && l.Options("--") },
 }
 
 func parsePhysDev(a *Args) Value {
@@ -154,25 +154,6 @@ func (m PhysDev) Save(p *Printer) {
 func (m PhysDev) List(p *Printer) {
 	p.Text(" PHYSDEV match")
 	m.Save(p)
-}
-
-func listedPhysDev(l *Listing) bool {
-	if !l.Take("PHYSDEV match") {
-		return false
-	}
-	for {
-		was := *l
-		not := l.TakeWord("!")
-		switch option := l.Word(); option {
-		case "--physdev-in", "--physdev-out":
-			l.Give(option, not, l.Word())
-		case "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged":
-			l.Give(option, not)
-		default:
-			*l = was
-			return true
-		}
-	}
 }
 
 // Holds asks the World for the packet's ports.

@@ -40,6 +40,13 @@ var pktTypeRow = Extension{
 		}
 		return m
 	},
+	Listed: func(l *Listing) bool {
+		taken := l.TakeWord("PKTTYPE")
+		not := l.Bang()
+		taken = taken && l.TakeWord("=")
+		l.Give("--pkt-type", not, l.Word())
+		return taken
+	},
 	// struct xt_pkttype_info { int pkttype, invert; }
 	Layouts: layouts(layout(0, 8,
 		func(d []byte, _ *Env) (PktType, bool) {

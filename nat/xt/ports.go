@@ -118,6 +118,24 @@ func (m Ports) List(p *Printer) {
 	}
 }
 
+// listedPorts reads what Ports.List prints of a protocol, with what else of the header it asks for.
+func listedPorts(name string, more func(l *Listing)) func(*Listing) bool {
+	return func(l *Listing) bool {
+		if !l.TakeWord(name) {
+			return false
+		}
+		for _, side := range [][2]string{{"spt", "--sport"}, {"dpt", "--dport"}} {
+			if l.Take(side[0]+":") || l.Take(side[0]+"s:") {
+				l.Give(side[1], l.Bang(), l.Word())
+			}
+		}
+		if more != nil {
+			more(l)
+		}
+		return true
+	}
+}
+
 func listPorts(p *Printer, name string, r *PortRange) {
 	switch {
 	case r == nil || r.Low == 0 && r.High == 65535 && !r.Not:

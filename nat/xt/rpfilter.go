@@ -32,13 +32,7 @@ var rpfilterRow = Extension{
 			return nil
 		})),
 	Listed: func(l *Listing) bool {
-		if !l.TakeWord("rpfilter") {
-			return false
-		}
-		for _, o := range rpfilterOptions {
-			l.Flag(o[2:], o)
-		}
-		return true
+		return l.TakeWord("rpfilter") && (l.Options("") || true)
 	},
 }
 

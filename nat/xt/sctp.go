@@ -81,6 +81,7 @@ var sctpRow = Extension{
 		"--sport 1:65535 ! --dport 7", "--chunk-types all INIT", "! --chunk-types any DATA:Be,ABORT:T,SHUTDOWN_COMPLETE:t,I_DATA",
 		"--chunk-types only ALL", "--chunk-types only NONE", "--sport 0:65535",
 	},
+	Listed: listedPorts("sctp", listedSCTP),
 	Parse: func(a *Args) Value {
 		m := Ports{Protocol: "sctp"}
 		a.Once()
@@ -278,6 +279,28 @@ func encodeSCTP(m Ports, d []byte, _ *Env) error {
 	order.PutUint32(d[sctpAsked:], uint32(flags))
 	order.PutUint32(d[sctpInverted:], uint32(inv))
 	return nil
+}
+
+func listedSCTP(l *Listing) {
+	was := *l
+	not := l.TakeWord("!")
+	match := l.Word()
+	if match != "any" && match != "all" && match != "only" {
+		*l = was
+		return
+	}
+	var types []string
+	for word := range strings.SplitSeq(l.Word(), ",") {
+		number, flags, flagged := strings.Cut(word, ":")
+		if n, ok := Number(strings.ToLower(number), 255); ok {
+			number = chunkName(uint8(n))
+		}
+		if flagged {
+			number += ":" + flags
+		}
+		types = append(types, number)
+	}
+	l.Give("--chunk-types", not, match, strings.Join(types, ","))
 }
 
 func (c *SCTPChunks) save(p *Printer) {

@@ -35,13 +35,7 @@ var socketRow = Extension{
 		socketLayout(0, 0).only(IPv4Only),
 	),
 	Listed: func(l *Listing) bool {
-		if !l.TakeWord("socket") {
-			return false
-		}
-		for _, o := range socketOptions {
-			l.Flag(o, o)
-		}
-		return true
+		return l.TakeWord("socket") && (l.Options("--") || true)
 	},
 	Undecided: "natlab does not know the node's sockets",
 }

@@ -23,7 +23,8 @@ var tcpRow = Extension{
 		"--sport 1024:65535 ! --dport 80", "--tcp-flags FIN,SYN,RST,ACK SYN", "! --sport 7 --tcp-option 5 ! --tcp-flags SYN,URG NONE",
 		"! --tcp-option 8",
 	},
-	Parse: parseTCP,
+	Parse:  parseTCP,
+	Listed: listedPorts("tcp", listedTCP),
 	// struct xt_tcp { __u16 spts[2], dpts[2]; __u8 option, flg_mask, flg_cmp, invflags; }
 	Layouts: layouts(layout(0, 12, decodeTCP, encodeTCP)),
 }
@@ -76,6 +77,25 @@ func (g *Given) tcpFlags(i int) uint8 {
 
 // tcpFlagNames are the flags by their bits.
 var tcpFlagNames = []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"}
+
+func listedTCP(l *Listing) {
+	if l.Take("option=") {
+		l.Give("--tcp-option", l.Bang(), l.Word())
+	}
+	if l.Take("flags:") {
+		not := l.Bang()
+		mask, set, _ := strings.Cut(l.Word(), "/")
+		l.Give("--tcp-flags", not, tcpFlagWords(mask), tcpFlagWords(set))
+	}
+}
+
+// tcpFlagWords are flags by names, which -L without -n prints anyway.
+func tcpFlagWords(s string) string {
+	if n, ok := Number(s, 0x3f); ok {
+		return tcpFlagText(uint8(n))
+	}
+	return s
+}
 
 func tcpFlagText(flags uint8) string {
 	list := bitNames(uint32(flags), tcpFlagNames, []int{0, 1, 2, 3, 4, 5})

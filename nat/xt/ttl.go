@@ -2,6 +2,7 @@ package xt
 
 import (
 	"fmt"
+	"strings"
 
 	"natlab/nat/rules"
 )
@@ -50,6 +51,16 @@ func ttlMatch(name string, f Families) Extension {
 				}
 			}
 			return m
+		},
+		Listed: func(l *Listing) bool {
+			upper := strings.ToUpper(name)
+			if !l.Take(upper + " match " + upper) {
+				return false
+			}
+			operator := l.Word()
+			option := map[string]string{"==": equal, "!=": equal, "<": less, ">": greater}[operator]
+			l.Give(option, operator == "!=", l.Word())
+			return true
 		},
 		// struct ipt_ttl_info, struct ip6t_hl_info { __u8 mode, ttl; }
 		Layouts: layouts(layout(0, 2,
@@ -137,6 +148,15 @@ func ttlTarget(name, option string, f Families) Extension {
 				}
 			}
 			return t
+		},
+		Listed: func(l *Listing) bool {
+			for verb, o := range map[string]string{" set to ": set, " increment by ": inc, " decrement by ": dec} {
+				if l.Take(name + verb) {
+					l.Give(o, false, l.Word())
+					return true
+				}
+			}
+			return false
 		},
 		// struct ipt_TTL_info, struct ip6t_HL_info { __u8 mode, ttl; }
 		Layouts: layouts(layout(0, 2,

@@ -5,6 +5,7 @@ import "natlab/nat"
 var udpRow = Extension{
 	Name: "udp", Needs: "-p udp", Protocols: []nat.Proto{nat.UDP},
 	Options:  portOptions(),
+	Listed:   listedPorts("udp", nil),
 	Examples: []string{"--sport 53", "! --sport 1:1023 --dport 123"},
 	Parse: func(a *Args) Value {
 		m := Ports{Protocol: "udp"}
