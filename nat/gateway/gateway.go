@@ -318,6 +318,20 @@ func (g *Gateway) Now() time.Time { return g.at }
 // Kernel is the node's, for what differs between kernels.
 func (g *Gateway) Kernel() nat.Kernel { return g.options.Kernel }
 
+// PathMTU is the MTU of the out device, or of the device that the source is reached by where that is less.
+func (g *Gateway) PathMTU(p *rules.Packet) (mtu int, ok bool) {
+	const longest = 65535 // IP_MAX_MTU
+	out := g.devices[p.Out]
+	if out == nil {
+		return 0, false
+	}
+	mtu = min(mtuOf(out), longest)
+	if back, why := g.host.lookup(p.Tuple.Src().Addr()); why == "" {
+		mtu = min(mtu, mtuOf(back.dev))
+	}
+	return mtu, true
+}
+
 // Ethernet tells whether a device's frames are Ethernet's.
 func (g *Gateway) Ethernet(dev string) rules.Answer {
 	d := g.devices[dev]

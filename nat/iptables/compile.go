@@ -203,6 +203,10 @@ func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v 
 	conditions := r.table.code[at+1:][:rule.operands]
 	for i := range conditions {
 		if !r.holds(&conditions[i]) {
+			if r.visit.HotDrop {
+				r.hit(chain, number, nat.Drop)
+				return nat.Drop, true
+			}
 			return nat.Continue, false
 		}
 	}

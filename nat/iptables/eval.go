@@ -90,6 +90,10 @@ func (r *run) chain(at, depth int) nat.Verdict {
 		rule := &c.Rules[i]
 		r.visit.At = rules.Place{Table: r.program.name, Chain: c.Name, Rule: i + 1}
 		if !r.matches(rule) {
+			if r.visit.HotDrop {
+				r.step(c, i, rule, nat.Drop)
+				return nat.Drop
+			}
 			continue
 		}
 		v := r.act(rule.Target)
@@ -131,10 +135,22 @@ func (r *run) step(c *Chain, i int, rule *Rule, v nat.Verdict) {
 		why = met.Action
 	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
 	}
+	if v == nat.Drop && !mayDrop(rule.Target) {
+		why = "the packet is malformed for a match of the rule"
+	}
 	r.steps = append(r.steps, nat.Step{
 		Node: r.node, Hook: r.visit.Hook, Table: r.program.name, Chain: c.Name, Rule: i + 1, Met: met, Line: rule.Line,
 		Before: r.before, After: after, Mark: r.visit.Mark, Verdict: v, Why: why,
 	})
+}
+
+// mayDrop reports whether a target can be what dropped a packet; else a match did.
+func mayDrop(t xt.Target) bool {
+	switch t.(type) {
+	case nil, xt.Accept, xt.Return, xt.Jump, xt.Goto, xt.Reject:
+		return false
+	}
+	return true
 }
 
 func portOr(port, other uint16) uint16 {

@@ -52,7 +52,7 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 // jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
 func jumpOrRaw(name string) xt.Target {
 	switch name {
-	case "ECN", "TCPMSS", "DSCP", "TTL", "HL", "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
+	case "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
 		return xt.RawTarget{Extension: name}
 	}
 	return xt.Jump{Chain: name}

@@ -28,6 +28,7 @@ COMMIT
 -A PREROUTING -m socket --transparent -j MARK --set-xmark 0x1/0xffffffff
 -A PREROUTING -p tcp -j TPROXY --on-port 15001 --on-ip 127.0.0.1 --tproxy-mark 0x1/0x1
 -A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A FORWARD -j NEWTARGET --with "an option"
 -A FORWARD -m connmark ! --mark 0x10/0xf0 -j CONNMARK --set-xmark 0x10/0xf0
 -A FORWARD -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff
 -A FORWARD -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff

@@ -144,10 +144,13 @@ func (e *explorer) rule(chain, number int, s *open) (all []open) {
 		}}
 		next := *s
 		next.verdict = nat.Continue
-		if r.matches(rule) {
+		matched := r.matches(rule)
+		if matched || r.visit.HotDrop {
 			next = s.clone()
 			r.visit.Packet = &next.pkt
-			next.verdict = r.act(rule.Target)
+			if next.verdict = nat.Drop; matched {
+				next.verdict = r.act(rule.Target)
+			}
 			next.effect = r.effect
 			next.hits = append(next.hits, Hit{Chain: chain, Rule: number + 1, Verdict: next.verdict, Mark: next.pkt.Mark})
 		}

@@ -71,6 +71,13 @@ type Conn struct {
 	Policy          string        // the timeout policy that a rule named: Expires is not known then
 }
 
+// Measurer is a World that knows how long packets may be.
+type Measurer interface {
+	// PathMTU is the longest packet, in bytes, that the packet's route out of the node takes and the route back to its source,
+	// too; ok is false where the packet has no route yet.
+	PathMTU(p *Packet) (mtu int, ok bool)
+}
+
 // Linked is a World that knows the links of its devices.
 type Linked interface {
 	// Ethernet tells whether a device's frames are Ethernet's, which those of lo and of an IP tunnel are not.

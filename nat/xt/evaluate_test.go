@@ -88,6 +88,13 @@ func TestMatchesAnswer(t *testing.T) {
 		{"-p tcp -m ecn --ecn-tcp-ece ! --ecn-tcp-cwr", tcp4, fields{TCP: packet.TCP{Flags: 0x42}}, yes},
 		{"-p tcp -m ecn --ecn-tcp-ece ! --ecn-tcp-cwr", tcp4, fields{TCP: packet.TCP{Flags: 0xc2}}, no},
 		{"-p tcp -m ecn --ecn-tcp-cwr", tcp6, fields{TCP: packet.TCP{Flags: 0xc2}}, yes},
+		// the MSS option, wherever it is
+		{"-p tcp -m tcpmss --mss 1460", tcp4, fields{TCP: packet.TCP{Flags: 2, Options: []byte{2, 4, 5, 180}}}, yes},
+		{"-p tcp -m tcpmss --mss 1000:1459", tcp4, fields{TCP: packet.TCP{Flags: 2, Options: []byte{2, 4, 5, 180}}}, no},
+		{"-p tcp -m tcpmss ! --mss 1000:1459", tcp6, fields{TCP: packet.TCP{Flags: 2, Options: []byte{2, 4, 5, 180}}}, yes},
+		{"-p tcp -m tcpmss --mss 1460", tcp6, fields{TCP: packet.TCP{Options: []byte{1, 3, 3, 7, 9, 0, 1, 1, 2, 4, 5, 180}}}, yes},
+		{"-p tcp -m tcpmss --mss 0:", tcp4, fields{TCP: packet.TCP{Options: []byte{8, 3, 9, 1, 1, 1, 2, 4}}}, no},
+		{"-p tcp -m tcpmss ! --mss 5", tcp4, fields{}, yes},
 		// TTL and hop limit
 		{"-m ttl --ttl-lt 64", tcp4, fields{TTL: 63}, yes},
 		{"-m ttl --ttl 64", tcp4, fields{TTL: 63}, no},
@@ -133,6 +140,7 @@ func TestPktType(t *testing.T) {
 func TestTargetsRewrite(t *testing.T) {
 	t.Parallel()
 	syn := func(flags uint8) packet.TCP { return packet.TCP{Flags: flags, Seq: 7, Window: 64240} }
+	opt := func(options ...byte) packet.TCP { return packet.TCP{Flags: 2, Seq: 7, Window: 64240, Options: options} }
 	for _, row := range []struct {
 		target, tuple string
 		from, to      fields
@@ -147,6 +155,18 @@ func TestTargetsRewrite(t *testing.T) {
 		{"-p tcp -j ECN --ecn-tcp-remove", tcp4, fields{TOS: 2, TCP: syn(0xc2)}, fields{TOS: 2, TCP: syn(0x02)}},
 		{"-p tcp -j ECN --ecn-tcp-ece 1 --ecn-ip-ect 1", tcp4, fields{TOS: 0xf2, TCP: syn(0x82)}, fields{TOS: 0xf1, TCP: syn(0xc2)}},
 		{"-j ECN --ecn-ip-ect 0", udp4, fields{TOS: 3}, fields{}},
+		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp4, fields{TCP: opt(2, 4, 5, 180)}, fields{TCP: opt(2, 4, 3, 232)}},
+		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp6, fields{TCP: opt(1, 2, 4, 5, 180), Payload: []byte{1}}, fields{TCP: opt(1, 2, 4, 3, 232), Payload: []byte{1}}},
+		{"-p tcp --syn -j TCPMSS --set-mss 1461", tcp4, fields{TCP: opt(2, 4, 5, 180)}, fields{TCP: opt(2, 4, 5, 180)}},
+		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp4, fields{TCP: opt(1, 3, 3, 7)}, fields{TCP: opt(2, 4, 2, 24, 1, 3, 3, 7)}},
+		{"-p tcp --syn -j TCPMSS --set-mss 100", tcp6, fields{TCP: opt()}, fields{TCP: opt(2, 4, 0, 100)}},
+		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp4, fields{TCP: opt(), Payload: []byte{1}}, fields{TCP: opt(), Payload: []byte{1}}},
+		{"-p tcp --syn -j TCPMSS --clamp-mss-to-pmtu", tcp4, fields{TCP: opt(2, 4, 5, 180)}, fields{TCP: opt(2, 4, 5, 80)}},
+		{"-p tcp --syn -j TCPMSS --clamp-mss-to-pmtu", tcp6, fields{TCP: opt(2, 4, 5, 180)}, fields{TCP: opt(2, 4, 5, 60)}},
+		{"-p tcp --syn -j TCPMSS --clamp-mss-to-pmtu", tcp4, fields{TCP: opt(2, 4, 4, 0)}, fields{TCP: opt(2, 4, 4, 0)}},
+		{"-p tcp -j TCPOPTSTRIP --strip-options wscale,8", tcp4, fields{TCP: opt(2, 4, 5, 180, 1, 3, 3, 7, 8, 3, 9, 0)}, fields{TCP: opt(2, 4, 5, 180, 1, 1, 1, 1, 1, 1, 1, 0)}},
+		{"-p tcp -j TCPOPTSTRIP --strip-options 9", tcp6, fields{TCP: opt(9, 0, 9, 9)}, fields{TCP: opt(1, 0, 9, 9)}},
+		{"-p tcp -j TCPOPTSTRIP", tcp6, fields{TCP: opt(9, 0, 9, 9)}, fields{TCP: opt(9, 0, 9, 9)}},
 		{"-j TTL --ttl-set 5", udp4, fields{}, fields{TTL: 5}},
 		{"-j TTL --ttl-inc 200", tcp4, fields{}, fields{TTL: 255}},
 		{"-j HL --hl-dec 4", tcp6, fields{}, fields{TTL: 60}},
@@ -182,6 +202,12 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"-m ecn --ecn-tcp-cwr", "-m ecn: needs -p tcp"},
 		{"! -p tcp -m ecn --ecn-tcp-cwr", "-m ecn: needs -p tcp"},
 		{"-p udp -j ECN --ecn-tcp-remove", "-j ECN: needs -p tcp"},
+		{"-m tcpmss --mss 42", "-m tcpmss: needs -p tcp"},
+		{"-p tcp -m tcpmss --mss 65535:1000", "--mss 65535:1000: want a number up to 65535, or LOW:HIGH"},
+		{"-p tcp -j TCPMSS", "-j TCPMSS: needs --set-mss or --clamp-mss-to-pmtu"},
+		{"-p tcp -j TCPMSS --set-mss 65516", "--set-mss 65516: want a number from 0 to 65515"},
+		{"-p tcp -j TCPOPTSTRIP --strip-options 1", "want numbers from 2 to 255"},
+		{"-p tcp -j TCPOPTSTRIP --strip-options 3,wscale", "--strip-options: wscale is there twice"},
 		{"-m pkttype --pkt-type all", "--pkt-type all: want one of unicast, broadcast"},
 	} {
 		_, err := iptables.ParseRule(row.rule, nat.IPv4)

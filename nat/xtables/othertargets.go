@@ -4,7 +4,6 @@ package xtables
 func otherTargets() []codec {
 	return []codec{
 		reject(onlyIPv4, rejectIPv4), reject(onlyIPv6, rejectIPv6),
-		{name: "TCPMSS", target: true, size: 2, save: saveTCPMSS, list: listTCPMSS, parse: parseTCPMSS},
 		{name: "CHECKSUM", target: true, size: 1, save: saveChecksum, list: listChecksum, parse: parseChecksum},
 	}
 }
@@ -51,38 +50,6 @@ func reject(only families, kinds []string) codec {
 				}
 			}
 		},
-	}
-}
-
-// struct xt_tcpmss_info { __u16 mss; }, all ones for the path's MTU
-const clampMSS = 0xffff
-
-func saveTCPMSS(p *printer, d []byte) {
-	if mss := order.Uint16(d); mss == clampMSS {
-		p.WriteString(" --clamp-mss-to-pmtu")
-	} else {
-		p.f(" --set-mss %d", mss)
-	}
-}
-
-func listTCPMSS(p *printer, d []byte) {
-	if mss := order.Uint16(d); mss == clampMSS {
-		p.WriteString(" TCPMSS clamp to PMTU")
-	} else {
-		p.f(" TCPMSS set %d", mss)
-	}
-}
-
-func parseTCPMSS(a *args, d []byte) {
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		switch o {
-		case "--clamp-mss-to-pmtu":
-			order.PutUint16(d, clampMSS)
-		case "--set-mss":
-			order.PutUint16(d, a.u16())
-		default:
-			a.unknown(o)
-		}
 	}
 }
 

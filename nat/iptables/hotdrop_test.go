@@ -1,0 +1,60 @@
+package iptables_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/nat/rules"
+)
+
+// A packet that is malformed for a match is dropped by it, whatever the rule's target and whether the match is inverted; a
+// condition that fails in front of it keeps the match from looking.
+func TestHotdrop(t *testing.T) {
+	t.Parallel()
+	tuple, err := nat.ParseTuple("tcp 10.0.0.1:40000 > 10.0.0.2:80")
+	require.NoError(t, err)
+	malformed := packet.Build(tuple, packet.Fields{})
+	malformed.Transport()[12] = 4 << 4 // a header of 16 bytes
+	for _, row := range []struct {
+		rule string
+		want nat.Verdict
+	}{
+		{"-p tcp -m tcpmss --mss 1 -j ACCEPT", nat.Drop},
+		{"-p tcp -m tcpmss ! --mss 1", nat.Drop},
+		{"-p tcp -m tcpmss --mss 1 -m mark --mark 0x1", nat.Drop},
+		{"-p tcp -m mark --mark 0x1 -m tcpmss --mss 1", nat.Accept},
+		{"-p tcp -m tcpmss --mss 1 -m tcp --dport 81", nat.Drop},
+		{"-p tcp -m tcp --dport 81 -m tcpmss --mss 1", nat.Accept},
+		{"-s 10.0.0.2/32 -p tcp -m tcpmss --mss 1", nat.Accept},
+	} {
+		text := "*filter\n:FORWARD ACCEPT [0:0]\n:A - [0:0]\n-A FORWARD -j A\n"
+		for range 2 { // the second time long enough for an index
+			rs, err := iptables.ParseString(text+"-A A "+row.rule+"\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			pkt := rules.Packet{Tuple: tuple, Wire: malformed}
+			linear := iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &pkt, unsure{t})
+			require.Equal(t, row.want, linear.Verdict, row.rule)
+
+			compiled := iptables.Compile(rs.Tables[0])
+			var hits []iptables.Hit
+			verdict, _ := compiled.Run(nat.Forward, &pkt, unsure{t}, &hits)
+			require.Equal(t, row.want, verdict, row.rule)
+			steps := compiled.Steps("", nat.Forward, tuple, hits)
+			require.Equal(t, linear.Steps, steps, row.rule)
+			if last := steps[len(steps)-1]; row.want == nat.Drop {
+				require.Equal(t, "the packet is malformed for a match of the rule", last.Why)
+				require.Contains(t, last.Text, "tcpmss")
+			}
+			all, _ := compiled.Ways(nat.Forward, &pkt, unsure{t}, nil)
+			require.Len(t, all, 1)
+			require.Equal(t, row.want, all[0].Verdict, row.rule)
+			for range 16 {
+				text += "-A A -d 10.0.0.9/32 -j DROP\n"
+			}
+		}
+	}
+}
