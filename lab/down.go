@@ -50,7 +50,7 @@ func (l *Lab) release() {
 }
 
 // Down takes a lab away, whatever state it is in: up, half made, half taken away, its process killed. When it returns
-// without error there is no namespace, process or file of the lab; ErrNoLab says that there was none before.
+// without error there is no namespace, process or file of the lab; ErrNoLab means that there was none before.
 func Down(ctx context.Context, name string) error {
 	s, err := openState(name)
 	if err != nil {

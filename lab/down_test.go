@@ -89,7 +89,7 @@ func kill(t *testing.T, pid int) {
 	require.NoError(t, p.end(t.Context(), unix.SIGKILL, patience))
 }
 
-// TestKilledAtAnyMoment kills up, its supervisor or both at random moments. NATLAB_KILLS says how often.
+// TestKilledAtAnyMoment kills up, its supervisor or both at random moments. NATLAB_KILLS is how often.
 func TestKilledAtAnyMoment(t *testing.T) {
 	rounds := 8
 	if s := os.Getenv("NATLAB_KILLS"); s != "" {

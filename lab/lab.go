@@ -163,7 +163,7 @@ func Open(_ context.Context, name string) (*Lab, error) {
 		return nil, fmt.Errorf("lab %s %w: its process has ended: natlab down --name %s takes the rest away", name, ErrDead, name)
 	}
 	if !l.record.Ready {
-		return nil, fmt.Errorf("lab %s: is still being made: natlab status says when it is up", name)
+		return nil, fmt.Errorf("lab %s: is still being made: natlab status shows when it is up", name)
 	}
 	if err := s.readFile(clusterFile, &l.cluster); err != nil {
 		return nil, err
@@ -189,10 +189,10 @@ func (l *Lab) Backend() dataplane.Backend {
 	return dataplane.Backend(l.cluster.KubeProxy.Backend)
 }
 
-// Tunnel says what tunl0 is in this lab.
+// Tunnel is what tunl0 is in this lab.
 func (l *Lab) Tunnel() realise.TunnelKind { return l.record.Tunnel }
 
-// Notes say what this lab has not, and why.
+// Notes list what this lab has not, and why.
 func (l *Lab) Notes() []string { return slices.Clone(l.record.Notes) }
 
 // Members lists all namespaces by their members' names, in the Plan's order.

@@ -92,7 +92,7 @@ func createState(lab string) (*stateDir, error) {
 	}
 }
 
-// alreadyThere says in which of its states a lab is that stands in the way.
+// alreadyThere names in which of its states a lab is that stands in the way.
 func alreadyThere(lab string) error {
 	what := "is already up"
 	if s, err := openState(lab); err == nil {

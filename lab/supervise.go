@@ -68,7 +68,7 @@ func (s *stateDir) start(ctx context.Context, c topology.Cluster, tell Progress)
 	if err != nil {
 		return fmt.Errorf("lab %s: start its supervisor: %w", s.lab, err)
 	}
-	defer ours.Close()                                                  //nolint:errcheck // all was said or the supervisor is dead
+	defer ours.Close()                                                  //nolint:errcheck // all was sent or the supervisor is dead
 	cmd := exec.Command("/proc/self/exe", "supervise", "--name", s.lab) //nolint:noctx // it outlives ctx
 	cmd.Args[0] = "natlab"
 	cmd.Dir = "/"
@@ -79,13 +79,13 @@ func (s *stateDir) start(ctx context.Context, c topology.Cluster, tell Progress)
 	if err := errors.Join(err, theirs.Close()); err != nil {
 		return fmt.Errorf("lab %s: start its supervisor: %w", s.lab, err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = ours.CloseWrite() }) // told so, it takes all down and says what it did
+	stop := context.AfterFunc(ctx, func() { _ = ours.CloseWrite() }) // told so, it takes all down and reports what it did
 	defer stop()
 	err = s.follow(ours, c, tell)
 	if err == nil {
 		return cmd.Process.Release()
 	}
-	_ = cmd.Wait() // how it ended has been said
+	_ = cmd.Wait() // how it ended has been reported
 	if ctx.Err() != nil {
 		return fmt.Errorf("lab %s: %w: all is down again", s.lab, context.Cause(ctx))
 	}
@@ -161,7 +161,7 @@ func Supervise(ctx context.Context, name string) error {
 	}
 	var watch sync.WaitGroup
 	defer watch.Wait()
-	defer conn.Close() //nolint:errcheck // all was said
+	defer conn.Close() //nolint:errcheck // all was sent
 	in := json.NewDecoder(conn)
 	var o startRequest
 	if err := in.Decode(&o); err != nil {
@@ -187,7 +187,7 @@ func Supervise(ctx context.Context, name string) error {
 // watchStarter ends ctx when the starter goes away before the lab is up. It ends with the connection.
 func watchStarter(in *json.Decoder, up <-chan struct{}, cancel context.CancelCauseFunc) {
 	var nothing json.RawMessage
-	_ = in.Decode(&nothing) // returns at the end of the connection: the starter says nothing more
+	_ = in.Decode(&nothing) // returns at the end of the connection: the starter sends nothing more
 	select {
 	case <-up:
 	default:
@@ -195,7 +195,7 @@ func watchStarter(in *json.Decoder, up <-chan struct{}, cancel context.CancelCau
 	}
 }
 
-// supervise makes the lab, and says so, up being closed from the moment at which the starter may go its way. A lab of
+// supervise makes the lab, and reports so, up being closed from the moment at which the starter may go its way. A lab of
 // which the starter does not hear is taken down again.
 func (s *stateDir) supervise(ctx context.Context, o startRequest, conn net.Conn, up chan<- struct{}) (*Lab, error) {
 	c, plan, err := prepare(o.Cluster, Options{})
@@ -228,7 +228,7 @@ func (s *stateDir) supervise(ctx context.Context, o startRequest, conn net.Conn,
 	return l, nil
 }
 
-// detach sends what the process may still have to say, such as why it crashed, to the lab's log.
+// detach sends what the process may still print, such as why it crashed, to the lab's log.
 func (s *stateDir) detach() error {
 	log, err := os.OpenFile(s.file(logFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // TestEveryoneReachesEveryPod asks every server from every member, over each overlay: no Service is in play, only the
-// wiring. The answer says that the server saw the client's own address.
+// wiring. The answer tells that the server saw the client's own address.
 func TestEveryoneReachesEveryPod(t *testing.T) {
 	for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 		t.Run(overlay.String(), func(t *testing.T) {

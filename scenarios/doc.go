@@ -1,6 +1,6 @@
 // Package scenarios holds the known bugs of the Service data path as scripts, and runs them. A scenario is a txtar file:
 // a page (title, issue, what, why, tell-tale, fix), a script, and the files that the script names. It is run twice,
-// as [buggy] and as [fixed], each in a lab of its own; both have to end as the script says. What differs between the two
+// as [buggy] and as [fixed], each in a lab of its own; both have to end as the script expects. What differs between the two
 // is the remedy and the expectations, and nothing else.
 //
 //	# title: The masquerade mark is never set

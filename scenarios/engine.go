@@ -97,7 +97,7 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	return r
 }
 
-// fromScript leaves out what the engine says before the script's first verb: its environment, and the page.
+// fromScript leaves out what the engine prints before the script's first verb: its environment, and the page.
 func fromScript(log string) string {
 	if i := strings.Index(log, "\n> "); i >= 0 {
 		return log[i+1:]
@@ -189,7 +189,7 @@ func (t *recorder) Fatal(args ...any) {
 // Parallel does nothing: the Runner decides what runs beside what.
 func (t *recorder) Parallel() {}
 
-// Log keeps what the script says.
+// Log keeps what the script prints.
 func (t *recorder) Log(args ...any) { fmt.Fprintln(&t.log, args...) }
 
 // FailNow ends the run as failed.

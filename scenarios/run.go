@@ -55,7 +55,7 @@ func Run(ctx context.Context, all []Scenario, o Options) []Result {
 	return results[:made]
 }
 
-// DefaultParallel is how many scenarios run beside each other unless said: they mostly wait.
+// DefaultParallel is how many scenarios run beside each other by default: they mostly wait.
 const DefaultParallel = 4
 
 // plan lists the runs.

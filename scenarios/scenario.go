@@ -30,7 +30,7 @@ type Scenario struct {
 	Why      string   `json:"why,omitempty"`      //
 	TellTale string   `json:"tellTale,omitempty"` // by which it is known
 	Fix      string   `json:"fix,omitempty"`      //
-	Backends []string `json:"backends"`           // that it is run on: "iptables-legacy", "iptables-nft"; both unless it says which
+	Backends []string `json:"backends"`           // that it is run on: "iptables-legacy", "iptables-nft"; both unless it names one
 	Text     []byte   `json:"-"`                  // the whole file
 }
 

@@ -90,7 +90,7 @@ func (s *stage) close() error {
 // errUsage is a verb that was called wrongly.
 var errUsage = errors.New("usage")
 
-// usagef says how a verb is called.
+// usagef tells how a verb is called.
 func usagef(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
 }

@@ -54,7 +54,7 @@ const (
 	impatience = 400 * time.Millisecond
 )
 
-// patient is how long an exchange may take that is to end as o says.
+// patient is how long an exchange may take that is to end as o has it.
 func (s *stage) patient(o map[string]string) (context.Context, context.CancelFunc) {
 	wait := patience
 	if oneOf(o["end"], "lost") {
@@ -68,7 +68,7 @@ var askKeys = []string{"sport", "src", "count", "end", "by", "seen", "from"}
 
 // doAsk: ask MEMBER PROTO ADDRESS:PORT [sport=N] [src=ADDRESS] [count=N] [end=END] [by=ENDPOINT] [seen=ADDRESS] [from=ADDRESS:PORT]
 //
-// A client in the member asks once, and the exchange has to end as end says: answered (unless said otherwise), refused
+// A client in the member asks once, and the exchange has to end as end has it: answered (the default), refused
 // (a RST), rejected (an ICMP error), reset, closed (by the server), or lost; by the endpoint, seen by its server as the address, answered from
 // the address. count asks so often, with each to end so.
 func doAsk(s *stage, ts *testscript.TestScript, not bool, args []string) error {
@@ -159,7 +159,7 @@ func (a asked) local() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// String is what the log says of an exchange.
+// String is an exchange as the log has it.
 func (a asked) String() string {
 	if a.err != nil {
 		return fmt.Sprintf("%s %s: %s", a.from, a.tuple, a.end())

@@ -136,7 +136,7 @@ func doFlush(s *stage, ts *testscript.TestScript, not bool, args []string) error
 }
 
 // doStat: stat NODE NAME [N] holds if a connection tracking statistic (InsertFailed, Drop, ClashResolve, Invalid, ...)
-// grew by N or more, 1 unless said, since the lab came up or since "stat NODE reset"; ! stat if it did not grow.
+// grew by N or more, 1 by default, since the lab came up or since "stat NODE reset"; ! stat if it did not grow.
 func doStat(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if len(args) == 2 && args[1] == "reset" && !not {
 		now, err := s.counts.Stats(s.ctx, args[0])
@@ -228,7 +228,7 @@ func netCounter(text, name string) (uint64, bool) {
 }
 
 // doCounter: counter NODE TABLE TEXT [N] holds if rules whose text contains TEXT counted N or more packets together, 1
-// unless said; ! counter if they counted none. At least one rule has to contain it.
+// by default; ! counter if they counted none. At least one rule has to contain it.
 func doCounter(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if len(args) < 3 {
 		return usagef("counter NODE TABLE TEXT [N]")

@@ -97,7 +97,7 @@ func (s *stage) way(live nat.Prediction) (string, error) {
 	})
 	for i := range cert.Conntrack {
 		if c := &cert.Conntrack[i]; c.Original.Proto() == nat.UDP {
-			c.Status &^= nat.Assured // whether two seconds have passed since it began is the machine's to say
+			c.Status &^= nat.Assured // whether two seconds have passed since it began depends on the machine
 		}
 	}
 	return s.settled(report.Journeys(cert, report.Style{})), nil

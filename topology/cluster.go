@@ -126,7 +126,7 @@ type Endpoint struct {
 	Addr        netip.AddrPort `json:"addr"`
 	Written     string         `json:"written,omitzero"` // the address as its EndpointSlice spells it, where that is not how Addr prints: old kube-proxies name chains by it
 	Node        string         `json:"node,omitzero"`    // nodeName, may be ""
-	Pod         string         `json:"pod,omitzero"`     // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef says
+	Pod         string         `json:"pod,omitzero"`     // "NAMESPACE/NAME" of the pod that has the address; "" for a host outside of the cluster (a Client); from LoadForRules only what a targetRef has
 	Zone        string         `json:"zone,omitzero"`
 	OtherProxy  bool           `json:"otherProxy,omitzero"` // its slice has the label service.kubernetes.io/service-proxy-name: kube-proxy passes it over until 1.35
 	Slice       int            `json:"slice,omitzero"`      // in ServicePort.Listed: which of the Service's EndpointSlices has it, from 0
@@ -144,14 +144,14 @@ type Client struct {
 	Invented bool       `json:"invented,omitzero"` // made up for an endpoint without a node; it has the address of Endpoint.Addr
 }
 
-// LoadBalancer says which node answers ARP for a load balancer's address.
+// LoadBalancer is which node answers ARP for a load balancer's address.
 type LoadBalancer struct {
 	Address     netip.Addr `json:"address"`
 	AnnouncedBy string     `json:"announcedBy,omitzero"` // a node
 }
 
 // KubeProxy is how kube-proxy runs in this cluster: the KubeProxyConfiguration plus the Lab document's
-// spec.kubeProxy. Zero values are kube-proxy's defaults unless said otherwise.
+// spec.kubeProxy. Zero values are kube-proxy's defaults unless noted otherwise.
 type KubeProxy struct {
 	Release            string          `json:"release,omitzero"` // one of Releases; "" means: from the nodes, else the newest
 	Backend            string          `json:"backend,omitzero"` // "iptables-legacy" (default) or "iptables-nft"

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// What a lab has where neither the Lab document nor the objects say.
+// What a lab has where neither the Lab document nor the objects decide.
 const (
 	defaultInterface = "eth0"
 	defaultMTU       = 1500
@@ -89,7 +89,7 @@ func (l *loader) explicitBlocks() {
 	}
 }
 
-// podsHaveNodes says once for each node that is not described which pod needs it.
+// podsHaveNodes reports once for each node that is not described which pod needs it.
 func (l *loader) podsHaveNodes() {
 	missing := map[string]int{}
 	first := map[string]Pod{}
@@ -184,7 +184,7 @@ func (l *loader) addresses() map[netip.Addr]bool {
 func (l *loader) deriveClients() {
 	defer func() { l.c.Clients = append(l.c.Clients, l.outsideEndpoints...) }()
 	if l.c.Clients != nil {
-		return // also an empty list: it says that there is none
+		return // also an empty list: it means that there is none
 	}
 	u := l.c.Underlay.CIDR
 	taken := l.addresses()

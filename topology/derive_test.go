@@ -83,7 +83,7 @@ func TestLabDocumentIsOptional(t *testing.T) {
 	empty, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab}"))
 	require.Equal(t, bare, empty)
 	none, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab, spec: {clients: [], podNetwork: {overlay: none}}}"))
-	require.Empty(t, none.Clients, "an empty list says that there is none")
+	require.Empty(t, none.Clients, "an empty list means that there is none")
 	require.Equal(t, None, none.PodNetwork.Overlay)
 	gateway, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab, spec: {underlay: {gateway: 10.0.9.1}}}"))
 	require.Equal(t, "10.0.0.0/20", gateway.Underlay.CIDR.String(), "the gateway is of the underlay too")

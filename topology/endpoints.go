@@ -100,7 +100,7 @@ func sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *ServicePort, n i
 			}
 			ip, err := parseAddr(e.Addresses[0])
 			if err != nil || !rightFamily(o.v.AddressType, ip) {
-				continue // checkSlice says so, once
+				continue // checkSlice reports it, once
 			}
 			next := endpoint(netip.AddrPortFrom(ip, uint16(*p.Port)), e)
 			next.OtherProxy, next.Slice = others, n
@@ -110,7 +110,7 @@ func sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *ServicePort, n i
 	return out
 }
 
-// endpoint translates one endpoint; a condition that is not there is the one its API doc says.
+// endpoint translates one endpoint; a condition that is not there is the one its API doc gives.
 func endpoint(at netip.AddrPort, e discoveryv1.Endpoint) Endpoint {
 	yes := func(b *bool) bool { return b == nil || *b }
 	out := Endpoint{
@@ -144,7 +144,7 @@ func rightFamily(t discoveryv1.AddressType, ip netip.Addr) bool {
 	return (t == discoveryv1.AddressTypeIPv4 && ip.Is4()) || (t == discoveryv1.AddressTypeIPv6 && ip.Is6())
 }
 
-// checkSlice says what is wrong with a slice, once for each fault and not once for each port.
+// checkSlice reports what is wrong with a slice, once for each fault and not once for each port.
 func (l *loader) checkSlice(o *placed[discoveryv1.EndpointSlice]) {
 	switch o.v.AddressType {
 	case discoveryv1.AddressTypeFQDN:
@@ -166,7 +166,7 @@ func (l *loader) checkSlice(o *placed[discoveryv1.EndpointSlice]) {
 			if err != nil {
 				l.fail(o.origin, field+".addresses[0]", "%v", err)
 			} else if !rightFamily(o.v.AddressType, ip) {
-				l.fail(o.origin, field+".addresses[0]", "%s is not an %s address, as the slice's addressType says", ip, o.v.AddressType)
+				l.fail(o.origin, field+".addresses[0]", "%s is not an %s address, as the slice's addressType requires", ip, o.v.AddressType)
 			}
 		}
 		if name := deref(e.NodeName); name != "" {
@@ -250,7 +250,7 @@ func (l *loader) podEndpoint(svc corev1.Service, pod corev1.Pod, kind discoveryv
 }
 
 // podReady reports whether a Pod's Ready condition holds. A Pod without one, as in YAML by hand, is ready when
-// it runs, or says nothing at all of how it is.
+// it runs, or tells nothing at all of how it is.
 func podReady(pod corev1.Pod) bool {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady {

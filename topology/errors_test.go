@@ -202,7 +202,7 @@ func TestErrors(t *testing.T) {
 		{"endpoint and pod disagree", "[10.244.2.9], nodeName: b", "[10.244.1.5], nodeName: b", "in.yaml: document 8: Service shop/other: endpoint 10.244.1.5:9000: its nodeName is b, but Pod shop/web-1, which has the address, is on a"},
 		{"endpoint and node disagree", "[10.244.2.9], nodeName: b", "[192.168.26.10], nodeName: b", "in.yaml: document 8: Service shop/other: endpoint 192.168.26.10:9000: its nodeName is b, but the address is that of Node a"},
 		{"endpoint nowhere", "[10.244.2.9], nodeName: b", "[10.244.99.9]", "in.yaml: document 8: Service shop/other: endpoint 10.244.99.9:9000: it has no nodeName, and its address is of no node's pod block: which Node is it on?"},
-		{"endpoint of the other family", "[10.244.2.9]", "['fd00::9']", "in.yaml: document 9: EndpointSlice shop/other-1: endpoints[0].addresses[0]: fd00::9 is not an IPv4 address, as the slice's addressType says"},
+		{"endpoint of the other family", "[10.244.2.9]", "['fd00::9']", "in.yaml: document 9: EndpointSlice shop/other-1: endpoints[0].addresses[0]: fd00::9 is not an IPv4 address, as the slice's addressType requires"},
 		{"endpoint no address", "[10.244.2.9]", "[here]", `in.yaml: document 9: EndpointSlice shop/other-1: endpoints[0].addresses[0]: "here" is not an IP address`},
 		{"endpoint's node an option", "[10.244.2.9], nodeName: b", "[10.244.2.9], nodeName: --all", `in.yaml: document 9: EndpointSlice shop/other-1: endpoints[0].nodeName: "--all" begins or ends with a dash`},
 		{"endpoint's port", "port: 9000", "port: 90000", "in.yaml: document 9: EndpointSlice shop/other-1: ports[0]: port 90000: want 1 to 65535"},
@@ -222,7 +222,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestAllErrorsAtOnce sees that independent faults are all said, a line each.
+// TestAllErrorsAtOnce sees that independent faults are all reported, a line each.
 func TestAllErrorsAtOnce(t *testing.T) {
 	text := strings.NewReplacer("type: NodePort", "type: Nodeport", "overlay: ipip", "overlay: gre").Replace(small)
 	_, _, err := loadText(text)

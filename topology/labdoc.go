@@ -13,7 +13,7 @@ import (
 // labAPIVersion is the Lab document's.
 const labAPIVersion = "natlab/v1alpha1"
 
-// labDocument is the natlab/v1alpha1 Lab document: what a lab needs and Kubernetes objects do not say. All of
+// labDocument is the natlab/v1alpha1 Lab document: what a lab needs and Kubernetes objects leave out. All of
 // it is optional, and unlike in Kubernetes objects an unknown field is an error.
 type labDocument struct {
 	APIVersion string      `json:"apiVersion"`

@@ -15,8 +15,8 @@ import (
 
 // Load reads everything a lab is made from: Kubernetes objects as `kubectl get -o yaml` or `-o json` prints
 // them (Node, Pod, Service, EndpointSlice, also in a List), a KubeProxyConfiguration (also in kubeadm's ConfigMap)
-// and a Lab document, in any order and over any number of sources. What the sources do not say is derived, see the derive.go of this
-// package. The Cluster is complete and consistent, or the error says what is not; other kinds are named in the
+// and a Lab document, in any order and over any number of sources. What the sources leave out is derived, see the derive.go of this
+// package. The Cluster is complete and consistent, or the error names what is not; other kinds are named in the
 // warnings, once each. The error is an *Error or Errors, and the Cluster is then the zero one.
 func Load(srcs ...Source) (Cluster, []Warning, error) {
 	l := newLoader()
@@ -48,7 +48,7 @@ type placed[T any] struct {
 	v T
 }
 
-// nodeAddition is what the Lab document says of one node.
+// nodeAddition is what the Lab document has of one node.
 type nodeAddition struct {
 	field  string
 	blocks []netip.Prefix

@@ -25,11 +25,11 @@ func load(t *testing.T, texts ...string) (Cluster, []string) {
 	}
 	c, warnings, err := Load(srcs...)
 	require.NoError(t, err)
-	var said []string
+	var printed []string
 	for _, w := range warnings {
-		said = append(said, w.String())
+		printed = append(printed, w.String())
 	}
-	return c, said
+	return c, printed
 }
 
 func TestReference(t *testing.T) {

@@ -14,7 +14,7 @@ const (
 	maxLabName   = 32 // so that a namespace's name stays a file name
 )
 
-// badLabel says what keeps s from being a DNS label (RFC 1123) of at most limit bytes; "" for nothing.
+// badLabel is what keeps s from being a DNS label (RFC 1123) of at most limit bytes; "" for nothing.
 func badLabel(s string, limit int) string {
 	switch {
 	case s == "":
@@ -32,7 +32,7 @@ func badLabel(s string, limit int) string {
 	return ""
 }
 
-// badSubdomain says what keeps s from being a DNS subdomain (labels with dots between them).
+// badSubdomain is what keeps s from being a DNS subdomain (labels with dots between them).
 func badSubdomain(s string) string {
 	if s == "" {
 		return "is empty"
@@ -50,7 +50,7 @@ func badSubdomain(s string) string {
 	return ""
 }
 
-// badDevice says what keeps s from being a network device's name (dev_valid_name in the kernel), or the
+// badDevice is what keeps s from being a network device's name (dev_valid_name in the kernel), or the
 // beginning of one; stricter in that it must not begin with a dash or hold what iptables-restore would split.
 func badDevice(s string) string {
 	if s == "" || len(s) > 15 {

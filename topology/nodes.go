@@ -16,7 +16,7 @@ func (l *loader) translateNodes() {
 		n := Node{
 			Name:      o.v.Name,
 			Labels:    o.v.Labels,
-			KubeProxy: o.v.Status.NodeInfo.KubeProxyVersion, //nolint:staticcheck // SA1019: old nodes still say it here
+			KubeProxy: o.v.Status.NodeInfo.KubeProxyVersion, //nolint:staticcheck // SA1019: old nodes still have it here
 		}
 		n.Addresses, n.ExternalIPs = l.nodeAddresses(o)
 		if n.KubeProxy == "" {

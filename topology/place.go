@@ -7,17 +7,17 @@ import (
 
 // places finds who has an address.
 type places struct {
-	pods  map[netip.Addr]int // index into Cluster.Pods; no hostNetwork pod
-	byRef map[string]int     // "NAMESPACE/NAME" to the index
-	nodes map[netip.Addr]string
-	said  map[string]bool // nodes that are not described, once each
+	pods     map[netip.Addr]int // index into Cluster.Pods; no hostNetwork pod
+	byRef    map[string]int     // "NAMESPACE/NAME" to the index
+	nodes    map[netip.Addr]string
+	reported map[string]bool // nodes that are not described, once each
 }
 
 // placeEndpoints finds for each endpoint the pod that has its address, and makes one up where there is none: on
 // the endpoint's nodeName, with the node's network where the address is the node's. An endpoint without a
 // nodeName and outside of the pods' network is a host outside of the cluster.
 func (l *loader) placeEndpoints() {
-	w := places{pods: map[netip.Addr]int{}, byRef: map[string]int{}, nodes: map[netip.Addr]string{}, said: map[string]bool{}}
+	w := places{pods: map[netip.Addr]int{}, byRef: map[string]int{}, nodes: map[netip.Addr]string{}, reported: map[string]bool{}}
 	for _, n := range l.c.Nodes {
 		for _, a := range n.Addresses {
 			w.nodes[a] = n.Name
@@ -72,10 +72,10 @@ func (l *loader) placeEndpoint(w *places, s *Service, e *Endpoint) {
 		}
 	}
 	if _, ok := l.c.Node(node); !ok {
-		if w.said[node] {
+		if w.reported[node] {
 			return
 		}
-		w.said[node] = true
+		w.reported[node] = true
 		l.fail(at, field, "it is on Node %s, which is not described: add it (kubectl get nodes -o yaml)", node)
 		return
 	}
@@ -122,7 +122,7 @@ func (l *loader) inventPod(w *places, s *Service, p Pod, ref string) string {
 }
 
 // outsideEndpoint makes a host outside of the cluster for an endpoint that is on no node: a database behind a
-// Service without selector, say.
+// Service without selector, for example.
 func (l *loader) outsideEndpoint(at origin, e *Endpoint) {
 	ip := e.Addr.Addr()
 	if l.c.PodNetwork.CIDR.Contains(ip) {

@@ -21,7 +21,7 @@ type Plan struct {
 	Namespaces []Namespace `json:"namespaces"` // underlay, router, nodes, pods, clients
 }
 
-// Kind says what a namespace stands for.
+// Kind is what a namespace stands for.
 type Kind uint8
 
 // The kinds of namespace.

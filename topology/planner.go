@@ -184,8 +184,8 @@ func (b *planner) router() Namespace {
 			ns.Routes = append(ns.Routes, Route{Dst: dst, Via: n.IPv4(), Device: outerDevice})
 		}
 	}
-	// The world beyond does not answer. Without the route the router would say that it knows no way, but only five
-	// times at once and then once a second, whatever icmp_ratelimit says (ip_error).
+	// The world beyond does not answer. Without the route the router would report that it knows no way, but only five
+	// times at once and then once a second, whatever icmp_ratelimit is (ip_error).
 	ns.Routes = append(ns.Routes, Route{Type: Blackhole, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0)})
 	return ns
 }
@@ -307,7 +307,7 @@ func (n *Namespace) device(name string) *Device {
 	return nil
 }
 
-// collisions says which two members would have one namespace, or which two devices of one namespace one name.
+// collisions finds which two members would have one namespace, or which two devices of one namespace one name.
 func (p Plan) collisions() error {
 	owner := map[string]string{}
 	for _, ns := range p.Namespaces {
@@ -343,7 +343,7 @@ func (p Plan) Namespace(member string) (Namespace, bool) {
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// macOf is two bytes, of which the first says that the address is locally administered, and an IPv4 address.
+// macOf is two bytes, of which the first marks that the address is locally administered, and an IPv4 address.
 func macOf(first, second byte, a netip.Addr) string {
 	b := a.As4()
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", first, second, b[0], b[1], b[2], b[3])

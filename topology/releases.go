@@ -35,7 +35,7 @@ func minorOf(s string) (minor int, ok bool) {
 }
 
 // ParseRelease finds the release that a version belongs to: "v1.28", "1.28", "v1.28.15" and "v1.28.15+k3s1" are all
-// "v1.28". A patch release writes the rules of its minor release. The error says which releases there are.
+// "v1.28". A patch release writes the rules of its minor release. The error names which releases there are.
 func ParseRelease(s string) (string, error) {
 	minor, ok := minorOf(s)
 	if !ok || minor < oldestMinor || minor > newestMinor {

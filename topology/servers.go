@@ -20,7 +20,7 @@ type Server struct {
 func (s Server) String() string { return s.Proto + " " + s.Addr.String() + " " + s.Name }
 
 // Servers lists what listens in a lab of the cluster: one server for each address, port and protocol that is an endpoint
-// of some Service port, ready or not, sorted. What cannot have one is said in the notes, once each.
+// of some Service port, ready or not, sorted. What cannot have one is named in the notes, once each.
 func Servers(c Cluster) (servers []Server, notes []string) {
 	type key struct {
 		proto string

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// validate says everything that is inconsistent in a complete cluster.
+// validate reports everything that is inconsistent in a complete cluster.
 func (l *loader) validate() {
 	l.checkUnderlay()
 	l.checkRanges()
@@ -82,7 +82,7 @@ type claims struct {
 	owner map[netip.Addr]string
 }
 
-// take gives an address to who, or says why it cannot be had.
+// take gives an address to who, or reports why it cannot be had.
 func (c *claims) take(a netip.Addr, who string, o origin, field string) bool {
 	if what := special(a); what != "" {
 		c.l.fail(o, field, "%s is %s: nobody can be reached by it", a, what)
@@ -96,7 +96,7 @@ func (c *claims) take(a netip.Addr, who string, o origin, field string) bool {
 	return true
 }
 
-// special says what is special about an address that no member of a lab can have.
+// special is what is special about an address that no member of a lab can have.
 func special(a netip.Addr) string {
 	switch {
 	case a.IsUnspecified() || (a.Is4() && a.As4()[0] == 0):
@@ -158,7 +158,7 @@ func (l *loader) checkAddresses() {
 	}
 }
 
-// nodeAt is the Lab document for what it says of a node, else the Node object.
+// nodeAt is the Lab document for what it has of a node, else the Node object.
 func (l *loader) nodeAt(n Node) origin {
 	if add, ok := l.labOf[n.Name]; ok && add.tunnel.IsValid() {
 		o := l.labAt
@@ -189,7 +189,7 @@ func (l *loader) announcedAt(i int) (origin, string) {
 	return l.labAt, ""
 }
 
-// notOfPods reports whether a is outside of the pods' addresses, and says so where it is not.
+// notOfPods reports whether a is outside of the pods' addresses, and reports it where it is not.
 func (l *loader) notOfPods(a netip.Addr, o origin, field string) bool {
 	// A clusterCIDR may be of a whole company's network, with the nodes in it.
 	around := !l.labPodCIDR && l.c.Underlay.CIDR.Contains(a)

@@ -33,13 +33,13 @@ func (p *program) audit() *cobra.Command {
 		Use:   "audit [NODE|--all] [--name N] [--as VERSION]... | audit -f FILE... [NODE]",
 		Short: "Compare what kube-proxy would have written with what the kernel holds",
 		Long: `Compare what kube-proxy would have written for a node with what the kernel holds, in both backends of iptables and in
-connection tracking. Each finding says what is wrong, what it does to packets, the issue that tells of it, and the
+connection tracking. Each finding names what is wrong, what it does to packets, the issue that tells of it, and the
 remedy. Nothing is changed.
 
 Without -f it audits nodes of a lab: the one that is named, or all. With -f it audits this machine as the node that is
 named (default: this machine's host name).
 
-Exit status 1 says that something was found.`,
+Exit status 1 means that something was found.`,
 	}
 	a.in.add(cmd)
 	f := cmd.Flags()

@@ -14,7 +14,7 @@ func (p *program) doctor() *cobra.Command {
 		Use:   "doctor [-o text|json]",
 		Short: "Say what this kernel and machine offer, and what natlab does instead of what is missing",
 		Long: `Try out everything that natlab wants of this kernel and machine, in namespaces of its own that are gone afterwards.
-Exit status 1 says that something is missing without which no lab comes up.`,
+Exit status 1 means that something is missing without which no lab comes up.`,
 		Args: noArgs,
 	}
 	format := output(cmd, "text", "json")

@@ -43,7 +43,7 @@ rules by those that iptables-save printed. Without it the packet goes through on
 addresses and routes from the cluster and kube-proxy's rules for it, unless --rules gives others; --address and --route
 describe a node that is in no cluster.
 
---why says of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.
+--why tells of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.
 With --from it looks at the nodes that the packet comes to, or at the one named in front of the chain.`,
 		Args: noArgs,
 	}

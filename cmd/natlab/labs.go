@@ -14,7 +14,7 @@ import (
 	"natlab/topology"
 )
 
-// named adds --name, which says which of the labs that are up.
+// named adds --name, which chooses among the labs that are up.
 func named(cmd *cobra.Command) *string {
 	return cmd.Flags().String("name", "", "the lab's name (default: the reference lab where it is up, else the only one)")
 }

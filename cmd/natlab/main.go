@@ -102,7 +102,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	return root
 }
 
-// usage says where the command's flags are listed.
+// usage adds where the command's flags are listed.
 func usage(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 }

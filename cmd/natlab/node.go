@@ -17,7 +17,7 @@ import (
 	"natlab/topology"
 )
 
-// nodeFlags say which node packets are followed through: one of a cluster, or one in words.
+// nodeFlags choose which node packets are followed through: one of a cluster, or one in words.
 type nodeFlags struct {
 	node      string
 	addresses []string
@@ -135,7 +135,7 @@ func (p *program) savedRules(file string) (iptables.Ruleset, error) {
 	return rs, nil
 }
 
-// parseSaved reads rules of the family that the line says which ip6tables-save begins with, or that their addresses
+// parseSaved reads rules of the family that the line names which ip6tables-save begins with, or that their addresses
 // have.
 func parseSaved(text string) (iptables.Ruleset, error) {
 	switch {

@@ -11,7 +11,7 @@ import (
 	"natlab/nat/gateway"
 )
 
-// packetFlags say which packets are followed.
+// packetFlags choose which packets are followed.
 type packetFlags struct {
 	packets []string
 	file    string
@@ -23,8 +23,8 @@ func (f *packetFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.packets, "packet", nil, "a packet: 'tcp SRC:PORT > DST:PORT [in DEVICE] [from CLIENT] [mark N] [flags S] [uid N]'; may be repeated")
 	flags.StringVar(&f.file, "packets", "", "a file with a packet a line; - is standard input")
-	flags.StringVar(&f.in, "in", "", "the device that packets come in by, where they do not say; node for the node's own (default: the one towards the source)")
-	flags.StringVar(&f.from, "from", "", "the node, pod or client of the cluster that sends the packets, where they do not say")
+	flags.StringVar(&f.in, "in", "", "the device that packets come in by, where a packet names none; node for the node's own (default: the one towards the source)")
+	flags.StringVar(&f.from, "from", "", "the node, pod or client of the cluster that sends the packets, where a packet names none")
 }
 
 // all reads the packets.

@@ -92,7 +92,7 @@ func (p *program) scenarioRun() *cobra.Command {
 		Use:   "run NAME|FILE...|--all [--variant buggy|fixed|both] [--backend B] [--repeat N] [--parallel N] [--shard I/N]",
 		Short: "Run scenarios, each in a lab of its own",
 		Long: `Run scenarios: each variant on each backend in a lab of its own, which is taken away however the run ends. Exit status 0
-says that both variants ended as their script says, 1 that one did not. Scripts of your own are files whose name ends
+means that both variants ended as their script expects, 1 that one did not. Scripts of your own are files whose name ends
 in .txtar; "natlab scenario show NAME" prints one to begin with, and go doc natlab/scenarios lists the verbs.`,
 	}
 	f := cmd.Flags()
@@ -158,7 +158,7 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 	return err
 }
 
-// updatable says why --update has nothing to write to. One run a file is made: two could not both be right.
+// updatable is why --update has nothing to write to. One run a file is made: two could not both be right.
 func updatable(r runFlags, args []string) error {
 	if r.all || r.repeat > 1 || r.variant.value == "both" || r.backend.value == "both" {
 		return errors.New("--update takes files, one --variant and one --backend")
@@ -254,7 +254,7 @@ func scenarioJUnit(w io.Writer, results []scenarios.Result) error {
 		switch r.Outcome {
 		case scenarios.Failed:
 			suite.Failures++
-			c.Failure = &junitMessage{Message: "the script did not end as it says", Text: r.Log}
+			c.Failure = &junitMessage{Message: "the script did not end as it expects", Text: r.Log}
 		case scenarios.Skipped:
 			suite.Skipped++
 			c.Skipped = &junitMessage{Message: r.Why}

@@ -22,7 +22,7 @@ func (p *program) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [--name N] [-o text|json]",
 		Short: "List the labs, their nodes and what runs in them",
-		Long:  "List the labs, their nodes and what runs in them. Exit status 1 says that a lab is not running: dead, or not there.",
+		Long:  "List the labs, their nodes and what runs in them. Exit status 1 means that a lab is not running: dead, or not there.",
 		Args:  noArgs,
 	}
 	format := output(cmd, "text", "json")

@@ -22,7 +22,7 @@ func (p *program) up() *cobra.Command {
 	in.add(cmd)
 	cmd.Flags().StringVar(&o.Name, "name", "", "the lab's name (default: the cluster's)")
 	backend := &choice{words: []string{topology.BackendLegacy, topology.BackendNFT}}
-	cmd.Flags().Var(backend, "backend", "how rules reach the kernel (default: as the Lab document says)")
+	cmd.Flags().Var(backend, "backend", "how rules reach the kernel (default: as the Lab document has it)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := p.cluster(&in, topology.Load)
 		if err != nil {

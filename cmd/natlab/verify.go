@@ -30,9 +30,9 @@ func (p *program) verify() *cobra.Command {
 		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
-both met, and connection tracking. Exit status 1 says that a flow is disproved, or that too little was seen of it.
+both met, and connection tracking. Exit status 1 means that a flow is disproved, or that too little was seen of it.
 
-With -f the files say what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
+With -f the files decide what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
 
 Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
 does not go to a terminal, or with --draw, that of every flow.`,

@@ -36,7 +36,7 @@ func (p *program) view() *cobra.Command {
 misreads them: kubernetes/kubernetes#114537. The rules are those of a lab's node, of a saved rule set, which is loaded
 into a network namespace of its own for that, or else of this machine. Nothing is changed.
 
-Where the old program prints bytes from behind a rule's own, natlab prints what can be known of them and says on
+Where the old program prints bytes from behind a rule's own, natlab prints what can be known of them and reports on
 standard error where they come from.`,
 		Args: noArgs,
 	}
@@ -168,7 +168,7 @@ func onlyTable(tables []xtables.Table, name string) ([]xtables.Table, error) {
 	return nil, fmt.Errorf("table %q is not there; these are: %s", name, strings.Join(have, ", "))
 }
 
-// notes says each thing once, with the first rule it is true of and the number of the others.
+// notes prints each thing once, with the first rule it is true of and the number of the others.
 func (p *program) notes(notes []xtables.Note) {
 	count := map[string]int{}
 	for _, n := range notes {

@@ -12,7 +12,7 @@ import (
 
 // Dataplane is one way of making a namespace obey a rule set.
 type Dataplane interface {
-	// Install makes the tables that rs lists hold exactly what rs says; tables it does not list are left alone. A rule
+	// Install makes the tables that rs lists hold exactly what rs has; tables it does not list are left alone. A rule
 	// set that is refused leaves every table as it was, and the error is a *RefusedError.
 	Install(ctx context.Context, ns Namespace, rs iptables.Ruleset) error
 	// Dump reads what this backend holds in the namespace, with counters. Nothing installed is an empty Ruleset.
@@ -38,7 +38,7 @@ const (
 // Backends lists every backend.
 func Backends() []Backend { return []Backend{Legacy, NFT} }
 
-// New returns the backend's Dataplane; "" is Legacy. It does not look whether the programs are installed: what needs one says so.
+// New returns the backend's Dataplane; "" is Legacy. It does not look whether the programs are installed: what needs one reports it.
 func New(b Backend) (Dataplane, error) {
 	switch b {
 	case "", Legacy:

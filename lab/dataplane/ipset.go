@@ -71,7 +71,7 @@ func SetNames(ns Namespace) (names map[uint16]string, err error) {
 }
 
 // MakeSets makes empty ipsets of addresses that are not there yet: the kernel refuses rules that name one that is not.
-// What a rule says of a set does not depend on the set's type.
+// What a rule asks of a set does not depend on the set's type.
 func MakeSets(ns Namespace, family nat.Family, names ...string) error {
 	if len(names) == 0 {
 		return nil

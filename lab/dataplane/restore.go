@@ -99,7 +99,7 @@ func (p *programs) program(family nat.Family, verb string) string {
 	return word + "-" + p.command + "-" + verb
 }
 
-// Version is what the backend's iptables-restore says of itself, "v1.8.9 (nf_tables)".
+// Version is what the backend's iptables-restore prints of itself, "v1.8.9 (nf_tables)".
 func Version(ctx context.Context, b Backend) (string, error) {
 	d, err := New(b)
 	if err != nil {
@@ -185,7 +185,7 @@ func tableOf(lines []string) string {
 	return ""
 }
 
-// reason is what the program said, without its advice on how to be used.
+// reason is what the program printed, without its advice on how to be used.
 func reason(stderr string) string {
 	var words []string
 	for line := range strings.Lines(stderr) {
@@ -196,7 +196,7 @@ func reason(stderr string) string {
 		words = append(words, line)
 	}
 	if len(words) == 0 {
-		return "it did not say why"
+		return "it gave no reason"
 	}
 	return strings.Join(words, " ")
 }

@@ -112,7 +112,7 @@ func (p probe) settle(detail string, err error) Feature {
 	return f
 }
 
-// isMissing reports whether an error says that the feature is not there, rather than that asking went wrong.
+// isMissing reports whether an error means that the feature is not there, rather than that asking went wrong.
 func isMissing(err error) bool {
 	for _, missing := range []error{
 		errors.ErrUnsupported, dataplane.ErrUnsupported, witness.ErrUnsupported, fs.ErrNotExist, fs.ErrPermission,

@@ -66,7 +66,7 @@ func TestExamineAgreesWithTheKernelsConfiguration(t *testing.T) {
 	}
 }
 
-// Without root nothing is claimed of what could not be tried, and the first line says what to do.
+// Without root nothing is claimed of what could not be tried, and the first line gives the remedy.
 func TestExamineWithoutRoot(t *testing.T) {
 	features := examineIn(t.Context(), nil, fmt.Errorf("unshare: %w", unix.EPERM))
 	require.Equal(t, No, features[0].Have)

@@ -19,7 +19,7 @@ import (
 	"natlab/topology"
 )
 
-// Options say what an audit is held against.
+// Options choose what an audit is held against.
 type Options struct {
 	Backend dataplane.Backend // that kube-proxy writes with; "" where nobody knows
 	Release string            // kube-proxy's; "" is the cluster's
@@ -134,7 +134,7 @@ func installedTools(ctx context.Context) []xtables.Version {
 // probeTime bounds how long the answer to a probe is waited for: none is needed.
 const probeTime = 300 * time.Millisecond
 
-// firstBackend says which backend's nat chains a packet of a lab's node meets first, where both hold tables: the one
+// firstBackend is which backend's nat chains a packet of a lab's node meets first, where both hold tables: the one
 // that was registered last. What stands in a lab beside iptables-legacy came after it, and iptables-legacy registers
 // once. Beside iptables-nft it may be either, so a connection to a Service is opened: iptables-legacy, whose policies
 // count, has seen it only if it is first, as iptables-nft translates it.

@@ -15,7 +15,7 @@ import (
 	"natlab/topology"
 )
 
-// TunnelKind says what tunl0 is in a lab.
+// TunnelKind is what tunl0 is in a lab.
 type TunnelKind string
 
 // The kinds of tunl0. A lab whose overlay is not IPIP has none.

@@ -116,7 +116,7 @@ func (b *Build) Tunnels() []*tunnel.Tunnel {
 	return out
 }
 
-// Tunnel says what tunl0 is, once Wire was called.
+// Tunnel is what tunl0 is, once Wire was called.
 func (b *Build) Tunnel() TunnelKind { return b.ipip.kind }
 
 // Close lets go of what only the making needed.

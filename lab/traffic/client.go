@@ -21,7 +21,7 @@ import (
 
 // Ask opens a socket in the namespace, asks once and closes it: one TCP connection, or one UDP datagram. The tuple's
 // source port 0 and a source address that is not set leave the choice to the kernel. Every error is a *Failure. How
-// long Ask waits is ctx's to say.
+// long Ask waits is ctx's to decide.
 func Ask(ctx context.Context, ns Namespace, t nat.Tuple) (Answer, error) {
 	r := AskAll(ctx, ns, []nat.Tuple{t})[0]
 	return r.Answer, r.Err
@@ -139,7 +139,7 @@ func (c *Conn) SendLong(ctx context.Context, size int) (nonce string, err error)
 	return nonce, c.request(holdWord, nonce)
 }
 
-const maxLong = 3500 // a line of maxLine less what an answer says besides the nonce
+const maxLong = 3500 // a line of maxLine less what an answer holds besides the nonce
 
 func (c *Conn) send(word string) (string, error) {
 	nonce := rand.Text()
@@ -205,7 +205,7 @@ func (c *Conn) line() ([]byte, error) {
 		}
 		c.pending = append(c.pending, buf[:n]...)
 		if len(c.pending) > maxLine {
-			return c.pending, nil // no server of ours: the reader will say so
+			return c.pending, nil // no server of ours: the reader will report it
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package traffic is the lab's servers and clients: sockets in a namespace that ask, answer, and say as whom they saw
+// Package traffic is the lab's servers and clients: sockets in a namespace that ask, answer, and report as whom they saw
 // each other. It watches nothing on the way and decides nothing; it reports what the two ends of a flow know.
 //
 // What goes over the wire is text, one line each way, so that nc and curl can play either part:

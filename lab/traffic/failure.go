@@ -35,10 +35,10 @@ type Failure struct {
 	Kind     Kind
 	Tuple    nat.Tuple      // what was asked, as the caller had it
 	Local    netip.AddrPort // the client's socket; invalid where it never had an address
-	Sender   netip.Addr     // Unreachable: who sent the ICMP error; invalid where the kernel does not say
+	Sender   netip.Addr     // Unreachable: who sent the ICMP error; invalid where the kernel does not tell
 	ICMPType uint8          // Unreachable: as the ICMP header has it
 	ICMPCode uint8          //
-	Err      error          // what the system call said
+	Err      error          // what the system call returned
 }
 
 func (f *Failure) Error() string {

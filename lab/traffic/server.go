@@ -183,7 +183,7 @@ func (s *server) track(c io.Closer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		_ = c.Close() // nothing was said on it
+		_ = c.Close() // nothing was sent on it
 		return false
 	}
 	s.open[c] = true

@@ -38,7 +38,7 @@ func openAll(ns Namespace, tuples []nat.Tuple) ([]*Conn, []error) {
 	return conns, errs
 }
 
-// open makes a non-blocking socket, binds it where the tuple says from where, and starts to connect it. The caller's
+// open makes a non-blocking socket, binds it where the tuple has a source, and starts to connect it. The caller's
 // thread is in the namespace.
 func open(t nat.Tuple) (*Conn, error) {
 	family := unix.AF_INET
@@ -154,7 +154,7 @@ func (c *Conn) write(b []byte) error {
 		return !errors.Is(failed, unix.EAGAIN)
 	})
 	if c.tuple.Proto() == nat.UDP && errors.Is(failed, unix.EPERM) {
-		return nil // the namespace's own rules dropped it; where one of them rejects, the ICMP error says so
+		return nil // the namespace's own rules dropped it; where one of them rejects, the ICMP error tells
 	}
 	return errors.Join(err, os.NewSyscallError("send", failed))
 }
@@ -187,7 +187,7 @@ func (c *Conn) name(which func(int) (unix.Sockaddr, error)) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// failure says what err of this socket means.
+// failure is what err of this socket means.
 func (c *Conn) failure(err error) *Failure {
 	f := &Failure{Tuple: c.tuple, Local: c.Local(), Err: err}
 	f.classify()
@@ -197,7 +197,7 @@ func (c *Conn) failure(err error) *Failure {
 	if f.Kind == Timeout {
 		return f
 	}
-	_ = c.raw.Control(func(fd uintptr) { f.readErrorQueue(int(fd)) }) // without the queue the Failure says less, but nothing wrong
+	_ = c.raw.Control(func(fd uintptr) { f.readErrorQueue(int(fd)) }) // without the queue the Failure tells less, but nothing wrong
 	return f
 }
 

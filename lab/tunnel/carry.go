@@ -108,7 +108,7 @@ func (s *sender) pathMTU() (int, error) {
 			return
 		}
 		mtu, inner = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU)
-		// A connected raw socket sends wherever the packet's own header says, as before.
+		// A connected raw socket sends wherever the packet's own header has it, as before.
 	})
 	if err == nil {
 		err = inner
@@ -156,7 +156,7 @@ func (t *Tunnel) receive() {
 			return
 		}
 		if err != nil {
-			continue // an ICMP error about an earlier packet: it says nothing about the next
+			continue // an ICMP error about an earlier packet: it means nothing for the next
 		}
 		packet, ok := inner(buf[:n])
 		if !ok {

@@ -29,7 +29,7 @@ type clientSocket struct {
 	addr  netip.AddrPort
 }
 
-// newPortBook keeps clear of every port that the cluster uses and of the entries that stand. start says where to
+// newPortBook keeps clear of every port that the cluster uses and of the entries that stand. start is where to
 // begin; runs that begin elsewhere do not meet each other's sockets in TIME_WAIT.
 func newPortBook(c topology.Cluster, standing []nat.Conn, start uint32) *portBook {
 	b := &portBook{taken: map[clientSocket]bool{}, next: map[netip.Addr]uint16{}, start: uint16(firstPort + start%(lastPort-firstPort+1))}

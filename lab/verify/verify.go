@@ -16,12 +16,12 @@ import (
 	"natlab/topology"
 )
 
-// Options say what to prove. The zero value proves everything, with a control run.
+// Options choose what to prove. The zero value proves everything, with a control run.
 type Options struct {
 	proof.Selector
 	// Flows are the flows to prove, where another choice than Selector's is wanted.
 	Flows []proof.Flow
-	// Intent is the cluster whose Services say what must happen; nil is the lab's own.
+	// Intent is the cluster whose Services decide what must happen; nil is the lab's own.
 	Intent *topology.Cluster
 	// WithoutControl leaves out the run without taps, and with it the check of that name.
 	WithoutControl bool

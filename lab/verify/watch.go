@@ -63,7 +63,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 }
 
 // unresolved reports whether the client's own stack gave up: nobody told it in time where the next hop is. On a machine
-// that has too much to do that says nothing of the network.
+// that has too much to do that tells nothing of the network.
 func unresolved(c proof.Case) bool {
 	return slices.ContainsFunc(c.Seen.Reply.Hops, func(h nat.Hop) bool {
 		t := h.Tuple
@@ -91,7 +91,7 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	return ""
 }
 
-// troubles says in which nodes the connection tracking counters grew since the last batch.
+// troubles lists in which nodes the connection tracking counters grew since the last batch.
 func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
 	lost := slices.ContainsFunc(w.states, func(q *flowState) bool { return loses(q.live) })

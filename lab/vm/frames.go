@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// frameKind says what a frame on the VM's second serial line holds. The line begins with a greeting, so that what
+// frameKind is what a frame on the VM's second serial line holds. The line begins with a greeting, so that what
 // firmware writes there is passed over.
 type frameKind byte
 

@@ -153,7 +153,7 @@ func setUpGuest(config guestConfig) error {
 }
 
 // loadModules loads what there is of the named modules with their dependencies. One that a kernel has built in, or not
-// at all, is passed over: what a lab misses `natlab doctor` says.
+// at all, is passed over: what a lab misses `natlab doctor` shows.
 func loadModules(names []string) (loaded []string, err error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {

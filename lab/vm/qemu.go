@@ -74,8 +74,8 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	cmd := exec.CommandContext(ctx, program, m.args()...)
-	var said strings.Builder
-	cmd.Stderr = &said
+	var printed strings.Builder
+	cmd.Stderr = &printed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("qemu: %w", err)
@@ -98,8 +98,8 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 	if cause := context.Cause(ctx); cause != nil && waited != nil && (lineErr == nil || errors.Is(lineErr, io.EOF) || errors.Is(lineErr, net.ErrClosed)) {
 		return cause
 	}
-	if waited != nil && said.Len() > 0 {
-		return fmt.Errorf("qemu: %w: %s", waited, strings.TrimSpace(said.String()))
+	if waited != nil && printed.Len() > 0 {
+		return fmt.Errorf("qemu: %w: %s", waited, strings.TrimSpace(printed.String()))
 	}
 	if errors.Is(lineErr, io.EOF) {
 		return nil

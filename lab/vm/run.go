@@ -39,7 +39,7 @@ type Fault struct {
 	Console string // its last lines
 }
 
-// Error says what happened and shows the console's last lines.
+// Error tells what happened and shows the console's last lines.
 func (f *Fault) Error() string {
 	return fmt.Sprintf("VM with kernel %s: %v; its console's last lines:\n%s", f.Kernel.Version, f.Cause, f.Console)
 }

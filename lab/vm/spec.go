@@ -33,7 +33,7 @@ func releases() []release {
 	}
 }
 
-// ErrSpec is the class of a Spec that says nothing natlab understands.
+// ErrSpec is the class of a Spec that means nothing to natlab.
 var ErrSpec = errors.New("not a Debian release or a version")
 
 var versionPattern = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(\.x|[+~][a-z0-9.+~]*)?$`)

@@ -7,7 +7,7 @@ import (
 )
 
 // Known are the rule sets that a node holds, as dataplane.Dump reads them. The trace of the legacy tables does not tell
-// what a rule does: without Legacy its observations have no Verdict but that of policies. Of nf_tables it says so, and
+// what a rule does: without Legacy its observations have no Verdict but that of policies. Of nf_tables it does, and
 // NFT adds the rules' texts, and tells a REJECT from a DROP.
 type Known struct {
 	Legacy iptables.Ruleset
@@ -42,7 +42,7 @@ func (m *member) setRules(r Known) {
 	m.rules[legacyBackend], m.rules[nftBackend] = indexOf(r.Legacy), indexOf(r.NFT)
 }
 
-// describe adds to a step what the rule set says of its rule: its text, and of a legacy table's rule what it does to the
+// describe adds to a step what the rule set has of its rule: its text, and of a legacy table's rule what it does to the
 // packet, since the log is written before that.
 func (m *member) describe(s *nat.Step, backend int) {
 	chain := m.rules[backend].chain(s.Table, s.Chain)

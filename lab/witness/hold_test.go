@@ -84,7 +84,7 @@ func TestHoldReorders(t *testing.T) {
 }
 
 // Two first packets of one connection, both held until they are unconfirmed: the race of kubernetes#56903, made certain.
-// conntrack's Table, asked the same, says what becomes of the second one.
+// conntrack's Table, asked the same, decides what becomes of the second one.
 func TestHoldMakesARaceCertain(t *testing.T) {
 	for _, row := range []struct {
 		tuple string
@@ -209,7 +209,7 @@ func TestHoldDuplicates(t *testing.T) {
 	require.Equal(t, 2, at)
 }
 
-// A wait that is not met says how far it came; Close lets go of what is held.
+// A wait that is not met reports how far it came; Close lets go of what is held.
 func TestHoldEndsWithTheSession(t *testing.T) {
 	w, s := holding(t)
 	h, err := s.Hold("node", nat.TapPreNAT, nil)

@@ -61,7 +61,7 @@ func patiently(open func() (*nfqueue.Nfqueue, error)) (*nfqueue.Nfqueue, error) 
 	}
 }
 
-// patience is how long a queue may be taken before another process is said to have it.
+// patience is how long a queue may be taken before another process is taken to have it.
 const patience = time.Second
 
 // reader is what a queue calls for each packet.

@@ -26,7 +26,7 @@ const (
 )
 
 // fromTrace is the reason that a step seen by the kernel's trace gives for its verdict.
-const fromTrace = "the kernel's trace says so"
+const fromTrace = "the kernel's trace reports it"
 
 // walk is what is known of a packet that nf_tables traces: the header comes with the first message of each base chain
 // only, and the hook by that chain's name.
@@ -205,7 +205,7 @@ type position struct {
 	number       int
 }
 
-// placeRule names the rule behind a handle. The kernel's own word for a rule is its handle, which says nothing about its
+// placeRule names the rule behind a handle. The kernel's own word for a rule is its handle, which tells nothing about its
 // place, and is unique within its table only; the places are read again whenever the rules have changed.
 func (m *member) placeRule(s *nat.Step, t traceMessage) {
 	at, ok := m.places[string(t.table)][t.handle]

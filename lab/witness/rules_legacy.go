@@ -77,7 +77,7 @@ func bindLog(s *socket, group uint16) error {
 	return err
 }
 
-// Where a namespace says who gets its IPv4 log messages, and whom natlab wants; thread-self's namespace is meant.
+// Where a namespace sets who gets its IPv4 log messages, and whom natlab wants; thread-self's namespace is meant.
 const (
 	loggerFile = "/proc/sys/net/netfilter/nf_log/2"
 	ourLogger  = "nfnetlink_log"

@@ -81,7 +81,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// Two sessions cannot watch one namespace: the second says so, and the first goes on.
+// Two sessions cannot watch one namespace: the second is told so, and the first goes on.
 func TestOnlyOneSession(t *testing.T) {
 	w := newWire(t)
 	s := w.watch(t, w.install(t, dataplane.NFT, nodeRules), witness.Options{})

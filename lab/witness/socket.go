@@ -40,7 +40,7 @@ func (s *socket) prepare(buffer int) error {
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer); err != nil {
 		return fmt.Errorf("set the nfnetlink receive buffer to %d bytes: %w", buffer, err)
 	}
-	// Loss is read from the socket's drop counter, exactly; ENOBUFS would only say "some".
+	// Loss is read from the socket's drop counter, exactly; ENOBUFS would only mean "some".
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
 		return fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
 	}

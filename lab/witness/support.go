@@ -47,7 +47,7 @@ func Probe(ns Namespace) Support {
 
 const probeBuffer = 1 << 16
 
-// unsupported marks the errors by which a kernel says that it does not have something.
+// unsupported marks the errors by which a kernel reports that it does not have something.
 func unsupported(err error) error {
 	for _, e := range []error{unix.EOPNOTSUPP, unix.ENOENT, unix.EINVAL, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT} {
 		if errors.Is(err, e) {

@@ -1,6 +1,6 @@
 // Package witness watches packets, rules and connections in network namespaces, and reports what it saw as
 // proof.Observations. It changes nothing of what it watches, but for one private nftables table in each namespace; what
-// the observations mean is for nat/proof to say.
+// the observations mean is for nat/proof to judge.
 package witness
 
 import (
@@ -107,7 +107,7 @@ func nativeQueue(watched []Watched, o Options) (native bool, err error) {
 	return native, err
 }
 
-// wake says that something was recorded.
+// wake signals that something was recorded.
 func (s *Session) wake() {
 	select {
 	case s.notify <- struct{}{}:
@@ -118,7 +118,7 @@ func (s *Session) wake() {
 // Notify is a channel that has a value when something was recorded since the last receive from it.
 func (s *Session) Notify() <-chan struct{} { return s.notify }
 
-// Drain returns everything that the kernel had to say up to now and that no Drain has returned before, member by
+// Drain returns everything that the kernel had to report up to now and that no Drain has returned before, member by
 // member in the order of Start. It is a barrier: what a client has its answer for, the kernel has queued already, and
 // Drain reads each socket until it would block.
 //
@@ -150,7 +150,7 @@ func (s *Session) Lost() uint64 {
 	return n
 }
 
-// SetRules says what a node holds from now on; see Known.
+// SetRules sets what a node holds from now on; see Known.
 func (s *Session) SetRules(name string, r Known) error {
 	m, err := s.member(name)
 	if err != nil {

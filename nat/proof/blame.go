@@ -44,7 +44,7 @@ type ChainRef struct{ Node, Table, Chain string }
 
 func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }
 
-// wrong says where a disproved try first went wrong, in which rule the live rules part from the intended ones, and
+// wrong finds where a disproved try first went wrong, in which rule the live rules part from the intended ones, and
 // whose fault that is.
 func (e *evidence) wrong(failed Finding) *Wrong {
 	w := &Wrong{Check: failed.Name, Node: e.node(), Want: "to pass", Got: failed.Detail, Fault: FaultModel}

@@ -14,7 +14,7 @@ type Outcome uint8
 const (
 	Inconclusive Outcome = iota // not everything was seen that has to be seen; never a pass
 	Proved                      // what happened is what has to happen, in every check
-	Disproved                   // it is not, and Certificate.Wrong says where
+	Disproved                   // it is not, and Certificate.Wrong tells where
 )
 
 var outcomeNames = [...]string{"inconclusive", "proved", "disproved"}
@@ -40,7 +40,7 @@ func (o *Outcome) UnmarshalText(b []byte) error {
 	return fmt.Errorf("outcome %q: want inconclusive, proved or disproved", b)
 }
 
-// Fault says who is to blame for a difference.
+// Fault is who is to blame for a difference.
 type Fault uint8
 
 // The faults.

@@ -40,7 +40,7 @@ type Control struct {
 }
 
 // Check holds a try against both predictions and issues its certificate. Observed against intent gives the verdict;
-// observed against live says whose fault a difference is.
+// observed against live tells whose fault a difference is.
 func Check(c Case) Certificate {
 	e := &evidence{Case: c}
 	for _, o := range c.Intent {
@@ -162,7 +162,7 @@ func (e *evidence) blind() string {
 	return ""
 }
 
-// conclude turns the checks into a verdict, and says what is wrong first and whose fault it is.
+// conclude turns the checks into a verdict, and finds what is wrong first and whose fault it is.
 func (e *evidence) conclude(cert *Certificate) {
 	failed := slices.IndexFunc(cert.Checks, func(c Finding) bool { return !c.OK && !c.Missing })
 	missing := slices.IndexFunc(cert.Checks, func(c Finding) bool { return !c.OK && c.Missing })

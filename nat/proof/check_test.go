@@ -290,7 +290,7 @@ func TestDeviation(t *testing.T) {
 	silent.Probability, silent.End = 0.125, nat.EndLost
 	both := nat.Prediction{byOther(), answered()}
 	assert.Zero(t, Deviation(both, both, Chains{}))
-	assert.Zero(t, Deviation(both, both[1:], Chains{}), "one that is missing is NeverChosen's to say")
+	assert.Zero(t, Deviation(both, both[1:], Chains{}), "one that is missing is NeverChosen's to report")
 	assert.InDelta(t, 0.375, Deviation(both, nat.Prediction{answered(), bent, silent}, Chains{}), 1e-12)
 }
 

@@ -128,14 +128,14 @@ func checkDNAT(e *evidence) Finding {
 		return bad(name, "%s became %s, which is no endpoint that may serve this client", asked, endpoint)
 	}
 	if !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return s.To == endpoint }) {
-		return bad(name, "conntrack says %s, but no rule that the request met has it", endpoint)
+		return bad(name, "conntrack has %s, but no rule that the request met has it", endpoint)
 	}
 	hops := ordered(e.want.Request.Hops, e.Seen.Request.Hops, hopNode)
 	if last := hops[len(hops)-1]; last.Tuple.Dst() != endpoint {
-		return bad(name, "conntrack says %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
+		return bad(name, "conntrack has %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
 	}
 	if e.Ends.End == nat.EndAnswered && e.Ends.ServerAddr != endpoint {
-		return bad(name, "conntrack says %s, but the server that answered is %s at %s", endpoint, e.Ends.Server, e.Ends.ServerAddr)
+		return bad(name, "conntrack has %s, but the server that answered is %s at %s", endpoint, e.Ends.Server, e.Ends.ServerAddr)
 	}
 	return ok(name, "%s became %s in %s: the same in the rule, on the wire and in conntrack", asked, endpoint, t.Node)
 }

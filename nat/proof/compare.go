@@ -168,7 +168,7 @@ func compareSteps(dir nat.Direction, want, got nat.Trace, more bool) *difference
 	return nil
 }
 
-// stepPacket says what the packet was when it came to a step: as the witness saw it there or at the step before,
+// stepPacket is what the packet was when it came to a step: as the witness saw it there or at the step before,
 // else as predicted.
 func stepPacket(seen *nat.Step, want nat.Step) string {
 	if seen != nil && seen.Before.IsValid() {

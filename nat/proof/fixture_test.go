@@ -149,7 +149,7 @@ func bind(t nat.Tuple) nat.Tuple {
 	return t
 }
 
-// observe is what the witnesses report where things go as an outcome says, the conntrack events last.
+// observe is what the witnesses report where things go as an outcome has it, the conntrack events last.
 func observe(o nat.Outcome) []Observation {
 	var out []Observation
 	for dir, way := range []nat.Journey{o.Request, o.Reply} {

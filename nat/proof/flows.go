@@ -33,7 +33,7 @@ func (s Selector) wants(f Flow) bool {
 
 // Flows lists the questions whose answers prove a cluster's Services: every Service port of TCP or UDP, at every
 // address it has, from every kind of client that can get there. Of many pods of one kind on one node it takes the
-// first; every node is asked, since every node has its own copy of the rules. How each flow has to end is not said
+// first; every node is asked, since every node has its own copy of the rules. How each flow has to end is not decided
 // here: that is what the prediction from the intended rules is for, and a Service without endpoints, a Local policy
 // or a source range makes flows that must fail. The order is that of the Services, then of the addresses, then of
 // the clients; names are unique.

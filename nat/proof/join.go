@@ -21,7 +21,7 @@ type Seen struct {
 	// Repeated reports that the client sent its first packet more than once: what comes after the first one's
 	// observations may be the second's.
 	Repeated bool
-	// Mixed reports that a tuple of this try was at the same time one of another's: nothing can be said.
+	// Mixed reports that a tuple of this try was at the same time one of another's: nothing can be concluded.
 	Mixed bool
 }
 
@@ -92,7 +92,7 @@ type joiner struct {
 	conns  []connIndex
 }
 
-// learn says that packets of this tuple are of o, and marks both tries if another had it before.
+// learn notes that packets of this tuple are of o, and marks both tries if another had it before.
 func (j *joiner) learn(t nat.Tuple, o owner) {
 	if was, ok := j.tuple[t]; ok && was.try != o.try {
 		j.seen[was.try].Mixed, j.seen[o.try].Mixed = true, true
@@ -118,7 +118,7 @@ func (j *joiner) find(t nat.Tuple) (owner, bool) {
 }
 
 // joinConns follows the translations: an entry whose original tuple is known tells the tuples behind it. It goes
-// round until no entry is left that says something new, since the nodes come in no order.
+// round until no entry is left that tells something new, since the nodes come in no order.
 func (j *joiner) joinConns(seen []Observation) {
 	var rest []Observation
 	for _, o := range seen {

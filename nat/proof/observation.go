@@ -4,7 +4,7 @@ import (
 	"natlab/nat"
 )
 
-// ObservationKind says which witness an Observation comes from.
+// ObservationKind is which witness an Observation comes from.
 type ObservationKind uint8
 
 // The witnesses.
@@ -22,7 +22,7 @@ type Observation struct {
 
 	Hop      nat.Hop // PacketSeen
 	TCPFlags uint8   // PacketSeen, TCP: the flag byte (FIN 1, SYN 2, RST 4, PSH 8, ACK 16); of the inner packet
-	ICMP     ICMP    // PacketSeen, ICMP errors: what they say and about whom
+	ICMP     ICMP    // PacketSeen, ICMP errors: what they report and about whom
 
 	Step    nat.Step // RuleHit: Hook, Table, Chain, Rule (0 for a policy), Verdict, Mark, Before; After is not known to the kernel's trace
 	TraceID uint32   // RuleHit: equal for all hits of one packet in one namespace where the kernel gives one (nf_tables), else 0

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// Style says how a text is to look. The zero Style is plain.
+// Style is how a text is to look. The zero Style is plain.
 type Style struct {
 	Colour bool // ANSI colours, for a terminal
 	Lines  bool // with the line of the saved rule set that a rule stands in

@@ -9,7 +9,7 @@ import (
 	"natlab/nat/proof"
 )
 
-// Detail says how much of a report a text shows.
+// Detail is how much of a report a text shows.
 type Detail uint8
 
 // The details. The zero value shows everything.

@@ -7,7 +7,7 @@ import (
 	"natlab/nat/proof"
 )
 
-// wrong says what a flow that is not proved got wrong first, and whose fault it is.
+// wrong prints what a flow that is not proved got wrong first, and whose fault it is.
 func (d *drawing) wrong() {
 	w := d.flow.Wrong
 	if w == nil {
@@ -72,7 +72,7 @@ func orNone(s string) string {
 // maxCulprits is how many culprits a text names.
 const maxCulprits = 10
 
-// writeCulprits says in a few lines what all the flows that are not proved have in common.
+// writeCulprits prints in a few lines what all the flows that are not proved have in common.
 func writeCulprits(b *strings.Builder, all []proof.Culprit, st Style) {
 	if len(all) == 0 {
 		return
