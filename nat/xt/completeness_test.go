@@ -117,7 +117,7 @@ func checkListing(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {
 	p := xt.NewPrinter(nil, f)
 	v.(xt.Lister).List(p)
 	if p.String() == "" {
-		silent, ok := x.Silent(f, protocolOf(x))
+		silent, ok := x.Silent(x.Name, f, protocolOf(x))
 		require.True(t, ok)
 		require.Equal(t, v, silent)
 		return

@@ -158,15 +158,16 @@ func (x *Extension) ReadListed(l *Listing) (v Value, ok bool) {
 	return nil, false
 }
 
-// Silent is the extension's value where iptables -L prints nothing of it: that of no options, if it is listed so.
-func (x *Extension) Silent(f nat.Family, protocol nat.Proto) (Value, bool) {
-	v, wrong := x.Read(&Args{Family: f, Alias: x.Name, Protocol: protocol})
+// Silent is the extension's value where iptables -L prints nothing of it but its name, or nothing at all: that of no options,
+// if it is listed so. The rule calls the extension by an alias, or by its name.
+func (x *Extension) Silent(alias string, f nat.Family, protocol nat.Proto) (Value, bool) {
+	v, wrong := x.Read(&Args{Family: f, Alias: alias, Protocol: protocol})
 	if wrong != nil {
 		return nil, false
 	}
 	p := NewPrinter(nil, f)
 	v.(Lister).List(p)
-	return v, p.String() == ""
+	return v, p.String() == "" || p.String() == " "+alias
 }
 
 func (x *Extension) fromListed(l *Listing) (Value, bool) {
