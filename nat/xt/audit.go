@@ -28,13 +28,7 @@ var auditRow = Extension{
 	Layouts: layouts(layout(0, 1,
 		func(d []byte, _ *Env) (Audit, bool) { return Audit{AuditType(d[0])}, int(d[0]) < len(auditTypes) },
 		func(t Audit, d []byte, _ *Env) error { d[0] = uint8(t.Type); return nil })),
-	Listed: func(l *Listing) bool {
-		if !l.TakeWord("AUDIT") {
-			return false
-		}
-		l.Give("--type", false, l.Word())
-		return true
-	},
+	Listed: listedValue("AUDIT ", "--type"),
 }
 
 // Name is "AUDIT".

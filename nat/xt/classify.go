@@ -33,13 +33,7 @@ var classifyRow = Extension{
 			order.PutUint32(d, uint32(t.Major)<<16|uint32(t.Minor))
 			return nil
 		})),
-	Listed: func(l *Listing) bool {
-		if !l.Take("CLASSIFY set ") {
-			return false
-		}
-		l.Give("--set-class", false, l.Word())
-		return true
-	},
+	Listed: listedValue("CLASSIFY set ", "--set-class"),
 }
 
 // class reads MAJOR:MINOR, always hexadecimal; iptables keeps the lower half of a number that is longer.

@@ -15,7 +15,7 @@ type ConnMark struct {
 }
 
 var connMarkRow = Extension{
-	Listed:   func(l *Listing) bool { return l.Take("connmark match") && l.GiveMark("--mark") },
+	Listed:   listedValue("connmark match", "--mark"),
 	Name:     "connmark",
 	Options:  []Option{{Name: "--mark", Values: 1, Not: true}},
 	Examples: []string{"--mark 0x4000/0x4000", "! --mark 0x1", "--mark 0xffffffff/0x0"},

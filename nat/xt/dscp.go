@@ -19,12 +19,8 @@ type SetDSCP struct{ Value uint8 }
 const dscpShift = 2 // XT_DSCP_SHIFT: below are the two bits of ECN
 
 var dscpRow = Extension{
-	Name: "dscp",
-	Listed: func(l *Listing) bool {
-		taken := l.Take("DSCP match")
-		l.Give("--dscp", l.Bang(), l.Word())
-		return taken
-	},
+	Name:     "dscp",
+	Listed:   listedValue("DSCP match", "--dscp"),
 	Options:  []Option{{Name: "--dscp", Values: 1, Not: true}, {Name: "--dscp-class", Values: 1, Not: true}},
 	Examples: []string{"--dscp 0x03", "! --dscp 0x3f"},
 	Parse: func(a *Args) Value {
@@ -40,11 +36,7 @@ var dscpRow = Extension{
 
 var setDSCPRow = Extension{
 	Name: "DSCP", Kind: TargetKind, Tables: []string{"mangle"},
-	Listed: func(l *Listing) bool {
-		taken := l.Take("DSCP set ")
-		l.Give("--set-dscp", false, l.Word())
-		return taken
-	},
+	Listed:   listedValue("DSCP set", "--set-dscp"),
 	Options:  []Option{{Name: "--set-dscp", Values: 1}, {Name: "--set-dscp-class", Values: 1}},
 	Examples: []string{"--set-dscp 0x05", "--set-dscp 0x00"},
 	Parse: func(a *Args) Value {

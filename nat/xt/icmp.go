@@ -119,7 +119,7 @@ func icmpMatch(name, option string, p nat.Proto) Extension {
 			}
 			return m
 		},
-		Listed: func(l *Listing) bool { return l.TakeICMP(p) && l.giveICMP(option) },
+		Listed: listedICMP(p, option),
 		// struct ipt_icmp, struct ip6t_icmp { __u8 type, code[2], invflags; }
 		Layouts: layouts(layout(0, 4,
 			func(d []byte, _ *Env) (ICMPType, bool) {
@@ -202,30 +202,27 @@ func (m ICMPType) text(p *Printer) string {
 	return s
 }
 
-// TakeICMP takes the name with which -L begins a type of ICMP, "icmp" or "ipv6-icmp"; with -n the word "type" may stand right
-// behind it.
-func (l *Listing) TakeICMP(p nat.Proto) bool {
-	name := p.RuleName()
-	rest := strings.TrimPrefix(strings.TrimPrefix(l.rest, name), "type")
-	return (rest == "" || rest[0] == ' ') && l.Take(name)
-}
-
-// giveICMP gives the option of "[!]type 8 code 0", or of a name.
-func (l *Listing) giveICMP(option string) bool {
-	not := l.Bang()
-	if !l.TakeWord("type") {
-		l.Give(option, not, l.Word())
+// listedICMP reads "icmptype 8 code 0" and, without -n, "icmp echo-request"; "!" stands in front of type or name.
+func listedICMP(p nat.Proto, option string) func(*Listing) bool {
+	return func(l *Listing) bool {
+		name := p.RuleName()
+		rest := strings.TrimPrefix(strings.TrimPrefix(l.rest, name), "type")
+		if rest != "" && rest[0] != ' ' || !l.Take(name) {
+			return false
+		}
+		not := l.Bang()
+		numeric := l.TakeWord("type")
+		value := l.Word()
+		switch {
+		case !numeric:
+		case l.TakeWord("code"):
+			value += "/" + l.Word()
+		case l.TakeWord("codes"):
+			value += "/" + strings.Replace(l.Word(), "-", ":", 1)
+		}
+		l.Give(option, not, value)
 		return true
 	}
-	value := l.Word()
-	switch {
-	case l.TakeWord("code"):
-		value += "/" + l.Word()
-	case l.TakeWord("codes"):
-		value += "/" + strings.Replace(l.Word(), "-", ":", 1)
-	}
-	l.Give(option, not, value)
-	return true
 }
 
 // List prints the type as iptables -L -n does, by number.

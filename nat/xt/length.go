@@ -26,11 +26,7 @@ var lengthRow = Extension{
 		}
 		return m
 	},
-	Listed: func(l *Listing) bool {
-		taken := l.TakeWord("length")
-		l.Give("--length", l.Bang(), l.Word())
-		return taken
-	},
+	Listed: listedValue("length", "--length"),
 	// struct xt_length_info { __u16 min, max; __u8 invert; }
 	Layouts: layouts(layout(0, spanSize,
 		func(d []byte, _ *Env) (Length, bool) {

@@ -190,6 +190,17 @@ func (x *Extension) fromListed(l *Listing) (Value, bool) {
 	return v, wrong == nil
 }
 
+// listedValue reads what is one option's value behind some words, with a "!" in front of it or not.
+func listedValue(words, option string) func(*Listing) bool {
+	return func(l *Listing) bool {
+		if !l.Take(words) {
+			return false
+		}
+		l.Give(option, l.Bang(), l.Word())
+		return true
+	}
+}
+
 // cutLast cuts a text at the last place of a byte.
 func cutLast(s string, sep byte) (before, after string, ok bool) {
 	i := strings.LastIndexByte(s, sep)

@@ -31,11 +31,7 @@ var macRow = Extension{
 		}
 		return m
 	},
-	Listed: func(l *Listing) bool {
-		taken := l.TakeWord("MAC")
-		l.Give("--mac-source", l.Bang(), l.Word())
-		return taken
-	},
+	Listed: listedValue("MAC", "--mac-source"),
 	// struct xt_mac_info { unsigned char srcaddr[6]; int invert; }
 	Layouts: layouts(layout(0, 12,
 		func(d []byte, _ *Env) (MAC, bool) { return MAC{order.Uint32(d[8:]) != 0, [6]byte(d)}, true },

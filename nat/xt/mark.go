@@ -25,7 +25,7 @@ var markRow = Extension{
 		}
 		return m
 	},
-	Listed: func(l *Listing) bool { return l.Take("mark match") && l.GiveMark("--mark") },
+	Listed: listedValue("mark match", "--mark"),
 	Layouts: layouts(layout(1, markSize,
 		func(d []byte, _ *Env) (Mark, bool) { return decodeMark(d), true },
 		func(m Mark, d []byte, _ *Env) error { encodeMark(m, d); return nil })),
@@ -166,12 +166,6 @@ func (l *Listing) giveXMark() bool {
 	default:
 		return false
 	}
-	return true
-}
-
-// GiveMark gives an option with a mark that comes next, "!" in front of it or not.
-func (l *Listing) GiveMark(option string) bool {
-	l.Give(option, l.Bang(), l.Word())
 	return true
 }
 

@@ -18,6 +18,7 @@ var tcpMSSRow = Extension{
 	Name: "tcpmss", Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP},
 	Options:  []Option{{Name: "--mss", Values: 1, Not: true}},
 	Examples: []string{"--mss 42", "! --mss 1400:1536", "--mss 0:65535"},
+	Listed:   listedValue("tcpmss match ", "--mss"),
 	Parse: func(a *Args) Value {
 		var m TCPMSS
 		a.Need("--mss")
@@ -106,6 +107,15 @@ var setTCPMSSRow = Extension{
 	Name: "TCPMSS", Kind: TargetKind, Needs: "-p tcp -m tcp --tcp-flags SYN,RST SYN",
 	Options:  []Option{{Name: "--set-mss", Values: 1}, {Name: "--clamp-mss-to-pmtu"}},
 	Examples: []string{"--set-mss 1400", "--clamp-mss-to-pmtu"},
+	Listed: func(l *Listing) bool {
+		switch {
+		case l.Take("TCPMSS clamp to PMTU"):
+			l.Give("--clamp-mss-to-pmtu", false)
+		case l.Take("TCPMSS set "):
+			l.Give("--set-mss", false, l.Word())
+		}
+		return len(l.given) > 0
+	},
 	Parse: func(a *Args) Value {
 		var t SetTCPMSS
 		a.Need("--set-mss", "--clamp-mss-to-pmtu")

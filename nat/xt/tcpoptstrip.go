@@ -15,6 +15,7 @@ var tcpOptStripRow = Extension{
 	Name: "TCPOPTSTRIP", Kind: TargetKind, Tables: []string{"mangle"}, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP},
 	Options:  []Option{{Name: "--strip-options", Values: 1}},
 	Examples: []string{"--strip-options 2,3,8,19,255", ""},
+	Listed:   listedValue("TCPOPTSTRIP options ", "--strip-options"),
 	Parse: func(a *Args) Value {
 		var t TCPOptStrip
 		a.Once()

@@ -17,12 +17,8 @@ type TOS struct {
 type SetTOS struct{ Value, Mask uint8 }
 
 var tosRow = Extension{
-	Name: "tos",
-	Listed: func(l *Listing) bool {
-		taken := l.Take("tos match")
-		l.Give("--tos", l.Bang(), l.Word())
-		return taken
-	},
+	Name:     "tos",
+	Listed:   listedValue("tos match", "--tos"),
 	Options:  []Option{{Name: "--tos", Values: 1, Not: true}},
 	Examples: []string{"--tos 0x10/0x3f", "! --tos 0xff/0xff"},
 	Parse: func(a *Args) Value {
@@ -43,11 +39,7 @@ var tosRow = Extension{
 
 var setTOSRow = Extension{
 	Name: "TOS", Kind: TargetKind, Tables: []string{"mangle"},
-	Listed: func(l *Listing) bool {
-		taken := l.Take("TOS set ")
-		l.Give("--set-tos", false, l.Word())
-		return taken
-	},
+	Listed: listedValue("TOS set", "--set-tos"),
 	Options: []Option{
 		{Name: "--set-tos", Values: 1}, {Name: "--and-tos", Values: 1}, {Name: "--or-tos", Values: 1}, {Name: "--xor-tos", Values: 1},
 	},
