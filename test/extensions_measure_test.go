@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -83,11 +84,23 @@ func (l loadedLine) undecided(t *testing.T) string {
 			chain := iptables.Chain{Name: l.chain, Policy: "ACCEPT", Rules: []iptables.Rule{part}}
 			compiled := iptables.Compile(iptables.Table{Name: l.table, Chains: []iptables.Chain{chain}})
 			for _, p := range extensionPackets(l.family, hook) {
-				compiled.Run(hook, &p, node, nil)
+				compiled.Run(hook, &p, &extensionWorld{node, &p}, nil)
 			}
 		}
 	}
 	return strings.Join(order, "; ")
+}
+
+// extensionWorld is a node where each packet that is in the state of one has a connection, which answers have been seen of.
+type extensionWorld struct {
+	*gateway.Gateway
+	packet *rules.Packet
+}
+
+// Conn is the packet's connection.
+func (w *extensionWorld) Conn() (c rules.Conn, ok bool) {
+	t := w.packet.Tuple
+	return rules.Conn{Original: t, Reply: t.Reply(), Status: nat.SeenReply | nat.Confirmed, Expires: time.Minute, Counted: true}, w.packet.Tracked()
 }
 
 // extensionNode is where the packets come by: a node between two networks of each family.

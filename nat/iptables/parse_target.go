@@ -65,7 +65,6 @@ var targets = map[string]func(c *cursor, family nat.Family) (t xt.Target, ok boo
 	"DROP":       func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Drop{}, true, nil },
 	"RETURN":     func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Return{}, true, nil },
 	"REJECT":     parseReject,
-	"MARK":       parseSetMark,
 	"DNAT":       parseDNAT,
 	"SNAT":       parseSNAT,
 	"MASQUERADE": parseMasquerade,
@@ -94,34 +93,6 @@ func parseReject(c *cursor, family nat.Family) (xt.Target, bool, error) {
 		}
 	}
 	return t, true, nil
-}
-
-// xmark reads one of the options by which MARK and CONNMARK set a mark, as --set-xmark.
-func (c *cursor) xmark() (value, mask uint32, ok bool, err error) {
-	option := c.peek()
-	switch option {
-	case "--set-xmark", "--set-mark", "--or-mark", "--and-mark", "--xor-mark":
-	default:
-		return 0, 0, false, nil
-	}
-	c.option()
-	v, m, err := c.valueMask(option)
-	switch option {
-	case "--set-mark":
-		m |= v
-	case "--or-mark":
-		m = v
-	case "--and-mark":
-		v, m = 0, ^v
-	case "--xor-mark":
-		m = 0
-	}
-	return v, m, true, err
-}
-
-func parseSetMark(c *cursor, _ nat.Family) (xt.Target, bool, error) {
-	v, m, ok, err := c.xmark()
-	return xt.SetMark{Value: v, Mask: m}, ok, err
 }
 
 // natRange is a range while it is read.

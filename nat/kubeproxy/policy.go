@@ -99,7 +99,7 @@ func (g *generator) balance(p *port, chain string, endpoints []endpoint) []ipt.R
 	}
 	if p.service.AffinitySeconds != 0 {
 		for _, e := range endpoints {
-			again := xt.Recent{Action: xt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, List: e.chain, Mask: g.hostMask()}
+			again := xt.Recent{Action: xt.RecentCheck, Seconds: uint32(p.service.AffinitySeconds), Reap: true, ListName: e.chain, Mask: g.hostMask()}
 			rules = append(rules, rule(xt.Jump{Chain: e.chain}, g.comment(p.name+" -> "+e.text, again)...))
 		}
 	}
@@ -172,7 +172,7 @@ func (g *generator) endpointChains(p *port) {
 	translate := slices.Concat([]xt.Match{p.proto}, name, []xt.Match{plain})
 	for _, e := range p.serving.all {
 		if p.service.AffinitySeconds != 0 {
-			remember := xt.Recent{Action: xt.RecentSet, List: e.chain, Mask: g.hostMask()}
+			remember := xt.Recent{Action: xt.RecentSet, ListName: e.chain, Mask: g.hostMask()}
 			translate = slices.Concat([]xt.Match{p.proto}, name, []xt.Match{remember, plain})
 		}
 		hairpin := append(append(make([]xt.Match, 0, 2), ipt.Source{Prefix: single(e.Addr.Addr())}), name...)

@@ -96,9 +96,9 @@ func parseCT(a *Args) Value {
 		case "--notrack":
 			t.NoTrack = true
 		case "--helper":
-			t.Helper = g.TextUpTo(15)
+			t.Helper = g.Cut(15)
 		case "--timeout":
-			t.Timeout = g.TextUpTo(31)
+			t.Timeout = g.Cut(31)
 		case "--ctevents":
 			t.Events = g.Exact(ctEvents)
 		case "--expevents":

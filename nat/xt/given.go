@@ -59,6 +59,15 @@ func (g *Given) Exact(names []string) (bits uint32) {
 	return bits
 }
 
+// Cut is the first value, as much of it as n bytes have room for (XTTYPE_STRING, which cuts in silence).
+func (g *Given) Cut(n int) string {
+	s := g.Text()
+	if strings.ContainsRune(s, 0) {
+		g.bad(0, "no zero byte")
+	}
+	return s[:min(n, len(s))]
+}
+
 // HostMask is the first value as ADDRESS, ADDRESS/LENGTH or ADDRESS/MASK, the address as it stands there. A mask with a
 // hole becomes a full one (XTTYPE_HOSTMASK, which keeps its length of -1 in eight bits).
 func (g *Given) HostMask() AddrMask {

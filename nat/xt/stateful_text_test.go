@@ -119,3 +119,78 @@ func TestCTSpellings(t *testing.T) {
 		{"-j NOTRACK --notrack", ""},
 	})
 }
+
+// As iptables 1.8.9 answered each of them, and 1/day with a burst of 5 iptables-nft alone.
+func TestLimitSpellings(t *testing.T) {
+	t.Parallel()
+	checkSpellings(t, []spelling{
+		{"-m limit", "-m limit --limit 3/hour"},
+		{"-m limit --limit 1/day", "-m limit --limit 1/day"},
+		{"-m limit --limit 5abc/s", "-m limit --limit 5/sec"},
+		{"-m limit --limit 5", "-m limit --limit 5/sec"},
+		{"-m limit --limit 7/MIN", "-m limit --limit 7/min"},
+		{"-m limit --limit 3000/hour", "-m limit --limit 50/min"},
+		{"-m limit --limit 10000/s", "-m limit --limit 10000/sec"},
+		{"-m limit --limit 10001/s", ""},
+		{"-m limit --limit 0x10/sec", ""},
+		{"-m limit --limit -1", ""},
+		{"-m limit --limit 3/", ""},
+		{"-m limit --limit 3/minutes", ""},
+		{"-m limit --limit 5 --limit-burst 0", "-m limit --limit 5/sec"},
+		{"-m limit --limit 5 --limit-burst 10001", ""},
+		{"-m limit --limit 5/sec --limit 6/sec", ""},
+		{"-m limit ! --limit 5/sec", ""},
+		{"-m nfacct --nfacct-name one", "-m nfacct --nfacct-name  one"},
+		{`-m nfacct --nfacct-name "a b"`, `-m nfacct --nfacct-name  "a b"`},
+		{`-m nfacct --nfacct-name ""`, ""},
+		{"-m nfacct", ""},
+	})
+}
+
+// As iptables 1.8.9 answered each of them.
+func TestStatisticSpellings(t *testing.T) {
+	t.Parallel()
+	checkSpellings(t, []spelling{
+		{"-m statistic --mode nth --every 1 --packet 0", "-m statistic --mode nth --every 1 --packet 0"},
+		{"-m statistic --mode nth --every 0 --packet 0", ""},
+		{"-m statistic --mode nth --every 3", ""},
+		{"-m statistic --mode nth --every 3 --packet 3", ""},
+		{"-m statistic --mode nth --every 3 ! --packet 1", ""},
+		{"-m statistic --mode nth ! --every 4294967295 --packet 1", "-m statistic --mode nth ! --every 4294967295 --packet 1"},
+		{"-m statistic --mode nth --probability 0.5", ""},
+		{"-m statistic --mode random --probability .5", "-m statistic --mode random --probability 0.50000000000"},
+		{"-m statistic --probability 5e-1 --mode random", "-m statistic --mode random --probability 0.50000000000"},
+		{"-m statistic --mode random --probability 0x1p-2", "-m statistic --mode random --probability 0.25000000000"},
+		{"-m statistic --mode random --probability 1.1", ""},
+		{"-m statistic --mode random --probability nan", ""},
+		{"-m statistic --mode random --every 3 --packet 0", ""},
+		{"-m statistic --mode RANDOM --probability 0.5", ""},
+		{"-m statistic --probability 1", ""},
+		{"-m statistic", ""},
+	})
+}
+
+// As iptables 1.8.9 on Linux 6.18 answered each of them.
+func TestRecentSpellings(t *testing.T) {
+	t.Parallel()
+	checkSpellings(t, []spelling{
+		{"-m recent --set", "-m recent --set --name DEFAULT --mask 255.255.255.255 --rsource"},
+		{"-m recent --update --rttl", "-m recent --update --rttl --name DEFAULT --mask 255.255.255.255 --rsource"},
+		{"-m recent --rcheck --rdest --rsource", "-m recent --rcheck --name DEFAULT --mask 255.255.255.255 --rsource"},
+		{"-m recent --rcheck --mask 255.255.0.255", "-m recent --rcheck --name DEFAULT --mask 255.255.0.255 --rsource"},
+		{"-m recent --rcheck --seconds 4294967295", "-m recent --rcheck --seconds -1 --name DEFAULT --mask 255.255.255.255 --rsource"},
+		{"-m recent --set --hitcount 0", "-m recent --set --name DEFAULT --mask 255.255.255.255 --rsource"},
+		{"-m recent ! --rcheck --hitcount 256 --name x", "-m recent ! --rcheck --hitcount 256 --name x --mask 255.255.255.255 --rsource"},
+		{"-m recent --rcheck --hitcount 257", ""},
+		{"-m recent --set --rttl", ""},
+		{"-m recent --set --seconds 5", ""},
+		{"-m recent --remove --hitcount 3", ""},
+		{"-m recent --rcheck --seconds 0", ""},
+		{"-m recent --rcheck --reap", ""},
+		{"-m recent --rcheck --update", ""},
+		{"-m recent --rcheck --name a/b", ""},
+		{"-m recent --rcheck --name ..", ""},
+		{"-m recent --rcheck --mask ffff::", ""},
+		{"-m recent --name x", ""},
+	})
+}

@@ -42,7 +42,7 @@ func (f families) has(family nat.Family) bool {
 // codecs is every extension natlab can read, newest revision first.
 func codecs() []codec {
 	var all []codec
-	for _, group := range [][]codec{plainMatches(), recentMatches(), setMatches(), natTargets(), otherTargets()} {
+	for _, group := range [][]codec{setMatches(), natTargets(), otherTargets()} {
 		all = append(all, group...)
 	}
 	return append(all, rowCodecs()...)
@@ -122,21 +122,6 @@ func (p *printer) only(got, known uint32) {
 	}
 }
 
-// quoted prints a string as xtables_save_string does: bare where it is plain, else in double quotes.
-func (p *printer) quoted(s string) {
-	p.WriteByte(' ')
-	p.WriteString(quote(s))
-}
-
-const plainChars = "_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-func quote(s string) string {
-	if s != "" && strings.Trim(s, plainChars) == "" {
-		return s
-	}
-	return `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`, `'`, `\'`).Replace(s) + `"`
-}
-
 // text reads a zero-terminated string; bytes behind its end are not looked at.
 func text(b []byte) string {
 	if i := strings.IndexByte(string(b), 0); i >= 0 {
@@ -144,9 +129,6 @@ func text(b []byte) string {
 	}
 	return string(b)
 }
-
-// addr reads a union nf_inet_addr of the family.
-func (p *printer) addr(b []byte) netip.Addr { return inetAddr(p.family, b) }
 
 func inetAddr(f nat.Family, b []byte) netip.Addr {
 	if f == nat.IPv6 {
@@ -249,7 +231,6 @@ func (a *args) number(bits int) uint64 {
 	return n
 }
 
-func (a *args) u32() uint32 { return uint32(a.number(32)) }
 func (a *args) u16() uint16 { return uint16(a.number(16)) }
 
 // span reads "a", "a<sep>b", "a<sep>" or "<sep>b".
@@ -278,21 +259,6 @@ func (a *args) span(sep string, bits int) (lo, hi uint64) {
 	return lo, hi
 }
 
-// masked reads "value" or "value/mask".
-func (a *args) masked() (value, mask uint32) {
-	s := a.value()
-	v, m, ok := strings.Cut(s, "/")
-	if !ok {
-		m = "0xffffffff"
-	}
-	x, err1 := strconv.ParseUint(v, 0, 32)
-	y, err2 := strconv.ParseUint(m, 0, 32)
-	if err1 != nil || err2 != nil {
-		a.fail("%q is no mark", s)
-	}
-	return uint32(x), uint32(y)
-}
-
 // addr writes an address of the family.
 func (a *args) addr(s string, dst []byte) {
 	ip, err := netip.ParseAddr(s)
@@ -301,32 +267,6 @@ func (a *args) addr(s string, dst []byte) {
 		return
 	}
 	copy(dst, ip.AsSlice())
-}
-
-// text writes a string with room for its closing zero.
-func (a *args) text(s string, dst []byte) {
-	if len(s) >= len(dst) || strings.ContainsRune(s, 0) {
-		a.fail("%q: at most %d bytes", s, len(dst)-1)
-		return
-	}
-	copy(dst, s)
-}
-
-// bits reads a list of names.
-func (a *args) bits(names []string) uint32 {
-	var v uint32
-	s := a.value()
-next:
-	for w := range strings.SplitSeq(s, ",") {
-		for bit, name := range names {
-			if name != "" && strings.EqualFold(w, name) {
-				v |= 1 << bit
-				continue next
-			}
-		}
-		a.fail("%q in %q is not known", w, s)
-	}
-	return v
 }
 
 // rawOption carries an extension that has no codec through text: "--raw REVISION:HEX".

@@ -90,8 +90,6 @@ var revisions = []struct {
 	{"hashlimit", false, bothFamilies, 1, Version{}},
 	{"hashlimit", false, bothFamilies, 2, Version{1, 6, 1}},
 	{"hashlimit", false, bothFamilies, 3, Version{1, 6, 2}},
-	{"nfacct", false, bothFamilies, 0, Version{}},
-	{"nfacct", false, bothFamilies, 1, Version{1, 8, 4}},
 }
 
 // revision is the one with which the version writes and reads an extension; ok is false where that never changed.
