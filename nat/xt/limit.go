@@ -27,6 +27,15 @@ var limitRow = Extension{
 	Name:     "limit",
 	Options:  []Option{{Name: "--limit", Values: 1}, {Name: "--limit-burst", Values: 1}},
 	Examples: []string{"--limit 5/sec", "--limit 50/min --limit-burst 10", "--limit 1000/day", "--limit 3/hour --limit-burst 1"},
+	Listed: func(l *Listing) bool {
+		if !l.Take("limit: avg ") {
+			return false
+		}
+		if l.Give("--limit", false, l.Word()); l.TakeWord("burst") {
+			l.Give("--limit-burst", false, l.Word())
+		}
+		return true
+	},
 	Parse: func(a *Args) Value {
 		m := Limit{Period: defaultLimit, Burst: defaultBurst}
 		a.Once()

@@ -116,7 +116,7 @@ func (l *Listing) Options(prefix string) (some bool) {
 		word := l.Word()
 		name, ok := strings.CutPrefix(word, prefix)
 		i := slices.IndexFunc(l.row.Options, func(o Option) bool { return o.Name == "--"+name })
-		if !ok || i < 0 || slices.ContainsFunc(l.given, func(g listed) bool { return g.option == "--"+name }) {
+		if !ok || i < 0 || l.Gave("--"+name) {
 			*l = was
 			return some
 		}
@@ -132,6 +132,11 @@ func (l *Listing) Options(prefix string) (some bool) {
 		l.Give("--"+name, not, values...)
 		some = true
 	}
+}
+
+// Gave reports whether an option was given.
+func (l *Listing) Gave(option string) bool {
+	return slices.ContainsFunc(l.given, func(g listed) bool { return g.option == option })
 }
 
 // Flag takes a word and gives an option for it, if it is the next one.

@@ -9,6 +9,7 @@ var nfacctRow = Extension{
 	Name:     "nfacct",
 	Options:  []Option{{Name: "--nfacct-name", Values: 1}},
 	Examples: []string{"--nfacct-name  ct_state_invalid_dropped_pkts"},
+	Listed:   func(l *Listing) bool { return l.Options("") },
 	Parse: func(a *Args) Value {
 		var m NFAcct
 		a.Need("--nfacct-name")

@@ -70,7 +70,8 @@ var recentRow = Extension{
 		"--update --seconds 10800 --name KUBE-SEP-ABCDEFGHIJKLMNOP --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource",
 		"! --remove --name one --mask ffff:: --rdest",
 	},
-	Parse: parseRecent,
+	Parse:  parseRecent,
+	Listed: listedRecent,
 	// struct xt_recent_mtinfo_v1 { __u32 seconds, hit_count; __u8 check_set, invert; char name[200]; __u8 side;
 	// union nf_inet_addr mask; }; revision 0 has no mask.
 	Layouts:   layouts(layout(1, 228, decodeRecent, encodeRecent), layout(0, 211, decodeRecent, encodeRecent)),
@@ -218,4 +219,31 @@ func (m Recent) List(p *Printer) {
 		p.Text(" mask: ")
 		p.Addr(m.Mask)
 	}
+}
+
+func listedRecent(l *Listing) bool {
+	not := l.TakeWord("!")
+	if !l.Take("recent: ") {
+		return false
+	}
+	action := l.Word()
+	for _, a := range recentActions {
+		if a.listed == action {
+			l.Give(a.option, not)
+		}
+	}
+	for _, value := range [][2]string{{"seconds: ", "--seconds"}, {"reap", "--reap"}, {"hit_count: ", "--hitcount"}, {"TTL-Match", "--rttl"}, {"name: ", "--name"}} {
+		switch {
+		case value[0][len(value[0])-1] != ' ':
+			l.Flag(value[0], value[1])
+		case l.Take(value[0]):
+			l.Give(value[1], false, l.Word())
+		}
+	}
+	l.Flag("side: source", "--rsource")
+	l.Flag("side: dest", "--rdest")
+	if l.Take("mask: ") {
+		l.Give("--mask", false, l.Word())
+	}
+	return true
 }

@@ -28,7 +28,14 @@ var statisticRow = Extension{
 		"--mode random --probability 0.50000000000", "--mode random ! --probability 0.33333333349", "--mode random --probability 1.00000000000",
 		"--mode nth --every 3 --packet 0", "--mode nth ! --every 5 --packet 4",
 	},
-	Parse: parseStatistic,
+	Parse:  parseStatistic,
+	Listed: func(l *Listing) bool {
+		listed := l.TakeWord("statistic") && l.Options("")
+		if l.Gave("--every") && !l.Gave("--packet") {
+			l.Give("--packet", false, "0")
+		}
+		return listed
+	},
 	// struct xt_statistic_info { __u16 mode, flags; union { struct { __u32 probability; } random;
 	// struct { __u32 every, packet, count; } nth; } u; struct xt_statistic_priv *master; }; every is kept less 1.
 	Layouts:   layouts(layout(0, 24, decodeStatistic, encodeStatistic)),
