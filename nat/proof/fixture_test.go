@@ -91,7 +91,7 @@ func requestSteps() nat.Trace {
 		pre("KUBE-EXT-K6NOPV6C6M2DHO7B", 1, nat.Jump, "-A KUBE-EXT-K6NOPV6C6M2DHO7B -j KUBE-MARK-MASQ"),
 		pre("KUBE-MARK-MASQ", 1, nat.Continue, "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"),
 		pre("KUBE-EXT-K6NOPV6C6M2DHO7B", 2, nat.Jump, "-A KUBE-EXT-K6NOPV6C6M2DHO7B -j KUBE-SVC-K6NOPV6C6M2DHO7B"),
-		pre("KUBE-SVC-K6NOPV6C6M2DHO7B", 2, nat.Jump, "-A KUBE-SVC-K6NOPV6C6M2DHO7B -m statistic -j KUBE-SEP-OLNIRCQFCXAN5USW"),
+		pre("KUBE-SVC-K6NOPV6C6M2DHO7B", 2, nat.Jump, "-A KUBE-SVC-K6NOPV6C6M2DHO7B -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP-OLNIRCQFCXAN5USW"),
 		pre("KUBE-SEP-OLNIRCQFCXAN5USW", 2, nat.Accept, dnatText),
 		step("vms100", nat.Forward, "filter", "FORWARD", 1, nat.Jump, dnated, "-A FORWARD -j KUBE-FORWARD"),
 		step("vms100", nat.Forward, "filter", "KUBE-FORWARD", 2, nat.Accept, dnated, "-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT"),
