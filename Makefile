@@ -2,6 +2,7 @@
 #
 #   sudo make lab     install what is missing, build, bring the lab up, prove every flow
 #   sudo make test    every test, on the kernel
+#   make test-core    what needs no root, no kernel and no network
 #   make help         the rest
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test diff test-vm test-vm-all deps-vm bench lint fmt deps go-there root clean
+.PHONY: help lab build test test-core diff test-vm test-vm-all deps-vm bench lint fmt deps go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +31,9 @@ build: go-there ## bin/natlab
 test: root go-there ## every test (root: they make network namespaces)
 	@.ci/deps ip
 	$(GO) test -count=1 -timeout 20m ./...
+
+test-core: go-there ## the tests of topology and nat: no root, no network, a minute
+	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...
 
 diff: root deps go-there ## N generated packets in the kernel and in the emulator (root): make diff N=1000000
 	NATLAB_DIFF=$(or $(N),1000000) $(GO) test ./test -count=1 -run '^TestDifferential$$' -timeout 24h -v
@@ -46,7 +50,7 @@ deps-vm: ## install qemu where it is missing (root)
 bench: root deps go-there ## the figures: up, down, verify, rules (root)
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...
 
-lint: go-there ## golangci-lint as .golangci.yaml says; the core must also build where there is no Linux
+lint: go-there ## golangci-lint with .golangci.yaml; the core must also build where there is no Linux
 	$(TOOL) golangci-lint run ./...
 	GOOS=darwin $(GO) vet ./topology/... ./nat/...
 

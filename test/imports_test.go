@@ -3,10 +3,14 @@ package test
 import (
 	"bufio"
 	"bytes"
+	"go/build/constraint"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -189,6 +193,43 @@ func TestCoreIsPortable(t *testing.T) {
 	cmd.Env = append(os.Environ(), "GOOS=darwin", "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
+}
+
+// The tests that make test-core runs need no root, no program and no network: what asks the kernel has the build constraint
+// !core, and stands for that alone.
+func TestCoreTestsNeedNoRoot(t *testing.T) {
+	needsKernel := []string{"os/exec", "syscall", "golang.org/x/sys/unix", "net", "net/http"}
+	var files []string
+	for _, room := range []string{"../topology", "../nat"} {
+		require.NoError(t, filepath.WalkDir(room, func(path string, _ os.DirEntry, err error) error {
+			if strings.HasSuffix(path, "_test.go") {
+				files = append(files, path)
+			}
+			return err
+		}))
+	}
+	require.NotEmpty(t, files)
+	for _, path := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly|parser.ParseComments)
+		require.NoError(t, err)
+		var asks []string
+		for _, i := range f.Imports {
+			if name, err := strconv.Unquote(i.Path.Value); err == nil && slices.Contains(needsKernel, name) {
+				asks = append(asks, name)
+			}
+		}
+		core := true
+		for _, group := range f.Comments {
+			for _, line := range group.List {
+				if x, err := constraint.Parse(line.Text); err == nil && line.Pos() < f.Package {
+					core = core && x.Eval(func(tag string) bool { return tag == "core" || tag == "linux" })
+				}
+			}
+		}
+		if core == (len(asks) > 0) {
+			t.Errorf("%s: in make test-core: %t; imports that need a kernel: %q", path, core, asks)
+		}
+	}
 }
 
 func TestTopLevel(t *testing.T) {
