@@ -42,7 +42,7 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 			if err != nil {
 				return err
 			}
-			sets[i] = gateway.Rules{rs}
+			sets[i] = rs
 		}
 		facts, err := p.facts(&node)
 		if err != nil {

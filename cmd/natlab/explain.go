@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
+	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/report"
 	"natlab/topology"
@@ -106,7 +108,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 		if err != nil {
 			return err
 		}
-		rules = append(rules, rs)
+		rules = append(rules, rs...)
 	}
 	facts, err := p.facts(&e.node)
 	if err != nil {
@@ -252,7 +254,10 @@ func (p *program) clusterNetwork(c topology.Cluster, saved []string, f gateway.F
 		if err != nil {
 			return nil, err
 		}
-		rules[node] = append(rules[node], rs)
+		if len(rs) > 1 { // of both families: a cluster's packets are those of IPv4
+			rs = slices.DeleteFunc(rs, func(rs iptables.Ruleset) bool { return rs.Family != nat.IPv4 })
+		}
+		rules[node] = append(rules[node], rs...)
 	}
 	for _, n := range c.Nodes {
 		if rules[n.Name] != nil {

@@ -13,6 +13,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/inspect"
 	"natlab/nat"
+	"natlab/nat/iptables"
 	"natlab/nat/xtables"
 )
 
@@ -20,6 +21,7 @@ import (
 type viewFlags struct {
 	as, name, node, rules, table string
 	counters, explain            bool
+	familyAsked                  bool // by its flag
 	style, family, backend       *choice
 }
 
@@ -44,14 +46,17 @@ standard error where they come from.`,
 	f.StringVar(&v.as, "as", "", "the version of iptables, from "+xtables.Oldest.String()+" to "+xtables.Newest.String())
 	f.StringVar(&v.name, "name", "", "the lab's name (default: the one that is up)")
 	f.StringVar(&v.node, "node", "", "a node of the lab")
-	f.StringVar(&v.rules, "rules", "", "a file with the output of iptables-save; - is standard input")
+	f.StringVar(&v.rules, "rules", "", "a file with the output of iptables-save or iptables -S; - is standard input")
 	f.StringVar(&v.table, "table", "", "only this table")
 	f.Var(v.style, "style", "as iptables-save or as iptables -L -n")
 	f.Var(v.family, "family", "which of the two rule sets")
 	f.Var(v.backend, "backend", "the rules of which backend; only 1.8.0 and later have iptables-nft")
 	f.BoolVarP(&v.counters, "counters", "c", false, "with the rules' counters")
 	f.BoolVar(&v.explain, "explain", false, "lay the bytes of each NAT target out, field by field")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.runView(cmd, v) }
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		v.familyAsked = f.Changed("family")
+		return p.runView(cmd, v)
+	}
 	return cmd
 }
 
@@ -112,11 +117,11 @@ func (p *program) raw(ctx context.Context, v viewFlags) (inspect.Raw, error) {
 	}
 	switch {
 	case v.rules != "":
-		text, err := p.read(v.rules)
+		rs, err := p.readRules(v.rules, family, v.familyAsked)
 		if err != nil {
 			return inspect.Raw{}, err
 		}
-		raw, err := inspect.Load(ctx, text, family)
+		raw, err := inspect.Load(ctx, rs.Counted(), rs.Family)
 		if err != nil {
 			return inspect.Raw{}, fmt.Errorf("%s: %w", v.rules, err)
 		}
@@ -134,6 +139,28 @@ func (p *program) raw(ctx context.Context, v viewFlags) (inspect.Raw, error) {
 		return raw, joinClose(err, l)
 	}
 	return inspect.Read(inspect.Here{}, dataplane.Backend(v.backend.value), family)
+}
+
+// readRules reads the rules of a family from a file. Where the family was not asked for and the file has only the other's, it
+// is that.
+func (p *program) readRules(file string, family nat.Family, asked bool) (iptables.Ruleset, error) {
+	text, err := p.read(file)
+	if err != nil {
+		return iptables.Ruleset{}, err
+	}
+	read, err := iptables.Read(text)
+	if err != nil {
+		return iptables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
+	}
+	rs, ok := read.Ruleset(family)
+	switch {
+	case !ok && asked:
+		return iptables.Ruleset{}, fmt.Errorf("%s: there are rules of %s only", file, read.Rulesets[0].Family)
+	case !ok:
+		rs = read.Rulesets[0]
+	}
+	p.readNotes(file, read.Notes)
+	return rs, nil
 }
 
 // maxRules bounds a saved rule set: 10,000 Services take 12 MB.

@@ -9,22 +9,26 @@ import (
 	"natlab/nat/xt"
 )
 
+// hosts is -s or -d as it is given.
+type hosts struct {
+	kind, name, value string
+	not               bool
+	at                int // the word behind the value
+}
+
 // addresses reads the value of -s or -d: ADDRESS[/LENGTH|/MASK], or several with commas between, each of which makes a rule
 // of its own.
-func (rr *ruleReader) addresses(kind, value string, not bool, start int) error {
-	c := rr.c
-	if not && strings.Contains(value, ",") {
-		return c.errorf("! %s %s: a list cannot be inverted", kind, value)
-	}
+func (rr *ruleReader) addresses(h hosts) error {
 	var list []xt.Match
-	for one := range strings.SplitSeq(value, ",") {
-		m, reason := rr.address(kind, strings.TrimLeft(one, " \t"), not)
+	for one := range strings.SplitSeq(h.value, ",") {
+		m, reason := rr.address(h.kind, strings.TrimLeft(one, " \t"), h.not)
 		if reason != "" {
-			return c.errorf("%s %s: %s", c.words[start].text, one, reason)
+			rr.c.at = h.at
+			return rr.c.errorf("%s %s: %s", h.name, one, reason)
 		}
 		list = append(list, m)
 	}
-	if kind == "-s" {
+	if h.kind == "-s" {
 		rr.source = list
 	} else {
 		rr.destination = list
@@ -58,8 +62,11 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 	if family == nat.IPv6 {
 		length = 128
 	}
-	name := text
-	mask = maskOfLength(length, family)
+	name, _, _ := strings.Cut(text, "/")
+	if other, err := netip.ParseAddr(name); err == nil && nat.FamilyOf(other) != family {
+		return a, mask, "want an address of " + family.String()
+	}
+	name, mask = text, maskOfLength(length, family)
 	if at := strings.LastIndexByte(text, '/'); at >= 0 {
 		name = text[:at]
 		var ok bool
@@ -72,9 +79,6 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 	}
 	if a, ok := readAddress(name, family, false); ok {
 		return a, mask, ""
-	}
-	if other, err := netip.ParseAddr(name); err == nil && nat.FamilyOf(other) != family {
-		return a, mask, "want an address of " + family.String()
 	}
 	if name == "" {
 		return a, mask, "want an address"

@@ -76,7 +76,7 @@ func (b *builder) run(c *cursor) error {
 	if err := s.parse(); err != nil {
 		return err
 	}
-	if s.other {
+	if s.other && s.command.passes() {
 		b.edited = true
 		return nil
 	}
@@ -95,6 +95,9 @@ func (b *builder) run(c *cursor) error {
 	}
 	switch m.verb {
 	case 'N':
+		if b.excerpt && b.exists(m.chain) { // a rule was before it
+			return nil
+		}
 		return b.create(m.chain, fail)
 	case 'L', 'S':
 		return nil
@@ -121,7 +124,13 @@ func (b *builder) run(c *cursor) error {
 	return b.change(chain, m, s.rules(), fail)
 }
 
-// check refuses what iptables refuses of a whole line.
+// passes reports whether the command does nothing in a line of the other family: it was not read, or it has no rule to work
+// with then. The others are carried out all the same.
+func (m *command) passes() bool {
+	return m.verb == 0 || strings.IndexByte("AIC", m.verb) >= 0 || m.verb == 'D' && m.number == 0
+}
+
+// checkLine refuses what iptables refuses of a whole line.
 func (rr *ruleReader) checkLine(table string) error {
 	c, m := rr.c, &rr.command
 	rule := strings.IndexByte(withRule, m.verb) >= 0 && (m.verb != 'D' || m.number == 0)
@@ -131,10 +140,14 @@ func (rr *ruleReader) checkLine(table string) error {
 		return c.errorf("a command is missing: want -A CHAIN or another")
 	case !rule && (rr.given != "" || rr.rule.Target != nil || len(rr.rule.Matches) > 0):
 		return c.errorf("-%c does not go with a rule", m.verb)
-	case rr.out != nil && (m.chain == "PREROUTING" || m.chain == "INPUT"):
+	case strings.Contains(rr.given, "-o") && (m.chain == "PREROUTING" || m.chain == "INPUT"):
 		return c.errorf("-o does not go with %s", m.chain)
-	case rr.in != nil && (m.chain == "POSTROUTING" || m.chain == "OUTPUT"):
+	case strings.Contains(rr.given, "-i") && (m.chain == "POSTROUTING" || m.chain == "OUTPUT"):
 		return c.errorf("-i does not go with %s", m.chain)
+	case rr.inverted && (len(rr.source) > 1 || len(rr.destination) > 1):
+		return c.errorf("! does not go with a list of addresses")
+	case m.verb == 'R' && rr.other:
+		return c.errorf("-R wants a rule of this family")
 	case m.verb == 'R' && (len(rr.source) > 1 || len(rr.destination) > 1):
 		return c.errorf("-R wants one rule, not a list of addresses")
 	case table == "nat" && (rr.rule.Target == xt.Target(xt.Drop{}) || m.verb == 'P' && m.value == "DROP"):
@@ -183,6 +196,9 @@ func (b *builder) sweep(m *command, fail failure) error {
 			return nil
 		}
 		return fail("table %s has no chain %s", b.table.Name, m.chain)
+	}
+	if c, ok := b.use(m.chain); ok && m.number > len(c.Rules) {
+		return fail("rule number %d: chain %s has %d rules", m.number, m.chain, len(c.Rules))
 	}
 	of := func(c Chain) bool { return m.chain == "" || c.Name == m.chain }
 	if m.verb == 'X' {

@@ -18,6 +18,7 @@ func TestCommands(t *testing.T) {
 		{"-AINPUT --set-counters 1,2 -mcomment --comment=a", "-A INPUT -m comment --comment a"},
 		{"--append INPUT --source 10.0.0.1 --destination 10.0.0.2 --in-interface eth0 --fragments", "-A INPUT -s 10.0.0.1/32 -d 10.0.0.2/32 -i eth0 -f"},
 		{"-A INPUT --dest 10.1 --prot 99 --sr 10.2", "-A INPUT -s 10.2.0.0/32 -d 10.1.0.0/32 -p 99"},
+		{"-j ACCEPT --sou 10.0.0.1 -A INPUT", "-A INPUT -s 10.0.0.1/32 -j ACCEPT"},
 		{"-A INPUT -m comment --comment x -p tcp -d 10.0.0.1 -s 10.0.0.2", "-A INPUT -s 10.0.0.2/32 -d 10.0.0.1/32 -p tcp -m comment --comment x"},
 		// protocols
 		{"-A INPUT -p TCP", "-A INPUT -p tcp"},
@@ -29,6 +30,7 @@ func TestCommands(t *testing.T) {
 		{"-A INPUT -s any/0 -d 010.0x0a.0.1/0x10", "-A INPUT -d 8.10.0.0/16"},
 		{"-A INPUT ! -s 0/0", "-A INPUT ! -s 0.0.0.0/0"},
 		{"-A INPUT -i +", "-A INPUT"},
+		{"-A INPUT ! -i +", "-A INPUT ! -i +"}, // it never matches, which iptables-save leaves out
 		{"-A INPUT -s 10.0.0.1,10.0.0.2 -d 10.1.0.0/16,10.2.0.0/16", "-A INPUT -s 10.0.0.1/32 -d 10.1.0.0/16\n-A INPUT -s 10.0.0.1/32 -d 10.2.0.0/16\n-A INPUT -s 10.0.0.2/32 -d 10.1.0.0/16\n-A INPUT -s 10.0.0.2/32 -d 10.2.0.0/16"},
 		{"-I INPUT -s 10.0.0.1,10.0.0.2", "-A INPUT -s 10.0.0.2/32\n-A INPUT -s 10.0.0.1/32"},
 		{`-A INPUT -s "10.0.0.1, 10.0.0.2"`, "-A INPUT -s 10.0.0.1/32\n-A INPUT -s 10.0.0.2/32"},
@@ -42,9 +44,10 @@ func TestCommands(t *testing.T) {
 		{"-N X\n-N Y\n-A X -j DROP\n-F\n-X Y", ":X - [0:0]"},
 		{"-N X\n-X", ""},
 		{"-A INPUT -j DROP\n-A INPUT -j ACCEPT\n-D INPUT --jump DROP\n-C INPUT -j ACCEPT", "-A INPUT -j ACCEPT"},
-		{"[5:6] -A INPUT\n-Z", "-A INPUT"},
+		{"[5:6]-A INPUT -v --\n-Z", "-A INPUT"},
 		{"-P FORWARD DROP\n-A INPUT\n-L\n-S INPUT", ":FORWARD DROP [0:0]\n-A INPUT"},
 		{":INPUT - [0:0]\n-A INPUT -j DROP", "-A INPUT -j DROP"},
+		{"-A INPUT -p tcp\n:INPUT DROP [0:0]", ":INPUT DROP [0:0]\n-A INPUT -p tcp"},
 		{":LOG - [0:0]\n-A INPUT -j LOG", ":LOG - [0:0]\n-A INPUT -j LOG"},
 		{"-A INPUT -4 -s 1.1.1.1\n-6 -A INPUT -s fd00::1", "-A INPUT -s 1.1.1.1/32"},
 		// a target of another source of extensions
@@ -66,8 +69,9 @@ func TestCommands(t *testing.T) {
 func TestRefusedLines(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ lines, want string }{
-		{"-A INPUT -j NOSUCH", "line 2, column 13: table filter has no chain NOSUCH, and no target is named so: iptables-restore refuses all of the text"},
-		{"-A INPUT -g ACCEPT", "line 2, column 13: table filter has no chain ACCEPT, and no target is named so: iptables-restore refuses all of the text"},
+		{"-A INPUT -j NOSUCH", "line 2, column 13: NOSUCH is not a chain of table filter, and no target has that name: iptables-restore refuses all of the text"},
+		{"-A INPUT -g ACCEPT", "line 2, column 13: ACCEPT is not a chain of table filter, and no target has that name: iptables-restore refuses all of the text"},
+		{"-A INPUT -j X\n:X - [0:0]", "line 2, column 13: chain X is declared only below: iptables-restore wants it before"},
 		{"-A INPUT -j OUTPUT", "line 2, column 13: chain OUTPUT is built in: only a hook leads to it"},
 		{":X - [0:0]\n-A INPUT -j X\n-A X -j X", "line 4, column 1: chains X and X of table filter lead to each other: the kernel refuses a loop"},
 		{":X ACCEPT [0:0]", "line 2, column 4: chain X is none of table filter's own: want - for its policy"},
@@ -81,12 +85,13 @@ func TestRefusedLines(t *testing.T) {
 		{"-A INPUT -s 1.1.1.1 --src 2.2.2.2", "line 2, column 21: --src is given twice"},
 		{"-A INPUT -j ACCEPT -j DROP", "line 2, column 20: -j: there is a target before it"},
 		{"-A INPUT -o eth0", "line 2, column 1: -o does not go with INPUT"},
+		{"-A OUTPUT -i +", "line 2, column 1: -i does not go with OUTPUT"},
 		{"-A OUTPUT -i eth0", "line 2, column 1: -i does not go with OUTPUT"},
 		{"-A INPUT -i averylonginterface", "line 2, column 13: -i averylonginterface: a device's name has at most 15 bytes"},
-		{"-A INPUT ! -i +", "line 2, column 15: ! -i +: it would never match"},
 		{"-A INPUT ! -p all", "line 2, column 15: ! -p all: it would never match"},
 		{"-A INPUT -p nope", "line 2, column 13: -p nope: want a protocol of /etc/protocols, or a number up to 255"},
-		{"-A INPUT ! -s 1.1.1.1,2.2.2.2", "line 2, column 15: ! -s 1.1.1.1,2.2.2.2: a list cannot be inverted"},
+		{"-A INPUT ! -s 1.1.1.1,2.2.2.2", "line 2, column 1: ! does not go with a list of addresses"},
+		{"-A INPUT ! -s 1.1.1.1 -d 1.1.1.1,2.2.2.2", "line 2, column 1: ! does not go with a list of addresses"},
 		{"-A INPUT -s 1.1.1.1,", "line 2, column 13: -s : want an address"},
 		{"-A INPUT -s 1.1.1.1/33", "line 2, column 13: -s 1.1.1.1/33: want a mask of 0 to 32 bits, or as an address"},
 		{"-A INPUT -s fd00::1", "line 2, column 13: -s fd00::1: want an address of ipv4"},
@@ -102,6 +107,7 @@ func TestRefusedLines(t *testing.T) {
 		{"-I INPUT 2 -j DROP", "line 2, column 4: rule number 2: chain INPUT has 0 rules"},
 		{"-I INPUT 0 -j DROP", `line 2, column 10: rule number "0": want one from 1`},
 		{"-R INPUT 1 -j DROP", "line 2, column 4: rule number 1: chain INPUT has 0 rules"},
+		{"-Z INPUT 1", "line 2, column 4: rule number 1: chain INPUT has 0 rules"},
 		{"-D INPUT 1", "line 2, column 4: rule number 1: chain INPUT has 0 rules"},
 		{"-D INPUT -j DROP", "line 2, column 4: -D: chain INPUT has no such rule"},
 		{"-C INPUT -j DROP", "line 2, column 4: -C: chain INPUT has no such rule"},

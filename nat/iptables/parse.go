@@ -226,10 +226,16 @@ func (b *builder) declare(line string, number int) error {
 			return fail(words[2].start+1, "counters %q: want [packets:bytes]", words[2].text)
 		}
 	}
-	if _, twice := b.chains[c.Name]; twice {
+	old, twice := b.chains[c.Name]
+	switch {
+	case !twice:
+		b.add(c)
+	case !b.table.Chains[old].BuiltIn():
 		return fail(at, "chain %s is there twice", c.Name)
+	default: // a built-in one is there without its line
+		c.Rules = b.table.Chains[old].Rules
+		b.table.Chains[old], b.edited = c, true
 	}
-	b.add(c)
 	return nil
 }
 
@@ -238,7 +244,9 @@ func (b *builder) finish() (Table, error) {
 	missing := map[string]bool{}
 	for _, j := range b.jumps {
 		switch {
-		case b.declared(j.chain) || missing[j.chain]:
+		case missing[j.chain] || b.excerpt && b.declared(j.chain):
+		case b.declared(j.chain):
+			return Table{}, &SyntaxError{j.line, j.column, fmt.Sprintf("chain %s is declared only below: iptables-restore wants it before", j.chain)}
 		case b.exists(j.chain):
 			return Table{}, &SyntaxError{j.line, j.column, fmt.Sprintf("chain %s is built in: only a hook leads to it", j.chain)}
 		case b.excerpt:
@@ -248,7 +256,7 @@ func (b *builder) finish() (Table, error) {
 			missing[j.chain] = true
 		default:
 			return Table{}, &SyntaxError{j.line, j.column, fmt.Sprintf(
-				"table %s has no chain %s, and no target is named so: iptables-restore refuses all of the text", b.table.Name, j.chain)}
+				"%s is not a chain of table %s, and no target has that name: iptables-restore refuses all of the text", j.chain, b.table.Name)}
 		}
 	}
 	for _, c := range b.table.Chains {

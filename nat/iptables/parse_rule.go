@@ -78,7 +78,7 @@ func (rr *ruleReader) match() error {
 	if ok && c.hasArgument() {
 		return c.unexpected()
 	}
-	if !ok || !c.endsOption() {
+	if !ok || !c.endsTyped() {
 		c.at = start + 2
 		c.skipOptions()
 		m = xt.RawMatch{Extension: name, Options: c.verbatim(start + 2)}
@@ -222,6 +222,9 @@ func (rr *ruleReader) protocolNumber() nat.Proto {
 func (c *cursor) endsOption() bool {
 	return c.done() || short(c.peekOption()) != "" && !c.words[c.at].quoted
 }
+
+// endsTyped is endsOption behind what was read into a type of its own: there a shortened option is the rule's too.
+func (c *cursor) endsTyped() bool { return c.endsOption() || abbreviated(c.peekOption()) != "" }
 
 func (c *cursor) skipOptions() {
 	for !c.endsOption() {

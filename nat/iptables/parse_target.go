@@ -41,7 +41,7 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 	if ok && c.hasArgument() {
 		return c.unexpected()
 	}
-	if !ok || !c.endsOption() {
+	if !ok || !c.endsTyped() {
 		c.at = start
 		t = xt.RawTarget{Extension: name, Options: takeOptions(c)}
 	}

@@ -20,8 +20,10 @@ type ruleReader struct {
 	loaded   []*loading // extensions
 	given    string     // the options that may be given but once
 
+	hosts                       []hosts    // -s and -d, which are read last: the line may be the other family's
 	source, destination         []xt.Match // one for each address of a list
 	in, out, protocol, fragment xt.Match
+	inverted                    bool   // -s or -d
 	implied                     string // the match that -p implies, "" for none
 	other                       bool   // -4 or -6: the line is the other family's
 	jumpTo                      word   // behind -j or -g
@@ -57,6 +59,9 @@ func (rr *ruleReader) parse() error {
 	c := rr.c
 	if strings.HasPrefix(c.peek(), "[") {
 		var ok bool
+		if end := strings.IndexByte(c.peek(), ']') + 1; end > 0 && end < len(c.peek()) {
+			c.part(c.at, end, end)
+		}
 		c.at++
 		if rr.rule.Packets, rr.rule.Bytes, ok = parseCounters(c.words[c.at-1].text); !ok {
 			return c.errorf("counters %q: want [packets:bytes]", c.words[c.at-1].text)
@@ -64,6 +69,14 @@ func (rr *ruleReader) parse() error {
 	}
 	for !c.done() {
 		if err := rr.option(c.peekOption()); err != nil {
+			return err
+		}
+	}
+	if rr.other {
+		return nil
+	}
+	for _, h := range rr.hosts {
+		if err := rr.addresses(h); err != nil {
 			return err
 		}
 	}
@@ -75,6 +88,12 @@ func (rr *ruleReader) parse() error {
 func (rr *ruleReader) option(option string) error {
 	if kind := short(option); kind != "" {
 		return rr.own(kind)
+	}
+	if option == "--" { // the end of options
+		if rr.c.at++; !rr.c.done() {
+			return rr.c.unexpected()
+		}
+		return nil
 	}
 	l, o, found := rr.find(option)
 	kind := abbreviated(option)
@@ -116,7 +135,10 @@ func (rr *ruleReader) own(kind string) error {
 			c.at = len(c.words) // iptables-restore looks no further
 		}
 		return nil
-	case "-t", "-n", "-v", "-x", "-0", "-w", "-W", "-M":
+	case "-v":
+		c.option()
+		return nil
+	case "-t", "-n", "-x", "-0", "-w", "-W", "-M":
 		name, _ := c.option()
 		return c.errorf("%s does not go here", name)
 	}
@@ -151,7 +173,6 @@ func (rr *ruleReader) once(kind string) error {
 // header reads one of the conditions that need no -m.
 func (rr *ruleReader) header(kind string) error {
 	c := rr.c
-	start := c.at
 	name, not := c.option()
 	if err := rr.once(kind); err != nil {
 		return err
@@ -178,7 +199,9 @@ func (rr *ruleReader) header(kind string) error {
 		if err != nil {
 			return err
 		}
-		return rr.addresses(kind, value, not, start)
+		rr.inverted = rr.inverted || not
+		rr.hosts = append(rr.hosts, hosts{kind, name, value, not, c.at})
+		return nil
 	}
 	value, err := c.value(name)
 	if err != nil {
@@ -196,9 +219,7 @@ func (rr *ruleReader) device(kind, value string, not bool) error {
 	switch {
 	case len(value) > longest:
 		return c.errorf("%s %s: a device's name has at most %d bytes", kind, value, longest)
-	case value == "+" && not:
-		return c.errorf("! %s +: it would never match", kind)
-	case value == "+": // any device: no condition
+	case value == "+" && !not: // any device: no condition
 	case kind == "-i":
 		rr.in = InInterface{not, value}
 	default:
