@@ -214,7 +214,7 @@ func (d drawn) restoreOption() string {
 	case 3:
 		return not + pick(d, []string{"-p", "--protocol", "--proto"}) + " " + pick(d, []string{"tcp", "UDP", "0", "all", "6", "0x11", "esp", "sctp", "99"})
 	case 4:
-		return fmt.Sprintf("-p %s --dport %d", pick(d, []string{"tcp", "udp", "UDP"}), d.n(70000))
+		return fmt.Sprintf("-p %s --dport %d", pick(d, []string{"tcp", "udp", "UDP"}), d.n(1<<16))
 	case 5:
 		return pick(d, []string{`-m comment --comment "a b"`, "-m comment --comment 'a'", "-mcomment --comment=x", "-c 1 2", "--set-counters 3,4"})
 	}
