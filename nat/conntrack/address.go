@@ -47,7 +47,7 @@ func (r *Range) spread(t nat.Tuple, m Manip) netip.Addr {
 	if !r.Persistent {
 		seed = dst[n-1]
 	}
-	j := jhash2(src, seed)
+	j := nat.JHash(src[:], seed)
 	var out [4]uint32
 	full := false
 	for i := range n {
@@ -79,27 +79,4 @@ func addressOf(w [4]uint32, n int) netip.Addr {
 		return netip.AddrFrom4([4]byte(b[:4]))
 	}
 	return netip.AddrFrom16(b)
-}
-
-// jhash2 is Bob Jenkins' lookup3 over four words, as the kernel seeds it (include/linux/jhash.h).
-func jhash2(k [4]uint32, seed uint32) uint32 {
-	const initval = 0xdeadbeef
-	a := uint32(initval) + 4<<2 + seed
-	b, c := a, a
-	a += k[0]
-	b += k[1]
-	c += k[2]
-	for _, shift := range [...]int{4, 6, 8, 16, 19, 4} { // __jhash_mix
-		a -= c
-		a ^= bits.RotateLeft32(c, shift)
-		c += b
-		a, b, c = b, c, a
-	}
-	a += k[3]
-	for _, shift := range [...]int{14, 11, 25, 16, 4, 14, 24} { // __jhash_final
-		c ^= b
-		c -= bits.RotateLeft32(b, shift)
-		a, b, c = b, c, a
-	}
-	return b
 }

@@ -14,6 +14,7 @@ type Conn struct {
 	Status   nat.Status
 	Mark     uint32
 	Zone     nat.Zone
+	Labels   [2]uint64
 	Policy   string // of timeouts, by name; the Table's own ones are used
 
 	// Packets and Bytes are what was seen of each direction, IP headers included, where Counted.

@@ -55,6 +55,9 @@ func (t *Table) LookupICMP(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direct
 	return t.find(keyOf(tuple, kind, code), nat.Zone{})
 }
 
+// Find is the connection of which one tuple is this key (Conn.Key), in a zone.
+func (t *Table) Find(key nat.Tuple, z nat.Zone) (*Conn, nat.Direction) { return t.find(key, z) }
+
 // find is Lookup by key, in a zone (nf_ct_key_equal). A connection that expired is removed on the way (nf_ct_gc_expired).
 func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
 	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.keyIn(d) == k && c.Zone.In(d) == z.In(d) })

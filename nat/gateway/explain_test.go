@@ -244,3 +244,24 @@ func TestExplainZones(t *testing.T) {
 		}
 	}
 }
+
+// What connections carry is counted where a rule asks for it, and a label that a request gets is there for the answer.
+func TestExplainCountsAndLabels(t *testing.T) {
+	for rules, end := range map[string]nat.End{
+		"-A FORWARD -i eth0 -m connbytes --connbytes 1:1 --connbytes-mode packets --connbytes-dir both -j ACCEPT\n" +
+			"-A FORWARD -i pods -m connbytes --connbytes 2:2 --connbytes-mode packets --connbytes-dir both -j ACCEPT\n": nat.EndAnswered,
+		"-A FORWARD -m connbytes --connbytes 40:40 --connbytes-mode bytes --connbytes-dir original -j ACCEPT\n":    nat.EndAnswered,
+		"-A FORWARD -m connbytes --connbytes 1:1 --connbytes-mode packets --connbytes-dir both -j ACCEPT\n":        nat.EndLost,
+		"-A FORWARD -i eth0 -m connlabel --label 7 --set -j ACCEPT\n-A FORWARD -m connlabel --label 7 -j ACCEPT\n": nat.EndAnswered,
+		"-A FORWARD -i eth0 -m connlabel --label 7 --set -j ACCEPT\n-A FORWARD -m connlabel --label 8 -j ACCEPT\n": nat.EndLost,
+	} {
+		rs, err := iptables.ParseString("*filter\n:FORWARD DROP [0:0]\n"+rules+"COMMIT\n", nat.IPv4)
+		require.NoError(t, err)
+		tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.244.1.5:80")
+		require.NoError(t, err)
+		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, gateway.Ask{Tuple: tuple, In: "eth0"}, nil)
+		require.NoError(t, err)
+		require.Len(t, x.Prediction, 1, rules)
+		require.Equal(t, end, x.Prediction[0].End, rules)
+	}
+}

@@ -140,6 +140,7 @@ func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, er
 			}
 		}
 	}
+	g.conns.Settings.Accounts = g.conns.Settings.Accounts || rules.any(counts)
 	for _, rs := range rules {
 		for _, t := range rs.Tables {
 			g.hasNAT = g.hasNAT || t.Name == tableNAT
@@ -367,19 +368,21 @@ func (g *Gateway) Conn() (rules.Conn, bool) {
 	return c, true
 }
 
-// EachConn calls f for the node's connections until it returns false.
-func (g *Gateway) EachConn(f func(rules.Conn) bool) {
-	for _, c := range g.conns.Conns() {
-		if !f(g.seen(c)) {
-			return
-		}
+// Find is a connection of the node, by one of its tuples as conntrack keeps them.
+func (g *Gateway) Find(key nat.Tuple, z nat.Zone) (rules.Conn, bool) {
+	c, dir := g.conns.Find(key, z)
+	if c == nil {
+		return rules.Conn{}, false
 	}
+	out := g.seen(c)
+	out.Dir = dir
+	return out, true
 }
 
 // seen is a connection as rules see it.
 func (g *Gateway) seen(c *conntrack.Conn) rules.Conn {
 	out := rules.Conn{
-		Original: c.Key(nat.Original), Reply: c.Key(nat.Reply), Status: c.Status, Mark: c.Mark,
+		Original: c.Key(nat.Original), Reply: c.Key(nat.Reply), Status: c.Status, Mark: c.Mark, Zone: c.Zone,
 		Packets: c.Packets, Bytes: c.Bytes, Counted: c.Counted, Closed: c.Closed(), Policy: c.Policy,
 	}
 	if c.Has(nat.Confirmed) {

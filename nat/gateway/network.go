@@ -184,8 +184,8 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family) (*host, err
 		if rs.Family != family {
 			return nil, fmt.Errorf("%s: rules of %s for packets of %s", h.member, rs.Family, family)
 		}
-		h.tracks = h.tracks || slices.ContainsFunc(rs.Tables, func(t iptables.Table) bool { return tracks(t, family) })
 	}
+	h.tracks = rules.any(tracks)
 	return h, nil
 }
 
@@ -215,29 +215,36 @@ func (h *host) address(ns *topology.Namespace) {
 	}
 }
 
-// tracks reports whether a table makes the kernel track connections: every rule that translates or that asks conntrack
-// does (nf_ct_netns_get); an empty nat table does not, nor does NOTRACK.
-func tracks(t iptables.Table, f nat.Family) bool {
-	for _, c := range t.Chains {
-		for _, r := range c.Rules {
-			switch r.Target.(type) {
-			case xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
-				return true
-			}
-			if r.Target != nil && asksConntrack(r.Target, f) || slices.ContainsFunc(r.Matches, func(m xt.Match) bool { return asksConntrack(m, f) }) {
-				return true
+// tracks reports whether a match or target makes the kernel track connections: every rule that translates or that asks
+// conntrack does (nf_ct_netns_get); an empty nat table does not, nor does NOTRACK.
+func tracks(v xt.Value, f nat.Family) bool {
+	switch v.(type) {
+	case xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
+		return true
+	}
+	return xt.Tracks(v, f)
+}
+
+// counts reports whether a match makes the kernel count what connections carry.
+func counts(v xt.Value, f nat.Family) bool {
+	x, ok := xt.Find(v.Name(), xt.MatchKind, f)
+	return ok && x.Counts
+}
+
+// any reports whether a match or a target of the rules is such a one.
+func (r Rules) any(is func(v xt.Value, f nat.Family) bool) bool {
+	for _, rs := range r {
+		for _, t := range rs.Tables {
+			for _, c := range t.Chains {
+				for _, rule := range c.Rules {
+					if rule.Target != nil && is(rule.Target, rs.Family) || slices.ContainsFunc(rule.Matches, func(m xt.Match) bool { return is(m, rs.Family) }) {
+						return true
+					}
+				}
 			}
 		}
 	}
 	return false
-}
-
-func asksConntrack(v xt.Value, f nat.Family) bool {
-	switch v := v.(type) {
-	case xt.RawMatch:
-		return xt.Tracks(v, f) || slices.Contains([]string{"connbytes", "connlabel", "cluster", "helper"}, v.Extension)
-	}
-	return xt.Tracks(v, f)
 }
 
 func (h *host) device(name string) *device {

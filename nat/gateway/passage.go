@@ -354,7 +354,7 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.
 		g.met(p.answer, steps)
 	}
 	if p.ref.Conn != nil {
-		p.ref.Conn.Mark = p.view.ConnMark
+		p.ref.Conn.Mark, p.ref.Conn.Labels = p.view.ConnMark, p.view.Labels
 	}
 	switch v {
 	case nat.Drop:
@@ -451,7 +451,7 @@ func (p *passage) state() {
 	}
 	if p.ref.Conn != nil {
 		p.view.State |= natStates(p.ref.Conn)
-		p.view.ConnMark = p.ref.Conn.Mark
+		p.view.ConnMark, p.view.Labels = p.ref.Conn.Mark, p.ref.Conn.Labels
 	}
 }
 

@@ -22,6 +22,7 @@ type Packet struct {
 	Mark     uint32 // skb mark
 	State    State  // of the connection: one of Invalid to Untracked, with SNATed and DNATed
 	ConnMark uint32
+	Labels   Labels // of the connection
 	// Attached tells that the node sends the packet because of an untracked one: no rule can NOTRACK it any more
 	// (nf_conntrack_attach marks it RELATED, without a connection).
 	Attached bool
@@ -32,6 +33,15 @@ type Packet struct {
 	// rewrites them and keeps its checksums right.
 	Wire *packet.Packet
 }
+
+// Labels are a connection's labels (struct nf_conn_labels).
+type Labels [2]uint64
+
+// Has reports whether there is a label; numbers go up to 127.
+func (l *Labels) Has(label uint16) bool { return l[label>>6&1]>>(label&63)&1 != 0 }
+
+// Set adds a label.
+func (l *Labels) Set(label uint16) { l[label>>6&1] |= 1 << (label & 63) }
 
 // Template is what a rule in front of conntrack asks of the connection that the packet belongs to or begins. The zero
 // Template asks nothing.

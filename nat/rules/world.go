@@ -53,8 +53,8 @@ type SetHolder interface {
 type ConnHolder interface {
 	// Conn is the connection of the packet that is at the rules now; ok is false for one that has none.
 	Conn() (c Conn, ok bool)
-	// EachConn calls f for every connection of the node until it returns false.
-	EachConn(f func(Conn) bool)
+	// Find is the connection of which one tuple is this one, as Conn keeps it.
+	Find(tuple nat.Tuple, z nat.Zone) (c Conn, ok bool)
 }
 
 // Conn is a connection as rules see it. Original is the tuple of the packet that opened it, Reply that of its answers; an
@@ -64,6 +64,7 @@ type Conn struct {
 	Dir             nat.Direction // of the packet in it
 	Status          nat.Status
 	Mark            uint32
+	Zone            nat.Zone
 	Packets, Bytes  [2]uint64     // by nat.Direction, where Counted
 	Counted         bool          // nf_conntrack_acct was on when it began
 	Expires         time.Duration // until it is forgotten, if it sees no packet; of a confirmed one

@@ -227,7 +227,7 @@ func (*world) Now() time.Time                                     { return time.
 func (*world) Back(*rules.Packet, rules.BackOptions) rules.Answer { return rules.Yes }
 func (*world) InSet(string, *rules.Packet, []bool) rules.Answer   { return rules.Yes }
 func (w *world) Conn() (rules.Conn, bool)                         { return w.conn, true }
-func (w *world) EachConn(f func(rules.Conn) bool)                 { f(w.conn) }
+func (w *world) Find(nat.Tuple, nat.Zone) (rules.Conn, bool)      { return w.conn, true }
 func (*world) PathMTU(*rules.Packet) (int, bool)                  { return 1400, true }
 func (*world) Ethernet(string) rules.Answer                       { return rules.Yes }
 func (*world) Sender() string                                     { return "42:01:02:03:04:05" }

@@ -3,7 +3,6 @@ package xt
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -38,13 +37,16 @@ var connLimitRow = Extension{
 
 func parseConnLimit(a *Args) Value {
 	m := ConnLimit{Mask: uint8(widthOf(a.Family))}
+	a.Once()
 	a.Need("--connlimit-upto", "--connlimit-above")
+	a.Exclusive("--connlimit-upto", "--connlimit-above")
+	a.Exclusive("--connlimit-saddr", "--connlimit-daddr")
 	for g := range a.Options {
 		switch g.Name() {
 		case "--connlimit-upto", "--connlimit-above":
 			m.UpTo, m.Count = (g.Name() == "--connlimit-upto") != g.Not, uint32(g.Uint(32))
 		case "--connlimit-mask":
-			m.Mask = uint8(g.Within(0, uint64(widthOf(a.Family))))
+			m.Mask = uint8(g.maskLength(g.Text()))
 		case "--connlimit-saddr", "--connlimit-daddr":
 			m.Dest = g.Name() == "--connlimit-daddr"
 		}
@@ -106,8 +108,18 @@ func listedConnLimit(l *Listing) bool {
 	return true
 }
 
-// connCount is what one connlimit has counted: by network, the connections that it saw and that are still there.
-type connCount map[netip.Prefix][]nat.Tuple
+// counted is a connection that a connlimit has seen, by its original tuple.
+type counted struct {
+	tuple nat.Tuple
+	zone  nat.Zone
+}
+
+// connCounts is what one connlimit has counted: by network and zone, the connections that it saw and believes to be there.
+type connCounts map[netip.Prefix]map[uint16][]counted
+
+// connCountSweep is how many connections that are gone one packet can remove (CONNCOUNT_GC_MAX_NODES, which is exceeded by
+// one); after that nothing more is looked at.
+const connCountSweep = 9
 
 // Holds counts the connection of the packet among those that the rule has seen before.
 func (m ConnLimit) Holds(v *rules.Visit) rules.Answer {
@@ -124,29 +136,53 @@ func (m ConnLimit) count(v *rules.Visit) (n int, ok bool) {
 	if !remembers || !holds || w.Memory() == nil {
 		return 0, false
 	}
-	addr, tuple := v.Tuple.Src().Addr(), v.Tuple
+	addr, this := v.Tuple.Src().Addr(), counted{tuple: keyOf(v.Packet)}
 	if m.Dest {
 		addr = v.Tuple.Dst().Addr()
 	}
 	if c, there := holder.Conn(); there {
-		tuple = c.Original
+		this = counted{c.Original, c.Zone}
 	}
-	key, err := addr.Prefix(int(m.Mask))
+	network, err := addr.Prefix(int(m.Mask))
 	if err != nil {
 		return 0, false
 	}
-	counts := *rules.Recall(w.Memory(), v.At, func() connCount { return connCount{} })
-	alive := map[nat.Tuple]bool{tuple: true}
-	holder.EachConn(func(c rules.Conn) bool {
-		alive[c.Original] = !c.Closed
-		return true
-	})
-	seen := slices.DeleteFunc(counts[key], func(t nat.Tuple) bool { return !alive[t] })
-	if !slices.Contains(seen, tuple) {
-		seen = append(seen, tuple)
+	counts := *rules.Recall(w.Memory(), v.At, func() connCounts { return connCounts{} })
+	if counts[network] == nil {
+		counts[network] = map[uint16][]counted{}
 	}
-	counts[key] = seen
+	seen := this.among(counts[network][this.zone.ID], holder)
+	counts[network][this.zone.ID] = seen
 	return len(seen), true
+}
+
+// among is a list with the connection in it, without those that are gone or closed, as far as it is looked at
+// (__nf_conncount_add).
+func (c counted) among(list []counted, holder rules.ConnHolder) []counted {
+	left, gone := list[:0:0], 0
+	for i, other := range list {
+		if gone == connCountSweep {
+			return append(append(left, list[i:]...), c)
+		}
+		conn, there := holder.Find(other.tuple, other.zone)
+		switch {
+		case there && other == c:
+			return append(left, list[i:]...)
+		case there && !conn.Closed:
+			left = append(left, other)
+		default:
+			gone++
+		}
+	}
+	return append(left, c)
+}
+
+// keyOf is a packet's tuple as conntrack keeps it: an ICMP packet's type and code are its destination port.
+func keyOf(p *rules.Packet) nat.Tuple {
+	if proto := p.Tuple.Proto(); proto != nat.ICMP && proto != nat.ICMPv6 {
+		return p.Tuple
+	}
+	return p.Tuple.WithDst(netip.AddrPortFrom(p.Tuple.Dst().Addr(), uint16(p.ICMPType)<<8|uint16(p.ICMPCode)))
 }
 
 // Actual is the number of connections.

@@ -30,6 +30,7 @@ type Extension struct {
 	Listed func(l *Listing) bool
 
 	Tracks    bool   // a rule with it makes the kernel track connections (nf_ct_netns_get)
+	Counts    bool   // a rule with it makes the kernel count what connections carry (nf_ct_set_acct)
 	Remembers bool   // it keeps something between packets, so it has to see every packet that comes to it
 	Undecided string // why natlab cannot decide it whatever it knows; "" if it can
 }

@@ -68,8 +68,8 @@ func (g *Given) Cut(n int) string {
 	return s[:min(n, len(s))]
 }
 
-// HostMask is the first value as ADDRESS, ADDRESS/LENGTH or ADDRESS/MASK, the address as it stands there. A mask with a
-// hole becomes a full one (XTTYPE_HOSTMASK, which keeps its length of -1 in eight bits).
+// HostMask is the first value as ADDRESS, ADDRESS/LENGTH or ADDRESS/MASK, the address as it stands there
+// (XTTYPE_HOSTMASK).
 func (g *Given) HostMask() AddrMask {
 	text, m, has := strings.Cut(g.Text(), "/")
 	f := g.args.Family
@@ -80,15 +80,27 @@ func (g *Given) HostMask() AddrMask {
 	}
 	bits := widthOf(f)
 	if has {
-		if n, isLength := Number(m, uint64(bits)); isLength {
-			bits = int(n)
-		} else if mask, isMask := g.args.addr(m); !isMask {
-			g.bad(0, "a mask as a length or an address")
-		} else if n, whole := maskBits(mask); whole {
-			bits = n
-		}
+		bits = g.maskLength(m)
 	}
 	return AddrMask{a, maskOfBits(bits, f)}
+}
+
+// maskLength is a mask's length, written as such or as an address. One with a hole becomes a full one (XTTYPE_PLENMASK,
+// which keeps its length of -1 in eight bits).
+func (g *Given) maskLength(text string) int {
+	width := widthOf(g.args.Family)
+	if n, ok := Number(text, uint64(width)); ok {
+		return int(n)
+	}
+	mask, ok := g.args.addr(text)
+	if !ok {
+		g.bad(0, "a mask as a length or an address")
+		return 0
+	}
+	if n, whole := maskBits(mask); whole {
+		return n
+	}
+	return width
 }
 
 // Proto is the first value as a protocol's number or name; 0 is "all".

@@ -107,6 +107,15 @@ func (l *Listing) Give(option string, not bool, values ...string) {
 	l.given = append(l.given, listed{option, not, values})
 }
 
+// Value takes a text with a word behind it, which is an option's value.
+func (l *Listing) Value(text, option string, not bool) bool {
+	ok := l.Take(text)
+	if ok {
+		l.Give(option, not, l.Word())
+	}
+	return ok
+}
+
 // Options takes the extension's options, each at most once, where they are printed with another prefix than --. It reports
 // whether there was one.
 func (l *Listing) Options(prefix string) (some bool) {

@@ -22,7 +22,7 @@ type clocked struct {
 
 func (w *clocked) Now() time.Time { return w.now }
 
-// What the lists of -m recent answer, packet by packet: "SECOND ADDRESS[/TTL] RULE ANSWER".
+// What the lists of -m recent answer, packet by packet: "SECOND ADDRESS[/TTL[>OUT DEVICE]] RULE ANSWER".
 func TestRecentLists(t *testing.T) {
 	t.Parallel()
 	for name, steps := range map[string]string{
@@ -60,6 +60,8 @@ func TestRecentLists(t *testing.T) {
 			0 10.0.0.1/60 --set yes
 			0 10.0.0.1/60 --rcheck --rttl yes
 			0 10.0.0.1/61 --rcheck --rttl no
+			0 10.0.0.1/59>eth1 --rcheck --rttl yes
+			0 10.0.0.1/60>eth1 --rcheck --rttl no
 			0 10.0.0.1/61 --rcheck yes`,
 		"reaped": `
 			0 10.0.0.1 --set yes
@@ -77,7 +79,8 @@ func TestRecentLists(t *testing.T) {
 			_, err := fmt.Sscan(words[0], &second)
 			require.NoError(t, err)
 			from, ttlText, _ := strings.Cut(words[1], "/")
-			p := rules.Packet{Tuple: nat.TupleOf(nat.UDP, netip.AddrPortFrom(netip.MustParseAddr(from), 1), netip.MustParseAddrPort("10.9.9.9:2")), TTL: 64}
+			ttlText, out, _ := strings.Cut(ttlText, ">")
+			p := rules.Packet{Tuple: nat.TupleOf(nat.UDP, netip.AddrPortFrom(netip.MustParseAddr(from), 1), netip.MustParseAddrPort("10.9.9.9:2")), TTL: 64, Out: out}
 			if ttlText != "" {
 				_, err = fmt.Sscan(ttlText, &p.TTL)
 				require.NoError(t, err)

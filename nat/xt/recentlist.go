@@ -52,7 +52,7 @@ func (m Recent) visit(list *recentList, v *rules.Visit, now time.Time) bool {
 	}
 	addr = maskedBy(addr, m.Mask)
 	ttl := v.TTL
-	if v.Hook == nat.Forward || v.Sender.Socket == rules.NoSocket { // as it was before forwarding
+	if v.Out != "" && (v.Hook == nat.Forward || v.Sender.Socket == rules.NoSocket) { // as it was before forwarding
 		ttl++
 	}
 	e := list.entries[addr]

@@ -28,7 +28,7 @@ var statisticRow = Extension{
 		"--mode random --probability 0.50000000000", "--mode random ! --probability 0.33333333349", "--mode random --probability 1.00000000000",
 		"--mode nth --every 3 --packet 0", "--mode nth ! --every 5 --packet 4",
 	},
-	Parse:  parseStatistic,
+	Parse: parseStatistic,
 	Listed: func(l *Listing) bool {
 		listed := l.TakeWord("statistic") && l.Options("")
 		if l.Gave("--every") && !l.Gave("--packet") {
