@@ -70,6 +70,9 @@ func (rr *ruleReader) match() error {
 		rr.load(x, name)
 		return nil
 	}
+	if rr.foreign(name, xt.MatchKind) && c.peek() != rawOption {
+		return c.errorf("-m %s: it is no match of %s", name, rr.family)
+	}
 	c.peekOption() // parts a value that is joined to the first option
 	m, ok, err := parseKnown(c, name)
 	if err != nil {
@@ -85,6 +88,13 @@ func (rr *ruleReader) match() error {
 	}
 	rr.rule.Matches = append(rr.rule.Matches, m)
 	return nil
+}
+
+// foreign reports whether an extension is one of the other family only.
+func (rr *ruleReader) foreign(name string, kind xt.Kind) bool {
+	_, here := xt.Find(name, kind, rr.family)
+	_, there := xt.Find(name, kind, nat.IPv4+nat.IPv6-rr.family)
+	return there && !here
 }
 
 // load makes an extension known whose options follow.
@@ -186,6 +196,9 @@ func (rr *ruleReader) target() error {
 		c.at += 2
 		rr.load(x, c.words[c.at-1].text)
 		return nil
+	}
+	if name := targetName(c); rr.foreign(name, xt.TargetKind) && c.at+2 < len(c.words) && !targetIsRaw(c) {
+		return c.errorf("-j %s: it is no target of %s", name, rr.family)
 	}
 	return parseTarget(c, &rr.rule, rr.family)
 }

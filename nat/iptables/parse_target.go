@@ -52,7 +52,7 @@ func parseTarget(c *cursor, r *Rule, family nat.Family) error {
 // jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
 func jumpOrRaw(name string) xt.Target {
 	switch name {
-	case "SYNPROXY", "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
+	case "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
 		return xt.RawTarget{Extension: name}
 	}
 	return xt.Jump{Chain: name}
@@ -71,13 +71,6 @@ var targets = map[string]func(c *cursor, family nat.Family) (t xt.Target, ok boo
 	"REDIRECT":   parseRedirect,
 	"NETMAP":     parseNetMap,
 	"QUEUE":      func(*cursor, nat.Family) (xt.Target, bool, error) { return xt.Queue{}, true, nil },
-	"CHECKSUM":   passive("CHECKSUM"),
-}
-
-func passive(name string) func(*cursor, nat.Family) (xt.Target, bool, error) {
-	return func(c *cursor, _ nat.Family) (xt.Target, bool, error) {
-		return xt.Passive{Target: name, Options: takeOptions(c)}, true, nil
-	}
 }
 
 func parseReject(c *cursor, family nat.Family) (xt.Target, bool, error) {

@@ -137,7 +137,6 @@ func TestEveryTypeIsInTheCanonicalText(t *testing.T) {
 		xt.Redirect{},
 		xt.NetMap{},
 		xt.CT{NoTrack: true},
-		xt.Passive{},
 		xt.Queue{},
 		xt.NFQueue{},
 		xt.TProxy{},

@@ -10,6 +10,7 @@ import (
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
 	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // Packets of the tables below.
@@ -208,9 +209,95 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"-p tcp -j TCPMSS --set-mss 65516", "--set-mss 65516: want a number from 0 to 65515"},
 		{"-p tcp -j TCPOPTSTRIP --strip-options 1", "want numbers from 2 to 255"},
 		{"-p tcp -j TCPOPTSTRIP --strip-options 3,wscale", "--strip-options: wscale is there twice"},
+		{"-m cpu --cpu 4294967296", "--cpu 4294967296: want a number from 0 to 4294967295"},
+		{"-m realm --realm cosmos", `--realm: "cosmos" is the name of a realm in /etc/iproute2/rt_realms of the node, which is not at hand: give its number`},
+		{"-m devgroup", "-m devgroup: needs --src-group or --dst-group"},
+		{"-m cgroup --cgroup 1 --path /", "--path: does not go with --cgroup"},
+		{"-m osf --genre linux", "-m osf: needs -p tcp"},
+		{"-p tcp -m osf --genre linux --ttl 3", "--ttl 3: want a number from 0 to 2"},
+		{"-j CHECKSUM", "-j CHECKSUM: needs --checksum-fill"},
+		{"-j SYNPROXY --mss 1460", "-j SYNPROXY: needs -p tcp"},
+		{"-j LED", "-j LED: needs --led-trigger-id"},
+		{"-j LED --led-trigger-id 01234567890123456", "at most 16 bytes"},
 		{"-m pkttype --pkt-type all", "--pkt-type all: want one of unicast, broadcast"},
+		{"-m hl --hl-eq 5", "-m hl: it is no match of ipv4"},
+		{"-j HL --hl-set 5", "-j HL: it is no target of ipv4"},
 	} {
 		_, err := iptables.ParseRule(row.rule, nat.IPv4)
 		require.ErrorContains(t, err, row.want, row.rule)
+	}
+}
+
+// What is known of a packet's socket: what only passes has none, and a match of its control group does not hold then,
+// inverted or not.
+func TestCGroupAsksForASocket(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		hook   nat.Hook
+		socket rules.SocketKind
+		want   rules.Answer
+	}{
+		{nat.PreRouting, rules.SocketUnknown, rules.No},
+		{nat.Forward, rules.SocketUnknown, rules.No},
+		{nat.Input, rules.SocketUnknown, rules.Unknown},
+		{nat.Output, rules.ProcessSocket, rules.Unknown},
+		{nat.PostRouting, rules.ProcessSocket, rules.Unknown},
+		{nat.PostRouting, rules.NoSocket, rules.No},
+	} {
+		v := visitOf(t, tcp4, fields{})
+		v.Hook, v.Sender.Socket = row.hook, row.socket
+		for _, match := range []string{"-m cgroup --cgroup 1", `-m cgroup ! --path "/system.slice"`} {
+			require.Equal(t, row.want, ruleOf(t, match, v).Matches[0].Holds(v), "%s %s", row.hook, match)
+		}
+	}
+}
+
+// SYNPROXY takes a SYN and the ACK that may bring its cookie back, whatever comes of it, and lets all else go on.
+func TestSYNProxy(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		flags uint8
+		taken bool
+	}{{0x02, true}, {0x10, true}, {0xd8, true}, {0x12, false}, {0x11, false}, {0x04, false}, {0x00, false}} {
+		v := visitOf(t, tcp4, fields{TCP: packet.TCP{Flags: row.flags}})
+		a := ruleOf(t, "-p tcp -j SYNPROXY --sack-perm --mss 1460", v).Target.Act(v)
+		require.Equal(t, row.taken, a.Open == "-j SYNPROXY --sack-perm --mss 1460", "%#02x", row.flags)
+		require.Equal(t, map[bool]nat.Verdict{true: nat.Stolen, false: nat.Continue}[row.taken], a.Verdict)
+		require.Equal(t, nat.Continue, a.Else)
+	}
+}
+
+// What only one version of iptables prints so.
+func TestOldSpellings(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		rule, version, save, list string
+	}{
+		{"-m mac ! --mac-source aa:bb:cc:dd:ee:ff", "1.8.6", " ! --mac-source AA:BB:CC:DD:EE:FF", " MAC ! AA:BB:CC:DD:EE:FF"},
+		{"-m mac --mac-source aa:bb:cc:dd:ee:ff", "1.8.7", " --mac-source aa:bb:cc:dd:ee:ff", " MACaa:bb:cc:dd:ee:ff"},
+		{"-m mac --mac-source aa:bb:cc:dd:ee:ff", "1.8.8", " --mac-source aa:bb:cc:dd:ee:ff", " MAC aa:bb:cc:dd:ee:ff"},
+		{"-m pkttype --pkt-type otherhost", "1.8.8", " --pkt-type 3", " PKTTYPE = 3"},
+		{"-m devgroup --src-group 1 --dst-group 2", "1.4.21", " --src-group 0x1 --dst-group 0x1", " src-group 0x1 dst-group 0x1"},
+		{"-m devgroup --src-group 1 --dst-group 2", "1.6.0", " --src-group 0x1 --dst-group 0x2", " src-group 0x1 dst-group 0x2"},
+		{"-p tcp -j TCPOPTSTRIP", "1.8.8", " --strip-options ", " TCPOPTSTRIP options "},
+		{"-p tcp -j TCPOPTSTRIP", "1.8.9", "", ""},
+		{"-j LED --led-trigger-id x --led-delay inf", "1.8.9", ` --led-trigger-id "x" --led-delay -1`, ` led-trigger-id:"x" led-delay:inf`},
+	} {
+		r, err := iptables.ParseRule(row.rule, nat.IPv4)
+		require.NoError(t, err)
+		var v xt.Value = r.Target
+		if len(r.Matches) > 0 && r.Target == nil {
+			v = r.Matches[len(r.Matches)-1]
+		}
+		version, err := xt.ParseVersion(row.version)
+		require.NoError(t, err)
+		for _, form := range []struct {
+			want  string
+			print func(*xt.Printer)
+		}{{row.save, v.Save}, {row.list, v.(xt.Lister).List}} {
+			p := &xt.Printer{Family: nat.IPv4, Version: version}
+			form.print(p)
+			require.Equal(t, form.want, p.String(), "%s by iptables %s", row.rule, row.version)
+		}
 	}
 }

@@ -63,17 +63,35 @@ func macText(mac [6]byte) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5])
 }
 
+// The releases of iptables from which on addresses are printed in small letters, and from which on -L prints a blank in front
+// of one again.
+var (
+	smallMACs  = Version{1, 8, 7}
+	spacedMACs = Version{1, 8, 8}
+)
+
+// text is the address as one version of iptables prints it.
+func (m MAC) text(p *Printer) string {
+	if p.Version.Before(smallMACs) {
+		return strings.ToUpper(macText(m.Source))
+	}
+	return macText(m.Source)
+}
+
 // Name is "mac".
 func (MAC) Name() string { return "mac" }
 
 // Save prints the address.
-func (m MAC) Save(p *Printer) { p.Option(m.Not, "--mac-source", macText(m.Source)) }
+func (m MAC) Save(p *Printer) { p.Option(m.Not, "--mac-source", m.text(p)) }
 
 // List prints the address as iptables -L does.
 func (m MAC) List(p *Printer) {
 	p.Text(" MAC")
 	p.Not(m.Not)
-	p.Text(" ", macText(m.Source))
+	if p.Version.Before(smallMACs) || !p.Version.Before(spacedMACs) {
+		p.Text(" ")
+	}
+	p.Text(m.text(p))
 }
 
 // Holds compares the address; inverted or not, it does not hold for a packet that came in no Ethernet frame.

@@ -63,11 +63,22 @@ var pktTypeRow = Extension{
 // Name is "pkttype".
 func (PktType) Name() string { return "pkttype" }
 
+// namedOtherHost is the iptables that has a name for it.
+var namedOtherHost = Version{1, 8, 9}
+
+// text is the type as one version of iptables prints it.
+func (m PktType) text(p *Printer) string {
+	if m.Type == OtherHost && p.Version.Before(namedOtherHost) {
+		return "3" // PACKET_OTHERHOST
+	}
+	return m.Type.String()
+}
+
 // Save prints the type.
-func (m PktType) Save(p *Printer) { p.Option(m.Not, "--pkt-type", m.Type.String()) }
+func (m PktType) Save(p *Printer) { p.Option(m.Not, "--pkt-type", m.text(p)) }
 
 // List prints the type as iptables -L does.
-func (m PktType) List(p *Printer) { p.Text(" PKTTYPE ", bang(m.Not), "= ", m.Type.String()) }
+func (m PktType) List(p *Printer) { p.Text(" PKTTYPE ", bang(m.Not), "= ", m.text(p)) }
 
 // Holds compares the type of the packet's frame.
 func (m PktType) Holds(v *rules.Visit) rules.Answer { return rules.Is(packetType(v) == m.Type, m.Not) }

@@ -77,17 +77,18 @@ func (t *TCPOptStrip) list() string {
 // Name is "TCPOPTSTRIP".
 func (TCPOptStrip) Name() string { return "TCPOPTSTRIP" }
 
+// silentStrip is the iptables that prints nothing where there is nothing to strip.
+var silentStrip = Version{1, 8, 9}
+
 // Save prints the options.
-func (t TCPOptStrip) Save(p *Printer) {
-	if list := t.list(); list != "" {
-		p.Text(" --strip-options ", list)
-	}
-}
+func (t TCPOptStrip) Save(p *Printer) { t.print(p, " --strip-options ") }
 
 // List prints the options as iptables -L does.
-func (t TCPOptStrip) List(p *Printer) {
-	if list := t.list(); list != "" {
-		p.Text(" TCPOPTSTRIP options ", list)
+func (t TCPOptStrip) List(p *Printer) { t.print(p, " TCPOPTSTRIP options ") }
+
+func (t TCPOptStrip) print(p *Printer, name string) {
+	if list := t.list(); list != "" || p.Version.Before(silentStrip) && !p.Exact {
+		p.Text(name, list)
 	}
 }
 

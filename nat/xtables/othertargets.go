@@ -1,10 +1,9 @@
 package xtables
 
-// otherTargets are what is left: REJECT, TCPMSS, CHECKSUM.
+// otherTargets are what is left: REJECT.
 func otherTargets() []codec {
 	return []codec{
 		reject(onlyIPv4, rejectIPv4), reject(onlyIPv6, rejectIPv6),
-		{name: "CHECKSUM", target: true, size: 1, save: saveChecksum, list: listChecksum, parse: parseChecksum},
 	}
 }
 
@@ -50,23 +49,5 @@ func reject(only families, kinds []string) codec {
 				}
 			}
 		},
-	}
-}
-
-// struct xt_CHECKSUM_info { __u8 operation; }
-func saveChecksum(p *printer, d []byte) {
-	p.only(uint32(d[0]), 1)
-	p.flag(d[0] == 1, "--checksum-fill")
-}
-
-func listChecksum(p *printer, d []byte) { p.WriteString(" CHECKSUM"); p.flag(d[0] == 1, "fill") }
-
-func parseChecksum(a *args, d []byte) {
-	for o, ok := a.next(); ok; o, ok = a.next() {
-		if o != "--checksum-fill" {
-			a.unknown(o)
-			return
-		}
-		d[0] = 1
 	}
 }
