@@ -171,8 +171,8 @@ func (p *Packet) sealTransport() {
 	}
 	binary.BigEndian.PutUint16(h[at:], 0)
 	check := ^p.transportSum()
-	if check == 0 && (proto == nat.UDP || proto == nat.UDPLite) {
-		check = 0xffff // zero would say that there is none
+	if check == 0 && (proto == nat.UDP || proto == nat.UDPLite || proto == nat.TCP) {
+		check = 0xffff // of UDP zero means that there is none; the kernel writes no zero for TCP either (skb_checksum_help)
 	}
 	binary.BigEndian.PutUint16(h[at:], check)
 }

@@ -1,6 +1,7 @@
 package packet_test
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -302,4 +303,24 @@ func TestHeaders(t *testing.T) {
 		})
 	}
 	require.False(t, packet.Build(tuple(t, "tcp [fd00::1]:1 > [fd00::2]:2"), packet.Fields{Headers: []packet.Header{{Type: 60, Bytes: []byte{0, 255}}}}).IsValid())
+}
+
+// The kernel writes no zero for a checksum that it computes: of UDP it would mean that there is none, and TCP's goes the
+// same way (skb_checksum_help). One of the source ports makes the sum zero.
+func TestNoChecksumIsZero(t *testing.T) {
+	for _, proto := range []nat.Proto{nat.TCP, nat.UDP} {
+		ones := 0
+		at := map[nat.Proto]int{nat.TCP: 16, nat.UDP: 6}[proto]
+		for port := range uint16(65535) {
+			tuple := nat.TupleOf(proto, netip.AddrPortFrom(netip.MustParseAddr("fd00::1"), port), netip.MustParseAddrPort("[fd00::2]:80"))
+			p := packet.Build(tuple, packet.Fields{TTL: 64})
+			sum := binary.BigEndian.Uint16(p.Bytes()[40+at:])
+			require.NotZero(t, sum, "%s %d", proto, port)
+			if sum == 0xffff {
+				ones++
+				require.True(t, p.ChecksumOK(), "%s %d", proto, port)
+			}
+		}
+		require.Positive(t, ones, proto)
+	}
 }
