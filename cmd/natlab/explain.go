@@ -52,7 +52,7 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.in.add(cmd)
 	e.node.add(cmd)
 	e.packet.add(cmd)
-	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or ip6tables-save; - is standard input; with --from, NODE=FILE; may be repeated")
+	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families; - is standard input; with --from, NODE=FILE; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
 	e.format = output(cmd, "text", "json")

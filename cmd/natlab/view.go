@@ -46,7 +46,7 @@ standard error where they come from.`,
 	f.StringVar(&v.as, "as", "", "the version of iptables, from "+xtables.Oldest.String()+" to "+xtables.Newest.String())
 	f.StringVar(&v.name, "name", "", "the lab's name (default: the one that is up)")
 	f.StringVar(&v.node, "node", "", "a node of the lab")
-	f.StringVar(&v.rules, "rules", "", "a file with the output of iptables-save or iptables -S; - is standard input")
+	f.StringVar(&v.rules, "rules", "", "a file with the output of iptables-save or iptables -S, or rows and commands; - is standard input")
 	f.StringVar(&v.table, "table", "", "only this table")
 	f.Var(v.style, "style", "as iptables-save or as iptables -L -n")
 	f.Var(v.family, "family", "which of the two rule sets")

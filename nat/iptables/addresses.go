@@ -13,13 +13,17 @@ import (
 type hosts struct {
 	kind, name, value string
 	not               bool
-	at                int // the word behind the value
+	at                int         // the word behind the value
+	room              [1]xt.Match // for the usual one address
 }
 
 // addresses reads the value of -s or -d: ADDRESS[/LENGTH|/MASK], or several with commas between, each of which makes a rule
 // of its own.
-func (rr *ruleReader) addresses(h hosts) error {
-	var list []xt.Match
+func (rr *ruleReader) addresses(h *hosts) error {
+	if h.kind == "" {
+		return nil
+	}
+	list := h.room[:0]
 	for one := range strings.SplitSeq(h.value, ",") {
 		m, reason := rr.address(h.kind, strings.TrimLeft(one, " \t"), h.not)
 		if reason != "" {
@@ -62,15 +66,15 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 	if family == nat.IPv6 {
 		length = 128
 	}
-	name, _, _ := strings.Cut(text, "/")
-	if other, err := netip.ParseAddr(name); err == nil && nat.FamilyOf(other) != family {
-		return a, mask, "want an address of " + family.String()
-	}
-	name, mask = text, maskOfLength(length, family)
+	name := text
+	mask = maskOfLength(length, family)
 	if at := strings.LastIndexByte(text, '/'); at >= 0 {
 		name = text[:at]
 		var ok bool
 		if mask, ok = readMask(text[at+1:], length, family); !ok {
+			if other, err := netip.ParseAddr(name); err == nil && nat.FamilyOf(other) != family {
+				return a, mask, "want an address of " + family.String()
+			}
 			return a, mask, "want a mask of 0 to " + strconv.Itoa(length) + " bits, or as an address"
 		}
 	}
@@ -80,6 +84,9 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 	if a, ok := readAddress(name, family, false); ok {
 		return a, mask, ""
 	}
+	if other, err := netip.ParseAddr(name); err == nil && nat.FamilyOf(other) != family {
+		return a, mask, "want an address of " + family.String()
+	}
 	if name == "" {
 		return a, mask, "want an address"
 	}
@@ -87,19 +94,17 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 }
 
 func readMask(text string, length int, family nat.Family) (mask netip.Addr, ok bool) {
-	if mask, ok = readAddress(text, family, true); ok {
-		return mask, true
+	if n, ok := number(text, uint64(length)); ok {
+		return maskOfLength(int(n), family), true
 	}
-	n, ok := number(text, uint64(length))
-	return maskOfLength(int(n), family), ok
+	return readAddress(text, family, true)
 }
 
 // readAddress reads an address. One of IPv4 may leave its last octets out, unless it is a mask, and have them in octal or
 // hexadecimal (xtables_numeric_to_ipaddr).
 func readAddress(text string, family nat.Family, mask bool) (a netip.Addr, ok bool) {
-	if family == nat.IPv6 {
-		a, err := netip.ParseAddr(text)
-		return a, err == nil && a.Is6() && a.Zone() == ""
+	if a, err := netip.ParseAddr(text); err == nil || family == nat.IPv6 {
+		return a, err == nil && nat.FamilyOf(a) == family && a.Zone() == ""
 	}
 	var octets [4]byte
 	parts := strings.Split(text, ".")

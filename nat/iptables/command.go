@@ -72,7 +72,8 @@ func (c *cursor) hasArgument() bool {
 
 // run carries one line out.
 func (b *builder) run(c *cursor) error {
-	s := ruleReader{c: c, family: b.family, declared: b.declared, rule: Rule{Line: c.number}}
+	s := &b.reader
+	*s = ruleReader{c: c, family: b.family, declared: b.isDeclared, rule: Rule{Line: c.number}, loaded: s.loaded[:0]}
 	if err := s.parse(); err != nil {
 		return err
 	}
@@ -121,7 +122,11 @@ func (b *builder) run(c *cursor) error {
 	if j, ok := chainOf(s.rule.Target); ok && !b.declared(j) {
 		b.jumps = append(b.jumps, jump{j, c.number, s.jumpTo.start + 1})
 	}
-	return b.change(chain, m, s.rules(), fail)
+	if m.verb == 'A' {
+		chain.Rules = s.appendRules(chain.Rules)
+		return nil
+	}
+	return b.change(chain, m, s.appendRules(nil), fail)
 }
 
 // passes reports whether the command does nothing in a line of the other family: it was not read, or it has no rule to work
@@ -138,11 +143,11 @@ func (rr *ruleReader) checkLine(table string) error {
 	switch {
 	case m.verb == 0:
 		return c.errorf("a command is missing: want -A CHAIN or another")
-	case !rule && (rr.given != "" || rr.rule.Target != nil || len(rr.rule.Matches) > 0):
+	case !rule && (rr.given != [128]bool{} || rr.rule.Target != nil || len(rr.rule.Matches) > 0):
 		return c.errorf("-%c does not go with a rule", m.verb)
-	case strings.Contains(rr.given, "-o") && (m.chain == "PREROUTING" || m.chain == "INPUT"):
+	case rr.given['o'] && (m.chain == "PREROUTING" || m.chain == "INPUT"):
 		return c.errorf("-o does not go with %s", m.chain)
-	case strings.Contains(rr.given, "-i") && (m.chain == "POSTROUTING" || m.chain == "OUTPUT"):
+	case rr.given['i'] && (m.chain == "POSTROUTING" || m.chain == "OUTPUT"):
 		return c.errorf("-i does not go with %s", m.chain)
 	case rr.inverted && (len(rr.source) > 1 || len(rr.destination) > 1):
 		return c.errorf("! does not go with a list of addresses")
@@ -274,11 +279,9 @@ func (b *builder) rename(from, to string, fail failure) error {
 	return nil
 }
 
-// change is -A, -I, -R, -D or -C.
+// change is -I, -R, -D or -C.
 func (b *builder) change(c *Chain, m *command, rules []Rule, fail failure) error {
 	switch m.verb {
-	case 'A':
-		c.Rules = append(c.Rules, rules...)
 	case 'I':
 		at := max(m.number, 1)
 		if at > len(c.Rules)+1 {
@@ -332,8 +335,11 @@ func (c *Chain) find(r Rule) int {
 
 // builtIn reports whether a table has a chain of its own of that name.
 func builtIn(table, chain string) bool {
-	hook, err := nat.ParseHook(chain)
-	return err == nil && slices.Contains(nat.TableHooks(table), hook)
+	switch chain {
+	case "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING":
+		return slices.ContainsFunc(nat.TableHooks(table), func(h nat.Hook) bool { return h.String() == chain })
+	}
+	return false
 }
 
 func parseCounters(s string) (packets, bytes uint64, ok bool) {

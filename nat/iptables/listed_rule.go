@@ -24,7 +24,7 @@ func (l *listedRule) rule(family nat.Family, devices bool) (Rule, []string) {
 		r.rr.fragment = Fragment{Not: true}
 	}
 	r.texts()
-	out := r.rr.rules()[0]
+	out := r.rr.appendRules(nil)[0]
 	if !devices {
 		out.Matches = append(out.Matches, UnlistedDevices{})
 	}

@@ -132,13 +132,15 @@ func (p *parser) commit() error {
 
 // builder makes a table of commands, as iptables-restore does: from an empty one.
 type builder struct {
-	family  nat.Family
-	table   Table
-	chains  map[string]int // by name
-	jumps   []jump         // to chains that were not there yet
-	excerpt bool           // rules taken out of a table: what they refer to may be missing
-	edited  bool           // a command did more than append one rule
-	notes   []Note
+	family     nat.Family
+	table      Table
+	chains     map[string]int // by name
+	jumps      []jump         // to chains that were not there yet
+	reader     ruleReader     // of the line, reused for the next
+	isDeclared func(string) bool
+	excerpt    bool // rules taken out of a table: what they refer to may be missing
+	edited     bool // a command did more than append one rule
+	notes      []Note
 }
 
 // jump is a rule's way to a chain, and its place in the text.
@@ -148,7 +150,9 @@ type jump struct {
 }
 
 func newBuilder(table string, family nat.Family) *builder {
-	return &builder{family: family, table: Table{Name: table}, chains: map[string]int{}}
+	b := &builder{family: family, table: Table{Name: table}, chains: map[string]int{}}
+	b.isDeclared = b.declared
+	return b
 }
 
 func (b *builder) note(line int, text string) { b.notes = append(b.notes, Note{line, text}) }

@@ -18,9 +18,9 @@ type ruleReader struct {
 	command  command
 	rule     Rule       // with the matches of extensions only, until rules
 	loaded   []*loading // extensions
-	given    string     // the options that may be given but once
+	given    [128]bool  // the options that may be given but once, by their letters
 
-	hosts                       []hosts    // -s and -d, which are read last: the line may be the other family's
+	hosts                       [2]hosts   // -s and -d, which are read last: the line may be the other family's
 	source, destination         []xt.Match // one for each address of a list
 	in, out, protocol, fragment xt.Match
 	inverted                    bool   // -s or -d
@@ -42,7 +42,7 @@ func ParseRule(text string, family nat.Family) (Rule, error) {
 	if err := rr.parse(); err != nil {
 		return Rule{}, err
 	}
-	rules := rr.rules()
+	rules := rr.appendRules(nil)
 	switch {
 	case rr.command.verb != 0:
 		c.at = 1
@@ -75,8 +75,8 @@ func (rr *ruleReader) parse() error {
 	if rr.other {
 		return nil
 	}
-	for _, h := range rr.hosts {
-		if err := rr.addresses(h); err != nil {
+	for i := range rr.hosts {
+		if err := rr.addresses(&rr.hosts[i]); err != nil {
 			return err
 		}
 	}
@@ -163,10 +163,10 @@ func (rr *ruleReader) unknownOption() error {
 // once refuses an option that was given before.
 func (rr *ruleReader) once(kind string) error {
 	c := rr.c
-	if strings.Contains(rr.given, kind) {
+	if rr.given[kind[1]] {
 		return c.errorf("%s is given twice", c.words[c.at-1].text)
 	}
-	rr.given += kind
+	rr.given[kind[1]] = true
 	return nil
 }
 
@@ -200,7 +200,11 @@ func (rr *ruleReader) header(kind string) error {
 			return err
 		}
 		rr.inverted = rr.inverted || not
-		rr.hosts = append(rr.hosts, hosts{kind, name, value, not, c.at})
+		side := 0
+		if kind == "-d" {
+			side = 1
+		}
+		rr.hosts[side] = hosts{kind: kind, name: name, value: value, not: not, at: c.at}
 		return nil
 	}
 	value, err := c.value(name)
@@ -311,39 +315,43 @@ func (rr *ruleReader) counters() error {
 	return nil
 }
 
-// rules are the rules that the line makes: one for each source and destination, in the order in which iptables adds them,
-// with their conditions in the order in which iptables-save prints them.
-func (rr *ruleReader) rules() []Rule {
-	one := []xt.Match{nil}
+// appendRules appends the rules that the line makes: one for each source and destination, in the order in which iptables adds
+// them, with their conditions in the order in which iptables-save prints them.
+func (rr *ruleReader) appendRules(list []Rule) []Rule {
+	one := [1]xt.Match{}
 	sources, destinations := rr.source, rr.destination
 	if len(sources) == 0 {
-		sources = one
+		sources = one[:]
 	}
 	if len(destinations) == 0 {
-		destinations = one
+		destinations = one[:]
 	}
-	out := make([]Rule, 0, len(sources)*len(destinations))
 	for _, src := range sources {
 		for _, dst := range destinations {
 			r := rr.rule
-			head := [...]xt.Match{src, dst, rr.in, rr.out, rr.protocol, rr.fragment}
-			n := len(r.Matches)
-			for _, m := range head {
-				if m != nil {
-					n++
-				}
-			}
-			if n > len(r.Matches) {
-				r.Matches = make([]xt.Match, 0, n)
-				for _, m := range head {
-					if m != nil {
-						r.Matches = append(r.Matches, m)
-					}
-				}
-				r.Matches = append(r.Matches, rr.rule.Matches...)
-			}
-			out = append(out, r)
+			r.Matches = joined([...]xt.Match{src, dst, rr.in, rr.out, rr.protocol, rr.fragment}, rr.rule.Matches)
+			list = append(list, r)
 		}
 	}
-	return out
+	return list
+}
+
+// joined are the conditions of a rule: those that need no -m, as far as they are there, and those of extensions.
+func joined(head [6]xt.Match, extensions []xt.Match) []xt.Match {
+	n := 0
+	for _, m := range head {
+		if m != nil {
+			n++
+		}
+	}
+	if n == 0 {
+		return extensions
+	}
+	all := make([]xt.Match, 0, n+len(extensions))
+	for _, m := range head {
+		if m != nil {
+			all = append(all, m)
+		}
+	}
+	return append(all, extensions...)
 }
