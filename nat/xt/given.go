@@ -85,6 +85,16 @@ func (g *Given) HostMask() AddrMask {
 	return AddrMask{a, maskOfBits(bits, f)}
 }
 
+// prefixLength is the first value as maskLength has it, without a hole (XTTYPE_PLEN).
+func (g *Given) prefixLength() int {
+	if mask, ok := g.args.addr(g.Text()); ok {
+		if _, whole := maskBits(mask); !whole {
+			g.bad(0, "a mask without a hole")
+		}
+	}
+	return g.maskLength(g.Text())
+}
+
 // maskLength is a mask's length, written as such or as an address. One with a hole becomes a full one (XTTYPE_PLENMASK,
 // which keeps its length of -1 in eight bits).
 func (g *Given) maskLength(text string) int {

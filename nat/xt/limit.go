@@ -68,17 +68,12 @@ var limitUnits = [...]struct {
 // rate is the first value as a rate, "5", "5/s", "7/minute": the period in 1/10000 s.
 func (g *Given) rate() uint32 {
 	number, unit, has := strings.Cut(g.Text(), "/")
-	seconds := uint32(1)
-	if has {
-		seconds = 0
-		for _, u := range limitUnits {
-			if unit != "" && len(unit) <= len(u.Long) && strings.EqualFold(unit, u.Long[:len(unit)]) {
-				seconds = u.Seconds
-			}
-		}
+	seconds, ok := unitSeconds(unit)
+	if !has {
+		seconds, ok = 1, true
 	}
 	n := atoi(number)
-	if seconds == 0 || n == 0 {
+	if !ok || n == 0 {
 		g.bad(0, "NUMBER[/second|/minute|/hour|/day]")
 		return 0
 	}
@@ -89,8 +84,21 @@ func (g *Given) rate() uint32 {
 	return limitScale * seconds / uint32(n)
 }
 
+// unitSeconds are the seconds of a unit, of whose name the beginning will do.
+func unitSeconds(unit string) (uint32, bool) {
+	for _, u := range limitUnits {
+		if unit != "" && len(unit) <= len(u.Long) && strings.EqualFold(unit, u.Long[:len(unit)]) {
+			return u.Seconds, true
+		}
+	}
+	return 0, false
+}
+
 // atoi is the C library's: a number at the beginning of a text, 0 where there is none.
-func atoi(s string) int32 {
+func atoi(s string) int32 { return int32(max(math.MinInt32, min(atoll(s), math.MaxInt32))) }
+
+// atoll is atoi of 64 bits.
+func atoll(s string) int64 {
 	s = strings.TrimLeft(s, " \t\n\v\f\r")
 	end := 0
 	for end < len(s) && (s[end] >= '0' && s[end] <= '9' || end == 0 && (s[end] == '-' || s[end] == '+')) {
@@ -100,7 +108,7 @@ func atoi(s string) int32 {
 	if err != nil && end <= 1 {
 		return 0
 	}
-	return int32(max(math.MinInt32, min(n, math.MaxInt32)))
+	return n
 }
 
 // rateText is a period in words, by the largest unit that does not lose too much of it (print_rate).

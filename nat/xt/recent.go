@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
-	"strings"
 )
 
 // Recent is -m recent (xt_recent.c).
@@ -121,7 +120,7 @@ func (m *Recent) parse(g *Given) {
 		m.TTL = true
 	case "--name":
 		m.ListName = g.Cut(199)
-		if m.ListName == "" || m.ListName == "." || m.ListName == ".." || strings.Contains(m.ListName, "/") { // xt_check_proc_name
+		if !isProcName(m.ListName) {
 			g.bad(0, "a name that a file below /proc/net/xt_recent can have")
 		}
 	case "--mask":

@@ -237,3 +237,49 @@ func TestConnectionMatchSpellings(t *testing.T) {
 		{"-m connlimit --connlimit-saddr", ""},
 	})
 }
+
+// As iptables 1.8.9 on Linux 6.18 answered each of them.
+func TestHashLimitSpellings(t *testing.T) {
+	t.Parallel()
+	var rows []spelling
+	for _, row := range []spelling{
+		{"--hashlimit 5 --hashlimit-name a", "--hashlimit-upto 5/sec --hashlimit-burst 5 --hashlimit-name a"},
+		{"--hashlimit-upto 5/s --hashlimit-burst 0x10 --hashlimit-name b", "--hashlimit-upto 5/sec --hashlimit-burst 16 --hashlimit-name b"},
+		{"--hashlimit-upto 5/s --hashlimit-burst 10k --hashlimit-name c", "--hashlimit-upto 5/sec --hashlimit-burst 10240 --hashlimit-name c"},
+		{"--hashlimit-upto 5/s --hashlimit-burst 5x --hashlimit-name d", "--hashlimit-upto 5/sec --hashlimit-burst 5 --hashlimit-name d"},
+		{"--hashlimit-upto 5/s --hashlimit-burst 1000001 --hashlimit-name c", ""},
+		{"--hashlimit-upto 5/s --hashlimit-burst 0 --hashlimit-name c", ""},
+		{"--hashlimit-upto 40/min --hashlimit-rate-match --hashlimit-name e", "--hashlimit-upto 40/sec --hashlimit-burst 5 --hashlimit-name e --hashlimit-htable-expire 60000 --hashlimit-rate-match --hashlimit-rate-interval 60"},
+		{"--hashlimit-upto 40/min --hashlimit-rate-interval 5 --hashlimit-name f", "--hashlimit-upto 40/min --hashlimit-burst 5 --hashlimit-name f"},
+		{"--hashlimit-upto 40/min --hashlimit-rate-interval 0 --hashlimit-name f", ""},
+		{"--hashlimit-upto 3000/hour --hashlimit-name g", "--hashlimit-upto 50/min --hashlimit-burst 5 --hashlimit-name g --hashlimit-htable-expire 3600000"},
+		{"--hashlimit-upto 96b/s --hashlimit-burst 5 --hashlimit-name g", ""},
+		{"--hashlimit-upto 96b/s --hashlimit-burst 96b --hashlimit-name g2", "--hashlimit-upto 96b/s --hashlimit-burst 96b --hashlimit-name g2"},
+		{"--hashlimit-upto 5mb/s --hashlimit-burst 11mb --hashlimit-name h", "--hashlimit-upto 5mb/s --hashlimit-burst 15mb --hashlimit-name h"},
+		{"--hashlimit-upto b/s --hashlimit-name g", ""},
+		{"--hashlimit-upto 1b/s --hashlimit-name g3", "--hashlimit-upto 0b/s --hashlimit-name g3"},
+		{"--hashlimit-upto 1000000000mb/s --hashlimit-name g4", ""},
+		{"--hashlimit-upto 1/s --hashlimit-mode srcip|dstport --hashlimit-name i", "--hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-mode srcip,dstport --hashlimit-name i"},
+		{"--hashlimit-upto 1/s --hashlimit-mode ,srcip,,dstip, --hashlimit-name j", "--hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-mode srcip,dstip --hashlimit-name j"},
+		{"--hashlimit-upto 1/s --hashlimit-mode src --hashlimit-name k", ""},
+		{"--hashlimit-upto 1/s --hashlimit-srcmask 255.255.0.0 --hashlimit-name l", "--hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-name l --hashlimit-srcmask 16"},
+		{"--hashlimit-upto 1/s --hashlimit-srcmask 255.0.255.0 --hashlimit-name l", ""},
+		{"--hashlimit-upto 1/s --hashlimit-dstmask 33 --hashlimit-name l", ""},
+		{"--hashlimit-upto 1/s --hashlimit-htable-gcinterval 0 --hashlimit-name l", ""},
+		{"--hashlimit-upto 1/s --hashlimit-htable-expire 0 --hashlimit-name l", ""},
+		{"--hashlimit-upto 1/s --hashlimit-htable-expire 1000 --hashlimit-name m", "--hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-name m"},
+		{"--hashlimit-upto 1000001/s --hashlimit-name l", ""},
+		{"--hashlimit-upto 1/s --hashlimit-above 1/s --hashlimit-name l", ""},
+		{"! --hashlimit-above 1/s --hashlimit-name o", "--hashlimit-upto 1/sec --hashlimit-burst 5 --hashlimit-name o"},
+		{"--hashlimit-upto 1/s --hashlimit-name a/b", ""},
+		{"--hashlimit-upto 1/s --hashlimit 1/s --hashlimit-name l", ""},
+		{"--hashlimit-upto 1/s", ""},
+		{"--hashlimit-name l", ""},
+	} {
+		if row.saved != "" {
+			row.saved = "-m hashlimit " + row.saved
+		}
+		rows = append(rows, spelling{"-m hashlimit " + row.written, row.saved})
+	}
+	checkSpellings(t, rows)
+}

@@ -87,9 +87,6 @@ var revisions = []struct {
 	{"set", false, bothFamilies, 4, Version{1, 6, 0}},
 	{"SET", true, bothFamilies, 2, Version{}},
 	{"SET", true, bothFamilies, 3, Version{1, 6, 0}},
-	{"hashlimit", false, bothFamilies, 1, Version{}},
-	{"hashlimit", false, bothFamilies, 2, Version{1, 6, 1}},
-	{"hashlimit", false, bothFamilies, 3, Version{1, 6, 2}},
 }
 
 // revision is the one with which the version writes and reads an extension; ok is false where that never changed.
