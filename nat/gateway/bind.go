@@ -132,7 +132,7 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, t *rules.Translation) bool {
 		if m == conntrack.ManipSource {
 			was = p.view.Tuple.Src().Addr()
 		}
-		r.Min = mapped(t.To, was)
+		r.Min = mapped(t.Range, was)
 	}
 	if !r.Min.IsValid() {
 		return false
@@ -157,13 +157,14 @@ func (g *Gateway) note(c *conntrack.Conn, m conntrack.Manip) {
 	}
 }
 
-// mapped keeps an address's host part and takes the prefix's network.
-func mapped(to netip.Prefix, a netip.Addr) netip.Addr {
-	net, host := to.Masked().Addr().AsSlice(), a.AsSlice()
-	for bit := to.Bits(); bit < a.BitLen(); bit++ {
-		net[bit/8] |= host[bit/8] & (1 << (7 - bit%8))
+// mapped is an address with the bits that are alike in the range's first and last address taken from there.
+func mapped(r rules.NATRange, a netip.Addr) netip.Addr {
+	low, high, out := r.MinAddr.AsSlice(), r.MaxAddr.AsSlice(), a.AsSlice()
+	for i := range out {
+		mask := ^(low[i] ^ high[i])
+		out[i] = out[i]&^mask | low[i]&mask
 	}
-	mapped, _ := netip.AddrFromSlice(net)
+	mapped, _ := netip.AddrFromSlice(out)
 	return mapped
 }
 
@@ -181,7 +182,7 @@ func (g *Gateway) primary(d *device) netip.Addr {
 func rangeOf(r rules.NATRange) conntrack.Range {
 	return conntrack.Range{
 		Min: r.MinAddr, Max: r.MaxAddr, MinPort: r.MinPort, MaxPort: r.MaxPort, BasePort: r.BasePort,
-		Ports: r.MinPort != 0 || r.MaxPort != 0, Shifted: r.BasePort != 0,
+		Ports: r.HasPorts(), Shifted: r.BasePort != 0,
 		Random: r.Random, FullyRandom: r.FullyRandom, Persistent: r.Persistent,
 	}
 }

@@ -33,7 +33,7 @@ const nodeRules = `*nat
 -A PREROUTING -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j SVC
 -A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
 -A SVC ! -s 10.244.0.0/16 -j MASQ
--A SVC -m statistic --mode random --probability 0.25 -j DNAT --to-destination 10.244.1.5:8080
+-A SVC -p tcp -m statistic --mode random --probability 0.25 -j DNAT --to-destination 10.244.1.5:8080
 -A SVC -p tcp -j DNAT --to-destination 10.244.1.6:8080
 -A MASQ -j MARK --set-xmark 0x4000/0x4000
 COMMIT

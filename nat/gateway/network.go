@@ -185,7 +185,7 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family) (*host, err
 			return nil, fmt.Errorf("%s: rules of %s for packets of %s", h.member, rs.Family, family)
 		}
 	}
-	h.tracks = rules.any(tracks)
+	h.tracks = rules.any(xt.Tracks) // an empty nat table does not, nor does NOTRACK
 	return h, nil
 }
 
@@ -213,16 +213,6 @@ func (h *host) address(ns *topology.Namespace) {
 			h.routes = append(h.routes, route{Route: r})
 		}
 	}
-}
-
-// tracks reports whether a match or target makes the kernel track connections: every rule that translates or that asks
-// conntrack does (nf_ct_netns_get); an empty nat table does not, nor does NOTRACK.
-func tracks(v xt.Value, f nat.Family) bool {
-	switch v.(type) {
-	case xt.DNAT, xt.SNAT, xt.Masquerade, xt.Redirect, xt.NetMap:
-		return true
-	}
-	return xt.Tracks(v, f)
 }
 
 // counts reports whether a match makes the kernel count what connections carry.

@@ -191,7 +191,7 @@ func (b *builder) create(name string, fail failure) error {
 // isTarget reports whether a target has that name.
 func isTarget(name string, family nat.Family) bool {
 	_, row := xt.Find(name, xt.TargetKind, family)
-	return row || targets[name] != nil
+	return row || plainTargets[name] != nil
 }
 
 // sweep is -F, -X or -Z, of one chain or of all.

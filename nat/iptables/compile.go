@@ -95,12 +95,10 @@ func (c *Compiled) run(hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.
 	if b.at == 0 {
 		return nat.Accept, nil
 	}
-	src, dst := pkt.Tuple.Src(), pkt.Tuple.Dst()
 	r := compiledRun{
-		table: c, hits: hits, src: halves(src.Addr()), dst: halves(dst.Addr()), narrow: src.Addr().Is4(),
-		sport: src.Port(), dport: dst.Port(), proto: pkt.Tuple.Proto(),
-		run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}},
+		table: c, hits: hits, run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}},
 	}
+	r.readTuple()
 	if v := r.chain(b.at, 0); v != nat.Continue {
 		return v, r.effect
 	}
@@ -136,6 +134,14 @@ type compiledRun struct {
 	narrow       bool // IPv4
 	sport, dport uint16
 	proto        nat.Proto
+}
+
+// readTuple takes over the packet's tuple.
+func (r *compiledRun) readTuple() {
+	t := &r.visit.Tuple
+	src, dst := t.Src(), t.Dst()
+	r.src, r.dst, r.narrow = halves(src.Addr()), halves(dst.Addr()), src.Addr().Is4()
+	r.sport, r.dport, r.proto = src.Port(), dst.Port(), t.Proto()
 }
 
 // address is an IP address as two numbers; an IPv4 one is mapped into IPv6.
@@ -213,6 +219,9 @@ func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v 
 	v = nat.Verdict(rule.low)
 	if rule.not {
 		v = r.act(r.table.targets[rule.high])
+		if r.visit.Tuple != r.before { // DNPT gives it another address
+			r.readTuple()
+		}
 	}
 	r.hit(chain, number, v)
 	switch v {

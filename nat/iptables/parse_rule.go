@@ -29,7 +29,7 @@ func (rr *ruleReader) imply() bool {
 }
 
 // implies are the matches that -p implies and that natlab keeps as they are written.
-var implies = map[string]bool{"esp": true, "ah": true, "mh": true, "ipcomp": true}
+var implies = map[string]bool{"mh": true}
 
 // parseImplied reads options of the match that -p implies and that has no row.
 func (rr *ruleReader) parseImplied(option string) (known bool, err error) {
@@ -66,7 +66,7 @@ func (rr *ruleReader) match() error {
 	if err != nil {
 		return err
 	}
-	if x, ok := xt.Find(name, xt.MatchKind, rr.family); ok && c.peek() != rawOption {
+	if x, ok := xt.Find(name, xt.MatchKind, rr.family); ok && !rr.kept(x, c.at) {
 		rr.load(x, name)
 		return nil
 	}
@@ -192,15 +192,15 @@ func (rr *ruleReader) finish() error {
 // target reads -j NAME, which is no chain of the table as far as is known yet.
 func (rr *ruleReader) target() error {
 	c := rr.c
-	if x, ok := xt.Find(targetName(c), xt.TargetKind, rr.family); ok && !targetIsRaw(c) {
+	if x, ok := xt.Find(targetName(c), xt.TargetKind, rr.family); ok && !rr.kept(x, c.at+2) {
 		c.at += 2
 		rr.load(x, c.words[c.at-1].text)
 		return nil
 	}
-	if name := targetName(c); rr.foreign(name, xt.TargetKind) && c.at+2 < len(c.words) && !targetIsRaw(c) {
+	if name := targetName(c); rr.foreign(name, xt.TargetKind) && c.at+2 < len(c.words) && c.words[c.at+2].text != rawOption {
 		return c.errorf("-j %s: it is no target of %s", name, rr.family)
 	}
-	return parseTarget(c, &rr.rule, rr.family)
+	return parseTarget(c, &rr.rule)
 }
 
 // hasTarget reports whether there is a target so far.
@@ -211,7 +211,28 @@ func (rr *ruleReader) hasTarget() bool {
 // rawOption is how natlab writes an extension by its bytes, "--raw REVISION:HEX".
 const rawOption = "--raw"
 
-func targetIsRaw(c *cursor) bool { return c.at+2 < len(c.words) && c.words[c.at+2].text == rawOption }
+// kept reports whether the words from a place on are no options of an extension, and are kept as they are written: its
+// bytes, what iptables prints for a revision that it does not know, or a misprint.
+func (rr *ruleReader) kept(x *xt.Extension, at int) bool {
+	words := rr.c.words[min(at, len(rr.c.words)):]
+	if len(words) == 0 {
+		return false
+	}
+	if first := words[0].text; first == rawOption || first == "[unsupported" {
+		return true
+	}
+	if x.Misprint == nil {
+		return false
+	}
+	var options []string
+	for _, w := range words {
+		if short(w.text) != "" {
+			break
+		}
+		options = append(options, w.text)
+	}
+	return x.Misprint(options, rr.family)
+}
 
 // targetName is the word behind -j.
 func targetName(c *cursor) string {

@@ -46,7 +46,7 @@ COMMIT
 -A INPUT -p icmp -m icmp --icmp-type 8 -m limit --limit 5/min --limit-burst 7 -j LOG --log-prefix "a \"b\"" --log-level 6
 -A INPUT -p icmp -m icmp --icmp-type 3/4 -m limit --limit 1/sec -j NFLOG --nflog-group 5
 -A INPUT -p icmp -m icmp --icmp-type any -j ACCEPT
--A INPUT -m set ! --match-set allowed src,dst -j REJECT --reject-with tcp-reset
+-A INPUT -p tcp -m set ! --match-set allowed src,dst -j REJECT --reject-with tcp-reset
 -A INPUT -m state --state NEW -m u32 --u32 "0>>22&0x3C@8>>24=0" -j NFQUEUE --queue-num 5 --queue-bypass
 -A INPUT -f -j QUEUE
 -A INPUT
@@ -65,7 +65,7 @@ COMMIT
 -A POSTROUTING -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully
 -A POSTROUTING -p sctp -m sctp ! --sport 1000:2000 --dport 7 -j SNAT --to-source 10.0.0.1-10.0.0.9:1024-2048 --random --random-fully --persistent
 -A KUBE-SEP-A -p tcp -m recent --set --name KUBE-SEP-A --mask 255.255.255.255 --rsource -m tcp -j DNAT --to-destination 10.244.1.2:8080
--A KUBE-SEP-A -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-A --mask 255.255.255.255 --rsource -j DNAT --to-destination :8080-8090/80
+-A KUBE-SEP-A -p tcp -m recent --rcheck --seconds 10800 --reap --name KUBE-SEP-A --mask 255.255.255.255 --rsource -j DNAT --to-destination :8080-8090/80
 COMMIT
 `
 
@@ -220,20 +220,34 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 }
 
-// Old programs print a new kernel's NAT ranges as something that is none: kept as it stands.
+// Old programs print a new kernel's NAT range as something that is none, and others that they do not know a revision: kept
+// as it stands.
 func TestRangesThatAreNone(t *testing.T) {
 	t.Parallel()
 	for _, spec := range []string{
 		"-j DNAT --to-destination :0 --persistent --to-destination :0 --persistent --to-destination 0.0.0.0:0",
 		"-j DNAT --to-destination",
-		"-j SNAT --to-source 0.0.0.0:37120-0 --random",
-		"-j DNAT --to-destination 10.0.0.1 --to-destination 10.0.0.2",
-		"-j MASQUERADE --to-ports 0",
+		"-p tcp -j DNAT --to-destination --to-destination 0.0.0.0:37120-0 --random",
+		"-p tcp -j DNAT --to-destination 0.0.0.0 --random --to-destination 10.244.2.2:0-65535",
+		"-j DNAT [unsupported revision]",
+		"-j CONNMARK [unsupported revision]",
 	} {
 		r, err := ParseRule(spec, nat.IPv4)
 		require.NoError(t, err, spec)
 		require.IsType(t, xt.RawTarget{}, r.Target, spec)
 		require.Equal(t, spec, r.Spec())
+	}
+	r, err := ParseRule("-m nfacct [unsupported revision] -m tcp [unsupported revision] -j DROP", nat.IPv4)
+	require.NoError(t, err)
+	require.Equal(t, "-m nfacct [unsupported revision] -m tcp [unsupported revision] -j DROP", r.Spec())
+	for _, row := range [][2]string{
+		{"-j DNAT --to-destination 10.0.0.1 --to-destination 10.0.0.2", "line 1, column 35: -j DNAT: --to-destination: given twice"},
+		{"-p tcp -j REDIRECT --to-ports 42-1234/567", "line 1, column 11: -j REDIRECT: a base port (/567) goes with DNAT only"},
+		{"-p tcp -j DNAT --to-destination 10.0.0.1:9-7", "line 1, column 33: -j DNAT: --to-destination 10.0.0.1:9-7: want a port, a service's name, or LOW-HIGH"},
+		{"-j MASQUERADE --to-ports 7", "line 1, column 15: -j MASQUERADE: --to-ports: a port needs -p tcp, udp, sctp, dccp or icmp before it"},
+	} {
+		_, err := ParseRule(row[0], nat.IPv4)
+		require.EqualError(t, err, row[1])
 	}
 }
 

@@ -44,7 +44,7 @@ func TestRead(t *testing.T) {
 		{"in a pod", "$ kubectl exec -it cni -- iptables-save | grep -v foo\n```\n" + none + "```\n", none, ""},
 		// rows
 		{"rows by their targets", "-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.2\n-A FORWARD -j DROP\n", "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.2\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j DROP\nCOMMIT\n", ""},
-		{"rows by the chains that they lead to", "-A OUTPUT -j X\n-A X -j Y\n-A Y -j REDIRECT --to-ports 80\n", "*nat\n:OUTPUT ACCEPT [0:0]\n:X - [0:0]\n:Y - [0:0]\n-A OUTPUT -j X\n-A X -j Y\n-A Y -j REDIRECT --to-ports 80\nCOMMIT\n", ""},
+		{"rows by the chains that they lead to", "-A OUTPUT -j X\n-A X -j Y\n-A Y -p tcp -j REDIRECT --to-ports 80\n", "*nat\n:OUTPUT ACCEPT [0:0]\n:X - [0:0]\n:Y - [0:0]\n-A OUTPUT -j X\n-A X -j Y\n-A Y -p tcp -j REDIRECT --to-ports 80\nCOMMIT\n", ""},
 		{"rows with counters", "[3:180] -A INPUT -j DROP\n", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\nCOMMIT\n", ""},
 		{"a row to a chain that is not there", "-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE\n-A POSTROUTING -j KUBE-POSTROUTING\n", "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE\n-A POSTROUTING -j KUBE-POSTROUTING\nCOMMIT\n", ""},
 		{"headings of chains", "Chain INPUT (policy DROP)\nChain X (1 references)\n-A INPUT -j X\n-A X -j ACCEPT\n", "*filter\n:INPUT DROP [0:0]\n:X - [0:0]\n-A INPUT -j X\n-A X -j ACCEPT\nCOMMIT\n", ""},

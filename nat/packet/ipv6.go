@@ -112,27 +112,3 @@ func (p *Packet) extensions(next byte) (nat.Proto, error) {
 		}
 	}
 }
-
-// Extension is the first IPv6 extension header of a kind, such as nat.AH, with all that follows it (ipv6_find_hdr); ok is
-// false where the packet has none, and for IPv4.
-func (p *Packet) Extension(kind nat.Proto) (h []byte, ok bool) {
-	if !p.V6() {
-		return nil, false
-	}
-	for next, at := p.b[6], ipv6Header; at < p.at; {
-		h := p.b[at:]
-		if nat.Proto(next) == kind {
-			return h, true
-		}
-		switch next {
-		case authHeader:
-			at += (int(h[1]) + 2) * 4
-		case fragment:
-			at += 8
-		default:
-			at += (int(h[1]) + 1) * 8
-		}
-		next = h[0]
-	}
-	return nil, false
-}

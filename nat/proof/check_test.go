@@ -66,7 +66,9 @@ func TestEachCheckCanFail(t *testing.T) {
 			h := &c.Seen.Request.Hops[len(c.Seen.Request.Hops)-1]
 			h.Tuple = h.Tuple.WithDst(netip.MustParseAddrPort(other))
 		}},
-		{"no rule with the endpoint was met", "dnat path", func(c *Case) { c.Seen.Request.Steps[7].Met = met("-A KUBE-SEP-X -j DNAT --to-destination 10.0.0.1:1") }},
+		{"no rule with the endpoint was met", "dnat path", func(c *Case) {
+			c.Seen.Request.Steps[7].Met = met("-A KUBE-SEP-X -p tcp -j DNAT --to-destination 10.0.0.1:1")
+		}},
 		{"another server answers", "dnat ends control", func(c *Case) {
 			c.Ends.Server, c.Ends.ServerAddr = "velero/minio-b6d98746c-lxt2c", netip.MustParseAddrPort("10.244.169.89:9091")
 		}},

@@ -37,7 +37,6 @@ const (
 type Translation struct {
 	Kind  TranslationKind
 	Range NATRange
-	To    netip.Prefix // of NetMap
 }
 
 func (*Translation) effect() {}
@@ -50,7 +49,11 @@ type NATRange struct {
 	Random           bool       // --random
 	FullyRandom      bool       // --random-fully
 	Persistent       bool       // --persistent
+	PortZero         bool       // MaxPort of 0 is meant: the port is to be 0
 }
+
+// HasPorts reports whether the range is one of ports (NF_NAT_RANGE_PROTO_SPECIFIED).
+func (r *NATRange) HasPorts() bool { return r.MinPort != 0 || r.MaxPort != 0 || r.PortZero }
 
 // Rejection is the answer that REJECT sends.
 type Rejection struct{ With string } // "icmp-port-unreachable", "tcp-reset", ...

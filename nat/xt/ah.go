@@ -141,11 +141,9 @@ func (m AH) header(v *rules.Visit) ([]byte, rules.Answer) {
 	if v.Wire == nil {
 		return nil, rules.Unknown
 	}
-	h, ok := v.Wire.Extension(nat.AH)
-	if ok && len(h) >= ahHeader {
+	if h, ok := v.Wire.Header(nat.AH); ok {
 		return h, rules.Unknown
 	}
-	v.HotDrop = v.HotDrop || ok
 	return nil, rules.No
 }
 

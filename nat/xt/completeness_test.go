@@ -77,8 +77,12 @@ func familiesOf(x *xt.Extension) (out []nat.Family) {
 // parseExample reads an example; ok is false for one with an address of the other family.
 func parseExample(t *testing.T, x *xt.Extension, f nat.Family, example string) (xt.Value, bool) {
 	t.Helper()
-	for word := range strings.FieldsSeq(strings.NewReplacer("/", " ", ",", " ", "-", " ").Replace(example)) {
-		if a, err := netip.ParseAddr(word); err == nil && nat.FamilyOf(a) != f {
+	for word := range strings.FieldsSeq(strings.NewReplacer("/", " ", ",", " ", "-", " ", "[", " ", "]", " ").Replace(example)) {
+		a, err := netip.ParseAddr(word)
+		if p, isPort := netip.ParseAddrPort(word); isPort == nil {
+			a, err = p.Addr(), nil
+		}
+		if err == nil && nat.FamilyOf(a) != f {
 			return nil, false
 		}
 	}

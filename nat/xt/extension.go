@@ -29,6 +29,10 @@ type Extension struct {
 	// the inverse of List. It reports false for the text of another extension; what it took and gave does not count then.
 	Listed func(l *Listing) bool
 
+	// Misprint reports whether options are what some iptables prints that takes another struct for the kernel's: they tell
+	// nothing of the rule, and are kept as they are written. nil: none does.
+	Misprint func(options []string, f nat.Family) bool
+
 	Tracks    bool   // a rule with it makes the kernel track connections (nf_ct_netns_get)
 	Counts    bool   // a rule with it makes the kernel count what connections carry (nf_ct_set_acct)
 	Remembers bool   // it keeps something between packets, so it has to see every packet that comes to it

@@ -41,11 +41,7 @@ func (f families) has(family nat.Family) bool {
 
 // codecs is every extension natlab can read, newest revision first.
 func codecs() []codec {
-	var all []codec
-	for _, group := range [][]codec{setMatches(), natTargets(), otherTargets()} {
-		all = append(all, group...)
-	}
-	return append(all, rowCodecs()...)
+	return append(setMatches(), rowCodecs()...)
 }
 
 // registry finds codecs.
@@ -232,32 +228,6 @@ func (a *args) number(bits int) uint64 {
 }
 
 func (a *args) u16() uint16 { return uint16(a.number(16)) }
-
-// span reads "a", "a<sep>b", "a<sep>" or "<sep>b".
-func (a *args) span(sep string, bits int) (lo, hi uint64) {
-	s := a.value()
-	first, second, two := strings.Cut(s, sep)
-	top := uint64(1)<<bits - 1
-	read := func(s string, empty uint64) uint64 {
-		if s == "" && two {
-			return empty
-		}
-		n, err := strconv.ParseUint(s, 0, bits)
-		if err != nil {
-			a.fail("%q is no number of %d bits", s, bits)
-		}
-		return n
-	}
-	lo = read(first, 0)
-	if !two {
-		return lo, lo
-	}
-	hi = read(second, top)
-	if hi < lo {
-		a.fail("%q ends before it begins", s)
-	}
-	return lo, hi
-}
 
 // addr writes an address of the family.
 func (a *args) addr(s string, dst []byte) {

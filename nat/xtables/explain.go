@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // Field is one field of a struct laid over some bytes.
@@ -30,8 +31,8 @@ type Reading struct {
 // Explain lays a NAT target's payload out: as the struct of its own revision, and, where an old iptables takes another
 // struct for it, as that. It returns nothing for a target without such structs.
 func Explain(f nat.Family, e Extension) []Reading {
-	layout, ok := natLayoutOf(f, e)
-	if !ok {
+	layout, ok := xt.NATStructOf(e.Name, e.Revision, f)
+	if !ok || len(e.Data) < layout.Size() {
 		return nil
 	}
 	own := layoutReading(f, layout, e.Data)
@@ -45,35 +46,21 @@ func Explain(f nat.Family, e Extension) []Reading {
 	return out
 }
 
-// natLayoutOf is the struct of a NAT target's revision.
-func natLayoutOf(f nat.Family, e Extension) (natLayout, bool) {
-	for _, c := range natTargets() {
-		if c.name == e.Name && c.revision == e.Revision && c.only.has(f) && len(e.Data) >= c.size {
-			for _, l := range []natLayout{multiLayout, rangeLayout, range2Layout} {
-				if l.size() == c.size {
-					return l, true
-				}
-			}
-		}
-	}
-	return 0, false
-}
-
-func layoutReading(f nat.Family, l natLayout, d []byte) Reading {
-	if l == multiLayout {
+func layoutReading(f nat.Family, l xt.NATStruct, d []byte) Reading {
+	if l == xt.MultiRange {
 		return multiFields(d, int(min(order.Uint32(d), 64)))
 	}
-	r := l.read(f, d)
+	r := l.Read(f, d)
 	out := Reading{Struct: "struct nf_nat_range", Fields: []Field{
-		{0, 4, "flags", natFlagNames(r.flags), false},
-		{4, 16, "min_addr", r.min.String(), false},
-		{20, 16, "max_addr", r.max.String(), false},
-		{36, 2, "min_proto", fmt.Sprint(r.minPort), false},
-		{38, 2, "max_proto", fmt.Sprint(r.maxPort), false},
+		{0, 4, "flags", natFlagNames(r.Flags), false},
+		{4, 16, "min_addr", r.Min.String(), false},
+		{20, 16, "max_addr", r.Max.String(), false},
+		{36, 2, "min_proto", fmt.Sprint(r.MinPort), false},
+		{38, 2, "max_proto", fmt.Sprint(r.MaxPort), false},
 	}}
-	if l == range2Layout {
+	if l == xt.ShiftedRange {
 		out.Struct = "struct nf_nat_range2"
-		out.Fields = append(out.Fields, Field{40, 2, "base_proto", fmt.Sprint(r.base), false})
+		out.Fields = append(out.Fields, Field{40, 2, "base_proto", fmt.Sprint(r.Base), false})
 	}
 	return out
 }
@@ -96,7 +83,7 @@ func multiFields(d []byte, count int) Reading {
 	port := func(b []byte) string { return fmt.Sprint(be16(b)) }
 	add(0, 4, "rangesize", number)
 	for i := range count {
-		at, name := 4+i*multiRangeSize, fmt.Sprintf("range[%d].", i)
+		at, name := 4+i*xt.MultiRangeSize, fmt.Sprintf("range[%d].", i)
 		add(at, 4, name+"flags", flags)
 		add(at+4, 4, name+"min_ip", ip)
 		add(at+8, 4, name+"max_ip", ip)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // An old iptables does not print from the kernel's blob: libiptc copies each rule into a heap object of its own.
@@ -82,13 +83,10 @@ type multiReading struct {
 }
 
 type multiElement struct {
-	natRange
+	xt.NATFields
 	portsKnown bool // the bytes of the ports are known
 	past       bool // at least one byte lies behind the rule's own
 }
-
-// multiRangeSize is the length of struct nf_nat_ipv4_range.
-const multiRangeSize = 16
 
 // readAsMulti reads payload as struct nf_nat_ipv4_multi_range_compat, with the bytes behind it. It stops at the first
 // range whose flags or addresses cannot be told.
@@ -96,14 +94,14 @@ func readAsMulti(payload, behind []byte) multiReading {
 	r := multiReading{count: order.Uint32(payload)}
 	all := append(slices.Clip(payload), behind...)
 	for i := uint32(0); i < r.count; i++ {
-		at := 4 + int(i)*multiRangeSize
+		at := 4 + int(i)*xt.MultiRangeSize
 		if at >= len(payload) || at+12 > len(all) {
 			break
 		}
-		var b [multiRangeSize]byte
+		var b [xt.MultiRangeSize]byte
 		n := copy(b[:], all[at:])
 		r.ranges = append(r.ranges, multiElement{
-			natRange: readMulti(b[:]), portsKnown: n == multiRangeSize, past: at+multiRangeSize > len(payload),
+			NATFields: xt.ReadMultiRange(b[:]), portsKnown: n == xt.MultiRangeSize, past: at+xt.MultiRangeSize > len(payload),
 		})
 	}
 	return r

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // List is what "iptables -t TABLE -L -n" of the version prints of the tables, one after the other with the table's
@@ -199,10 +200,10 @@ func (s *show) listMisreadDNAT(e Extension) string {
 	r := s.multi(e)
 	for _, m := range r.ranges {
 		b.WriteString(m.text())
-		if m.flags&natRandom != 0 {
+		if m.Flags&xt.NATRandom != 0 {
 			b.WriteString(" random")
 		}
-		if m.flags&natPersistent != 0 {
+		if m.Flags&xt.NATPersistent != 0 {
 			b.WriteString(" persistent")
 		}
 	}

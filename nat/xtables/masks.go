@@ -7,19 +7,6 @@ import (
 	"natlab/nat"
 )
 
-// maskedAddr prints an address with its mask: not at all where it is full, as a length where it has one.
-func maskedAddr(a, m netip.Addr) string {
-	n, ok := maskBits(m)
-	switch {
-	case !ok:
-		return a.String() + "/" + m.String()
-	case n == a.BitLen():
-		return a.String()
-	default:
-		return netip.PrefixFrom(a, n).String()
-	}
-}
-
 // parseMasked reads ADDR, ADDR/LENGTH or ADDR/MASK. Bits of the address outside the mask are cleared, as the
 // program does.
 func parseMasked(a *args, s string, addr, mask []byte) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 )
 
 // View says how rules are to be shown.
@@ -201,10 +202,10 @@ func (s *show) misreadDNAT(e Extension) string {
 	r := s.multi(e)
 	for _, m := range r.ranges {
 		b.WriteString(" --to-destination " + m.text())
-		if m.flags&natRandom != 0 {
+		if m.Flags&xt.NATRandom != 0 {
 			b.WriteString(" --random")
 		}
-		if m.flags&natPersistent != 0 {
+		if m.Flags&xt.NATPersistent != 0 {
 			b.WriteString(" --persistent")
 		}
 	}
@@ -221,7 +222,7 @@ func (s *show) multi(e Extension) multiReading {
 	r := readAsMulti(e.Data, next)
 	s.note("the kernel's rule is right: DNAT revision 2; iptables %s reads it as %d ranges of revision 0", s.view.Version, r.count)
 	for i, m := range r.ranges {
-		if m.past && m.flags&natPorts != 0 {
+		if m.past && m.Flags&xt.NATPorts != 0 {
 			s.note("the ports of range %d lie past the rule's own bytes, in the heap of iptables: %s", i+1, m.origin())
 		}
 	}
@@ -233,14 +234,14 @@ func (s *show) multi(e Extension) multiReading {
 
 // text prints one range of the old reading.
 func (m multiElement) text() string {
-	if m.flags&natPorts != 0 && !m.portsKnown {
-		r := m.natRange
-		r.flags &^= natPorts
-		return r.to() + ":[past the rule]"
+	if m.Flags&xt.NATPorts != 0 && !m.portsKnown {
+		r := m.NATFields
+		r.Flags &^= xt.NATPorts
+		return r.To() + ":[past the rule]"
 	}
-	r := m.natRange
-	r.flags &^= natOffset // revision 0 has no base port
-	return r.to()
+	r := m.NATFields
+	r.Flags &^= xt.NATOffset // revision 0 has no base port
+	return r.To()
 }
 
 // origin says where the bytes of ports past the rule come from.
@@ -248,7 +249,7 @@ func (m multiElement) origin() string {
 	switch {
 	case !m.portsKnown:
 		return "not to be told"
-	case m.minPort == 0 && m.maxPort == 0:
+	case m.MinPort == 0 && m.MaxPort == 0:
 		return "fresh memory, zero"
 	default:
 		return "the size field of the next object"

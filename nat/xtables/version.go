@@ -27,8 +27,6 @@ type feature uint8
 
 const (
 	comparesRevisions feature = iota // print and save look at the revision before they read the bytes
-	masqueradeFully                  // MASQUERADE --random-fully
-	snatFully                        // SNAT --random-fully
 	numericProtocols                 // -L -n prints protocols as numbers
 	nftBackend                       // iptables-nft
 	optColumnInIPv6                  // ip6tables -L prints "--" in the opt column, which was blank before
@@ -38,8 +36,6 @@ const (
 var features = map[feature]struct{ since, until Version }{
 	// bfa3321f "iptables: on revision mismatch, do not call print/save", 2016-12.
 	comparesRevisions: {since: Version{1, 6, 1}},
-	masqueradeFully:   {since: Version{1, 6, 2}},
-	snatFully:         {since: Version{1, 6, 0}},
 	nftBackend:        {since: Version{1, 8, 0}},
 	// Came with 1.8.9, went again because scripts stumbled over it.
 	numericProtocols: {since: Version{1, 8, 9}, until: Version{1, 8, 11}},
@@ -54,24 +50,12 @@ func knows(v Version, f feature) bool {
 // HasNFT reports whether the version comes with iptables-nft, which keeps its rules in nf_tables.
 func HasNFT(v Version) bool { return knows(v, nftBackend) }
 
-// printsRandomFully reports whether the version knows --random-fully of a NAT target.
-func printsRandomFully(v Version, target string) bool {
-	switch target {
-	case "MASQUERADE":
-		return knows(v, masqueradeFully)
-	case "SNAT":
-		return knows(v, snatFully)
-	}
-	return true
-}
-
 // revisions are those extensions whose newest revision in the program changed since Oldest. On a kernel that has
 // them all, a version writes the newest it knows, and it is that one with which it prints: any other in the kernel
 // is misread, or refused from comparesRevisions on. Within an extension the oldest comes first.
 //
-// DNAT revision 2 and CONNMARK revision 2 came in the spring of 2018, before 1.8.0 was tagged, so that 1.8.0 and
-// 1.8.1 read them right. nfacct revision 1 (the same bytes on 64-bit machines) came late in 2019: 1.6.1 to 1.8.3 refuse
-// to show the nfacct matches that kube-proxy 1.29 and later write.
+// nfacct revision 1 (the same bytes on 64-bit machines) came late in 2019: 1.6.1 to 1.8.3 refuse to show the nfacct matches
+// that kube-proxy 1.29 and later write.
 var revisions = []struct {
 	name     string
 	target   bool
@@ -79,9 +63,6 @@ var revisions = []struct {
 	revision uint8
 	since    Version
 }{
-	{"DNAT", true, onlyIPv4, 0, Version{}},
-	{"DNAT", true, onlyIPv6, 1, Version{}},
-	{"DNAT", true, bothFamilies, 2, Version{1, 8, 0}},
 	{"set", false, bothFamilies, 2, Version{}},
 	{"set", false, bothFamilies, 3, Version{1, 4, 21}},
 	{"set", false, bothFamilies, 4, Version{1, 6, 0}},
