@@ -129,7 +129,7 @@ var restoreLines = []string{
 	"-A INPUT -o eth0", "-A OUTPUT -i eth0", "-A FORWARD -i a -o b", "-A INPUT -i averylonginterface", "-A INPUT -i fifteen-letters", "-A AVERYLONGCHAINNAMEOFTWENTYNINE", "-N ACHAINNAMEOFTWENTYEIGHTBYTES", "-N ACHAINNAMEOFTWENTYNINE-BYTES-",
 	"-A INPUT foo", "-A INPUT !", "-A INPUT ! ! -s 1.1.1.1", "-A INPUT ! -A INPUT", "! -A INPUT", "-A INPUT -n", "-A INPUT -t filter", "-A INPUT -v", "-F INPUT -s 1.1.1.1", "-j DROP", "-A", "-A INPUT -s", "-A INPUT -j",
 	"-A INPUT ! -j DROP", "-A INPUT ! -m tcp", "-A INPUT -ptcp", "-A INPUT --jump=ACCEPT", "-A INPUT -gX", "-NX\n-A INPUT -gX", "-A INPUT --dport 80 -p tcp", "-A INPUT --dport 80",
-	"-A INPUT -p tcp --dest 10.0.0.1", "-A INPUT --d 1.1.1.1", "-A INPUT --in eth0", "-A INPUT --proto tcp --destination-port 80", "-A INPUT -p udp --sport 1:2 -j RETURN",
+	"-A INPUT -p tcp --dest 10.0.0.1", "-A INPUT -p tcp --dport 80 --dport 81", "-A INPUT -p tcp -m tcp --dest 10.0.0.1", "-A INPUT --proto tcp --destination-port http", "-A INPUT --d 1.1.1.1", "-A INPUT --in eth0", "-A INPUT --proto tcp --destination-port 80", "-A INPUT -p udp --sport 1:2 -j RETURN",
 	"-A INPUT -4 -s 1.1.1.1\n-6 -A INPUT -s fd00::1", "-A INPUT -f", "-L\n-S", "-A INPUT -s ! 10.0.0.1 -x", "[1:2] -A INPUT", "[1:2 -A INPUT", "[1:2]-A INPUT", "-A INPUT --", "-A INPUT -", "-A INPUT --nosuch", "-A INPUT -y",
 }
 
@@ -206,9 +206,9 @@ func (d drawn) restoreOption() string {
 	}
 	switch d.n(7) {
 	case 0:
-		return not + pick(d, []string{"-s", "--source", "--src", "--sr"}) + " " + address()
+		return not + pick(d, []string{"-s", "--source", "--src", "--sr", "--sou"}) + " " + address()
 	case 1:
-		return not + pick(d, []string{"-d", "--destination", "--dst", "--ds"}) + " " + address()
+		return not + pick(d, []string{"-d", "--destination", "--dst", "--ds", "--des"}) + " " + address()
 	case 2:
 		return not + pick(d, []string{"-i", "-o", "--in-interface", "--out"}) + " " + pick(d, []string{"eth0", "cali+", "+", "lo"})
 	case 3:

@@ -263,11 +263,18 @@ func (b *builder) finish() (Table, error) {
 				"%s is not a chain of table %s, and no target has that name: iptables-restore refuses all of the text", j.chain, b.table.Name)}
 		}
 	}
+	led := map[string]bool{}
 	for _, c := range b.table.Chains {
 		for i := range c.Rules {
-			if to, ok := chainOf(c.Rules[i].Target); ok && missing[to] {
+			to, ok := chainOf(c.Rules[i].Target)
+			if led[to] = true; ok && missing[to] {
 				c.Rules[i].Target = xt.RawTarget{Extension: to}
 			}
+		}
+	}
+	for _, c := range b.table.Chains {
+		if b.excerpt && !c.BuiltIn() && len(c.Rules) > 0 && !led[c.Name] {
+			b.note(c.Rules[0].Line, fmt.Sprintf("nothing in the text leads to chain %s of table %s: no packet is taken to it", c.Name, b.table.Name))
 		}
 	}
 	return b.table, b.loop()

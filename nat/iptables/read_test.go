@@ -83,6 +83,7 @@ func TestReadNotes(t *testing.T) {
 			"line 1: the policy of chain PREROUTING of table nat is not in the text: taken for ACCEPT",
 			"line 1: the table of chain PREROUTING is not in the text (nat, mangle, raw): taken for nat",
 		}},
+		{"iptables -t nat -N X\niptables -t nat -A X -s 10.0.0.1 -j RETURN\n", []string{"line 2: nothing in the text leads to chain X of table nat: no packet is taken to it"}},
 		{"*filter\n-A INPUT -s ! 10.0.0.1\nCOMMIT\n", []string{"line 2: a ! behind -s is old: iptables 1.8.9 wants it before"}},
 	} {
 		got, err := Read(row.text)
