@@ -138,7 +138,8 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 				s.dport, k.dport = true, d.Low
 			}
 		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment,
-			xt.DSCP, xt.ECN, xt.IPRange, xt.Length, xt.MAC, xt.PktType, xt.TOS, xt.TTL:
+			xt.DSCP, xt.ECN, xt.IPRange, xt.Length, xt.MAC, xt.PktType, xt.TOS, xt.TTL,
+			xt.EUI64, xt.Frag, xt.IP6Options, xt.IPv6Header, xt.RT, xt.SRH:
 		case xt.Conntrack:
 			stateful = stateful || m.Conn != nil
 		default:

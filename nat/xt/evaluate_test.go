@@ -51,18 +51,14 @@ func ruleOf(t *testing.T, text string, v *rules.Visit) iptables.Rule {
 // A match's answer for a packet.
 func TestMatchesAnswer(t *testing.T) {
 	t.Parallel()
-	yes, no := rules.Yes, rules.No
-	for _, row := range []struct {
-		match, tuple string
-		fields       fields
-		want         rules.Answer
-	}{
+	checkMatches(t, []matchRow{
 		// the length is that of the IP packet
 		{"-m length --length 40", tcp4, fields{}, yes},
 		{"-m length --length 41", tcp4, fields{}, no},
 		{"-m length --length 30:40", tcp4, fields{}, yes},
 		{"-m length ! --length 30:40", tcp4, fields{}, no},
 		{"-m length --length 60", tcp6, fields{}, yes},
+		{"-m length --length 50:30", tcp4, fields{}, no},
 		{"-m length --length 30:", udp4, fields{Payload: []byte{1, 2}}, yes},
 		// addresses from, to, both in
 		{"-m iprange --src-range 10.0.0.1-10.0.0.1", tcp4, fields{}, yes},
@@ -100,7 +96,22 @@ func TestMatchesAnswer(t *testing.T) {
 		{"-m ttl --ttl-lt 64", tcp4, fields{TTL: 63}, yes},
 		{"-m ttl --ttl 64", tcp4, fields{TTL: 63}, no},
 		{"-m hl ! --hl-eq 64", tcp6, fields{TTL: 63}, yes},
-	} {
+	})
+}
+
+const yes, no = rules.Yes, rules.No
+
+// matchRow is a match, of a rule that may need -p, a packet and the answer.
+type matchRow struct {
+	match, tuple string
+	fields       fields
+	want         rules.Answer
+}
+
+// checkMatches holds matches against packets. Without the bytes a match answers the same, or that it does not know.
+func checkMatches(t *testing.T, rows []matchRow) {
+	t.Helper()
+	for _, row := range rows {
 		v := visitOf(t, row.tuple, row.fields)
 		matches := ruleOf(t, row.match, v).Matches
 		m := matches[len(matches)-1]
@@ -112,6 +123,17 @@ func TestMatchesAnswer(t *testing.T) {
 		if got := m.Holds(v); got != rules.Unknown {
 			require.Equal(t, row.want, got, "%s without the bytes", row.match)
 		}
+	}
+}
+
+// mistake is a rule that iptables refuses, and what natlab has to tell about it.
+type mistake struct{ rule, want string }
+
+func checkMistakes(t *testing.T, f nat.Family, rows []mistake) {
+	t.Helper()
+	for _, row := range rows {
+		_, err := iptables.ParseRule(row.rule, f)
+		require.ErrorContains(t, err, row.want, row.rule)
 	}
 }
 
@@ -189,9 +211,9 @@ func TestTargetsRewrite(t *testing.T) {
 // What iptables refuses is refused, with the extension's name and the reason.
 func TestMistakesAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct{ rule, want string }{
+	checkMistakes(t, nat.IPv4, []mistake{
 		{"-m length", "-m length: needs --length"},
-		{"-m length --length 0:65536", "--length 0:65536: want a number up to 65535, or LOW:HIGH"},
+		{"-m length --length 0:65536", "--length 0:65536: want a number, or LOW:HIGH"},
 		{"-m length --length 1 --length 2", "--length: given twice"},
 		{"-m iprange --src-range 10.0.0.1-fd00::1", "--src-range 10.0.0.1-fd00::1: want ADDRESS-ADDRESS of ipv4"},
 		{"-m mac --mac-source 42:01:02:03:04", "want six hexadecimal octets"},
@@ -221,11 +243,9 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"-j LED --led-trigger-id 01234567890123456", "at most 16 bytes"},
 		{"-m pkttype --pkt-type all", "--pkt-type all: want one of unicast, broadcast"},
 		{"-m hl --hl-eq 5", "-m hl: it is no match of ipv4"},
+		{"-m frag --fragmore", "-m frag: it is no match of ipv4"},
 		{"-j HL --hl-set 5", "-j HL: it is no target of ipv4"},
-	} {
-		_, err := iptables.ParseRule(row.rule, nat.IPv4)
-		require.ErrorContains(t, err, row.want, row.rule)
-	}
+	})
 }
 
 // What is known of a packet's socket: what only passes has none, and a match of its control group does not hold then,

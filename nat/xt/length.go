@@ -6,7 +6,8 @@ import (
 	"natlab/nat/rules"
 )
 
-// Length is -m length: the packet's length in bytes, with its IP header (xt_length.c).
+// Length is -m length: the packet's length in bytes, with its IP header (xt_length.c). Nothing is between ends in the wrong
+// order.
 type Length struct {
 	Not      bool
 	Min, Max uint16
@@ -21,7 +22,7 @@ var lengthRow = Extension{
 		a.Need("--length")
 		a.Once()
 		for g := range a.Options {
-			low, high := g.Span(":", 16)
+			low, high := g.Range(":", 16)
 			m = Length{g.Not, uint16(low), uint16(high)}
 		}
 		return m
