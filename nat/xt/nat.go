@@ -39,6 +39,7 @@ var dnatRow = Extension{
 		natLayout(0, MultiRange, func(r rules.NATRange) DNAT { return DNAT{r} }, DNAT.natRange).only(IPv4Only),
 	),
 	Misprint: dnatMisprint,
+	Listed:   listedNAT("to:", "--to-destination"),
 }
 
 // iptables writes revisions 0 and 1, though the kernel has 2.
@@ -58,6 +59,7 @@ var snatRow = Extension{
 		natLayout(0, MultiRange, func(r rules.NATRange) SNAT { return SNAT{r} }, SNAT.natRange).only(IPv4Only),
 		natLayout(2, ShiftedRange, func(r rules.NATRange) SNAT { return SNAT{r} }, SNAT.natRange),
 	),
+	Listed: listedNAT("to:", "--to-source"),
 }
 
 var masqueradeRow = Extension{
@@ -69,6 +71,7 @@ var masqueradeRow = Extension{
 		natLayout(0, MultiRange, func(r rules.NATRange) Masquerade { return Masquerade{r} }, Masquerade.natRange).only(IPv4Only),
 		natLayout(0, SingleRange, func(r rules.NATRange) Masquerade { return Masquerade{r} }, Masquerade.natRange).only(IPv6Only),
 	),
+	Listed: listedNAT("masq ports: ", "--to-ports"),
 }
 
 var redirectRow = Extension{
@@ -80,6 +83,19 @@ var redirectRow = Extension{
 		natLayout(0, MultiRange, func(r rules.NATRange) Redirect { return Redirect{r} }, Redirect.natRange).only(IPv4Only),
 		natLayout(0, SingleRange, func(r rules.NATRange) Redirect { return Redirect{r} }, Redirect.natRange).only(IPv6Only),
 	),
+	Listed: listedNAT("redir ports ", "--to-ports"),
+}
+
+// listedNAT takes a range behind a text, and flags; one of them has to be there.
+func listedNAT(text, option string) func(*Listing) bool {
+	return func(l *Listing) bool {
+		some := l.Value(text, option, false)
+		for _, flag := range []string{"random", "random-fully", "persistent"} {
+			l.Flag(flag, "--"+flag)
+			some = some || l.Gave("--"+flag)
+		}
+		return some
+	}
 }
 
 // natOptions are the options of one of these targets: the one that names the range, and flags.

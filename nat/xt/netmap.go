@@ -25,6 +25,7 @@ var netMapRow = Extension{
 		return t
 	},
 	Layouts: layouts(netMapLayout(MultiRange).only(IPv4Only), netMapLayout(SingleRange).only(IPv6Only)),
+	Listed:  func(l *Listing) bool { return l.Value("to:", "--to", false) },
 }
 
 // netMapLayout is a struct that holds a network as its first and last address.

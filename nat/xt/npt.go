@@ -54,6 +54,9 @@ func nptTarget(name string, dest bool) Extension {
 				d[32], d[33] = byte(t.From.Bits()), byte(t.To.Bits())
 				return nil
 			})),
+		Listed: func(l *Listing) bool {
+			return l.Value(name+" src-pfx ", "--src-pfx", false) && l.Value("dst-pfx ", "--dst-pfx", false)
+		},
 	}
 }
 

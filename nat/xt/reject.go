@@ -77,6 +77,7 @@ func rejectTarget(f nat.Family, otherwise string, examples ...string) Extension 
 				order.PutUint32(d, uint32(max(i, 0)))
 				return nil
 			})),
+		Listed: func(l *Listing) bool { return l.Value("reject-with ", "--reject-with", false) },
 	}
 }
 
