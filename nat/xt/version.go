@@ -17,7 +17,7 @@ var (
 
 // Versions are the releases at which what the program shows of a kernel's rules changes.
 func Versions() []Version {
-	return []Version{{1, 4, 21}, {1, 6, 0}, {1, 6, 1}, {1, 6, 2}, {1, 8, 0}, {1, 8, 1}, {1, 8, 2}, {1, 8, 7}, {1, 8, 8}, {1, 8, 9}, {1, 8, 11}}
+	return []Version{{1, 4, 21}, {1, 6, 0}, {1, 6, 1}, {1, 6, 2}, {1, 8, 0}, {1, 8, 1}, {1, 8, 2}, {1, 8, 7}, {1, 8, 8}, {1, 8, 9}, {1, 8, 10}, {1, 8, 11}}
 }
 
 // ParseVersion reads "1.4.21", with or without a leading "v".

@@ -87,7 +87,7 @@ func (s *show) listRule(b *strings.Builder, e Entry) {
 		fmt.Fprintf(b, "%5s %5s ", count(e.Packets), count(e.Bytes))
 	}
 	fmt.Fprintf(b, "%-9s ", s.targetName(e))
-	fmt.Fprintf(b, "%s%-5s", bang(h.Inv&InvProto != 0, " "), s.protocol(h.Proto))
+	b.WriteString(bang(h.Inv&InvProto != 0, " ") + listedProtocol(h.Proto, s.view.Version))
 	b.WriteString(s.opt(h))
 	if s.view.Counters {
 		fmt.Fprintf(b, " %-6s %-6s ", listDevice(h.In[:], h.Inv&InvIn != 0), listDevice(h.Out[:], h.Inv&InvOut != 0))
@@ -123,25 +123,6 @@ func (s *show) targetName(e Entry) string {
 		return verdictName(e)
 	}
 	return e.Target.Name
-}
-
-func (s *show) protocol(n uint16) string {
-	switch {
-	case knows(s.view.Version, numericProtocols):
-		return pair(n, n, "")
-	case n == 0:
-		return "all"
-	}
-	// With -n the program asks its own short list only, not /etc/protocols.
-	switch name := protoName(n); name {
-	case "tcp", "sctp", "udp", "udplite", "icmp", "esp", "ah":
-		return name
-	case "ipv6-icmp":
-		return "icmpv6"
-	case "mobility-header":
-		return "ipv6-mh"
-	}
-	return pair(n, n, "")
 }
 
 // opt is the column of -f.

@@ -113,7 +113,7 @@ func verdictName(e Entry) string {
 func (s *show) rule(chain string, e Entry) string {
 	var b strings.Builder
 	b.WriteString("-A " + chain)
-	b.WriteString(headerText(s.table.Family, e.Header))
+	b.WriteString(s.headerText(e.Header))
 	for _, m := range e.Matches {
 		name, options := s.extension(m, false)
 		b.WriteString(" -m " + name + options)
@@ -275,7 +275,7 @@ func (t Table) text(sets map[uint16]string) string {
 }
 
 // headerText is what a rule asks without any extension.
-func headerText(f nat.Family, h Header) string {
+func (s *show) headerText(h Header) string {
 	var p printer
 	for _, side := range []struct {
 		option     string
@@ -304,9 +304,9 @@ func headerText(f nat.Family, h Header) string {
 	}
 	if h.Proto != 0 {
 		p.not(h.Inv&InvProto != 0)
-		p.f(" -p %s", protoName(h.Proto))
+		p.f(" -p %s", savedProtocol(h.Proto, s.view.Version))
 	}
-	if f == nat.IPv4 && h.Flags&FlagFragment != 0 {
+	if s.table.Family == nat.IPv4 && h.Flags&FlagFragment != 0 {
 		p.not(h.Inv&InvFragment != 0)
 		p.WriteString(" -f")
 	}

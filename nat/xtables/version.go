@@ -28,6 +28,8 @@ type feature uint8
 const (
 	comparesRevisions feature = iota // print and save look at the revision before they read the bytes
 	numericProtocols                 // -L -n prints protocols as numbers
+	protocolBlank                    // -L -n parts the protocol's column from the next one, however long a name is
+	ownNamesOnly                     // iptables-save does not ask /etc/protocols for a protocol's name
 	nftBackend                       // iptables-nft
 	optColumnInIPv6                  // ip6tables -L prints "--" in the opt column, which was blank before
 )
@@ -40,6 +42,8 @@ var features = map[feature]struct{ since, until Version }{
 	// Came with 1.8.9, went again because scripts stumbled over it.
 	numericProtocols: {since: Version{1, 8, 9}, until: Version{1, 8, 11}},
 	optColumnInIPv6:  {since: Version{1, 8, 9}},
+	protocolBlank:    {since: Version{1, 8, 9}},
+	ownNamesOnly:     {since: Version{1, 8, 11}},
 }
 
 func knows(v Version, f feature) bool {
