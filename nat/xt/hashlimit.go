@@ -17,15 +17,15 @@ type HashLimit struct {
 	Coarse bool   // revision 1, where that is not printed as the newer ones do
 	Burst  uint64 // packets, or seconds of the rate of bytes: 0 for none
 	Keys   HashKeys
-	// SrcMask and DstMask are the lengths of the networks that addresses are grouped by.
-	SrcMask, DstMask uint8
-	Table            string // --hashlimit-name
-	Size             uint32 // buckets; 0: as the kernel likes
-	Max              uint32 // groups; 0: as the kernel likes
-	GCInterval       uint32 // ms
-	Expire           uint32 // after how many ms a group is forgotten
-	RateMatch        bool
-	Interval         uint32 // s, of RateMatch
+	// SrcMask and DstMask are the lengths of the networks that addresses are grouped by, of so many bits.
+	SrcMask, DstMask, Width uint8
+	Table                   string // --hashlimit-name
+	Size                    uint32 // buckets; 0: as the kernel likes
+	Max                     uint32 // groups; 0: as the kernel likes
+	GCInterval              uint32 // ms
+	Expire                  uint32 // after how many ms a group is forgotten
+	RateMatch               bool
+	Interval                uint32 // s, of RateMatch
 }
 
 // HashKeys are what packets of a group have in common (XT_HASHLIMIT_HASH_*).
@@ -106,7 +106,7 @@ type hashLimitReader struct {
 
 func parseHashLimit(a *Args) Value {
 	width := uint8(widthOf(a.Family))
-	r := hashLimitReader{HashLimit: HashLimit{Burst: hashBurst, GCInterval: hashGCInterval, SrcMask: width, DstMask: width}, unit: 1}
+	r := hashLimitReader{HashLimit: HashLimit{Burst: hashBurst, GCInterval: hashGCInterval, SrcMask: width, DstMask: width, Width: width}, unit: 1}
 	a.Once()
 	a.Need("--hashlimit-upto", "--hashlimit-above")
 	a.Exclusive("--hashlimit-upto", "--hashlimit-above")
@@ -281,8 +281,8 @@ const (
 )
 
 func decodeHashLimit(revision uint8) func(d []byte, _ *Env) (HashLimit, bool) {
-	return func(d []byte, _ *Env) (HashLimit, bool) {
-		m := HashLimit{Table: cString(d[:255]), Cost: order.Uint64(d[hashCfgAt:]), Burst: order.Uint64(d[hashCfgAt+8:])}
+	return func(d []byte, e *Env) (HashLimit, bool) {
+		m := HashLimit{Width: uint8(widthOf(e.Family)), Table: cString(d[:255]), Cost: order.Uint64(d[hashCfgAt:]), Burst: order.Uint64(d[hashCfgAt+8:])}
 		masks := d[hashModeAt+20:]
 		ok := m.decode(d[hashModeAt:], 1<<(revision+4)-1)
 		if revision == 3 {
@@ -332,8 +332,8 @@ func (m *HashLimit) encode(d []byte) {
 
 // struct xt_hashlimit_mtinfo1 { char name[16]; struct { __u32 mode, avg, burst, size, max, gc_interval, expire; __u8 srcmask,
 // dstmask; } cfg; struct xt_hashlimit_htable *hinfo; };
-func decodeHashLimit1(d []byte, _ *Env) (HashLimit, bool) {
-	m := HashLimit{Table: cString(d[:16]), Burst: uint64(order.Uint32(d[24:])), SrcMask: d[44], DstMask: d[45]}
+func decodeHashLimit1(d []byte, e *Env) (HashLimit, bool) {
+	m := HashLimit{Width: uint8(widthOf(e.Family)), Table: cString(d[:16]), Burst: uint64(order.Uint32(d[24:])), SrcMask: d[44], DstMask: d[45]}
 	mode := append(append([]byte{}, d[16:20]...), d[28:44]...)
 	ok := m.decode(mode, 1<<6-1)
 	m.Cost = uint64(order.Uint32(d[20:]))

@@ -1,7 +1,6 @@
 package xt_test
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -78,7 +77,7 @@ func TestHashLimitInTime(t *testing.T) {
 		for ms := range 3000 {
 			if want, asked := steps[ms]; asked {
 				a, _ := h.ask(time.Duration(ms)*time.Millisecond, 1)
-				require.Equal(t, want, a, fmt.Sprintf("%s at %d ms", rule, ms))
+				require.Equal(t, want, a, "%s at %d ms", rule, ms)
 			}
 		}
 	}

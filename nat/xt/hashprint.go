@@ -108,9 +108,8 @@ func (m HashLimit) printTable(p *Printer, prefix string, expire uint32) {
 	number(m.Max != 0, "htable-max", m.Max)
 	number(m.GCInterval != hashGCInterval, "htable-gcinterval", m.GCInterval)
 	number(m.Expire != expire, "htable-expire", m.Expire)
-	width := uint8(widthOf(p.Family))
-	number(m.SrcMask != width, "srcmask", uint32(m.SrcMask))
-	number(m.DstMask != width, "dstmask", uint32(m.DstMask))
+	number(m.SrcMask != m.Width, "srcmask", uint32(m.SrcMask))
+	number(m.DstMask != m.Width, "dstmask", uint32(m.DstMask))
 	p.Flag(m.RateMatch, prefix+"rate-match")
 	number(m.RateMatch && m.Interval != 1, "rate-interval", m.Interval)
 }
