@@ -20,8 +20,8 @@ import (
 // goroutine at a time.
 //
 // Not modelled: fragments of IPv6, broadcast and multicast, the neighbours on the links, redirects, what errors teach a
-// node of the MTU behind its links; and where the backends differ: transport headers that are cut short, which x_tables
-// drops where a rule asks for them, and flags of later fragments, which nf_tables looks for.
+// node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose transport header is
+// cut short where a rule asks for it, which nf_tables passes by, and has no flags in a later fragment.
 type Gateway struct {
 	// Tap, where it is set, is called at each point at which natlab watches a namespace.
 	Tap func(nat.Hop)

@@ -132,6 +132,7 @@ type compiledRun struct {
 	hits         *[]Hit
 	src, dst     address
 	narrow       bool // IPv4
+	short        bool // the transport header is cut short: who asks for it drops the packet
 	sport, dport uint16
 	proto        nat.Proto
 }
@@ -142,6 +143,7 @@ func (r *compiledRun) readTuple() {
 	src, dst := t.Src(), t.Dst()
 	r.src, r.dst, r.narrow = halves(src.Addr()), halves(dst.Addr()), src.Addr().Is4()
 	r.sport, r.dport, r.proto = src.Port(), dst.Port(), t.Proto()
+	r.short = xt.CutShort(r.visit.Packet)
 }
 
 // address is an IP address as two numbers; an IPv4 one is mapped into IPv6.
@@ -190,7 +192,7 @@ func (r *compiledRun) chain(at uint32, depth int) nat.Verdict {
 		return nat.Drop
 	}
 	head := &r.table.code[at]
-	if head.operands != 0 {
+	if head.operands != 0 && !r.short {
 		return r.indexed(head, depth)
 	}
 	at++

@@ -282,7 +282,7 @@ func (r *compiledRun) holds(c *instruction) bool {
 	case opProtocol:
 		return (uint32(r.proto) == c.low) != c.not
 	case opHeader:
-		return uint32(r.proto) == c.low && !p.Later
+		return r.header(c.low)
 	case opSourcePort:
 		return r.port(r.sport, c)
 	case opDestinationPort:
@@ -312,7 +312,18 @@ func (r *compiledRun) holds(c *instruction) bool {
 
 // port is the question for a port of a protocol.
 func (r *compiledRun) port(port uint16, c *instruction) bool {
-	return uint32(r.proto) == c.high && !r.visit.Later && (port >= uint16(c.low) && port <= uint16(c.low>>16)) != c.not
+	return r.header(c.high) && (port >= uint16(c.low) && port <= uint16(c.low>>16)) != c.not
+}
+
+// header is the question for the header of a protocol: it is there in the packet. One that is cut short drops it.
+func (r *compiledRun) header(proto uint32) bool {
+	if uint32(r.proto) != proto || r.visit.Later {
+		return false
+	}
+	if r.short {
+		r.visit.HotDrop = true
+	}
+	return !r.short
 }
 
 // within is the question for an IPv6 prefix.

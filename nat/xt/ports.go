@@ -149,13 +149,24 @@ func listPorts(p *Printer, name string, r *PortRange) {
 // headerBytes is how much of each protocol's header the kernel looks at; a packet that has less of it is dropped.
 var headerBytes = map[nat.Proto]int{nat.TCP: 20, nat.UDP: 8, nat.SCTP: 12, nat.DCCP: 12}
 
+// CutShort reports whether a packet has less of its transport header than the match of its protocol looks at, so that it drops
+// the packet.
+func CutShort(p *rules.Packet) bool {
+	const longest = 20
+	if p.Wire == nil || p.Later {
+		return false
+	}
+	n := len(p.Wire.Transport())
+	return n < longest && n < headerBytes[p.Tuple.Proto()]
+}
+
 // Holds compares the header. A later fragment has none, so it matches nothing.
 func (m Ports) Holds(v *rules.Visit) rules.Answer {
 	number := m.Number()
 	if number != v.Tuple.Proto() || v.Later {
 		return rules.No
 	}
-	if v.Wire != nil && len(v.Wire.Transport()) < headerBytes[number] {
+	if CutShort(v.Packet) {
 		v.HotDrop = true
 		return rules.No
 	}
