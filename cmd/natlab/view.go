@@ -159,6 +159,9 @@ func (p *program) readRules(file string, family nat.Family, asked bool) (iptable
 	case !ok:
 		rs = read.Rulesets[0]
 	}
+	if err := rs.Unlisted(); err != nil {
+		return iptables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
+	}
 	p.readNotes(file, read.Notes)
 	return rs, nil
 }

@@ -70,7 +70,7 @@ func bangIf(not bool) string {
 func (r *listedReader) addressColumn(kind, text string) []xt.Match {
 	name, not := strings.CutPrefix(text, "!")
 	host, mask, masked := strings.Cut(name, "/")
-	if name == "anywhere" {
+	if name == "anywhere" { // of IPv6 without -n whatever the length is: ::/8 is printed so, too
 		name = anyPrefix(r.rr.family)
 	} else if known, ok := listedHosts[host][r.rr.family]; ok {
 		r.note("%s is taken for %s, as everywhere", host, known)

@@ -3,6 +3,7 @@ package iptables
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,6 +82,7 @@ func (c columns) split(line string) (r listedRule, ok bool) {
 		r.bytes, good[1] = listedCount(next())
 		ok = ok && good[0] && good[1]
 	}
+	words = unglued(words)
 	if c.hasTarget(words) {
 		r.target = next()
 	}
@@ -100,6 +102,21 @@ func (c columns) split(line string) (r listedRule, ok bool) {
 		r.column = words[2].start + 1
 	}
 	return r, ok
+}
+
+// unglued parts a protocol of more than six letters from the column behind it: "icmpv6--".
+func unglued(words []field) []field {
+	head := words[:min(len(words), 3)]
+	if slices.ContainsFunc(head, func(f field) bool { return isFragmentColumn(f.text) }) {
+		return words
+	}
+	for i, w := range head[:min(len(head), 2)] {
+		if end := len(w.text) - len("--"); end > 0 && isFragmentColumn(w.text[end:]) {
+			protocol := field{w.text[:end], w.start, w.start + end}
+			return slices.Replace(slices.Clone(words), i, i+1, protocol, field{w.text[end:], w.start + end, w.end})
+		}
+	}
+	return words
 }
 
 // hasTarget reports whether the first of the words is a target, and not the protocol of a rule without one.
@@ -159,5 +176,6 @@ func listedCount(s string) (uint64, bool) {
 var listedHosts = map[string]map[nat.Family]string{
 	"localhost":  {nat.IPv4: "127.0.0.1", nat.IPv6: "::1"},
 	"loopback":   {nat.IPv4: "127.0.0.0"},
+	"default":    {nat.IPv4: "0.0.0.0"},
 	"link-local": {nat.IPv4: "169.254.0.0"},
 }

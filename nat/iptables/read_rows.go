@@ -23,8 +23,7 @@ func (r *reader) buildRows(u *unit) error {
 			b.excerpt = true
 			r.builders = append(r.builders, b)
 		}
-		c := w.cursor
-		if err := b.run(&c); err != nil {
+		if err := r.addRow(b, w); err != nil {
 			return err
 		}
 		verb, chain := w.verb()
@@ -41,6 +40,23 @@ func (r *reader) buildRows(u *unit) error {
 		if key := w.table + " " + chain; asked[key] == w && !policies[key] {
 			r.notes = append(r.notes, Note{w.number, fmt.Sprintf("the policy of chain %s of table %s is not in the text: taken for ACCEPT", chain, w.table)})
 		}
+	}
+	return nil
+}
+
+// addRow carries a row out.
+func (r *reader) addRow(b *builder, w *row) error {
+	if w.listed != nil {
+		return r.addListed(b, w)
+	}
+	c := w.cursor
+	if err := b.run(&c); err != nil {
+		return err
+	}
+	if w.packets > 0 || w.bytes > 0 {
+		_, name := w.verb()
+		chain, _ := b.use(name)
+		chain.Packets, chain.Bytes = w.packets, w.bytes
 	}
 	return nil
 }

@@ -109,7 +109,8 @@ func TestReadRefuses(t *testing.T) {
 		{"iptables -t nta -A INPUT -j ACCEPT\n", "line 1, column 1: table nta: want raw, mangle, nat, filter or security"},
 		{"iptables -A INPUT -j ACCEPT foo\n", `line 1, column 29: unexpected "foo"`},
 		{"*filter\n-A INPUT -j X\nCOMMIT\n", "line 2, column 13: X is not a chain of table filter, and no target has that name: iptables-restore refuses all of the text"},
-		{"Chain INPUT (policy ACCEPT)\ntarget     prot opt source               destination\n", "line 2, column 1: this is what iptables -L prints, which leaves out what rules ask for: want iptables-save or iptables -S"},
+		{"target     prot opt source               destination\n", "line 1, column 1: these are the columns of iptables -L: want the heading of their chain above them, such as Chain INPUT (policy ACCEPT)"},
+		{"Chain INPUT (policy ACCEPT)\ntarget     prot opt source               destination\nACCEPT all 1.2.3.4\n", `line 3, column 1: want rules as iptables-save or iptables -S prints them, not "ACCEPT all 1.2.3.4"`},
 	} {
 		got, err := Read(row[0])
 		require.EqualError(t, err, row[1])

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"slices"
 
 	"natlab/nat/rules"
 	"natlab/nat/xt"
@@ -25,6 +26,9 @@ func (m Unlisted) Save(p *xt.Printer) { p.Text(" [", m.Text, "]") }
 // Holds is not known.
 func (Unlisted) Holds(*rules.Visit) rules.Answer { return rules.Unknown }
 
+// Tracks is what may be: a condition that nobody can read may ask conntrack.
+func (Unlisted) Tracks() bool { return true }
+
 // Actual tells that it is not known.
 func (Unlisted) Actual(*rules.Visit) string { return "what iptables -L prints does not tell" }
 
@@ -43,14 +47,29 @@ func (UnlistedDevices) Holds(v *rules.Visit) rules.Answer {
 // Actual tells that the devices are not known.
 func (UnlistedDevices) Actual(*rules.Visit) string { return "the listing has no devices" }
 
-// Unlisted reports whether a listing left something of the rule open, so that the rule cannot be written for
+// Unlisted reports whether a listing left a condition of the rule open, so that the rule cannot be written for
 // iptables-restore.
 func (r *Rule) Unlisted() bool {
-	for _, m := range r.Matches {
+	return slices.ContainsFunc(r.Matches, func(m xt.Match) bool {
 		switch m.(type) {
 		case Unlisted, UnlistedDevices:
 			return true
 		}
+		return false
+	})
+}
+
+// Unlisted is an error that names the first rule of which a listing left a condition open; nil where there is none, so that
+// the rule set can be loaded.
+func (rs Ruleset) Unlisted() error {
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for i := range c.Rules {
+				if r := &c.Rules[i]; r.Unlisted() {
+					return fmt.Errorf("line %d: what iptables -L prints leaves a condition open: %s: want iptables-save", r.Line, r.Text(c.Name))
+				}
+			}
+		}
 	}
-	return false
+	return nil
 }

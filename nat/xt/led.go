@@ -24,6 +24,17 @@ var ledRow = Extension{
 	Name: "LED", Kind: TargetKind,
 	Options:  []Option{{Name: "--led-trigger-id", Values: 1}, {Name: "--led-delay", Values: 1}, {Name: "--led-always-blink"}},
 	Examples: []string{`--led-trigger-id "foo"`, `--led-trigger-id "a \"b\"" --led-delay 42 --led-always-blink`, `--led-trigger-id "x" --led-delay inf`},
+	Listed: func(l *Listing) bool {
+		if !l.Take("led-trigger-id:") {
+			return false
+		}
+		id, ok := l.Quoted()
+		if l.Give("--led-trigger-id", false, id); l.Take("led-delay:") {
+			l.Give("--led-delay", false, strings.TrimSuffix(l.Word(), "ms"))
+		}
+		l.Flag("led-always-blink", "--led-always-blink")
+		return ok
+	},
 	Parse: func(a *Args) Value {
 		var t LED
 		a.Need("--led-trigger-id")

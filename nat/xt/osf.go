@@ -18,6 +18,7 @@ var osfRow = Extension{
 	Name: "osf", Families: IPv4Only, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP},
 	Options:  []Option{{Name: "--genre", Values: 1, Not: true}, {Name: "--ttl", Values: 1}, {Name: "--log", Values: 1}},
 	Examples: []string{"--genre Linux", "! --genre Windows --ttl 2 --log 0"},
+	Listed:   listedValue("OS fingerprint match", "--genre"), // --ttl and --log are not printed
 	Parse: func(a *Args) Value {
 		var m OSF
 		a.Need("--genre")

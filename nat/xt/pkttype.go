@@ -44,7 +44,11 @@ var pktTypeRow = Extension{
 		taken := l.TakeWord("PKTTYPE")
 		not := l.Bang()
 		taken = taken && l.TakeWord("=")
-		l.Give("--pkt-type", not, l.Word())
+		kind := l.Word()
+		if kind == "3" { // as iptables before namedOtherHost prints it
+			kind = OtherHost.String()
+		}
+		l.Give("--pkt-type", not, kind)
 		return taken
 	},
 	// struct xt_pkttype_info { int pkttype, invert; }

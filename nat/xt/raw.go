@@ -31,6 +31,17 @@ func (t RawTarget) Name() string { return t.Extension }
 // Save prints the options as they were written.
 func (t RawTarget) Save(p *Printer) { saveRaw(p, t.Options) }
 
+// Tracks is that of the target's row. A target or a chain that nothing is known of is taken for one that makes the kernel
+// track connections.
+func (t RawTarget) Tracks() bool {
+	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
+		if x, ok := Find(t.Extension, TargetKind, f); ok {
+			return x.Tracks
+		}
+	}
+	return true
+}
+
 // Act is open: the packet may be dropped or go on.
 func (t RawTarget) Act(*rules.Visit) rules.Action {
 	return rules.Action{Verdict: nat.Drop, Else: nat.Continue, Open: strings.TrimSuffix("-j "+t.Extension+" "+t.Options, " ")}

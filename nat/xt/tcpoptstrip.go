@@ -15,7 +15,16 @@ var tcpOptStripRow = Extension{
 	Name: "TCPOPTSTRIP", Kind: TargetKind, Tables: []string{"mangle"}, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP},
 	Options:  []Option{{Name: "--strip-options", Values: 1}},
 	Examples: []string{"--strip-options 2,3,8,19,255", ""},
-	Listed:   listedValue("TCPOPTSTRIP options ", "--strip-options"),
+	Listed: func(l *Listing) bool {
+		if !l.Take("TCPOPTSTRIP options") {
+			return false
+		}
+		kinds := l.Word() // names without -n; old ones print the words for none, too
+		if l.Give("--strip-options", false, kinds); kinds == "" {
+			l.given = nil
+		}
+		return true
+	},
 	Parse: func(a *Args) Value {
 		var t TCPOptStrip
 		a.Once()

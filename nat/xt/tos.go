@@ -39,7 +39,14 @@ var tosRow = Extension{
 
 var setTOSRow = Extension{
 	Name: "TOS", Kind: TargetKind, Tables: []string{"mangle"},
-	Listed: listedValue("TOS set", "--set-tos"),
+	Listed: func(l *Listing) bool {
+		if !l.TakeWord("TOS") {
+			return false
+		}
+		verb := l.Word() // without -n "and" and its like
+		l.Give("--"+verb+"-tos", false, l.Word())
+		return true
+	},
 	Options: []Option{
 		{Name: "--set-tos", Values: 1}, {Name: "--and-tos", Values: 1}, {Name: "--or-tos", Values: 1}, {Name: "--xor-tos", Values: 1},
 	},
