@@ -112,6 +112,7 @@ func deviceColumn(kind, text string) xt.Match {
 func (r *listedReader) texts() {
 	family := r.rr.family
 	l := xt.NewListing(r.behind, family)
+	l.Unnamed = fmt.Sprintf("line-%d", r.line)
 	if p, ok := r.rr.protocol.(Protocol); ok && !p.Not {
 		l.Protocol, _ = nat.ParseRuleProto(p.Protocol)
 	}
@@ -127,6 +128,10 @@ func (r *listedReader) texts() {
 		if v := r.next(l, target); v != nil {
 			flush()
 			r.add(v)
+			if l.Missing != "" {
+				r.note("%s: iptables -L does not print %s", v.Name(), l.Missing)
+				l.Missing = ""
+			}
 			continue
 		}
 		unread = append(unread, l.Word())

@@ -87,7 +87,8 @@ var hashLimitRow = Extension{
 		"--hashlimit-upto 40/sec --hashlimit-burst 20 --hashlimit-mode srcip --hashlimit-name five --hashlimit-rate-match --hashlimit-rate-interval 10",
 		"--hashlimit-above 123456b/s --hashlimit-mode dstip --hashlimit-name six --hashlimit-rate-match",
 	},
-	Parse: parseHashLimit,
+	Parse:  parseHashLimit,
+	Listed: listedHashLimit,
 	Layouts: layouts(
 		layout(3, 312, decodeHashLimit(3), encodeHashLimit(3)).since(Version{1, 6, 2}),
 		layout(2, 304, decodeHashLimit(2), encodeHashLimit(2)).since(Version{1, 6, 1}),

@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -29,6 +30,43 @@ func (m HashLimit) List(p *Printer) {
 		p.Text(" mode ", m.keyNames("-"))
 	}
 	m.printTable(p, " ", expire)
+}
+
+// listedHashLimit reads what List prints. The name of the table is not in it: each rule gets a table of its own.
+func listedHashLimit(l *Listing) bool {
+	option := "--hashlimit-upto"
+	if !l.Take("limit: up to ") {
+		if option = "--hashlimit-above"; !l.Take("limit: above ") {
+			return false
+		}
+	}
+	rate := l.Word()
+	for _, name := range []string{"burst", "mode", "htable-size", "htable-max", "htable-gcinterval", "htable-expire", "srcmask", "dstmask"} {
+		if l.TakeWord(name) {
+			l.Give("--hashlimit-"+name, false, strings.ReplaceAll(l.Word(), "-", ","))
+		}
+	}
+	l.Flag("rate-match", "--hashlimit-rate-match")
+	if l.TakeWord("rate-interval") { // the rate of packets was divided by it
+		interval := l.Word()
+		l.Give("--hashlimit-rate-interval", false, interval)
+		rate = multipliedRate(rate, interval)
+	}
+	l.Give(option, false, rate)
+	l.Give("--hashlimit-name", false, l.Unnamed)
+	l.Missing = "the name of its table, which another rule may share"
+	return true
+}
+
+// multipliedRate is a rate of packets, N/UNIT, times a number.
+func multipliedRate(rate, by string) string {
+	text, unit, packets := strings.Cut(rate, "/")
+	n, ok := Number(text, math.MaxUint32)
+	factor, ok2 := Number(by, math.MaxUint32)
+	if !ok || !ok2 || !packets {
+		return rate
+	}
+	return strconv.FormatUint(n*factor, 10) + "/" + unit
 }
 
 // printRate prints the rate and the burst, and tells after how many ms a group of such a rate is forgotten.

@@ -12,6 +12,8 @@ import (
 type Listing struct {
 	Family   nat.Family
 	Protocol nat.Proto // of the rule's column; 0 for all, and for all others
+	Unnamed  string    // stands for a name that is not printed; the rule's own
+	Missing  string    // what the extension that was read last leaves out; "" for nothing
 	rest     string
 	alias    string
 	row      *Extension // that is being read
@@ -27,7 +29,7 @@ type listed struct {
 
 // NewListing is a Listing of a text.
 func NewListing(text string, f nat.Family) *Listing {
-	return &Listing{Family: f, rest: strings.TrimSpace(text)}
+	return &Listing{Family: f, Unnamed: "unlisted", rest: strings.TrimSpace(text)}
 }
 
 // Rest is what has not been taken yet.
@@ -162,7 +164,7 @@ func (x *Extension) ReadListed(l *Listing) (v Value, ok bool) {
 		return nil, false
 	}
 	was := *l
-	l.alias, l.row, l.given = x.Name, x, nil
+	l.alias, l.row, l.given, l.Missing = x.Name, x, nil, ""
 	if x.Listed(l) {
 		if v, ok = x.fromListed(l); ok {
 			return v, true
