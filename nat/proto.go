@@ -64,6 +64,11 @@ func (p Proto) String() string {
 	return name
 }
 
+// HasPorts reports whether the protocol's header begins with a source and a destination port.
+func (p Proto) HasPorts() bool {
+	return p == TCP || p == UDP || p == UDPLite || p == SCTP || p == DCCP
+}
+
 // RuleName is the protocol as iptables-save prints it behind -p: the name of /etc/protocols ("ipv6-icmp", "ipencap"), or the
 // number for a protocol without one; "all" for 0.
 func (p Proto) RuleName() string {

@@ -75,25 +75,38 @@ func (t Tuple) String() string {
 	return t.proto.String() + " " + t.src.String() + " > " + t.dst.String()
 }
 
-// ParseTuple reads what String prints. White space may vary.
+// ParseTuple reads what String prints, and of a protocol without ports, ICMP among them, addresses alone. White space may
+// vary.
 func ParseTuple(s string) (Tuple, error) {
 	f := strings.Fields(strings.Replace(s, ">", " > ", 1))
 	if len(f) != 4 || f[2] != ">" {
-		return Tuple{}, fmt.Errorf("tuple %q: want \"PROTO SRC:PORT > DST:PORT\"", s)
+		return Tuple{}, fmt.Errorf("tuple %q: want \"PROTO SRC:PORT > DST:PORT\", or of ICMP \"icmp SRC > DST\"", s)
 	}
 	p, err := ParseProto(f[0])
 	if err != nil {
 		return Tuple{}, fmt.Errorf("tuple %q: %w", s, err)
 	}
-	src, err := netip.ParseAddrPort(f[1])
+	src, err := p.parseEnd(f[1])
 	if err != nil {
 		return Tuple{}, fmt.Errorf("tuple %q: source: %w", s, err)
 	}
-	dst, err := netip.ParseAddrPort(f[3])
+	dst, err := p.parseEnd(f[3])
 	if err != nil {
 		return Tuple{}, fmt.Errorf("tuple %q: destination: %w", s, err)
 	}
 	return TupleOf(p, src, dst), nil
+}
+
+// parseEnd reads one end of a tuple.
+func (p Proto) parseEnd(s string) (netip.AddrPort, error) {
+	end, err := netip.ParseAddrPort(s)
+	if err == nil || p.HasPorts() {
+		return end, err
+	}
+	if a, alone := netip.ParseAddr(s); alone == nil {
+		return netip.AddrPortFrom(a, 0), nil
+	}
+	return end, err
 }
 
 // MarshalText makes a tuple one string in JSON.

@@ -71,8 +71,9 @@ func ICMPAnswer(p nat.Proto, kind uint8) (answer uint8, ok bool) {
 // (noct_valid_new).
 func neighbourly(kind uint8) bool { return kind >= 130 && kind <= 136 || kind == 143 }
 
-// opens reports whether an ICMP query of this type may begin a connection.
-func opens(p nat.Proto, kind uint8) bool {
+// ICMPOpens reports whether an ICMP packet of this type asks for an answer, so that it may begin a connection (icmp_new,
+// icmpv6_new).
+func ICMPOpens(p nat.Proto, kind uint8) bool {
 	if p == nat.ICMPv6 {
 		return kind == 128 || kind == 139
 	}

@@ -118,7 +118,7 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 		}
 		t.handleUDPLite(c)
 	case nat.ICMP, nat.ICMPv6:
-		if !opens(c.Original.Proto(), c.kind) {
+		if !ICMPOpens(c.Original.Proto(), c.kind) {
 			return tcpRefuse
 		}
 		timeout := timeouts.ICMP

@@ -21,12 +21,23 @@ type Ask struct {
 	Mark  uint32    `json:"mark"`         // skb mark that it comes with
 	// Flags is a TCP segment's flag byte; 0 stands for a SYN.
 	Flags uint8 `json:"flags,omitempty"`
-	// Type and Code are those of an ICMP packet; an echo request is 8 and 0.
+	// Type and Code are those of an ICMP packet: 0 is an echo reply. AskOf makes it an echo request.
 	Type uint8 `json:"icmpType,omitempty"`
 	Code uint8 `json:"icmpCode,omitempty"`
 	// UID and GID are those of the process that sends a packet of the node itself, where they are known.
 	UID rules.ID `json:"uid,omitzero"`
 	GID rules.ID `json:"gid,omitzero"`
+}
+
+// AskOf is a packet that somebody sends who wants an answer: of ICMP an echo request.
+func AskOf(t nat.Tuple) Ask {
+	a := Ask{Tuple: t}
+	for _, family := range icmpOf {
+		if t.Proto() == family.proto {
+			a.Type = family.echo
+		}
+	}
+	return a
 }
 
 // Explanation is every way that a packet can go through a node or a network, and an answer to it back.
@@ -173,10 +184,6 @@ func (a Ask) packet() []byte {
 	switch {
 	case a.Tuple.Proto() == nat.TCP && a.Flags == 0:
 		f.TCP.Flags = tcpSYN
-	case a.Tuple.Proto() == nat.ICMP && a.Type == 0 && a.Code == 0:
-		f.Type = icmpOf[nat.IPv4].echo
-	case a.Tuple.Proto() == nat.ICMPv6 && a.Type == 0:
-		f.Type = icmpOf[nat.IPv6].echo
 	case a.Tuple.Proto() == nat.SCTP: // an INIT
 		f.Payload = make([]byte, 20)
 		f.Payload[0], f.Payload[3] = 1, 20
@@ -196,7 +203,12 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 	if there.Local() {
 		o.Server = "a process of " + g.host.member
 	}
-	back := g.pass(answerTo(&p), there.Dev, 0)
+	answer, why := answerTo(&p)
+	if why != "" {
+		o.Why = why
+		return
+	}
+	back := g.pass(answer, there.Dev, 0)
 	o.Where, o.Why = g.where, g.why
 	i := slices.IndexFunc(back, func(out Out) bool { return !out.Answer })
 	if i < 0 {

@@ -46,6 +46,13 @@ COMMIT
 COMMIT
 `
 
+// askIn is a packet that comes in by a device.
+func askIn(tuple nat.Tuple, dev string) gateway.Ask {
+	ask := gateway.AskOf(tuple)
+	ask.In = dev
+	return ask
+}
+
 func explain(t *testing.T, sets gateway.Sets, packet string) *gateway.Explanation {
 	t.Helper()
 	return explainBy(t, sets, packet, nil)
@@ -59,7 +66,7 @@ func explainBy(t *testing.T, sets gateway.Sets, packet string, dice conntrack.Ch
 	require.NoError(t, err)
 	dev, ok := gateway.Arrives(twoNetworks(), tuple.Src().Addr())
 	require.True(t, ok)
-	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{Sets: sets}, gateway.Ask{Tuple: tuple, In: dev}, dice)
+	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{Sets: sets}, askIn(tuple, dev), dice)
 	require.NoError(t, err)
 	return x
 }
@@ -126,6 +133,44 @@ func TestExplainEnds(t *testing.T) {
 		x := explain(t, nil, packet)
 		require.Len(t, x.Prediction, 1, packet)
 		require.Equal(t, want, x.Prediction[0].End, "%s: %s", packet, x.Prediction[0].Why)
+	}
+}
+
+// An ICMP packet is what its type says: a reply that nobody asked for is INVALID, and nobody answers it.
+func TestExplainICMP(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString(`*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -p icmp -m icmp --icmp-type 0 -m conntrack --ctstate INVALID -j RETURN
+-A INPUT -p icmp -m icmp --icmp-type 3/4 -j RETURN
+-A INPUT -p icmp -m icmp --icmp-type 8 -m conntrack --ctstate NEW -j ACCEPT
+COMMIT
+`, nat.IPv4)
+	require.NoError(t, err)
+	for _, row := range []struct {
+		packet string
+		rule   int
+		end    nat.End
+		why    string
+	}{
+		{"icmp 192.168.1.9 > 192.168.1.1", 3, nat.EndAnswered, ""},
+		{"icmp 192.168.1.9:7 > 192.168.1.1:7", 3, nat.EndAnswered, ""},
+		{"icmp 192.168.1.9 > 192.168.1.1 type 8", 3, nat.EndAnswered, ""},
+		{"icmp 192.168.1.9:5 > 192.168.1.1:5 type 0", 1, nat.EndLost, "nobody answers icmp of type 0, code 0"},
+		{"icmp 192.168.1.9 > 192.168.1.1 type 3/4", 2, nat.EndLost, "nobody answers icmp of type 3, code 4"},
+		{"icmp 192.168.1.9 > 192.168.1.1 type 13", 0, nat.EndAnswered, ""},
+		{"tcp 192.168.1.9:1 > 192.168.1.1:2 flags R", 0, nat.EndLost, "nobody answers an RST"},
+	} {
+		spec, err := gateway.ParseSpec(row.packet)
+		require.NoError(t, err)
+		spec.In = "eth0"
+		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
+		require.NoError(t, err)
+		require.Len(t, x.Prediction, 1, row.packet)
+		o := x.Prediction[0]
+		require.Equal(t, row.end, o.End, "%s: %s", row.packet, o.Why)
+		require.Equal(t, row.why, o.Why, row.packet)
+		require.Equal(t, row.rule, o.Request.Steps[0].Rule, row.packet)
 	}
 }
 
@@ -218,7 +263,7 @@ COMMIT
 	} {
 		tuple, err := nat.ParseTuple(packet)
 		require.NoError(t, err)
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, gateway.Ask{Tuple: tuple, In: "eth0"}, nil)
+		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
 		require.NoError(t, err)
 		require.Len(t, x.Prediction, 1, packet)
 		require.Equal(t, end, x.Prediction[0].End, packet)
@@ -237,7 +282,7 @@ func TestExplainZones(t *testing.T) {
 		require.NoError(t, err)
 		tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.96.0.1:80")
 		require.NoError(t, err)
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, gateway.Ask{Tuple: tuple, In: "eth0"}, nil)
+		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
 		require.NoError(t, err)
 		for _, o := range x.Prediction {
 			require.Equal(t, end, o.End, rule)
@@ -259,7 +304,7 @@ func TestExplainCountsAndLabels(t *testing.T) {
 		require.NoError(t, err)
 		tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.244.1.5:80")
 		require.NoError(t, err)
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, gateway.Ask{Tuple: tuple, In: "eth0"}, nil)
+		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
 		require.NoError(t, err)
 		require.Len(t, x.Prediction, 1, rules)
 		require.Equal(t, end, x.Prediction[0].End, rules)

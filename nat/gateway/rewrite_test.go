@@ -49,7 +49,7 @@ func TestTargetsGoOn(t *testing.T) {
 		}
 		require.Equal(t, packet.Build(tuple, row.want).Bytes(), outs[0].Packet, row.rule)
 
-		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, gateway.Ask{Tuple: tuple, In: "eth0"}, nil)
+		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
 		require.NoError(t, err)
 		require.Len(t, x.Prediction, 1, row.rule)
 		require.Equal(t, nat.EndAnswered, x.Prediction[0].End, row.rule)

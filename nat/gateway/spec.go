@@ -23,10 +23,19 @@ type Spec struct {
 const flagLetters = "FSRPAUEW"
 
 // ParseSpec reads "tcp SRC:PORT > DST:PORT" and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
-// flags LETTERS, type N or N/CODE, uid N, gid N.
+// flags LETTERS, type N or N/CODE, uid N, gid N. Without a type an ICMP packet is an echo request; it is "icmp SRC > DST", or
+// has its identifier at both ends, as conntrack prints it.
 func ParseSpec(text string) (Spec, error) {
-	var s Spec
 	words := strings.Fields(text)
+	tuple, err := nat.ParseTuple(strings.Join(words[:min(4, len(words))], " "))
+	if err != nil {
+		return Spec{}, err
+	}
+	s := Spec{Ask: AskOf(tuple)}
+	if icmp := s.Type != 0; icmp && tuple.Src().Port() != tuple.Dst().Port() {
+		return Spec{}, fmt.Errorf("%q: %s has an identifier, which is the same at both ends, and no ports: want \"%s %s > %s\", with a type behind it if it is no ping",
+			text, tuple.Proto(), tuple.Proto(), tuple.Src().Addr(), tuple.Dst().Addr())
+	}
 	if len(words) > 4 {
 		for rest := words[4:]; len(rest) > 0; rest = rest[2:] {
 			if len(rest) == 1 {
@@ -36,11 +45,6 @@ func ParseSpec(text string) (Spec, error) {
 				return Spec{}, fmt.Errorf("%q: %w", text, err)
 			}
 		}
-		text = strings.Join(words[:4], " ")
-	}
-	var err error
-	if s.Tuple, err = nat.ParseTuple(text); err != nil {
-		return Spec{}, err
 	}
 	return s, nil
 }
@@ -77,6 +81,9 @@ func (s *Spec) option(name, value string) error {
 			s.Flags |= 1 << i
 		}
 	case "type":
+		if AskOf(s.Tuple).Type == 0 {
+			return fmt.Errorf("type %s: %s has no type, ICMP has", value, s.Tuple.Proto())
+		}
 		kind, code, _ := strings.Cut(value, "/")
 		n, err := strconv.ParseUint(kind, 10, 8)
 		m, err2 := strconv.ParseUint("0"+code, 10, 9)
@@ -111,7 +118,7 @@ func (s Spec) String() string {
 			}
 		}
 	}
-	if s.Type != 0 || s.Code != 0 {
+	if plain := AskOf(s.Tuple); s.Type != plain.Type || s.Code != plain.Code {
 		fmt.Fprintf(&b, " type %d/%d", s.Type, s.Code)
 	}
 	for _, id := range []struct {

@@ -19,7 +19,11 @@ func TestParseSpec(t *testing.T) {
 		{"udp [2001:db8::1]:53 > [2001:db8::2]:53 in node", ""},
 		{"udp 10.0.0.1:1 > 10.0.0.2:2 from shop/web", ""},
 		{"icmp 10.0.0.1:7 > 10.0.0.2:7 type 3/1", ""},
-		{"icmp 10.0.0.1:7 > 10.0.0.2:7 type 8", "icmp 10.0.0.1:7 > 10.0.0.2:7 type 8/0"},
+		{"icmp 10.0.0.1:7 > 10.0.0.2:7 type 8", "icmp 10.0.0.1:7 > 10.0.0.2:7"},
+		{"icmp 10.0.0.1:7 > 10.0.0.2:7 type 0", "icmp 10.0.0.1:7 > 10.0.0.2:7 type 0/0"},
+		{"icmp 10.0.0.1 > 10.0.0.2", "icmp 10.0.0.1:0 > 10.0.0.2:0"},
+		{"icmpv6 fd00::1 > fd00::2 type 129/0 in eth0", "icmpv6 [fd00::1]:0 > [fd00::2]:0 in eth0 type 129/0"},
+		{"gre 10.0.0.1 > 10.0.0.2", "gre 10.0.0.1:0 > 10.0.0.2:0"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 flags FSRPAUEW", ""},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 in node uid 1337 gid 0", ""},
 	} {
@@ -40,6 +44,9 @@ func TestParseSpec(t *testing.T) {
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 uid root", "uid root: want a number"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 gid 4294967295", "want a number"},
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 256", "want an ICMP type"},
+		{"icmp 10.0.0.1:8 > 10.0.0.2:0", `want "icmp 10.0.0.1 > 10.0.0.2", with a type behind it`},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:1 type 8", "type 8: tcp has no type"},
+		{"dccp 10.0.0.1 > 10.0.0.2", "source: "},
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 3/256", "want an ICMP type"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 out eth0", "out is not known: want in, from, mark, flags, type, uid or gid"},
 	} {

@@ -75,14 +75,15 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 	if !p.Tuple.IsValid() || !p.Tuple.Src().Addr().Is4() || !p.Tuple.Dst().Addr().Is4() {
 		return nil, fmt.Errorf("probe %s from %s: want two IPv4 addresses", p.Tuple, p.From)
 	}
-	x := &Explanation{Ask: Ask{Tuple: p.Tuple}, nodes: n.nodes}
+	ask := AskOf(p.Tuple)
+	x := &Explanation{Ask: ask, nodes: n.nodes}
 	for given := []int{}; given != nil; {
 		if len(x.Prediction) == maxWays {
 			x.Prediction, x.looks = append(x.Prediction, tooManyWays()), append(x.looks, nil)
 			break
 		}
 		w := &walk{network: n, probe: p, choices: &choices{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
-		w.queue = []arrival{{at: from, flight: flight{packet: Ask{Tuple: p.Tuple}.packet()}}}
+		w.queue = []arrival{{at: from, flight: flight{packet: ask.packet()}}}
 		x.Prediction, x.looks = append(x.Prediction, w.run()), append(x.looks, w.looks)
 		given = w.choices.next()
 	}
@@ -289,21 +290,33 @@ func (w *walk) deliver(g *Gateway, f flight) {
 		got := p.Tuple()
 		s := w.network.servers[serverKey{g.host.member, got.Proto(), got.Dst()}]
 		w.out.Server, w.out.Endpoint, w.out.ServerPeer = s.Name, got.Dst(), got.Src()
-		w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], flight: flight{packet: answerTo(&p), dir: nat.Reply}})
+		answer, why := answerTo(&p)
+		if why != "" {
+			w.decided(g.host.member, why)
+			return
+		}
+		w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], flight: flight{packet: answer, dir: nat.Reply}})
 	}
 }
 
-// answerTo is what whoever gets a packet answers: a SYN-ACK, a datagram, an ICMP reply, an INIT-ACK.
-func answerTo(p *packet.Packet) []byte {
+// answerTo is what whoever gets a packet answers: a SYN-ACK, a datagram, an ICMP reply, an INIT-ACK; why tells of a packet
+// that nobody answers: an ICMP reply or error, and an RST.
+func answerTo(p *packet.Packet) (answer []byte, why string) {
 	f := packet.Fields{TCP: packet.TCP{Flags: tcpSYN | tcpACK, Seq: 1, Ack: 2, Window: 64240}}
-	if kind, _, ok := p.ICMP(); ok {
-		f.Type, _ = conntrack.ICMPAnswer(p.Tuple().Proto(), kind)
+	if kind, code, ok := p.ICMP(); ok {
+		proto := p.Tuple().Proto()
+		if f.Type, _ = conntrack.ICMPAnswer(proto, kind); !conntrack.ICMPOpens(proto, kind) {
+			return nil, fmt.Sprintf("nobody answers %s of type %d, code %d", proto, kind, code)
+		}
 	}
-	if p.Tuple().Proto() == nat.SCTP {
+	switch {
+	case p.TCPFlags()&tcpRST != 0:
+		return nil, "nobody answers an RST"
+	case p.Tuple().Proto() == nat.SCTP:
 		f.Payload = make([]byte, 20)
 		f.Payload[0], f.Payload[3] = 2, 20
 	}
-	return packet.Build(p.Tuple().Reply(), f).Bytes()
+	return packet.Build(p.Tuple().Reply(), f).Bytes(), ""
 }
 
 // deliverReply is the answer at a socket: the client's, if it comes from where the client asked.

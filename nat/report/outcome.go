@@ -15,7 +15,7 @@ func Ways(probe nat.Probe, all nat.Prediction, st Style) string {
 			d.b.WriteByte('\n')
 		}
 		way := fmt.Sprintf("way %d of %d", i+1, len(all))
-		if o.Probability < 1 {
+		if o.Probability < 1 || len(o.Assumed) == 0 { // what is assumed has none
 			way += fmt.Sprintf(", probability %.4g", o.Probability)
 		}
 		d.outcome(probe, o, way)

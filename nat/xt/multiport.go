@@ -80,7 +80,7 @@ func parseMultiPort(a *Args) Value {
 		switch {
 		case m.Ports != nil:
 			g.Fail("one of --sports, --dports and --ports only")
-		case !hasPorts(g.Protocol):
+		case !g.Protocol.HasPorts():
 			g.Fail("needs -p tcp, udp, udplite, sctp or dccp before it")
 		}
 		m.Not = g.Not
@@ -164,11 +164,6 @@ func encodeMultiPort(m MultiPort, d []byte, _ *Env) error {
 	return nil
 }
 
-// hasPorts reports whether multiport takes a protocol (multiport_mt_check).
-func hasPorts(p nat.Proto) bool {
-	return p == nat.TCP || p == nat.UDP || p == nat.UDPLite || p == nat.SCTP || p == nat.DCCP
-}
-
 // Name is "multiport".
 func (MultiPort) Name() string { return "multiport" }
 
@@ -192,7 +187,7 @@ func (m MultiPort) list() string {
 
 // Holds looks for the packet's ports. A later fragment and a protocol without ports match nothing.
 func (m MultiPort) Holds(v *rules.Visit) rules.Answer {
-	if v.Later || !hasPorts(v.Tuple.Proto()) {
+	if v.Later || !v.Tuple.Proto().HasPorts() {
 		return rules.No
 	}
 	if v.Wire != nil && len(v.Wire.Transport()) < 4 {
@@ -219,7 +214,7 @@ func (MultiPort) Actual(v *rules.Visit) string {
 	switch proto := v.Tuple.Proto(); {
 	case v.Later:
 		return "a later fragment has no ports"
-	case !hasPorts(proto):
+	case !proto.HasPorts():
 		return "protocol " + proto.String()
 	}
 	return fmt.Sprintf("source port %d, destination port %d", v.Tuple.Src().Port(), v.Tuple.Dst().Port())
