@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -86,6 +87,9 @@ func (l *Lab) sync(ctx context.Context, c topology.Cluster, nodes []string, sinc
 	}
 	return each(ctx, nodes, func(name string) error {
 		last, ok := l.syncs.of(name)
+		if !reflect.DeepEqual(last.cluster.KubeProxy, c.KubeProxy) {
+			last, ok = synced{}, false // another configuration is another process, which remembers nothing
+		}
 		var before *topology.Cluster
 		if ok {
 			before = since(last)

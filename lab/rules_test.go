@@ -50,10 +50,18 @@ func TestStaleChainsStayInALargeCluster(t *testing.T) {
 	require.True(t, has(gone), "within syncPeriod")
 	require.NoError(t, l.Sync(t.Context(), without(big), node))
 	require.True(t, has(gone), "a full sync leaves it too")
-	past := without(big)
-	past.KubeProxy.SyncPeriod = time.Nanosecond
-	require.NoError(t, l.Change(t.Context(), past, node))
+	last, ok := l.syncs.of(node)
+	require.True(t, ok)
+	l.syncs.remember(node, synced{last.cluster, time.Now().Add(-2 * time.Hour)})
+	require.NoError(t, l.Change(t.Context(), without(big), node))
 	require.False(t, has(gone), "syncPeriod is over")
+
+	require.NoError(t, l.Sync(t.Context(), big, node))
+	require.True(t, has(gone))
+	restarted := without(big)
+	restarted.KubeProxy.MasqueradeAll = true
+	require.NoError(t, l.Change(t.Context(), restarted, node))
+	require.False(t, has(gone), "a kube-proxy that starts deletes what it does not want")
 
 	require.NoError(t, l.Sync(t.Context(), big, node))
 	require.True(t, has(gone))
