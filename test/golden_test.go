@@ -66,7 +66,7 @@ func goldens(t *testing.T) []golden {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/goldens/*/*.txtar")
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(paths), 250, "the goldens are not all there")
+	require.GreaterOrEqual(t, len(paths), 289, "the goldens are not all there")
 	var out []golden
 	for _, path := range paths {
 		archive, err := txtar.ParseFile(path)
