@@ -19,7 +19,9 @@
 //
 // The script language is that of the Go command's own tests (rogpeppe/go-internal/testscript): a verb a line, "!" in front
 // of one that must fail, [condition] in front of one that is for some runs only: buggy, fixed, legacy, nft, release:v1.28,
-// kernel:6.12 (that or later), feature:NAME as natlab doctor names it. skip, stop, stdout, stderr, cmp, env and the others are there too. Ours:
+// kernel:6.12 (that or later), feature:NAME as natlab doctor names it. stop, stdout, stderr, cmp, env and the others are
+// there too. skip has to stand behind a condition that names what the machine lacks, as in [!kernel:6.12] skip 'why': a
+// run that was skipped on a machine that lacks nothing has failed. Ours:
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
 //	apply FILE [node=N]...            change objects, and give the nodes what kube-proxy then writes: since 1.27 the chains of
@@ -47,5 +49,8 @@
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings
 //
-// Whatever waits, waits for its event, and at most five seconds; what must not come is given 0.4 seconds.
+// Whatever waits, waits for its event, and at most five seconds. An exchange that has to be lost (end=lost) is lost when
+// the taps saw its packet come to rest in a kernel and for 0.4 seconds nothing after it, or else after five seconds;
+// without watch, silence of 0.4 seconds has to do. What must not be there (! conntrack, ! met, ! stat and the others) is
+// looked for once no packet of the script's is under way.
 package scenarios

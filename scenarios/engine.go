@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"natlab/lab/dataplane"
+	"natlab/nat"
 	"natlab/topology"
 )
 
@@ -32,10 +33,11 @@ type Result struct {
 	Backend  string        `json:"backend"`
 	Run      int           `json:"run"` // 1 for the first
 	Outcome  Outcome       `json:"outcome"`
-	Why      string        `json:"why,omitempty"` // of a skip
-	Log      string        `json:"log,omitempty"` // the script's, of a run that failed, or of each with Options.Verbose
-	Took     time.Duration `json:"took"`          // nanoseconds
-	Updated  []byte        `json:"-"`             // with Options.Update: the scenario's text, with what cmp saw
+	Why      string        `json:"why,omitempty"`     // of a skip
+	Missing  []string      `json:"missing,omitempty"` // of a skip: what the scenario needs and this machine has not
+	Log      string        `json:"log,omitempty"`     // the script's, of a run that failed, or of each with Options.Verbose
+	Took     time.Duration `json:"took"`              // nanoseconds
+	Updated  []byte        `json:"-"`                 // with Options.Update: the scenario's text, with what cmp saw
 }
 
 // job is one run that is to be made.
@@ -81,6 +83,9 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 		})
 	})
 	r.Outcome, r.Why = t.outcome()
+	if r.Outcome == Skipped {
+		s.earn(&r, t)
+	}
 	if j.update {
 		r.Updated, err = os.ReadFile(file)
 		if err != nil {
@@ -131,18 +136,12 @@ func (s *stage) condition(word string) (bool, error) {
 // kernelAtLeast compares the running kernel's version with X.Y. What can be probed is a feature; this is for behaviour that
 // only shows when it is too late.
 func kernelAtLeast(want string) (bool, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	version, err := nat.ParseKernel(want)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("condition [kernel:%s]: %w", want, err)
 	}
-	var major, minor, wantMajor, wantMinor int
-	if _, err := fmt.Sscanf(want, "%d.%d", &wantMajor, &wantMinor); err != nil {
-		return false, fmt.Errorf("condition [kernel:%s]: want X.Y", want)
-	}
-	if _, err := fmt.Sscanf(string(text), "%d.%d", &major, &minor); err != nil {
-		return false, fmt.Errorf("kernel %q: %w", text, err)
-	}
-	return major > wantMajor || major == wantMajor && minor >= wantMinor, nil
+	running, err := dataplane.Kernel()
+	return !running.Before(version.Major, version.Minor), err
 }
 
 // recorder is what the script engine takes for a test: it keeps the log and how it ended.

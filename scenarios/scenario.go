@@ -31,6 +31,7 @@ type Scenario struct {
 	TellTale string   `json:"tellTale,omitempty"` // by which it is known
 	Fix      string   `json:"fix,omitempty"`      //
 	Backends []string `json:"backends"`           // that it is run on: "iptables-legacy", "iptables-nft"; both unless it names one
+	Needs    []string `json:"needs,omitempty"`    // of the machine, or it is skipped: "kernel:6.12", "feature:netem", "exec:tcpdump"
 	Text     []byte   `json:"-"`                  // the whole file
 }
 
@@ -91,12 +92,26 @@ func Find(name string) (Scenario, error) {
 	return Scenario{}, fmt.Errorf("%w: %q; natlab scenario list names them, and a file's name ends in .txtar", ErrUnknown, name)
 }
 
+// namelessFile is the number of the first line that begins a file without a name, 0 for none: txtar cannot read one.
+func namelessFile(text []byte) (n int) {
+	for line := range strings.Lines(string(text)) {
+		n++
+		if strings.TrimRight(line, "\r\n") == "-- --" {
+			return n
+		}
+	}
+	return 0
+}
+
 // header are the keys of a page, at the beginning of a script as "# key: text"; a line "#   text" goes on with the key before.
 var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends"}
 
 // Parse reads a scenario. An error names the scenario and what its page lacks.
 func Parse(name string, text []byte) (Scenario, error) {
 	s := Scenario{Name: name, Text: text, Backends: []string{"iptables-legacy", "iptables-nft"}}
+	if n := namelessFile(text); n > 0 {
+		return Scenario{}, fmt.Errorf("scenario %s: line %d: \"-- --\": a file needs a name, -- NAME --", name, n)
+	}
 	fields := map[string]string{}
 	key := ""
 	for line := range strings.Lines(string(txtar.Parse(text).Comment)) {
@@ -123,5 +138,10 @@ func Parse(name string, text []byte) (Scenario, error) {
 	if s.Issue != "" && (s.TellTale == "" || s.Fix == "") {
 		return Scenario{}, fmt.Errorf("scenario %s: a bug's page needs \"# tell-tale:\" and \"# fix:\" too", name)
 	}
+	needs, err := skipsOf(text)
+	if err != nil {
+		return Scenario{}, fmt.Errorf("scenario %s: %w", name, err)
+	}
+	s.Needs = needs
 	return s, nil
 }

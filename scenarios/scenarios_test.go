@@ -31,6 +31,8 @@ func TestPages(t *testing.T) {
 	require.ErrorContains(t, err, `has to begin with "# title: ..."`)
 	_, err = Parse("x", []byte("# title: a\n# what: b\n# issue: c\nlab\n"))
 	require.ErrorContains(t, err, "tell-tale")
+	_, err = Parse("x", []byte("# title: a\n# what: b\nlab\n-- --\n"))
+	require.ErrorContains(t, err, `line 4: "-- --": a file needs a name`)
 }
 
 // remedies are the verbs by which a remedy is given; whatever else stands behind [buggy] or [fixed] is an expectation.
@@ -54,6 +56,84 @@ func TestVariantsDifferByTheRemedy(t *testing.T) {
 			require.Contains(t, string(s.Text), "[fixed] ", s.Name)
 		}
 	}
+}
+
+// A skip names what the machine lacks, and the page lists it.
+func TestSkips(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ name, script, needs, want string }{
+		{"none", "lab", "", ""},
+		{"kernel", "[!kernel:6.12] skip 'older'", "kernel:6.12", ""},
+		{"two", "[!kernel:6.12] [!feature:netem] skip\n[legacy] [!exec:tc] skip\n", "kernel:6.12 feature:netem exec:tc", ""},
+		{"bare", "lab\nskip 'no time'", "", "line 4: a skip has to name what the machine lacks"},
+		{"not negated", "[kernel:6.12] skip", "", "line 3: a skip"},
+		{"not the machine's", "[!buggy] skip", "", "line 3: a skip"},
+		{"an argument is no skip", "run n1 skip", "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s, err := Parse("x", []byte("# title: t\n# what: w\n"+row.script))
+			if row.want != "" {
+				require.ErrorContains(t, err, row.want)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, row.needs, strings.Join(s.Needs, " "))
+		})
+	}
+}
+
+// A run that was skipped has failed on a machine that lacks nothing of what the scenario needs.
+func TestSkipIsEarned(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name    string
+		needs   []string
+		outcome Outcome
+		missing []string
+		log     string
+	}{
+		{"lacks the kernel", []string{"kernel:99.1"}, Skipped, []string{"kernel:99.1"}, ""},
+		{"lacks one of two", []string{"kernel:4.0", "exec:no-such-program"}, Skipped, []string{"exec:no-such-program"}, ""},
+		{"lacks nothing", []string{"kernel:4.0", "exec:sh"}, Failed, nil, "has all that the scenario needs: kernel:4.0 exec:sh"},
+		{"not known", []string{"kernel:new"}, Failed, nil, "is not known"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := &stage{job: job{scenario: Scenario{Needs: row.needs}}}
+			r, log := Result{Outcome: Skipped}, &recorder{}
+			s.earn(&r, log)
+			require.Equal(t, row.outcome, r.Outcome)
+			require.Equal(t, row.missing, r.Missing)
+			require.Contains(t, log.log.String(), row.log)
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	all, err := List()
+	require.NoError(f, err)
+	for _, s := range all {
+		f.Add(string(s.Text))
+	}
+	f.Add("# title: a\n# what: b\n-- --\n")
+	f.Add("# title: a\n#  b\n# what: c\n# issue: d\n# tell-tale: e\n# fix: f\n# backends: iptables-nft\n[!kernel:6.12] skip\n-- f --\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := Parse("x", []byte(text))
+		if err != nil {
+			require.Equal(t, Scenario{}, s)
+			return
+		}
+		require.Equal(t, text, string(s.Text))
+		require.NotEmpty(t, s.Title)
+		require.NotEmpty(t, s.What)
+		var page bytes.Buffer
+		require.NoError(t, Page(&page, s))
+		require.Contains(t, page.String(), s.Title)
+		again, err := Parse("x", s.Text)
+		require.NoError(t, err)
+		require.Equal(t, s, again)
+	})
 }
 
 func TestMergePatch(t *testing.T) {

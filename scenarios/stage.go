@@ -15,6 +15,7 @@ import (
 	"natlab/lab/doctor"
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
+	"natlab/nat/proof"
 	"natlab/topology"
 )
 
@@ -35,10 +36,11 @@ type stage struct {
 	conns   map[string]*traffic.Conn
 	servers []io.Closer               // of listen
 	opened  map[string]asked          // what open opened, by connection
-	nonces  map[string][]string       // of requests that were sent and not yet received, by connection
+	sent    map[string][]request      // and not yet received, by connection
 	answers map[string]traffic.Answer // the last of each connection
+	loose   bool                      // packets were sent that are no request, and were not seen to come to rest
 	last    asked
-	seen    seenOf
+	seen    []proof.Observation // by the taps, since watch
 }
 
 // verb is a command of a script. not is the "!" in front of it, which most verbs refuse.
@@ -146,7 +148,7 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 		return err
 	}
 	s.answers, s.opened = map[string]traffic.Answer{}, map[string]asked{}
-	s.conns, s.holds, s.nonces = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]string{}
+	s.conns, s.holds, s.sent = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]request{}
 	return s.baseline()
 }
 
@@ -236,6 +238,9 @@ func (s *stage) feature(name string) (bool, error) {
 	i := slices.IndexFunc(all, func(f doctor.Feature) bool { return f.Name == name })
 	if i < 0 {
 		return false, fmt.Errorf("feature %q: natlab doctor names them", name)
+	}
+	if all[i].Have == doctor.CannotTell {
+		return false, fmt.Errorf("feature %q: whether this machine has it could not be told: %s", name, all[i].Detail)
 	}
 	return all[i].Have == doctor.Yes, nil
 }

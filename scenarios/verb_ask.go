@@ -1,14 +1,12 @@
 package scenarios
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -22,6 +20,15 @@ type asked struct {
 	tuple  nat.Tuple // as it was asked for; the source port is the socket's own where the client got so far
 	answer traffic.Answer
 	err    error
+	since  int // the first observation in stage.seen that may be of it
+}
+
+func (a asked) probe() nat.Probe { return nat.Probe{From: a.from, Tuple: a.tuple} }
+
+// request is one that was sent on an open connection.
+type request struct {
+	nonce string
+	since int
 }
 
 // end is how the exchange ended, in the words that end= takes.
@@ -46,21 +53,6 @@ func (a asked) end() string {
 	case traffic.Broken:
 	}
 	return "broken"
-}
-
-// The patience of a client: for an answer, and where none must come.
-const (
-	patience   = 5 * time.Second
-	impatience = 400 * time.Millisecond
-)
-
-// patient is how long an exchange may take that is to end as o has it.
-func (s *stage) patient(o map[string]string) (context.Context, context.CancelFunc) {
-	wait := patience
-	if oneOf(o["end"], "lost") {
-		wait = impatience
-	}
-	return context.WithTimeout(s.ctx, wait)
 }
 
 // expectations of an exchange.
@@ -132,15 +124,17 @@ func (s *stage) ask(ts *testscript.TestScript, from string, tuple nat.Tuple, o m
 	if err := s.refreshRules(); err != nil {
 		return err
 	}
-	ctx, cancel := s.patient(o)
-	defer cancel()
-	a := asked{from: from, tuple: tuple}
+	if err := s.drain(); err != nil {
+		return err
+	}
+	a := asked{from: from, tuple: tuple, since: len(s.seen)}
+	ctx, done := s.waiting(o, a)
 	a.answer, a.err = traffic.Ask(ctx, h, tuple)
+	done()
 	if local := a.local(); local.IsValid() {
 		a.tuple = a.tuple.WithSrc(local)
 	}
 	s.last = a
-	s.seen = seenOf{}
 	ts.Logf("%s", a)
 	if a.end() == "broken" && o["end"] != "broken" {
 		return a.err
@@ -214,10 +208,14 @@ func doOpen(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.patient(o)
-	defer cancel()
+	if err := s.drain(); err != nil {
+		return err
+	}
+	a := asked{from: args[1], tuple: tuple, since: len(s.seen)}
+	ctx, done := s.waiting(o, a)
 	c, err := traffic.Open(ctx, h, tuple)
-	a := asked{from: args[1], tuple: tuple, err: err}
+	done()
+	a.err = err
 	ts.Logf("%s", a)
 	if err == nil {
 		a.tuple = a.tuple.WithSrc(c.Local())
@@ -263,13 +261,19 @@ func doSend(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if err := s.refreshRules(); err != nil {
 		return err
 	}
-	s.last, s.seen = s.opened[args[0]], seenOf{}
+	if err := s.drain(); err != nil {
+		return err
+	}
+	s.last = s.opened[args[0]]
+	if s.last.tuple.Proto() != nat.TCP { // there the first packet is the one that made the connection
+		s.last.since = len(s.seen)
+	}
 	for range n {
 		nonce, err := c.SendLong(s.ctx, size)
 		if err != nil {
 			return err
 		}
-		s.nonces[args[0]] = append(s.nonces[args[0]], nonce)
+		s.sent[args[0]] = append(s.sent[args[0]], request{nonce, s.last.since})
 	}
 	return nil
 }
@@ -287,15 +291,16 @@ func doReceive(s *stage, ts *testscript.TestScript, not bool, args []string) err
 	if err != nil {
 		return err
 	}
-	waiting := s.nonces[args[0]]
+	waiting := s.sent[args[0]]
 	if len(waiting) == 0 {
 		return usagef("nothing was sent on %q that is not received", args[0])
 	}
-	s.nonces[args[0]] = waiting[1:]
-	ctx, cancel := s.patient(o)
-	defer cancel()
+	s.sent[args[0]] = waiting[1:]
 	a := s.opened[args[0]]
-	a.answer, a.err = c.Receive(ctx, waiting[0])
+	a.since = waiting[0].since
+	ctx, done := s.waiting(o, a)
+	a.answer, a.err = c.Receive(ctx, waiting[0].nonce)
+	done()
 	if a.err == nil {
 		s.answers[args[0]] = a.answer
 	}

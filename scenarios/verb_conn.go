@@ -46,8 +46,13 @@ func doConntrack(s *stage, ts *testscript.TestScript, not bool, args []string) e
 	})
 }
 
-// await waits until a condition holds. With not it has to be false now: what must not be there is not waited for.
+// await waits until a condition holds. With not it has to be false once no packet is under way any more; see settle.
 func (s *stage) await(not bool, holds func() (ok bool, why string, err error)) error {
+	if not {
+		if err := s.settle(s.ctx); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	for {

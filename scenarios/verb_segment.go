@@ -47,6 +47,7 @@ func doSegment(s *stage, ts *testscript.TestScript, not bool, args []string) err
 		Payload: []byte("?"),
 	})
 	ts.Logf("%s: %s", args[1], p)
+	s.loose = true
 	if err := traffic.Inject(from, answer.PeerSeen.Addr(), p.Bytes()); err != nil {
 		return fmt.Errorf("from %s: %w", args[1], err)
 	}

@@ -19,11 +19,6 @@ import (
 	"natlab/topology"
 )
 
-// seenOf is what the witnesses have seen of the last exchange so far.
-type seenOf struct {
-	all []proof.Observation
-}
-
 // doWatch: watch opens the taps and the trace in all namespaces; met, hop and hold need it. Packets then wait for natlab
 // at every tap, so a scenario about timing opens them only if it holds packets.
 func doWatch(s *stage, _ *testscript.TestScript, not bool, args []string) error {
@@ -89,13 +84,32 @@ func (s *stage) observed() (proof.Seen, error) {
 	if s.taps == nil {
 		return proof.Seen{}, usagef("nothing is watched: watch comes before the exchange")
 	}
-	more, err := s.taps.Drain(s.ctx)
-	if err != nil {
+	if err := s.drain(); err != nil {
 		return proof.Seen{}, err
 	}
-	s.seen.all = append(s.seen.all, more...)
-	tries := []nat.Probe{{From: s.last.from, Tuple: s.last.tuple}}
-	return proof.Join(tries, s.seen.all)[0], nil
+	return s.joined(s.last), nil
+}
+
+// drain takes in what the witnesses have seen up to now.
+func (s *stage) drain() error {
+	if s.taps == nil {
+		return nil
+	}
+	more, err := s.taps.Drain(s.ctx)
+	s.seen = append(s.seen, more...)
+	return err
+}
+
+// joined is what was seen of an exchange: packets and rules since it began, and the connections of before, by which a
+// packet is known behind a translation.
+func (s *stage) joined(a asked) proof.Seen {
+	var all []proof.Observation
+	for i, o := range s.seen {
+		if i >= a.since || o.Kind == proof.ConnSeen {
+			all = append(all, o)
+		}
+	}
+	return proof.Join([]nat.Probe{a.probe()}, all)[0]
 }
 
 // doMet: met NODE CHAIN holds if the last exchange's first packet, or its answer, met a rule of the chain there, or
@@ -199,14 +213,14 @@ func (s *stage) askAgain(a asked) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, impatience)
 	defer cancel()
-	again := asked{from: a.from, tuple: a.tuple.WithSrc(netip.AddrPortFrom(a.tuple.Src().Addr(), 0))}
+	again := asked{since: len(s.seen), from: a.from, tuple: a.tuple.WithSrc(netip.AddrPortFrom(a.tuple.Src().Addr(), 0))}
 	again.answer, again.err = traffic.Ask(ctx, h, again.tuple)
 	local := again.local()
 	if !local.IsValid() {
 		return fmt.Errorf("%s", again)
 	}
 	again.tuple = again.tuple.WithSrc(local)
-	s.last, s.seen = again, seenOf{}
+	s.last = again
 	return nil
 }
 
@@ -300,6 +314,7 @@ func doDuplicate(s *stage, _ *testscript.TestScript, not bool, args []string) er
 	if not || len(args) != 1 {
 		return usagef("duplicate NAME, after hold NAME NODE postrouting")
 	}
+	s.loose = true
 	return s.eachHeld(args[0], func(p *witness.Packet) error {
 		return errors.Join(p.Duplicate(), p.Release())
 	})

@@ -62,7 +62,7 @@ func (s *stage) sentAgain() bool {
 		icmp  proof.ICMP
 	}
 	known := map[sight]bool{}
-	for _, o := range s.seen.all {
+	for _, o := range s.seen[s.last.since:] {
 		at := sight{o.Node, o.Hop, o.TCPFlags, o.ICMP}
 		if o.Kind == proof.PacketSeen && known[at] {
 			return true
@@ -93,7 +93,7 @@ func (s *stage) way(live nat.Prediction) (string, error) {
 	a := s.last
 	cert := proof.Check(proof.Case{
 		Flow:  proof.Flow{Client: a.from, From: a.from, Protocol: a.tuple.Proto(), Source: a.tuple.Src().Addr(), Target: a.tuple.Dst()},
-		Probe: nat.Probe{From: a.from, Tuple: a.tuple}, Intent: live, Live: live, Seen: seen, Ends: a.ends(),
+		Probe: a.probe(), Intent: live, Live: live, Seen: seen, Ends: a.ends(),
 	})
 	for i := range cert.Conntrack {
 		if c := &cert.Conntrack[i]; c.Original.Proto() == nat.UDP {
@@ -113,7 +113,7 @@ func (s *stage) predicted() (nat.Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return network.Predict(nat.Probe{From: s.last.from, Tuple: s.last.tuple})
+	return network.Predict(s.last.probe())
 }
 
 // ends is what a proof wants to know of an exchange.

@@ -3,10 +3,14 @@ package test
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"natlab/lab/dataplane"
+	"natlab/lab/doctor"
+	"natlab/nat"
 	"natlab/scenarios"
 )
 
@@ -16,34 +20,86 @@ func TestScenarios(t *testing.T) {
 	all, err := scenarios.List()
 	require.NoError(t, err)
 	results := scenarios.Run(t.Context(), all, scenarios.Options{Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("st%d", os.Getpid())})
-	require.NotEqual(t, scenarios.Skipped, scenarios.Worst(results), "nothing ran")
+	require.Len(t, results, runs(all), "each variant of each scenario on each backend that it is for")
+	skipped := 0
 	for _, r := range results {
+		if r.Outcome == scenarios.Skipped {
+			skipped++
+		}
 		t.Run(fmt.Sprintf("%s/%s/%s", r.Scenario, r.Variant, r.Backend), func(t *testing.T) {
 			if r.Outcome == scenarios.Skipped {
-				t.Logf("skipped: %s", r.Why)
+				requireLacking(t, r)
 			}
 			require.NotEqual(t, scenarios.Failed, r.Outcome, r.Log)
 		})
 	}
+	t.Logf("%d runs, %d skipped", len(results), skipped)
 }
 
-// A script that goes wrong fails, says where, and leaves nothing behind.
+// runs is how many runs a full run of the library makes: a bug is run with and without its remedy, a feature once.
+func runs(all []scenarios.Scenario) (n int) {
+	for _, s := range all {
+		variants := 1
+		if s.Issue != "" {
+			variants = 2
+		}
+		n += variants * len(s.Backends)
+	}
+	return n
+}
+
+// requireLacking holds a skip against the machine: the kernel's version and natlab doctor's findings are asked by other
+// code than the run's own.
+func requireLacking(t *testing.T, r scenarios.Result) {
+	t.Helper()
+	require.NotEmpty(t, r.Missing, "a skip names what is missing")
+	for _, missing := range r.Missing {
+		kind, name, _ := strings.Cut(missing, ":")
+		switch kind {
+		case "kernel":
+			version, err := nat.ParseKernel(name)
+			require.NoError(t, err)
+			running, err := dataplane.Kernel()
+			require.NoError(t, err)
+			require.True(t, running.Before(version.Major, version.Minor), "skipped for want of %s, and this is %s", missing, running)
+		case "feature":
+			for _, f := range doctor.Examine(t.Context()) {
+				require.False(t, f.Name == name && f.Have == doctor.Yes, "skipped for want of %s, and it is there", missing)
+			}
+		}
+	}
+}
+
+// A script that goes wrong fails, says where, and leaves nothing behind. One that is not for this machine is skipped.
 func TestScenarioThatFails(t *testing.T) {
+	t.Parallel()
 	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
-	for _, row := range []struct{ script, want string }{
-		{"lab\nask cl tcp 192.168.0.1:30080 end=lost\n", "x.txtar:4: ask: want end=lost, got answered"},
-		{"lab\niptables n1 -t nat -F KUBE-MARK-MASQ\nask cl tcp 192.168.0.1:30080\n", "n1 postrouting eth0"},
-		{"ask cl tcp 192.168.0.1:30080\n", "the first verb is lab"},
-		{"lab\nconntrack n1 dst=1.2.3.4\n", "no entry in n1 fits dst=1.2.3.4"},
-		{"lab\nnonsense\n", "unknown command"},
-		{"lab nowhere.yaml\n", "nowhere.yaml"},
+	for i, row := range []struct {
+		name, script string
+		end          scenarios.Outcome
+		want         string
+	}{
+		{"answered and not lost", "lab\nask cl tcp 192.168.0.1:30080 end=lost\n", scenarios.Failed, "x.txtar:4: ask: want end=lost, got answered"},
+		{"answered and not lost, with taps", "lab\nwatch\nask cl tcp 192.168.0.1:30080 end=lost\n", scenarios.Failed, "x.txtar:5: ask: want end=lost, got answered"},
+		{"lost and not answered", "lab\niptables n1 -t nat -F KUBE-MARK-MASQ\nask cl tcp 192.168.0.1:30080\n", scenarios.Failed, "n1 postrouting eth0"},
+		{"no lab", "ask cl tcp 192.168.0.1:30080\n", scenarios.Failed, "the first verb is lab"},
+		{"no entry", "lab\nconntrack n1 dst=1.2.3.4\n", scenarios.Failed, "no entry in n1 fits dst=1.2.3.4"},
+		{"an entry", "lab\nwatch\nask cl tcp 192.168.0.1:30080\n! conntrack n1 dst=192.168.0.1:30080\n", scenarios.Failed, "x.txtar:6: conntrack: is there, and must not be"},
+		{"an entry of a request under way", "lab\nwatch\nopen c default/client-1 udp 10.96.0.10:53\nsend c\n! conntrack n2 src=10.244.1.9\n", scenarios.Failed, "x.txtar:7: conntrack: is there, and must not be"},
+		{"no such verb", "lab\nnonsense\n", scenarios.Failed, "unknown command"},
+		{"no such file", "lab nowhere.yaml\n", scenarios.Failed, "nowhere.yaml"},
+		{"not for this kernel", "[!kernel:99.1] skip 'too old'\nlab\n", scenarios.Skipped, "too old"},
+		{"for this kernel", "[!kernel:4.0] skip 'too old'\nlab\nnonsense\n", scenarios.Failed, "unknown command"},
 	} {
-		s, err := scenarios.Parse("x", []byte("# title: t\n# what: w\n"+row.script))
-		require.NoError(t, err)
-		s.Backends = s.Backends[:1]
-		results := scenarios.Run(t.Context(), []scenarios.Scenario{s}, scenarios.Options{Prefix: fmt.Sprintf("sf%d", os.Getpid())})
-		require.Len(t, results, 1)
-		require.Equal(t, scenarios.Failed, results[0].Outcome)
-		require.Contains(t, results[0].Log, row.want)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s, err := scenarios.Parse("x", []byte("# title: t\n# what: w\n"+row.script))
+			require.NoError(t, err)
+			s.Backends = s.Backends[:1]
+			results := scenarios.Run(t.Context(), []scenarios.Scenario{s}, scenarios.Options{Prefix: fmt.Sprintf("sf%d-%d", os.Getpid(), i)})
+			require.Len(t, results, 1)
+			require.Equal(t, row.end, results[0].Outcome, results[0].Log)
+			require.Contains(t, results[0].Log+results[0].Why, row.want)
+		})
 	}
 }
