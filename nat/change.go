@@ -16,6 +16,7 @@ const (
 	ResetCloses                      // a REJECT rule's RST closes the connection that it ends
 	GREClash                         // clashes of GRE are resolved
 	EvictClosing                     // a search for a free port takes one that a closing TCP connection has
+	TextEndsAtTo                     // -m string wants a text to end at --to, not only to begin there
 	ScaleOfReply                     // a retransmitted SYN leaves the window scales as they are
 	FirstPortOfDNAT                  // DNAT to a range of ports begins with the first one, and chance has no say
 	ReverseClash                     // two packets that answer each other and are both new get no new source port
@@ -39,6 +40,7 @@ var changes = [...]struct {
 	ResetCloses:        {Kernel{6, 3}, []Kernel{{6, 1}}},         // 2954fe60e33d; 6.1.81
 	GREClash:           {Kernel{6, 5}, nil},                      // d671fd82eaa9
 	EvictClosing:       {Kernel{6, 5}, nil},                      // 458972550287
+	TextEndsAtTo:       {Kernel{6, 7}, nil},                      // skb_find_text, sent to net-next in October 2023
 	ScaleOfReply:       {Kernel{6, 8}, []Kernel{{6, 1}, {6, 6}}}, // fb366fc7541a
 	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                      // 0f1ae2821fa4, 6.8-rc5
 	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},       // d8f84a9bc7c4; 6.11.4

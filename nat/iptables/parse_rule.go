@@ -28,33 +28,6 @@ func (rr *ruleReader) imply() bool {
 	return ok
 }
 
-// implies are the matches that -p implies and that natlab keeps as they are written.
-var implies = map[string]bool{"mh": true}
-
-// parseImplied reads options of the match that -p implies and that has no row.
-func (rr *ruleReader) parseImplied(option string) (known bool, err error) {
-	if rr.implied == "" || !strings.HasPrefix(option, "--") {
-		return false, nil
-	}
-	c := rr.c
-	start := c.at
-	m, ok, err := parseKnown(c, rr.implied)
-	switch {
-	case err != nil:
-		return true, err
-	case ok && c.at > start:
-	case implies[rr.implied] && strings.HasPrefix(option, "--"+rr.implied):
-		c.option()
-		c.skipOptions()
-		m = xt.RawMatch{Extension: rr.implied, Options: c.verbatim(start)}
-	default:
-		c.at = start
-		return false, nil
-	}
-	rr.rule.Matches = append(rr.rule.Matches, m)
-	return true, nil
-}
-
 // match reads -m NAME.
 func (rr *ruleReader) match() error {
 	c := rr.c

@@ -111,9 +111,6 @@ func (rr *ruleReader) option(option string) error {
 			return rr.give(l, o)
 		}
 	}
-	if known, err := rr.parseImplied(option); known || err != nil {
-		return err
-	}
 	return rr.unknownOption()
 }
 
@@ -244,8 +241,13 @@ func (rr *ruleReader) protocolOption(name, value string, not bool) error {
 		return nil
 	}
 	rr.protocol = Protocol{not, p.RuleName()}
-	if rr.implied = p.RuleName(); p == nat.ICMPv6 { // xtables_find_match
+	switch _, number := xt.Number(value, 255); {
+	case p == nat.ICMPv6: // xtables_find_match
 		rr.implied = "icmp6"
+	case number:
+		rr.implied = p.RuleName()
+	default: // "mh" has a match, "mobility-header" has none
+		rr.implied = strings.ToLower(value)
 	}
 	return nil
 }

@@ -222,6 +222,7 @@ func checkPacket(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family, proto 
 type world struct {
 	memory   rules.Memory
 	conn     rules.Conn
+	kernel   nat.Kernel
 	addrType string // of every address; "" for "UNICAST"
 }
 
@@ -241,4 +242,4 @@ func (*world) BridgePorts(*rules.Packet) (rules.BridgePorts, bool) {
 	return rules.BridgePorts{In: "veth0"}, true
 }
 func (*world) QueueListens(uint16, uint16) rules.Answer { return rules.No }
-func (*world) Kernel() nat.Kernel                       { return nat.Kernel{} }
+func (w *world) Kernel() nat.Kernel                     { return w.kernel }

@@ -2,6 +2,7 @@ package xt_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,6 +93,22 @@ func TestMatchesAnswer(t *testing.T) {
 		{"-p tcp -m tcpmss --mss 1460", tcp6, fields{TCP: packet.TCP{Options: []byte{1, 3, 3, 7, 9, 0, 1, 1, 2, 4, 5, 180}}}, yes},
 		{"-p tcp -m tcpmss --mss 0:", tcp4, fields{TCP: packet.TCP{Options: []byte{8, 3, 9, 1, 1, 1, 2, 4}}}, no},
 		{"-p tcp -m tcpmss ! --mss 5", tcp4, fields{}, yes},
+		// no IPsec did anything, nor will
+		{"-m policy --dir in --pol none", tcp4, fields{}, yes},
+		{"-m policy --dir out --pol ipsec --mode tunnel ! --tunnel-dst 10.0.0.0/8", tcp4, fields{}, no},
+		// a text, from the IP header on
+		{`-m string --algo bm --string "GET /"`, udp4, fields{Payload: []byte("xGET /y")}, yes},
+		{`-m string --algo kmp --string "get /"`, udp4, fields{Payload: []byte("xGET /y")}, no},
+		{`-m string --algo kmp --string "get /" --icase`, udp6, fields{Payload: []byte("xGET /y")}, yes},
+		{`-m string --algo bm ! --string "GET /"`, udp4, fields{Payload: []byte("xGET /y")}, no},
+		{`-m string --algo bm --hex-string "|e9 45|\\|00|" --icase`, udp4, fields{Payload: []byte{0xc9, 'e', '\\', 0}}, yes},
+		{`-m string --algo bm --hex-string "|45 00|"`, udp4, fields{TOS: 1}, no},
+		{`-m string --algo bm --hex-string "|4500|"`, udp4, fields{}, yes},
+		{`-m string --algo bm --hex-string "|4500|" --from 1`, udp4, fields{}, no},
+		{`-m string --algo bm --string GET --from 28 --to 31`, udp4, fields{Payload: []byte("GET")}, yes},
+		{`-m string --algo bm --string GET --from 28 --to 30`, udp4, fields{Payload: []byte("GET")}, no},
+		{`-m string --algo bm --string GET --from 29`, udp4, fields{Payload: []byte("GET")}, no},
+		{`-m string --algo bm --string GET --from 200`, udp4, fields{Payload: []byte("GET")}, no},
 		// TTL and hop limit
 		{"-m ttl --ttl-lt 64", tcp4, fields{TTL: 63}, yes},
 		{"-m ttl --ttl 64", tcp4, fields{TTL: 63}, no},
@@ -242,10 +259,50 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"-j LED", "-j LED: needs --led-trigger-id"},
 		{"-j LED --led-trigger-id 01234567890123456", "at most 16 bytes"},
 		{"-m pkttype --pkt-type all", "--pkt-type all: want one of unicast, broadcast"},
+		{"-m policy --pol none", "-m policy: needs --dir"},
+		{"-m policy --dir in --pol none --strict", "-m policy: --strict does not go with --pol none"},
+		{"-m policy --dir in --pol ipsec --strict", "-m policy: element 1 is empty: --strict needs --reqid"},
+		{"-m policy --dir in --pol ipsec --strict --reqid 1 --next", "-m policy: element 2 is empty"},
+		{"-m policy --dir in --pol ipsec --reqid 1 --next --reqid 2", "-m policy: --next needs --strict"},
+		{"-m policy --dir in --pol ipsec --strict --reqid 1 --reqid 2", "--reqid: given twice"},
+		{"-m policy --dir in --pol ipsec --proto tcp", "--proto tcp: want ah, esp or ipcomp"},
+		{"-m policy --dir in --pol ipsec --proto esp --tunnel-dst 10.0.0.0/8", "-m policy: --tunnel-src and --tunnel-dst need --mode tunnel"},
+		{"-m policy --dir in --pol ipsec --strict --reqid 1 --next --reqid 1 --next --reqid 1 --next --reqid 1 --next --reqid 1", "--next: at most 4 elements"},
+		{"-m string --string x", "-m string: needs --algo"},
+		{"-m string --algo bm", "-m string: needs --string or --hex-string"},
+		{"-m string --algo wrong --string x", "--algo wrong: want one of bm, kmp"},
+		{"-m string --algo bm --string x --hex-string |41|", "--hex-string: does not go with --string"},
+		{`-m string --algo bm --string ""`, "-m string: the text is empty"},
+		{"-m string --algo bm --string " + strings.Repeat("x", 129), "at most 128 bytes"},
+		{"-m string --algo bm --hex-string |4|", "want pairs of hexadecimal digits between two bars"},
+		{"-m string --algo bm --hex-string |414g|", "want pairs of hexadecimal digits between two bars"},
+		{"-m string --algo bm --hex-string |41", "want pairs of hexadecimal digits between two bars"},
+		{`-m string --algo bm --hex-string a\`, "want something behind the backslash"},
+		{"-m string --algo bm --string x --from 5 --to 4", "-m string: --from 5 is behind --to 4"},
 		{"-m hl --hl-eq 5", "-m hl: it is no match of ipv4"},
 		{"-m frag --fragmore", "-m frag: it is no match of ipv4"},
 		{"-j HL --hl-set 5", "-j HL: it is no target of ipv4"},
 	})
+}
+
+// Before Linux 6.7 a text could end behind --to if it had begun there.
+func TestStringOfOldKernels(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		match       string
+		before, now rules.Answer
+	}{
+		{`-m string --algo bm --string GET --from 20 --to 31`, yes, yes},
+		{`-m string --algo bm --string GET --from 20 --to 28`, yes, no},
+		{`-m string --algo bm --string GET --from 20 --to 27`, no, no},
+		{`-m string --algo bm --string GET --from 28 --to 28`, no, no},
+	} {
+		v := visitOf(t, udp4, fields{Payload: []byte("GET")})
+		m := ruleOf(t, row.match, v).Matches[0]
+		require.Equal(t, row.now, m.Holds(v), row.match)
+		v.World.(*world).kernel = nat.Kernel{Major: 6, Minor: 6}
+		require.Equal(t, row.before, m.Holds(v), row.match)
+	}
 }
 
 // What is known of a packet's socket: what only passes has none, and a match of its control group does not hold then,
@@ -301,6 +358,8 @@ func TestOldSpellings(t *testing.T) {
 		{"-m devgroup --src-group 1 --dst-group 2", "1.6.0", " --src-group 0x1 --dst-group 0x2", " src-group 0x1 dst-group 0x2"},
 		{"-p tcp -j TCPOPTSTRIP", "1.8.8", " --strip-options ", " TCPOPTSTRIP options "},
 		{"-p tcp -j TCPOPTSTRIP", "1.8.9", "", ""},
+		{"-m string --algo bm --string x", "1.8.8", ` --string "x" --algo bm --to 65535`, ` STRING match  "x" ALGO name bm TO 65535`},
+		{"-m string --algo bm --string x", "1.8.9", ` --string "x" --algo bm`, ` STRING match  "x" ALGO name bm`},
 		{"-j LED --led-trigger-id x --led-delay inf", "1.8.9", ` --led-trigger-id "x" --led-delay -1`, ` led-trigger-id:"x" led-delay:inf`},
 	} {
 		r, err := iptables.ParseRule(row.rule, nat.IPv4)
