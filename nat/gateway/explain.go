@@ -156,6 +156,9 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 	case len(outs) > 0:
 		o.End = nat.EndRefused
 	}
+	if g.open {
+		o.End = nat.EndUnknown
+	}
 	g.choices.tell(&o)
 	for _, c := range g.conns.Conns() {
 		o.Conns = append(o.Conns, nat.Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})

@@ -49,6 +49,7 @@ type Gateway struct {
 	why      string
 	where    string // the rule, or the node, that why is of
 	rejected bool   // by a rule
+	open     bool   // of a target it is not known what it does to the packet
 	outs     []Out
 	trace    nat.Trace
 	hits     []iptables.Hit
@@ -239,7 +240,7 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 }
 
 func (g *Gateway) begin(at time.Time) {
-	g.at, g.why, g.where, g.rejected = at, "", "", false
+	g.at, g.why, g.where, g.rejected, g.open = at, "", "", false, false
 	g.outs, g.trace, g.loops = g.outs[:0], nil, 0
 }
 

@@ -356,6 +356,12 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.
 	if p.ref.Conn != nil {
 		p.ref.Conn.Mark, p.ref.Conn.Labels = p.view.ConnMark, p.view.Labels
 	}
+	if o, is := effect.(*rules.Open); is {
+		g.blame("not known behind ", t, steps)
+		g.why, g.open = g.why+": "+o.Why, true
+		g.abandon(p)
+		return nil, false
+	}
 	switch v {
 	case nat.Drop:
 		g.blame("dropped by ", t, steps)

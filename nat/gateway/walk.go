@@ -177,6 +177,10 @@ func (w *walk) pass(a arrival) {
 	w.chosen = append(w.chosen, g.chosen...)
 	g.chosen = nil
 	w.rejected = w.rejected || g.rejected
+	if g.open {
+		w.decided(g.where, g.why)
+		w.end(nat.EndUnknown)
+	}
 	if g.why != "" {
 		w.decided(g.where, g.why)
 	}

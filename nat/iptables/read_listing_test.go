@@ -111,6 +111,28 @@ Chain POSTROUTING (policy ACCEPT 0 packets, 0 bytes)
 	}
 }
 
+// The command above a listing tells its table and its family, however its options are written.
+func TestReadListingCommands(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		command, table string
+		family         nat.Family
+	}{
+		{"# iptables -nvL -t mangle", "mangle", nat.IPv4},
+		{"$ sudo ip6tables -t mangle -vnL PREROUTING | head", "mangle", nat.IPv6},
+		{"root@host:~# iptables -tmangle -nL --line", "mangle", nat.IPv4},
+		{"[root@node ~]# /sbin/ip6tables-legacy --table mangle --list --numeric", "mangle", nat.IPv6},
+		{"$ kubectl exec -n kube-system kube-proxy-x -- iptables -t raw -nvxL", "raw", nat.IPv4},
+		{"iptables -vnLPREROUTING -t raw", "raw", nat.IPv4},
+	} {
+		got, err := Read(row.command + "\nChain PREROUTING (policy ACCEPT)\n" + verboseHeading + "\n")
+		require.NoError(t, err, row.command)
+		rs, ok := got.Ruleset(row.family)
+		require.True(t, ok, row.command)
+		require.Equal(t, row.table, rs.Tables[0].Name, row.command)
+	}
+}
+
 // What a listing leaves open is told once, or by its line.
 func TestReadListingNotes(t *testing.T) {
 	t.Parallel()

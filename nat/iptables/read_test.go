@@ -140,7 +140,7 @@ func TestReadOfRealRules(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, text := range []string{save4 + save6, "iptables -t nat -S\n-P PREROUTING ACCEPT\n-A PREROUTING -j X\n", "$ sudo iptables -A INPUT -s 10.0.0.1 -j DROP; iptables -F\n"} {
+	for _, text := range []string{"Chain X (policy ACCEPT 1K packets, 2M bytes)\n" + fullHeading + "\n1 0 0 DROP all -- * * 0.0.0.0/0 !10.0.0.1 foo tcp dpt:80\n", save4 + save6, "iptables -t nat -S\n-P PREROUTING ACCEPT\n-A PREROUTING -j X\n", "$ sudo iptables -A INPUT -s 10.0.0.1 -j DROP; iptables -F\n"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

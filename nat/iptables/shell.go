@@ -73,6 +73,7 @@ func (c *shellCommand) take(words []word) {
 		c.list = true
 		words = nil
 	}
+	words = unbundled(words)
 	for at := 0; at < len(words); at++ {
 		w := words[at]
 		if strings.ContainsAny(w.text, "$`") && !w.quoted {
@@ -104,6 +105,35 @@ func (c *shellCommand) take(words []word) {
 	if c.table != "" && nat.TableHooks(c.table) == nil {
 		c.err = &SyntaxError{c.number, 1, "table " + c.table + ": want raw, mangle, nat, filter or security"}
 	}
+}
+
+var bundle = regexp.MustCompile(`^-([nvx]*)([LSt]?)(.*)$`)
+
+// unbundled parts short options that stand in one word: "-nvL" is -n, -v and -L, "-tnat" is -t nat. What stands right behind
+// -L or -S is a chain.
+func unbundled(words []word) (out []word) {
+	for _, w := range words {
+		m := bundle.FindStringSubmatch(w.text)
+		if m == nil || len(w.text) == 2 || m[1] == "" && m[2] == "" || m[2] == "" && m[3] != "" {
+			out = append(out, w)
+			continue
+		}
+		add := func(text string) {
+			one := w
+			one.text = text
+			out = append(out, one)
+		}
+		for _, flag := range m[1] {
+			add("-" + string(flag))
+		}
+		if m[2] != "" {
+			add("-" + m[2])
+		}
+		if m[3] != "" {
+			add(m[3])
+		}
+	}
+	return out
 }
 
 // lists reports whether the command prints rules or reads them, so that what follows it is rules.

@@ -312,6 +312,9 @@ func sameEffect(a, b rules.Effect) bool {
 	case *rules.Rejection:
 		b, ok := b.(*rules.Rejection)
 		return ok && *a == *b
+	case *rules.Open:
+		b, ok := b.(*rules.Open)
+		return ok && *a == *b
 	}
 	return a == b
 }

@@ -18,7 +18,7 @@ type Action struct {
 // Continue is the action of a target that lets the packet go on to the next rule.
 func Continue() Action { return Action{Verdict: nat.Continue} }
 
-// Effect is what a verdict is carried out with: *Translation or *Rejection.
+// Effect is what a verdict is carried out with: *Translation, *Rejection or *Open.
 type Effect interface{ effect() }
 
 // TranslationKind tells which of the NAT targets a Translation is of.
@@ -54,6 +54,11 @@ type NATRange struct {
 
 // HasPorts reports whether the range is one of ports (NF_NAT_RANGE_PROTO_SPECIFIED).
 func (r *NATRange) HasPorts() bool { return r.MinPort != 0 || r.MaxPort != 0 || r.PortZero }
+
+// Open is what a target does of which too little is known: the packet cannot be followed any further.
+type Open struct{ Why string }
+
+func (*Open) effect() {}
 
 // Rejection is the answer that REJECT sends.
 type Rejection struct{ With string } // "icmp-port-unreachable", "tcp-reset", ...

@@ -42,9 +42,21 @@ func (t RawTarget) Tracks() bool {
 	return true
 }
 
-// Act is open: the packet may be dropped or go on.
-func (t RawTarget) Act(*rules.Visit) rules.Action {
-	return rules.Action{Verdict: nat.Drop, Else: nat.Continue, Open: strings.TrimSuffix("-j "+t.Extension+" "+t.Options, " ")}
+// Act is what is known of the target by its name. One that translates does so, to what nobody can read; one that only looks
+// at the packet, or changes it, goes on. Another one decides about the packet, or goes on.
+func (t RawTarget) Act(v *rules.Visit) rules.Action {
+	text := strings.TrimSuffix("-j "+t.Extension+" "+t.Options, " ")
+	switch t.Extension {
+	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP":
+		return rules.Action{Verdict: nat.Accept, Effect: &rules.Open{Why: text + ": to what it translates is not known"}}
+	case "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "LED", "LOG", "MARK", "NFLOG",
+		"RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG":
+		return rules.Continue()
+	}
+	if v.Unknown(text + ": it decides about the packet") {
+		return rules.Action{Verdict: nat.Accept, Effect: &rules.Open{Why: text + ": what it does is not known"}}
+	}
+	return rules.Continue()
 }
 
 func saveRaw(p *Printer, options string) { p.Flag(options != "", options) }
