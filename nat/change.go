@@ -8,7 +8,8 @@ type Change uint8
 
 // The changes that the emulator follows, in the order in which Linux took them.
 const (
-	RSTOfReusedTuple   Change = iota // an RST is not judged by what is known of a connection that is over or that a SYN reuses
+	LowestIsUnicast    Change = iota // the first address of an IPv4 network is like the others, and none for all on it
+	RSTOfReusedTuple                 // an RST is not judged by what is known of a connection that is over or that a SYN reuses
 	SYNReinitialises                 // only a SYN begins one end's record anew
 	RejectsUnsummedUDP               // a REJECT rule answers UDP without a checksum
 	WindowLeniency                   // an overdue segment is let pass, as is one that overshoots the window a little; RSTs out of window shorten a connection's life
@@ -32,6 +33,7 @@ var changes = [...]struct {
 	since    Kernel
 	longterm []Kernel
 }{
+	LowestIsUnicast:    {Kernel{5, 14}, nil},                     // fib_add_ifaddr
 	RSTOfReusedTuple:   {Kernel{5, 14}, nil},                     // c4edc3ccbc63
 	SYNReinitialises:   {Kernel{5, 18}, nil},                     // c7aab4f17021
 	RejectsUnsummedUDP: {Kernel{5, 19}, nil},                     // nf_reject_verify_csum, sent to nf-next in April 2022; in 6.1 and not in 5.10

@@ -16,6 +16,7 @@ func TestKernelHas(t *testing.T) {
 		has    []nat.Kernel
 		lacks  []nat.Kernel
 	}{
+		{nat.LowestIsUnicast, []nat.Kernel{{5, 14}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 13}}},
 		{nat.RSTOfReusedTuple, []nat.Kernel{{5, 14}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 13}}},
 		{nat.SYNReinitialises, []nat.Kernel{{5, 18}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 17}}},
 		{nat.RejectsUnsummedUDP, []nat.Kernel{{5, 19}, {6, 1}}, []nat.Kernel{{5, 10}, {5, 18}}},

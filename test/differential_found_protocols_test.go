@@ -10,41 +10,41 @@ func foundProtocols() []found {
 		{"conntrack reads no ports of DCCP, and NAT leaves its header alone", toPod, []given{
 			{dev: "in0", tuple: dccp},
 			{dev: "in0", tuple: "dccp 192.168.1.10:1001 > 10.96.0.1:81"},
-		}, noDCCP},
+		}, noDCCP, nil},
 		{"REJECT answers DCCP only if it sums to zero", filterRules("-A INPUT -j REJECT --reject-with icmp-net-unreachable"), []given{
 			{dev: "in0", tuple: "dccp 192.168.1.10:1000 > 192.168.1.1:80"},
 			{dev: "in0", tuple: "dccp 192.168.1.10:0 > 192.168.1.1:0"},
-		}, noDCCP},
+		}, noDCCP, nil},
 		{"a right checksum of UDP-Lite is wrong to conntrack", invalid, []given{
 			{dev: "in0", tuple: lite},
 			{dev: "in0", tuple: lite, payload: []byte("what is not covered"), set: map[int]byte{25: 8}},
-		}, only4},
+		}, only4, nil},
 		{"UDP-Lite of the node itself is a stream once it is answered", invalid, []given{
 			{tuple: "udplite 10.0.0.1:1000 > 10.0.0.20:80"},
 			{dev: "out0", tuple: "udplite 10.0.0.20:80 > 10.0.0.1:1000"},
-		}, both},
+		}, both, nil},
 		{"a socket is asked for UDP-Lite", filterRules("-A OUTPUT -m conntrack --ctstate RELATED"), []given{
 			{dev: "in0", tuple: "udplite 192.168.1.10:1000 > 192.168.1.1:80"},
 			{dev: "in0", tuple: "udplite 192.168.1.10:1000 > 192.168.1.1:80", payload: []byte("more")},
-		}, both},
+		}, both, nil},
 		{"of GRE's version 1 only PPTP's is tracked, with its call id", invalid, []given{
 			{dev: "in0", tuple: "gre 192.168.1.10:0 > 10.0.0.20:0", payload: ppp},
 			{dev: "in0", tuple: "gre 192.168.1.10:0 > 10.0.0.20:0", payload: other},
-		}, both},
+		}, both, nil},
 		{"GRE of an unknown version gets no other destination", toPod, []given{
 			{dev: "in0", tuple: "gre 192.168.1.10:0 > 10.96.0.1:0", payload: []byte{0, 0, 8, 0, 0, 0, 0, 0}},
 			{dev: "in0", tuple: "gre 192.168.1.10:0 > 10.96.0.1:0", payload: []byte{0, 2, 8, 0, 0, 0, 0, 0}},
-		}, both},
+		}, both, nil},
 		{"the stack takes IGMP and PIM itself", filterRules("-A INPUT -j ACCEPT"), []given{
 			{dev: "in0", tuple: "igmp 192.168.1.10:0 > 192.168.1.1:0", payload: make([]byte, 8)},
 			{dev: "in0", tuple: "pim 192.168.1.10:0 > 192.168.1.1:0", payload: make([]byte, 8)},
-		}, both},
+		}, both, nil},
 		{"nothing follows IPv6's last header, and nothing of it is tracked", invalid, []given{
 			{dev: "in0", tuple: "59 192.168.1.10:0 > 192.168.1.1:0"},
 			{dev: "in0", tuple: "59 192.168.1.10:0 > 10.0.0.20:0"},
-		}, only6},
+		}, only6, nil},
 		{"the reserved bit of IPv4's flags is lost where a packet is split", filterRules("-A FORWARD -m conntrack --ctstate NEW"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80", payload: make([]byte, 1350), set: map[int]byte{6: 0x80}},
-		}, only4},
+		}, only4, nil},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/topology"
 )
 
 // given is a packet of a difference that was found.
@@ -57,6 +58,7 @@ type found struct {
 	name, rules string
 	packets     []given
 	where       where
+	settings    []string // "net/ipv4/ip_forward=0": what differs from plainSettings
 }
 
 // where a difference shows.
@@ -113,62 +115,62 @@ func TestDifferentialFound(t *testing.T) {
 			{dev: "pod0", tuple: pod, flags: 2, seq: 5011},
 			{dev: "pod0", tuple: pod, flags: 20, ack: 5012},
 			{dev: "in0", tuple: far, flags: 20, ack: 5012},
-		}, both},
+		}, both, nil},
 		{"REJECT answers what it knows no checksum of only if it sums to zero", filterRules("-A INPUT -j REJECT --reject-with icmp-net-unreachable"), []given{
 			{dev: "in0", tuple: "99 192.168.1.10:0 > 192.168.1.1:0", payload: []byte{0, 0, 0, 0}},
 			{dev: "in0", tuple: "99 192.168.1.10:0 > 192.168.1.1:0", payload: []byte{0xff, 0xff, 0, 0}},
 			{dev: "in0", tuple: "99 192.168.1.10:0 > 192.168.1.1:0", payload: []byte{0, 0, 0, 1}},
-		}, both},
+		}, both, nil},
 		{"NETMAP maps what comes, whatever the source had before", natRules("-A INPUT -j SNAT --to-source 10.0.0.77", "-A POSTROUTING -j NETMAP --to 10.0.0.0/24"), []given{
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 10.0.0.1:80"},
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 10.244.0.6:443"},
-		}, both},
+		}, both, nil},
 		{"the second query of one source takes the identifier that the first one got", natRules("-A POSTROUTING -d 203.0.113.7/32 -p icmp -j SNAT --to-source 192.168.1.77:100",
 			"-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
 			{dev: "pod0", tuple: "icmp 10.244.0.5:8 > 203.0.113.7:8"},
 			{dev: "pod0", tuple: "icmp 10.244.0.5:8 > 203.0.113.9:8"},
 			{dev: "in0", tuple: "icmp 203.0.113.9:100 > 192.168.1.77:100", answers: true},
 			{dev: "in0", tuple: "icmp 203.0.113.9:8 > 192.168.1.77:8", answers: true},
-		}, only4}, // ip6tables takes no identifier
+		}, only4, nil}, // ip6tables takes no identifier
 		{"cookies of an SCTP association may come from either side", filterRules("-A FORWARD -m conntrack --ctstate ESTABLISHED"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(2, 0x2222)},
 			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(10, 0)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(11, 0)},
-		}, both},
+		}, both, nil},
 		{"INITs of an SCTP association may cross", filterRules("-A FORWARD -m conntrack --ctstate INVALID"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: responder, payload: chunk(1, 0x2222)},
 			{dev: "in0", tuple: responder, tag: 0x1111, payload: chunk(2, 0x3333)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(2, 0x1111)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(10, 0)},
-		}, both},
+		}, both, nil},
 		{"an ICMP error about SCTP holds the checksum of what is translated", natRules("-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: "icmp 203.0.113.7:0 > 192.168.1.77:0", kind: 3, about: "sctp 192.168.1.77:1000 > 203.0.113.7:443"},
-		}, both},
+		}, both, nil},
 		{"MASQUERADE of a packet to the node itself takes the address that it is for", natRules("-A POSTROUTING -j MASQUERADE"), []given{
 			{tuple: "udp 192.168.1.1:600 > 10.0.0.1:80"},
-		}, both},
+		}, both, nil},
 		{"an RST that confirms its connection does not close it", filterRules("-A OUTPUT -d 10.96.0.1/32 -p tcp -j REJECT --reject-with tcp-reset") + natRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "tcp 192.168.1.1:8080 > 10.96.0.1:443", flags: 24, seq: 1000, ack: 5000},
-		}, both},
+		}, both, nil},
 		{"an ICMP error about an untracked packet is tracked", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -i in0 -j CT --notrack\n-A OUTPUT -j CT --notrack\nCOMMIT\n" +
 			filterRules("-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED"), []given{
 			{dev: "out0", tuple: "udp 10.0.0.20:53 > 192.168.1.10:1000"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:53", ttl: 1},
-		}, both},
+		}, both, nil},
 		{"nothing of 127.0.0.0/8 leaves the node", natRules("-A OUTPUT -p tcp -j REDIRECT --to-ports 8080", "-A POSTROUTING -j SNAT --to-source 10.0.0.50"), []given{
 			{tuple: "tcp 10.244.0.1:40001 > 10.0.0.1:40001", flags: 2, seq: 1000},
-		}, both},
+		}, both, nil},
 		{"but for what a process writes itself", natRules("-A OUTPUT -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.20"), []given{
 			{tuple: "udp 127.0.0.1:40001 > 10.0.0.20:53"},
 			{tuple: "tcp 127.0.0.1:40001 > 10.96.0.1:80", flags: 2, seq: 1000},
-		}, both},
+		}, both, nil},
 		{"what is for the node itself is masqueraded as the address that it is for", natRules("-A OUTPUT -p udp -j REDIRECT --to-ports 8080", "-A POSTROUTING -j MASQUERADE"), []given{
 			{tuple: "udp 192.168.1.1:443 > 10.96.0.1:80"},
 			{tuple: "udp 10.0.0.1:443 > 192.168.1.2:80"},
-		}, both},
+		}, both, nil},
 		{"an RST to ::1 leaves by the device whose address was asked", filterRules("-A INPUT -p tcp -m tcp --dport 9 -j REJECT --reject-with tcp-reset"), []given{
 			{tuple: "tcp 127.0.0.1:8080 > 192.168.1.1:30080", flags: 17, seq: 1000, ack: 5000},
 			{tuple: "tcp 127.0.0.1:8080 > 192.168.1.2:30080", flags: 2, seq: 1000},
@@ -176,9 +178,9 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "tcp 127.0.0.1:8080 > 127.0.0.1:30080", flags: 2, seq: 1000},
 			{tuple: "tcp 127.0.0.1:8080 > 192.168.1.1:9", flags: 2, seq: 1000},
 			{tuple: "udp 127.0.0.1:8080 > 192.168.1.1:9"},
-		}, both},
+		}, both, nil},
 	}
-	all = append(all, foundProtocols()...)
+	all = append(append(all, foundProtocols()...), foundRoutes()...)
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
 		for _, c := range all {
@@ -194,6 +196,11 @@ func (w *twins) found(t *testing.T, c found) {
 	t.Helper()
 	rs, err := iptables.ParseString(textIn(w.family, c.rules), w.family)
 	require.NoError(t, err)
+	w.settings = plainSettings(w.family)
+	for _, s := range c.settings {
+		key, value, _ := strings.Cut(s, "=")
+		w.settings = append(w.settings, topology.Sysctl{Key: key, Value: value})
+	}
 	w.load(t, rs)
 	for _, g := range c.packets {
 		require.Empty(t, w.give(t, g.dev, g.packet(t, w.family), 0), g.tuple)
@@ -212,6 +219,11 @@ func chunk(kind byte, tag uint32) []byte {
 
 func filterRules(rules ...string) string {
 	return "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
+}
+
+func mangleRules(rules ...string) string {
+	chains := ":PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+	return "*mangle\n" + chains + strings.Join(rules, "\n") + "\nCOMMIT\n"
 }
 
 func natRules(rules ...string) string {

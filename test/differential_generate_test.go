@@ -29,7 +29,13 @@ type drawn struct {
 	kernel nat.Kernel
 }
 
-func (d drawn) n(below int) int { return rapid.IntRange(0, below-1).Draw(d.t, "n") }
+// n is below a bound: 0 where there is no test to draw from.
+func (d drawn) n(below int) int {
+	if d.t == nil {
+		return 0
+	}
+	return rapid.IntRange(0, below-1).Draw(d.t, "n")
+}
 
 // chance is true once in n times.
 func (d drawn) chance(n int) bool { return d.n(n) == n-1 }
@@ -78,30 +84,6 @@ var (
 	ipv4Words = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(/\d+)?`)
 	withPort  = regexp.MustCompile(`(\d+\.\d+\.\d+\.\d+(?:-\d+\.\d+\.\d+\.\d+)?):(\d+)`)
 )
-
-// settings draws the node's sysctls: mostly those that a node has.
-func (d drawn) settings() map[string]string {
-	s := map[string]string{
-		"net/netfilter/nf_conntrack_tcp_be_liberal": pick(d, []string{"0", "0", "0", "1"}),
-		"net/netfilter/nf_conntrack_tcp_loose":      pick(d, []string{"1", "1", "1", "0"}),
-		"net/netfilter/nf_conntrack_checksum":       pick(d, []string{"1", "1", "1", "0"}),
-		// longer than a round
-		"net/netfilter/nf_conntrack_sctp_timeout_cookie_wait":       "30",
-		"net/netfilter/nf_conntrack_sctp_timeout_cookie_echoed":     "30",
-		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_sent":     "60",
-		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_recd":     "60",
-		"net/netfilter/nf_conntrack_sctp_timeout_shutdown_ack_sent": "60",
-	}
-	forwards := pick(d, []string{"1", "1", "1", "1", "1", "0"})
-	if d.family == nat.IPv6 {
-		s[forwarding6] = forwards
-		return s
-	}
-	s["net/ipv4/ip_forward"] = forwards
-	s["net/ipv4/conf/all/rp_filter"] = pick(d, []string{"0", "0", "0", "1", "2"})
-	s["net/ipv4/conf/all/route_localnet"] = pick(d, []string{"0", "0", "1"})
-	return s
-}
 
 // ruleset draws a rule set's text.
 func (d drawn) ruleset() string {

@@ -49,6 +49,9 @@ func differentialNode(family nat.Family) topology.Namespace {
 	ns.Routes = []topology.Route{
 		{Dst: prefixIn(family, "0.0.0.0/0"), Via: addressIn(family, "192.168.1.254"), Device: "in0"},
 		{Dst: prefixIn(family, "10.99.0.0/24"), Type: topology.Blackhole},
+		{Dst: prefixIn(family, "10.98.0.0/24"), Type: topology.Unreachable},
+		{Dst: prefixIn(family, "10.97.0.0/24"), Type: topology.Prohibit},
+		{Dst: prefixIn(family, "10.94.0.0/24"), Type: topology.Throw},
 	}
 	if family == nat.IPv6 {
 		ns.Routes[0].Dst = netip.MustParsePrefix("::/0")
@@ -155,7 +158,7 @@ func (k *kernelNode) build(plan topology.Namespace) (err error) {
 	if k.family == nat.IPv6 {
 		domain = unix.AF_INET6
 	}
-	if k.raw, err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
+	if k.raw, err = rawSocket(domain); err != nil {
 		return err
 	}
 	if k.tracer, err = newTracer(); err != nil {
@@ -166,6 +169,15 @@ func (k *kernelNode) build(plan topology.Namespace) (err error) {
 	}
 	k.conns, err = ctnetlink.Dial(nil)
 	return err
+}
+
+// rawSocket sends whole IP packets, to all if they want it.
+func rawSocket(domain int) (int, error) {
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return -1, err
+	}
+	return fd, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 }
 
 func (k *kernelNode) address(nl *netlink.Handle, plan topology.Namespace) error {
@@ -204,9 +216,10 @@ func (k *kernelNode) address(nl *netlink.Handle, plan topology.Namespace) error 
 			return err
 		}
 		route := &netlink.Route{Dst: dst, LinkIndex: index[r.Device], Gw: r.Via.AsSlice()}
-		if r.Type == topology.Blackhole {
-			route.Type = unix.RTN_BLACKHOLE
-		}
+		route.Type = map[topology.RouteType]int{
+			topology.Unicast: unix.RTN_UNICAST, topology.Blackhole: unix.RTN_BLACKHOLE, topology.Unreachable: unix.RTN_UNREACHABLE,
+			topology.Prohibit: unix.RTN_PROHIBIT, topology.Throw: unix.RTN_THROW,
+		}[r.Type]
 		if err := nl.RouteAdd(route); err != nil {
 			return fmt.Errorf("route %s: %w", r.Dst, err)
 		}

@@ -177,8 +177,46 @@ func (d drawn) tuple() nat.Tuple {
 		sport = pick(d, []uint16{7, 8})
 		dport = sport
 	}
-	src, dst := addressIn(d.family, pick(d, sourcePool)), addressIn(d.family, pick(d, destPool))
+	src, dst := d.addresses()
 	return nat.TupleOf(proto, netip.AddrPortFrom(src, sport), netip.AddrPortFrom(dst, dport))
+}
+
+// Addresses that a packet may come from or go to, and hardly ever does.
+var (
+	oddSources = map[nat.Family][]string{
+		nat.IPv4: {"0.0.0.0", "0.1.2.3", "127.0.0.1", "127.9.9.9", "127.255.255.255", "224.0.0.5", "240.0.0.1", "255.255.255.255", "10.0.0.255", "192.168.1.0", "192.168.1.255", "10.0.0.1", "192.168.1.2"},
+		nat.IPv6: {"fd00::a00:1"},
+	}
+	oddDests = map[nat.Family][]string{
+		nat.IPv4: {"255.255.255.255", "10.0.0.255", "192.168.1.255", "10.0.0.0", "224.0.0.1", "224.0.0.5", "239.1.2.3", "0.0.0.0", "0.1.2.3", "127.0.0.1", "127.0.0.9", "240.0.0.1", "192.168.1.2", "10.98.0.1", "10.97.0.1", "10.94.0.1"},
+		nat.IPv6: {"fd00::a61:1", "fd00::a62:1", "fd00::a5e:1"},
+	}
+)
+
+// answeredDests are those to which there is no way, and the node tells; no one source is told often (ip_error), so that each such
+// packet has its own.
+var answeredDests = map[string]bool{"10.98.0.1": true, "10.97.0.1": true, "10.94.0.1": true, "fd00::a61:1": true, "fd00::a62:1": true, "fd00::a5e:1": true}
+
+// ownSource gives a packet to one of answeredDests another source than all before.
+func (w *twins) ownSource(t nat.Tuple) nat.Tuple {
+	if !answeredDests[t.Dst().Addr().String()] {
+		return t
+	}
+	w.sources++
+	src := addressIn(w.family, netip.AddrFrom4([4]byte{198, 18 + byte(w.sources>>16)&1, byte(w.sources >> 8), byte(w.sources)}).String())
+	return t.WithSrc(netip.AddrPortFrom(src, t.Src().Port()))
+}
+
+// addresses draws source and destination.
+func (d drawn) addresses() (src, dst netip.Addr) {
+	src, dst = addressIn(d.family, pick(d, sourcePool)), addressIn(d.family, pick(d, destPool))
+	if d.chance(8) {
+		src = netip.MustParseAddr(pick(d, oddSources[d.family]))
+	}
+	if d.chance(8) {
+		dst = netip.MustParseAddr(pick(d, oddDests[d.family]))
+	}
+	return src, dst
 }
 
 // deviceOf is where a packet of this source comes from; "" for the node itself.

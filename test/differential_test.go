@@ -31,6 +31,7 @@ type twins struct {
 	backend  dataplane.Backend
 	family   nat.Family
 	packets  int
+	sources  uint32               // given to packets that are told of their end
 	before   []byte               // the packet before
 	whole    []byte               // the packet that the fragments are of
 	pieces   [][]byte             // its fragments that are to come
@@ -40,7 +41,7 @@ type twins struct {
 	homing   bool                 // packets of the node may go to itself, in pieces that the emulator keeps together
 	next     map[nat.Tuple]uint32 // TCP: the sequence number that comes next
 	loaded   time.Time
-	settings map[string]string // sysctls of this round
+	settings []topology.Sysctl // of this round
 	born     map[*conntrack.Conn]span
 	lines    map[*conntrack.Conn]string // what the emulator's connections were
 
@@ -76,9 +77,9 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
 	node := differentialNode(w.family)
-	for key, value := range w.settings {
-		require.NoError(t, w.kernel.set(key, value))
-		node.Sysctls = append(node.Sysctls, topology.Sysctl{Key: key, Value: value})
+	for _, s := range w.settings {
+		require.NoError(t, w.kernel.set(s.Key, s.Value))
+		node.Sysctls = append(node.Sysctls, s)
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
 		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version}, Listens: func(nat.Tuple) bool { return false },
@@ -166,7 +167,8 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	if diff == nil {
 		return ""
 	}
-	if turns || w.overdue() || w.ports.asked && !w.ports.known { // a connection that is gone again keeps the kernel's port to itself
+	const rounds = 300                                                                  // rules that a packet meets which goes round in the node until its TTL ends it, longer than the kernel works at once
+	if turns || w.overdue() || len(trace) > rounds || w.ports.asked && !w.ports.known { // a connection that is gone again keeps the kernel's port to itself
 		return undecided
 	}
 	return fmt.Sprintf("packet %s by %q, emulator: %s\n%s", described(pkt), dev, w.emulator.Why(), strings.Join(diff, "\n"))
@@ -453,7 +455,7 @@ func (w *twins) round(t *testing.T, d drawn) {
 			return
 		}
 		if diff != "" {
-			d.t.Fatalf("%s\nafter\n%s\nwith %v\n%s", diff, strings.Join(way, "\n"), w.settings, text)
+			d.t.Fatalf("%s\nafter\n%s\nwith %v\n%s", diff, strings.Join(way, "\n"), unusual(w.settings), text)
 		}
 	}
 	if got, want := w.ends(t); got != want && !w.overdue() {
@@ -487,11 +489,13 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	case kind == 11 && w.before != nil:
 		pkt = w.before
 	default:
-		t := d.tuple()
+		t := w.ownSource(d.tuple())
 		pkt = packet.Build(t, d.fields(t.Proto(), w.serial)).Bytes()
 	}
 	p, _ := packet.Parse(pkt)
-	dev = deviceOf(p.Tuple().Src().Addr())
+	if dev = deviceOf(p.Tuple().Src().Addr()); d.chance(12) { // by any other device
+		dev = pick(d, drawnDevices)
+	}
 	for dev == "" && w.family == nat.IPv6 && p.Len() > 1280 { // the kernel would learn from the errors that it sends itself
 		p = *packet.Build(p.Tuple(), d.fields(p.Tuple().Proto(), w.serial))
 		pkt = p.Bytes()

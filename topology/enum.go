@@ -38,7 +38,7 @@ var (
 	kindNames          = []string{"underlay", "router", "node", "pod", "client"}
 	deviceKindNames    = []string{"loopback", "veth", "bridge", "ipip", "vxlan"}
 	scopeNames         = []string{"global", "link", "host"}
-	routeTypeNames     = []string{"unicast", "blackhole"}
+	routeTypeNames     = []string{"unicast", "blackhole", "unreachable", "prohibit", "throw"}
 )
 
 // String is the word of the Lab document: "ipip", "vxlan" or "none".

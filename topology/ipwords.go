@@ -13,8 +13,8 @@ import (
 func ParseRoute(text string) (Route, error) {
 	var r Route
 	words := strings.Fields(text)
-	if len(words) > 0 && words[0] == Blackhole.String() {
-		r.Type, words = Blackhole, words[1:]
+	if len(words) > 0 && r.Type.UnmarshalText([]byte(words[0])) == nil {
+		words = words[1:]
 	}
 	if len(words) == 0 {
 		return Route{}, errors.New("want a destination, such as 10.244.1.0/24, and via ADDRESS or dev DEVICE")
@@ -36,7 +36,9 @@ func ParseRoute(text string) (Route, error) {
 	if r.Dst, err = parseDestination(words[0], r.Via.Is6()); err != nil {
 		return Route{}, err
 	}
-	if r.Type == Unicast && r.Device == "" && !r.Via.IsValid() {
+	if r.Type != Unicast {
+		r.Device = "" // ip(8) prints lo for such a route of IPv6
+	} else if r.Device == "" && !r.Via.IsValid() {
 		return Route{}, errors.New("want via ADDRESS or dev DEVICE")
 	}
 	return r, nil

@@ -22,6 +22,11 @@ func TestParseRoute(t *testing.T) {
 		{"2001:db8::/32 via 2001:db8::1", ""},
 		{"blackhole 10.1.0.0/16", ""},
 		{"blackhole default", ""},
+		{"unicast 10.0.0.7 dev cali1", "10.0.0.7 dev cali1"},
+		{"unreachable 10.244.239.128/26 metric 4278198272", "unreachable 10.244.239.128/26"},
+		{"unreachable 2001:db8:2::/48 dev lo metric 1024", "unreachable 2001:db8:2::/48"},
+		{"prohibit 10.1.0.0/16", ""},
+		{"throw 10.1.0.0/16", ""},
 		// What does not decide where a packet goes.
 		{"10.244.1.0/24 via 192.168.1.2 dev eth0 proto bird metric 100 mtu 1400 scope global", "10.244.1.0/24 via 192.168.1.2 dev eth0"},
 	} {

@@ -113,8 +113,11 @@ type RouteType uint8
 
 // The route types natlab uses.
 const (
-	Unicast RouteType = iota
-	Blackhole
+	Unicast     RouteType = iota
+	Blackhole             // thrown away in silence
+	Unreachable           // answered: the host cannot be reached, in IPv6 that there is no route
+	Prohibit              // answered: administratively prohibited
+	Throw                 // as if the table had no route
 )
 
 // Route is an entry of the main table.

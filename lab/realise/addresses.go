@@ -26,8 +26,16 @@ func (b *builder) addAddress(a topology.Address) error {
 
 func (b *builder) addRoute(r topology.Route) error {
 	route := netlink.Route{Dst: ipNet(r.Dst), Scope: scope(r.Scope), Type: unix.RTN_UNICAST}
-	if r.Type == topology.Blackhole {
+	switch r.Type {
+	case topology.Unicast:
+	case topology.Blackhole:
 		route.Type = unix.RTN_BLACKHOLE
+	case topology.Unreachable:
+		route.Type = unix.RTN_UNREACHABLE
+	case topology.Prohibit:
+		route.Type = unix.RTN_PROHIBIT
+	case topology.Throw:
+		route.Type = unix.RTN_THROW
 	}
 	if r.Device != "" {
 		link, err := b.link(r.Device)

@@ -21,6 +21,9 @@ type Conn struct {
 	Packets, Bytes [2]uint64
 	Counted        bool // nf_conntrack_acct was on when the connection began
 
+	// Out is the device that MASQUERADE gave it the address of; "" for another. By another device it does not go on.
+	Out string
+
 	kind, code uint8 // ICMP type and code of the original direction
 	expires    int64 // nanoseconds of the Unix time; before confirmation, how long it is to live from then on
 	stream     int64 // when a UDP connection has become a stream

@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"encoding/binary"
 	"net/netip"
-	"time"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
@@ -25,6 +23,7 @@ type icmpNumbers struct {
 	echo, echoReply             uint8
 	unreachable                 uint8
 	noRoute, portUnreachable    uint8 // codes of it
+	hostUnreachable, prohibited uint8 //
 	timeExceeded                uint8
 	tooBig, tooBigCode          uint8
 	protoUnknown, unknownCode   uint8
@@ -34,12 +33,12 @@ type icmpNumbers struct {
 
 var icmpOf = [...]icmpNumbers{
 	nat.IPv4: {
-		proto: nat.ICMP, echo: 8, unreachable: 3, portUnreachable: 3, timeExceeded: 11, tooBig: 3, tooBigCode: 4,
+		proto: nat.ICMP, echo: 8, unreachable: 3, portUnreachable: 3, hostUnreachable: 1, prohibited: 13, timeExceeded: 11, tooBig: 3, tooBigCode: 4,
 		protoUnknown: 3, unknownCode: 2, timestamp: 13, timestampReplied: 14,
 		quoted: 576 - 20 - 8, // RFC 1812, 4.3.2.3
 	},
 	nat.IPv6: {
-		proto: nat.ICMPv6, echo: 128, echoReply: 129, unreachable: 1, portUnreachable: 4, timeExceeded: 3, tooBig: 2,
+		proto: nat.ICMPv6, echo: 128, echoReply: 129, unreachable: 1, portUnreachable: 4, prohibited: 1, timeExceeded: 3, tooBig: 2,
 		protoUnknown: 4, unknownCode: 1,
 		quoted: 1280 - 40 - 8, // RFC 4443, 2.4 (c)
 	},
@@ -72,6 +71,9 @@ func (g *Gateway) reject(p *passage, r *rules.Rejection) {
 
 // reset answers a TCP segment with an RST. That of a REJECT rule belongs to the segment's connection.
 func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
+	if p.group {
+		return
+	}
 	back := packet.TCP{Flags: tcpRST}
 	if t.Flags&tcpACK != 0 {
 		back.Seq = t.Ack
@@ -84,7 +86,7 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 			}
 		}
 	}
-	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: 64, TOS: tos, DF: true, TCP: back})}
+	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: g.host.settings.ttl, TOS: tos, DF: true, TCP: back})}
 	if !attached && p.view.Tuple.Src().Addr().Is4() { // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
 		q.view.Sender.Socket = rules.KernelSocket
 	}
@@ -107,17 +109,19 @@ func (g *Gateway) unreachable(p *passage, code uint8) { g.error(p, g.icmp().unre
 // about later fragments, nor about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
 func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
 	proto := g.icmp().proto
+	if p.group { // nobody complains of what is for many
+		return
+	}
 	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || p.pkt.Later() || ok && p.view.Tuple.Proto() == proto && !g.complains(about) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
-	next, why := g.host.lookup(src)
-	if why != "" {
-		return
-	}
 	from := dst
-	if !g.host.isLocal(dst) {
-		from = g.host.source(next)
+	if !g.host.isLocal(dst) && !dst.IsUnspecified() {
+		var ok bool
+		if from, ok = g.errorSource(p, src); !ok {
+			return
+		}
 	}
 	quote := p.pkt.Bytes()
 	quote = quote[:min(len(quote), g.icmp().quoted)]
@@ -127,9 +131,27 @@ func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
 		tos = p.pkt.TOS()&0x1e | icmpPrecedence
 	}
 	q := &passage{pkt: *packet.Build(t, packet.Fields{
-		TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
+		TTL: g.host.settings.ttl, TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
 	})}
 	g.answer(p, q, true)
+}
+
+// errorSource is the address that an error about a packet for another host comes from.
+func (g *Gateway) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool) {
+	if d := g.devices[p.came]; g.host.settings.byInbound && d != nil {
+		if d.Name == "lo" && d.settings.localnet { // 127.0.0.1 counts as an address of the link then
+			return g.host.loopback(), true
+		}
+		return g.host.deviceAddr(nextHop{dev: d, via: to, dst: to}), true
+	}
+	next, why := g.host.outbound(netip.Addr{}, to)
+	if why != "" {
+		return netip.Addr{}, false
+	}
+	if d := g.devices[p.came]; d != nil && g.host.family == nat.IPv6 { // of the device that it came in by, if that has any (icmp6_send)
+		next.dev = d
+	}
+	return g.host.source(next), true
 }
 
 // complains reports whether there may be an error about an ICMP packet of this type (icmp_pointers, is_ineligible).
@@ -147,11 +169,21 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 		return
 	}
 	g.depth++
+	defer func() { g.depth-- }()
 	why, where, busy := g.why, g.where, g.icmpBusy
 	g.icmpBusy = busy || q.pkt.Tuple().Proto() == g.icmp().proto
 	q.view.State, q.answer = rules.Invalid, true
 	if q.view.Sender.Socket = max(q.view.Sender.Socket, rules.NoSocket); q.pkt.Tuple().Proto() == g.icmp().proto {
 		q.view.Sender.Socket = rules.KernelSocket // icmp_sk
+	}
+	if to := q.pkt.Tuple(); to.Dst().Addr().Is4() && to.Dst().Addr().IsMulticast() && (!attached || to.Proto() == nat.ICMP) {
+		q.pkt.SetTTL(1) // of ip_select_ttl; who asked had another source when the packet came in
+	}
+	if !g.complete(q) {
+		return
+	}
+	if g.host.settings.reflectMark {
+		q.view.Mark = p.view.Mark
 	}
 	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
 	if attached && p.ref.Conn != nil {
@@ -166,88 +198,34 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 		g.why, g.where = why, where // of the packet that was handed in
 	}
 	g.icmpBusy = busy
-	g.depth--
 }
 
-// deliver gives a packet to a process of the node, or answers for the node's stack.
-func (g *Gateway) deliver(p *passage) {
-	if g.options.Listens == nil || g.options.Listens(p.view.Tuple) {
-		g.outs = append(g.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
-		return
+// complete gives an answer to what was for 0.0.0.0 the source that its route prefers, and sends one to 0.0.0.0 to its own source
+// (ip_route_output_key_hash_rcu). An RST's checksum was made before. false: there is no route.
+func (g *Gateway) complete(q *passage) bool {
+	src, dst := q.pkt.Tuple().Src(), q.pkt.Tuple().Dst()
+	if !src.Addr().IsUnspecified() && !dst.Addr().IsUnspecified() || dst.Addr().Is6() {
+		return true
 	}
-	switch p.view.Tuple.Proto() {
-	case nat.TCP:
-		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
-			g.reset(p, &t, p.pkt.TOS()&0xfc, false)
+	from, to := src.Addr(), dst.Addr()
+	if to.IsUnspecified() {
+		if to = from; to.IsUnspecified() {
+			from, to = g.host.loopback(), g.host.loopback()
 		}
-	case nat.UDP, nat.UDPLite:
-		if p.view.Tuple.Proto() == nat.UDPLite && g.options.Kernel.Has(nat.UDPLiteForgotten) {
-			g.noProtocol(p)
-			return
-		}
-		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
-		if h := p.pkt.Transport(); p.pkt.V6() && p.pkt.Whole() && h[6]|h[7] == 0 {
-			return // IPv6 wants a checksum (udp6_csum_zero_error)
-		}
-		if p.pkt.Whole() && p.pkt.ChecksumOK() {
-			p.ref = conntrack.Ref{} // nf_reset_ct
-			g.unreachable(p, g.icmp().portUnreachable)
-		}
-	case g.icmp().proto:
-		g.pong(p)
-	case noNextHeader:
-		if g.host.family == nat.IPv4 {
-			g.noProtocol(p)
-			return
-		}
-		g.lost("", "there is nothing behind the packet's headers")
-	case igmp, pim: // igmp_rcv, pim_rcv
-		if p.view.Tuple.Proto() == igmp && g.host.family == nat.IPv6 {
-			g.noProtocol(p)
-			return
-		}
-		g.lost("", "the stack of "+g.host.member+" takes "+p.view.Tuple.Proto().String()+" itself")
-	default:
-		g.noProtocol(p)
 	}
-}
-
-// Protocols that a node's stack takes without an answer, whoever listens. IPv6 has ICMPv6 for IGMP.
-const (
-	igmp         nat.Proto = 2
-	noNextHeader nat.Proto = 59 // of IPv6
-	pim          nat.Proto = 103
-)
-
-// noProtocol answers a packet of a protocol that the node's stack does not take.
-func (g *Gateway) noProtocol(p *passage) {
-	g.lost("", "no protocol "+p.view.Tuple.Proto().String())
-	rest := uint32(0)
-	if g.host.family == nat.IPv6 {
-		rest = 6 // where the next header stands, in a packet without extension headers
+	if from.IsUnspecified() {
+		next, why := g.host.outbound(netip.Addr{}, to)
+		if why != "" {
+			return false
+		}
+		from = g.host.source(next)
 	}
-	g.error(p, g.icmp().protoUnknown, g.icmp().unknownCode, rest)
-}
-
-// pong answers an ICMP echo or timestamp request (icmp_echo, icmp_timestamp).
-func (g *Gateway) pong(p *passage) {
-	kind, _, _ := p.pkt.ICMP()
-	h := p.pkt.Transport()
-	if !p.pkt.Whole() || !p.pkt.ChecksumOK() {
-		return
+	if q.pkt.Tuple().Proto() == nat.TCP {
+		q.pkt.SetSrcAddr(from)
+		q.pkt.SetDstAddr(to)
+		return true
 	}
-	f := packet.Fields{TOS: p.pkt.TOS(), Type: g.icmp().echoReply, Rest: uint32(binary.BigEndian.Uint16(h[6:]))}
-	switch {
-	case kind == g.icmp().echo:
-		f.Payload = h[8:]
-	case kind == g.icmp().timestamp && kind != 0 && len(h) >= 12:
-		f.Type = g.icmp().timestampReplied
-		now := uint32(g.at.UTC().Sub(g.at.UTC().Truncate(24 * time.Hour)).Milliseconds()) // since midnight, UTC
-		f.Payload = binary.BigEndian.AppendUint32(append([]byte(nil), h[8:12]...), now)
-		f.Payload = binary.BigEndian.AppendUint32(f.Payload, now)
-	default:
-		return
-	}
-	g.answer(p, &passage{pkt: *packet.Build(p.view.Tuple.Reply(), f)}, false)
+	q.pkt.SetSrc(netip.AddrPortFrom(from, src.Port()))
+	q.pkt.SetDst(netip.AddrPortFrom(to, dst.Port()))
+	return true
 }

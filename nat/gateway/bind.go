@@ -25,6 +25,11 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 		}
 		return true
 	}
+	if hook == nat.PostRouting && p.ref.Dir == nat.Original && c.Out != "" && c.Out != p.view.Out && c.Initialized(m) { // nf_nat_oif_changed
+		g.conns.Delete(c)
+		g.lost("NAT", "its connection was masqueraded out of "+c.Out+", and ends since the packet leaves by "+p.view.Out)
+		return false
+	}
 	if (related || p.ref.Info == conntrack.InfoNew) && !c.Initialized(m) {
 		for _, t := range g.stages[hook].nat {
 			before := p.view
@@ -122,6 +127,9 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, t *rules.Translation) bool {
 		return true
 	case rules.Masquerade:
 		r.Min = g.host.deviceAddr(nextHop{dev: p.out, via: p.via, dst: p.view.Tuple.Dst().Addr()})
+		if r.Min.IsValid() {
+			p.ref.Conn.Out = p.view.Out
+		}
 	case rules.Redirect:
 		r.Min = g.host.loopback()
 		if hook == nat.PreRouting {

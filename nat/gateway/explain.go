@@ -206,6 +206,10 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 	if there.Local() {
 		o.Server = "a process of " + g.host.member
 	}
+	if kind, _ := g.host.localTable(got.Dst().Addr()); kind == routeBroadcast || got.Dst().Addr().IsMulticast() || got.Dst().Addr() == limitedBroadcast {
+		o.End, o.Why = nat.EndAnswered, "the packet is for many: whoever answers does so from an address of its own"
+		return
+	}
 	answer, why := answerTo(&p)
 	if why != "" {
 		o.Why = why
@@ -242,7 +246,7 @@ func orNode(dev string) string {
 // Arrives is the device by which a packet from an address comes to a node, as far as its routes tell: "" for one of the
 // node's own addresses, and ok is false where no route leads there.
 func Arrives(ns topology.Namespace, from netip.Addr) (dev string, ok bool) {
-	h, err := newHost(&ns, nil, nat.FamilyOf(from))
+	h, err := newHost(&ns, nil, nat.FamilyOf(from), nat.Kernel{})
 	if err != nil {
 		return "", false
 	}
@@ -250,7 +254,7 @@ func Arrives(ns topology.Namespace, from netip.Addr) (dev string, ok bool) {
 	switch {
 	case why != "":
 		return "", false
-	case next.local:
+	case next.local():
 		return "", true
 	}
 	return next.dev.Name, true

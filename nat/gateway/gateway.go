@@ -62,6 +62,7 @@ type Gateway struct {
 	visiting  *passage // at the rules
 	sender    string   // the hardware address that the packet came from; "" where it is not known
 
+	process bool       // a process is sending: what it hears of it comes in at once
 	pending []*passage // on their way through lo
 	loops   int
 }
@@ -124,7 +125,7 @@ type stages struct{ raw, mangle, nat, filter, security []*iptables.Compiled }
 // Of the namespace's sysctls those of routing and of conntrack count. An error is a rule set of another family, or a
 // sysctl that is no number.
 func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, error) {
-	h, err := newHost(&ns, rules, o.Family)
+	h, err := newHost(&ns, rules, o.Family, o.Kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +235,7 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 	if p.pkt.TCPFlags()&(tcpFIN|tcpRST) != 0 { // its process may have closed it
 		p.view.Sender.Socket = rules.SocketUnknown
 	}
+	g.process = true
 	g.send(p)
 	g.settleDown()
 	return g.outs, g.trace
@@ -251,18 +253,27 @@ func (g *Gateway) lost(stage, why string) {
 
 // passage is a packet on its way through the node.
 type passage struct {
-	pkt     packet.Packet
-	view    rules.Packet // what rules see of it
-	ref     conntrack.Ref
-	in, out *device
-	via     netip.Addr
-	looped  bool    // it came back by lo with its connection
-	answer  bool    // the node's own, because of another
-	raw     bool    // a process gave it as it is
-	pieces  []int   // data of the fragments that it came in; nil: it came whole
-	by      *device // it has to leave by this device
-	laid    []int   // data of the fragments that the stack laid an answer out in
-	longest int     // of these, with its header
+	pkt  packet.Packet
+	view rules.Packet // what rules see of it
+	ref  conntrack.Ref
+	in   *device // it came in by; nil for the node's own
+	came string  // whose address it came for: that device, or of IPv6 the one that has the node's own
+	out  *device // that it leaves by
+	via  netip.Addr
+
+	looped bool       // it came back by lo with its connection
+	sent   netip.Addr // where the node sent it, when it came back
+	onward bool       // it is forwarded
+	group  bool       // it is for the node and others: broadcast or multicast
+	echoes bool       // the node hears it, too
+	echo   bool       // it is what the node hears of it
+	answer bool       // the node's own, because of another
+	raw    bool       // a process gave it as it is
+	by     *device    // it has to leave by this device
+
+	pieces  []int // data of the fragments that it came in; nil: it came whole
+	laid    []int // data of the fragments that the stack laid an answer out in
+	longest int   // of these, with its header
 }
 
 func (p *passage) reset() {
@@ -281,10 +292,7 @@ func (p *passage) look() {
 
 // AddrType answers addrtype's question for the rules.
 func (g *Gateway) AddrType(a netip.Addr, dev string) string {
-	if own, ok := g.host.local[a]; dev != "" && ok && own != dev {
-		return "UNICAST"
-	}
-	return g.host.routingType(a)
+	return g.host.routingType(a, dev)
 }
 
 // Take decides a question of chance.
@@ -402,23 +410,27 @@ func (g *Gateway) BridgePorts(p *rules.Packet) (rules.BridgePorts, bool) {
 	if in == nil && g.visiting != nil {
 		in = g.visiting.in
 	}
-	key := "net/bridge/bridge-nf-call-iptables"
-	if g.host.family == nat.IPv6 {
-		key = "net/bridge/bridge-nf-call-ip6tables"
-	}
-	return rules.BridgePorts{}, in == nil || in.Kind != topology.Bridge || g.host.sysctls[key] == "0"
+	return rules.BridgePorts{}, in == nil || in.Kind != topology.Bridge || g.host.settings.unbridged
 }
 
 // Back is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.
 func (g *Gateway) Back(p *rules.Packet, o rules.BackOptions) rules.Answer {
 	d := g.devices[p.In]
-	if d == nil || d.Kind == topology.Loopback {
+	if d == nil || d.Kind == topology.Loopback || d.Name == "lo" || g.visiting != nil && g.visiting.sent.IsValid() {
 		return rules.Yes
 	}
-	src := p.Tuple.Src().Addr()
-	if src.IsUnspecified() {
+	src, dst := p.Tuple.Src().Addr(), p.Tuple.Dst().Addr()
+	if src.IsUnspecified() && (src.Is6() || dst == limitedBroadcast || localGroup(dst)) {
 		return rules.Yes
 	}
 	back, why := g.host.lookup(src)
-	return rules.Is(why == "" && (!back.local || o.AcceptLocal) && (o.Loose || back.dev == d), false)
+	switch {
+	case why != "":
+		return rules.No
+	case back.local() && src.Is6():
+		return rules.Is(o.AcceptLocal, false)
+	case back.local():
+		return rules.Is(o.AcceptLocal && (o.Loose || g.host.local[src] == d.Name), false)
+	}
+	return rules.Is(back.kind == routeUnicast && (o.Loose || back.dev == d), false)
 }

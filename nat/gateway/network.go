@@ -113,15 +113,19 @@ func (n *Network) wire(h *host) error {
 
 // host is one namespace.
 type host struct {
-	member  string
-	kind    topology.Kind
-	family  nat.Family
-	devices []*device // in the order in which they were made, which is that of their indexes
-	routes  []route   // the longest prefix first
-	local   map[netip.Addr]string
-	proxies []topology.Neighbour
-	static  []topology.Neighbour
-	sysctls map[string]string
+	member   string
+	kind     topology.Kind
+	family   nat.Family
+	kernel   nat.Kernel
+	devices  []*device // in the order in which they were made, which is that of their indexes
+	routes   []route   // the longest prefix first
+	local    map[netip.Addr]string
+	proxies  []topology.Neighbour
+	static   []topology.Neighbour
+	settings settings
+
+	preferred  map[netip.Addr]netip.Addr       // of the node's addresses: itself, of an IPv4 network's further ones the first
+	broadcasts map[netip.Addr]topology.Address // what is for all on a network, with the address that the network is of
 
 	tracks bool // a rule refers to conntrack, so the kernel tracks here
 }
@@ -132,8 +136,7 @@ type device struct {
 	addrs   []netip.Prefix
 	segment []*device // what hears it
 
-	localnet, acceptLocal, proxyARP bool // switches that are on for all devices or for this one (IN_DEV_ORCONF)
-	rpFilter                        string
+	settings deviceSettings
 }
 
 // birth sorts loopback and the kernel's own tunl0 before the devices that were made.
@@ -148,24 +151,15 @@ func (d *device) birth() int {
 	return 2
 }
 
-func newHost(ns *topology.Namespace, rules Rules, family nat.Family) (*host, error) {
-	h := &host{member: ns.Member, family: family, kind: ns.Kind, local: map[netip.Addr]string{}, sysctls: map[string]string{}}
+func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.Kernel) (*host, error) {
+	h := &host{kernel: kernel, member: ns.Member, family: family, kind: ns.Kind, local: map[netip.Addr]string{}, preferred: map[netip.Addr]netip.Addr{}, broadcasts: map[netip.Addr]topology.Address{}}
 	for _, d := range ns.Devices {
 		h.devices = append(h.devices, &device{Device: d, host: h})
 	}
 	if h.device("lo") == nil {
 		h.devices = append([]*device{{Device: topology.Device{Name: "lo"}, host: h}}, h.devices...)
 	}
-	for _, s := range ns.Sysctls {
-		h.sysctls[s.Key] = s.Value
-	}
-	for _, d := range h.devices {
-		if family == nat.IPv6 { // it has none of these
-			break
-		}
-		d.localnet, d.acceptLocal, d.proxyARP = h.either(d.Name, "route_localnet"), h.either(d.Name, "accept_local"), h.either(d.Name, "proxy_arp")
-		d.rpFilter = max(h.setting("all", "rp_filter"), h.setting(d.Name, "rp_filter"))
-	}
+	h.settle(ns.Sysctls)
 	h.address(ns)
 	for _, r := range ns.Routes {
 		if nat.FamilyOf(r.Dst.Addr()) == family {
@@ -201,7 +195,7 @@ func (h *host) address(ns *topology.Namespace) {
 		if d == nil || nat.FamilyOf(a.Prefix.Addr()) != h.family {
 			continue
 		}
-		h.local[a.Prefix.Addr()] = a.Device
+		h.local[a.Prefix.Addr()], h.preferred[a.Prefix.Addr()] = a.Device, h.primaryOf(d, a.Prefix)
 		if a.Scope == topology.ScopeGlobal {
 			d.addrs = append(d.addrs, a.Prefix)
 		}
@@ -211,6 +205,33 @@ func (h *host) address(ns *topology.Namespace) {
 				r.Src = a.Prefix.Addr()
 			}
 			h.routes = append(h.routes, route{Route: r})
+		}
+		if h.family == nat.IPv4 && a.Prefix.Bits() < 31 {
+			h.broadcast(a)
+		}
+	}
+}
+
+// primaryOf is the first address of the same network that a device has (IFA_F_SECONDARY), which IPv6 does not tell apart.
+func (h *host) primaryOf(d *device, p netip.Prefix) netip.Addr {
+	for _, first := range d.addrs {
+		if h.family == nat.IPv4 && first.Masked() == p.Masked() {
+			return first.Addr()
+		}
+	}
+	return p.Addr()
+}
+
+// broadcast adds what is for all on the network of an IPv4 address (fib_add_ifaddr). Another address of the same network adds
+// nothing: it is secondary.
+func (h *host) broadcast(a topology.Address) {
+	all := []netip.Addr{lastOf(a.Prefix)}
+	if !h.kernel.Has(nat.LowestIsUnicast) {
+		all = append(all, a.Prefix.Masked().Addr())
+	}
+	for _, b := range all {
+		if _, there := h.broadcasts[b]; !there {
+			h.broadcasts[b] = a
 		}
 	}
 }
@@ -244,21 +265,6 @@ func (h *host) device(name string) *device {
 		}
 	}
 	return nil
-}
-
-// setting is a sysctl's value below net/ipv4/conf of a device, "" where the Plan is silent.
-func (h *host) setting(dev, key string) string { return h.sysctls["net/ipv4/conf/"+dev+"/"+key] }
-
-// either reports whether a switch is on for all devices or for this one, as IN_DEV_ORCONF asks.
-func (h *host) either(dev, key string) bool {
-	return h.setting("all", key) == "1" || h.setting(dev, key) == "1"
-}
-
-func (h *host) forwards() bool {
-	if h.family == nat.IPv6 {
-		return h.sysctls["net/ipv6/conf/all/forwarding"] == "1"
-	}
-	return h.sysctls["net/ipv4/ip_forward"] == "1"
 }
 
 // loopback is the address that a packet of the node to itself gets where REDIRECT chooses.

@@ -15,11 +15,15 @@ import (
 // What one packet can bring about in the node, one because of the other, is bounded.
 const (
 	maxDepth = 8
-	maxLoops = 32
+	maxLoops = 256 // the TTL ends what goes round
 )
 
 // receive is a packet that came in by a device: PREROUTING, routing, then in or onwards (ip_rcv).
 func (g *Gateway) receive(p *passage, d *device) {
+	p.came = d.Name
+	if own, ok := g.host.local[p.sent]; ok && g.host.family == nat.IPv6 { // ip6_rcv_core notes whose address was asked
+		p.came = own
+	}
 	p.in, p.view.In, p.view.Out = d, d.Name, ""
 	p.view.Sender = rules.Sender{Socket: rules.NoSocket}
 	p.look()
@@ -42,45 +46,30 @@ func (g *Gateway) receive(p *passage, d *device) {
 		return
 	}
 	g.tap(p, nat.TapPreNAT, d.Name)
-	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
-	if why := g.unroutable(src, dst); why != "" {
-		g.lost("routing", why)
-		return
-	}
-	if why := g.host.martian(d, src, dst); why != "" {
-		g.lost("routing", why)
-		return
-	}
-	next, why := g.host.lookup(dst)
+	in := g.inbound(d, p)
+	p.group = in.group
 	switch {
-	case why == "" && next.local:
+	case in.why != "":
+		g.unroutable(p, &in)
+	case in.next.local(), in.group:
 		g.input(p)
-	case !g.host.forwards() && (why == "" || g.host.family == nat.IPv4): // ip6_forward comes behind the route
-		g.lost("routing", "not for this host, and forwarding is off")
-	case why == noRoute:
-		g.lost("routing", why)
-		g.unreachable(p, g.icmp().noRoute)
-	case why != "":
-		g.lost("routing", why)
 	default:
-		g.forward(p, d, next)
+		g.forward(p, d, in.next)
 	}
 }
 
-// unroutable says why addresses like these are never routed (ip_route_input_slow).
-func (g *Gateway) unroutable(src, dst netip.Addr) string {
-	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+// inbound routes a packet that came in; one that the node sent to itself has its route.
+func (g *Gateway) inbound(d *device, p *passage) inbound {
 	switch {
-	case src.IsMulticast() || src == broadcast:
-		return "martian source " + src.String()
-	case src.Is4() && src.As4()[0] == 0:
-		return "martian source " + src.String()
-	case dst.Is4() && dst.As4()[0] == 0:
-		return "martian destination " + dst.String()
-	case dst.IsMulticast() || dst == broadcast:
-		return "broadcast and multicast are not modelled"
+	case p.sent.IsValid() && p.sent == p.view.Tuple.Dst().Addr():
+		if p.onward {
+			return inbound{next: nextHop{kind: routeUnicast, dev: p.out, via: p.via, dst: p.sent}}
+		}
+		return inbound{next: nextHop{kind: routeLocal, dev: d, dst: p.sent}, group: p.group}
+	case g.host.family == nat.IPv6:
+		return g.inbound6(p)
 	}
-	return ""
+	return g.inbound4(d, p)
 }
 
 // unwelcome says why a packet is not let in at all, before any hook (ip6_rcv_core; IPv4 asks behind PREROUTING).
@@ -113,7 +102,8 @@ func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 	p.pkt.DecrementTTL()
 	p.view.TTL = p.pkt.TTL()
 	p.view.In, p.view.Out = in.Name, next.dev.Name
-	p.out, p.via = next.dev, next.via
+	p.leave(&next)
+	p.echoes, p.group, p.onward = false, false, true // what is broadcast beyond the link is like the rest (bc_forwarding)
 	s := &g.stages[nat.Forward]
 	if g.run(s.mangle, nat.Forward, p) && g.run(s.filter, nat.Forward, p) && g.run(s.security, nat.Forward, p) {
 		g.postrouting(p)
@@ -160,10 +150,11 @@ func (g *Gateway) input(p *passage) {
 // send is a packet of the node itself: a route, OUTPUT, and out (ip_local_out).
 func (g *Gateway) send(p *passage) {
 	p.look()
-	next, why := g.host.lookup(p.view.Tuple.Dst().Addr())
-	if p.answer {
-		next, why = g.host.outward(p.view.Tuple)
+	src := p.view.Tuple.Src().Addr()
+	if p.raw {
+		src = netip.Addr{}
 	}
+	next, why := g.host.outbound(src, p.view.Tuple.Dst().Addr())
 	if p.by != nil {
 		next, why = g.host.lookupBy(p.by, p.view.Tuple.Dst().Addr())
 	}
@@ -178,7 +169,7 @@ func (g *Gateway) send(p *passage) {
 	if mtu := mtuOf(next.dev); p.answer && p.pkt.Len() > mtu && !p.pkt.DontFragment() { // ip_append_data
 		p.laid = p.pkt.Pieces(mtu)
 	}
-	p.out, p.via = next.dev, next.via
+	p.leave(&next)
 	p.view.In, p.view.Out = "", next.dev.Name
 	if p.pkt.Fragment() && g.host.tracks && !g.assemble(p, partsOut) {
 		return
@@ -188,16 +179,15 @@ func (g *Gateway) send(p *passage) {
 	if !g.run(s.raw, nat.Output, p) || p.ref.Conn == nil && !g.connect(p, nat.Output) {
 		return
 	}
-	dst := p.view.Tuple.Dst().Addr()
-	if !g.run(s.mangle, nat.Output, p) || !g.translate(p, nat.Output) {
-		return
-	}
-	if p.view.Tuple.Dst().Addr() != dst { // ip_route_me_harder; the hook's out device stays what it was
-		if next, why = g.host.outward(p.view.Tuple); why != "" {
-			g.lost("rerouting after OUTPUT", why)
+	if len(s.mangle) > 0 { // ipt_mangle_out, nft_chain_route
+		mark, tos := p.view.Mark, p.pkt.TOS()
+		if !g.run(s.mangle, nat.Output, p) || (p.view.Mark != mark || p.pkt.TOS() != tos) && !g.reroute(p) {
 			return
 		}
-		p.out, p.via = next.dev, next.via
+	}
+	dst := p.view.Tuple.Dst().Addr()
+	if !g.translate(p, nat.Output) || p.view.Tuple.Dst().Addr() != dst && !g.reroute(p) {
+		return
 	}
 	g.tap(p, nat.TapOutNAT, p.view.Out)
 	if g.run(s.filter, nat.Output, p) && g.run(s.security, nat.Output, p) {
@@ -205,8 +195,44 @@ func (g *Gateway) send(p *passage) {
 	}
 }
 
-// postrouting is the last hook, and then the device.
+// reroute finds another route for a packet of the node itself that rules changed (ip_route_me_harder); the hook's out device
+// stays what it was. false: there is none.
+func (g *Gateway) reroute(p *passage) bool {
+	next, why := g.host.outbound(g.host.named(p.view.Tuple.Src().Addr()), p.view.Tuple.Dst().Addr())
+	if why != "" {
+		g.lost("rerouting after OUTPUT", why)
+		return false
+	}
+	p.leave(&next)
+	return true
+}
+
+// leave notes where a packet goes.
+func (p *passage) leave(next *nextHop) {
+	p.out, p.via, p.echoes, p.group = next.dev, next.via, next.echoes(), next.group()
+}
+
+// postrouting is the last hook, and then the device. What is for many goes to the node itself first, by the device that it
+// leaves by (ip_mc_output).
 func (g *Gateway) postrouting(p *passage) {
+	if p.echoes {
+		q := *p
+		q.pkt = p.pkt.Clone()
+		q.look()
+		q.echoes, q.echo, q.group = false, true, true
+		g.postrouting(&q)
+		if p.echoes = false; g.process {
+			g.settleDown()
+			g.process = true
+		}
+		if p.ref.Conn != nil {
+			p.view.ConnMark = p.ref.Conn.Mark
+		}
+		if p.pkt.TTL() == 0 && p.view.Tuple.Dst().Addr().IsMulticast() {
+			g.lost("", "multicast with a TTL of 0 stays in the node")
+			return
+		}
+	}
 	p.view.In, p.view.Out = "", p.out.Name
 	if !g.run(g.stages[nat.PostRouting].mangle, nat.PostRouting, p) || !g.translate(p, nat.PostRouting) {
 		return
@@ -215,7 +241,7 @@ func (g *Gateway) postrouting(p *passage) {
 	if !g.confirm(p) {
 		return
 	}
-	if p.out.Kind == topology.Loopback {
+	if p.out.Kind == topology.Loopback || p.echo {
 		g.loop(p)
 		return
 	}
@@ -295,12 +321,15 @@ func (g *Gateway) loop(p *passage) {
 		return
 	}
 	q := *p
+	q.echo = false
+	q.sent = p.view.Tuple.Dst().Addr()
 	q.looped = p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
 	g.pending = append(g.pending, &q)
 }
 
-// settleDown takes in what came in by lo meanwhile.
+// settleDown takes in what came back to the node meanwhile.
 func (g *Gateway) settleDown() {
+	g.process = false
 	for len(g.pending) > 0 {
 		p := g.pending[0]
 		g.pending = g.pending[1:]
@@ -406,7 +435,7 @@ func (g *Gateway) blame(what string, t *iptables.Compiled, steps nat.Trace) {
 
 // abandon forgets a connection whose first packet goes no further.
 func (g *Gateway) abandon(p *passage) {
-	if p.ref.Conn != nil {
+	if p.ref.Conn != nil && !p.echo { // of an echo the packet itself still has it
 		g.conns.Drop(p.ref.Conn)
 	}
 }
@@ -488,7 +517,7 @@ func (g *Gateway) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 	case nat.ICMP, nat.ICMPv6:
 		c.ICMPType, c.ICMPCode, _ = p.ICMP()
 		c.Error = packet.IsError(c.Tuple.Proto(), c.ICMPType)
-		if inside, ok := p.Inside(); ok {
+		if inside, ok := p.Inside(); ok && inside.Trackable() {
 			c.Inside, _ = read(inside.Tuple())
 			c.InsideType, c.InsideCode, _ = inside.ICMP()
 		}

@@ -12,33 +12,89 @@ import (
 // route is an entry of a namespace's main table, or one that the kernel makes for an address.
 type route struct{ topology.Route }
 
-// hop is where a packet goes next.
+// routeKind is what a lookup finds (rtm_type).
+type routeKind uint8
+
+// The kinds. The zero one is that there is no route.
+const (
+	routeNone routeKind = iota
+	routeUnicast
+	routeLocal     // to this namespace itself
+	routeBroadcast // of a network of this namespace, or of all
+	routeMulticast
+	routeBlackhole
+	routeUnreachable
+	routeProhibit
+)
+
+// nextHop is where a packet goes next.
 type nextHop struct {
-	dev   *device
-	via   netip.Addr // the address to ask for on the link: the gateway's, or the destination's own
-	src   netip.Addr // the route's preferred source, invalid where it has none
-	dst   netip.Addr
-	local bool // to this namespace itself
+	kind routeKind
+	dev  *device
+	via  netip.Addr // the address to ask for on the link: the gateway's, or the destination's own
+	src  netip.Addr // the route's preferred source, invalid where it has none
+	dst  netip.Addr
 }
+
+// echoes reports whether the node hears what it sends there itself (ip_mc_output): what is broadcast, and what is for a group
+// that it is in.
+func (n *nextHop) echoes() bool {
+	return n.dev.Name != "lo" && (n.kind == routeBroadcast || n.kind == routeMulticast && n.dst == allHosts)
+}
+
+// group reports whether the packet is for many.
+func (n *nextHop) group() bool { return n.kind == routeBroadcast || n.kind == routeMulticast }
+
+// local reports whether the packet is for this namespace itself.
+func (n *nextHop) local() bool { return n.kind == routeLocal }
 
 // isLocal reports whether an address is one of the namespace's own, 127.0.0.0/8 included (the table "local").
 func (h *host) isLocal(a netip.Addr) bool {
-	_, own := h.local[a]
-	return own || a.IsLoopback()
+	kind, _ := h.localTable(a)
+	return kind == routeLocal
+}
+
+// localTable looks an address up in the table "local": the namespace's addresses, the whole of 127.0.0.0/8, the last address of
+// each network, and before Linux 5.14 the first one too. dev has the address, or is on the network.
+func (h *host) localTable(a netip.Addr) (kind routeKind, dev string) {
+	if own, ok := h.local[a]; ok {
+		return routeLocal, own
+	}
+	if own, ok := h.broadcasts[a]; ok {
+		return routeBroadcast, own.Device
+	}
+	if a.IsLoopback() {
+		return routeLocal, "lo"
+	}
+	return routeNone, ""
 }
 
 // lookup finds the route for a destination: the local table, then the longest prefix of the main one
-// (fib_table_lookup). why says what is wrong where there is none.
+// (fib_table_lookup). why names what is wrong where the packet goes nowhere, of what kind is known then.
 func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
-	if h.isLocal(dst) {
-		return nextHop{dev: h.device("lo"), via: dst, src: dst, dst: dst, local: true}, ""
+	if kind, dev := h.localTable(dst); kind == routeLocal {
+		src, own := h.preferred[dst]
+		if !own {
+			src = h.loopback()
+		}
+		return nextHop{kind: kind, dev: h.device("lo"), via: dst, src: src, dst: dst}, ""
+	} else if kind == routeBroadcast {
+		return nextHop{kind: kind, dev: h.device(dev), via: dst, src: h.broadcasts[dst].Prefix.Addr(), dst: dst}, ""
 	}
 	for _, r := range h.routes {
 		if !r.Dst.Contains(dst) {
 			continue
 		}
-		if r.Type == topology.Blackhole {
-			return nextHop{}, "blackhole route " + r.Dst.String()
+		switch r.Type {
+		case topology.Blackhole:
+			return nextHop{kind: routeBlackhole}, r.Type.String() + " route " + r.Dst.String()
+		case topology.Unreachable:
+			return nextHop{kind: routeUnreachable}, r.Type.String() + " route " + r.Dst.String()
+		case topology.Prohibit:
+			return nextHop{kind: routeProhibit}, r.Type.String() + " route " + r.Dst.String()
+		case topology.Throw:
+			return nextHop{}, noRoute + ": " + r.Type.String() + " route " + r.Dst.String()
+		case topology.Unicast:
 		}
 		if d := h.device(r.Device); d != nil {
 			return r.hop(d, dst), ""
@@ -58,7 +114,7 @@ func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
 }
 
 func (r *route) hop(d *device, dst netip.Addr) nextHop {
-	next := nextHop{dev: d, via: r.Via, src: r.Src, dst: dst}
+	next := nextHop{kind: routeUnicast, dev: d, via: r.Via, src: r.Src, dst: dst}
 	if !next.via.IsValid() {
 		next.via = dst
 	}
@@ -75,14 +131,41 @@ func (h *host) owner(a netip.Addr) *device {
 	return nil
 }
 
-// outward is the route of a packet of the node itself: none out of it for one from 127.0.0.0/8, where route_localnet is 0
-// (__mkroute_output).
-func (h *host) outward(t nat.Tuple) (nextHop, string) {
-	next, why := h.lookup(t.Dst().Addr())
-	if why == "" && h.family == nat.IPv4 && t.Src().Addr().IsLoopback() && next.dev.Name != "lo" && !next.dev.localnet {
-		return nextHop{}, "martian source " + t.Src().Addr().String() + " out of " + next.dev.Name + ": route_localnet is 0"
+// outbound is the route of a packet of the node itself (ip_route_output_key_hash_rcu, __mkroute_output): out of it goes none
+// from 127.0.0.0/8 where route_localnet is 0, what is for many has no gateway, and what is for no address is for the node
+// itself. src is not valid where the sender names none to the routes.
+func (h *host) outbound(src, dst netip.Addr) (next nextHop, why string) {
+	group := dst.IsMulticast() || dst == limitedBroadcast
+	kind, dev := h.localTable(src)
+	switch {
+	case h.family == nat.IPv6:
+		return h.lookup(dst)
+	case dst.IsUnspecified():
+		return nextHop{kind: routeLocal, dev: h.device("lo"), via: h.loopback(), src: h.loopback(), dst: dst}, ""
+	case group && kind == routeLocal:
+		next = nextHop{dev: h.device(dev), src: src, dst: dst}
+	default:
+		if next, why = h.lookup(dst); why != "" {
+			return next, why
+		}
 	}
-	return next, why
+	switch {
+	case src.IsLoopback() && next.dev.Name != "lo" && !next.dev.settings.localnet:
+		return nextHop{}, "martian source " + src.String() + " out of " + next.dev.Name + ": route_localnet is 0"
+	case dst.IsMulticast():
+		next.kind, next.via = routeMulticast, dst
+	case group:
+		next.kind, next.via = routeBroadcast, dst
+	}
+	return next, ""
+}
+
+// named is a source as far as routes are asked with it again (ip_route_me_harder): not that of many.
+func (h *host) named(src netip.Addr) netip.Addr {
+	if kind, _ := h.localTable(src); kind == routeBroadcast || src.IsMulticast() || src == limitedBroadcast || src.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return src
 }
 
 const noRoute = "no route to the destination"
@@ -147,123 +230,36 @@ func commonBits(a, b netip.Addr) int {
 	return 128
 }
 
-// martian says why a packet that came in by dev is not let in at all, "" where it is (ip_route_input_slow,
-// fib_validate_source).
-func (h *host) martian(dev *device, src, dst netip.Addr) string {
-	if h.family == nat.IPv6 {
-		return ""
-	}
-	lo := dev.Name == "lo"
-	localnet := dev.localnet
-	switch {
-	case src.IsLoopback() && !lo && !localnet:
-		return "martian source " + src.String() + " on " + dev.Name + ": route_localnet is 0"
-	case dst.IsLoopback() && !lo && !localnet:
-		return "martian destination " + dst.String() + " on " + dev.Name + ": route_localnet is 0"
-	case !lo && h.isLocal(src) && !dev.acceptLocal:
-		return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
-	}
-	return h.reversePath(dev, src)
-}
-
-// reversePath is rp_filter: with 1 the route back to the source must leave by the device it came in by, with 2 there
-// must be one at all. The larger of the settings for all devices and for this one counts.
-func (h *host) reversePath(dev *device, src netip.Addr) string {
-	mode := dev.rpFilter
-	if mode == "" || mode == "0" || dev.Name == "lo" {
-		return ""
-	}
-	back, why := h.lookup(src)
-	switch {
-	case why != "":
-		return "rp_filter on " + dev.Name + ": " + why + " back to " + src.String()
-	case mode == "1" && back.dev != dev:
-		return "rp_filter on " + dev.Name + ": the way back to " + src.String() + " is " + back.dev.Name
-	}
-	return ""
-}
-
-// neighbour finds the device that a packet for the next hop is delivered to on the link: a static neighbour's, else
-// that of who answers ARP. nil: nobody does.
-func (h *host) neighbour(d *device, via netip.Addr) *device {
-	for _, s := range h.static {
-		if s.Device != d.Name || s.IP != via || s.FDB {
-			continue
-		}
-		for _, end := range d.segment {
-			if end.MAC == s.MAC {
-				return end
-			}
-		}
-	}
-	for _, end := range d.segment {
-		if end.host.answersARP(end, via) {
-			return end
-		}
-	}
-	return nil
-}
-
-// answersARP reports whether a namespace answers ARP for an address on a device of its own (arp_process): for its own
-// addresses, for those it was told to, and with proxy_arp for those it would forward to by another device.
-func (h *host) answersARP(d *device, a netip.Addr) bool {
-	if _, own := h.local[a]; own && !a.IsLoopback() {
-		return true
-	}
-	for _, p := range h.proxies {
-		if p.Device == d.Name && p.IP == a {
-			return true
-		}
-	}
-	if !h.forwards() || !d.proxyARP {
-		return false
-	}
-	next, why := h.lookup(a)
-	return why == "" && !next.local && next.dev != d
-}
-
-// tunnelEnd is the underlay address that a VXLAN device sends a packet for a next hop to: by its neighbour entry and
-// that one's FDB entry.
-func (h *host) tunnelEnd(d *device, via netip.Addr) netip.Addr {
-	mac := ""
-	for _, s := range h.static {
-		if s.Device == d.Name && s.IP == via && !s.FDB {
-			mac = s.MAC
-		}
-	}
-	for _, s := range h.static {
-		if s.Device == d.Name && s.FDB && s.MAC == mac && mac != "" {
-			return s.Remote
-		}
-	}
-	return netip.Addr{}
-}
-
-// routingType is what addrtype calls an address: of IPv4 only the table "local" is asked (inet_addr_type), so that a
-// blackhole is UNICAST; of IPv6 where a packet would go.
-func (h *host) routingType(a netip.Addr) string {
-	if _, why := h.lookup(a); h.family == nat.IPv6 && why != "" && !a.IsMulticast() {
-		return "UNREACHABLE"
-	}
+// routingType is what addrtype calls an address (inet_dev_addr_type): of IPv4 only the table "local" is asked, so that a
+// blackhole is UNICAST; of IPv6 where a packet would go. A device limits the question to what is of that device.
+func (h *host) routingType(a netip.Addr, dev string) string {
 	switch {
 	case a.IsMulticast():
 		return "MULTICAST"
-	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}), a.Is4() && a.As4()[0] == 0:
+	case a.Is4() && a.IsUnspecified(), a == limitedBroadcast:
 		return "BROADCAST"
-	case h.isLocal(a):
-		return "LOCAL"
 	}
-	for _, d := range h.devices {
-		for _, p := range d.addrs {
-			if a.Is4() && p.Bits() < 31 && a == lastOf(p) {
-				return "BROADCAST"
-			}
+	kind, own := h.localTable(a)
+	if dev != "" && own != dev {
+		kind = routeNone
+	}
+	switch {
+	case kind == routeLocal:
+		return "LOCAL"
+	case kind == routeBroadcast:
+		return "BROADCAST"
+	case h.family == nat.IPv6:
+		if _, why := h.lookup(a); why != "" {
+			return "UNREACHABLE"
 		}
 	}
 	return "UNICAST"
 }
 
-// lastOf is a prefix's last address.
+// limitedBroadcast is what no router passes on.
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// lastOf is an IPv4 prefix's last address.
 func lastOf(p netip.Prefix) netip.Addr {
 	b := p.Addr().As4()
 	for bit := p.Bits(); bit < 32; bit++ {

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -143,6 +144,13 @@ func Query(proto nat.Proto, kind uint8) bool {
 		return proto == nat.ICMP
 	}
 	return false
+}
+
+// Clone is a copy that shares no bytes with p.
+func (p *Packet) Clone() Packet {
+	out := *p
+	out.b = bytes.Clone(p.b)
+	return out
 }
 
 // Bytes is the packet's bytes, without what was behind its length. They change as the packet is rewritten.

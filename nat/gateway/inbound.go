@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"net/netip"
+)
+
+// inbound is what the route of a packet that came in decides.
+type inbound struct {
+	next  nextHop
+	why   string // not empty: it goes no further, and next.kind is of the route that ends it
+	group bool   // it is for the node and others: broadcast or multicast
+	quiet bool   // nobody is told of it
+}
+
+// drop is a packet that ends in silence.
+func drop(why string) inbound { return inbound{why: why, quiet: true} }
+
+// inbound4 routes an IPv4 packet that came in (ip_route_input_slow).
+func (g *Gateway) inbound4(d *device, p *passage) inbound {
+	h, src, dst := g.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	switch {
+	case dst.IsMulticast():
+		return g.multicast4(d, p)
+	case src.IsMulticast(), src == limitedBroadcast:
+		return drop("martian source " + src.String())
+	case dst == limitedBroadcast, src.IsUnspecified() && dst.IsUnspecified():
+		return h.broadcast4(d, src, nextHop{kind: routeBroadcast, dst: dst})
+	case src.IsUnspecified():
+		return drop("martian source " + src.String())
+	case dst.IsUnspecified():
+		return drop("martian destination " + dst.String())
+	case dst.IsLoopback() && !d.settings.localnet:
+		return drop("martian destination " + dst.String() + " on " + d.Name + ": route_localnet is 0")
+	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
+		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
+	}
+	next, why := h.lookup(dst)
+	switch {
+	case why == "" && next.kind == routeBroadcast && !d.settings.bcForwarding:
+		return h.broadcast4(d, src, next)
+	case why == "" && next.kind == routeBroadcast:
+		return inbound{next: next, why: h.martianSource(d, src, next.dev), quiet: true}
+	case why == "" && next.local():
+		return inbound{next: next, why: h.martianSource(d, src, nil), quiet: true}
+	case !d.settings.forwarding:
+		return drop("not for this host, and forwarding is off")
+	case why != "":
+		return inbound{next: next, why: why, quiet: next.kind == routeBlackhole}
+	}
+	return inbound{next: next, why: h.martianSource(d, src, next.dev), quiet: true}
+}
+
+// broadcast4 is a packet for all on the link, which the node is one of.
+func (h *host) broadcast4(d *device, src netip.Addr, next nextHop) inbound {
+	in := inbound{next: next, group: true, quiet: true}
+	if !src.IsUnspecified() {
+		in.why = h.martianSource(d, src, nil)
+	}
+	return in
+}
+
+// multicast4 is a packet for a group (ip_route_input_mc, ip_mc_validate_source). Every device is in that of all hosts; which others
+// processes have joined is not known.
+func (g *Gateway) multicast4(d *device, p *passage) inbound {
+	h, src, dst := g.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	in := inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
+	switch {
+	case dst != allHosts:
+		return drop("no process of " + h.member + " is known to have joined " + dst.String())
+	case src.IsMulticast(), src == limitedBroadcast:
+		return drop("martian source " + src.String())
+	case src.IsLoopback() && !d.settings.localnet:
+		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
+	case !src.IsUnspecified():
+		in.why = h.martianSource(d, src, nil)
+	case !localGroup(dst) && p.view.Tuple.Proto() != igmp:
+		return drop("martian source " + src.String())
+	}
+	return in
+}
+
+// localGroup reports whether a group's packets stay on their link: 224.0.0.0/24 (ipv4_is_local_multicast).
+func localGroup(a netip.Addr) bool {
+	return a.Is4() && a.As4()[0] == 224 && a.As4()[1] == 0 && a.As4()[2] == 0
+}
+
+// allHosts is the group that every device is in (IGMP_ALL_HOSTS).
+var allHosts = netip.AddrFrom4([4]byte{224, 0, 0, 1})
+
+// martianSource names what is wrong with the source of a packet that came in by dev and goes out by another device, nil for
+// none (fib_validate_source): rp_filter with 1 wants the way back to leave by the same device, with 2 that there is one.
+func (h *host) martianSource(dev *device, src netip.Addr, out *device) string {
+	mode := dev.settings.rpFilter
+	if (mode == "0") && (out != dev || !dev.settings.redirects) { // a short look at the addresses is enough
+		if _, own := h.local[src]; own && !dev.settings.acceptLocal {
+			return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
+		}
+		return ""
+	}
+	return h.wayBack(dev, src, mode)
+}
+
+// wayBack is the whole check of a source (__fib_validate_source).
+func (h *host) wayBack(dev *device, src netip.Addr, mode string) string {
+	rp := mode != "0"
+	back, why := h.lookup(src)
+	switch {
+	case why != "" && rp:
+		return "rp_filter on " + dev.Name + ": " + why + " back to " + src.String()
+	case why != "":
+		return ""
+	case back.local() && !dev.settings.acceptLocal:
+		return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
+	case !back.local() && back.kind != routeUnicast:
+		return "martian source " + src.String() + " on " + dev.Name + ": it is a broadcast address"
+	case back.kind == routeUnicast && back.dev == dev, back.local() && h.local[src] == dev.Name:
+		return ""
+	case len(dev.addrs) == 0 && rp:
+		return "rp_filter on " + dev.Name + ": the way back to " + src.String() + " is another, and the device has no address"
+	case mode == "1":
+		return "rp_filter on " + dev.Name + ": the way back to " + src.String() + " is " + back.dev.Name
+	}
+	return ""
+}
+
+// unroutable answers a packet that there is no way for (ip_error, ip6_pkt_drop).
+func (g *Gateway) unroutable(p *passage, in *inbound) {
+	g.lost("routing", in.why)
+	if in.quiet {
+		return
+	}
+	switch in.next.kind {
+	case routeNone:
+		g.unreachable(p, g.icmp().noRoute)
+	case routeUnreachable:
+		g.unreachable(p, g.icmp().hostUnreachable)
+	case routeProhibit:
+		g.unreachable(p, g.icmp().prohibited)
+	case routeUnicast, routeLocal, routeBroadcast, routeMulticast, routeBlackhole:
+	}
+}
+
+// inbound6 routes an IPv6 packet that came in (ip6_route_input).
+func (g *Gateway) inbound6(p *passage) inbound {
+	dst := p.view.Tuple.Dst().Addr()
+	if dst.IsMulticast() {
+		return drop("broadcast and multicast are not modelled")
+	}
+	next, why := g.host.lookup(dst)
+	switch {
+	case why == "" && next.local():
+	case why == "" && !g.host.forwards6(): // ip6_forward comes behind the route
+		return drop("not for this host, and forwarding is off")
+	}
+	return inbound{next: next, why: why, quiet: next.kind == routeBlackhole}
+}

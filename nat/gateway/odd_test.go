@@ -1,0 +1,53 @@
+package gateway_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/topology"
+)
+
+// Packets and routes that are seldom asked for: which rule drops them, or how else they end. The node is 10.0.0.2/24 on eth0.
+func TestExplainOdd(t *testing.T) {
+	t.Parallel()
+	const filter, mangle = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n-A ", "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i eth0 "
+	for _, row := range []struct {
+		name, rule, route, packet string
+		end                       nat.End
+		why                       string
+	}{
+		{"protocol by name", filter + "INPUT -p esp -j DROP", "", "50 10.0.0.1:0 > 10.0.0.2:0 in eth0", nat.EndLost, "dropped by -A INPUT -p esp -j DROP"},
+		{"protocol by number", filter + "INPUT -p 47 -j DROP", "", "gre 10.0.0.1:0 > 10.0.0.2:0 in eth0", nat.EndLost, "dropped by -A INPUT -p gre -j DROP"},
+		{"DCCP has ports", filter + "INPUT -p dccp -m dccp --dport 80 -j DROP", "", "33 10.0.0.1:5 > 10.0.0.2:80 in eth0", nat.EndLost, "dropped by -A INPUT -p dccp -m dccp --dport 80 -j DROP"},
+		{"an echo reply is no request", filter + "INPUT -p icmp -m icmp --icmp-type 0 -j DROP", "", "icmp 10.0.0.1:5 > 10.0.0.2:5 type 0 in eth0", nat.EndLost, "dropped by -A INPUT -p icmp -m icmp --icmp-type 0 -j DROP"},
+		{"no type is an echo request", filter + "INPUT -p icmp -m icmp --icmp-type 8 -j DROP", "", "icmp 10.0.0.1:5 > 10.0.0.2:5 in eth0", nat.EndLost, "dropped by -A INPUT -p icmp -m icmp --icmp-type 8 -j DROP"},
+		{"there is no way back to 0.0.0.0", mangle + "-m rpfilter --invert -j DROP", "", "udp 0.0.0.0:68 > 10.0.0.2:67 in eth0", nat.EndLost, "dropped by -A PREROUTING -i eth0 -m rpfilter --invert -j DROP"},
+		{"but for what is for all", mangle + "-m rpfilter --invert -j DROP", "", "udp 0.0.0.0:68 > 255.255.255.255:67 in eth0", nat.EndAnswered, "the packet is for many: whoever answers does so from an address of its own"},
+		{"the network's broadcast address is for the node", filter + "INPUT -j DROP", "default via 10.0.0.1 dev eth0", "udp 10.0.0.9:1000 > 10.0.0.255:137 in eth0", nat.EndLost, "dropped by -A INPUT -j DROP"},
+		{"a route that is unreachable", filter + "FORWARD -j DROP", "unreachable 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndRefused, "unreachable route 10.244.0.0/16"},
+		{"a route that is prohibited", filter + "FORWARD -j DROP", "prohibit 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndRefused, "prohibit route 10.244.0.0/16"},
+		{"a group that nobody joined", filter + "INPUT -j DROP", "", "udp 10.0.0.9:1 > 224.0.0.251:5353 in eth0", nat.EndLost, "no process of node is known to have joined 224.0.0.251"},
+	} {
+		words := topology.NodeWords{Addresses: []string{"eth0=10.0.0.2/24"}, Sysctls: []string{"net.ipv4.ip_forward=1"}}
+		if row.route != "" {
+			words.Routes = []string{row.route}
+		}
+		ns, err := words.Node()
+		require.NoError(t, err, row.name)
+		ns.Member = "node"
+		rs, err := iptables.ParseString(row.rule+"\nCOMMIT\n", nat.IPv4)
+		require.NoError(t, err, row.name)
+		spec, err := gateway.ParseSpec(row.packet)
+		require.NoError(t, err, row.name)
+		spec.In = spec.Device
+		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
+		require.NoError(t, err, row.name)
+		require.Len(t, x.Prediction, 1, row.name)
+		require.Equal(t, row.end, x.Prediction[0].End, row.name)
+		require.Equal(t, row.why, x.Prediction[0].Why, row.name)
+	}
+}
