@@ -33,9 +33,10 @@ func visitOf(t *testing.T, tuple string, f fields) *rules.Visit {
 	require.NoError(t, err)
 	wire := packet.Build(tu, f)
 	require.True(t, wire.IsValid())
+	kind, code, _ := wire.ICMP()
 	return &rules.Visit{
 		Packet: &rules.Packet{
-			Tuple: wire.Tuple(), TCPFlags: wire.TCPFlags(), TTL: wire.TTL(), Later: wire.Later(), In: "eth0", Out: "eth1", State: rules.New, Wire: wire,
+			Tuple: wire.Tuple(), TCPFlags: wire.TCPFlags(), ICMPType: kind, ICMPCode: code, TTL: wire.TTL(), Later: wire.Later(), In: "eth0", Out: "eth1", State: rules.New, Wire: wire,
 		},
 		World: &world{conn: rules.Conn{Original: tu, Reply: tu.Reply()}}, Hook: nat.Forward,
 	}

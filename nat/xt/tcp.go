@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -64,15 +65,20 @@ func whole(r *PortRange) *PortRange {
 	return r
 }
 
-// tcpFlags is value i as a list of flags, or ALL or NONE.
-func (g *Given) tcpFlags(i int) uint8 {
-	switch text := g.Values[i].Text; {
-	case strings.EqualFold(text, "NONE"):
-		return 0
-	case strings.EqualFold(text, "ALL"):
-		return 0x3f
+// tcpFlags is value i as a list of flags, ALL and NONE.
+func (g *Given) tcpFlags(i int) (flags uint8) {
+	for word := range strings.SplitSeq(g.Values[i].Text, ",") {
+		bit := slices.IndexFunc(tcpFlagNames, func(name string) bool { return strings.EqualFold(name, word) })
+		switch {
+		case bit >= 0:
+			flags |= 1 << bit
+		case strings.EqualFold(word, "ALL"):
+			flags |= 0x3f
+		case word != "" && !strings.EqualFold(word, "NONE"):
+			g.bad(i, "flags of "+strings.Join(tcpFlagNames, ",")+", or ALL or NONE")
+		}
 	}
-	return uint8(g.Bits(i, tcpFlagNames))
+	return flags
 }
 
 // tcpFlagNames are the flags by their bits.

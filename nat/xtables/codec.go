@@ -111,13 +111,6 @@ func (p *printer) flag(on bool, option string) {
 	}
 }
 
-// only says that no bit of got besides known can be printed.
-func (p *printer) only(got, known uint32) {
-	if got&^known != 0 {
-		p.unsaid = true
-	}
-}
-
 // text reads a zero-terminated string; bytes behind its end are not looked at.
 func text(b []byte) string {
 	if i := strings.IndexByte(string(b), 0); i >= 0 {
@@ -226,8 +219,6 @@ func (a *args) number(bits int) uint64 {
 	}
 	return n
 }
-
-func (a *args) u16() uint16 { return uint16(a.number(16)) }
 
 // addr writes an address of the family.
 func (a *args) addr(s string, dst []byte) {
