@@ -35,9 +35,11 @@ func TestStartAndDown(t *testing.T) {
 	require.Len(t, st.Namespaces, 14)
 	require.Len(t, st.Nodes, 6)
 	for file, mode := range map[string]os.FileMode{"": 0o700 | os.ModeDir, recordFile: 0o600, clusterFile: 0o600, logFile: 0o600, controlFile: 0o600 | os.ModeSocket} {
-		info, err := os.Stat(root + "/" + c.Name + "/" + file)
-		require.NoError(t, err)
-		require.Equal(t, mode, info.Mode(), file)
+		t.Run(file, func(t *testing.T) {
+			info, err := os.Stat(root + "/" + c.Name + "/" + file)
+			require.NoError(t, err)
+			require.Equal(t, mode, info.Mode(), file)
+		})
 	}
 	require.NoError(t, l.Down(t.Context()))
 	require.NoError(t, l.Down(t.Context()), "a second Down")
@@ -89,7 +91,8 @@ func kill(t *testing.T, pid int) {
 	require.NoError(t, p.end(t.Context(), unix.SIGKILL, patience))
 }
 
-// TestKilledAtAnyMoment kills up, its supervisor or both at random moments. NATLAB_KILLS is how often.
+// TestKilledAtAnyMoment kills up, its supervisor or both at random moments: a share of the time that a whole up takes on this
+// machine, drawn from a seed that is printed. NATLAB_KILLS is how often, NATLAB_SEED the seed to draw the same moments again.
 func TestKilledAtAnyMoment(t *testing.T) {
 	rounds := 8
 	if s := os.Getenv("NATLAB_KILLS"); s != "" {
@@ -97,6 +100,14 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		rounds, err = strconv.Atoi(s)
 		require.NoError(t, err)
 	}
+	seed := rand.Uint64()
+	if s := os.Getenv("NATLAB_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Logf("NATLAB_SEED=%d draws the same moments again", seed)
+	chance := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same again for the same seed
 	before := hostNetwork(t)
 	begin := time.Now()
 	c := reference(t)
@@ -104,8 +115,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	require.NoError(t, Down(t.Context(), c.Name))
 	whole := time.Since(begin)
 	for round := range rounds {
-		moment, whom := rand.N(whole), round%3
-		t.Run(fmt.Sprintf("%d after %s kill %d", round, moment.Round(time.Microsecond), whom), func(t *testing.T) {
+		share, whom := chance.Float64(), round%3
+		moment := time.Duration(share * float64(whole))
+		t.Run(fmt.Sprintf("%d after %.4f of %s kill %d", round, share, whole.Round(time.Millisecond), whom), func(t *testing.T) {
 			startProcess(t, c.Name, func(cmd *exec.Cmd) {
 				time.Sleep(moment)
 				if whom != 0 {
@@ -209,16 +221,18 @@ func TestErrorsSayWhere(t *testing.T) {
 			ns.Routes = append(ns.Routes, ns.Routes[0])
 		}},
 	} {
-		c := reference(t)
-		c, plan, err := prepare(c, Options{})
-		require.NoError(t, err)
-		s, err := createState(c.Name)
-		require.NoError(t, err)
-		l := &Lab{cluster: c, plan: plan, own: &owned{state: s}}
-		row.wreck(l)
-		_, err = bringUp(t.Context(), l, nil)
-		require.ErrorContains(t, err, "lab "+c.Name+": "+row.want)
-		requireGone(t, c.Name)
+		t.Run(row.want, func(t *testing.T) {
+			c := reference(t)
+			c, plan, err := prepare(c, Options{})
+			require.NoError(t, err)
+			s, err := createState(c.Name)
+			require.NoError(t, err)
+			l := &Lab{cluster: c, plan: plan, own: &owned{state: s}}
+			row.wreck(l)
+			_, err = bringUp(t.Context(), l, nil)
+			require.ErrorContains(t, err, "lab "+c.Name+": "+row.want)
+			requireGone(t, c.Name)
+		})
 	}
 }
 

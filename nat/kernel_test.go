@@ -13,12 +13,15 @@ func TestKernel(t *testing.T) {
 	for release, want := range map[string]nat.Kernel{
 		"5.10": {5, 10}, "6.1.0-56-cloud-amd64": {6, 1}, "6.12.117+deb12-cloud-amd64": {6, 12}, "7.2-rc1": {7, 2},
 	} {
-		k, err := nat.ParseKernel(release)
-		require.NoError(t, err)
-		require.Equal(t, want, k)
-		again, err := nat.ParseKernel(k.String())
-		require.NoError(t, err)
-		require.Equal(t, k, again)
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			k, err := nat.ParseKernel(release)
+			require.NoError(t, err)
+			require.Equal(t, want, k)
+			again, err := nat.ParseKernel(k.String())
+			require.NoError(t, err)
+			require.Equal(t, k, again)
+		})
 	}
 	for _, bad := range []string{"", "6", "6.", "v6.1", "linux", "6.12345"} {
 		_, err := nat.ParseKernel(bad)

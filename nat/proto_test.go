@@ -30,8 +30,11 @@ func TestProtoNames(t *testing.T) {
 		{0, "0", "all"},
 		{253, "253", "253"},
 	} {
-		require.Equal(t, row.tuple, row.proto.String())
-		require.Equal(t, row.rule, row.proto.RuleName())
+		t.Run(row.tuple, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, row.tuple, row.proto.String())
+			require.Equal(t, row.rule, row.proto.RuleName())
+		})
 	}
 	for n := range 256 {
 		p := nat.Proto(n)
@@ -47,9 +50,12 @@ func TestProtoNames(t *testing.T) {
 	for name, want := range map[string]nat.Proto{
 		"TCP": nat.TCP, "Ipv6-ICMP": nat.ICMPv6, "icmpv6": nat.ICMPv6, "mh": 135, "ipv6-mh": 135, "all": 0, "ip": 0, "hopopt": 0, "0x32": nat.ESP, "062": nat.ESP, "ipip": 94,
 	} {
-		got, ok := nat.ParseRuleProto(name)
-		require.True(t, ok, name)
-		require.Equal(t, want, got, name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, ok := nat.ParseRuleProto(name)
+			require.True(t, ok, name)
+			require.Equal(t, want, got, name)
+		})
 	}
 	for _, bad := range []string{"", "256", "-1", "nosuch", "1:2", "all ", "0b1", "0o7", "1_0"} {
 		_, ok := nat.ParseRuleProto(bad)

@@ -172,9 +172,12 @@ func TestConnMatch(t *testing.T) {
 		{"status=SEEN_REPLY", false},
 		{"not=DST_NAT", false},
 	} {
-		fits, err := connMatch(strings.Fields(row.args))
-		require.NoError(t, err, row.args)
-		require.Equal(t, row.want, fits(c), row.args)
+		t.Run(row.args, func(t *testing.T) {
+			t.Parallel()
+			fits, err := connMatch(strings.Fields(row.args))
+			require.NoError(t, err, row.args)
+			require.Equal(t, row.want, fits(c), row.args)
+		})
 	}
 	for _, bad := range []string{"colour=red", "src=nowhere", "status=WEIRD", "proto"} {
 		_, err := connMatch(strings.Fields(bad))
@@ -211,12 +214,15 @@ func TestReleaseCondition(t *testing.T) {
 	t.Parallel()
 	s := &stage{cluster: topology.Cluster{KubeProxy: topology.KubeProxy{Release: "v1.28"}}}
 	for word, want := range map[string]bool{"release:v1.28": true, "release:1.28": true, "release:v1.28.15": true, "release:v1.2": false, "release:v1.29": false} {
-		got, err := s.condition(word)
-		if word == "release:v1.2" {
-			require.EqualError(t, err, "condition [release:v1.2]: want v1.25 to v1.37, or a patch release of one")
-			continue
-		}
-		require.NoError(t, err, word)
-		require.Equal(t, want, got, word)
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			got, err := s.condition(word)
+			if word == "release:v1.2" {
+				require.EqualError(t, err, "condition [release:v1.2]: want v1.25 to v1.37, or a patch release of one")
+				return
+			}
+			require.NoError(t, err, word)
+			require.Equal(t, want, got, word)
+		})
 	}
 }

@@ -157,9 +157,12 @@ func TestReadExtensionTests(t *testing.T) {
 			{"z", "libip6t_z.t:6", six, "filter", "INPUT", "-m z", false, nil},
 		}},
 	} {
-		got, err := readExtensionTests(row.file, row.text)
-		require.NoError(t, err)
-		require.Equal(t, row.want, got, row.file)
+		t.Run(row.file, func(t *testing.T) {
+			t.Parallel()
+			got, err := readExtensionTests(row.file, row.text)
+			require.NoError(t, err)
+			require.Equal(t, row.want, got, row.file)
+		})
 	}
 	for _, text := range []string{"-m cpu;=;OK\n", ":INPUT\n-m cpu;=\n", ":INPUT\n-m cpu;=;OK;EBT\n"} {
 		_, err := readExtensionTests("libxt_cpu.t", text)

@@ -98,8 +98,10 @@ func TestUnderivable(t *testing.T) {
 		{"namespaces collide", with(strings.Replace(webPod("w1", "n1", "10.244.1.5", ""), "namespace: shop", "namespace: n9", 1), "{apiVersion: v1, kind: Node, metadata: {name: n9.w1}, status: {addresses: [{type: InternalIP, address: 10.0.0.13}]}}"), "in.yaml: document 3: Pod n9/w1: metadata.name: Pod n9/w1 and Node n9.w1 would both be the network namespace lab.n9.w1: rename one"},
 		{"podCIDRs overlap", strings.Replace(with(), "10.244.2.0/24", "10.244.0.0/16", 1), "in.yaml: document 2: Node n2: spec.podCIDRs: 10.244.0.0/16 overlaps 10.244.1.0/24 of Node n1"},
 	} {
-		_, _, err := loadText(row.text)
-		require.EqualError(t, err, row.want, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			_, _, err := loadText(row.text)
+			require.EqualError(t, err, row.want, row.name)
+		})
 	}
 }
 
@@ -114,8 +116,10 @@ func TestAnnouncers(t *testing.T) {
 
 func TestReleases(t *testing.T) {
 	for version, want := range map[string]string{"v1.25.1": "v1.25", "v1.24.0": "v1.25", "v1.27.3": "v1.27", "v1.28.15": "v1.28", "v1.36.0": "v1.36", "v1.37.2": "v1.37", "v1.40.0": "v1.37", "v1.33.1+k3s1": "v1.33", "v1.30.9-eks-5d632ec": "v1.30", "": "v1.37", "unknown": "v1.37"} {
-		c, _ := load(t, strings.Replace(with(), "status: {", `status: {nodeInfo: {kubeletVersion: "`+version+`"}, `, 1))
-		require.Equal(t, want, c.KubeProxy.Release, version)
+		t.Run(version, func(t *testing.T) {
+			c, _ := load(t, strings.Replace(with(), "status: {", `status: {nodeInfo: {kubeletVersion: "`+version+`"}, `, 1))
+			require.Equal(t, want, c.KubeProxy.Release, version)
+		})
 	}
 }
 

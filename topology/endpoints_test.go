@@ -129,8 +129,10 @@ func TestServicesPassedOver(t *testing.T) {
 		{"of another proxy", strings.Replace(service(ports), "namespace: shop", `namespace: shop, labels: {service.kubernetes.io/service-proxy-name: x}`, 1), 0},
 		{"headless by label, which each release reads its way", strings.Replace(service(ports), "namespace: shop", `namespace: shop, labels: {service.kubernetes.io/headless: ""}`, 1), 1},
 	} {
-		c, _ := load(t, with(row.doc))
-		require.Len(t, c.Services, row.want, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			c, _ := load(t, with(row.doc))
+			require.Len(t, c.Services, row.want, row.name)
+		})
 	}
 	text := with(`{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}`)
 	c, warnings, err := LoadForRules(Source{Name: "in.yaml", Reader: strings.NewReader(text)})

@@ -30,15 +30,18 @@ func TestParseRoute(t *testing.T) {
 		// What does not decide where a packet goes.
 		{"10.244.1.0/24 via 192.168.1.2 dev eth0 proto bird metric 100 mtu 1400 scope global", "10.244.1.0/24 via 192.168.1.2 dev eth0"},
 	} {
-		r, err := ParseRoute(row.text)
-		require.NoError(t, err, row.text)
-		if row.want == "" {
-			row.want = row.text
-		}
-		require.Equal(t, row.want, r.String())
-		again, err := ParseRoute(r.String())
-		require.NoError(t, err)
-		require.Equal(t, r, again)
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			r, err := ParseRoute(row.text)
+			require.NoError(t, err, row.text)
+			if row.want == "" {
+				row.want = row.text
+			}
+			require.Equal(t, row.want, r.String())
+			again, err := ParseRoute(r.String())
+			require.NoError(t, err)
+			require.Equal(t, r, again)
+		})
 	}
 }
 
@@ -54,9 +57,12 @@ func TestParseRouteErrors(t *testing.T) {
 		{"10.0.0.1/8 dev eth0", "want 10.0.0.0/8"},
 		{"10.0.0.0/8 by eth0", `"by" is not known`},
 	} {
-		r, err := ParseRoute(row.text)
-		require.ErrorContains(t, err, row.want, row.text)
-		require.Zero(t, r)
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			r, err := ParseRoute(row.text)
+			require.ErrorContains(t, err, row.want, row.text)
+			require.Zero(t, r)
+		})
 	}
 }
 
@@ -77,23 +83,26 @@ func TestNodeWords(t *testing.T) {
 		{"loopback is there", NodeWords{Addresses: []string{"lo=10.0.0.2/32"}, Routes: []string{"blackhole 10.0.0.0/8"}}, []string{"10.0.0.2/32 dev lo", "blackhole 10.0.0.0/8"}},
 		{"settings", NodeWords{Routes: []string{"default dev a"}, Sysctls: []string{"net.ipv4.conf.a.rp_filter=2", "net/ipv4/conf/a.1/rp_filter=0"}}, []string{"a", "default dev a", "net/ipv4/conf/a/rp_filter=2", "net/ipv4/conf/a.1/rp_filter=0"}},
 	} {
-		ns, err := row.words.Node()
-		require.NoError(t, err, row.name)
-		var got []string
-		for _, d := range ns.Devices {
-			got = append(got, d.Name)
-		}
-		for _, a := range ns.Addresses {
-			got = append(got, a.String())
-		}
-		for _, r := range ns.Routes {
-			got = append(got, r.String())
-		}
-		for _, s := range ns.Sysctls[2:] {
-			got = append(got, s.String())
-		}
-		assert.Equal(t, row.want, got, row.name)
-		assert.Equal(t, []Sysctl{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}}, ns.Sysctls[:2], row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			ns, err := row.words.Node()
+			require.NoError(t, err, row.name)
+			var got []string
+			for _, d := range ns.Devices {
+				got = append(got, d.Name)
+			}
+			for _, a := range ns.Addresses {
+				got = append(got, a.String())
+			}
+			for _, r := range ns.Routes {
+				got = append(got, r.String())
+			}
+			for _, s := range ns.Sysctls[2:] {
+				got = append(got, s.String())
+			}
+			assert.Equal(t, row.want, got, row.name)
+			assert.Equal(t, []Sysctl{{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"}}, ns.Sysctls[:2], row.name)
+		})
 	}
 	for want, words := range map[string]NodeWords{
 		`address "eth0": want DEVICE=ADDRESS/LENGTH`:                  {Addresses: []string{"eth0"}},
@@ -102,9 +111,12 @@ func TestNodeWords(t *testing.T) {
 		`route "default": want via ADDRESS or dev DEVICE`:             {Routes: []string{"default"}},
 		`sysctl "rp_filter": want KEY=VALUE, such as net.ipv4.conf.a`: {Sysctls: []string{"rp_filter"}},
 	} {
-		ns, err := words.Node()
-		require.ErrorContains(t, err, want)
-		require.Zero(t, ns)
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			ns, err := words.Node()
+			require.ErrorContains(t, err, want)
+			require.Zero(t, ns)
+		})
 	}
 }
 

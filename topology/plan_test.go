@@ -89,10 +89,12 @@ func TestFacts(t *testing.T) {
 		{"router", "eth0", 1500},
 		{"underlay", "p-vms105", 1500},
 	} {
-		ns := namespace(t, p, row.member)
-		d := ns.device(row.device)
-		require.NotNil(t, d, "%s %s", row.member, row.device)
-		require.Equal(t, row.mtu, d.MTU, "%s %s", row.member, row.device)
+		t.Run(row.member, func(t *testing.T) {
+			ns := namespace(t, p, row.member)
+			d := ns.device(row.device)
+			require.NotNil(t, d, "%s %s", row.member, row.device)
+			require.Equal(t, row.mtu, d.MTU, "%s %s", row.member, row.device)
+		})
 	}
 	pod := namespace(t, p, "velero/minio-b6d98746c-m7rzc")
 	require.Equal(t, []string{"10.244.169.89/32 dev eth0"}, texts(pod.Addresses))
@@ -125,21 +127,23 @@ func TestOverlays(t *testing.T) {
 		{VXLAN, "vxlan.calico", 1450, "10.244.169.64/26 via 10.244.169.64 dev vxlan.calico onlink", []string{"10.244.169.64 lladdr 66:00:0a:f4:a9:40 dev vxlan.calico nud permanent", "66:00:0a:f4:a9:40 dev vxlan.calico dst 192.168.26.105 self permanent"}},
 		{None, "", 1500, "10.244.169.64/26 via 192.168.26.105 dev ens32 proto bird", nil},
 	} {
-		c := reference(t)
-		c.PodNetwork.Overlay = row.overlay
-		p := planOf(t, c)
-		node := namespace(t, p, "vms100")
-		require.Contains(t, texts(node.Routes), row.route)
-		require.Equal(t, row.device, row.overlay.Device())
-		require.Equal(t, row.mtu, node.device("calic2f7856928d").MTU)
-		require.Equal(t, row.device != "", node.device(row.device) != nil)
-		for _, n := range row.neigh {
-			require.Contains(t, texts(node.Neighbours), n)
-		}
-		if d := node.device(row.device); d != nil {
-			require.Equal(t, "192.168.26.100", d.Local.String())
-			require.Equal(t, row.mtu, d.MTU)
-		}
+		t.Run(row.device, func(t *testing.T) {
+			c := reference(t)
+			c.PodNetwork.Overlay = row.overlay
+			p := planOf(t, c)
+			node := namespace(t, p, "vms100")
+			require.Contains(t, texts(node.Routes), row.route)
+			require.Equal(t, row.device, row.overlay.Device())
+			require.Equal(t, row.mtu, node.device("calic2f7856928d").MTU)
+			require.Equal(t, row.device != "", node.device(row.device) != nil)
+			for _, n := range row.neigh {
+				require.Contains(t, texts(node.Neighbours), n)
+			}
+			if d := node.device(row.device); d != nil {
+				require.Equal(t, "192.168.26.100", d.Local.String())
+				require.Equal(t, row.mtu, d.MTU)
+			}
+		})
 	}
 }
 
@@ -233,9 +237,11 @@ func TestRouteLocalnet(t *testing.T) {
 		{func(k *KubeProxy) { k.NodePortAddresses = []string{"126.0.0.0/7"} }, "1"},
 		{func(k *KubeProxy) { k.NodePortAddresses = []string{"primary", "localhost"} }, "1"},
 	} {
-		c := reference(t)
-		row.edit(&c.KubeProxy)
-		require.Contains(t, texts(namespace(t, planOf(t, c), "vms100").Sysctls), "net/ipv4/conf/all/route_localnet="+row.want, "%+v", c.KubeProxy)
+		t.Run(row.want, func(t *testing.T) {
+			c := reference(t)
+			row.edit(&c.KubeProxy)
+			require.Contains(t, texts(namespace(t, planOf(t, c), "vms100").Sysctls), "net/ipv4/conf/all/route_localnet="+row.want, "%+v", c.KubeProxy)
+		})
 	}
 }
 

@@ -15,13 +15,15 @@ func TestParseRelease(t *testing.T) {
 		"v1.33.1+k3s1": "v1.33", "v1.30.9-eks-5d632ec": "v1.30", "v1.36.0-rc.1": "v1.36", "v1.31+": "v1.31",
 		"": "", "v1": "", "v1.24": "", "v1.38": "", "v1.3": "", "v2.31": "", "v1.31.": "", "v1.31.x": "", "vv1.31": "", "1.31 ": "", "latest": "", "v1.310": "",
 	} {
-		got, err := ParseRelease(s)
-		require.Equal(t, want, got, s)
-		if want == "" {
-			require.EqualError(t, err, "want v1.25 to v1.37, or a patch release of one", s)
-		} else {
-			require.NoError(t, err, s)
-		}
+		t.Run(s, func(t *testing.T) {
+			got, err := ParseRelease(s)
+			require.Equal(t, want, got, s)
+			if want == "" {
+				require.EqualError(t, err, "want v1.25 to v1.37, or a patch release of one", s)
+			} else {
+				require.NoError(t, err, s)
+			}
+		})
 	}
 	require.Len(t, Releases(), 13)
 }
@@ -104,14 +106,16 @@ func TestConfigurationOfOldReleases(t *testing.T) {
 		{"v1.29", false, true, nil},
 		{"v1.37", false, true, nil},
 	} {
-		lab := "{apiVersion: natlab/v1alpha1, kind: Lab, metadata: {name: x}, spec: {kubeProxy: {release: " + row.release + "}}}\n"
-		c, warnings := load(t, with(), config, lab)
-		require.Equal(t, row.localhost, c.KubeProxy.LocalhostNodePorts, row.release)
-		require.Equal(t, row.localhost, c.KubeProxy.routesLocalnet(), row.release)
-		require.Equal(t, row.liberal, c.KubeProxy.TCPBeLiberal, row.release)
-		require.Len(t, warnings, len(row.warnings), "%s %v", row.release, warnings)
-		for i, w := range row.warnings {
-			require.Contains(t, warnings[i], w)
-		}
+		t.Run(row.release, func(t *testing.T) {
+			lab := "{apiVersion: natlab/v1alpha1, kind: Lab, metadata: {name: x}, spec: {kubeProxy: {release: " + row.release + "}}}\n"
+			c, warnings := load(t, with(), config, lab)
+			require.Equal(t, row.localhost, c.KubeProxy.LocalhostNodePorts, row.release)
+			require.Equal(t, row.localhost, c.KubeProxy.routesLocalnet(), row.release)
+			require.Equal(t, row.liberal, c.KubeProxy.TCPBeLiberal, row.release)
+			require.Len(t, warnings, len(row.warnings), "%s %v", row.release, warnings)
+			for i, w := range row.warnings {
+				require.Contains(t, warnings[i], w)
+			}
+		})
 	}
 }

@@ -57,12 +57,14 @@ func TestExamineAgreesWithTheKernelsConfiguration(t *testing.T) {
 		"queue in nf_tables": "CONFIG_NFT_QUEUE", "conntrack ids in NFQUEUE": "CONFIG_NETFILTER_NETLINK_GLUE_CT",
 		"nfacct": "CONFIG_NETFILTER_NETLINK_ACCT", "SCTP sockets": "CONFIG_IP_SCTP", "IPVS": "CONFIG_IP_VS",
 	} {
-		switch config[option] {
-		case "y":
-			require.Equal(t, Yes, have[name], "%s with %s=y", name, option)
-		case "":
-			require.Equal(t, No, have[name], "%s without %s", name, option)
-		}
+		t.Run(name, func(t *testing.T) {
+			switch config[option] {
+			case "y":
+				require.Equal(t, Yes, have[name], "%s with %s=y", name, option)
+			case "":
+				require.Equal(t, No, have[name], "%s without %s", name, option)
+			}
+		})
 	}
 }
 

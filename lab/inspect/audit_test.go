@@ -72,12 +72,14 @@ func TestViewsOfALab(t *testing.T) {
 		},
 		"1.6.2": {"-j DNAT [unsupported revision]\n"},
 	} {
-		v, err := xtables.ParseVersion(version)
-		require.NoError(t, err)
-		text, _ := xtables.View{Version: v, Sets: raw.Sets}.Save(raw.Tables...)
-		for _, line := range lines {
-			require.Contains(t, text, line, version)
-		}
+		t.Run(version, func(t *testing.T) {
+			v, err := xtables.ParseVersion(version)
+			require.NoError(t, err)
+			text, _ := xtables.View{Version: v, Sets: raw.Sets}.Save(raw.Tables...)
+			for _, line := range lines {
+				require.Contains(t, text, line, version)
+			}
+		})
 	}
 	found := auditNode(t, l, "vms105", inspect.Options{Tools: []xtables.Version{{1, 4, 21}}})
 	require.NoError(t, err)

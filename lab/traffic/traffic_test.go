@@ -301,9 +301,11 @@ func TestServersThatCannotBe(t *testing.T) {
 		{nat.TCP, "192.0.2.1:80", "cannot assign"},
 		{nat.SCTP, "127.0.0.1:80", "protocol sctp"},
 	} {
-		_, err := traffic.Serve(ns, "a", row.proto, addr(row.at))
-		require.ErrorContains(t, err, row.want)
-		require.ErrorContains(t, err, `as "a"`)
+		t.Run(row.at, func(t *testing.T) {
+			_, err := traffic.Serve(ns, "a", row.proto, addr(row.at))
+			require.ErrorContains(t, err, row.want)
+			require.ErrorContains(t, err, `as "a"`)
+		})
 	}
 }
 

@@ -58,8 +58,10 @@ func TestInnerRefusesWhatIsNoPacket(t *testing.T) {
 		"outer options cut":      func(b []byte) []byte { b[0] = 0x4f; return b },
 		"outer header too short": func(b []byte) []byte { b[0] = 0x41; return b },
 	} {
-		_, ok := inner(change(append([]byte(nil), good...)))
-		require.False(t, ok, name)
+		t.Run(name, func(t *testing.T) {
+			_, ok := inner(change(append([]byte(nil), good...)))
+			require.False(t, ok, name)
+		})
 	}
 }
 
@@ -94,9 +96,11 @@ func TestLongestPrefixWins(t *testing.T) {
 	})
 	require.NoError(t, err)
 	for dst, via := range map[string]byte{"10.244.169.89": 3, "10.244.169.128": 2, "10.245.0.1": 1} {
-		got, ok := (&Tunnel{hops: hops}).via(be32(netip.MustParseAddr(dst).AsSlice()))
-		require.True(t, ok)
-		require.Equal(t, via, got[3], dst)
+		t.Run(dst, func(t *testing.T) {
+			got, ok := (&Tunnel{hops: hops}).via(be32(netip.MustParseAddr(dst).AsSlice()))
+			require.True(t, ok)
+			require.Equal(t, via, got[3], dst)
+		})
 	}
 	_, ok := (&Tunnel{hops: hops[:2]}).via(0)
 	require.False(t, ok)

@@ -83,7 +83,7 @@ var errNoGreeting = errors.New("the VM ended before its init spoke")
 func awaitGreeting(r io.Reader) error {
 	var b [1]byte
 	for at := 0; at < len(greeting); {
-		if _, err := r.Read(b[:]); err != nil {
+		if _, err := io.ReadFull(r, b[:]); err != nil {
 			return errNoGreeting
 		}
 		switch b[0] {

@@ -28,10 +28,13 @@ func TestParseSpec(t *testing.T) {
 		// both
 		{"trixie/6.12", Spec{Release: "trixie", Version: "6.12"}, "trixie"},
 	} {
-		got, err := ParseSpec(row.in)
-		require.NoError(t, err, row.in)
-		require.Equal(t, row.want, got)
-		require.Equal(t, row.first, got.candidates()[0].name, row.in)
+		t.Run(row.in, func(t *testing.T) {
+			t.Parallel()
+			got, err := ParseSpec(row.in)
+			require.NoError(t, err, row.in)
+			require.Equal(t, row.want, got)
+			require.Equal(t, row.first, got.candidates()[0].name, row.in)
+		})
 	}
 	for _, in := range []string{"", "plan9", "6.1;rm", "-o", "bookworm/", "bookworm/x", "6.1/6.2", "../6.1"} {
 		_, err := ParseSpec(in)
@@ -119,6 +122,33 @@ func TestFrames(t *testing.T) {
 	// a line that ends before init spoke, and one out of step
 	require.ErrorIs(t, readFrames(strings.NewReader("panic"), nil), errNoGreeting)
 	require.ErrorContains(t, readFrames(strings.NewReader(greeting+"o\xff\xff\xff\xff"), nil), "protocol error")
+}
+
+// Whatever comes on the line, it is frames that fit, then an end; written again they are the bytes that they came as.
+func FuzzFrames(f *testing.F) {
+	for _, s := range []string{
+		"", "BIOS", "x\x00natlab-\x00natlab-vm-1\n", "o\x00\x00\x00\x02hi", "o\x00\x00\x00\x02hix\x00\x00\x00\x01\x03", "f\x00\x00\x00\x04a\x00bc",
+		"!\x00\x00\x00\x00", "o\x00\x01\x00\x01", "o\xff\xff\xff\xff", "x\x00\x00\x00\x01",
+	} {
+		f.Add([]byte(s))
+		f.Add([]byte(greeting + s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var again bytes.Buffer
+		w := &frameWriter{w: &again}
+		err := readFrames(bytes.NewReader(line), func(kind frameKind, payload []byte) error {
+			require.LessOrEqual(t, len(payload), maxFrame)
+			return w.send(kind, payload)
+		})
+		require.Error(t, err, "a line ends")
+		_, frames, greeted := bytes.Cut(line, []byte(greeting))
+		if !greeted {
+			require.ErrorIs(t, err, errNoGreeting)
+			require.Empty(t, again.Bytes())
+			return
+		}
+		require.True(t, bytes.HasPrefix(frames, again.Bytes()))
+	})
 }
 
 func TestReceptionRefusesPathsOutside(t *testing.T) {

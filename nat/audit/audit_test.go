@@ -240,16 +240,18 @@ func TestRevisions(t *testing.T) {
 		{xtables.Version{1, 6, 1}, "iptables 1.6.1 shows 11 DNATs of revision 2 as [unsupported revision]"},
 		{xtables.Version{1, 8, 2}, ""},
 	} {
-		n.Tools = []xtables.Version{row.tool}
-		found, err := Check(n)
-		require.NoError(t, err)
-		if row.what == "" {
-			require.Empty(t, found)
-			continue
-		}
-		require.Len(t, found, 1)
-		require.Equal(t, Revision, found[0].Kind)
-		require.Equal(t, row.what, found[0].What)
+		t.Run(row.what, func(t *testing.T) {
+			n.Tools = []xtables.Version{row.tool}
+			found, err := Check(n)
+			require.NoError(t, err)
+			if row.what == "" {
+				require.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			require.Equal(t, Revision, found[0].Kind)
+			require.Equal(t, row.what, found[0].What)
+		})
 	}
 
 	// What an old iptables wrote, a new one refuses to show.
@@ -342,15 +344,17 @@ func TestStaleChainsOfALargeCluster(t *testing.T) {
 		{"999 endpoints", 333, stale, 2},
 		{"1,002 endpoints, and a rule that calls", 334, called, 3},
 	} {
-		for _, release := range []string{"v1.25", "v1.28", "v1.37"} {
-			o := kubeproxy.Options{Release: release}
-			c := topologytest.ManyServices(row.services)
-			rs, err := kubeproxy.Rules(c, "node-1", o)
-			require.NoError(t, err)
-			found, err := Check(Node{Cluster: c, Name: "node-1", Options: o, Held: []Held{{Backend: legacy, Rules: parse(t, row.change(rs.String()))}}})
-			require.NoError(t, err)
-			require.Len(t, found, row.found, "%s %s: %v", row.name, release, found)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			for _, release := range []string{"v1.25", "v1.28", "v1.37"} {
+				o := kubeproxy.Options{Release: release}
+				c := topologytest.ManyServices(row.services)
+				rs, err := kubeproxy.Rules(c, "node-1", o)
+				require.NoError(t, err)
+				found, err := Check(Node{Cluster: c, Name: "node-1", Options: o, Held: []Held{{Backend: legacy, Rules: parse(t, row.change(rs.String()))}}})
+				require.NoError(t, err)
+				require.Len(t, found, row.found, "%s %s: %v", row.name, release, found)
+			}
+		})
 	}
 }
 

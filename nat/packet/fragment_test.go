@@ -74,8 +74,11 @@ func TestFragmentsThatMakeNoPacket(t *testing.T) {
 		"one lies across another":   {list[0], other[1], list[1], list[2]},
 		"the end is somewhere else": {list[2], datagram(200, false).Split(1500, []int{80, 128})[1], list[0], list[1]},
 	} {
-		var f packet.Fragments
-		require.Nil(t, give(t, &f, 0, order...), name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var f packet.Fragments
+			require.Nil(t, give(t, &f, 0, order...), name)
+		})
 	}
 	var f packet.Fragments
 	require.Nil(t, give(t, &f, 0, list[0], list[1]))

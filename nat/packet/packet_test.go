@@ -135,12 +135,15 @@ func TestTracked(t *testing.T) {
 		{"udplite", "udplite 10.0.0.1:1 > 10.0.0.2:2", nil, true, false, true},
 		{"udp", "udp 10.0.0.1:1 > 10.0.0.2:2", nil, true, true, true},
 	} {
-		p := packet.Build(tuple(t, row.tuple), packet.Fields{Payload: row.payload})
-		require.Equal(t, row.tuple, strings.ReplaceAll(p.Tuple().String(), "ipv6-nonxt", "59"), row.name)
-		require.True(t, p.ChecksumOK(), row.name)
-		require.Equal(t, row.trackable, p.Trackable(), row.name)
-		require.Equal(t, row.sum, p.TrackedChecksumOK(), row.name)
-		require.Equal(t, row.dst, p.DstRewritable(), row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p := packet.Build(tuple(t, row.tuple), packet.Fields{Payload: row.payload})
+			require.Equal(t, row.tuple, strings.ReplaceAll(p.Tuple().String(), "ipv6-nonxt", "59"), row.name)
+			require.True(t, p.ChecksumOK(), row.name)
+			require.Equal(t, row.trackable, p.Trackable(), row.name)
+			require.Equal(t, row.sum, p.TrackedChecksumOK(), row.name)
+			require.Equal(t, row.dst, p.DstRewritable(), row.name)
+		})
 	}
 	p := packet.Build(tuple(t, "gre 10.0.0.1:0 > 10.0.0.2:7"), packet.Fields{Payload: pptp})
 	p.SetDst(netip.MustParseAddrPort("10.0.0.3:9"))
@@ -194,9 +197,12 @@ func TestMalformed(t *testing.T) {
 		"short 6":       append([]byte{0x60}, make([]byte, 30)...),
 		"length 6":      append([]byte{0x60, 0, 0, 0, 0, 9}, make([]byte, 34)...),
 	} {
-		p, err := packet.Parse(b)
-		require.ErrorIs(t, err, packet.ErrMalformed, name)
-		require.False(t, p.IsValid(), name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := packet.Parse(b)
+			require.ErrorIs(t, err, packet.ErrMalformed, name)
+			require.False(t, p.IsValid(), name)
+		})
 	}
 	trimmed, err := packet.Parse(append(good(), 1, 2, 3))
 	require.NoError(t, err)
