@@ -413,7 +413,8 @@ func (g *Gateway) BridgePorts(p *rules.Packet) (rules.BridgePorts, bool) {
 	return rules.BridgePorts{}, in == nil || in.Kind != topology.Bridge || g.host.settings.unbridged
 }
 
-// Back is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by.
+// Back is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by (ipt_rpfilter.c,
+// ip6t_rpfilter.c): each link has the way to a link's addresses.
 func (g *Gateway) Back(p *rules.Packet, o rules.BackOptions) rules.Answer {
 	d := g.devices[p.In]
 	if d == nil || d.Kind == topology.Loopback || d.Name == "lo" || g.visiting != nil && g.visiting.sent.IsValid() {
@@ -424,6 +425,9 @@ func (g *Gateway) Back(p *rules.Packet, o rules.BackOptions) rules.Answer {
 		return rules.Yes
 	}
 	back, why := g.host.lookup(src)
+	if src.Is6() && src.IsLinkLocalUnicast() && !back.local() {
+		back, why = g.host.lookupBy(d, src)
+	}
 	switch {
 	case why != "":
 		return rules.No
