@@ -3,9 +3,7 @@
 package xtables
 
 import (
-	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -110,33 +108,6 @@ func (k kernel) replace(b Blob) unix.Errno {
 	e := k.sockopt(unix.SYS_SETSOCKOPT, 64, buf)
 	runtime.KeepAlive(counters)
 	return e
-}
-
-func program(t *testing.T, f nat.Family, name, stdin string, args ...string) string {
-	t.Helper()
-	if f == nat.IPv6 {
-		name = strings.Replace(name, "iptables", "ip6tables", 1)
-	}
-	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Stdin = strings.NewReader(stdin)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Errorf("%s %v: %v: %s", name, args, err, stderr.String())
-	}
-	return string(out)
-}
-
-// noRemarks takes the lines of time away.
-func noRemarks(s string) string {
-	var out []string
-	for l := range strings.SplitSeq(s, "\n") {
-		if !strings.HasPrefix(l, "#") {
-			out = append(out, l)
-		}
-	}
-	return strings.Join(out, "\n")
 }
 
 type kernelCase struct {

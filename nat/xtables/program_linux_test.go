@@ -1,6 +1,10 @@
+//go:build !core
+
 package xtables
 
 import (
+	"bytes"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +14,34 @@ import (
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
 )
+
+// program runs a program of iptables for a family, in the calling thread's namespace.
+func program(t *testing.T, f nat.Family, name, stdin string, args ...string) string {
+	t.Helper()
+	if f == nat.IPv6 {
+		name = strings.Replace(name, "iptables", "ip6tables", 1)
+	}
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("%s %v: %v: %s", name, args, err, stderr.String())
+	}
+	return string(out)
+}
+
+// noRemarks takes the lines of time away.
+func noRemarks(s string) string {
+	var out []string
+	for l := range strings.SplitSeq(s, "\n") {
+		if !strings.HasPrefix(l, "#") {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "\n")
+}
 
 // The listings of the real program, of both backends, are read as the rules that it saves: every row's examples, all
 // extensions of the views, and what kube-proxy 1.37 wrote.
