@@ -325,6 +325,9 @@ func (g *Gateway) Memory() *rules.Memory {
 // Now is the time of the packet that is handled.
 func (g *Gateway) Now() time.Time { return g.at }
 
+// Clock is the time of the packet that is handled. A prediction is of no time.
+func (g *Gateway) Clock() (time.Time, bool) { return g.at, g.choices == nil && !g.at.IsZero() }
+
 // Kernel is the node's, for what differs between kernels.
 func (g *Gateway) Kernel() nat.Kernel { return g.options.Kernel }
 

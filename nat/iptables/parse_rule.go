@@ -117,7 +117,11 @@ func (rr *ruleReader) give(l *loading, o xt.Option) error {
 	c := rr.c
 	name, not := c.option()
 	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.protocolNumber()}
-	for range o.Values {
+	values := o.Values
+	if c.at+values < len(c.words) && o.Takes(c.words[c.at+values].text) {
+		values++
+	}
+	for range values {
 		text, err := c.text(name)
 		if err != nil {
 			return err

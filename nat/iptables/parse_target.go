@@ -28,16 +28,7 @@ func parseTarget(c *cursor, r *Rule) error {
 	if options := takeOptions(c); options != "" {
 		r.Target = xt.RawTarget{Extension: name, Options: options}
 	} else {
-		r.Target = jumpOrRaw(name)
+		r.Target = xt.Jump{Chain: name}
 	}
 	return nil
-}
-
-// jumpOrRaw takes a bare name for a chain, but for the targets that have no options and are not modelled.
-func jumpOrRaw(name string) xt.Target {
-	switch name {
-	case "IDLETIMER", "HMARK", "SECMARK", "CONNSECMARK":
-		return xt.RawTarget{Extension: name}
-	}
-	return xt.Jump{Chain: name}
 }

@@ -350,6 +350,11 @@ func mergedHits(a, b []Hit) []Hit {
 
 // remembers reports whether a rule keeps something between packets.
 func remembers(rule *Rule) bool {
+	if rule.Target != nil {
+		if x, ok := xt.Find(rule.Target.Name(), xt.TargetKind, nat.IPv4); ok && x.Remembers {
+			return true
+		}
+	}
 	return slices.ContainsFunc(rule.Matches, func(m xt.Match) bool {
 		if s, is := m.(xt.Statistic); is {
 			return s.Every != 0

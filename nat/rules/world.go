@@ -104,6 +104,11 @@ type Bridger interface {
 // one that no bridge handed to the IP tables. It leaves by a port only where the bridge itself carries it on.
 type BridgePorts struct{ In, Out string }
 
+// Clock is a World that may know what time it is.
+type Clock interface {
+	Clock() (now time.Time, ok bool)
+}
+
 // Versioned is a World that knows its kernel.
 type Versioned interface{ Kernel() nat.Kernel }
 

@@ -102,10 +102,11 @@ func (a *Args) NeedProtocol(p nat.Proto) {
 	}
 }
 
-// Once notes an option that is given twice, which iptables refuses.
-func (a *Args) Once() {
+// Once notes an option that is given twice, which iptables refuses of all but some.
+func (a *Args) Once(but ...string) {
 	for i, g := range a.Given {
-		if slices.ContainsFunc(a.Given[:i], func(b Given) bool { return b.Option.Name == g.Option.Name }) {
+		again := slices.ContainsFunc(a.Given[:i], func(b Given) bool { return b.Option.Name == g.Option.Name })
+		if again && !slices.Contains(but, g.Option.Name) {
 			g.Fail("given twice")
 		}
 	}

@@ -243,3 +243,4 @@ func (*world) BridgePorts(*rules.Packet) (rules.BridgePorts, bool) {
 }
 func (*world) QueueListens(uint16, uint16) rules.Answer { return rules.No }
 func (w *world) Kernel() nat.Kernel                     { return w.kernel }
+func (w *world) Clock() (time.Time, bool)               { return w.Now(), true }

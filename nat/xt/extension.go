@@ -20,6 +20,8 @@ type Extension struct {
 	Tables    []string // the tables that it is restricted to; none: all
 	Options   []Option
 	Examples  []string // options that are printed as they are written here; they are tried on the kernel by a test
+	Before    []string // rules without which the kernel takes no example
+	Machine   string   // what the machine must have before it does: "SELinux"
 
 	// Parse makes a value of the options that were given. It is called once the rule's words are at an end.
 	Parse func(a *Args) Value
@@ -95,11 +97,18 @@ type Option struct {
 	Name   string   // "--dport"
 	Also   []string // other spellings: "--destination-port"
 	Values int      // how many words follow it
-	Not    bool     // it may be inverted by a "!" in front
+	// Maybe: one word more follows it, where that does not begin with "-" or "!".
+	Maybe bool
+	Not   bool // it may be inverted by a "!" in front
 }
 
 // Is reports whether a word is one of the option's names.
 func (o Option) Is(word string) bool { return word == o.Name || slices.Contains(o.Also, word) }
+
+// Takes reports whether a word, which is the next behind the option and its values, is a value that may be left out.
+func (o Option) Takes(word string) bool {
+	return o.Maybe && (word == "" || word[0] != '-' && word[0] != '!')
+}
 
 // Layout is one revision of an extension's struct in the kernel.
 type Layout struct {

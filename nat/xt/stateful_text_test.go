@@ -283,3 +283,76 @@ func TestHashLimitSpellings(t *testing.T) {
 	}
 	checkSpellings(t, rows)
 }
+
+// As iptables 1.8.9 answered each of them, but that it does not take its own --rateest-gt twice.
+func TestRateEstSpellings(t *testing.T) {
+	t.Parallel()
+	checkSpellings(t, []spelling{
+		{"-m rateest --rateest R --rateest-lt --rateest-bps 5", "-m rateest --rateest R --rateest-lt --rateest-bps 0bit"},
+		{"-m rateest --rateest R --rateest-lt --rateest-bps 1.5MBps", "-m rateest --rateest R --rateest-lt --rateest-bps 12000Kbit"},
+		{"-m rateest --rateest R --rateest-lt --rateest-bps 2gbit", "-m rateest --rateest R --rateest-lt --rateest-bps 2000Mbit"},
+		{"-m rateest --rateest R --rateest-lt --rateest-bps 9876536bit", "-m rateest --rateest R --rateest-lt --rateest-bps 9876536bit"}, // printed as 9877Kbit, which is not the same
+		{"-m rateest --rateest R ! --rateest-eq --rateest-pps 0x10", "-m rateest --rateest R ! --rateest-eq --rateest-pps 16"},
+		{"-m rateest --rateest R --rateest2 S --rateest-gt --rateest-bps --rateest-pps", "-m rateest --rateest1 R --rateest-gt --rateest-bps --rateest-gt --rateest-pps --rateest2 S"},
+		{"-m rateest --rateest1 R --rateest-gt --rateest-bps --rateest-gt --rateest-pps --rateest2 S", "-m rateest --rateest1 R --rateest-gt --rateest-bps --rateest-gt --rateest-pps --rateest2 S"},
+		{"-m rateest --rateest-delta --rateest R --rateest-pps1 8 --rateest-bps1 8bit --rateest-lt --rateest-pps2 9 --rateest-bps2 16bit", "-m rateest --rateest-delta --rateest R --rateest-bps1 8bit --rateest-lt --rateest-bps2 16bit --rateest-pps1 8 --rateest-lt --rateest-pps2 9"},
+		{"-m rateest --rateest R --rateest-lt --rateest-gt --rateest-bps 8bit", "-m rateest --rateest R --rateest-gt --rateest-bps 8bit"},
+		{"-m rateest --rateest R --rateest-lt --rateest-bps", "-m rateest --rateest R --rateest-lt --rateest-bps 0bit"},
+		{"-m rateest --rateest R --rateest-lt --rateest-bps 8furlong", ""},
+		{"-m rateest --rateest R --rateest-lt", ""},
+		{"-m rateest --rateest R --rateest-bps 5", ""},
+		{"-m rateest --rateest-lt --rateest-bps 5", ""},
+		{"-m rateest --rateest R --rateest S --rateest-lt --rateest-bps 5", ""},
+		{"-m rateest ! --rateest R --rateest-lt --rateest-bps 5", ""},
+		{"-j RATEEST --rateest-name R --rateest-interval 1s --rateest-ewmalog 3s", "-j RATEEST --rateest-name R --rateest-interval 1.0s --rateest-ewmalog 2.0s"},
+		{"-j RATEEST --rateest-name R --rateest-interval 8s --rateest-ewmalog 100000s", ""},
+		{"-j RATEEST --rateest-name R --rateest-interval 8s --rateest-ewmalog 1500s", "-j RATEEST --rateest-name R --rateest-interval 8.0s --rateest-ewmalog 1024.0s"},
+		{"-j RATEEST --rateest-name R --rateest-interval 500 --rateest-ewmalog 1.5MSECS", "-j RATEEST --rateest-name R --rateest-interval 250.0ms --rateest-ewmalog 500.0ms"},
+		{"-j RATEEST --rateest-name R --rateest-interval 300ms --rateest-ewmalog 64s", "-j RATEEST --rateest-name R --rateest-interval 500.0ms --rateest-ewmalog 64.0s"},
+		{"-j RATEEST --rateest-name R --rateest-interval 9s --rateest-ewmalog 100s", ""},
+		{"-j RATEEST --rateest-name R --rateest-interval 0.5s --rateest-ewmalog 0.1s", ""},
+		{"-j RATEEST --rateest-name R --rateest-interval 1s", ""},
+	})
+}
+
+// As iptables 1.8.9 answered each of them.
+func TestTimeSpellings(t *testing.T) {
+	t.Parallel()
+	const always = " --datestop 2038-01-19T03:14:07"
+	checkSpellings(t, []spelling{
+		{"-m time", "-m time" + always},
+		{"-m time --timestart 23:00 --timestop 01:00 --contiguous", "-m time --timestart 23:00:00 --timestop 01:00:00" + always + " --contiguous"},
+		{"-m time --timestart 01:00 --timestop 23:00 --contiguous", ""},
+		{"-m time --weekdays Mo,Tuesday,3,9", "-m time --weekdays Mon,Tue,Wed" + always},
+		{"-m time ! --weekdays Sat,Sun", "-m time --weekdays Mon,Tue,Wed,Thu,Fri" + always},
+		{"-m time --weekdays 0", ""},
+		{"-m time --weekdays mon", ""},
+		{"-m time --monthdays 1,,31,123,", "-m time --monthdays 1,12,31" + always},
+		{"-m time ! --monthdays 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29", "-m time --monthdays 30,31" + always},
+		{"-m time --monthdays 32", ""},
+		{"-m time --datestart 2020", "-m time --datestart 2020-01-01T00:00:00" + always},
+		{"-m time --datestart 2020-02-30T1", "-m time --datestart 2020-03-01T01:00:00" + always},
+		{"-m time --datestart 2020-02-03T04:05:06 --datestop 2038-12-31", "-m time --datestart 2020-02-03T04:05:06 --datestop 2038-12-31T00:00:00"},
+		{"-m time --datestart 1969", ""},
+		{"-m time --datestart 2020-1-1T24", ""},
+		{"-m time --datestart 2020-1-1T23:1:1:1", ""},
+		{"-m time --timestart 5:6:7", "-m time --timestart 05:06:07 --timestop 23:59:59" + always},
+		{"-m time --timestart 24:00", ""},
+		{"-m time --timestart 5", ""},
+		{"-m time --localtz --kerneltz", "-m time" + always + " --kerneltz"},
+		{"-m time --utc --kerneltz", ""},
+		{"-m quota --quota 0x10", "-m quota --quota 16"},
+		{"-m quota --quota 5 --quota 6", ""},
+		{"-m quota", ""},
+		{"-j IDLETIMER --timeout 42", ""},
+		{"-j IDLETIMER --timeout 0 --label foo", ""},
+		{"-j CONNSECMARK --save --restore", ""},
+		{"-j CONNSECMARK", ""},
+		{"-j SECMARK", ""},
+		{"-j HMARK --hmark-tuple s,dst,sp,dp,proto --hmark-mod 10 --hmark-rnd 0xfe", "-j HMARK --hmark-src-prefix 32 --hmark-dst-prefix 32 --hmark-sport-mask 0xffff --hmark-dport-mask 0xffff --hmark-proto-mask 0xffff --hmark-rnd 0x000000fe --hmark-mod 10"},
+		{"-j HMARK --hmark-tuple ct --hmark-mod 10", ""},
+		{"-j HMARK --hmark-mod 10 --hmark-rnd 1", ""},
+		{"-j HMARK --hmark-tuple ct --hmark-mod 0 --hmark-rnd 1", ""},
+		{"-j HMARK --hmark-tuple spi,sport --hmark-mod 1 --hmark-rnd 1", ""},
+	})
+}

@@ -168,6 +168,9 @@ func rowCases(t *testing.T) (out []kernelCase) {
 				table = x.Tables[0]
 			}
 			var b strings.Builder
+			for _, rule := range x.Before {
+				b.WriteString("-A X " + rule + "\n")
+			}
 			for _, example := range x.Examples {
 				if r, err := iptables.ParseRule(strings.TrimSpace(x.Needs+flag+x.Name+" "+example), f); err == nil {
 					b.WriteString(r.Text("X") + "\n")
@@ -179,9 +182,15 @@ func rowCases(t *testing.T) (out []kernelCase) {
 	return out
 }
 
-// kernelHas reports whether the kernel has registered an extension; it has them built in, or loads them as modules.
+// kernelHas reports whether the kernel has registered an extension; it has them built in, or loads them as modules. What else
+// one needs of the machine has to be there, too.
 func kernelHas(t *testing.T, x *xt.Extension, f nat.Family) bool {
 	t.Helper()
+	if file := map[string]string{"SELinux": "/sys/fs/selinux/enforce"}[x.Machine]; file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return false
+		}
+	}
 	file := map[xt.Kind]string{xt.MatchKind: "matches", xt.TargetKind: "targets"}[x.Kind]
 	b, err := os.ReadFile("/proc/net/" + map[nat.Family]string{nat.IPv4: "ip", nat.IPv6: "ip6"}[f] + "_tables_" + file)
 	require.NoError(t, err)

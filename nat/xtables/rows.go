@@ -70,7 +70,11 @@ func readRow(x *xt.Extension, l xt.Layout, a *args, d []byte) {
 			return
 		}
 		g := xt.Given{Option: x.Options[i], Not: a.not, At: xt.Word{Text: word}, Protocol: a.protocol}
-		for range g.Option.Values {
+		values := g.Option.Values
+		if len(a.words) > values && g.Option.Takes(a.words[values]) {
+			values++
+		}
+		for range values {
 			g.Values = append(g.Values, xt.Word{Text: a.value()})
 		}
 		given.Give(g)
