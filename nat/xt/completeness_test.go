@@ -155,7 +155,7 @@ func protocolOf(x *xt.Extension) nat.Proto {
 // listedAlike are values of which iptables -L does not print all.
 var listedAlike = []string{
 	"--sport 0:65535", "--sport 0:65535 --dccp-option 255", // any port
-	"! --genre Windows --ttl 2 --log 0",
+	"! --genre Windows --ttl 2 --log 0", "! --quota 18446744073709551615",
 }
 
 func checkBytes(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {

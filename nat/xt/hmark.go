@@ -70,7 +70,8 @@ var hashMarkRow = Extension{
 		"--hmark-dst-prefix 1 --hmark-spi-mask 0x00000004 --hmark-spi 0xff000000 --hmark-proto-mask 0x05 --hmark-rnd 0xfeedcafe --hmark-mod 4294967295",
 		"--hmark-rnd 0x00000000 --hmark-mod 1 --hmark-tuple ct",
 	},
-	Parse: parseHashMark,
+	Parse:  parseHashMark,
+	Listed: listedHashMark,
 	// struct xt_hmark_info { union nf_inet_addr src_mask, dst_mask; union hmark_ports port_mask, port_set; __u32 flags;
 	// __u16 proto_mask; __u32 hashrnd, hmodulus, hoffset; }; ports in network order
 	Layouts: layouts(layout(0, 60, decodeHashMark, encodeHashMark)),
@@ -246,6 +247,31 @@ func (t HashMark) List(p *Printer) {
 		{HashMarkProtoMask, "proto-mask 0x%x ", uint32(t.ProtoMask)},
 		{HashMarkSeed, "rnd 0x%x ", t.Seed},
 	})
+}
+
+// listedHashMark reads what List prints.
+func listedHashMark(l *Listing) bool {
+	if !l.TakeWord("HMARK") {
+		return false
+	}
+	l.Value("mod ", "--hmark-mod", false)
+	l.Value("+ ", "--hmark-offset", false)
+	if l.TakeWord("ct,") {
+		l.Give("--hmark-tuple", false, "ct")
+	}
+	for _, name := range []string{"src-prefix", "dst-prefix"} {
+		if l.TakeWord(name) {
+			bits := l.Run("0123456789")
+			if bits == "" {
+				bits = "128"
+			}
+			l.Give("--hmark-"+name, false, bits)
+		}
+	}
+	for _, name := range []string{"sport-mask", "dport-mask", "spi-mask", "sport", "dport", "spi", "proto-mask", "rnd"} {
+		l.Value(name+" ", "--hmark-"+name, false)
+	}
+	return true
 }
 
 type hashMarkText struct {

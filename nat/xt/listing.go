@@ -190,7 +190,7 @@ func (x *Extension) fromListed(l *Listing) (Value, bool) {
 	a := &Args{Family: l.Family, Alias: l.alias, Protocol: l.Protocol}
 	for _, given := range l.given {
 		i := slices.IndexFunc(x.Options, func(o Option) bool { return o.Name == given.option })
-		if i < 0 || len(given.values) != x.Options[i].Values {
+		if i < 0 || len(given.values) != x.Options[i].Values && (!x.Options[i].Maybe || len(given.values) != 1) {
 			return nil, false
 		}
 		g := Given{Option: x.Options[i], Not: given.not, At: Word{Text: given.option}, Protocol: l.Protocol}

@@ -25,6 +25,11 @@ var quotaRow = Extension{
 		}
 		return m
 	},
+	Listed: func(l *Listing) bool {
+		ok := l.Value("quota: ", "--quota", false) && l.TakeWord("bytes")
+		l.Missing = "whether the quota is inverted"
+		return ok
+	},
 	// struct xt_quota_info { __u32 flags, pad; __aligned_u64 quota; struct xt_quota_priv *master; };
 	Layouts: layouts(layout(0, 24,
 		func(d []byte, _ *Env) (Quota, bool) {

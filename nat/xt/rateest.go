@@ -2,6 +2,7 @@ package xt
 
 import (
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -64,6 +65,7 @@ var rateEstRow = Extension{
 	},
 	Before: []string{"-j RATEEST --rateest-name RE1 --rateest-interval 250.0ms --rateest-ewmalog 500.0ms", "-j RATEEST --rateest-name RE2 --rateest-interval 250.0ms --rateest-ewmalog 500.0ms"},
 	Parse:  parseRateEst,
+	Listed: listedRateEst,
 	// struct xt_rateest_match_info { char name1[16], name2[16]; __u16 flags, mode; __u32 bps1, pps1, bps2, pps2;
 	// struct xt_rateest *est1, *est2; };
 	Layouts:   layouts(layout(0, 72, decodeRateEst, encodeRateEst)),
@@ -286,6 +288,59 @@ func (m RateEst) List(p *Printer) {
 		p.Text(" pps")
 		number(m.Delta, m.Packets, 1)
 	}
+}
+
+// What List prints: with numbers the comparison stands once for each; with another estimator once, and both names of numbers
+// on both sides of it.
+var (
+	listedRates = regexp.MustCompile(`^rateest match (\S+)( delta)?(?:( bps)(?: (\d\w*))?? (\d\w*) ((?:! )?(?:eq|lt|gt)))?` +
+		`(?:( pps)(?: (\d+))?? ((?:! )?(?:eq|lt|gt)) (\d+))?(?: +|$)`)
+	listedEstimators = regexp.MustCompile(`^rateest match (\S+)( delta)?(?:( bps)(?: (\d\w*))?)?(?:( pps)(?: (\d+))?)? ` +
+		`((?:! )?(?:eq|lt|gt)) (\S+)(?:( bps)(?: (\d\w*))?)?(?:( pps)(?: (\d+))?)?(?: +|$)`)
+)
+
+func listedRateEst(l *Listing) bool {
+	words := listedEstimators.FindStringSubmatch(l.rest)
+	second := words != nil && words[3] == words[9] && words[5] == words[11]
+	if second {
+		l.listedRate("bps", words[3] != "", words[4], words[10])
+		l.listedRate("pps", words[5] != "", words[6], words[12])
+		l.Give("--rateest2", false, words[8])
+		l.listedMode(words[7])
+	} else {
+		if words = listedRates.FindStringSubmatch(l.rest); words == nil {
+			return false
+		}
+		l.listedRate("bps", words[3] != "", words[4], words[5])
+		l.listedRate("pps", words[7] != "", words[8], words[10])
+		l.listedMode(words[6] + words[9])
+	}
+	if words[2] != "" {
+		l.Give("--rateest-delta", false)
+	}
+	l.Give("--rateest1", false, words[1])
+	l.rest = l.rest[len(words[0]):]
+	return true
+}
+
+// listedRate gives both numbers of what is compared, as far as there are any. With -n bits are bytes.
+func (l *Listing) listedRate(name string, compared bool, numbers ...string) {
+	for i, n := range numbers {
+		if _, bytes := Number(n, math.MaxUint32); bytes && name == "bps" {
+			n += "Bps"
+		}
+		switch option := "--rateest-" + name + strconv.Itoa(i+1); {
+		case n != "":
+			l.Give(option, false, n)
+		case compared:
+			l.Give(option, false)
+		}
+	}
+}
+
+// listedMode gives the comparison, which may be there twice.
+func (l *Listing) listedMode(text string) {
+	l.Give("--rateest-"+text[len(text)-2:], strings.HasPrefix(text, "!"))
 }
 
 // Holds compares what was measured. An estimator that has seen nothing has rates of 0; what another one has at this moment

@@ -42,6 +42,9 @@ var estimateRateRow = Extension{
 		t.round(a, interval, average)
 		return t
 	},
+	Listed: func(l *Listing) bool {
+		return l.Value("name ", "--rateest-name", false) && l.Value("interval ", "--rateest-interval", false) && l.Value("ewmalog ", "--rateest-ewmalog", false)
+	},
 	// struct xt_rateest_target_info { char name[16]; __s8 interval; __u8 ewma_log; struct xt_rateest *est; };
 	Layouts: layouts(layout(0, 32,
 		func(d []byte, _ *Env) (EstimateRate, bool) {

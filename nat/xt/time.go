@@ -53,6 +53,32 @@ var timeRow = Extension{
 		"--monthdays 11,12,13,31 --datestart 1970-01-01T00:00:01 --datestop 2012-09-08T09:06:05 --kerneltz",
 	},
 	Parse: parseTime,
+	Listed: func(l *Listing) bool {
+		if !l.TakeWord("TIME") {
+			return false
+		}
+		if l.Value("from ", "--timestart", false) {
+			l.Value("to ", "--timestop", false)
+		}
+		for l.TakeWord("on") {
+			if days := l.Word(); strings.Trim(days, "0123456789stndrh,") == "" {
+				l.Give("--monthdays", false, strings.NewReplacer("st", "", "nd", "", "rd", "", "th", "").Replace(days))
+			} else {
+				l.Give("--weekdays", false, days)
+			}
+		}
+		if l.Take("starting from ") {
+			l.Give("--datestart", false, l.Word()+"T"+l.Word())
+		}
+		if l.Take("until date ") {
+			l.Give("--datestop", false, l.Word()+"T"+l.Word())
+		}
+		if !l.TakeWord("UTC") {
+			l.Give("--kerneltz", false)
+		}
+		l.Flag("contiguous", "--contiguous")
+		return true
+	},
 	// struct xt_time_info { __u32 date_start, date_stop, daytime_start, daytime_stop, monthdays_match; __u8 weekdays_match, flags; };
 	Layouts: layouts(layout(0, 24, decodeTime, encodeTime)),
 }
