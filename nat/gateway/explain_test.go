@@ -130,9 +130,11 @@ func TestExplainEnds(t *testing.T) {
 		"tcp 192.168.1.1:40000 > 10.244.1.7:80":    nat.EndAnswered,
 		"tcp 192.168.1.9:40000 > 8.8.8.8:80":       nat.EndRefused, // no route
 	} {
-		x := explain(t, nil, packet)
-		require.Len(t, x.Prediction, 1, packet)
-		require.Equal(t, want, x.Prediction[0].End, "%s: %s", packet, x.Prediction[0].Why)
+		t.Run(packet, func(t *testing.T) {
+			x := explain(t, nil, packet)
+			require.Len(t, x.Prediction, 1, packet)
+			require.Equal(t, want, x.Prediction[0].End, "%s: %s", packet, x.Prediction[0].Why)
+		})
 	}
 }
 
@@ -161,16 +163,19 @@ COMMIT
 		{"icmp 192.168.1.9 > 192.168.1.1 type 13", 0, nat.EndAnswered, ""},
 		{"tcp 192.168.1.9:1 > 192.168.1.1:2 flags R", 0, nat.EndLost, "nobody answers an RST"},
 	} {
-		spec, err := gateway.ParseSpec(row.packet)
-		require.NoError(t, err)
-		spec.In = "eth0"
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
-		require.NoError(t, err)
-		require.Len(t, x.Prediction, 1, row.packet)
-		o := x.Prediction[0]
-		require.Equal(t, row.end, o.End, "%s: %s", row.packet, o.Why)
-		require.Equal(t, row.why, o.Why, row.packet)
-		require.Equal(t, row.rule, o.Request.Steps[0].Rule, row.packet)
+		t.Run(row.packet, func(t *testing.T) {
+			t.Parallel()
+			spec, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err)
+			spec.In = "eth0"
+			x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
+			require.NoError(t, err)
+			require.Len(t, x.Prediction, 1, row.packet)
+			o := x.Prediction[0]
+			require.Equal(t, row.end, o.End, "%s: %s", row.packet, o.Why)
+			require.Equal(t, row.why, o.Why, row.packet)
+			require.Equal(t, row.rule, o.Request.Steps[0].Rule, row.packet)
+		})
 	}
 }
 
@@ -200,9 +205,11 @@ func TestWhy(t *testing.T) {
 		{"tcp 192.168.1.9:40000 > 192.168.1.1:22", "FORWARD:2", "filter FORWARD:2 (line 18) was not reached: the packet comes to no hook of the table that leads to FORWARD, or ended before: rejected by"},
 		{"tcp 192.168.1.9:40000 > 10.244.1.7:80", "-A FORWARD -d 10.244.1.9/32 -j DROP", "filter FORWARD:2 (line 18) wants -d 10.244.1.9/32: destination 10.244.1.7"},
 	} {
-		all, err := explain(t, nil, row.packet).Why(row.what)
-		require.NoError(t, err, row.what)
-		require.True(t, strings.HasPrefix(all[0].String(), row.want), "%s\nwant %s\ngot  %s", row.packet, row.want, all[0])
+		t.Run(row.packet, func(t *testing.T) {
+			all, err := explain(t, nil, row.packet).Why(row.what)
+			require.NoError(t, err, row.what)
+			require.True(t, strings.HasPrefix(all[0].String(), row.want), "%s\nwant %s\ngot  %s", row.packet, row.want, all[0])
+		})
 	}
 	_, err := explain(t, nil, "tcp 192.168.1.9:40000 > 10.96.0.1:80").Why("NOBODY")
 	require.ErrorContains(t, err, `why "NOBODY"`)
@@ -278,15 +285,17 @@ func TestExplainZones(t *testing.T) {
 		"-A PREROUTING -i eth0 -j CT --zone-orig 1\n": nat.EndAnswered,
 		"-A PREROUTING -i eth0 -j CT --zone 1\n":      nat.EndLost,
 	} {
-		rs, err := iptables.ParseString("*raw\n"+rule+"COMMIT\n"+nodeRules, nat.IPv4)
-		require.NoError(t, err)
-		tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.96.0.1:80")
-		require.NoError(t, err)
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
-		require.NoError(t, err)
-		for _, o := range x.Prediction {
-			require.Equal(t, end, o.End, rule)
-		}
+		t.Run(rule, func(t *testing.T) {
+			rs, err := iptables.ParseString("*raw\n"+rule+"COMMIT\n"+nodeRules, nat.IPv4)
+			require.NoError(t, err)
+			tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.96.0.1:80")
+			require.NoError(t, err)
+			x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
+			require.NoError(t, err)
+			for _, o := range x.Prediction {
+				require.Equal(t, end, o.End, rule)
+			}
+		})
 	}
 }
 
@@ -300,13 +309,15 @@ func TestExplainCountsAndLabels(t *testing.T) {
 		"-A FORWARD -i eth0 -m connlabel --label 7 --set -j ACCEPT\n-A FORWARD -m connlabel --label 7 -j ACCEPT\n": nat.EndAnswered,
 		"-A FORWARD -i eth0 -m connlabel --label 7 --set -j ACCEPT\n-A FORWARD -m connlabel --label 8 -j ACCEPT\n": nat.EndLost,
 	} {
-		rs, err := iptables.ParseString("*filter\n:FORWARD DROP [0:0]\n"+rules+"COMMIT\n", nat.IPv4)
-		require.NoError(t, err)
-		tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.244.1.5:80")
-		require.NoError(t, err)
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
-		require.NoError(t, err)
-		require.Len(t, x.Prediction, 1, rules)
-		require.Equal(t, end, x.Prediction[0].End, rules)
+		t.Run(rules, func(t *testing.T) {
+			rs, err := iptables.ParseString("*filter\n:FORWARD DROP [0:0]\n"+rules+"COMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.244.1.5:80")
+			require.NoError(t, err)
+			x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
+			require.NoError(t, err)
+			require.Len(t, x.Prediction, 1, rules)
+			require.Equal(t, end, x.Prediction[0].End, rules)
+		})
 	}
 }

@@ -32,22 +32,25 @@ func TestExplainOdd(t *testing.T) {
 		{"a route that is prohibited", filter + "FORWARD -j DROP", "prohibit 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndRefused, "prohibit route 10.244.0.0/16"},
 		{"a group that nobody joined", filter + "INPUT -j DROP", "", "udp 10.0.0.9:1 > 224.0.0.251:5353 in eth0", nat.EndLost, "no process of node is known to have joined 224.0.0.251"},
 	} {
-		words := topology.NodeWords{Addresses: []string{"eth0=10.0.0.2/24"}, Sysctls: []string{"net.ipv4.ip_forward=1"}}
-		if row.route != "" {
-			words.Routes = []string{row.route}
-		}
-		ns, err := words.Node()
-		require.NoError(t, err, row.name)
-		ns.Member = "node"
-		rs, err := iptables.ParseString(row.rule+"\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err, row.name)
-		spec, err := gateway.ParseSpec(row.packet)
-		require.NoError(t, err, row.name)
-		spec.In = spec.Device
-		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
-		require.NoError(t, err, row.name)
-		require.Len(t, x.Prediction, 1, row.name)
-		require.Equal(t, row.end, x.Prediction[0].End, row.name)
-		require.Equal(t, row.why, x.Prediction[0].Why, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			words := topology.NodeWords{Addresses: []string{"eth0=10.0.0.2/24"}, Sysctls: []string{"net.ipv4.ip_forward=1"}}
+			if row.route != "" {
+				words.Routes = []string{row.route}
+			}
+			ns, err := words.Node()
+			require.NoError(t, err, row.name)
+			ns.Member = "node"
+			rs, err := iptables.ParseString(row.rule+"\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err, row.name)
+			spec, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err, row.name)
+			spec.In = spec.Device
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
+			require.NoError(t, err, row.name)
+			require.Len(t, x.Prediction, 1, row.name)
+			require.Equal(t, row.end, x.Prediction[0].End, row.name)
+			require.Equal(t, row.why, x.Prediction[0].Why, row.name)
+		})
 	}
 }

@@ -30,18 +30,21 @@ func TestExplainUnreadTargets(t *testing.T) {
 		{"# iptables -L -n\nChain FORWARD (policy DROP)\ntarget     prot opt source               destination\n" +
 			"ACCEPT     all  --  0.0.0.0/0            0.0.0.0/0\n", []nat.End{nat.EndAnswered, nat.EndLost}},
 	} {
-		read, err := iptables.Read(row.rules)
-		require.NoError(t, err, row.rules)
-		s, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 10.244.1.5:80")
-		require.NoError(t, err)
-		s.In = "eth0"
-		x, err := gateway.Explain(twoNetworks(), read.Rulesets, gateway.Facts{}, s.Ask, nil)
-		require.NoError(t, err)
-		var ends []nat.End
-		for _, o := range x.Prediction {
-			ends = append(ends, o.End)
-			require.True(t, o.End == nat.EndAnswered || o.Why != "")
-		}
-		require.Equal(t, row.ends, ends, row.rules)
+		t.Run(row.rules, func(t *testing.T) {
+			t.Parallel()
+			read, err := iptables.Read(row.rules)
+			require.NoError(t, err, row.rules)
+			s, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 10.244.1.5:80")
+			require.NoError(t, err)
+			s.In = "eth0"
+			x, err := gateway.Explain(twoNetworks(), read.Rulesets, gateway.Facts{}, s.Ask, nil)
+			require.NoError(t, err)
+			var ends []nat.End
+			for _, o := range x.Prediction {
+				ends = append(ends, o.End)
+				require.True(t, o.End == nat.EndAnswered || o.Why != "")
+			}
+			require.Equal(t, row.ends, ends, row.rules)
+		})
 	}
 }

@@ -38,20 +38,23 @@ func TestTargetsGoOn(t *testing.T) {
 		{"-j TOS --set-tos 0x10", packet.Fields{TOS: 0x10, TCP: sent.TCP}},
 		{"-j ECN --ecn-ip-ect 0", packet.Fields{TCP: sent.TCP}},
 	} {
-		rs, err := iptables.ParseString(chain+"-A FORWARD "+row.rule+"\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err)
-		g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{})
-		require.NoError(t, err)
-		outs, _ := g.Handle(packet.Build(tuple, sent).Bytes(), "eth0", time.Unix(1, 0))
-		require.Len(t, outs, 1, row.rule)
-		if row.want.TTL == 0 {
-			row.want.TTL = 63
-		}
-		require.Equal(t, packet.Build(tuple, row.want).Bytes(), outs[0].Packet, row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			rs, err := iptables.ParseString(chain+"-A FORWARD "+row.rule+"\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{})
+			require.NoError(t, err)
+			outs, _ := g.Handle(packet.Build(tuple, sent).Bytes(), "eth0", time.Unix(1, 0))
+			require.Len(t, outs, 1, row.rule)
+			if row.want.TTL == 0 {
+				row.want.TTL = 63
+			}
+			require.Equal(t, packet.Build(tuple, row.want).Bytes(), outs[0].Packet, row.rule)
 
-		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
-		require.NoError(t, err)
-		require.Len(t, x.Prediction, 1, row.rule)
-		require.Equal(t, nat.EndAnswered, x.Prediction[0].End, row.rule)
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
+			require.NoError(t, err)
+			require.Len(t, x.Prediction, 1, row.rule)
+			require.Equal(t, nat.EndAnswered, x.Prediction[0].End, row.rule)
+		})
 	}
 }

@@ -56,21 +56,24 @@ func TestRPFilter(t *testing.T) {
 		{"2001:db8::9", "2001:db8::1", "", false, true},
 		{"2001:db8:5::9", "2001:db8::1", "", false, false},
 	} {
-		src, dst := netip.MustParseAddr(row.src), netip.MustParseAddr(row.dst)
-		family := nat.FamilyOf(src)
-		rs, err := iptables.ParseString("*raw\n-A PREROUTING -m rpfilter "+row.options+" -j DROP\nCOMMIT\n", family)
-		require.NoError(t, err)
-		ns := twoNetworks()
-		for _, a := range [][2]string{{"pods", "fe80::2/64"}, {"eth0", "fe80::1/64"}, {"eth0", "2001:db8::1/64"}} {
-			ns.Addresses = append(ns.Addresses, topology.Address{Device: a[0], Prefix: netip.MustParsePrefix(a[1])})
-		}
-		if row.route {
-			ns.Routes = append(ns.Routes, topology.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.9"), Device: "eth0"})
-		}
-		g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{Family: family, Trace: true})
-		require.NoError(t, err)
-		tuple := nat.TupleOf(nat.UDP, netip.AddrPortFrom(src, 68), netip.AddrPortFrom(dst, 67))
-		g.Handle(packet.Build(tuple, packet.Fields{}).Bytes(), "eth0", time.Unix(0, 1))
-		require.Equal(t, row.right, strings.Contains(g.Why(), "dropped by"), "%s > %s %s, default route: %v: %s", row.src, row.dst, row.options, row.route, g.Why())
+		t.Run(row.src, func(t *testing.T) {
+			t.Parallel()
+			src, dst := netip.MustParseAddr(row.src), netip.MustParseAddr(row.dst)
+			family := nat.FamilyOf(src)
+			rs, err := iptables.ParseString("*raw\n-A PREROUTING -m rpfilter "+row.options+" -j DROP\nCOMMIT\n", family)
+			require.NoError(t, err)
+			ns := twoNetworks()
+			for _, a := range [][2]string{{"pods", "fe80::2/64"}, {"eth0", "fe80::1/64"}, {"eth0", "2001:db8::1/64"}} {
+				ns.Addresses = append(ns.Addresses, topology.Address{Device: a[0], Prefix: netip.MustParsePrefix(a[1])})
+			}
+			if row.route {
+				ns.Routes = append(ns.Routes, topology.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.9"), Device: "eth0"})
+			}
+			g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{Family: family, Trace: true})
+			require.NoError(t, err)
+			tuple := nat.TupleOf(nat.UDP, netip.AddrPortFrom(src, 68), netip.AddrPortFrom(dst, 67))
+			g.Handle(packet.Build(tuple, packet.Fields{}).Bytes(), "eth0", time.Unix(0, 1))
+			require.Equal(t, row.right, strings.Contains(g.Why(), "dropped by"), "%s > %s %s, default route: %v: %s", row.src, row.dst, row.options, row.route, g.Why())
+		})
 	}
 }

@@ -40,22 +40,25 @@ func TestOwnerOfAnswers(t *testing.T) {
 		{"tcp 192.168.1.9:40000 > 10.244.1.5:80", "POSTROUTING", "--socket-exists", false},
 		{"tcp 192.168.1.9:40000 > 10.244.1.5:80", "POSTROUTING", "! --uid-owner 5 ! --gid-owner 5", true},
 	} {
-		tuple, err := nat.ParseTuple(row.packet)
-		require.NoError(t, err)
-		family := nat.FamilyOf(tuple.Src().Addr())
-		rs, err := iptables.ParseString("*mangle\n-A "+row.chain+" -m owner "+row.owner+" -j DROP\nCOMMIT\n"+
-			"*filter\n-A INPUT -p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset\nCOMMIT\n", family)
-		require.NoError(t, err, row.owner)
-		ns := twoNetworks()
-		ns.Addresses = append(ns.Addresses, topology.Address{Device: "eth0", Prefix: netip.MustParsePrefix("2001:db8::1/64")})
-		g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{Family: family, Listens: func(nat.Tuple) bool { return false }})
-		require.NoError(t, err)
-		f := packet.Fields{TCP: packet.TCP{Flags: 2, Seq: 1, Window: 1}}
-		if tuple.Proto() == nat.ICMP {
-			f.Type = 8
-		}
-		outs, _ := g.Handle(packet.Build(tuple, f).Bytes(), "eth0", time.Unix(0, 1))
-		require.Equal(t, row.holds, len(outs) == 0, "%s at %s: -m owner %s", row.packet, row.chain, row.owner)
+		t.Run(row.packet, func(t *testing.T) {
+			t.Parallel()
+			tuple, err := nat.ParseTuple(row.packet)
+			require.NoError(t, err)
+			family := nat.FamilyOf(tuple.Src().Addr())
+			rs, err := iptables.ParseString("*mangle\n-A "+row.chain+" -m owner "+row.owner+" -j DROP\nCOMMIT\n"+
+				"*filter\n-A INPUT -p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset\nCOMMIT\n", family)
+			require.NoError(t, err, row.owner)
+			ns := twoNetworks()
+			ns.Addresses = append(ns.Addresses, topology.Address{Device: "eth0", Prefix: netip.MustParsePrefix("2001:db8::1/64")})
+			g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{Family: family, Listens: func(nat.Tuple) bool { return false }})
+			require.NoError(t, err)
+			f := packet.Fields{TCP: packet.TCP{Flags: 2, Seq: 1, Window: 1}}
+			if tuple.Proto() == nat.ICMP {
+				f.Type = 8
+			}
+			outs, _ := g.Handle(packet.Build(tuple, f).Bytes(), "eth0", time.Unix(0, 1))
+			require.Equal(t, row.holds, len(outs) == 0, "%s at %s: -m owner %s", row.packet, row.chain, row.owner)
+		})
 	}
 }
 
@@ -70,17 +73,20 @@ func TestExplainOwner(t *testing.T) {
 		{"tcp 10.244.1.1:40000 > 10.244.1.5:80 uid 1337", 1},
 		{"tcp 10.244.1.1:40000 > 10.244.1.5:80 uid 0", 1},
 	} {
-		s, err := gateway.ParseSpec(row.spec)
-		require.NoError(t, err)
-		rs, err := iptables.ParseString("*filter\n-A OUTPUT -m owner --uid-owner 1337 -j ACCEPT\n-A OUTPUT -m owner ! --uid-owner 1337 -j DROP\n"+
-			"-A OUTPUT -j REJECT\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err)
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
-		require.NoError(t, err)
-		require.Len(t, x.Prediction, row.ways, row.spec)
-		for _, o := range x.Prediction {
-			require.NotEqual(t, nat.EndRejected, o.End, "nobody is both")
-		}
+		t.Run(row.spec, func(t *testing.T) {
+			t.Parallel()
+			s, err := gateway.ParseSpec(row.spec)
+			require.NoError(t, err)
+			rs, err := iptables.ParseString("*filter\n-A OUTPUT -m owner --uid-owner 1337 -j ACCEPT\n-A OUTPUT -m owner ! --uid-owner 1337 -j DROP\n"+
+				"-A OUTPUT -j REJECT\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
+			require.NoError(t, err)
+			require.Len(t, x.Prediction, row.ways, row.spec)
+			for _, o := range x.Prediction {
+				require.NotEqual(t, nat.EndRejected, o.End, "nobody is both")
+			}
+		})
 	}
 	s, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 10.244.1.5:80 uid 0")
 	require.NoError(t, err)
@@ -103,18 +109,21 @@ func TestExplainQueue(t *testing.T) {
 		{"NFQUEUE --queue-bypass", rules.Unknown, []nat.End{nat.EndAnswered, nat.EndLost}},
 		{"NFQUEUE", rules.Yes, []nat.End{nat.EndAnswered, nat.EndLost}},
 	} {
-		rs, err := iptables.ParseString("*filter\n-A INPUT -j "+row.target+"\n-A INPUT -j REJECT\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err)
-		s, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 192.168.1.1:80")
-		require.NoError(t, err)
-		s.In = "eth0"
-		x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{Queues: row.listen}, s.Ask, nil)
-		require.NoError(t, err)
-		var ends []nat.End
-		for _, o := range x.Prediction {
-			ends = append(ends, o.End)
-		}
-		require.Equal(t, row.ends, ends, "%s, a program listens: %s", row.target, row.listen)
+		t.Run(row.target, func(t *testing.T) {
+			t.Parallel()
+			rs, err := iptables.ParseString("*filter\n-A INPUT -j "+row.target+"\n-A INPUT -j REJECT\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 192.168.1.1:80")
+			require.NoError(t, err)
+			s.In = "eth0"
+			x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{Queues: row.listen}, s.Ask, nil)
+			require.NoError(t, err)
+			var ends []nat.End
+			for _, o := range x.Prediction {
+				ends = append(ends, o.End)
+			}
+			require.Equal(t, row.ends, ends, "%s, a program listens: %s", row.target, row.listen)
+		})
 	}
 }
 
@@ -130,19 +139,22 @@ func TestExplainPhysDev(t *testing.T) {
 		{"br0", "1", 2},
 		{"br0", "0", 1},
 	} {
-		ns := twoNetworks()
-		ns.Devices = append(ns.Devices, topology.Device{Name: "br0", Kind: topology.Bridge})
-		ns.Addresses = append(ns.Addresses, topology.Address{Device: "br0", Prefix: netip.MustParsePrefix("172.17.0.1/16")})
-		if row.sysctl != "" {
-			ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: "net/bridge/bridge-nf-call-iptables", Value: row.sysctl})
-		}
-		rs, err := iptables.ParseString("*mangle\n-A POSTROUTING -m physdev --physdev-in veth1 -j DROP\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err)
-		s, err := gateway.ParseSpec("tcp 172.17.0.9:40000 > 10.244.1.5:80")
-		require.NoError(t, err)
-		s.In = row.in
-		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
-		require.NoError(t, err)
-		require.Len(t, x.Prediction, row.ways, "in by %s, call-iptables %q", row.in, row.sysctl)
+		t.Run(row.in, func(t *testing.T) {
+			t.Parallel()
+			ns := twoNetworks()
+			ns.Devices = append(ns.Devices, topology.Device{Name: "br0", Kind: topology.Bridge})
+			ns.Addresses = append(ns.Addresses, topology.Address{Device: "br0", Prefix: netip.MustParsePrefix("172.17.0.1/16")})
+			if row.sysctl != "" {
+				ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: "net/bridge/bridge-nf-call-iptables", Value: row.sysctl})
+			}
+			rs, err := iptables.ParseString("*mangle\n-A POSTROUTING -m physdev --physdev-in veth1 -j DROP\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec("tcp 172.17.0.9:40000 > 10.244.1.5:80")
+			require.NoError(t, err)
+			s.In = row.in
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
+			require.NoError(t, err)
+			require.Len(t, x.Prediction, row.ways, "in by %s, call-iptables %q", row.in, row.sysctl)
+		})
 	}
 }

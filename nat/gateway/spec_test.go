@@ -27,12 +27,15 @@ func TestParseSpec(t *testing.T) {
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 flags FSRPAUEW", ""},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 in node uid 1337 gid 0", ""},
 	} {
-		s, err := gateway.ParseSpec(row.text)
-		require.NoError(t, err, row.text)
-		if row.want == "" {
-			row.want = row.text
-		}
-		require.Equal(t, row.want, s.String())
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			s, err := gateway.ParseSpec(row.text)
+			require.NoError(t, err, row.text)
+			if row.want == "" {
+				row.want = row.text
+			}
+			require.Equal(t, row.want, s.String())
+		})
 	}
 	for _, row := range []struct{ text, want string }{
 		{"", "want"},
@@ -50,9 +53,12 @@ func TestParseSpec(t *testing.T) {
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 3/256", "want an ICMP type"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 out eth0", "out is not known: want in, from, mark, flags, type, uid or gid"},
 	} {
-		s, err := gateway.ParseSpec(row.text)
-		require.ErrorContains(t, err, row.want, row.text)
-		require.Zero(t, s)
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			s, err := gateway.ParseSpec(row.text)
+			require.ErrorContains(t, err, row.want, row.text)
+			require.Zero(t, s)
+		})
 	}
 }
 

@@ -53,15 +53,18 @@ func TestCommands(t *testing.T) {
 		// a target of another source of extensions
 		{"-A INPUT -j DELUDE", "-A INPUT -j DELUDE"},
 	} {
-		rs, err := ParseString("*filter\n"+row.lines+"\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err, row.lines)
-		var lines []string
-		for line := range strings.SplitSeq(rs.String(), "\n") {
-			if line != "" && line[0] != '*' && line != "COMMIT" && !strings.HasSuffix(line, " ACCEPT [0:0]") {
-				lines = append(lines, line)
+		t.Run(row.lines, func(t *testing.T) {
+			t.Parallel()
+			rs, err := ParseString("*filter\n"+row.lines+"\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err, row.lines)
+			var lines []string
+			for line := range strings.SplitSeq(rs.String(), "\n") {
+				if line != "" && line[0] != '*' && line != "COMMIT" && !strings.HasSuffix(line, " ACCEPT [0:0]") {
+					lines = append(lines, line)
+				}
 			}
-		}
-		require.Equal(t, row.want, strings.Join(lines, "\n"), row.lines)
+			require.Equal(t, row.want, strings.Join(lines, "\n"), row.lines)
+		})
 	}
 }
 
@@ -118,9 +121,12 @@ func TestRefusedLines(t *testing.T) {
 		{"-P INPUT REJECT", `line 2, column 4: policy "REJECT" of chain INPUT: want ACCEPT or DROP, of a built-in chain`},
 		{"-N X\n-P X DROP", `line 3, column 4: policy "DROP" of chain X: want ACCEPT or DROP, of a built-in chain`},
 	} {
-		rs, err := ParseString("*filter\n"+row.lines+"\nCOMMIT\n", nat.IPv4)
-		require.EqualError(t, err, row.want, row.lines)
-		require.Zero(t, rs)
+		t.Run(row.lines, func(t *testing.T) {
+			t.Parallel()
+			rs, err := ParseString("*filter\n"+row.lines+"\nCOMMIT\n", nat.IPv4)
+			require.EqualError(t, err, row.want, row.lines)
+			require.Zero(t, rs)
+		})
 	}
 	_, err := ParseString("*nat\n-A OUTPUT -j DROP\nCOMMIT\n", nat.IPv4)
 	require.EqualError(t, err, "line 2, column 1: the nat table is not for filtering: iptables refuses DROP in it")

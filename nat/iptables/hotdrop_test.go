@@ -42,30 +42,33 @@ func TestHotdrop(t *testing.T) {
 		{"-p udp -m udp --dport 80", &short, nat.Accept},
 		{"-p tcp", &short, nat.Accept},
 	} {
-		text := "*filter\n:FORWARD ACCEPT [0:0]\n:A - [0:0]\n-A FORWARD -j A\n"
-		for range 2 { // the second time long enough for an index
-			rs, err := iptables.ParseString(text+"-A A "+row.rule+"\nCOMMIT\n", nat.IPv4)
-			require.NoError(t, err)
-			pkt := rules.Packet{Tuple: tuple, Wire: row.wire}
-			linear := iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &pkt, unsure{t})
-			require.Equal(t, row.want, linear.Verdict, row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			text := "*filter\n:FORWARD ACCEPT [0:0]\n:A - [0:0]\n-A FORWARD -j A\n"
+			for range 2 { // the second time long enough for an index
+				rs, err := iptables.ParseString(text+"-A A "+row.rule+"\nCOMMIT\n", nat.IPv4)
+				require.NoError(t, err)
+				pkt := rules.Packet{Tuple: tuple, Wire: row.wire}
+				linear := iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &pkt, unsure{t})
+				require.Equal(t, row.want, linear.Verdict, row.rule)
 
-			compiled := iptables.Compile(rs.Tables[0])
-			var hits []iptables.Hit
-			verdict, _ := compiled.Run(nat.Forward, &pkt, unsure{t}, &hits)
-			require.Equal(t, row.want, verdict, row.rule)
-			steps := compiled.Steps("", nat.Forward, tuple, hits)
-			require.Equal(t, linear.Steps, steps, row.rule)
-			if last := steps[len(steps)-1]; row.want == nat.Drop {
-				require.Equal(t, "the packet is malformed for a match of the rule", last.Why)
-				require.Contains(t, last.Text, row.rule)
+				compiled := iptables.Compile(rs.Tables[0])
+				var hits []iptables.Hit
+				verdict, _ := compiled.Run(nat.Forward, &pkt, unsure{t}, &hits)
+				require.Equal(t, row.want, verdict, row.rule)
+				steps := compiled.Steps("", nat.Forward, tuple, hits)
+				require.Equal(t, linear.Steps, steps, row.rule)
+				if last := steps[len(steps)-1]; row.want == nat.Drop {
+					require.Equal(t, "the packet is malformed for a match of the rule", last.Why)
+					require.Contains(t, last.Text, row.rule)
+				}
+				all, _ := compiled.Ways(nat.Forward, &pkt, unsure{t}, nil)
+				require.Len(t, all, 1)
+				require.Equal(t, row.want, all[0].Verdict, row.rule)
+				for range 16 {
+					text += "-A A -d 10.0.0.9/32 -j DROP\n"
+				}
 			}
-			all, _ := compiled.Ways(nat.Forward, &pkt, unsure{t}, nil)
-			require.Len(t, all, 1)
-			require.Equal(t, row.want, all[0].Verdict, row.rule)
-			for range 16 {
-				text += "-A A -d 10.0.0.9/32 -j DROP\n"
-			}
-		}
+		})
 	}
 }

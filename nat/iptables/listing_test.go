@@ -56,8 +56,11 @@ func TestListedRules(t *testing.T) {
 		{"    0     0 CONNMARK   all  --  *      *       0.0.0.0/0            0.0.0.0/0            CONNMARK [unsupported revision]", "-j CONNMARK [unsupported revision]"},
 		{"    0     0 TEE        all  --  *      *       0.0.0.0/0            0.0.0.0/0            ctstate NEW TEE gw:mirror.example.com", "-m conntrack --ctstate NEW -j TEE TEE gw:mirror.example.com"},
 	} {
-		r, _ := readListed(t, verboseHeading, row.line, nat.IPv4)
-		require.Equal(t, row.want, r.Spec(), row.line)
+		t.Run(row.line, func(t *testing.T) {
+			t.Parallel()
+			r, _ := readListed(t, verboseHeading, row.line, nat.IPv4)
+			require.Equal(t, row.want, r.Spec(), row.line)
+		})
 	}
 }
 
@@ -81,8 +84,11 @@ func TestListedColumns(t *testing.T) {
 		{plainHeading, "           all      ::1                  anywhere            ", nat.IPv6, "-s ::1/128 [-i, -o: not listed without -v]"},
 		{plainHeading, "ACCEPT     all  --  localhost            fe80::/10           ", nat.IPv6, "-s ::1/128 -d fe80::/10 [-i, -o: not listed without -v] -j ACCEPT"},
 	} {
-		r, _ := readListed(t, row.heading, row.line, row.family)
-		require.Equal(t, row.want, r.Spec(), row.line)
+		t.Run(row.heading, func(t *testing.T) {
+			t.Parallel()
+			r, _ := readListed(t, row.heading, row.line, row.family)
+			require.Equal(t, row.want, r.Spec(), row.line)
+		})
 	}
 }
 
@@ -96,9 +102,12 @@ func TestListedCounters(t *testing.T) {
 	r, _ := l.rule(nat.IPv4, true)
 	require.Equal(t, []any{7, uint64(12000), uint64(3000000)}, []any{l.number, r.Packets, r.Bytes})
 	for text, want := range map[string]uint64{"0": 0, "99999": 99999, "100K": 100000, "17G": 17000000000, "18446744T": 18446744000000000000} {
-		n, ok := listedCount(text)
-		require.True(t, ok, text)
-		require.Equal(t, want, n, text)
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			n, ok := listedCount(text)
+			require.True(t, ok, text)
+			require.Equal(t, want, n, text)
+		})
 	}
 	for _, text := range []string{"", "K", "1P", "-1", "1.5K", "18446745T"} {
 		_, ok := listedCount(text)
@@ -126,7 +135,10 @@ func TestListedNotes(t *testing.T) {
 		{"0 0 CT all -- * * 0.0.0.0/0 0.0.0.0/0 CT [unsupported revision]", []string{"-j CT: iptables did not know the revision that the kernel has: what the target does is unknown"}},
 		{"0 0 AUDIT all -- * * 0.0.0.0/0 0.0.0.0/0", []string{`-j AUDIT: natlab cannot read its options "": what it does is unknown`}},
 	} {
-		_, notes := readListed(t, verboseHeading, row.line, nat.IPv4)
-		require.Equal(t, row.want, notes, row.line)
+		t.Run(row.line, func(t *testing.T) {
+			t.Parallel()
+			_, notes := readListed(t, verboseHeading, row.line, nat.IPv4)
+			require.Equal(t, row.want, notes, row.line)
+		})
 	}
 }

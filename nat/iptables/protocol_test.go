@@ -55,15 +55,18 @@ func TestPortsOfProtocols(t *testing.T) {
 		{"-p udplite -m multiport --dports 80,81", nat.UDPLite, true},
 		{"-p udplite -m multiport --sports 80,81", nat.UDPLite, false},
 	} {
-		rs, err := iptables.ParseString("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD "+row.rule+" -j DROP\nCOMMIT\n", nat.IPv4)
-		require.NoError(t, err)
-		want := nat.Accept
-		if row.met {
-			want = nat.Drop
-		}
-		p := rules.Packet{Tuple: nat.TupleOf(row.proto, from, to)}
-		require.Equal(t, want, iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &p, &remembering{}).Verdict, row.rule)
-		v, _ := iptables.Compile(rs.Tables[0]).Run(nat.Forward, &p, &remembering{}, nil)
-		require.Equal(t, want, v, row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			rs, err := iptables.ParseString("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD "+row.rule+" -j DROP\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			want := nat.Accept
+			if row.met {
+				want = nat.Drop
+			}
+			p := rules.Packet{Tuple: nat.TupleOf(row.proto, from, to)}
+			require.Equal(t, want, iptables.NewProgram(rs.Tables[0]).Run(nat.Forward, "", &p, &remembering{}).Verdict, row.rule)
+			v, _ := iptables.Compile(rs.Tables[0]).Run(nat.Forward, &p, &remembering{}, nil)
+			require.Equal(t, want, v, row.rule)
+		})
 	}
 }

@@ -101,13 +101,16 @@ Chain POSTROUTING (policy ACCEPT 0 packets, 0 bytes)
 				"*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n[0:0] -A POSTROUTING -s 10.0.0.1/32 -j RETURN\nCOMMIT\n"},
 		},
 	} {
-		got, err := Read(row.text)
-		require.NoError(t, err, row.name)
-		var texts []string
-		for _, rs := range got.Rulesets {
-			texts = append(texts, rs.Counted())
-		}
-		require.Equal(t, row.want, texts, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := Read(row.text)
+			require.NoError(t, err, row.name)
+			var texts []string
+			for _, rs := range got.Rulesets {
+				texts = append(texts, rs.Counted())
+			}
+			require.Equal(t, row.want, texts, row.name)
+		})
 	}
 }
 
@@ -125,11 +128,14 @@ func TestReadListingCommands(t *testing.T) {
 		{"$ kubectl exec -n kube-system kube-proxy-x -- iptables -t raw -nvxL", "raw", nat.IPv4},
 		{"iptables -vnLPREROUTING -t raw", "raw", nat.IPv4},
 	} {
-		got, err := Read(row.command + "\nChain PREROUTING (policy ACCEPT)\n" + verboseHeading + "\n")
-		require.NoError(t, err, row.command)
-		rs, ok := got.Ruleset(row.family)
-		require.True(t, ok, row.command)
-		require.Equal(t, row.table, rs.Tables[0].Name, row.command)
+		t.Run(row.command, func(t *testing.T) {
+			t.Parallel()
+			got, err := Read(row.command + "\nChain PREROUTING (policy ACCEPT)\n" + verboseHeading + "\n")
+			require.NoError(t, err, row.command)
+			rs, ok := got.Ruleset(row.family)
+			require.True(t, ok, row.command)
+			require.Equal(t, row.table, rs.Tables[0].Name, row.command)
+		})
 	}
 }
 

@@ -57,13 +57,16 @@ func TestRead(t *testing.T) {
 		{"a heredoc", "iptables-restore <<'EOF'\n" + none + "EOF\n", none, ""},
 		{"commands behind a dump", none + "iptables -I INPUT -s 10.0.0.1 -j DROP\n", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.1/32 -j DROP\n-A INPUT -j ACCEPT\nCOMMIT\n", ""},
 	} {
-		got, err := Read(row.text)
-		require.NoError(t, err, row.name)
-		for family, want := range map[nat.Family]string{nat.IPv4: row.v4, nat.IPv6: row.v6} {
-			rs, ok := got.Ruleset(family)
-			require.Equal(t, want != "", ok, "%s: %s", row.name, family)
-			require.Equal(t, want, rs.String(), "%s: %s", row.name, family)
-		}
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := Read(row.text)
+			require.NoError(t, err, row.name)
+			for family, want := range map[nat.Family]string{nat.IPv4: row.v4, nat.IPv6: row.v6} {
+				rs, ok := got.Ruleset(family)
+				require.Equal(t, want != "", ok, "%s: %s", row.name, family)
+				require.Equal(t, want, rs.String(), "%s: %s", row.name, family)
+			}
+		})
 	}
 }
 
@@ -86,13 +89,16 @@ func TestReadNotes(t *testing.T) {
 		{"iptables -t nat -N X\niptables -t nat -A X -s 10.0.0.1 -j RETURN\n", []string{"line 2: nothing in the text leads to chain X of table nat: no packet is taken to it"}},
 		{"*filter\n-A INPUT -s ! 10.0.0.1\nCOMMIT\n", []string{"line 2: a ! behind -s is old: iptables 1.8.9 wants it before"}},
 	} {
-		got, err := Read(row.text)
-		require.NoError(t, err, row.text)
-		var notes []string
-		for _, n := range got.Notes {
-			notes = append(notes, n.String())
-		}
-		require.ElementsMatch(t, row.want, notes, row.text)
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			got, err := Read(row.text)
+			require.NoError(t, err, row.text)
+			var notes []string
+			for _, n := range got.Notes {
+				notes = append(notes, n.String())
+			}
+			require.ElementsMatch(t, row.want, notes, row.text)
+		})
 	}
 }
 

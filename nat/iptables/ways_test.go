@@ -53,18 +53,21 @@ func TestWays(t *testing.T) {
 		{"goto", []string{"-A FORWARD " + s + "x src -g A", "-A FORWARD -j DROP"}, []string{"drop 0x0 1 [x-] []", "accept 0x0 1 [x+] []"}},
 		{"an unknown target", []string{"-A FORWARD -j NEWTARGET --x"}, []string{"accept 0x0 1 [-j NEWTARGET --x: it decides about the packet+] []", "accept 0x0 1 [-j NEWTARGET --x: it decides about the packet-] []"}},
 	} {
-		var got []string
-		for _, w := range ways(t, nil, row.lines...) {
-			var assumed []string
-			for _, a := range w.Assumed {
-				assumed = append(assumed, short(a.What)+map[bool]string{true: "+", false: "-"}[a.Holds])
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, w := range ways(t, nil, row.lines...) {
+				var assumed []string
+				for _, a := range w.Assumed {
+					assumed = append(assumed, short(a.What)+map[bool]string{true: "+", false: "-"}[a.Holds])
+				}
+				for i := range w.Open {
+					w.Open[i] = short(w.Open[i])
+				}
+				got = append(got, fmt.Sprintf("%s %#x %v %v %v", w.Verdict, w.Packet.Mark, w.Chance, assumed, w.Open))
 			}
-			for i := range w.Open {
-				w.Open[i] = short(w.Open[i])
-			}
-			got = append(got, fmt.Sprintf("%s %#x %v %v %v", w.Verdict, w.Packet.Mark, w.Chance, assumed, w.Open))
-		}
-		require.Equal(t, row.want, got, row.name)
+			require.Equal(t, row.want, got, row.name)
+		})
 	}
 	again := ways(t, []nat.Assumption{{What: s + "x src", Holds: true}}, "-A FORWARD "+s+"x src -j DROP")
 	require.Len(t, again, 1, "what was assumed before stays so")

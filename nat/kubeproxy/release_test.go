@@ -181,14 +181,17 @@ func TestWhatChangedWithWhichRelease(t *testing.T) {
 		{"until then the first, of this node", []edit{local, twice("10.244.1.5 node-1", "10.244.1.5 node-2")}, nat.IPv4, "-A KUBE-SVL-" + web, 0, 35},
 		{"or a later one of this node", []edit{local, twice("10.244.1.5 node-2", "10.244.1.5 node-1")}, nat.IPv4, "-A KUBE-SVL-" + web, 0, 0},
 	} {
-		c := small(row.edits...)
-		for i, r := range kubeproxy.Releases() {
-			rs, err := kubeproxy.Rules(c, "node-1", kubeproxy.Options{Release: r.Name, Family: row.family})
-			require.NoError(t, err, "%s %s", row.name, r.Name)
-			minor := 25 + i
-			want := minor >= row.from && (row.until == 0 || minor <= row.until)
-			require.Equal(t, want, strings.Contains(rs.String(), row.text), "%s %s: %q in\n%s", row.name, r.Name, row.text, rs.String())
-		}
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := small(row.edits...)
+			for i, r := range kubeproxy.Releases() {
+				rs, err := kubeproxy.Rules(c, "node-1", kubeproxy.Options{Release: r.Name, Family: row.family})
+				require.NoError(t, err, "%s %s", row.name, r.Name)
+				minor := 25 + i
+				want := minor >= row.from && (row.until == 0 || minor <= row.until)
+				require.Equal(t, want, strings.Contains(rs.String(), row.text), "%s %s: %q in\n%s", row.name, r.Name, row.text, rs.String())
+			}
+		})
 	}
 }
 
@@ -257,18 +260,21 @@ func TestWhatReleasesExitOn(t *testing.T) {
 		{"all alpha gates", []edit{set("AllAlpha", true)}, "is enabled, but depends on features that are disabled", 37, 0},
 		{"no gate", []edit{set("NoGateOfAnyRelease", true)}, "unrecognized feature gate: NoGateOfAnyRelease", 0, 0},
 	} {
-		c := small(row.edits...)
-		for i, r := range kubeproxy.Releases() {
-			_, err := kubeproxy.Rules(c, "node-1", kubeproxy.Options{Release: r.Name})
-			minor := 25 + i
-			if minor < row.from || row.until != 0 && minor > row.until {
-				require.NoError(t, err, "%s %s", row.name, r.Name)
-				continue
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := small(row.edits...)
+			for i, r := range kubeproxy.Releases() {
+				_, err := kubeproxy.Rules(c, "node-1", kubeproxy.Options{Release: r.Name})
+				minor := 25 + i
+				if minor < row.from || row.until != 0 && minor > row.until {
+					require.NoError(t, err, "%s %s", row.name, r.Name)
+					continue
+				}
+				require.ErrorIs(t, err, kubeproxy.ErrExits, "%s %s", row.name, r.Name)
+				require.ErrorContains(t, err, "kube-proxy "+r.Name+" exits: ", row.name)
+				require.ErrorContains(t, err, row.want, row.name)
 			}
-			require.ErrorIs(t, err, kubeproxy.ErrExits, "%s %s", row.name, r.Name)
-			require.ErrorContains(t, err, "kube-proxy "+r.Name+" exits: ", row.name)
-			require.ErrorContains(t, err, row.want, row.name)
-		}
+		})
 	}
 }
 
@@ -310,8 +316,11 @@ func TestGatesThatCanBeSet(t *testing.T) {
 		{"v1.36", "AllowServiceExternalIPs", false, []edit{external}, "-d 203.0.113.9/32", false},
 		{"v1.36", "AllowServiceExternalIPs", true, []edit{external}, "-d 203.0.113.9/32", true},
 	} {
-		rs, err := kubeproxy.Rules(small(append(row.edits, set(row.gate, row.on))...), "node-1", kubeproxy.Options{Release: row.release})
-		require.NoError(t, err, "%s %s", row.release, row.gate)
-		require.Equal(t, row.want, strings.Contains(rs.String(), row.text), "%s %s=%t: %q in\n%s", row.release, row.gate, row.on, row.text, rs.String())
+		t.Run(row.release, func(t *testing.T) {
+			t.Parallel()
+			rs, err := kubeproxy.Rules(small(append(row.edits, set(row.gate, row.on))...), "node-1", kubeproxy.Options{Release: row.release})
+			require.NoError(t, err, "%s %s", row.release, row.gate)
+			require.Equal(t, row.want, strings.Contains(rs.String(), row.text), "%s %s=%t: %q in\n%s", row.release, row.gate, row.on, row.text, rs.String())
+		})
 	}
 }

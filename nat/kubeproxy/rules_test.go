@@ -27,12 +27,15 @@ func TestNames(t *testing.T) {
 		{"default", "release-name-grafana", "http-web", "TCP", "", "XR6NUEPTVOUAGEC3"},
 		{"default", "release-name-grafana", "http-web", "TCP", "10.244.31.123:3000", "KUBE-SEP-RLRDAS77BUJVWRRK"},
 	} {
-		name := kubeproxy.PortName(row.namespace, row.service, row.port)
-		if row.endpoint == "" {
-			require.Equal(t, row.want, kubeproxy.ServiceHash(name, row.protocol))
-		} else {
-			require.Equal(t, row.want, kubeproxy.EndpointChain(name, row.protocol, row.endpoint))
-		}
+		t.Run(row.namespace, func(t *testing.T) {
+			t.Parallel()
+			name := kubeproxy.PortName(row.namespace, row.service, row.port)
+			if row.endpoint == "" {
+				require.Equal(t, row.want, kubeproxy.ServiceHash(name, row.protocol))
+			} else {
+				require.Equal(t, row.want, kubeproxy.EndpointChain(name, row.protocol, row.endpoint))
+			}
+		})
 	}
 	require.Equal(t, "a/b", kubeproxy.PortName("a", "b", ""))
 }
@@ -43,9 +46,12 @@ func TestParseRelease(t *testing.T) {
 		"v1.25": "v1.25", "1.25.1": "v1.25", "v1.28.15": "v1.28", "v1.37.2": "v1.37", "": "v1.37", "1.37": "v1.37",
 		"v1.31": "v1.31", "v1.31.4": "v1.31", "1.31": "v1.31", "v1.33.1+k3s1": "v1.33", "v1.30.9-eks-5d632ec": "v1.30",
 	} {
-		r, err := kubeproxy.ParseRelease(version)
-		require.NoError(t, err, version)
-		require.Equal(t, want, r.Name, version)
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			r, err := kubeproxy.ParseRelease(version)
+			require.NoError(t, err, version)
+			require.Equal(t, want, r.Name, version)
+		})
 	}
 	for _, version := range []string{"v1.2", "v1.250", "1.24.17", "v1.38", "v2.28", "latest", "v", "vv1.25", "v1.28.", "v1.28.x", "v1.280"} {
 		_, err := kubeproxy.ParseRelease(version)
@@ -136,15 +142,18 @@ func TestRulesErrors(t *testing.T) {
 			`service "namespace-0/service-0:http": protocol "tcp -j ACCEPT": want TCP, UDP or SCTP`,
 		},
 	} {
-		c := good
-		c.Services = slices.Clone(good.Services)
-		c.Services[0].Ports = slices.Clone(good.Services[0].Ports)
-		if row.edit != nil {
-			row.edit(&c)
-		}
-		rs, err := kubeproxy.Rules(c, row.node, row.options)
-		require.EqualError(t, err, row.want, row.name)
-		require.Zero(t, rs, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := good
+			c.Services = slices.Clone(good.Services)
+			c.Services[0].Ports = slices.Clone(good.Services[0].Ports)
+			if row.edit != nil {
+				row.edit(&c)
+			}
+			rs, err := kubeproxy.Rules(c, row.node, row.options)
+			require.EqualError(t, err, row.want, row.name)
+			require.Zero(t, rs, row.name)
+		})
 	}
 }
 
@@ -184,22 +193,25 @@ func TestServingEndpoints(t *testing.T) {
 		{"hints without an annotation", plain, "v1.28", list{ready(1, here, "a"), ready(2, there, "b")}, []byte{1, 2}, nil, []byte{1, 2}, true},
 		{"no hint for this zone", plain, "", list{ready(1, here, "b"), ready(2, there, "b")}, []byte{1, 2}, nil, []byte{1, 2}, true},
 	} {
-		row.service.Namespace, row.service.Name = "default", "web"
-		row.service.Ports = []topology.ServicePort{{Protocol: "TCP", Port: 80, NodePort: 30080, Endpoints: row.endpoints}}
-		c := topology.Cluster{Nodes: []topology.Node{{Name: here, Labels: map[string]string{"topology.kubernetes.io/zone": "a"}}}}
-		c.KubeProxy.MasqueradeBit = -1
-		got, err := kubeproxy.ServingEndpoints(c, here, kubeproxy.Options{Release: row.release}, row.service, row.service.Ports[0])
-		require.NoError(t, err, row.name)
-		last := func(endpoints list) []byte {
-			var out []byte
-			for _, e := range endpoints {
-				out = append(out, e.Addr.Addr().As4()[3])
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			row.service.Namespace, row.service.Name = "default", "web"
+			row.service.Ports = []topology.ServicePort{{Protocol: "TCP", Port: 80, NodePort: 30080, Endpoints: row.endpoints}}
+			c := topology.Cluster{Nodes: []topology.Node{{Name: here, Labels: map[string]string{"topology.kubernetes.io/zone": "a"}}}}
+			c.KubeProxy.MasqueradeBit = -1
+			got, err := kubeproxy.ServingEndpoints(c, here, kubeproxy.Options{Release: row.release}, row.service, row.service.Ports[0])
+			require.NoError(t, err, row.name)
+			last := func(endpoints list) []byte {
+				var out []byte
+				for _, e := range endpoints {
+					out = append(out, e.Addr.Addr().As4()[3])
+				}
+				return out
 			}
-			return out
-		}
-		require.Equal(t, row.cluster, last(got.Cluster), row.name)
-		require.Equal(t, row.local, last(got.Local), row.name)
-		require.Equal(t, row.all, last(got.All), row.name)
-		require.Equal(t, row.any, got.Any, row.name)
+			require.Equal(t, row.cluster, last(got.Cluster), row.name)
+			require.Equal(t, row.local, last(got.Local), row.name)
+			require.Equal(t, row.all, last(got.All), row.name)
+			require.Equal(t, row.any, got.Any, row.name)
+		})
 	}
 }

@@ -140,16 +140,19 @@ func TestPartialSync(t *testing.T) {
 			c.Nodes = []topology.Node{{Name: "n", Labels: map[string]string{"zone": "y"}}}
 		}, true},
 	} {
-		before, after := shops(row.release, 1, 1), shops(row.release, 1, 2)
-		if row.change != nil {
-			row.change(&after)
-		}
-		live := flush(update(t, nil, before).Want, row.table, row.chain)
-		u := update(t, &before, after)
-		got := u.Apply(live, DeleteStale)
-		require.Equal(t, row.repaired, sorted(got).String() == u.Want.String(), "%s %s", row.release, row.name)
-		full := update(t, nil, after)
-		require.Equal(t, full.Want.String(), sorted(full.Apply(got, DeleteStale)).String(), "%s %s: a full sync repairs all", row.release, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			before, after := shops(row.release, 1, 1), shops(row.release, 1, 2)
+			if row.change != nil {
+				row.change(&after)
+			}
+			live := flush(update(t, nil, before).Want, row.table, row.chain)
+			u := update(t, &before, after)
+			got := u.Apply(live, DeleteStale)
+			require.Equal(t, row.repaired, sorted(got).String() == u.Want.String(), "%s %s", row.release, row.name)
+			full := update(t, nil, after)
+			require.Equal(t, full.Want.String(), sorted(full.Apply(got, DeleteStale)).String(), "%s %s: a full sync repairs all", row.release, row.name)
+		})
 	}
 }
 

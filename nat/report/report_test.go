@@ -46,9 +46,11 @@ func TestText(t *testing.T) {
 		{"brief.txt", report.Brief, report.Style{}},
 		{"colour.txt", report.DrawAll, report.Style{Colour: true}},
 	} {
-		var b bytes.Buffer
-		require.NoError(t, report.Text(&b, whole(), row.detail, row.style))
-		golden(t, row.file, b.String())
+		t.Run(row.file, func(t *testing.T) {
+			var b bytes.Buffer
+			require.NoError(t, report.Text(&b, whole(), row.detail, row.style))
+			golden(t, row.file, b.String())
+		})
 	}
 }
 

@@ -29,19 +29,22 @@ func TestConnBytes(t *testing.T) {
 		{"0:0", "avgpkt", "reply", rules.Yes},
 		{"61:", "avgpkt", "both", rules.No},
 	} {
-		text := fmt.Sprintf("--connbytes %s --connbytes-mode %s --connbytes-dir %s", row.bounds, row.mode, row.dir)
-		p := &rules.Packet{State: rules.Established}
-		answer, _ := answers(t, "-m connbytes "+text, p, w)
-		require.Equal(t, row.want, answer, text)
-		if row.bounds != "181:181" && row.bounds != "60:60" && row.bounds != "0:0" { // of one number there is no other side
-			answer, _ = answers(t, "-m connbytes ! "+text, p, w)
-			require.Equal(t, row.want.Not(true), answer, text)
-		}
-		answer, actual := answers(t, "-m connbytes "+text, p, &world{})
-		require.Equal(t, rules.No, answer, "not counted")
-		require.Equal(t, "the connection is not counted", actual)
-		answer, _ = answers(t, "-m connbytes "+text, &rules.Packet{State: rules.Invalid}, w)
-		require.Equal(t, rules.No, answer, "no connection")
+		t.Run(row.bounds, func(t *testing.T) {
+			t.Parallel()
+			text := fmt.Sprintf("--connbytes %s --connbytes-mode %s --connbytes-dir %s", row.bounds, row.mode, row.dir)
+			p := &rules.Packet{State: rules.Established}
+			answer, _ := answers(t, "-m connbytes "+text, p, w)
+			require.Equal(t, row.want, answer, text)
+			if row.bounds != "181:181" && row.bounds != "60:60" && row.bounds != "0:0" { // of one number there is no other side
+				answer, _ = answers(t, "-m connbytes ! "+text, p, w)
+				require.Equal(t, row.want.Not(true), answer, text)
+			}
+			answer, actual := answers(t, "-m connbytes "+text, p, &world{})
+			require.Equal(t, rules.No, answer, "not counted")
+			require.Equal(t, "the connection is not counted", actual)
+			answer, _ = answers(t, "-m connbytes "+text, &rules.Packet{State: rules.Invalid}, w)
+			require.Equal(t, rules.No, answer, "no connection")
+		})
 	}
 }
 
@@ -75,14 +78,17 @@ func TestConnLabel(t *testing.T) {
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	for source, node := range map[string]int{"127.0.0.5": 5, "127.1.2.3": 3, "127.9.8.7": 1, "::1": 4, "fd00::5": 5, "fd00::6": 5} {
-		from := netip.AddrPortFrom(netip.MustParseAddr(source), 1)
-		tuple := nat.TupleOf(nat.UDP, from, netip.AddrPortFrom(from.Addr(), 2))
-		for n := 1; n <= 7; n++ {
-			rule := fmt.Sprintf("-m cluster --cluster-total-nodes 7 --cluster-local-node %d --cluster-hash-seed 0xfeedcafe", n)
-			w := &world{conn: rules.Conn{Original: tuple}}
-			answer, _ := answers(t, rule, &rules.Packet{Tuple: tuple, State: rules.New}, w)
-			require.Equal(t, rules.Is(n == node, false), answer, "%s %d", source, n)
-		}
+		t.Run(source, func(t *testing.T) {
+			t.Parallel()
+			from := netip.AddrPortFrom(netip.MustParseAddr(source), 1)
+			tuple := nat.TupleOf(nat.UDP, from, netip.AddrPortFrom(from.Addr(), 2))
+			for n := 1; n <= 7; n++ {
+				rule := fmt.Sprintf("-m cluster --cluster-total-nodes 7 --cluster-local-node %d --cluster-hash-seed 0xfeedcafe", n)
+				w := &world{conn: rules.Conn{Original: tuple}}
+				answer, _ := answers(t, rule, &rules.Packet{Tuple: tuple, State: rules.New}, w)
+				require.Equal(t, rules.Is(n == node, false), answer, "%s %d", source, n)
+			}
+		})
 	}
 }
 
@@ -90,8 +96,11 @@ func TestCluster(t *testing.T) {
 func TestHelper(t *testing.T) {
 	t.Parallel()
 	for rule, want := range map[string]rules.Answer{"--helper ftp": rules.No, "! --helper ftp": rules.Yes, `--helper ""`: rules.No} {
-		answer, _ := answers(t, "-m helper "+rule, &rules.Packet{State: rules.Related}, &world{})
-		require.Equal(t, want, answer, rule)
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			answer, _ := answers(t, "-m helper "+rule, &rules.Packet{State: rules.Related}, &world{})
+			require.Equal(t, want, answer, rule)
+		})
 	}
 }
 

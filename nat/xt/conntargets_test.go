@@ -37,12 +37,15 @@ func TestSetConnMark(t *testing.T) {
 		{"--restore-mark --nfmask 0xff --ctmask 0xff00 --right-shift-mark 8", 0x12ab, 0xabcd},
 		{"--restore-mark --left-shift-mark 32", 0xabcd, 0xabcd},
 	} {
-		p := rules.Packet{State: rules.Established, Mark: 0x1234, ConnMark: 0xabcd}
-		require.Equal(t, rules.Continue(), act(t, "-j CONNMARK "+row.options, &p, nil))
-		require.Equal(t, [2]uint32{row.mark, row.ct}, [2]uint32{p.Mark, p.ConnMark}, row.options)
-		none := rules.Packet{State: rules.Invalid, Mark: 1, ConnMark: 2}
-		act(t, "-j CONNMARK "+row.options, &none, nil)
-		require.Equal(t, rules.Packet{State: rules.Invalid, Mark: 1, ConnMark: 2}, none, row.options)
+		t.Run(row.options, func(t *testing.T) {
+			t.Parallel()
+			p := rules.Packet{State: rules.Established, Mark: 0x1234, ConnMark: 0xabcd}
+			require.Equal(t, rules.Continue(), act(t, "-j CONNMARK "+row.options, &p, nil))
+			require.Equal(t, [2]uint32{row.mark, row.ct}, [2]uint32{p.Mark, p.ConnMark}, row.options)
+			none := rules.Packet{State: rules.Invalid, Mark: 1, ConnMark: 2}
+			act(t, "-j CONNMARK "+row.options, &none, nil)
+			require.Equal(t, rules.Packet{State: rules.Invalid, Mark: 1, ConnMark: 2}, none, row.options)
+		})
 	}
 }
 
@@ -64,11 +67,14 @@ func TestCT(t *testing.T) {
 		{"CT --zone 7", rules.Untracked, rules.Template{}, rules.Untracked, true},
 		{"CT --zone 7", rules.New, rules.Template{}, rules.New, true},
 	} {
-		p := rules.Packet{State: row.state, Mark: 0x12345}
-		require.Equal(t, rules.Continue(), act(t, "-j "+row.rule, &p, nil))
-		require.Equal(t, rules.Packet{State: row.now, Mark: 0x12345, Template: row.want}, p, row.rule)
-		r, err := iptables.ParseRule("-j "+row.rule, nat.IPv4)
-		require.NoError(t, err)
-		require.Equal(t, row.tracks, xt.Tracks(r.Target, nat.IPv4), row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			p := rules.Packet{State: row.state, Mark: 0x12345}
+			require.Equal(t, rules.Continue(), act(t, "-j "+row.rule, &p, nil))
+			require.Equal(t, rules.Packet{State: row.now, Mark: 0x12345, Template: row.want}, p, row.rule)
+			r, err := iptables.ParseRule("-j "+row.rule, nat.IPv4)
+			require.NoError(t, err)
+			require.Equal(t, row.tracks, xt.Tracks(r.Target, nat.IPv4), row.rule)
+		})
 	}
 }

@@ -67,9 +67,12 @@ func TestConntrackAsksTheConnection(t *testing.T) {
 		{"--ctdir REPLY", ""},
 		{"--ctdir ORIGINAL", "direction reply"},
 	} {
-		answer, actual := answers(t, "-m conntrack "+row.rule, packet, w)
-		require.Equal(t, row.actual, actual, row.rule)
-		require.Equal(t, rules.Is(row.actual == "", false), answer, row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			answer, actual := answers(t, "-m conntrack "+row.rule, packet, w)
+			require.Equal(t, row.actual, actual, row.rule)
+			require.Equal(t, rules.Is(row.actual == "", false), answer, row.rule)
+		})
 	}
 }
 
@@ -94,8 +97,11 @@ func TestConntrackOfNoConnection(t *testing.T) {
 		{"--ctstatus NONE", rules.New, rules.No},
 		{"! --ctstatus CONFIRMED", rules.New, rules.Yes},
 	} {
-		answer, _ := answers(t, "-m conntrack "+row.rule, &rules.Packet{Tuple: tuple, State: row.state}, fresh)
-		require.Equal(t, row.want, answer, row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			answer, _ := answers(t, "-m conntrack "+row.rule, &rules.Packet{Tuple: tuple, State: row.state}, fresh)
+			require.Equal(t, row.want, answer, row.rule)
+		})
 	}
 }
 
@@ -114,19 +120,22 @@ func TestConntrackOfOldRevisions(t *testing.T) {
 		{"-m conntrack --ctstatus ASSURED ! --ctstate DNAT", 1, ""},
 		{"-m state --state UNTRACKED", 1, "needs revision 2"},
 	} {
-		r, err := iptables.ParseRule(row.rule, nat.IPv4)
-		require.NoError(t, err)
-		l, ok := x.Layout(nat.IPv4, row.revision)
-		require.True(t, ok)
-		d, env := make([]byte, l.Size), &xt.Env{Family: nat.IPv4}
-		err = l.Encode(r.Matches[0], d, env)
-		if row.fails != "" {
-			require.ErrorContains(t, err, row.fails)
-			continue
-		}
-		require.NoError(t, err)
-		back, ok := l.Decode(d, env)
-		require.True(t, ok)
-		require.Equal(t, r.Matches[0], back)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			r, err := iptables.ParseRule(row.rule, nat.IPv4)
+			require.NoError(t, err)
+			l, ok := x.Layout(nat.IPv4, row.revision)
+			require.True(t, ok)
+			d, env := make([]byte, l.Size), &xt.Env{Family: nat.IPv4}
+			err = l.Encode(r.Matches[0], d, env)
+			if row.fails != "" {
+				require.ErrorContains(t, err, row.fails)
+				return
+			}
+			require.NoError(t, err)
+			back, ok := l.Decode(d, env)
+			require.True(t, ok)
+			require.Equal(t, r.Matches[0], back)
+		})
 	}
 }

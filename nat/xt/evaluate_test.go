@@ -169,11 +169,14 @@ func TestPktType(t *testing.T) {
 		{nat.Forward, "BROADCAST", rules.Yes, rules.No},
 		{nat.Output, "BROADCAST", rules.Yes, rules.No},
 	} {
-		v := visitOf(t, udp4, fields{})
-		v.World.(*world).addrType, v.Hook = row.addrType, row.hook
-		unicast, cast := ruleOf(t, "-m pkttype --pkt-type host", v), ruleOf(t, "-m pkttype --pkt-type bcast", v)
-		require.Equal(t, row.unicast, unicast.Matches[0].Holds(v), "%s of a %s address", row.hook, row.addrType)
-		require.Equal(t, row.cast, cast.Matches[0].Holds(v), "%s of a %s address", row.hook, row.addrType)
+		t.Run(row.addrType, func(t *testing.T) {
+			t.Parallel()
+			v := visitOf(t, udp4, fields{})
+			v.World.(*world).addrType, v.Hook = row.addrType, row.hook
+			unicast, cast := ruleOf(t, "-m pkttype --pkt-type host", v), ruleOf(t, "-m pkttype --pkt-type bcast", v)
+			require.Equal(t, row.unicast, unicast.Matches[0].Holds(v), "%s of a %s address", row.hook, row.addrType)
+			require.Equal(t, row.cast, cast.Matches[0].Holds(v), "%s of a %s address", row.hook, row.addrType)
+		})
 	}
 }
 
@@ -212,17 +215,20 @@ func TestTargetsRewrite(t *testing.T) {
 		{"-j TTL --ttl-inc 200", tcp4, fields{}, fields{TTL: 255}},
 		{"-j HL --hl-dec 4", tcp6, fields{}, fields{TTL: 60}},
 	} {
-		v := visitOf(t, row.tuple, row.from)
-		require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), row.target)
-		want := visitOf(t, row.tuple, row.to)
-		require.Equal(t, want.Wire.String(), v.Wire.String(), row.target)
-		require.True(t, bytes.Equal(want.Wire.Bytes(), v.Wire.Bytes()), "%s\nwant %x\ngot  %x", row.target, want.Wire.Bytes(), v.Wire.Bytes())
-		require.Equal(t, want.TCPFlags, v.TCPFlags, row.target)
-		require.Equal(t, want.TTL, v.TTL, row.target)
+		t.Run(row.target, func(t *testing.T) {
+			t.Parallel()
+			v := visitOf(t, row.tuple, row.from)
+			require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), row.target)
+			want := visitOf(t, row.tuple, row.to)
+			require.Equal(t, want.Wire.String(), v.Wire.String(), row.target)
+			require.True(t, bytes.Equal(want.Wire.Bytes(), v.Wire.Bytes()), "%s\nwant %x\ngot  %x", row.target, want.Wire.Bytes(), v.Wire.Bytes())
+			require.Equal(t, want.TCPFlags, v.TCPFlags, row.target)
+			require.Equal(t, want.TTL, v.TTL, row.target)
 
-		v = visitOf(t, row.tuple, row.from)
-		v.Wire = nil
-		require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), "%s without the bytes", row.target)
+			v = visitOf(t, row.tuple, row.from)
+			v.Wire = nil
+			require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), "%s without the bytes", row.target)
+		})
 	}
 }
 
@@ -298,11 +304,14 @@ func TestStringOfOldKernels(t *testing.T) {
 		{`-m string --algo bm --string GET --from 20 --to 27`, no, no},
 		{`-m string --algo bm --string GET --from 28 --to 28`, no, no},
 	} {
-		v := visitOf(t, udp4, fields{Payload: []byte("GET")})
-		m := ruleOf(t, row.match, v).Matches[0]
-		require.Equal(t, row.now, m.Holds(v), row.match)
-		v.World.(*world).kernel = nat.Kernel{Major: 6, Minor: 6}
-		require.Equal(t, row.before, m.Holds(v), row.match)
+		t.Run(row.match, func(t *testing.T) {
+			t.Parallel()
+			v := visitOf(t, udp4, fields{Payload: []byte("GET")})
+			m := ruleOf(t, row.match, v).Matches[0]
+			require.Equal(t, row.now, m.Holds(v), row.match)
+			v.World.(*world).kernel = nat.Kernel{Major: 6, Minor: 6}
+			require.Equal(t, row.before, m.Holds(v), row.match)
+		})
 	}
 }
 
@@ -363,21 +372,24 @@ func TestOldSpellings(t *testing.T) {
 		{"-m string --algo bm --string x", "1.8.9", ` --string "x" --algo bm`, ` STRING match  "x" ALGO name bm`},
 		{"-j LED --led-trigger-id x --led-delay inf", "1.8.9", ` --led-trigger-id "x" --led-delay -1`, ` led-trigger-id:"x" led-delay:inf`},
 	} {
-		r, err := iptables.ParseRule(row.rule, nat.IPv4)
-		require.NoError(t, err)
-		var v xt.Value = r.Target
-		if len(r.Matches) > 0 && r.Target == nil {
-			v = r.Matches[len(r.Matches)-1]
-		}
-		version, err := xt.ParseVersion(row.version)
-		require.NoError(t, err)
-		for _, form := range []struct {
-			want  string
-			print func(*xt.Printer)
-		}{{row.save, v.Save}, {row.list, v.(xt.Lister).List}} {
-			p := &xt.Printer{Family: nat.IPv4, Version: version}
-			form.print(p)
-			require.Equal(t, form.want, p.String(), "%s by iptables %s", row.rule, row.version)
-		}
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			r, err := iptables.ParseRule(row.rule, nat.IPv4)
+			require.NoError(t, err)
+			var v xt.Value = r.Target
+			if len(r.Matches) > 0 && r.Target == nil {
+				v = r.Matches[len(r.Matches)-1]
+			}
+			version, err := xt.ParseVersion(row.version)
+			require.NoError(t, err)
+			for _, form := range []struct {
+				want  string
+				print func(*xt.Printer)
+			}{{row.save, v.Save}, {row.list, v.(xt.Lister).List}} {
+				p := &xt.Printer{Family: nat.IPv4, Version: version}
+				form.print(p)
+				require.Equal(t, form.want, p.String(), "%s by iptables %s", row.rule, row.version)
+			}
+		})
 	}
 }

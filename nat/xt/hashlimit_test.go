@@ -48,14 +48,17 @@ func TestHashLimitAtOnce(t *testing.T) {
 		"--hashlimit-upto 5/s --hashlimit-mode srcip --hashlimit-srcmask 0 --hashlimit-name k":          5,
 		"--hashlimit-upto 1000000/s --hashlimit-burst 1000000 --hashlimit-name l --hashlimit-dstmask 0": 40,
 	} {
-		h := &hashed{t: t, rule: rule}
-		held := 0
-		for port := range uint16(40) {
-			if a, _ := h.ask(0, port); a == rules.Yes {
-				held++
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			h := &hashed{t: t, rule: rule}
+			held := 0
+			for port := range uint16(40) {
+				if a, _ := h.ask(0, port); a == rules.Yes {
+					held++
+				}
 			}
-		}
-		require.Equal(t, want, held, rule)
+			require.Equal(t, want, held, rule)
+		})
 	}
 }
 
@@ -70,16 +73,19 @@ func TestHashLimitInTime(t *testing.T) {
 		"--hashlimit-above 10/s --hashlimit-burst 3 --hashlimit-name d":                              {0: yes, 99: yes, 100: no},
 		"--hashlimit-upto 2/hour --hashlimit-burst 3 --hashlimit-name e --hashlimit-htable-expire 1": {0: no, 1: no, 500: rules.Unknown, 1502: yes},
 	} {
-		h := &hashed{t: t, rule: rule}
-		for range 3 {
-			h.ask(0, 1)
-		}
-		for ms := range 3000 {
-			if want, asked := steps[ms]; asked {
-				a, _ := h.ask(time.Duration(ms)*time.Millisecond, 1)
-				require.Equal(t, want, a, "%s at %d ms", rule, ms)
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			h := &hashed{t: t, rule: rule}
+			for range 3 {
+				h.ask(0, 1)
 			}
-		}
+			for ms := range 3000 {
+				if want, asked := steps[ms]; asked {
+					a, _ := h.ask(time.Duration(ms)*time.Millisecond, 1)
+					require.Equal(t, want, a, "%s at %d ms", rule, ms)
+				}
+			}
+		})
 	}
 }
 

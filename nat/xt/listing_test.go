@@ -35,14 +35,17 @@ func TestListedTexts(t *testing.T) {
 		{"multiport", "multiport dports http,https", "--dports 80,443", ""},
 		{"connlimit", "#conn src/32 > 10 reject-with tcp-reset", "--connlimit-above 10 --connlimit-mask 32 --connlimit-saddr", "reject-with tcp-reset"},
 	} {
-		x, ok := xt.Find(row.name, xt.MatchKind, nat.IPv4)
-		require.True(t, ok, row.name)
-		l := xt.NewListing(row.text, nat.IPv4)
-		l.Protocol = map[string]nat.Proto{"tcp": nat.TCP, "udp": nat.UDP, "icmp": nat.ICMP, "multiport": nat.TCP}[row.name]
-		v, ok := x.ReadListed(l)
-		require.True(t, ok, row.text)
-		require.Equal(t, row.options, xt.Options(v, nat.IPv4))
-		require.Equal(t, row.rest, l.Rest(), row.text)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			x, ok := xt.Find(row.name, xt.MatchKind, nat.IPv4)
+			require.True(t, ok, row.name)
+			l := xt.NewListing(row.text, nat.IPv4)
+			l.Protocol = map[string]nat.Proto{"tcp": nat.TCP, "udp": nat.UDP, "icmp": nat.ICMP, "multiport": nat.TCP}[row.name]
+			v, ok := x.ReadListed(l)
+			require.True(t, ok, row.text)
+			require.Equal(t, row.options, xt.Options(v, nat.IPv4))
+			require.Equal(t, row.rest, l.Rest(), row.text)
+		})
 	}
 	for _, row := range [][2]string{
 		{"LOG level warning prefix \"[a] \"b\" \"", `--log-prefix "[a] \"b\" "`},

@@ -45,10 +45,13 @@ func TestPhysDevAsksForPorts(t *testing.T) {
 		{"! --physdev-out veth1", through, rules.Yes},
 		{"--physdev-in veth2", rules.BridgePorts{Out: "veth2"}, rules.Yes},
 	} {
-		w := &ported{ports: row.ports, known: true}
-		answer, actual := answers(t, "-m physdev "+row.options, &rules.Packet{}, w)
-		require.Equal(t, row.want, answer, "%s for %v", row.options, row.ports)
-		require.True(t, row.want == rules.Yes || actual != "", row.options)
+		t.Run(row.options, func(t *testing.T) {
+			t.Parallel()
+			w := &ported{ports: row.ports, known: true}
+			answer, actual := answers(t, "-m physdev "+row.options, &rules.Packet{}, w)
+			require.Equal(t, row.want, answer, "%s for %v", row.options, row.ports)
+			require.True(t, row.want == rules.Yes || actual != "", row.options)
+		})
 	}
 	answer, actual := answers(t, "-m physdev --physdev-is-in", &rules.Packet{}, &ported{})
 	require.Equal(t, rules.Unknown, answer)
@@ -78,13 +81,16 @@ func TestTargetsThatOthersDecide(t *testing.T) {
 		{"LOG", rules.No, rules.Continue()},
 		{"TEE --gateway 10.0.0.1", rules.No, rules.Continue()},
 	} {
-		r, err := iptables.ParseRule("-p tcp -j "+row.target, nat.IPv4)
-		require.NoError(t, err, row.target)
-		p := &rules.Packet{Mark: 0x12}
-		require.Equal(t, row.want, r.Target.Act(&rules.Visit{Packet: p, World: &ported{listen: row.listen}}), row.target)
-		if r.Target.Name() == "TPROXY" {
-			require.EqualValues(t, 0x11, p.Mark)
-		}
+		t.Run(row.target, func(t *testing.T) {
+			t.Parallel()
+			r, err := iptables.ParseRule("-p tcp -j "+row.target, nat.IPv4)
+			require.NoError(t, err, row.target)
+			p := &rules.Packet{Mark: 0x12}
+			require.Equal(t, row.want, r.Target.Act(&rules.Visit{Packet: p, World: &ported{listen: row.listen}}), row.target)
+			if r.Target.Name() == "TPROXY" {
+				require.EqualValues(t, 0x11, p.Mark)
+			}
+		})
 	}
 }
 
@@ -102,11 +108,14 @@ func TestSocketIsAskedForWhatHasOne(t *testing.T) {
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1", 3, rules.Unknown},
 		{"sctp 10.0.0.1:1 > 10.0.0.2:2", 0, rules.No},
 	} {
-		tuple, err := nat.ParseTuple(row.tuple)
-		require.NoError(t, err)
-		answer, actual := answers(t, "-m socket", &rules.Packet{Tuple: tuple, ICMPType: row.kind}, &world{})
-		require.Equal(t, row.want, answer, row.tuple)
-		require.NotEmpty(t, actual)
+		t.Run(row.tuple, func(t *testing.T) {
+			t.Parallel()
+			tuple, err := nat.ParseTuple(row.tuple)
+			require.NoError(t, err)
+			answer, actual := answers(t, "-m socket", &rules.Packet{Tuple: tuple, ICMPType: row.kind}, &world{})
+			require.Equal(t, row.want, answer, row.tuple)
+			require.NotEmpty(t, actual)
+		})
 	}
 }
 
@@ -140,13 +149,16 @@ func TestLocalExtensionsAreChecked(t *testing.T) {
 		{"-j CLASSIFY --set-class 1", "error: want MAJOR:MINOR"},
 		{"-j TEE --gateway 0.0.0.0", "error: the kernel refuses this one"},
 	} {
-		r, err := iptables.ParseRule(row.rule, nat.IPv4)
-		if len(row.want) > 7 && row.want[:7] == "error: " {
-			require.ErrorContains(t, err, row.want[7:], row.rule)
-			continue
-		}
-		require.NoError(t, err, row.rule)
-		require.Equal(t, row.want, r.Spec())
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			r, err := iptables.ParseRule(row.rule, nat.IPv4)
+			if len(row.want) > 7 && row.want[:7] == "error: " {
+				require.ErrorContains(t, err, row.want[7:], row.rule)
+				return
+			}
+			require.NoError(t, err, row.rule)
+			require.Equal(t, row.want, r.Spec())
+		})
 	}
 	_, err := iptables.ParseRule("-m addrtype --dst-type BROADCAST", nat.IPv6)
 	require.ErrorContains(t, err, "does not ask for it in IPv6")

@@ -69,8 +69,11 @@ func TestOwnerOfASocket(t *testing.T) {
 		{"! --socket-exists", nat.Output, root, rules.No},
 		{"--socket-exists", nat.Output, rules.Sender{}, rules.Unknown},
 	} {
-		v := rules.Visit{Packet: &rules.Packet{Sender: row.sender}, World: &world{}, Hook: row.hook}
-		require.Equal(t, row.want, holdsFor(t, row.options, &v), "%s at %s for %v", row.options, row.hook, row.sender)
+		t.Run(row.options, func(t *testing.T) {
+			t.Parallel()
+			v := rules.Visit{Packet: &rules.Packet{Sender: row.sender}, World: &world{}, Hook: row.hook}
+			require.Equal(t, row.want, holdsFor(t, row.options, &v), "%s at %s for %v", row.options, row.hook, row.sender)
+		})
 	}
 }
 
@@ -97,13 +100,16 @@ func TestOwnerIsAssumedOnce(t *testing.T) {
 		{"--gid-owner 7", false, "--gid-owner 7 --suppl-groups", rules.No, 2},
 		{"--uid-owner www-data", true, "! --uid-owner www-data", rules.No, 1},
 	} {
-		d := &asked{yes: row.yes}
-		v := rules.Visit{
-			Packet: &rules.Packet{Sender: rules.Sender{Socket: rules.ProcessSocket}}, World: &world{}, Decider: d, Hook: nat.Output,
-		}
-		holdsFor(t, row.first, &v)
-		require.Equal(t, row.want, holdsFor(t, row.next, &v), "%s, then %s", row.first, row.next)
-		require.Len(t, d.assumed, row.asked, "%s, then %s", row.first, row.next)
+		t.Run(row.first, func(t *testing.T) {
+			t.Parallel()
+			d := &asked{yes: row.yes}
+			v := rules.Visit{
+				Packet: &rules.Packet{Sender: rules.Sender{Socket: rules.ProcessSocket}}, World: &world{}, Decider: d, Hook: nat.Output,
+			}
+			holdsFor(t, row.first, &v)
+			require.Equal(t, row.want, holdsFor(t, row.next, &v), "%s, then %s", row.first, row.next)
+			require.Len(t, d.assumed, row.asked, "%s, then %s", row.first, row.next)
+		})
 	}
 }
 
@@ -117,13 +123,16 @@ func TestOwnerByName(t *testing.T) {
 		{"--uid-owner 4294967295", "", "want a number"},
 		{"--suppl-groups --gid-owner 1", "", "needs --gid-owner in front of it"},
 	} {
-		r, err := iptables.ParseRule("-m owner "+row.options, nat.IPv4)
-		if row.fails != "" {
-			require.ErrorContains(t, err, row.fails)
-			continue
-		}
-		require.NoError(t, err)
-		require.Equal(t, row.saved, xt.Options(r.Matches[0], nat.IPv4))
+		t.Run(row.options, func(t *testing.T) {
+			t.Parallel()
+			r, err := iptables.ParseRule("-m owner "+row.options, nat.IPv4)
+			if row.fails != "" {
+				require.ErrorContains(t, err, row.fails)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, row.saved, xt.Options(r.Matches[0], nat.IPv4))
+		})
 	}
 	x, _ := xt.Find("owner", xt.MatchKind, nat.IPv4)
 	l, _ := x.Written(nat.IPv4, xt.Newest)

@@ -72,23 +72,26 @@ func TestRecentLists(t *testing.T) {
 			20 10.0.0.2 ! --update --seconds 6 --reap yes
 			20 10.0.0.2 --rcheck --seconds 6 yes`,
 	} {
-		w := clocked{}
-		for line := range strings.Lines(strings.TrimSpace(steps)) {
-			words := strings.Fields(line)
-			var second int
-			_, err := fmt.Sscan(words[0], &second)
-			require.NoError(t, err)
-			from, ttlText, _ := strings.Cut(words[1], "/")
-			ttlText, out, _ := strings.Cut(ttlText, ">")
-			p := rules.Packet{Tuple: nat.TupleOf(nat.UDP, netip.AddrPortFrom(netip.MustParseAddr(from), 1), netip.MustParseAddrPort("10.9.9.9:2")), TTL: 64, Out: out}
-			if ttlText != "" {
-				_, err = fmt.Sscan(ttlText, &p.TTL)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := clocked{}
+			for line := range strings.Lines(strings.TrimSpace(steps)) {
+				words := strings.Fields(line)
+				var second int
+				_, err := fmt.Sscan(words[0], &second)
 				require.NoError(t, err)
+				from, ttlText, _ := strings.Cut(words[1], "/")
+				ttlText, out, _ := strings.Cut(ttlText, ">")
+				p := rules.Packet{Tuple: nat.TupleOf(nat.UDP, netip.AddrPortFrom(netip.MustParseAddr(from), 1), netip.MustParseAddrPort("10.9.9.9:2")), TTL: 64, Out: out}
+				if ttlText != "" {
+					_, err = fmt.Sscan(ttlText, &p.TTL)
+					require.NoError(t, err)
+				}
+				w.now = time.Unix(int64(1000+second), 0)
+				answer, _ := answers(t, "-m recent "+strings.Join(words[2:len(words)-1], " "), &p, &w)
+				require.Equal(t, words[len(words)-1], answer.String(), "%s: %s", name, line)
 			}
-			w.now = time.Unix(int64(1000+second), 0)
-			answer, _ := answers(t, "-m recent "+strings.Join(words[2:len(words)-1], " "), &p, &w)
-			require.Equal(t, words[len(words)-1], answer.String(), "%s: %s", name, line)
-		}
+		})
 	}
 }
 

@@ -134,12 +134,15 @@ func TestDCCPOptions(t *testing.T) {
 		{"options that begin behind the header", response, 1, 6, 28, no, true},
 		{"more options than there are bytes", data, 0, 40, 12, no, true},
 	} {
-		v := visitOf(t, dccp4, fields{Payload: make([]byte, 20)})
-		h := v.Wire.Transport()
-		h[4], h[8] = row.words, row.kind<<1|row.long
-		copy(h[row.header:], []byte{0, 44, 3, 1})
-		require.Equal(t, row.want, ruleOf(t, "-p dccp --dccp-option 44", v).Matches[1].Holds(v), row.name)
-		require.Equal(t, row.dropped, v.HotDrop, row.name)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			v := visitOf(t, dccp4, fields{Payload: make([]byte, 20)})
+			h := v.Wire.Transport()
+			h[4], h[8] = row.words, row.kind<<1|row.long
+			copy(h[row.header:], []byte{0, 44, 3, 1})
+			require.Equal(t, row.want, ruleOf(t, "-p dccp --dccp-option 44", v).Matches[1].Holds(v), row.name)
+			require.Equal(t, row.dropped, v.HotDrop, row.name)
+		})
 	}
 }
 
@@ -179,13 +182,16 @@ func TestMalformedHeadersDrop(t *testing.T) {
 		{"-p ah -m ah", ah4, 11, true},
 		{"-p ipcomp -m ipcomp", comp4, 3, true},
 	} {
-		v := short(row.tuple, row.length)
-		matches := ruleOf(t, row.match, v).Matches
-		answer := matches[len(matches)-1].Holds(v)
-		require.Equal(t, row.drops, v.HotDrop, "%s of %d bytes", row.match, row.length)
-		if row.drops {
-			require.Equal(t, no, answer, row.match)
-		}
+		t.Run(row.match, func(t *testing.T) {
+			t.Parallel()
+			v := short(row.tuple, row.length)
+			matches := ruleOf(t, row.match, v).Matches
+			answer := matches[len(matches)-1].Holds(v)
+			require.Equal(t, row.drops, v.HotDrop, "%s of %d bytes", row.match, row.length)
+			if row.drops {
+				require.Equal(t, no, answer, row.match)
+			}
+		})
 	}
 	v := visitOf(t, tcp4, fields{})
 	v.Wire.Transport()[12] = 0x40 // a header of 16 bytes
@@ -306,21 +312,24 @@ func TestNPT(t *testing.T) {
 		{"-j SNPT --src-pfx dead::/64 --dst-pfx 1c3::/64", "tcp [dead::ffff:ffff:ffff:ffff]:7 > [fd00::2]:80", ""},
 		{"-j SNPT --src-pfx dead::/16 --dst-pfx dead::/16", "tcp [dead::1]:7 > [fd00::2]:80", "tcp [dead::1]:7 > [fd00::2]:80"},
 	} {
-		v := visitOf(t, row.from, fields{Payload: []byte("data")})
-		a := ruleOf(t, row.target, v).Target.Act(v)
-		if row.to == "" {
-			require.Equal(t, rules.Action{Verdict: nat.Drop}, a)
-			continue
-		}
-		require.Equal(t, rules.Continue(), a)
-		want := visitOf(t, row.to, fields{Payload: []byte("data")})
-		require.Equal(t, want.Tuple, v.Tuple)
-		require.Equal(t, want.Wire.Bytes(), v.Wire.Bytes(), row.target)
+		t.Run(row.target, func(t *testing.T) {
+			t.Parallel()
+			v := visitOf(t, row.from, fields{Payload: []byte("data")})
+			a := ruleOf(t, row.target, v).Target.Act(v)
+			if row.to == "" {
+				require.Equal(t, rules.Action{Verdict: nat.Drop}, a)
+				return
+			}
+			require.Equal(t, rules.Continue(), a)
+			want := visitOf(t, row.to, fields{Payload: []byte("data")})
+			require.Equal(t, want.Tuple, v.Tuple)
+			require.Equal(t, want.Wire.Bytes(), v.Wire.Bytes(), row.target)
 
-		v = visitOf(t, row.from, fields{})
-		v.Wire = nil
-		ruleOf(t, row.target, v).Target.Act(v)
-		require.Equal(t, want.Tuple, v.Tuple, "without the bytes")
+			v = visitOf(t, row.from, fields{})
+			v.Wire = nil
+			ruleOf(t, row.target, v).Target.Act(v)
+			require.Equal(t, want.Tuple, v.Tuple, "without the bytes")
+		})
 	}
 	about := packet.Build(tupleOf(t, "udp [fd00::2]:80 > [dead::1]:7"), fields{Payload: []byte("data")})
 	v := visitOf(t, "icmpv6 dead::9 > fd00::2", fields{Type: 1, Code: 4, Payload: about.Bytes()})
@@ -350,12 +359,15 @@ func TestNATRanges(t *testing.T) {
 		{"-j MASQUERADE --random", rules.NATRange{Random: true}},
 		{"-j NETMAP --to 10.0.5.0/255.0.255.0", rules.NATRange{MinAddr: netip.MustParseAddr("10.0.5.0"), MaxAddr: netip.MustParseAddr("10.255.5.255")}},
 	} {
-		r, err := iptables.ParseRule(row.target, nat.IPv4)
-		require.NoError(t, err)
-		a := r.Target.Act(nil)
-		require.Equal(t, nat.Accept, a.Verdict)
-		require.Equal(t, row.want, a.Effect.(*rules.Translation).Range, row.target)
-		require.Equal(t, !strings.HasPrefix(row.target, "-j"), row.want.HasPorts(), row.target)
+		t.Run(row.target, func(t *testing.T) {
+			t.Parallel()
+			r, err := iptables.ParseRule(row.target, nat.IPv4)
+			require.NoError(t, err)
+			a := r.Target.Act(nil)
+			require.Equal(t, nat.Accept, a.Verdict)
+			require.Equal(t, row.want, a.Effect.(*rules.Translation).Range, row.target)
+			require.Equal(t, !strings.HasPrefix(row.target, "-j"), row.want.HasPorts(), row.target)
+		})
 	}
 	for _, row := range []struct {
 		name     string
@@ -370,9 +382,12 @@ func TestNATRanges(t *testing.T) {
 		{"MASQUERADE", nat.IPv6, 0, 40},
 		{"NETMAP", nat.IPv4, 0, 20},
 	} {
-		s, ok := xt.NATStructOf(row.name, row.revision, row.family)
-		require.True(t, ok, row)
-		require.Equal(t, row.size, s.Size(), row)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s, ok := xt.NATStructOf(row.name, row.revision, row.family)
+			require.True(t, ok, row)
+			require.Equal(t, row.size, s.Size(), row)
+		})
 	}
 	_, ok := xt.NATStructOf("REJECT", 0, nat.IPv4)
 	require.False(t, ok)

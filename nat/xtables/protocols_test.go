@@ -33,14 +33,17 @@ func TestProtocolsByVersion(t *testing.T) {
 		{"1.8.11", "gre", "-p 47", " 47   -- "},
 		{"1.8.11", "ipcomp", "-p ipcomp", " ipcomp -- "},
 	} {
-		v, err := ParseVersion(row.version)
-		require.NoError(t, err)
-		tables, err := Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*filter\n-A INPUT -p " + row.protocol + "\n-A FORWARD\nCOMMIT\n")
-		require.NoError(t, err)
-		save, _ := View{Version: v}.Save(tables...)
-		require.Contains(t, save, "-A INPUT "+row.save+"\n", row)
-		list, _ := View{Version: v}.List(tables...)
-		require.Contains(t, strings.Split(list, "\n")[2], strings.Repeat(" ", 10)+row.list, row)
+		t.Run(row.version, func(t *testing.T) {
+			t.Parallel()
+			v, err := ParseVersion(row.version)
+			require.NoError(t, err)
+			tables, err := Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*filter\n-A INPUT -p " + row.protocol + "\n-A FORWARD\nCOMMIT\n")
+			require.NoError(t, err)
+			save, _ := View{Version: v}.Save(tables...)
+			require.Contains(t, save, "-A INPUT "+row.save+"\n", row)
+			list, _ := View{Version: v}.List(tables...)
+			require.Contains(t, strings.Split(list, "\n")[2], strings.Repeat(" ", 10)+row.list, row)
+		})
 	}
 }
 
@@ -61,19 +64,22 @@ func TestWhatSaveLeavesOut(t *testing.T) {
 		{"-j MASQUERADE --random-fully", "-j MASQUERADE --random-fully", "-j MASQUERADE --random-fully"},
 		{"-j NETMAP --to 1.2.3.4", "-j NETMAP --to 1.2.3.4/32", "-j NETMAP --to 1.2.3.4/32"},
 	} {
-		tables, err := Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*nat\n-A POSTROUTING " + row.rule + "\nCOMMIT\n")
-		require.NoError(t, err, row.rule)
-		for _, as := range []struct {
-			v    Version
-			want string
-		}{{Version{1, 8, 9}, row.old}, {Version{1, 8, 11}, row.now}} {
-			text, _ := View{Version: as.v}.Save(tables...)
-			require.Contains(t, text, "-A POSTROUTING "+as.want+"\n", as.v)
-		}
-		rs, err := Ruleset(nat.IPv4, nil, tables...)
-		require.NoError(t, err)
-		back, err := Writer{Family: nat.IPv4, Version: Newest}.Tables(rs)
-		require.NoError(t, err)
-		require.Equal(t, tables[0].Chains[0].Entries, back[0].Complete().Chains[3].Entries, row.rule)
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			tables, err := Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*nat\n-A POSTROUTING " + row.rule + "\nCOMMIT\n")
+			require.NoError(t, err, row.rule)
+			for _, as := range []struct {
+				v    Version
+				want string
+			}{{Version{1, 8, 9}, row.old}, {Version{1, 8, 11}, row.now}} {
+				text, _ := View{Version: as.v}.Save(tables...)
+				require.Contains(t, text, "-A POSTROUTING "+as.want+"\n", as.v)
+			}
+			rs, err := Ruleset(nat.IPv4, nil, tables...)
+			require.NoError(t, err)
+			back, err := Writer{Family: nat.IPv4, Version: Newest}.Tables(rs)
+			require.NoError(t, err)
+			require.Equal(t, tables[0].Chains[0].Entries, back[0].Complete().Chains[3].Entries, row.rule)
+		})
 	}
 }

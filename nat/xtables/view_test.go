@@ -123,10 +123,12 @@ func TestMalformedBlobs(t *testing.T) {
 // Versions are read from what programs print of themselves.
 func TestParseVersion(t *testing.T) {
 	for s, want := range map[string]Version{"1.4.21": {1, 4, 21}, "v1.8.9": {1, 8, 9}, "1.6.1": {1, 6, 1}} {
-		v, err := ParseVersion(s)
-		require.NoError(t, err)
-		require.Equal(t, want, v)
-		require.Equal(t, strings.TrimPrefix(s, "v"), v.String())
+		t.Run(s, func(t *testing.T) {
+			v, err := ParseVersion(s)
+			require.NoError(t, err)
+			require.Equal(t, want, v)
+			require.Equal(t, strings.TrimPrefix(s, "v"), v.String())
+		})
 	}
 	for _, s := range []string{"", "1.4", "1.4.17", "1.8.12", "2.0.0", "1.4.x", "1.4.21-35.el7"} {
 		_, err := ParseVersion(s)
@@ -157,10 +159,12 @@ func TestVersionsDiffer(t *testing.T) {
 		{Version{1, 8, 2}, right, connmark, true, true},
 		{Version{1, 8, 11}, right, connmark, true, true},
 	} {
-		text, _ := View{Version: row.version}.Save(tables[0].Complete())
-		require.Contains(t, text, row.dnat, row.version)
-		require.Contains(t, text, row.mark, row.version)
-		require.Equal(t, row.masq, strings.Contains(text, "MASQUERADE --random-fully"), row.version)
-		require.Equal(t, row.snat, strings.Contains(text, "10.0.0.1:1-9 --random-fully"), row.version)
+		t.Run(row.dnat, func(t *testing.T) {
+			text, _ := View{Version: row.version}.Save(tables[0].Complete())
+			require.Contains(t, text, row.dnat, row.version)
+			require.Contains(t, text, row.mark, row.version)
+			require.Equal(t, row.masq, strings.Contains(text, "MASQUERADE --random-fully"), row.version)
+			require.Equal(t, row.snat, strings.Contains(text, "10.0.0.1:1-9 --random-fully"), row.version)
+		})
 	}
 }
