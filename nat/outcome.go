@@ -85,6 +85,7 @@ type Outcome struct {
 // Assumption is an answer to something that is not known, on which the way of a packet depends.
 type Assumption struct {
 	What  string `json:"what"`  // the condition, or the target, as iptables-save prints it
+	Of    string `json:"of"`    // the node and the packet that it is asked of, whose answers need not be those of others
 	Holds bool   `json:"holds"` //
 }
 
@@ -117,6 +118,24 @@ func (o Outcome) Summary() string {
 		s += fmt.Sprintf(" after %s, %s, saw %s", o.Endpoint, o.Server, EndText(o.ServerPeer))
 	}
 	return s
+}
+
+// Chance is how probable it is that a probe comes to an endpoint: where that depends on what is not known, the least that it
+// may be and is not 0.
+func (p Prediction) Chance(endpoint netip.AddrPort) float64 {
+	by := map[string]float64{}
+	for _, o := range p {
+		if o.Endpoint == endpoint && o.Probability > 0 {
+			by[fmt.Sprint(o.Assumed)] += o.Probability
+		}
+	}
+	least := 0.0
+	for _, chance := range by {
+		if least == 0 || chance < least {
+			least = chance
+		}
+	}
+	return least
 }
 
 // Summary is all that two predictions are compared by: a line a way, sorted, with its probability and how it ends.

@@ -31,6 +31,7 @@ type Met struct {
 	Target    string         `json:"target,omitempty"`    // the word behind -j or -g; "" for a rule without
 	Action    string         `json:"action,omitempty"`    // the target with its options
 	To        netip.AddrPort `json:"to,omitzero"`         // where a DNAT to a single address leads; port 0 keeps the packet's
+	Untracks  bool           `json:"untracks,omitempty"`  // it keeps conntrack from the packet (NOTRACK, CT --notrack)
 	Remembers bool           `json:"remembers,omitempty"` // it asks whom an earlier packet came from (recent --rcheck, --update)
 }
 

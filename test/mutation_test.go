@@ -42,7 +42,7 @@ func TestEveryBreakIsNoticed(t *testing.T) {
 	for i := range labs {
 		labs[i] = labOf(t, cluster, backend)
 	}
-	intact, err := verify.Lab(ctx, labs[0], verify.Options{})
+	intact, err := verify.Lab(ctx, labs[0], verify.Options{Strict: true})
 	require.NoError(t, err)
 	require.Equal(t, proof.Proved, intact.Outcome(), "the intact lab: %s", firstWrong(intact))
 
@@ -67,7 +67,7 @@ func TestEveryBreakIsNoticed(t *testing.T) {
 
 	for _, l := range labs {
 		workers.Go(func() error {
-			again, err := verify.Lab(ctx, l, verify.Options{WithoutControl: true})
+			again, err := verify.Lab(ctx, l, verify.Options{Strict: true, WithoutControl: true})
 			assert.Equal(t, proof.Proved, again.Outcome(), "after all rules are mended: %s", firstWrong(again))
 			return err
 		})
@@ -239,7 +239,7 @@ func other(b dataplane.Backend) dataplane.Backend {
 func (b *breaker) judge(ctx context.Context, br breakage) error {
 	start := time.Now()
 	f, stranger := b.score.met[br.at()][0], b.score.stranger(br.node)
-	r, err := verify.Lab(ctx, b.lab, verify.Options{Flows: []proof.Flow{f, stranger}, WithoutControl: true})
+	r, err := verify.Lab(ctx, b.lab, verify.Options{Strict: true, Flows: []proof.Flow{f, stranger}, WithoutControl: true})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type verifyFlags struct {
 	name        *string
 	only        proof.Selector
 	brief, draw bool
+	strict      bool
 	format      *choice
 }
 
@@ -30,7 +31,9 @@ func (p *program) verify() *cobra.Command {
 		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
-both met, and connection tracking. Exit status 1 means that a flow is disproved, or that too little was seen of it.
+both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
+rules and routes call for, whoever wrote these; --strict asks for kube-proxy's own rules, one for one. Exit status 1 means that a flow
+is disproved, or too little was seen of it.
 
 With -f the files decide what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
 
@@ -46,6 +49,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 	f.StringVar(&v.only.To, "to", "", "only flows to this address, or address and port, as the client asks it")
 	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
 	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
+	f.BoolVar(&v.strict, "strict", false, "ask for kube-proxy's own rules too, and not only for what the Services call for")
 	v.format = output(cmd, "text", "json", "junit")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
@@ -68,7 +72,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 
 // prove opens the lab, or builds one, and verifies it.
 func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report, err error) {
-	o := verify.Options{Selector: v.only}
+	o := verify.Options{Selector: v.only, Strict: v.strict}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
 		return proof.Report{}, err

@@ -52,7 +52,7 @@ func (v *verification) predict(flows []proof.Flow) error {
 				return fmt.Errorf("predict %s by the live rules: %w", f.Name, err)
 			}
 			q.contacts()
-			q.deviation = proof.Deviation(q.intent, q.live, v.chains)
+			q.deviation = proof.Deviation(q.intent, q.live, v.chains, v.strict)
 			return nil
 		})
 	}

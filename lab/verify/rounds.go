@@ -39,12 +39,7 @@ type flowState struct {
 func (q *flowState) expect(watched bool) {
 	q.missing, q.attempts, q.retries, q.watched = map[netip.AddrPort]int{}, 0, 0, watched
 	for _, want := range q.intent {
-		p := 0.0
-		for _, o := range q.live {
-			if o.Endpoint == want.Endpoint {
-				p += o.Probability
-			}
-		}
+		p := q.live.Chance(want.Endpoint)
 		if want.Endpoint.IsValid() && p > 0 {
 			q.missing[want.Endpoint] = enoughAttempts(p)
 		}

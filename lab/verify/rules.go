@@ -135,14 +135,24 @@ func (r nodeRules) all() []proof.RuleRef {
 
 // asWanted reports whether every node holds exactly what it should, counters aside: then one prediction does for both.
 func (r nodeRules) asWanted(chains proof.Chains) bool {
-	if len(chains.Twice) > 0 || len(chains.Intent) != len(chains.Live) {
-		return false
-	}
-	for ref, rules := range chains.Intent {
-		live, ok := chains.Live[ref]
-		if !ok || !slices.Equal(rules, live) {
-			return false
+	return len(chains.Twice) == 0 && len(r.otherwise(chains)) == 0
+}
+
+// otherwise are the nodes that do not hold exactly what they should.
+func (r nodeRules) otherwise(chains proof.Chains) []string {
+	var out []string
+	for _, node := range r.nodes {
+		same := func(a, b map[proof.ChainRef][]nat.Met) bool {
+			for ref, rules := range a {
+				if other, ok := b[ref]; ref.Node == node && (!ok || !slices.Equal(rules, other)) {
+					return false
+				}
+			}
+			return true
+		}
+		if !same(chains.Intent, chains.Live) || !same(chains.Live, chains.Intent) {
+			out = append(out, node)
 		}
 	}
-	return true
+	return out
 }

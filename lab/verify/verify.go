@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"natlab/lab"
 	"natlab/lab/netns"
@@ -23,6 +24,8 @@ type Options struct {
 	Flows []proof.Flow
 	// Intent is the cluster whose Services decide what must happen; nil is the lab's own.
 	Intent *topology.Cluster
+	// Strict asks for kube-proxy's own rules, and not only for rules that do what the Services call for.
+	Strict bool
 	// WithoutControl leaves out the run without taps, and with it the check of that name.
 	WithoutControl bool
 }
@@ -65,6 +68,7 @@ type verification struct {
 	driver    driver
 	meter     proof.Meter
 	lost      uint64
+	strict    bool
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
 
@@ -77,7 +81,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{lab: l, rules: rules, chains: rules.chains(), meter: proof.Meter{}, discarded: map[string]int{}}
+	v := &verification{lab: l, rules: rules, chains: rules.chains(), strict: o.Strict, meter: proof.Meter{}, discarded: map[string]int{}}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains}
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
@@ -152,11 +156,14 @@ func (v *verification) report() proof.Report {
 		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(),
 	}
 	for _, q := range v.states {
-		q.conclude(v.chains)
+		q.conclude(v.chains, v.strict)
 		r.Flows = append(r.Flows, q.certs...)
 	}
 	for _, why := range slices.Sorted(maps.Keys(v.discarded)) {
 		r.Notes = append(r.Notes, fmt.Sprintf("%d attempts repeated: %s", v.discarded[why], why))
+	}
+	if nodes := v.rules.otherwise(v.chains); len(nodes) > 0 && !v.strict {
+		r.Notes = append(r.Notes, "the rules are not just kube-proxy's in "+strings.Join(nodes, ", ")+": natlab audit tells what differs, --strict asks for kube-proxy's")
 	}
 	for _, p := range proof.PassedOver(v.lab.Cluster()) {
 		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")

@@ -38,7 +38,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
-			Stuck:  t.stuck,
+			Stuck: t.stuck, Strict: w.strict,
 			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed,
 		}
 		cert := proof.Check(c)
@@ -153,14 +153,14 @@ func badness(o proof.Outcome) int {
 }
 
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
-func (q *flowState) conclude(chains proof.Chains) {
-	// Where no attempt came to an endpoint the reason stands once, and not again for each.
+func (q *flowState) conclude(chains proof.Chains, strict bool) {
+	// Where no try came to an endpoint it is said once why, and not again for each.
 	nowhere := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return !c.Endpoint.IsValid() && c.Verdict == proof.Disproved })
 	for _, o := range q.intent {
 		if nowhere || !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
 			continue
 		}
-		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Chains: chains}
+		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Chains: chains, Strict: strict}
 		c.Probe.Tuple = nat.TupleOf(q.flow.Protocol, netip.AddrPortFrom(q.flow.Source, predictedPort), q.flow.Target)
 		cert := proof.NeverChosen(c, o.Endpoint, q.attempts)
 		if enough, possible := q.missing[o.Endpoint]; possible && (q.attempts < enough || enough == maxAttempts) {

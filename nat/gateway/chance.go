@@ -38,20 +38,31 @@ func (s *choices) Take(p float64) bool {
 	return yes
 }
 
-// Unknown decides for what is not known: both answers are followed, and the same question gets the same answer.
-func (s *choices) Unknown(what string) bool {
+// Unknown decides for what is not known: both answers are followed, and the same question of the same packet in the same
+// node gets the same answer.
+func (s *choices) Unknown(what, of string) bool {
 	for _, a := range s.assumed {
-		if a.What == what {
+		if a.What == what && a.Of == of {
 			return a.Holds
 		}
 	}
 	holds := s.choose([]float64{1, 1}) == 0
-	s.assumed = append(s.assumed, nat.Assumption{What: what, Holds: holds})
+	s.assumed = append(s.assumed, nat.Assumption{What: what, Of: of, Holds: holds})
 	return holds
 }
 
-// way chooses one of the ways through a table.
-func (s *choices) way(all []iptables.Way) iptables.Way {
+// of are the assumptions about one packet in one node.
+func (s *choices) of(of string) (out []nat.Assumption) {
+	for _, a := range s.assumed {
+		if a.Of == of {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// way chooses one of the ways of a packet through a table.
+func (s *choices) way(all []iptables.Way, of string) iptables.Way {
 	weights := make([]float64, len(all))
 	for i, w := range all {
 		weights[i] = w.Chance
@@ -60,7 +71,10 @@ func (s *choices) way(all []iptables.Way) iptables.Way {
 	if len(all) > 1 {
 		w = all[s.choose(weights)]
 	}
-	s.assumed = append(s.assumed, w.Assumed...)
+	for _, a := range w.Assumed {
+		a.Of = of
+		s.assumed = append(s.assumed, a)
+	}
 	for _, what := range w.Open {
 		if !slices.Contains(s.open, what) {
 			s.open = append(s.open, what)

@@ -186,7 +186,7 @@ func TestExplainUnknown(t *testing.T) {
 	require.Len(t, x.Prediction, 2)
 	require.Equal(t, nat.EndAnswered, x.Prediction[0].End)
 	require.Equal(t, nat.EndLost, x.Prediction[1].End)
-	require.Equal(t, []nat.Assumption{{What: "-m set --match-set friends src", Holds: false}}, x.Prediction[1].Assumed)
+	require.Equal(t, []nat.Assumption{{What: "-m set --match-set friends src", Of: "node " + packet, Holds: false}}, x.Prediction[1].Assumed)
 	require.InDelta(t, 1, x.Prediction[1].Probability, 0, "nobody knows a probability of that")
 	x = explain(t, gateway.Sets{"friends": {netip.MustParsePrefix("192.168.1.8/30")}}, packet)
 	require.Len(t, x.Prediction, 1)

@@ -309,7 +309,7 @@ func (g *Gateway) Take(p float64) bool {
 // Unknown decides for a rule that is not modelled.
 func (g *Gateway) Unknown(rule string) bool {
 	if g.choices != nil {
-		return g.choices.Unknown(rule)
+		return g.choices.Unknown(rule, g.host.member)
 	}
 	return g.options.Unknown != nil && g.options.Unknown(rule)
 }

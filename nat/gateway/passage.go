@@ -408,14 +408,20 @@ func (g *Gateway) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.
 	return effect, false
 }
 
+// questioned names the packet, in this node, of which something is asked.
+func (g *Gateway) questioned(p *passage) string {
+	return g.host.member + " " + p.view.Tuple.String()
+}
+
 // wayThrough takes a packet through a table on one of the ways that it can go there.
 func (g *Gateway) wayThrough(t *iptables.Compiled, hook nat.Hook, p *passage) (nat.Verdict, rules.Effect) {
-	ways, cut := t.Ways(hook, &p.view, g, g.choices.assumed)
+	of := g.questioned(p)
+	ways, cut := t.Ways(hook, &p.view, g, g.choices.of(of))
 	g.choices.cut = g.choices.cut || cut
 	if len(ways) == 0 {
 		return nat.Drop, nil
 	}
-	w := g.choices.way(ways)
+	w := g.choices.way(ways, of)
 	p.pkt, p.view = *w.Packet.Wire, w.Packet
 	p.view.Wire = &p.pkt
 	g.hits = append(g.hits[:0], w.Hits...)

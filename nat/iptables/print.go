@@ -117,6 +117,9 @@ func (r Rule) Met(chain string) nat.Met {
 	if r.Target == nil {
 		return met
 	}
+	if ct, ok := r.Target.(xt.CT); ok {
+		met.Untracks = ct.NoTrack
+	}
 	met.Target, met.Action = r.Target.Name(), string(appendOptions([]byte(r.Target.Name()), r.Target))
 	if to, ok := r.Target.(xt.DNAT); ok && (!to.Range.MaxAddr.IsValid() || to.Range.MaxAddr == to.Range.MinAddr) && to.Range.MaxPort == to.Range.MinPort {
 		met.To = netip.AddrPortFrom(to.Range.MinAddr, to.Range.MinPort)

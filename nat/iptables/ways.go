@@ -28,7 +28,7 @@ const (
 
 // Ways are all ways that a packet can take through the table's chain for a hook: one where everything is known. Ways that
 // leave the packet alike are one, and what they depended on counts no more; a rule that only some of them met is Maybe.
-// What was assumed before stays so. cut tells that a bound was met, and that there are more ways.
+// What was assumed of this packet before stays so. cut tells that a bound was met, and that there are more ways.
 func (c *Compiled) Ways(hook nat.Hook, pkt *rules.Packet, w rules.World, assumed []nat.Assumption) (ways []Way, cut bool) {
 	if !c.remembers {
 		s := open{pkt: pkt.Clone()}

@@ -70,7 +70,7 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 			}
 		}
 	}
-	if d := e.first(); d != nil {
+	if d := e.differs(e.want, e.match); d != nil {
 		w.place(d)
 		e.nameRule(w)
 	}
@@ -80,13 +80,13 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 // orAnother looks at the other ways that the packet had to have: where chance decided before it went wrong, one of
 // them may tell the rule that is to blame, and the way chosen first does not.
 func (e *evidence) orAnother(w *Wrong) *Wrong {
-	if w.WantRule != "" || w.LiveRule != "" || e.first() == nil {
+	if w.WantRule != "" || w.LiveRule != "" || e.differs(e.want, e.match) == nil {
 		return w
 	}
 	depth := e.depth(e.Case)
 	for _, o := range e.Intent {
 		m := matchOutcome(e.Case, o)
-		d := m.first()
+		d := e.differs(o, m)
 		if d == nil || m.depth(e.Case) < depth {
 			continue
 		}
@@ -99,6 +99,23 @@ func (e *evidence) orAnother(w *Wrong) *Wrong {
 		}
 	}
 	return w
+}
+
+// differs is where what was seen parts from an outcome: at the first rule or hop that is not the same one, or, where the
+// rules need not be kube-proxy's own, at the first after which the packet is not what it has to be.
+func (e *evidence) differs(want nat.Outcome, m match) *difference {
+	if e.Strict {
+		return m.first()
+	}
+	for dir, way := range [2][2]nat.Journey{{want.Request, e.Seen.Request}, {want.Reply, e.Seen.Reply}} {
+		if d := e.Chains.decisive(nat.Direction(dir), way[0].Steps, way[1].Steps); d != nil {
+			return d
+		}
+		if d := m.hops[dir]; d != nil {
+			return d
+		}
+	}
+	return m.conns
 }
 
 func (w *Wrong) place(d *difference) {

@@ -19,6 +19,7 @@ type Case struct {
 	Stuck    netip.AddrPort // the endpoint that session affinity binds the client to; invalid where none does
 	Controls []Control      // the same flow's tries without taps; nil: there was no control run
 	Chains   Chains         // both rule sets, to name the rule in which they part
+	Strict   bool           // the rules have to be those that kube-proxy writes, and not only do what the Services call for
 	Trouble  []string       // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
 	Lost     uint64         // events that the kernel could not deliver meanwhile
 }
@@ -39,8 +40,11 @@ type Control struct {
 	Conns []nat.Conn // as ctnetlink told of them
 }
 
-// Check holds a try against both predictions and issues its certificate. Observed against intent gives the verdict;
-// observed against live tells whose fault a difference is.
+// Check holds a try against both predictions and issues its certificate. Two questions are kept apart: whether the Service
+// works as it has to, by what came of the try against the intent; and whether the nodes do what they hold, by its path
+// against the live prediction. A try is proved where the first holds and the second agrees, disproved where the first does
+// not hold, and inconclusive where only the second does not agree: then natlab's model or the kernel is wrong. A Strict
+// Case asks for the intent's path as well.
 func Check(c Case) Certificate {
 	e := &evidence{Case: c}
 	for _, o := range c.Intent {
@@ -49,6 +53,10 @@ func Check(c Case) Certificate {
 		}
 	}
 	e.want, e.match = choose(c, c.Intent)
+	e.way, e.went = e.want, e.match
+	if !c.Strict {
+		e.way, e.went = choose(c, c.Live)
+	}
 	cert := e.certificate()
 	for _, check := range []func(*evidence) Finding{
 		checkDNAT, checkMasquerade, checkReply, checkPath, checkEnds, checkState, checkControl,
@@ -107,10 +115,10 @@ func EndpointOf(asked nat.Tuple, s Seen, e Ends) netip.AddrPort {
 func (e *evidence) certificate() Certificate {
 	c := Certificate{
 		Flow: e.Flow, Expect: e.want.End, End: e.Ends.End, Endpoint: EndpointOf(e.Probe.Tuple, e.Seen, e.Ends), Server: e.Ends.Server,
-		Tries: 1, Node: e.node(), Conntrack: ordered(e.want.Conns, e.Seen.Conns, func(c nat.Conn) string { return c.Node }),
+		Tries: 1, Node: e.node(), Conntrack: ordered(e.way.Conns, e.Seen.Conns, func(c nat.Conn) string { return c.Node }),
 	}
 	_, c.Masqueraded = masquerading(e.translation)
-	for dir, way := range [2][2]nat.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
+	for dir, way := range [2][2]nat.Journey{{e.way.Request, e.Seen.Request}, {e.way.Reply, e.Seen.Reply}} {
 		dir := nat.Direction(dir)
 		for _, h := range ordered(way[0].Hops, way[1].Hops, hopNode) {
 			c.Hops = append(c.Hops, Hop{dir, h})
@@ -139,7 +147,7 @@ func (e *evidence) node() string {
 	case e.wanted != nil:
 		return e.wanted.Node
 	}
-	steps := ordered(e.want.Request.Steps, e.Seen.Request.Steps, stepNode)
+	steps := ordered(e.way.Request.Steps, e.Seen.Request.Steps, stepNode)
 	if len(steps) > 0 {
 		return steps[len(steps)-1].Node
 	}
@@ -154,7 +162,7 @@ func (e *evidence) blind() string {
 	for dir, way := range [2][2]nat.Journey{{live.Request, e.Seen.Request}, {live.Reply, e.Seen.Reply}} {
 		for _, s := range way[0].Steps {
 			met := slices.ContainsFunc(way[1].Steps, func(g nat.Step) bool { return g.Node == s.Node })
-			if !met && e.hops[dir] == nil {
+			if !met && e.went.hops[dir] == nil {
 				return s.Node
 			}
 		}

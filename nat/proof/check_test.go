@@ -291,9 +291,9 @@ func TestDeviation(t *testing.T) {
 	silent := answered()
 	silent.Probability, silent.End = 0.125, nat.EndLost
 	both := nat.Prediction{byOther(), answered()}
-	assert.Zero(t, Deviation(both, both, Chains{}))
-	assert.Zero(t, Deviation(both, both[1:], Chains{}), "one that is missing is NeverChosen's to report")
-	assert.InDelta(t, 0.375, Deviation(both, nat.Prediction{answered(), bent, silent}, Chains{}), 1e-12)
+	assert.Zero(t, Deviation(both, both, Chains{}, true))
+	assert.Zero(t, Deviation(both, both[1:], Chains{}, true), "one that is missing is NeverChosen's to report")
+	assert.InDelta(t, 0.375, Deviation(both, nat.Prediction{answered(), bent, silent}, Chains{}, true), 1e-12)
 }
 
 func TestNobodyListens(t *testing.T) {
@@ -335,4 +335,71 @@ func TestAnEmptyBackendIsNoDifference(t *testing.T) {
 	policy.Verdict = nat.Drop
 	c.Seen.Request.Steps = append(slices.Clone(c.Seen.Request.Steps), policy)
 	assert.Equal(t, Disproved, Check(c).Verdict, "a policy that drops does touch a packet")
+}
+
+// foreign puts rules that kube-proxy did not write on the way of the request: one without a target, chains of another agent,
+// a mark of its own.
+func foreign(o *nat.Outcome) {
+	const bit = 0x10000
+	o.Request.Steps = slices.Clone(o.Request.Steps)
+	insert := func(at int, s nat.Step) { o.Request.Steps = slices.Insert(o.Request.Steps, at, s) }
+	insert(0, step("vms100", nat.PreRouting, "nat", "PREROUTING", 1, nat.Continue, asks, "-A PREROUTING -m comment --comment harmless"))
+	insert(1, step("vms100", nat.PreRouting, "nat", "PREROUTING", 2, nat.Jump, asks, "-A PREROUTING -j cali-PREROUTING"))
+	mark := step("vms100", nat.PreRouting, "nat", "cali-PREROUTING", 1, nat.Continue, asks, "-A cali-PREROUTING -j MARK --set-xmark 0x10000/0x10000")
+	mark.Mark = bit
+	insert(2, mark)
+	insert(3, step("vms100", nat.PreRouting, "nat", "cali-PREROUTING", 2, nat.Return, asks, "-A cali-PREROUTING -j RETURN"))
+	for i := 2; i < len(o.Request.Steps); i++ {
+		if s := &o.Request.Steps[i]; s.Node == "vms100" && s.Hook == nat.PreRouting {
+			s.Mark |= bit
+		}
+	}
+}
+
+// A Service that works is proved on rules of whoever's, if the nodes do what they hold; with Strict it is not.
+func TestRulesOfOthers(t *testing.T) {
+	live := answered()
+	foreign(&live)
+	c := asPredicted()
+	c.Live, c.Seen = nat.Prediction{live}, Join([]nat.Probe{c.Probe}, observe(live))[0]
+	assert.Equal(t, Disproved, Check(c).Verdict, "strict")
+	c.Strict = false
+	cert := Check(c)
+	assert.Equal(t, Proved, cert.Verdict, "%+v", cert.Wrong)
+
+	c.Live = nat.Prediction{answered()}
+	cert = Check(c)
+	assert.Equal(t, Inconclusive, cert.Verdict, "it works, and not as the live rules call for")
+	assert.Equal(t, "path", cert.Wrong.Check)
+}
+
+// The decisive rule is named, and not the first that is another one.
+func TestTheDecisiveRuleIsNamed(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		change     func(*nat.Outcome)
+		want, live string
+	}{
+		{"a drop of another agent behind its harmless rules", func(o *nat.Outcome) {
+			i := slices.IndexFunc(o.Request.Steps, func(s nat.Step) bool { return s.Node == "vms100" && s.Hook == nat.Forward })
+			drop := step("vms100", nat.Forward, "filter", "cali-FORWARD", 1, nat.Drop, dnated, "-A cali-FORWARD -p tcp -j DROP")
+			jump := step("vms100", nat.Forward, "filter", "FORWARD", 1, nat.Jump, dnated, "-A FORWARD -j cali-FORWARD")
+			drop.Mark, jump.Mark = 0x14000, 0x14000
+			o.Request.Steps = append(o.Request.Steps[:i:i], jump, drop)
+			o.End, o.Conns, o.Reply = nat.EndLost, nil, nat.Journey{}
+			o.Request.Hops = o.Request.Hops[:4]
+		}, "", "-A cali-FORWARD -p tcp -j DROP"},
+	} {
+		live := answered()
+		foreign(&live)
+		row.change(&live)
+		c := asPredicted()
+		c.Strict = false
+		c.Live, c.Seen = nat.Prediction{live}, Join([]nat.Probe{c.Probe}, observe(live))[0]
+		c.Ends = Ends{End: live.End}
+		cert := Check(c)
+		require.Equal(t, Disproved, cert.Verdict, row.name)
+		assert.Equal(t, row.want, cert.Wrong.WantRule, row.name)
+		assert.Equal(t, row.live, cert.Wrong.LiveRule, row.name)
+	}
 }

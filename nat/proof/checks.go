@@ -16,9 +16,11 @@ const comparedStatus = nat.SeenReply | nat.Confirmed | nat.SrcNAT | nat.DstNAT
 // evidence is one try with the outcome that it is held against.
 type evidence struct {
 	Case
-	want nat.Outcome // of the intent, or of the live rules
+	want nat.Outcome // what has to come of it: of the intent
 	may  []netip.AddrPort
 	match
+	way  nat.Outcome // the path that it has to have: of the live rules, or where the Case is Strict of the intent
+	went match       // how what was seen compares with that
 }
 
 // match is how what was seen compares with one predicted outcome.
@@ -127,10 +129,10 @@ func checkDNAT(e *evidence) Finding {
 	if !slices.Contains(e.may, endpoint) {
 		return bad(name, "%s became %s, which is no endpoint that may serve this client", asked, endpoint)
 	}
-	if !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return s.To == endpoint }) {
+	if e.Strict && !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return s.To == endpoint }) {
 		return bad(name, "conntrack has %s, but no rule that the request met has it", endpoint)
 	}
-	hops := ordered(e.want.Request.Hops, e.Seen.Request.Hops, hopNode)
+	hops := ordered(e.way.Request.Hops, e.Seen.Request.Hops, hopNode)
 	if last := hops[len(hops)-1]; last.Tuple.Dst() != endpoint {
 		return bad(name, "conntrack has %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
 	}
@@ -155,15 +157,15 @@ func checkMasquerade(e *evidence) Finding {
 	case want != got:
 		return bad(name, "the source must become %s, the out device's address, but became %s", want, got)
 	}
-	for dir, way := range [2][2]nat.Journey{{e.want.Request, e.Seen.Request}, {e.want.Reply, e.Seen.Reply}} {
+	for dir, way := range [2][2]nat.Journey{{e.way.Request, e.Seen.Request}, {e.way.Reply, e.Seen.Reply}} {
 		if d := compareMarks(nat.Direction(dir), way[0].Hops, way[1].Hops); d != nil {
-			return d.check(name)
+			return e.path(d.check(name))
 		}
 	}
 	if !done {
 		return ok(name, "none, as it has to be; the source stayed %s", e.Probe.Tuple.Src().Addr())
 	}
-	return ok(name, "the source became %s in %s; the mark is gone on the wire", e.translation.Reply.Dst(), e.translation.Node)
+	return ok(name, "the source became %s in %s; the marks are as predicted, up to the wire", e.translation.Reply.Dst(), e.translation.Node)
 }
 
 // compareMarks looks at the marks alone, so that a wrong mark is called so also where other things are wrong.
@@ -182,11 +184,13 @@ func compareMarks(dir nat.Direction, want, got []nat.Hop) *difference {
 func checkReply(e *evidence) Finding {
 	const name = "reply"
 	client := e.Probe.Tuple
-	if d := e.hops[nat.Reply]; d != nil {
+	if d := e.went.hops[nat.Reply]; d != nil || !e.Strict && e.want.End == nat.EndAnswered && e.Ends.End != nat.EndAnswered {
 		if from, untranslated := e.untranslated(); untranslated {
 			return bad(name, "an answer reached the client untranslated, from %s instead of %s", from, client.Dst())
 		}
-		return d.check(name)
+		if d != nil {
+			return e.path(d.check(name))
+		}
 	}
 	if e.want.End != nat.EndAnswered || e.Ends.End != nat.EndAnswered {
 		return ok(name, "%s; what was seen of it is as it has to be", e.Ends.End)
@@ -218,15 +222,22 @@ func (e *evidence) untranslated() (netip.AddrPort, bool) {
 // checkPath: both packets met the rules and crossed the taps that they have to, one for one.
 func checkPath(e *evidence) Finding {
 	const name = "path"
-	for dir := range e.steps {
-		if d := e.steps[dir]; d != nil {
-			return d.check(name)
+	for dir := range e.went.steps {
+		if d := e.went.steps[dir]; d != nil {
+			return e.path(d.check(name))
 		}
 	}
-	if d := e.hops[nat.Original]; d != nil {
-		return d.check(name)
+	if d := e.went.hops[nat.Original]; d != nil {
+		return e.path(d.check(name))
 	}
 	return ok(name, "%d rules and %d hops as predicted", len(e.Seen.Request.Steps)+len(e.Seen.Reply.Steps), len(e.Seen.Request.Hops)+len(e.Seen.Reply.Hops))
+}
+
+// path is a finding about the path: where the Case is not Strict it is no fault of the Service, but evidence that is missing
+// for calling the try understood.
+func (e *evidence) path(f Finding) Finding {
+	f.Missing = !f.OK && !e.Strict
+	return f
 }
 
 // checkEnds: what the two sockets saw of each other.
@@ -264,8 +275,8 @@ func anyPort(a netip.AddrPort) string {
 // checkState: the connection tracking entries, and no trouble in the nodes' counters.
 func checkState(e *evidence) Finding {
 	const name = "state"
-	if d := e.conns; d != nil {
-		return bad(name, "want %s, got %s", d.want, d.got)
+	if d := e.went.conns; d != nil {
+		return e.path(bad(name, "want %s, got %s", d.want, d.got))
 	}
 	if len(e.Trouble) > 0 {
 		return bad(name, "conntrack counters grew: %s", strings.Join(e.Trouble, ", "))

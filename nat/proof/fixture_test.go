@@ -186,7 +186,7 @@ func asPredicted() Case {
 		ServerPeer: netip.AddrPortFrom(netip.MustParseAddr("10.244.239.128"), seenPort), ClientPeer: fixtureFlow.Target,
 	}
 	return Case{
-		Flow: fixtureFlow, Probe: probe,
+		Flow: fixtureFlow, Probe: probe, Strict: true,
 		Intent: nat.Prediction{byOther(), answered()}, Live: nat.Prediction{byOther(), answered()},
 		Seen:     Join([]nat.Probe{probe}, observe(answered()))[0],
 		Ends:     ends,

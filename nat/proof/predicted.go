@@ -7,16 +7,28 @@ import (
 	"natlab/nat"
 )
 
-// Deviation is the probability that the live rules make a flow go a way that the intent has not.
-func Deviation(intent, live nat.Prediction, rules Chains) float64 {
+// Deviation is the probability that the live rules make a flow go a way that the intent has not; without strict, that
+// something else comes of it.
+func Deviation(intent, live nat.Prediction, rules Chains, strict bool) float64 {
 	p := 0.0
 	for _, o := range live {
+		if !strict {
+			if !slices.ContainsFunc(intent, func(want nat.Outcome) bool { return sameOutcome(want, o) }) {
+				p += o.Probability
+			}
+			continue
+		}
 		c := Case{Seen: Seen{Request: o.Request, Reply: o.Reply, Conns: o.Conns}, Chains: rules}
 		if !slices.ContainsFunc(intent, func(want nat.Outcome) bool { return want.End == o.End && matchOutcome(c, want).same() }) {
 			p += o.Probability
 		}
 	}
 	return p
+}
+
+// sameOutcome reports whether two ways of a flow are one to the two who talk.
+func sameOutcome(a, b nat.Outcome) bool {
+	return a.End == b.End && a.Endpoint == b.Endpoint && a.ServerPeer == b.ServerPeer && a.ClientPeer == b.ClientPeer
 }
 
 // LostAsPredicted reports whether the witnesses saw a try's packets go exactly the way of an outcome that ends in
@@ -46,7 +58,11 @@ func NeverChosen(c Case, endpoint netip.AddrPort, tries int) Certificate {
 	}
 	var best *difference
 	for _, o := range c.Live {
-		if d := compareSteps(nat.Original, c.Intent[at].Request.Steps, o.Request.Steps, false); d != nil && (best == nil || d.at > best.at) {
+		d := c.Chains.decisive(nat.Original, c.Intent[at].Request.Steps, o.Request.Steps)
+		if c.Strict {
+			d = compareSteps(nat.Original, c.Intent[at].Request.Steps, o.Request.Steps, false)
+		}
+		if d != nil && (best == nil || d.at > best.at) {
 			best = d
 		}
 	}

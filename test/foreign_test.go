@@ -1,0 +1,148 @@
+package test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"natlab/lab"
+	"natlab/lab/dataplane"
+	"natlab/lab/verify"
+	"natlab/nat/proof"
+)
+
+// TestRulesOfOthersAreProved loads what other agents keep on a node over a healthy lab: every Service works as it has to, so
+// every flow is proved. Strict is another question, whose answer is no.
+func TestRulesOfOthersAreProved(t *testing.T) {
+	for _, agent := range []string{"calico", "flannel", "docker", "kube-router"} {
+		for _, backend := range dataplane.Backends() {
+			t.Run(agent+" "+string(backend), func(t *testing.T) {
+				l := referenceLab(t, backend)
+				loadAgent(t, l, agent)
+				r, err := verify.Lab(t.Context(), l, verify.Options{WithoutControl: true})
+				require.NoError(t, err)
+				require.Equal(t, proof.Proved, r.Outcome(), "%s: %d proved, %d disproved, %d inconclusive: %s",
+					agent, r.Count(proof.Proved), r.Count(proof.Disproved), r.Count(proof.Inconclusive), firstWrong(r))
+				require.Condition(t, func() bool {
+					return strings.Contains(strings.Join(r.Notes, "\n"), "the rules are not just kube-proxy's in")
+				}, "%v", r.Notes)
+			})
+		}
+	}
+}
+
+// loadAgent puts an agent's rules and sets into every node.
+func loadAgent(t *testing.T, l *lab.Lab, agent string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "agents", agent+".rules"))
+	require.NoError(t, err)
+	for _, n := range l.Cluster().Nodes {
+		loadSets(t, l, n.Name, agent)
+		block := "10.244.198.0/24"
+		if len(n.PodBlocks) > 0 {
+			block = n.PodBlocks[0].String()
+		}
+		runIn(t, l, n.Name, strings.ReplaceAll(string(text), "@BLOCK@", block), string(l.Backend())+"-restore", "--noflush", "-w")
+	}
+}
+
+// loadSets makes the ipsets that an agent's rules name: lines of "create NAME TYPE ..." and "add NAME PREFIX".
+func loadSets(t *testing.T, l *lab.Lab, node, agent string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "agents", agent+".sets"))
+	if os.IsNotExist(err) {
+		return
+	}
+	require.NoError(t, err)
+	h, err := l.Handle(node)
+	require.NoError(t, err)
+	require.NoError(t, h.Do(func() error {
+		nl, err := netlink.NewHandle()
+		if err != nil {
+			return err
+		}
+		defer nl.Close()
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if f[0] == "create" {
+				if err := nl.IpsetCreate(f[1], f[2], netlink.IpsetCreateOptions{}); err != nil {
+					return fmt.Errorf("%s: %w", strings.TrimSpace(line), err)
+				}
+				continue
+			}
+			p := netip.MustParsePrefix(f[2])
+			if err := nl.IpsetAdd(f[1], &netlink.IPSetEntry{IP: p.Addr().AsSlice(), CIDR: uint8(p.Bits())}); err != nil {
+				return fmt.Errorf("%s: %w", strings.TrimSpace(line), err)
+			}
+		}
+		return nil
+	}))
+}
+
+// runIn runs a program in a node.
+func runIn(t *testing.T, l *lab.Lab, node, stdin string, argv ...string) {
+	t.Helper()
+	var out bytes.Buffer
+	status, err := l.Exec(t.Context(), node, argv, lab.Streams{In: strings.NewReader(stdin), Out: &out, Err: &out})
+	require.NoError(t, err)
+	require.Zero(t, status, "%s: %v: %s", node, argv, out.String())
+}
+
+// A change of kube-proxy's rules that means the same is proved, and one that does not is named by its decisive rule although
+// harmless rules of others stand in front of it.
+func TestDecisiveRules(t *testing.T) {
+	const minio = "velero/minio:console"
+	console := proof.Selector{Service: minio, From: "outside", To: "192.168.26.100:30450"}
+	for _, row := range []struct {
+		name string
+		node string
+		cut  []string // rules changed, each as iptables takes it
+		flow proof.Selector
+		want string // in the rules that the certificate names; "" for a change that means the same
+	}{
+		{"no target", "vms100", []string{"-t nat -I OUTPUT -m comment --comment harmless", "-t nat -I PREROUTING -m comment --comment harmless"}, console, ""},
+		{"MARK in place of the jump to KUBE-MARK-MASQ", "vms100", []string{"-t nat -R KUBE-EXT-K6NOPV6C6M2DHO7B 1 -j MARK --set-xmark 0x4000/0x4000"}, console, ""},
+		{"the mark rule flushed", "vms100", []string{"-t nat -F KUBE-MARK-MASQ"}, console, "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"},
+		{"the mark taken back in mangle", "vms100", []string{"-t mangle -A FORWARD -j MARK --set-xmark 0x0/0x4000"}, console, "-A FORWARD -j MARK --set-xmark 0x0/0x4000"},
+		{"DROP in FORWARD", "vms100", []string{"-I FORWARD 2 -p tcp -d 10.244.0.0/16 -j DROP"}, console, "-A FORWARD -d 10.244.0.0/16 -p tcp -j DROP"},
+		{"DROP in another chain", "vms100", []string{"-I cali-to-hep-forward -p tcp -m tcp --dport 9090 -j DROP"}, console, "-A cali-to-hep-forward -p tcp -m tcp --dport 9090 -j DROP"},
+		{"DROP in mangle", "vms100", []string{"-t mangle -I PREROUTING -p tcp --dport 30450 -j DROP"}, console, "-A PREROUTING -p tcp -m tcp --dport 30450 -j DROP"},
+		{"DROP in raw", "vms100", []string{"-t raw -I PREROUTING -p tcp --dport 30450 -j DROP"}, console, "-A PREROUTING -p tcp -m tcp --dport 30450 -j DROP"},
+		{"NOTRACK", "vms100", []string{"-t raw -A PREROUTING -p tcp --dport 30450 -j CT --notrack"}, console, "-j CT --notrack"},
+		{"REJECT at the pod's node", "vms103", []string{"-I FORWARD -d 10.244.38.178/32 -p tcp -j REJECT"}, console, "-A FORWARD -d 10.244.38.178/32 -p tcp -j REJECT"},
+		{"RETURN in KUBE-SERVICES", "vms100", []string{"-t nat -I KUBE-SERVICES -j RETURN"}, console, "-A KUBE-SERVICES -j RETURN"},
+		{"another DNAT first", "vms100", []string{"-t nat -I PREROUTING -p tcp --dport 30450 -j DNAT --to-destination 10.244.31.123:3000"}, console, "-j DNAT --to-destination 10.244.31.123:3000"},
+		{"the masquerade gone", "vms100", []string{"-t nat -F KUBE-POSTROUTING"}, console, "-A KUBE-POSTROUTING"},
+		{"masqueraded as somebody else", "vms100", []string{"-t nat -I POSTROUTING -d 10.244.0.0/16 -j SNAT --to-source 192.168.26.100"}, console, "-j SNAT --to-source 192.168.26.100"},
+		{"the endpoint's chain flushed", "vms100", []string{"-t nat -F KUBE-SEP-DB3JUIMGX6LERFY3"}, console, "-A KUBE-SEP-DB3JUIMGX6LERFY3 -p tcp"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			l := referenceLab(t, dataplane.Legacy)
+			loadAgent(t, l, "calico")
+			for _, change := range row.cut {
+				runIn(t, l, row.node, "", append([]string{string(l.Backend()), "-w"}, strings.Fields(change)...)...)
+			}
+			r, err := verify.Lab(t.Context(), l, verify.Options{Selector: row.flow, WithoutControl: true})
+			require.NoError(t, err)
+			if row.want == "" {
+				require.Equal(t, proof.Proved, r.Outcome(), firstWrong(r))
+				return
+			}
+			require.Equal(t, proof.Disproved, r.Outcome(), firstWrong(r))
+			for _, c := range r.Flows {
+				if c.Verdict == proof.Disproved {
+					require.Equal(t, row.node, c.Wrong.Node, "%+v", *c.Wrong)
+					require.Contains(t, c.Wrong.WantRule+"\n"+c.Wrong.LiveRule, row.want, "%+v", *c.Wrong)
+				}
+			}
+		})
+	}
+}
