@@ -11,6 +11,7 @@ import (
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/topology"
 )
 
 // Network is a lab as it is now, as data: the emulator makes of it what the kernel makes of the lab. Its Rules are those
@@ -20,13 +21,19 @@ type Network struct {
 	// Held is what the nodes' kernels hold, by node and backend, in the order in which the kernel calls them: of two
 	// chains with one hook and priority the one that was registered later comes first (nf_hook_entries_grow).
 	Held map[string][]dataplane.Installed
+	// World is what is otherwise in a member's namespace than the lab made it, one line each: topology.Differences, and
+	// what the emulator does not know of.
+	World map[string][]string
 }
 
 // Network reads the lab: what is wired, which rules the nodes hold, which servers run, what tunl0 is, and which kernel
 // this is. Rules that change meanwhile may be half old and half new.
 func (l *Lab) Network(ctx context.Context) (Network, error) {
-	n := Network{Setup: gateway.Setup{Plan: l.plan, Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == realise.KernelTunnel}}
+	n := Network{Setup: gateway.Setup{Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == realise.KernelTunnel}}
 	var err error
+	if n.Plan, n.World, err = l.world(ctx); err != nil {
+		return Network{}, err
+	}
 	if n.Held, err = l.heldRules(ctx); err != nil {
 		return Network{}, err
 	}
@@ -40,6 +47,48 @@ func (l *Lab) Network(ctx context.Context) (Network, error) {
 	}
 	n.Kernel, err = dataplane.Kernel()
 	return n, err
+}
+
+// world reads the namespaces as they are now.
+func (l *Lab) world(ctx context.Context) (topology.Plan, map[string][]string, error) {
+	now := l.plan
+	now.Namespaces = slices.Clone(l.plan.Namespaces)
+	var mu sync.Mutex
+	world := map[string][]string{} // under mu
+	err := each(ctx, l.Members(), func(member string) error {
+		i := slices.IndexFunc(now.Namespaces, func(n topology.Namespace) bool { return n.Member == member })
+		h, err := l.Handle(member)
+		if err != nil {
+			return err
+		}
+		is, other, err := realise.Read(h, l.plan.Namespaces[i])
+		if err != nil {
+			return err
+		}
+		if l.Tunnel() == realise.UserspaceTunnel {
+			keepHops(&is, l.plan.Namespaces[i])
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		now.Namespaces[i] = is
+		if differs := append(topology.Differences(l.plan.Namespaces[i], is), other...); len(differs) > 0 {
+			world[member] = differs
+		}
+		return nil
+	})
+	return now, world, err
+}
+
+// keepHops puts the Plan's next hops into the routes of a user-space tunnel, which knows no others.
+func keepHops(now *topology.Namespace, plan topology.Namespace) {
+	for i, r := range now.Routes {
+		for _, p := range plan.Routes {
+			d := slices.IndexFunc(plan.Devices, func(d topology.Device) bool { return d.Name == p.Device })
+			if p.Dst == r.Dst && p.Device == r.Device && d >= 0 && plan.Devices[d].Kind == topology.TunnelIPIP {
+				now.Routes[i].Via = p.Via
+			}
+		}
+	}
 }
 
 // heldRules reads the IPv4 rules of all nodes.

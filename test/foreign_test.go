@@ -16,6 +16,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/verify"
 	"natlab/nat/proof"
+	"natlab/topology"
 )
 
 // TestRulesOfOthersAreProved loads what other agents keep on a node over a healthy lab: every Service works as it has to, so
@@ -143,6 +144,72 @@ func TestDecisiveRules(t *testing.T) {
 					require.Contains(t, c.Wrong.WantRule+"\n"+c.Wrong.LiveRule, row.want, "%+v", *c.Wrong)
 				}
 			}
+		})
+	}
+}
+
+// A healthy lab differs in nothing from its Plan.
+func TestAFreshLabIsAsPlanned(t *testing.T) {
+	for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
+		t.Run(overlay.String(), func(t *testing.T) {
+			t.Parallel()
+			c := reference(t)
+			c.PodNetwork.Overlay = overlay
+			n, err := labOf(t, c, dataplane.Legacy).Network(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, n.World)
+		})
+	}
+}
+
+// What is otherwise in a node, a pod or on the way than the lab made it is named where a flow fails of it, and a flow that
+// does not mind it is proved.
+func TestTheWorldIsBlamed(t *testing.T) {
+	const pod = "velero/minio-b6d98746c-lxt2c" // on vms103, 10.244.38.178
+	remote := proof.Selector{Service: "velero/minio:console", From: "outside", To: "192.168.26.100:30450"}
+	for _, row := range []struct {
+		name  string
+		in    string
+		argv  string
+		flow  proof.Selector
+		blame string // in Wrong.Why; "" for what does no harm
+	}{
+		{"forwarding off", "vms100", "sysctl -q -w net.ipv4.ip_forward=0", remote, "vms100: net/ipv4/ip_forward is 0, the lab made it 1"},
+		{"a route gone", "vms100", "ip route del 10.244.38.128/26", remote, "10.244.38.128/26 via 192.168.26.103"},
+		{"a blackhole", "vms100", "ip route replace blackhole 10.244.38.178/32", remote, "blackhole 10.244.38.178 is not the lab's"},
+		{"a table of routes", "vms100", "sh -c 'ip route add blackhole default table 100 && ip rule add to 10.244.0.0/16 lookup 100'", remote, "from all to 10.244.0.0/16 table 100"},
+		{"reverse path filter", "vms103", "sysctl -q -w net.ipv4.conf.all.rp_filter=1", remote, ""},
+		{"the pod's link down", "vms103", "ip link set cali3cc4bd22559 down", remote, "vms103: device cali3cc4bd22559 is down"},
+		{"the underlay down", "vms103", "ip link set ens32 down", remote, "vms103: device ens32 is down"},
+		{"the tunnel down", "vms103", "ip link set tunl0 down", remote, "vms103: device tunl0 is down"},
+		{"the pod's default route gone", pod, "ip route del default", remote, "the route default"},
+		{"the pod's own route refuses", pod, "ip route add blackhole 10.244.239.128/32", remote, "blackhole 10.244.239.128 is not the lab's"},
+		{"a wrong neighbour", "vms100", "ip neigh replace 192.168.26.103 lladdr 02:00:00:00:00:99 dev ens32 nud permanent", remote, "192.168.26.103 lladdr 02:00:00:00:00:99"},
+		{"an address gone", "vms103", "ip addr flush dev tunl0", remote, ""},
+		{"another MTU", "vms103", "ip link set cali3cc4bd22559 mtu 1400", remote, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			l := referenceLab(t, dataplane.Legacy)
+			argv := strings.Fields(row.argv)
+			if argv[0] == "sh" {
+				argv = []string{"sh", "-c", strings.Trim(strings.TrimPrefix(row.argv, "sh -c "), "'")}
+			}
+			runIn(t, l, row.in, "", argv...)
+			r, err := verify.Lab(t.Context(), l, verify.Options{Selector: row.flow, WithoutControl: true})
+			require.NoError(t, err)
+			if row.blame == "" {
+				require.Equal(t, proof.Proved, r.Outcome(), firstWrong(r))
+				return
+			}
+			require.Equal(t, proof.Disproved, r.Outcome(), firstWrong(r))
+			blamed := false
+			for _, c := range r.Flows {
+				if c.Verdict == proof.Disproved {
+					blamed = blamed || strings.Contains(c.Wrong.Why, row.blame)
+				}
+			}
+			require.True(t, blamed, "%s", firstWrong(r))
 		})
 	}
 }

@@ -74,6 +74,7 @@ type Device struct {
 	Kind   DeviceKind `json:"kind"`
 	MTU    int        `json:"mtu,omitzero"`    // bytes; 0 leaves the kernel's
 	MAC    string     `json:"mac,omitzero"`    // "" leaves it to the kernel
+	Down   bool       `json:"down,omitzero"`   // of a device as it is: it is not up, or it is gone; a Plan's are up
 	Master string     `json:"master,omitzero"` // the bridge it is a port of, in the same namespace
 	// Peer is a veth's other end.
 	Peer   Peer `json:"peer,omitzero"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 const (
 	clientPatience = 30 * time.Second
 	controlMoment  = 300 * time.Millisecond
+	// A control run has no taps to tell that a packet is lost. A flow that it does not see answered in this time is asked
+	// again.
+	controlPatience = 10 * time.Second
 )
 
 // attempt is a flow asked once.
@@ -34,6 +38,7 @@ type attempt struct {
 	ends   proof.Ends
 	// overdue reports that the client waited in vain for all its clientPatience.
 	overdue bool
+	lost    bool // the taps saw its first packet again and again, and no answer
 }
 
 // driver sends attempts through a lab and collects what the witnesses see of them.
@@ -83,11 +88,15 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 		defer mu.Unlock()
 		errs = append(errs, err)
 	}
-	for from, group := range bySender(patient) {
+	var groups []*group
+	for from, members := range bySender(patient) {
+		ctx, cancel := context.WithTimeout(ctx, d.patience())
+		g := &group{attempts: members, end: cancel, over: make(chan struct{})}
+		groups = append(groups, g)
 		wait.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, clientPatience)
+			defer close(g.over)
 			defer cancel()
-			report(d.ask(ctx, from, group))
+			report(d.ask(ctx, from, members))
 		})
 	}
 	end := make(map[*attempt]context.CancelFunc, len(expectedLost))
@@ -106,6 +115,9 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 		})
 	}
 	seen, err := d.await(ctx, end, over)
+	if err == nil && d.watched {
+		seen, err = d.awaitGroups(ctx, groups, seen)
+	}
 	wait.Wait()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
@@ -123,6 +135,60 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 		seen = append(seen, standing...)
 	}
 	return seen, nil
+}
+
+// patience is how long a client waits that should be answered.
+func (d *driver) patience() time.Duration {
+	if !d.watched {
+		return controlPatience
+	}
+	return clientPatience
+}
+
+// group is the attempts of one sender.
+type group struct {
+	attempts []*attempt
+	end      context.CancelFunc
+	over     chan struct{} // closed when all have ended
+}
+
+// awaitGroups watches the attempts that should be answered, and ends a sender's when what is left of them is lost by the
+// evidence of the taps. seen is what was observed before.
+func (d *driver) awaitGroups(ctx context.Context, groups []*group, seen []proof.Observation) ([]proof.Observation, error) {
+	for _, g := range groups {
+		for open := true; open; {
+			select {
+			case <-g.over:
+				open = false
+				continue
+			case <-ctx.Done():
+				return seen, ctx.Err()
+			case <-d.session.Notify():
+			}
+			more, err := d.session.Drain(ctx)
+			if err != nil {
+				return seen, err
+			}
+			seen = append(seen, more...)
+			for _, other := range groups {
+				if other.lost(seen) {
+					other.end()
+				}
+			}
+		}
+	}
+	return seen, nil
+}
+
+// lost marks the group's attempts that are lost, and reports whether no other is open.
+func (g *group) lost(seen []proof.Observation) bool {
+	all := true
+	for i, s := range proof.Join(probesOf(g.attempts), seen) {
+		t := g.attempts[i]
+		t.lost = proof.LostByEvidence(t.probe, s)
+		all = all && (t.lost || proof.Answered(t.probe, s))
+	}
+	return all && slices.ContainsFunc(g.attempts, func(t *attempt) bool { return t.lost })
 }
 
 // standing is the nodes' connection tracking entries as they are: where a packet is lost, the kernel never tells what

@@ -16,6 +16,7 @@ import (
 // predict predicts each flow: what has to become of it, and what the nodes' rules will make of it.
 func (v *verification) predict(flows []proof.Flow) error {
 	wanted := v.rules.network.Setup
+	wanted.Plan = v.lab.Plan()
 	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
 	for _, node := range v.rules.nodes {
 		wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}
@@ -25,7 +26,7 @@ func (v *verification) predict(flows []proof.Flow) error {
 		return err
 	}
 	live := intent
-	if !v.rules.asWanted(v.chains) || !slices.Equal(v.rules.network.Servers, wanted.Servers) {
+	if !v.rules.asWanted(v.chains) || len(v.rules.network.World) > 0 || !slices.Equal(v.rules.network.Servers, wanted.Servers) {
 		if live, err = gateway.NewNetwork(v.rules.network.Setup); err != nil {
 			return err
 		}

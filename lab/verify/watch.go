@@ -38,7 +38,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
-			Stuck: t.stuck, Strict: w.strict,
+			Stuck: t.stuck, Strict: w.strict, World: w.rules.network.World,
 			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed,
 		}
 		cert := proof.Check(c)
@@ -54,7 +54,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 		if t.retries++; t.retries <= maxRetries {
 			continue
 		}
-		if s.Repeated {
+		if s.Repeated && !t.lost {
 			cert.Verdict = proof.Inconclusive
 		}
 		t.record(cert)
@@ -77,6 +77,7 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	case cert.Verdict == proof.Proved:
 	case c.Lost > 0:
 		return "events were lost"
+	case t.lost:
 	case c.Seen.Repeated:
 		return "the first packet was sent twice"
 	case t.overdue:

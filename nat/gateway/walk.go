@@ -230,6 +230,10 @@ func (w *walk) transmit(g *Gateway, out Out, f flight) {
 		}
 	case topology.Veth, topology.Bridge, topology.Loopback:
 		to := h.neighbour(d, out.Via)
+		if to != nil && (d.Down || to.Down) {
+			w.decided(h.member+" "+d.Name, "the link is down")
+			return
+		}
 		if to == nil {
 			w.decided(h.member+" "+d.Name, "nobody answers ARP for "+out.Via.String())
 			return

@@ -74,7 +74,26 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		w.place(d)
 		e.nameRule(w)
 	}
-	return e.orAnother(w)
+	w = e.orAnother(w)
+	if w.WantRule == "" && w.LiveRule == "" && w.Fault != FaultServer {
+		e.blameWorld(w)
+	}
+	return w
+}
+
+// blameWorld looks for what is otherwise on the way than the lab made it: where the packet was seen last, then on.
+func (e *evidence) blameWorld(w *Wrong) {
+	nodes := []string{w.Node}
+	for _, h := range slices.Concat(e.want.Request.Hops, e.want.Reply.Hops) {
+		nodes = append(nodes, h.Node)
+	}
+	for _, node := range nodes {
+		if differs := e.World[node]; len(differs) > 0 {
+			w.Node, w.Fault = node, FaultNode
+			w.Why = node + ": " + strings.Join(differs, "; ")
+			return
+		}
+	}
 }
 
 // orAnother looks at the other ways that the packet had to have: where chance decided before it went wrong, one of

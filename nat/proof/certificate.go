@@ -49,9 +49,10 @@ const (
 	FaultRules        // what happened is what the node's live rules call for: the rules are wrong
 	FaultModel        // it is not what they call for either: natlab's model or the kernel is wrong
 	FaultServer       // the rules are right, but nothing listens at the endpoint that they chose
+	FaultNode         // the rules are right, but the node has other devices, routes or sysctls than the lab made
 )
 
-var faultNames = [...]string{"", "rules", "model or kernel", "server"}
+var faultNames = [...]string{"", "rules", "model or kernel", "server", "node"}
 
 func (f Fault) String() string {
 	if int(f) < len(faultNames) {

@@ -11,17 +11,18 @@ import (
 // Case is all that there is to judge one try of a flow by.
 type Case struct {
 	Flow     Flow
-	Probe    nat.Probe      // what the client did
-	Intent   nat.Prediction // from the rules that the Services call for
-	Live     nat.Prediction // from the rules that the nodes hold
-	Seen     Seen           // what the witnesses saw of it
-	Ends     Ends           // what the sockets saw
-	Stuck    netip.AddrPort // the endpoint that session affinity binds the client to; invalid where none does
-	Controls []Control      // the same flow's tries without taps; nil: there was no control run
-	Chains   Chains         // both rule sets, to name the rule in which they part
-	Strict   bool           // the rules have to be those that kube-proxy writes, and not only do what the Services call for
-	Trouble  []string       // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
-	Lost     uint64         // events that the kernel could not deliver meanwhile
+	Probe    nat.Probe           // what the client did
+	Intent   nat.Prediction      // from the rules that the Services call for
+	Live     nat.Prediction      // from the rules that the nodes hold
+	Seen     Seen                // what the witnesses saw of it
+	Ends     Ends                // what the sockets saw
+	Stuck    netip.AddrPort      // the endpoint that session affinity binds the client to; invalid where none does
+	Controls []Control           // the same flow's tries without taps; nil: there was no control run
+	Chains   Chains              // both rule sets, to name the rule in which they part
+	Strict   bool                // the rules have to be those that kube-proxy writes, and not only do what the Services call for
+	World    map[string][]string // what is otherwise in a member than the lab made it
+	Trouble  []string            // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
+	Lost     uint64              // events that the kernel could not deliver meanwhile
 }
 
 // Ends is what the two sockets saw of one try.

@@ -21,6 +21,7 @@ type Seen struct {
 	// Repeated reports that the client sent its first packet more than once: what comes after the first one's
 	// observations may be the second's.
 	Repeated bool
+	Sent     int // how often the client sent its first packet
 	// Mixed reports that a tuple of this try was at the same time one of another's: nothing can be concluded.
 	Mixed bool
 }
@@ -180,7 +181,8 @@ func (j *joiner) joinPacket(o Observation) {
 	switch first, answer := firstOrAnswer(o); {
 	case who.dir == nat.Original && first:
 		if o.Hop.Tap == nat.TapOutRaw && o.Hop.Tuple == j.tries[who.try].Tuple && !o.Hop.Outer.IsValid() && o.Node == j.tries[who.try].From {
-			s.Repeated = s.Repeated || slices.ContainsFunc(s.Request.Hops, func(h nat.Hop) bool { return h == o.Hop })
+			s.Sent++
+			s.Repeated = s.Sent > 1
 		}
 		s.Request.Hops = append(s.Request.Hops, o.Hop)
 	case who.dir == nat.Reply && answer:

@@ -41,6 +41,23 @@ func LostAsPredicted(p nat.Prediction, seen Seen, rules Chains) bool {
 	})
 }
 
+// enoughSent is how often a client has to have sent its first packet before it counts as lost: TCP sends it again after one
+// second and after three.
+const enoughSent = 3
+
+// LostByEvidence reports whether the taps saw a client send its first packet again and again and no answer come to it: that
+// no answer will come is then known, and not only feared.
+func LostByEvidence(p nat.Probe, seen Seen) bool {
+	return seen.Sent >= enoughSent && !Answered(p, seen)
+}
+
+// Answered reports whether an answer came to the client's namespace.
+func Answered(p nat.Probe, seen Seen) bool {
+	return slices.ContainsFunc(slices.Concat(seen.Reply.Hops, seen.Stray), func(h nat.Hop) bool {
+		return h.Node == p.From && h.Tap == nat.TapPreRaw
+	})
+}
+
 // NeverChosen is the certificate of a flow by way of an endpoint that has to serve it and was not seen in so many
 // tries. The Case needs its Flow, predictions and Rules; where the live rules cannot come to the endpoint at all, the
 // rule is named in which they part from the intent.

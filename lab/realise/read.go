@@ -1,0 +1,297 @@
+package realise
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/netns"
+	"natlab/topology"
+)
+
+// Read is a namespace of a Plan as it is now: the devices that are there and up, their addresses, the main table, static
+// and proxy neighbours, the sysctls of the Plan. What the kernel makes by itself is left out, as in a Plan. other names
+// what is there and a Plan has no place for, one line each: rules of routing, other tables, queueing disciplines.
+func Read(h netns.Handle, plan topology.Namespace) (now topology.Namespace, other []string, err error) {
+	err = h.Do(func() error {
+		nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("rtnetlink: %w", err)
+		}
+		defer nl.Close()
+		r := reader{nl: nl, plan: plan}
+		now, other, err = r.read()
+		return err
+	})
+	if err != nil {
+		return topology.Namespace{}, nil, fmt.Errorf("read %s: %w", plan.Title(), err)
+	}
+	return now, other, nil
+}
+
+// reader reads one namespace, on a thread in it.
+type reader struct {
+	nl    *netlink.Handle
+	plan  topology.Namespace
+	names map[int]string // of devices, by index
+	other []string
+}
+
+func (r *reader) read() (topology.Namespace, []string, error) {
+	now := r.plan
+	links, err := r.nl.LinkList()
+	if err != nil {
+		return now, nil, fmt.Errorf("list devices: %w", err)
+	}
+	now.Devices = r.devices(links)
+	if now.Addresses, err = r.addresses(); err != nil {
+		return now, nil, err
+	}
+	if now.Routes, err = r.routes(now.Addresses); err != nil {
+		return now, nil, err
+	}
+	if now.Neighbours, err = r.neighbours(); err != nil {
+		return now, nil, err
+	}
+	now.Sysctls = r.sysctls()
+	if err := errors.Join(r.rules(), r.disciplines(links)); err != nil {
+		return now, nil, err
+	}
+	return now, r.other, nil
+}
+
+// devices are those of the Plan that are there, in the Plan's order, with their MTU and whether they are up.
+func (r *reader) devices(links []netlink.Link) (out []topology.Device) {
+	r.names = map[int]string{}
+	byName := map[string]netlink.Link{}
+	for _, l := range links {
+		r.names[l.Attrs().Index] = l.Attrs().Name
+		byName[l.Attrs().Name] = l
+	}
+	for _, d := range r.plan.Devices {
+		l, ok := byName[d.Name]
+		if !ok {
+			if d.Kind != topology.Loopback {
+				r.other = append(r.other, "device "+d.Name+" is gone")
+			}
+			d.Down = true
+			out = append(out, d)
+			continue
+		}
+		a := l.Attrs()
+		if d.MTU != a.MTU && (d.MTU != 0 || a.MTU != defaultMTU(d.Kind)) {
+			d.MTU = a.MTU
+		}
+		d.Down = a.RawFlags&unix.IFF_UP == 0
+		out = append(out, d)
+	}
+	return out
+}
+
+// defaultMTU is what the kernel gives a device of a kind.
+func defaultMTU(k topology.DeviceKind) int {
+	if k == topology.Loopback {
+		return 65536
+	}
+	return 1500
+}
+
+func (r *reader) addresses() (out []topology.Address, err error) {
+	all, err := r.nl.AddrList(nil, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range all {
+		p, ok := prefixOf(a.IPNet)
+		dev := r.names[a.LinkIndex]
+		if !ok || dev == "lo" && p.Addr().IsLoopback() && p.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+			continue
+		}
+		out = append(out, topology.Address{Device: dev, Prefix: p, Scope: scopeOf(netlink.Scope(a.Scope))})
+	}
+	return out, nil
+}
+
+func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	a, ok := netip.AddrFromSlice(n.IP)
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(a.Unmap(), ones), ok
+}
+
+func scopeOf(s netlink.Scope) topology.Scope {
+	switch s {
+	case netlink.SCOPE_LINK:
+		return topology.ScopeLink
+	case netlink.SCOPE_HOST:
+		return topology.ScopeHost
+	default:
+		return topology.ScopeGlobal
+	}
+}
+
+// routes is the main table, without the connected routes that the kernel makes of addresses; what is in others is noted.
+func (r *reader) routes(addresses []topology.Address) (out []topology.Route, err error) {
+	all, err := r.nl.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	for _, x := range all {
+		if x.Table == unix.RT_TABLE_LOCAL {
+			continue
+		}
+		route := r.route(x)
+		switch {
+		case x.Type == unix.RTN_UNREACHABLE || x.Type == unix.RTN_PROHIBIT:
+			r.other = append(r.other, "a route refuses "+route.Dst.String())
+		case x.Table != unix.RT_TABLE_MAIN:
+			r.other = append(r.other, fmt.Sprintf("route %s in table %d", route, x.Table))
+		case route.Protocol == "kernel" && connected(route, addresses):
+		default:
+			out = append(out, route)
+		}
+	}
+	return out, nil
+}
+
+func (r *reader) route(x netlink.Route) topology.Route {
+	out := topology.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Device: r.names[x.LinkIndex], Scope: scopeOf(x.Scope)}
+	if p, ok := prefixOf(x.Dst); ok {
+		out.Dst = p
+	}
+	if x.Type == unix.RTN_BLACKHOLE {
+		out.Type = topology.Blackhole
+	}
+	if via, ok := netip.AddrFromSlice(x.Gw); ok {
+		out.Via = via.Unmap()
+	}
+	if src, ok := netip.AddrFromSlice(x.Src); ok {
+		out.Src = src.Unmap()
+	}
+	out.Onlink = x.Flags&int(netlink.FLAG_ONLINK) != 0
+	switch x.Protocol {
+	case unix.RTPROT_BOOT:
+	case unix.RTPROT_KERNEL:
+		out.Protocol = "kernel"
+	case unix.RTPROT_STATIC:
+		out.Protocol = "static"
+	case unix.RTPROT_BIRD:
+		out.Protocol = "bird"
+	default:
+		out.Protocol = strconv.Itoa(int(x.Protocol))
+	}
+	return out
+}
+
+// connected reports whether the kernel made a route for an address.
+func connected(route topology.Route, addresses []topology.Address) bool {
+	return slices.ContainsFunc(addresses, func(a topology.Address) bool {
+		return a.Device == route.Device && a.Prefix.Masked() == route.Dst && a.Prefix.Addr() == route.Src
+	})
+}
+
+func (r *reader) neighbours() (out []topology.Neighbour, err error) {
+	for _, family := range []int{unix.AF_INET, unix.AF_BRIDGE} {
+		all, err := r.nl.NeighList(0, family)
+		if err != nil {
+			return nil, fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range all {
+			if n.State&netlink.NUD_PERMANENT == 0 {
+				continue
+			}
+			e := topology.Neighbour{Device: r.names[n.LinkIndex], MAC: n.HardwareAddr.String()}
+			ip, _ := netip.AddrFromSlice(n.IP)
+			if family == unix.AF_BRIDGE {
+				if n.Flags&netlink.NTF_SELF == 0 || !ip.IsValid() {
+					continue
+				}
+				e.FDB, e.Remote = true, ip.Unmap()
+			} else {
+				e.IP = ip.Unmap()
+			}
+			if !e.IP.IsMulticast() && !strings.HasPrefix(e.MAC, "01:00:5e") && e.IP != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && (e.FDB || e.Device != "lo" && e.MAC != "") {
+				out = append(out, e)
+			}
+		}
+	}
+	proxies, err := r.nl.NeighProxyList(0, unix.AF_INET)
+	if err != nil {
+		return nil, fmt.Errorf("list proxy neighbours: %w", err)
+	}
+	for _, n := range proxies {
+		if ip, ok := netip.AddrFromSlice(n.IP); ok {
+			out = append(out, topology.Neighbour{Device: r.names[n.LinkIndex], IP: ip.Unmap(), Proxy: true})
+		}
+	}
+	return out, nil
+}
+
+// sysctls are those of the Plan, and those that the emulator reads besides and that are on.
+func (r *reader) sysctls() []topology.Sysctl {
+	out := slices.Clone(r.plan.Sysctls)
+	known := map[string]bool{}
+	for i := range out {
+		known[out[i].Key] = true
+		if b, err := os.ReadFile("/proc/sys/" + out[i].Key); err == nil {
+			out[i].Value = strings.Join(strings.Fields(string(b)), " ")
+		}
+	}
+	devices := []string{"all"}
+	for _, d := range r.plan.Devices {
+		devices = append(devices, d.Name)
+	}
+	for _, dev := range devices {
+		for _, key := range []string{"rp_filter", "route_localnet", "accept_local"} {
+			path := "net/ipv4/conf/" + dev + "/" + key
+			if b, err := os.ReadFile("/proc/sys/" + path); err == nil && !known[path] && strings.TrimSpace(string(b)) != "0" {
+				out = append(out, topology.Sysctl{Key: path, Value: strings.TrimSpace(string(b))})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b topology.Sysctl) int { return strings.Compare(a.Key, b.Key) })
+	return out
+}
+
+// rules notes rules of routing besides the three that every namespace is born with.
+func (r *reader) rules() error {
+	all, err := r.nl.RuleList(unix.AF_INET)
+	if err != nil {
+		return fmt.Errorf("list rules of routing: %w", err)
+	}
+	for _, x := range all {
+		if x.Table == unix.RT_TABLE_LOCAL && x.Priority <= 0 || x.Table == unix.RT_TABLE_MAIN && x.Priority == 32766 || x.Table == unix.RT_TABLE_DEFAULT && x.Priority == 32767 {
+			continue
+		}
+		r.other = append(r.other, "rule of routing: "+x.String())
+	}
+	return nil
+}
+
+// disciplines notes queueing disciplines that are not the kernel's own choice: they delay, drop and filter.
+func (r *reader) disciplines(links []netlink.Link) error {
+	for _, l := range links {
+		all, err := r.nl.QdiscList(l)
+		if err != nil {
+			return fmt.Errorf("list queueing disciplines of %s: %w", l.Attrs().Name, err)
+		}
+		for _, q := range all {
+			switch kind := q.Type(); kind {
+			case "noqueue", "mq", "pfifo_fast", "fq_codel", "fq":
+			default:
+				r.other = append(r.other, fmt.Sprintf("device %s: queueing discipline %s", l.Attrs().Name, kind))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Differences tells what is otherwise in a namespace than its Plan made it, one line each: devices, addresses, routes,
+// neighbours, sysctls. The first namespace is the Plan's, the second what is there now.
+func Differences(plan, now Namespace) []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for _, d := range now.Devices {
+		i := slices.IndexFunc(plan.Devices, func(w Device) bool { return w.Name == d.Name })
+		switch {
+		case i < 0:
+		case d.Down:
+			say("device %s is down", d.Name)
+		case d.MTU != plan.Devices[i].MTU:
+			say("device %s has MTU %d%s", d.Name, d.MTU, made(plan.Devices[i].MTU))
+		}
+	}
+	out = append(out, lines("address", plan.Addresses, now.Addresses)...)
+	out = append(out, lines("route", plan.Routes, now.Routes)...)
+	out = append(out, lines("neighbour", plan.Neighbours, now.Neighbours)...)
+	for _, s := range now.Sysctls {
+		i := slices.IndexFunc(plan.Sysctls, func(w Sysctl) bool { return w.Key == s.Key })
+		switch {
+		case i < 0:
+			say("%s is %s", s.Key, s.Value)
+		case plan.Sysctls[i].Value != s.Value:
+			say("%s is %s, the lab made it %s", s.Key, s.Value, plan.Sysctls[i].Value)
+		}
+	}
+	return out
+}
+
+func made(mtu int) string {
+	if mtu == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", the lab made it %d", mtu)
+}
+
+// lines compares two lists by their texts, order aside.
+func lines[T fmt.Stringer](what string, plan, now []T) (out []string) {
+	for _, w := range plan {
+		if !slices.ContainsFunc(now, func(n T) bool { return n.String() == w.String() }) {
+			out = append(out, fmt.Sprintf("the %s %s is gone", what, w))
+		}
+	}
+	for _, n := range now {
+		if !slices.ContainsFunc(plan, func(w T) bool { return w.String() == n.String() }) {
+			out = append(out, fmt.Sprintf("the %s %s is not the lab's", what, n))
+		}
+	}
+	return out
+}
