@@ -23,7 +23,11 @@ type verifyFlags struct {
 	brief, draw bool
 	strict      bool
 	format      *choice
+	allow       *choice
 }
+
+// allowNotAsked is the word of --allow.
+const allowNotAsked = "not-asked"
 
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
@@ -32,8 +36,9 @@ func (p *program) verify() *cobra.Command {
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
-rules and routes call for, whoever wrote these; --strict asks for kube-proxy's own rules, one for one. Exit status 1 means that a flow
-is disproved, or too little was seen of it.
+rules and routes call for, whoever wrote these; --strict asks for kube-proxy's own rules, one for one. Exit status 1 means
+that a flow is disproved, that too little was seen of it, or that an address of a Service was not asked, which --allow
+not-asked lets pass.
 
 With -f the files decide what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
 
@@ -50,6 +55,8 @@ does not go to a terminal, or with --draw, that of every flow.`,
 	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
 	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
 	f.BoolVar(&v.strict, "strict", false, "ask for kube-proxy's own rules too, and not only for what the Services call for")
+	v.allow = &choice{words: []string{allowNotAsked}}
+	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
 	v.format = output(cmd, "text", "json", "junit")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
@@ -62,7 +69,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 		if err := p.writeReport(found, v); err != nil {
 			return err
 		}
-		if found.Outcome() != proof.Proved {
+		if found.Outcome() != proof.Proved || len(found.NotAsked) > 0 && v.allow.value != allowNotAsked {
 			return errDiffers
 		}
 		return nil

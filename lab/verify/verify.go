@@ -69,6 +69,7 @@ type verification struct {
 	meter     proof.Meter
 	lost      uint64
 	strict    bool
+	notAsked  []proof.NotAsked
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
 
@@ -103,6 +104,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if flows == nil {
 		flows = proof.Flows(intent, o.Selector)
 	}
+	v.notAsked = proof.Unasked(intent, o.Selector)
 	return v, v.predict(flows)
 }
 
@@ -165,8 +167,6 @@ func (v *verification) report() proof.Report {
 	if nodes := v.rules.otherwise(v.chains); len(nodes) > 0 && !v.strict {
 		r.Notes = append(r.Notes, "the rules are not just kube-proxy's in "+strings.Join(nodes, ", ")+": natlab audit tells what differs, --strict asks for kube-proxy's")
 	}
-	for _, p := range proof.PassedOver(v.lab.Cluster()) {
-		r.Notes = append(r.Notes, "not asked: "+p+": natlab has no client for this protocol")
-	}
+	r.NotAsked = v.notAsked
 	return r
 }

@@ -158,6 +158,7 @@ type Report struct {
 	Flows    []Certificate `json:"flows"`             // sorted as Flows sorts them, then by endpoint
 	Coverage Coverage      `json:"coverage"`          //
 	Lost     uint64        `json:"lost"`              // events that the kernel could not deliver to a witness
+	NotAsked []NotAsked    `json:"notAsked,omitempty"` // addresses of Services that no flow asks
 	Notes    []string      `json:"notes,omitempty"`   // what the reader should know besides
 }
 

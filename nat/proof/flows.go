@@ -48,19 +48,6 @@ func Flows(c topology.Cluster, s Selector) []Flow {
 	return slices.DeleteFunc(l.flows, func(f Flow) bool { return !s.wants(f) })
 }
 
-// PassedOver lists the Service ports that Flows leaves out because of their protocol, as "NS/NAME:PORT SCTP".
-func PassedOver(c topology.Cluster) []string {
-	var out []string
-	for _, svc := range c.Services {
-		for _, port := range svc.Ports {
-			if _, ok := askable(port.Protocol); !ok {
-				out = append(out, portName(svc, port)+" "+port.Protocol)
-			}
-		}
-	}
-	return out
-}
-
 type flowKey struct {
 	client string
 	target netip.AddrPort

@@ -32,6 +32,7 @@ func Text(w io.Writer, r proof.Report, d Detail, st Style) error {
 		writeFlows(&b, r.Flows, st)
 	}
 	writeCoverage(&b, r.Coverage, d, st)
+	writeNotAsked(&b, r.NotAsked, st)
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", note)
 	}
@@ -81,7 +82,17 @@ func summary(r proof.Report, st Style) string {
 	if n := r.Count(proof.Inconclusive); n > 0 {
 		counts += ", " + st.paint(unsure, fmt.Sprintf("%d inconclusive", n))
 	}
+	if n := len(r.NotAsked); n > 0 {
+		counts += ", " + st.paint(unsure, fmt.Sprintf("%d addresses not asked", n))
+	}
 	return s + ": " + counts + "\n"
+}
+
+// writeNotAsked names what was not asked, with the reason.
+func writeNotAsked(b *strings.Builder, all []proof.NotAsked, st Style) {
+	for _, n := range all {
+		fmt.Fprintf(b, "%s: %s: %s\n", st.paint(unsure, "not asked"), n, n.Reason)
+	}
 }
 
 func writeCoverage(b *strings.Builder, c proof.Coverage, d Detail, st Style) {

@@ -1,0 +1,87 @@
+package proof
+
+import (
+	"net/netip"
+	"strings"
+
+	"natlab/topology"
+)
+
+// NotAsked is an address of a Service port that no flow asks, and the reason: nothing is passed over in silence.
+type NotAsked struct {
+	Service  string `json:"service"`  // "NS/NAME:PORT"
+	Type     Access `json:"type"`     // the kind of address
+	Target   string `json:"target"`   // "ADDRESS:PORT", of a node port the unspecified one of its family
+	Protocol string `json:"protocol"` // "TCP", "UDP" or "SCTP", as the Service has it
+	Reason   string `json:"reason"`
+}
+
+// The reasons.
+const (
+	notIPv6  = "a lab has no IPv6"
+	notProto = "natlab has no client for this protocol"
+	notVIP   = "ipMode Proxy: kube-proxy leaves the address to the load balancer"
+)
+
+// Unasked lists the addresses, ports, families and protocols of Services that Flows has no flow for.
+func Unasked(c topology.Cluster, s Selector) []NotAsked {
+	var out []NotAsked
+	for _, svc := range c.Services {
+		for _, port := range svc.Ports {
+			for _, n := range unaskedOf(svc, port) {
+				if s.From == "" && s.To == "" && (s.Service == "" || s.Service == n.Service || s.Service == svc.Namespace+"/"+svc.Name) {
+					out = append(out, n)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func unaskedOf(svc topology.Service, port topology.ServicePort) (out []NotAsked) {
+	_, driven := askable(port.Protocol)
+	add := func(a Access, target netip.AddrPort, reason string) {
+		n := NotAsked{Service: portName(svc, port), Type: a, Target: target.String(), Protocol: port.Protocol, Reason: reason}
+		switch {
+		case !driven:
+			n.Reason = notProto
+		case target.Addr().Is6():
+			n.Reason = notIPv6
+		}
+		if n.Reason != "" {
+			out = append(out, n)
+		}
+	}
+	six := false
+	for _, ip := range svc.ClusterIPs {
+		six = six || ip.Is6()
+		add(ByClusterIP, netip.AddrPortFrom(ip, port.Port), "")
+	}
+	for _, in := range svc.Ingress {
+		reason := ""
+		if in.IPMode == "Proxy" {
+			reason = notVIP
+		}
+		add(ByLoadBalancer, netip.AddrPortFrom(in.IP, port.Port), reason)
+	}
+	for _, ip := range svc.ExternalIPs {
+		add(ByExternalIP, netip.AddrPortFrom(ip, port.Port), "")
+	}
+	if port.NodePort == 0 {
+		return out
+	}
+	for _, family := range []struct {
+		there bool
+		addr  netip.Addr
+	}{{!driven, netip.IPv4Unspecified()}, {six, netip.IPv6Unspecified()}} {
+		if family.there {
+			add(ByNodePort, netip.AddrPortFrom(family.addr, port.NodePort), "")
+		}
+	}
+	return out
+}
+
+// String is the address that is not asked, in one line.
+func (n NotAsked) String() string {
+	return strings.Join([]string{n.Service, n.Type.String(), n.Target, n.Protocol}, " ")
+}
