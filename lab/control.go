@@ -20,6 +20,7 @@ const (
 	doDown   = "down"
 	doStop   = "stop"
 	doStart  = "start"
+	doAttend = "attend" // answered at once; the connection then stays open as long as the lab does
 )
 
 // request is one line to the control socket.
@@ -114,8 +115,13 @@ func (c *control) accept() {
 func (c *control) serve(conn net.Conn) {
 	const silence = time.Minute
 	in := bufio.NewScanner(conn)
+	attended := false
 	for {
-		_ = conn.SetDeadline(time.Now().Add(silence)) // fails only on a closed connection
+		until := time.Now().Add(silence)
+		if attended {
+			until = time.Time{}
+		}
+		_ = conn.SetDeadline(until) // fails only on a closed connection
 		if !in.Scan() {
 			break
 		}
@@ -133,6 +139,7 @@ func (c *control) serve(conn net.Conn) {
 			}()
 			return
 		}
+		attended = attended || q.Do == doAttend
 		answer, err := c.do(q)
 		respond(conn, answer, err)
 	}
@@ -152,13 +159,15 @@ func (c *control) do(q request) (reply, error) {
 	servers := c.lab.own.servers
 	act := servers.start
 	switch q.Do {
+	case doAttend:
+		return reply{}, nil
 	case doStatus:
 		return reply{Servers: servers.list()}, nil
 	case doStop:
 		act = servers.stop
 	case doStart:
 	default:
-		return reply{}, fmt.Errorf("%q is not known: want %s, %s, %s or %s", q.Do, doStatus, doDown, doStop, doStart)
+		return reply{}, fmt.Errorf("%q is not known: want %s, %s, %s, %s or %s", q.Do, doStatus, doDown, doStop, doStart, doAttend)
 	}
 	which, err := servers.which(q.Server)
 	for _, s := range which {
@@ -201,6 +210,36 @@ func (l *Lab) call(ctx context.Context, q request) (reply, error) {
 		return reply{}, fmt.Errorf("lab %s: %s: %w", l.Name(), q.Do, err)
 	}
 	return answer, nil
+}
+
+// Attend is a context that ends when the lab does: its cause is then ErrGone. stop lets go of the lab.
+func (l *Lab) Attend(ctx context.Context) (attended context.Context, stop func(), err error) {
+	s, err := openState(l.Name())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.dir.Close() //nolint:errcheck // opened for reading
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", s.file(controlFile))
+	if err != nil {
+		return nil, nil, fmt.Errorf("lab %s: %w", l.Name(), err)
+	}
+	var answer reply
+	in := json.NewDecoder(conn)
+	if err := errors.Join(json.NewEncoder(conn).Encode(request{Do: doAttend}), in.Decode(&answer)); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("lab %s: %s: %w", l.Name(), doAttend, err), conn.Close())
+	}
+	attended, cancel := context.WithCancelCause(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = in.Decode(&answer) // returns when the connection is closed, at either end
+		cancel(fmt.Errorf("lab %s: %w", l.Name(), ErrGone))
+	}()
+	return attended, func() {
+		cancel(nil)
+		_ = conn.Close() // ends the goroutine
+		<-over
+	}, nil
 }
 
 // RunningServers lists the servers that listen now.

@@ -10,4 +10,6 @@ var (
 	ErrExists = errors.New("is there already")
 	// ErrDead is the answer to Open for a lab whose process has ended: Down is all that can be done with it.
 	ErrDead = errors.New("is dead")
+	// ErrGone is why what was done with a lab ended: somebody took the lab away meanwhile.
+	ErrGone = errors.New("was taken away meanwhile")
 )

@@ -31,7 +31,7 @@ type Network struct {
 func (l *Lab) Network(ctx context.Context) (Network, error) {
 	n := Network{Setup: gateway.Setup{Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == realise.KernelTunnel}}
 	var err error
-	if n.Plan, n.World, err = l.world(ctx); err != nil {
+	if n.Plan, n.SetsOf, n.World, err = l.world(ctx); err != nil {
 		return Network{}, err
 	}
 	if n.Held, err = l.heldRules(ctx); err != nil {
@@ -50,11 +50,11 @@ func (l *Lab) Network(ctx context.Context) (Network, error) {
 }
 
 // world reads the namespaces as they are now.
-func (l *Lab) world(ctx context.Context) (topology.Plan, map[string][]string, error) {
+func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]gateway.Sets, map[string][]string, error) {
 	now := l.plan
 	now.Namespaces = slices.Clone(l.plan.Namespaces)
 	var mu sync.Mutex
-	world := map[string][]string{} // under mu
+	world, sets := map[string][]string{}, map[string]gateway.Sets{} // under mu
 	err := each(ctx, l.Members(), func(member string) error {
 		i := slices.IndexFunc(now.Namespaces, func(n topology.Namespace) bool { return n.Member == member })
 		h, err := l.Handle(member)
@@ -65,18 +65,26 @@ func (l *Lab) world(ctx context.Context) (topology.Plan, map[string][]string, er
 		if err != nil {
 			return err
 		}
+		saved, err := realise.ReadSets(h)
+		if err != nil {
+			return err
+		}
+		has, err := gateway.ParseSets(saved)
+		if err != nil {
+			return fmt.Errorf("%s: %w", member, err)
+		}
 		if l.Tunnel() == realise.UserspaceTunnel {
 			keepHops(&is, l.plan.Namespaces[i])
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		now.Namespaces[i] = is
+		now.Namespaces[i], sets[member] = is, has
 		if differs := append(topology.Differences(l.plan.Namespaces[i], is), other...); len(differs) > 0 {
 			world[member] = differs
 		}
 		return nil
 	})
-	return now, world, err
+	return now, sets, world, err
 }
 
 // keepHops puts the Plan's next hops into the routes of a user-space tunnel, which knows no others.

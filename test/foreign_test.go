@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -212,4 +213,28 @@ func TestTheWorldIsBlamed(t *testing.T) {
 			require.True(t, blamed, "%s", firstWrong(r))
 		})
 	}
+}
+
+// A lab that is taken away while it is proved ends the proof with one line, and is no verdict.
+func TestALabThatGoesAwayIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	l := referenceLab(t, dataplane.Legacy)
+	attended, stop, err := l.Attend(t.Context())
+	require.NoError(t, err)
+	defer stop()
+	found := make(chan error)
+	go func() {
+		for {
+			if _, err := verify.Lab(context.WithoutCancel(t.Context()), l, verify.Options{}); err != nil {
+				found <- err
+				return
+			}
+		}
+	}()
+	require.NoError(t, lab.Down(t.Context(), l.Name()))
+	<-attended.Done()
+	require.ErrorIs(t, context.Cause(attended), lab.ErrGone)
+	err = <-found
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "\n")
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,7 +43,8 @@ rules and routes call for, whoever wrote these; --strict asks for kube-proxy's o
 that a flow is disproved, that too little was seen of it, or that an address of a Service was not asked, which --allow
 not-asked lets pass.
 
-With -f the files decide what has to happen. Where no lab of that name is up, one is built for the proof and taken away.
+With -f the files decide what has to happen: a lab of its own is built for the proof and taken away. With --name too, a lab
+of that name is proved where it is up.
 
 Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
 does not go to a terminal, or with --draw, that of every flow.`,
@@ -103,15 +107,37 @@ func (p *program) labToVerify(ctx context.Context, v verifyFlags, o *verify.Opti
 	if err != nil {
 		return nil, err
 	}
-	if *v.name != "" {
-		c.Name = *v.name
+	if *v.name == "" { // a lab of its own, whoever else verifies the same files
+		c.Name = ownName(c.Name)
+		return lab.Up(ctx, c, lab.Options{Progress: lab.ShowProgress(p.err)})
 	}
+	c.Name = *v.name
 	o.Intent = &c
 	l, err := lab.Open(ctx, c.Name)
 	if errors.Is(err, lab.ErrNoLab) {
 		return lab.Up(ctx, c, lab.Options{Progress: lab.ShowProgress(p.err)})
 	}
+	if err == nil && !sameInput(l.Cluster(), c) {
+		_, err = fmt.Fprintf(p.err, "lab %s was made from other input: these files decide what has to happen, and what is wired stays as it is\n", c.Name)
+	}
 	return l, err
+}
+
+// maxName is how long the name of a lab may be.
+const maxName = 32
+
+// ownName is a name that no other lab has: the cluster's with a random word behind it.
+func ownName(name string) string {
+	word := strings.ToLower(rand.Text()[:6])
+	return strings.TrimRight(name[:min(len(name), maxName-1-len(word))], "-") + "-" + word
+}
+
+// sameInput reports whether a lab was made from what the files hold, Services and their endpoints aside.
+func sameInput(made, files topology.Cluster) bool {
+	made.Services, files.Services = nil, nil
+	a, err1 := json.Marshal(made)
+	b, err2 := json.Marshal(files)
+	return err1 == nil && err2 == nil && bytes.Equal(a, b)
 }
 
 // selection is " to Service a/b from c", as far as there is a selection.

@@ -155,6 +155,17 @@ type group struct {
 // awaitGroups watches the attempts that should be answered, and ends a sender's when what is left of them is lost by the
 // evidence of the taps. seen is what was observed before.
 func (d *driver) awaitGroups(ctx context.Context, groups []*group, seen []proof.Observation) ([]proof.Observation, error) {
+	sent := map[nat.Hop]int{} // as it left its sender
+	count := func(all []proof.Observation) (again bool) {
+		for _, o := range all {
+			if o.Kind == proof.PacketSeen && o.Hop.Tap == nat.TapOutRaw {
+				sent[o.Hop]++
+				again = again || sent[o.Hop] >= proof.EnoughSent
+			}
+		}
+		return again
+	}
+	count(seen)
 	for _, g := range groups {
 		for open := true; open; {
 			select {
@@ -170,6 +181,9 @@ func (d *driver) awaitGroups(ctx context.Context, groups []*group, seen []proof.
 				return seen, err
 			}
 			seen = append(seen, more...)
+			if !count(more) {
+				continue
+			}
 			for _, other := range groups {
 				if other.lost(seen) {
 					other.end()

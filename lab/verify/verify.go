@@ -35,7 +35,15 @@ type Options struct {
 // may serve was seen, and issues the certificates. An error means that nothing was found out; what was found wrong is in
 // the report.
 func Lab(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
-	report, err := prove(ctx, l, o)
+	attended, stop, err := l.Attend(ctx)
+	if err != nil {
+		return proof.Report{}, err
+	}
+	defer stop()
+	report, err := prove(attended, l, o)
+	if attended.Err() != nil && ctx.Err() == nil {
+		return proof.Report{}, context.Cause(attended)
+	}
 	if err != nil {
 		return proof.Report{}, fmt.Errorf("verify lab %s: %w", l.Name(), err)
 	}

@@ -23,7 +23,8 @@ type Setup struct {
 	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
 	// makes a new one, without a mark.
 	KernelIPIP bool
-	Facts      // of every node
+	Facts                      // of every node
+	SetsOf     map[string]Sets // by member: the sets of one, in place of those of the Facts
 }
 
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
@@ -51,7 +52,11 @@ func NewNetwork(s Setup) (*Network, error) {
 	}
 	for i := range s.Plan.Namespaces {
 		ns := &s.Plan.Namespaces[i]
-		g, err := NewGateway(*ns, s.Rules[ns.Member], NodeOptions{Facts: s.Facts})
+		facts := s.Facts
+		if sets, ok := s.SetsOf[ns.Member]; ok {
+			facts.Sets = sets
+		}
+		g, err := NewGateway(*ns, s.Rules[ns.Member], NodeOptions{Facts: facts})
 		if err != nil {
 			return nil, err
 		}

@@ -8,11 +8,14 @@ import (
 )
 
 // Deviation is the probability that the live rules make a flow go a way that the intent has not; without strict, that
-// something else comes of it.
+// something else comes of it, as far as chance decides.
 func Deviation(intent, live nat.Prediction, rules Chains, strict bool) float64 {
 	p := 0.0
 	for _, o := range live {
 		if !strict {
+			if len(o.Assumed) > 0 { // asking again tells no more of what is not known
+				continue
+			}
 			if !slices.ContainsFunc(intent, func(want nat.Outcome) bool { return sameOutcome(want, o) }) {
 				p += o.Probability
 			}
@@ -41,14 +44,14 @@ func LostAsPredicted(p nat.Prediction, seen Seen, rules Chains) bool {
 	})
 }
 
-// enoughSent is how often a client has to have sent its first packet before it counts as lost: TCP sends it again after one
+// EnoughSent is how often a client has to have sent its first packet before it counts as lost: TCP sends it again after one
 // second and after three.
-const enoughSent = 3
+const EnoughSent = 3
 
 // LostByEvidence reports whether the taps saw a client send its first packet again and again and no answer come to it: that
 // no answer will come is then known, and not only feared.
 func LostByEvidence(p nat.Probe, seen Seen) bool {
-	return seen.Sent >= enoughSent && !Answered(p, seen)
+	return seen.Sent >= EnoughSent && !Answered(p, seen)
 }
 
 // Answered reports whether an answer came to the client's namespace.
