@@ -103,12 +103,14 @@ func (s *stage) way(live nat.Prediction) (string, error) {
 	return s.settled(report.Journeys(cert, report.Style{})), nil
 }
 
-// predicted is what the live rules make of the last exchange: it gives the order of the namespaces that the packets cross.
+// predicted is what the live rules make of the last exchange in the world that the lab made: it gives the order of the
+// namespaces that the packets cross, which a route that the scenario took away would not give.
 func (s *stage) predicted() (nat.Prediction, error) {
 	now, err := s.lab.Network(s.ctx)
 	if err != nil {
 		return nil, err
 	}
+	now.Plan = s.lab.Plan()
 	network, err := gateway.NewNetwork(now.Setup)
 	if err != nil {
 		return nil, err

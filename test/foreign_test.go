@@ -100,6 +100,7 @@ func runIn(t *testing.T, l *lab.Lab, node, stdin string, argv ...string) {
 // A change of kube-proxy's rules that means the same is proved, and one that does not is named by its decisive rule although
 // harmless rules of others stand in front of it.
 func TestDecisiveRules(t *testing.T) {
+	t.Parallel()
 	const minio = "velero/minio:console"
 	console := proof.Selector{Service: minio, From: "outside", To: "192.168.26.100:30450"}
 	for _, row := range []struct {
@@ -151,6 +152,7 @@ func TestDecisiveRules(t *testing.T) {
 
 // A healthy lab differs in nothing from its Plan.
 func TestAFreshLabIsAsPlanned(t *testing.T) {
+	t.Parallel()
 	for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 		t.Run(overlay.String(), func(t *testing.T) {
 			t.Parallel()
@@ -166,6 +168,7 @@ func TestAFreshLabIsAsPlanned(t *testing.T) {
 // What is otherwise in a node, a pod or on the way than the lab made it is named where a flow fails of it, and a flow that
 // does not mind it is proved.
 func TestTheWorldIsBlamed(t *testing.T) {
+	t.Parallel()
 	const pod = "velero/minio-b6d98746c-lxt2c" // on vms103, 10.244.38.178
 	remote := proof.Selector{Service: "velero/minio:console", From: "outside", To: "192.168.26.100:30450"}
 	for _, row := range []struct {

@@ -135,9 +135,9 @@ func scopeOf(s netlink.Scope) topology.Scope {
 		return topology.ScopeLink
 	case netlink.SCOPE_HOST:
 		return topology.ScopeHost
-	default:
-		return topology.ScopeGlobal
+	case netlink.SCOPE_UNIVERSE, netlink.SCOPE_SITE, netlink.SCOPE_NOWHERE:
 	}
+	return topology.ScopeGlobal
 }
 
 // routes is the main table, without the connected routes that the kernel makes of addresses; what is in others is noted.

@@ -153,13 +153,13 @@ type Coverage struct {
 // Report is the proof of a lab.
 type Report struct {
 	Lab      string        `json:"lab"`
-	Backend  string        `json:"backend,omitempty"` // "iptables-legacy" or "iptables-nft"
-	Overlay  string        `json:"overlay,omitempty"` // "ipip", "vxlan" or "none"
-	Flows    []Certificate `json:"flows"`             // sorted as Flows sorts them, then by endpoint
-	Coverage Coverage      `json:"coverage"`          //
-	Lost     uint64        `json:"lost"`              // events that the kernel could not deliver to a witness
+	Backend  string        `json:"backend,omitempty"`  // "iptables-legacy" or "iptables-nft"
+	Overlay  string        `json:"overlay,omitempty"`  // "ipip", "vxlan" or "none"
+	Flows    []Certificate `json:"flows"`              // sorted as Flows sorts them, then by endpoint
+	Coverage Coverage      `json:"coverage"`           //
+	Lost     uint64        `json:"lost"`               // events that the kernel could not deliver to a witness
 	NotAsked []NotAsked    `json:"notAsked,omitempty"` // addresses of Services that no flow asks
-	Notes    []string      `json:"notes,omitempty"`   // what the reader should know besides
+	Notes    []string      `json:"notes,omitempty"`    // what the reader should know besides
 }
 
 // Outcome is the whole report's: Disproved if one flow is, else Inconclusive if one flow is or there is none, else Proved.
