@@ -11,6 +11,7 @@ import (
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/ipset"
 	"natlab/topology"
 )
 
@@ -50,11 +51,11 @@ func (l *Lab) Network(ctx context.Context) (Network, error) {
 }
 
 // world reads the namespaces as they are now.
-func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]gateway.Sets, map[string][]string, error) {
+func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]ipset.Sets, map[string][]string, error) {
 	now := l.plan
 	now.Namespaces = slices.Clone(l.plan.Namespaces)
 	var mu sync.Mutex
-	world, sets := map[string][]string{}, map[string]gateway.Sets{} // under mu
+	world, sets := map[string][]string{}, map[string]ipset.Sets{} // under mu
 	err := each(ctx, l.Members(), func(member string) error {
 		i := slices.IndexFunc(now.Namespaces, func(n topology.Namespace) bool { return n.Member == member })
 		h, err := l.Handle(member)
@@ -65,11 +66,11 @@ func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]gateway.Sets
 		if err != nil {
 			return err
 		}
-		saved, err := realise.ReadSets(h)
+		saved, err := dataplane.DumpSets(h)
 		if err != nil {
 			return err
 		}
-		has, err := gateway.ParseSets(saved)
+		has, err := ipset.Parse(saved)
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
 		}

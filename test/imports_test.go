@@ -34,7 +34,8 @@ var house = []room{
 	{"nat/iptables", "nat nat/rules nat/xt"},
 	{"nat/xtables", "nat nat/iptables nat/xt"},
 	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
-	{"nat/gateway", "nat nat/conntrack nat/iptables nat/packet nat/rules nat/xt topology"},
+	{"nat/ipset", "nat nat/rules"},
+	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat topology"},
@@ -51,14 +52,14 @@ var house = []room{
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/xtables topology"},
-	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/kubeproxy topology"},
+	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy topology"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/proof topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/xtables topology"},
 	{
-		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/verify lab/vm nat nat/audit nat/conntrack nat/gateway nat/iptables" +
+		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/verify lab/vm nat nat/audit nat/conntrack nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/proof nat/report nat/xtables scenarios topology",
 	},
 	{"test", ""},

@@ -12,6 +12,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/topology"
@@ -32,7 +33,7 @@ func (n *nodeFlags) add(cmd *cobra.Command) {
 	f.StringVar(&n.node, "node", "", "the node of the cluster (-f) whose devices, addresses and routes count")
 	f.StringArrayVar(&n.addresses, "address", nil, "without --node: an address of the node, DEVICE=ADDRESS/LENGTH; may be repeated")
 	f.StringArrayVar(&n.routes, "route", nil, "without --node: a route as ip(8) prints it, '10.244.1.0/24 via 192.168.1.2 dev eth0'; may be repeated")
-	f.StringArrayVar(&n.sets, "ipset", nil, "the output of ipset save: the sets that rules ask for; may be repeated")
+	f.StringArrayVar(&n.sets, "ipset", nil, "the output of ipset save or ipset list: the sets that rules ask for; may be repeated")
 	f.StringVar(&n.kernel, "kernel", "", "the Linux version that the node runs, such as 5.10: conntrack and NAT differ a little; without it the newest")
 	f.StringArrayVar(&n.sysctls, "sysctl", nil, "without --node: a setting that is not the kernel's own, net.ipv4.conf.all.rp_filter=1; forwarding is on")
 }
@@ -96,17 +97,21 @@ func (p *program) facts(n *nodeFlags) (f gateway.Facts, err error) {
 	return f, err
 }
 
-// ipsets reads what ipset save printed into the files. Where two have a set of one name, the last one's counts.
-func (p *program) ipsets(files []string) (gateway.Sets, error) {
-	sets := gateway.Sets{}
+// ipsets reads what ipset save or ipset list printed into the files. Where two have a set of one name, the last one's counts. Of
+// what sets nothing is known is told on standard error.
+func (p *program) ipsets(files []string) (ipset.Sets, error) {
+	sets := ipset.Sets{}
 	for _, file := range files {
 		text, err := os.ReadFile(file) // #nosec G304 -- the user names it
 		if err != nil {
 			return nil, err
 		}
-		more, err := gateway.ParseSets(string(text))
+		more, err := ipset.Parse(string(text))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, unread := range more.Unread() {
+			p.logf("%s: %s", file, unread)
 		}
 		maps.Copy(sets, more)
 	}

@@ -73,6 +73,9 @@ func TestSetNames(t *testing.T) {
 	names, err = dataplane.SetNames(ns)
 	require.NoError(t, err)
 	require.Equal(t, map[uint16]string{0: "natlab-first", 1: "natlab-second"}, names)
+	dump, err := dataplane.DumpSets(ns)
+	require.NoError(t, err)
+	require.Equal(t, "create natlab-first hash:ip family inet maxelem 65536\ncreate natlab-second hash:ip family inet maxelem 65536\n", dump)
 
 	const rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" +
 		"-A INPUT -m set --match-set natlab-second src -j DROP\n-A INPUT -m set ! --match-set natlab-first dst -j DROP\nCOMMIT\n"

@@ -11,6 +11,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/topology"
 )
@@ -53,12 +54,12 @@ func askIn(tuple nat.Tuple, dev string) gateway.Ask {
 	return ask
 }
 
-func explain(t *testing.T, sets gateway.Sets, packet string) *gateway.Explanation {
+func explain(t *testing.T, sets ipset.Sets, packet string) *gateway.Explanation {
 	t.Helper()
 	return explainBy(t, sets, packet, nil)
 }
 
-func explainBy(t *testing.T, sets gateway.Sets, packet string, dice conntrack.Chance) *gateway.Explanation {
+func explainBy(t *testing.T, sets ipset.Sets, packet string, dice conntrack.Chance) *gateway.Explanation {
 	t.Helper()
 	tuple, err := nat.ParseTuple(packet)
 	require.NoError(t, err)
@@ -188,7 +189,9 @@ func TestExplainUnknown(t *testing.T) {
 	require.Equal(t, nat.EndLost, x.Prediction[1].End)
 	require.Equal(t, []nat.Assumption{{What: "-m set --match-set friends src", Of: "node " + packet, Holds: false}}, x.Prediction[1].Assumed)
 	require.InDelta(t, 1, x.Prediction[1].Probability, 0, "nobody knows a probability of that")
-	x = explain(t, gateway.Sets{"friends": {netip.MustParsePrefix("192.168.1.8/30")}}, packet)
+	friends, err := ipset.Parse("create friends hash:net\nadd friends 192.168.1.8/30\n")
+	require.NoError(t, err)
+	x = explain(t, friends, packet)
 	require.Len(t, x.Prediction, 1)
 	require.Equal(t, nat.EndAnswered, x.Prediction[0].End)
 }
@@ -318,6 +321,61 @@ func TestExplainCountsAndLabels(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, x.Prediction, 1, rules)
 			require.Equal(t, end, x.Prediction[0].End, rules)
+		})
+	}
+}
+
+// kubernetes#89869: kube-proxy in ipvs mode, and the contents of its sets: a node's load balancer address is in both, so nobody
+// masquerades. What a rule on the way adds to a set is there for the next one; a set of which nothing is known may have anything,
+// and another thing after that.
+func TestExplainSets(t *testing.T) {
+	const ipvs = `*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:BALANCER - [0:0]
+-A PREROUTING -m set --match-set BALANCER dst,dst -j BALANCER
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE
+-A BALANCER -m set --match-set LOCAL dst,dst -j RETURN
+-A BALANCER -j MARK --set-xmark 0x4000/0x4000
+COMMIT
+`
+	const filter = "*filter\n:FORWARD DROP [0:0]\n%COMMIT\n"
+	const balancer = "create BALANCER hash:ip,port family inet\nadd BALANCER 10.244.1.9,tcp:80\n"
+	rule := func(text string) string { return strings.Replace(filter, "%", text, 1) }
+	const knock = "-A FORWARD -i eth0 -m set ! --match-set k src -j SET --add-set k src\n-A FORWARD -i eth0 -m set --match-set k src -j ACCEPT\n"
+	for _, row := range []struct {
+		name, sets, rules string
+		want              []string
+	}{
+		{"ipvs", balancer + "create LOCAL hash:ip,port family inet\nadd LOCAL 10.244.1.9,tcp:80\n", ipvs, []string{"answered 192.168.1.9:40000"}},
+		{"ipvs, not local", balancer + "create LOCAL hash:ip,port family inet\n", ipvs, []string{"answered 10.244.1.1:40000"}},
+		{"ipvs, not known", balancer, ipvs, []string{"answered 192.168.1.9:40000", "answered 10.244.1.1:40000"}},
+		{"added", "create k hash:ip\n", rule(knock + "-A FORWARD -i pods -m set --match-set k dst -j ACCEPT\n"), []string{"answered 192.168.1.9:40000"}},
+		{"deleted", "create k hash:ip\nadd k 192.168.1.9\n", rule("-A FORWARD -j SET --del-set k src\n-A FORWARD -m set --match-set k src -j ACCEPT\n"), []string{"lost"}},
+		{
+			"counters", "create k hash:ip counters\nadd k 192.168.1.9 packets 7\n", rule("-A FORWARD -i eth0 -m set --match-set k src --packets-gt 5 -j DROP\n-A FORWARD -j ACCEPT\n"),
+			[]string{"lost", "answered 192.168.1.9:40000"},
+		},
+		{"nobody knows", "", rule("-A FORWARD -i pods -j ACCEPT\n-A FORWARD -m set --match-set k src -j ACCEPT\n-A FORWARD -m set ! --match-set k src -j DROP\n-A FORWARD -j ACCEPT\n"), []string{"answered 192.168.1.9:40000", "lost"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			sets, err := ipset.Parse(row.sets)
+			require.NoError(t, err)
+			rs, err := iptables.ParseString(row.rules, nat.IPv4)
+			require.NoError(t, err)
+			tuple, err := nat.ParseTuple("tcp 192.168.1.9:40000 > 10.244.1.9:80")
+			require.NoError(t, err)
+			x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{Sets: sets}, askIn(tuple, "eth0"), nil)
+			require.NoError(t, err)
+			var got []string
+			for _, o := range x.Prediction {
+				end := o.End.String()
+				if o.ServerPeer.IsValid() {
+					end += " " + o.ServerPeer.String()
+				}
+				got = append(got, end)
+			}
+			require.Equal(t, row.want, got)
 		})
 	}
 }

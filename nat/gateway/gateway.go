@@ -3,12 +3,12 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
 	"natlab/nat/rules"
@@ -32,6 +32,7 @@ type Gateway struct {
 	options NodeOptions
 	conns   conntrack.Table
 	memory  rules.Memory
+	sets    *ipset.State        // from the first question on
 	parts   [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
 	stages  [5]stages
 	hasNAT  bool
@@ -88,13 +89,10 @@ type NodeOptions struct {
 // Facts are what is known of a node besides its namespace and its rules.
 type Facts struct {
 	Kernel nat.Kernel // the zero one is the newest
-	Sets   Sets       // what rules ask of others is not known
+	Sets   ipset.Sets // what rules ask of others is not known
 	// Queues tells whether a program listens on the queues that NFQUEUE rules name.
 	Queues rules.Answer
 }
-
-// Sets are sets of addresses by their names, as ipset save lists them.
-type Sets map[string][]netip.Prefix
 
 // Out is a packet that leaves the node, or that a process in it gets.
 type Out struct {
@@ -356,19 +354,6 @@ func (g *Gateway) Ethernet(dev string) rules.Answer {
 
 // Sender is the hardware address that the packet that is handled came from, "" where it is not known.
 func (g *Gateway) Sender() string { return g.sender }
-
-// InSet is xt_set for a set of addresses or networks; of others nothing is known.
-func (g *Gateway) InSet(name string, p *rules.Packet, dirs []bool) rules.Answer {
-	set, ok := g.options.Sets[name]
-	if !ok || len(dirs) != 1 {
-		return rules.Unknown
-	}
-	a := p.Tuple.Dst().Addr()
-	if dirs[0] {
-		a = p.Tuple.Src().Addr()
-	}
-	return rules.Is(slices.ContainsFunc(set, func(n netip.Prefix) bool { return n.Contains(a) }), false)
-}
 
 // Conn is the connection of the packet that is at the rules.
 func (g *Gateway) Conn() (rules.Conn, bool) {

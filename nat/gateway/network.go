@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"natlab/nat"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
 	"natlab/topology"
@@ -23,8 +24,8 @@ type Setup struct {
 	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
 	// makes a new one, without a mark.
 	KernelIPIP bool
-	Facts                      // of every node
-	SetsOf     map[string]Sets // by member: the sets of one, in place of those of the Facts
+	Facts                            // of every node
+	SetsOf     map[string]ipset.Sets // by member: the sets of one, in place of those of the Facts
 }
 
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several

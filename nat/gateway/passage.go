@@ -6,6 +6,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
 	"natlab/nat/rules"
@@ -424,6 +425,9 @@ func (g *Gateway) wayThrough(t *iptables.Compiled, hook nat.Hook, p *passage) (n
 	w := g.choices.way(ways, of)
 	p.pkt, p.view = *w.Packet.Wire, w.Packet
 	p.view.Wire = &p.pkt
+	if sets, changed := p.view.Sets.(*ipset.State); changed {
+		g.sets, p.view.Sets = sets, nil
+	}
 	g.hits = append(g.hits[:0], w.Hits...)
 	return w.Verdict, w.Effect
 }

@@ -31,7 +31,6 @@ func (rr *ruleReader) imply() bool {
 // match reads -m NAME.
 func (rr *ruleReader) match() error {
 	c := rr.c
-	start := c.at
 	if _, not := c.option(); not {
 		return c.errorf("! does not go with -m")
 	}
@@ -46,20 +45,9 @@ func (rr *ruleReader) match() error {
 	if rr.foreign(name, xt.MatchKind) && c.peek() != rawOption {
 		return c.errorf("-m %s: it is no match of %s", name, rr.family)
 	}
-	c.peekOption() // parts a value that is joined to the first option
-	m, ok, err := parseKnown(c, name)
-	if err != nil {
-		return err
-	}
-	if ok && c.hasArgument() {
-		return c.unexpected()
-	}
-	if !ok || !c.endsTyped() {
-		c.at = start + 2
-		c.skipOptions()
-		m = xt.RawMatch{Extension: name, Options: c.verbatim(start + 2)}
-	}
-	rr.rule.Matches = append(rr.rule.Matches, m)
+	start := c.at
+	c.skipOptions()
+	rr.rule.Matches = append(rr.rule.Matches, xt.RawMatch{Extension: name, Options: c.verbatim(start)})
 	return nil
 }
 

@@ -25,7 +25,9 @@ func parseTarget(c *cursor, r *Rule) error {
 		r.Target = t
 		return nil
 	}
-	if options := takeOptions(c); options != "" {
+	start := c.at
+	c.skipOptions()
+	if options := c.verbatim(start); options != "" {
 		r.Target = xt.RawTarget{Extension: name, Options: options}
 	} else {
 		r.Target = xt.Jump{Chain: name}

@@ -29,6 +29,8 @@ type Packet struct {
 	// Template is what conntrack is to take into account when the packet comes to it (CT).
 	Template Template
 	Sender   Sender // at OUTPUT and POSTROUTING
+	// Sets is what rules on the packet's way have made of the node's sets: the World's own. nil: nothing.
+	Sets any
 	// Wire is the packet's bytes; nil where no more is known than the fields above. A target that rewrites the packet
 	// rewrites them and keeps its checksums right.
 	Wire *packet.Packet

@@ -43,10 +43,88 @@ type BackOptions struct {
 	AcceptLocal bool // a source of the node's own is right
 }
 
-// SetHolder is a World that knows sets of addresses (ipset).
+// SetHolder is a World that knows the sets of ipset(8).
 type SetHolder interface {
-	// InSet tells whether the set holds the packet's key; dirs are the dimensions asked for, true for the source's side.
-	InSet(set string, p *Packet, dirs []bool) Answer
+	// AskSet tells whether a set has the packet.
+	AskSet(p *Packet, q SetQuery) SetAnswer
+	// ChangeSet adds the packet to a set, or deletes it. What it does to a set of which nothing is known is not known either.
+	ChangeSet(p *Packet, c SetChange)
+}
+
+// SetDims are the dimensions in which a set is asked for a packet: Src tells by bit, from 0 on, whether it is the source's
+// side of it or the destination's ("src,dst").
+type SetDims struct{ Count, Src uint8 }
+
+// Source reports whether a dimension is the source's.
+func (d SetDims) Source(dimension int) bool { return d.Src>>dimension&1 != 0 }
+
+// SetQuery is what a rule asks of a set.
+type SetQuery struct {
+	Set     string
+	Dims    SetDims
+	NoMatch bool // members that are marked nomatch are asked for
+	Info    bool // and what the member has for the packet
+	// Neither the set's own counters, nor those of the sets in a list:set, count the packet.
+	KeepCounters, KeepSubCounters bool
+	Packets, Bytes                SetCounter // of the member, where the set has counters
+}
+
+// SetCounter is what a counter is compared with.
+type SetCounter struct {
+	Compare SetCompare
+	Value   uint64
+}
+
+// SetCompare is how a counter is compared (IPSET_COUNTER_*).
+type SetCompare uint8
+
+// The comparisons.
+const (
+	SetAny SetCompare = iota // none
+	SetEqual
+	SetNotEqual
+	SetLess
+	SetGreater
+)
+
+// Holds compares a counter.
+func (c SetCounter) Holds(n uint64) bool {
+	switch c.Compare {
+	case SetAny:
+		return true
+	case SetEqual:
+		return n == c.Value
+	case SetNotEqual:
+		return n != c.Value
+	case SetLess:
+		return n < c.Value
+	case SetGreater:
+		return n > c.Value
+	}
+	return false
+}
+
+// SetAnswer is what a set answers.
+type SetAnswer struct {
+	Answer
+	Info    SetInfo // of the member that was found
+	Changed int     // how often rules have changed the set in a way of which the outcome is not known
+}
+
+// SetInfo is what a member has for the packets that it is found for (skbinfo).
+type SetInfo struct {
+	Mark, MarkMask uint32 // the mark's bits in MarkMask become Mark
+	Priority       uint32
+	Queue          uint16
+}
+
+// SetChange is what a rule does to a set.
+type SetChange struct {
+	Set     string
+	Dims    SetDims
+	Delete  bool
+	Exist   bool           // a member that is there is set anew
+	Timeout *time.Duration // nil: the set's own
 }
 
 // ConnHolder is a World that knows the node's connections.
@@ -85,6 +163,24 @@ type Linked interface {
 	Ethernet(dev string) Answer
 	// Sender is the hardware address that the packet at the rules came from, "" where it is not known.
 	Sender() string
+}
+
+// FrameSource is the hardware address that a packet came from; w may be nil. No says that it came in no Ethernet frame.
+func FrameSource(p *Packet, w Linked) (mac [6]byte, framed Answer) {
+	switch {
+	case p.In == "":
+		return mac, No
+	case w == nil:
+		return mac, Unknown
+	}
+	if framed = w.Ethernet(p.In); framed != Yes {
+		return mac, framed
+	}
+	mac, ok := nat.ParseMAC(w.Sender())
+	if !ok {
+		return mac, Unknown
+	}
+	return mac, Yes
 }
 
 // QueueHolder is a World that knows the queues of nfnetlink_queue.

@@ -232,12 +232,15 @@ func (*world) Unknown(string) bool                                { return false
 func (w *world) Memory() *rules.Memory                            { return &w.memory }
 func (*world) Now() time.Time                                     { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 func (*world) Back(*rules.Packet, rules.BackOptions) rules.Answer { return rules.Yes }
-func (*world) InSet(string, *rules.Packet, []bool) rules.Answer   { return rules.Yes }
-func (w *world) Conn() (rules.Conn, bool)                         { return w.conn, true }
-func (w *world) Find(nat.Tuple, nat.Zone) (rules.Conn, bool)      { return w.conn, true }
-func (*world) PathMTU(*rules.Packet) (int, bool)                  { return 1400, true }
-func (*world) Ethernet(string) rules.Answer                       { return rules.Yes }
-func (*world) Sender() string                                     { return "42:01:02:03:04:05" }
+func (*world) AskSet(*rules.Packet, rules.SetQuery) rules.SetAnswer {
+	return rules.SetAnswer{Answer: rules.Yes}
+}
+func (*world) ChangeSet(*rules.Packet, rules.SetChange)      {}
+func (w *world) Conn() (rules.Conn, bool)                    { return w.conn, true }
+func (w *world) Find(nat.Tuple, nat.Zone) (rules.Conn, bool) { return w.conn, true }
+func (*world) PathMTU(*rules.Packet) (int, bool)             { return 1400, true }
+func (*world) Ethernet(string) rules.Answer                  { return rules.Yes }
+func (*world) Sender() string                                { return "42:01:02:03:04:05" }
 func (*world) BridgePorts(*rules.Packet) (rules.BridgePorts, bool) {
 	return rules.BridgePorts{In: "veth0"}, true
 }

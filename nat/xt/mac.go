@@ -2,9 +2,9 @@ package xt
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
+	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -24,7 +24,7 @@ var macRow = Extension{
 		a.Once()
 		for g := range a.Options {
 			var ok bool
-			if m.Source, ok = parseMAC(g.Text()); !ok {
+			if m.Source, ok = nat.ParseMAC(g.Text()); !ok {
 				g.bad(0, "six hexadecimal octets, with : between them")
 			}
 			m.Not = g.Not
@@ -40,22 +40,6 @@ var macRow = Extension{
 			order.PutUint32(d[8:], uint32(flagByte(m.Not)))
 			return nil
 		})),
-}
-
-// parseMAC reads six octets of one or two hexadecimal digits.
-func parseMAC(s string) (mac [6]byte, ok bool) {
-	octets := strings.Split(s, ":")
-	if len(octets) != len(mac) {
-		return mac, false
-	}
-	for i, octet := range octets {
-		n, err := strconv.ParseUint(octet, 16, 8)
-		if err != nil || len(octet) > 2 {
-			return mac, false
-		}
-		mac[i] = byte(n)
-	}
-	return mac, true
 }
 
 // macText is the address as iptables prints it.
@@ -113,18 +97,6 @@ func (MAC) Actual(v *rules.Visit) string {
 
 // frameSource is the hardware address that a packet came from; No says that it came in no Ethernet frame.
 func frameSource(v *rules.Visit) (mac [6]byte, framed rules.Answer) {
-	if v.In == "" {
-		return mac, rules.No
-	}
-	w, ok := v.World.(rules.Linked)
-	if !ok {
-		return mac, rules.Unknown
-	}
-	if framed = w.Ethernet(v.In); framed != rules.Yes {
-		return mac, framed
-	}
-	if mac, ok = parseMAC(w.Sender()); !ok {
-		return mac, rules.Unknown
-	}
-	return mac, rules.Yes
+	w, _ := v.World.(rules.Linked)
+	return rules.FrameSource(v.Packet, w)
 }

@@ -41,7 +41,7 @@ func (f families) has(family nat.Family) bool {
 
 // codecs is every extension natlab can read, newest revision first.
 func codecs() []codec {
-	return append(setMatches(), rowCodecs()...)
+	return rowCodecs()
 }
 
 // registry finds codecs.
@@ -100,14 +100,6 @@ func (p *printer) f(format string, args ...any) { _, _ = fmt.Fprintf(p, format, 
 func (p *printer) not(on bool) {
 	if on {
 		p.WriteString(" !")
-	}
-}
-
-// flag prints an option without a value if on.
-func (p *printer) flag(on bool, option string) {
-	if on {
-		p.WriteByte(' ')
-		p.WriteString(option)
 	}
 }
 

@@ -204,7 +204,7 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			inNamespace(t, func() {
-				makeCounters(t, c.text)
+				makeObjects(t, c.family, c.text)
 				program(t, c.family, "iptables-legacy-restore", c.text)
 				if t.Failed() {
 					return
@@ -232,20 +232,20 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 						t.Errorf("encode(decode(x)) -x +ours\n%s", d)
 					}
 					tables = append(tables, table)
-					list, _ := View{Version: Version{1, 8, 9}}.List(table)
+					list, _ := View{Version: Version{1, 8, 9}, Sets: testSets}.List(table)
 					if d := diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-L"), list); d != "" {
 						t.Errorf("-L -n: -real +ours\n%s", d)
 					}
-					list, _ = View{Version: Version{1, 8, 9}, Counters: true}.List(table)
+					list, _ = View{Version: Version{1, 8, 9}, Counters: true, Sets: testSets}.List(table)
 					if d := diff(program(t, c.family, "iptables-legacy", "", "-t", name, "-n", "-v", "-L"), list); d != "" {
 						t.Errorf("-L -n -v: -real +ours\n%s", d)
 					}
 				}
-				text, _ := View{Version: Version{1, 8, 9}}.Save(tables...)
+				text, _ := View{Version: Version{1, 8, 9}, Sets: testSets}.Save(tables...)
 				if d := diff(noRemarks(program(t, c.family, "iptables-legacy-save", "")), text); d != "" {
 					t.Errorf("save: -real +ours\n%s", d)
 				}
-				w := Writer{Family: c.family, Version: Newest}
+				w := Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
 				read, err := w.ReadSave(text)
 				if err != nil {
 					t.Error(err)
@@ -268,19 +268,19 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 	for _, c := range kernelCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := Writer{Family: c.family, Version: Newest}
+			w := Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
 			tables, err := w.ReadSave(c.text)
 			require.NoError(t, err)
 			for i := range tables {
 				tables[i] = tables[i].Complete()
 			}
-			rs, err := Ruleset(c.family, nil, tables...)
+			rs, err := Ruleset(c.family, testSets, tables...)
 			require.NoError(t, err)
 			again, err := w.Tables(rs)
 			require.NoError(t, err)
 			require.Empty(t, diff(tables, again))
 			inNamespace(t, func() {
-				makeCounters(t, c.text)
+				makeObjects(t, c.family, c.text)
 				k := openKernel(t, c.family)
 				defer k.close()
 				for _, table := range tables {
@@ -293,7 +293,7 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 						t.Errorf("IPT_SO_SET_REPLACE %s: %v", table.Name, e)
 						return
 					}
-					want, _ := View{Version: Version{1, 8, 9}}.Save(table)
+					want, _ := View{Version: Version{1, 8, 9}, Sets: testSets}.Save(table)
 					if d := diff(want, noRemarks(program(t, c.family, "iptables-legacy-save", "", "-t", table.Name))); d != "" {
 						t.Errorf("-ours +real\n%s", d)
 					}
@@ -303,12 +303,12 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 						return
 					}
 					clearComefrom(&back)
-					got, err := Ruleset(c.family, nil, back)
+					got, err := Ruleset(c.family, testSets, back)
 					if err != nil {
 						t.Error(err)
 						return
 					}
-					again, err := Ruleset(c.family, nil, table)
+					again, err := Ruleset(c.family, testSets, table)
 					if err != nil || got.String() != again.String() {
 						t.Errorf("rules from the kernel %v\n%s", err, diff(again.String(), got.String()))
 					}
@@ -337,7 +337,7 @@ func TestOlderRevisionsAreRefusedByNewerPrograms(t *testing.T) {
 			t.Errorf("IPT_SO_SET_REPLACE: %v", e)
 			return
 		}
-		v := View{Version: Version{1, 8, 9}}
+		v := View{Version: Version{1, 8, 9}, Sets: testSets}
 		save, _ := v.Save(table)
 		list, _ := v.List(table)
 		if d := diff(noRemarks(program(t, nat.IPv4, "iptables-legacy-save", "")), save); d != "" {
@@ -366,8 +366,11 @@ func compareRules(t *testing.T, want, got iptables.Table) {
 	}
 }
 
-// makeCounters makes the nfacct objects that rules name: the kernel refuses the rules otherwise.
-func makeCounters(t *testing.T, text string) {
+// testSets is the set that the rows' examples ask, by the number that the first one of a namespace has.
+var testSets = map[uint16]string{0: "one"}
+
+// makeObjects makes the nfacct objects that rules name, and the set: the kernel refuses the rules otherwise.
+func makeObjects(t *testing.T, f nat.Family, text string) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -375,20 +378,40 @@ func makeCounters(t *testing.T, text string) {
 		return
 	}
 	defer func() { _ = unix.Close(fd) }()
-	for _, m := range regexp.MustCompile(`--nfacct-name +(\S+)`).FindAllStringSubmatch(text, -1) {
-		name := append([]byte(m[1]), 0)
-		padded := (len(name) + 3) &^ 3
-		b := make([]byte, 16+4+4+padded)
+	send := func(kind uint16, attributes ...[]byte) {
+		b := make([]byte, 20)
+		for _, a := range attributes {
+			b = append(b, a...)
+		}
 		order.PutUint32(b, uint32(len(b)))
-		order.PutUint16(b[4:], unix.NFNL_SUBSYS_ACCT<<8)
+		order.PutUint16(b[4:], kind)
 		order.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_CREATE)
-		order.PutUint16(b[20:], uint16(4+len(name)))
-		order.PutUint16(b[22:], 1) // NFACCT_NAME
-		copy(b[24:], name)
+		b[16] = unix.NFPROTO_IPV4
 		if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			t.Error(err)
 		}
 	}
+	for _, m := range regexp.MustCompile(`--nfacct-name +(\S+)`).FindAllStringSubmatch(text, -1) {
+		send(unix.NFNL_SUBSYS_ACCT<<8, attribute(1, m[1]+"\x00")) // NFACCT_NAME
+	}
+	if strings.Contains(text, "-set one ") {
+		family := string([]byte{unix.NFPROTO_IPV4})
+		if f == nat.IPv6 {
+			family = string([]byte{unix.NFPROTO_IPV6})
+		}
+		// IPSET_CMD_CREATE with protocol, name, type, revision, family and no options
+		send(unix.NFNL_SUBSYS_IPSET<<8|2, attribute(1, "\x06"), attribute(2, "one\x00"), attribute(3, "hash:ip\x00"), attribute(4, "\x00"),
+			attribute(5, family), attribute(7|unix.NLA_F_NESTED, ""))
+	}
+}
+
+// attribute is a netlink attribute, padded.
+func attribute(kind uint16, value string) []byte {
+	b := make([]byte, 4, 4+len(value)+3)
+	order.PutUint16(b, uint16(4+len(value)))
+	order.PutUint16(b[2:], kind)
+	b = append(b, value...)
+	return b[:(len(b)+3)&^3]
 }
 
 // diff is cmp.Diff, which takes its time, for what is not the same.

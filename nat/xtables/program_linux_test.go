@@ -55,7 +55,7 @@ func TestKernelListingsAreReadAsTheyAreSaved(t *testing.T) {
 			t.Run(c.name+" "+backend, func(t *testing.T) {
 				t.Parallel()
 				inNamespace(t, func() {
-					makeCounters(t, c.text)
+					makeObjects(t, c.family, c.text)
 					text := c.text
 					if backend == "nft" { // it has no such verdict
 						text = strings.ReplaceAll(text, "-A INPUT -j QUEUE\n", "")

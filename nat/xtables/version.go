@@ -54,42 +54,23 @@ func knows(v Version, f feature) bool {
 // HasNFT reports whether the version comes with iptables-nft, which keeps its rules in nf_tables.
 func HasNFT(v Version) bool { return knows(v, nftBackend) }
 
-// revisions are those extensions whose newest revision in the program changed since Oldest. On a kernel that has
-// them all, a version writes the newest it knows, and it is that one with which it prints: any other in the kernel
-// is misread, or refused from comparesRevisions on. Within an extension the oldest comes first.
+// revision is the one with which the version writes and reads an extension; ok is false where that has not changed since Oldest. On
+// a kernel that has them all, a version writes the newest it knows, and it is that one with which it prints: any other in the
+// kernel is misread, or refused from comparesRevisions on.
 //
 // nfacct revision 1 (the same bytes on 64-bit machines) came late in 2019: 1.6.1 to 1.8.3 refuse to show the nfacct matches
 // that kube-proxy 1.29 and later write.
-var revisions = []struct {
-	name     string
-	target   bool
-	only     families
-	revision uint8
-	since    Version
-}{
-	{"set", false, bothFamilies, 2, Version{}},
-	{"set", false, bothFamilies, 3, Version{1, 4, 21}},
-	{"set", false, bothFamilies, 4, Version{1, 6, 0}},
-	{"SET", true, bothFamilies, 2, Version{}},
-	{"SET", true, bothFamilies, 3, Version{1, 6, 0}},
-}
-
-// revision is the one with which the version writes and reads an extension; ok is false where that never changed.
 func revision(v Version, f nat.Family, name string, target bool) (rev uint8, ok bool) {
 	kind := xt.MatchKind
 	if target {
 		kind = xt.TargetKind
 	}
-	if x, known := xt.Find(name, kind, f); known && x.Name == name && len(x.Layouts) > 0 {
-		l, written := x.Written(f, v)
-		return l.Revision, written && x.Changed(f)
+	x, known := xt.Find(name, kind, f)
+	if !known || x.Name != name {
+		return 0, false
 	}
-	for _, r := range revisions {
-		if r.name == name && r.target == target && r.only.has(f) && !v.Before(r.since) {
-			rev, ok = r.revision, true
-		}
-	}
-	return rev, ok
+	l, written := x.Written(f, v)
+	return l.Revision, written && x.Changed(f)
 }
 
 // Mismatch is an extension of which the kernel holds another revision than a version of iptables reads.
