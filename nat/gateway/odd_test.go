@@ -25,6 +25,8 @@ func TestExplainOdd(t *testing.T) {
 		{"DCCP has ports", filter + "INPUT -p dccp -m dccp --dport 80 -j DROP", "", "33 10.0.0.1:5 > 10.0.0.2:80 in eth0", nat.EndLost, "dropped by -A INPUT -p dccp -m dccp --dport 80 -j DROP"},
 		{"an echo reply is no request", filter + "INPUT -p icmp -m icmp --icmp-type 0 -j DROP", "", "icmp 10.0.0.1:5 > 10.0.0.2:5 type 0 in eth0", nat.EndLost, "dropped by -A INPUT -p icmp -m icmp --icmp-type 0 -j DROP"},
 		{"no type is an echo request", filter + "INPUT -p icmp -m icmp --icmp-type 8 -j DROP", "", "icmp 10.0.0.1:5 > 10.0.0.2:5 in eth0", nat.EndLost, "dropped by -A INPUT -p icmp -m icmp --icmp-type 8 -j DROP"},
+		{"nothing listens at port 0", "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j REDIRECT --to-ports 0", "", "udp 10.0.0.1:5 > 10.0.0.2:53 in eth0", nat.EndRefused, "nothing listens at 10.0.0.2:0 in node"},
+		{"and no TCP does", "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.2:0", "", "tcp 10.0.0.1:5 > 10.0.0.2:53 in eth0", nat.EndRefused, "nothing listens at 10.0.0.2:0 in node"},
 		{"there is no way back to 0.0.0.0", mangle + "-m rpfilter --invert -j DROP", "", "udp 0.0.0.0:68 > 10.0.0.2:67 in eth0", nat.EndLost, "dropped by -A PREROUTING -i eth0 -m rpfilter --invert -j DROP"},
 		{"but for what is for all", mangle + "-m rpfilter --invert -j DROP", "", "udp 0.0.0.0:68 > 255.255.255.255:67 in eth0", nat.EndAnswered, "the packet is for many: whoever answers does so from an address of its own"},
 		{"the network's broadcast address is for the node", filter + "INPUT -j DROP", "default via 10.0.0.1 dev eth0", "udp 10.0.0.9:1000 > 10.0.0.255:137 in eth0", nat.EndLost, "dropped by -A INPUT -j DROP"},

@@ -12,7 +12,7 @@ import (
 
 // deliver gives a packet to a process of the node, or answers for the node's stack.
 func (g *Gateway) deliver(p *passage) {
-	if g.options.Listens == nil || g.options.Listens(p.view.Tuple) {
+	if g.listens(p.view.Tuple) {
 		g.outs = append(g.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
 		return
 	}
@@ -52,6 +52,14 @@ func (g *Gateway) deliver(p *passage) {
 	default:
 		g.noProtocol(p)
 	}
+}
+
+// listens reports whether a socket of the node takes a packet. None ever has port 0, to which a rule may translate.
+func (g *Gateway) listens(t nat.Tuple) bool {
+	if t.Dst().Port() == 0 && (t.Proto() == nat.TCP || t.Proto() == nat.UDP || t.Proto() == nat.UDPLite) {
+		return false
+	}
+	return g.options.Listens == nil || g.options.Listens(t)
 }
 
 // Protocols that a node's stack takes without an answer, whoever listens. IPv6 has ICMPv6 for IGMP.
