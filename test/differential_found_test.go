@@ -27,6 +27,7 @@ type given struct {
 	tag        uint32       // of SCTP
 	about      string       // the tuple of what an ICMP error quotes
 	set        map[int]byte // bytes of the packet to be others
+	spoiled    map[int]byte // bytes of the packet to be others, with the checksums as they were
 }
 
 // packet is the packet of a family.
@@ -49,6 +50,9 @@ func (g given) packet(t *testing.T, family nat.Family) []byte {
 	}
 	if g.set != nil {
 		p.Seal()
+	}
+	for at, b := range g.spoiled {
+		p.Bytes()[at] = b
 	}
 	return p.Bytes()
 }
@@ -167,6 +171,11 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "udp 127.0.0.1:40001 > 10.0.0.20:53"},
 			{tuple: "tcp 127.0.0.1:40001 > 10.96.0.1:80", flags: 2, seq: 1000},
 		}, both, nil},
+		{"the length and the checksum of an IPv4 header that a process writes are the kernel's", natRules("-A OUTPUT -j ACCEPT"), []given{
+			{tuple: "udp 10.0.0.1:40001 > 10.0.0.20:53", spoiled: map[int]byte{10: 1}},
+			{tuple: "udp 10.0.0.1:40001 > 10.0.0.20:53", spoiled: map[int]byte{2: 1}},
+			{dev: "in0", tuple: "udp 192.168.1.10:40001 > 10.0.0.20:53", spoiled: map[int]byte{10: 1}},
+		}, only4, nil},
 		{"what is for the node itself is masqueraded as the address that it is for", natRules("-A OUTPUT -p udp -j REDIRECT --to-ports 8080", "-A POSTROUTING -j MASQUERADE"), []given{
 			{tuple: "udp 192.168.1.1:443 > 10.96.0.1:80"},
 			{tuple: "udp 10.0.0.1:443 > 192.168.1.2:80"},

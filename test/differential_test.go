@@ -496,6 +496,9 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	if dev = deviceOf(p.Tuple().Src().Addr()); d.chance(12) { // by any other device
 		dev = pick(d, drawnDevices)
 	}
+	if dev == "" && w.family == nat.IPv6 && !p.IsValid() { // a raw socket of IPv6 sends even what is cut short
+		dev = "in0"
+	}
 	for dev == "" && w.family == nat.IPv6 && p.Len() > 1280 { // the kernel would learn from the errors that it sends itself
 		p = *packet.Build(p.Tuple(), d.fields(p.Tuple().Proto(), w.serial))
 		pkt = p.Bytes()

@@ -215,11 +215,12 @@ func (g *Gateway) Handle(pkt []byte, inDev string, at time.Time) ([]Out, nat.Tra
 }
 
 // Send is a packet that a process of the node sends, with an skb mark of its socket (SO_MARK) or 0. It is sent as it is
-// (IP_HDRINCL): its route is chosen by its destination alone.
+// (IP_HDRINCL), but for what packet.Complete writes into pkt: its route is chosen by its destination alone.
 func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace) {
 	g.begin(at)
 	p := &g.main
 	p.reset()
+	packet.Complete(pkt)
 	if err := p.pkt.Parse(pkt); err != nil {
 		g.lost("", err.Error())
 		return g.outs, g.trace

@@ -151,11 +151,19 @@ func (p *Packet) HeaderOK() bool {
 // Seal computes the IPv4 header's and the transport header's checksums anew.
 func (p *Packet) Seal() {
 	if !p.V6() {
-		header := p.b[:int(p.b[0]&15)*4]
-		binary.BigEndian.PutUint16(header[10:], 0)
-		binary.BigEndian.PutUint16(header[10:], ^fold(sum(0, header)))
+		sealHeader(p.b)
 	}
 	p.sealTransport()
+}
+
+// Complete writes into an IPv4 header what the kernel itself writes for a socket with IP_HDRINCL: the packet's length and
+// the header's checksum (raw_send_hdrinc). Others stay as they are.
+func Complete(b []byte) {
+	if len(b) < ipv4Header || b[0]>>4 != 4 || int(b[0]&15)*4 < ipv4Header || int(b[0]&15)*4 > len(b) {
+		return
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	sealHeader(b)
 }
 
 func (p *Packet) sealTransport() {

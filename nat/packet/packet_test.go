@@ -178,6 +178,20 @@ func TestTTL(t *testing.T) {
 	require.True(t, p.HeaderOK())
 }
 
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	good := packet.Build(tuple(t, "udp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{Payload: []byte("data")}).Bytes()
+	spoiled := slices.Clone(good)
+	spoiled[2], spoiled[3], spoiled[10], spoiled[11] = 9, 9, 9, 9
+	packet.Complete(spoiled)
+	require.Equal(t, good, spoiled)
+	for _, b := range [][]byte{nil, make([]byte, 20), {0x44, 19: 0}, {0x4f, 19: 0}, packet.Build(tuple(t, "udp [fd00::1]:1 > [fd00::2]:2"), packet.Fields{}).Bytes()} {
+		as := slices.Clone(b)
+		packet.Complete(b)
+		require.Equal(t, as, b)
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	good := packet.Build(tuple(t, "tcp 10.0.0.1:1 > 10.0.0.2:2"), packet.Fields{}).Bytes
