@@ -140,7 +140,7 @@ func shapeOf(rule *Rule) (s shape, k shapeKey) {
 			stateful = stateful || !m.Plain() // what is inside may drop the packet
 		case xt.Comment, xt.NFAcct, InInterface, OutInterface, xt.Mark, xt.ConnMark, xt.AddrType, xt.MultiPort, xt.ICMPType, Fragment,
 			xt.DSCP, xt.ECN, xt.IPRange, xt.Length, xt.MAC, xt.PktType, xt.TOS, xt.TTL,
-			xt.EUI64, xt.Frag, xt.IP6Options, xt.IPv6Header, xt.Policy, xt.RT, xt.SRH, xt.String:
+			xt.EUI64, xt.Frag, xt.IP6Options, xt.IPv6Header, xt.Policy, xt.BPF, xt.RT, xt.SRH, xt.String, xt.U32:
 		case xt.Conntrack:
 			stateful = stateful || m.Conn != nil
 		default:

@@ -6,6 +6,7 @@ var rows = []*Extension{
 	&ah6Row,
 	&ahRow,
 	&auditRow,
+	&bpfRow,
 	&cgroupRow,
 	&changeSetRow,
 	&checksumRow,
@@ -96,5 +97,6 @@ var rows = []*Extension{
 	&tproxyRow,
 	&traceRow,
 	&ttlRow,
+	&u32Row,
 	&udpRow,
 }
