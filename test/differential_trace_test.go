@@ -270,6 +270,9 @@ func (w *twins) sameSteps(trace nat.Trace, kernel []string) (emulator string, sa
 	rejects := false
 	for _, s := range trace {
 		place := s.Chain + ":" + strconv.Itoa(s.Rule)
+		if w.backend == dataplane.Legacy && s.Why == iptables.WhyHotdrop { // x_tables does not trace it
+			continue
+		}
 		if w.backend == dataplane.Legacy {
 			steps = append(steps, s.Table+" "+place)
 			continue

@@ -136,13 +136,16 @@ func (r *run) step(c *Chain, i int, rule *Rule, v nat.Verdict) {
 	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
 	}
 	if v == nat.Drop && !mayDrop(rule.Target) {
-		why = "the packet is malformed for a match of the rule"
+		why = WhyHotdrop
 	}
 	r.steps = append(r.steps, nat.Step{
 		Node: r.node, Hook: r.visit.Hook, Table: r.program.name, Chain: c.Name, Rule: i + 1, Met: met, Line: rule.Line,
 		Before: r.before, After: after, Mark: r.visit.Mark, Verdict: v, Why: why,
 	})
 }
+
+// WhyHotdrop is why a rule drops a packet whose match wants to see a header that is not there in full.
+const WhyHotdrop = "the packet is malformed for a match of the rule"
 
 // mayDrop reports whether a target can be what dropped a packet; else a match did.
 func mayDrop(t xt.Target) bool {

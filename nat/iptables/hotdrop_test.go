@@ -59,7 +59,7 @@ func TestHotdrop(t *testing.T) {
 				steps := compiled.Steps("", nat.Forward, tuple, hits)
 				require.Equal(t, linear.Steps, steps, row.rule)
 				if last := steps[len(steps)-1]; row.want == nat.Drop {
-					require.Equal(t, "the packet is malformed for a match of the rule", last.Why)
+					require.Equal(t, iptables.WhyHotdrop, last.Why)
 					require.Contains(t, last.Text, row.rule)
 				}
 				all, _ := compiled.Ways(nat.Forward, &pkt, unsure{t}, nil)

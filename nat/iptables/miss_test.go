@@ -70,7 +70,7 @@ func TestMissTellsTheFirstConditionThatFailed(t *testing.T) {
 		{"-m physdev --physdev-is-bridged -j ACCEPT", "wants -m physdev --physdev-is-bridged: natlab cannot tell"},
 		{"-m owner --uid-owner 0 -j ACCEPT", "wants -m owner --uid-owner 0: no socket of the node sent the packet"},
 		{"-m socket --transparent -j ACCEPT", "wants -m socket --transparent: natlab cannot tell"},
-		{"-m u32 --u32 0x0 -j ACCEPT", "wants -m u32 --u32 0x0: natlab cannot tell"},
+		{"-m newmatch --x 0x0 -j ACCEPT", "wants -m newmatch --x 0x0: natlab cannot tell"},
 		{"-m comment --comment x -m nfacct --nfacct-name y -p udp -j ACCEPT", "wants -p udp: protocol tcp"},
 		{"-m limit --limit 5/min -m mark --mark 0x1 -j ACCEPT", "wants -m mark --mark 0x1: mark 0x4000"},
 	} {

@@ -47,7 +47,7 @@ COMMIT
 -A INPUT -p icmp -m icmp --icmp-type 3/4 -m limit --limit 1/sec -j NFLOG --nflog-group 5
 -A INPUT -p icmp -m icmp --icmp-type any -j ACCEPT
 -A INPUT -p tcp -m set ! --match-set allowed src,dst -j REJECT --reject-with tcp-reset
--A INPUT -m state --state NEW -m u32 --u32 "0>>22&0x3C@8>>24=0" -j NFQUEUE --queue-num 5 --queue-bypass
+-A INPUT -m state --state NEW -m newmatch --with "0>>22&0x3C@8>>24=0" -j NFQUEUE --queue-num 5 --queue-bypass
 -A INPUT -f -j QUEUE
 -A INPUT
 -A KUBE-FORWARD -m conntrack --ctstate INVALID -m nfacct --nfacct-name  ct_state_invalid_dropped_pkts -j DROP

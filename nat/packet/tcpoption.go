@@ -43,6 +43,15 @@ func (p *Packet) WriteTCP(at int, b []byte) {
 	copy(p.transport()[at:], b)
 }
 
+// ReplaceTCPWord writes a word at an offset of a TCP header and corrects its checksum as TCPMSS does, as though it stood at an
+// even offset (inet_proto_csum_replace2): at an odd one the checksum is wrong afterwards.
+func (p *Packet) ReplaceTCPWord(at int, word uint16) {
+	h := p.transport()
+	new := [2]byte{byte(word >> 8), byte(word)}
+	p.fixTransport(slices.Clone(h[at:at+2]), new[:])
+	copy(p.transport()[at:], new[:])
+}
+
 // InsertTCPOption puts an option of four bytes in front of the others of a TCP header, which has to have room for it. The
 // packet has new bytes then.
 func (p *Packet) InsertTCPOption(option [4]byte) {

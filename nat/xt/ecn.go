@@ -174,7 +174,7 @@ func (m ECN) Holds(v *rules.Visit) rules.Answer {
 	if !m.ECE && !m.CWR {
 		return rules.Yes
 	}
-	h := v.Wire.Transport()
+	h := matchedHeader(v)
 	if len(h) < tcpHeader {
 		return rules.No
 	}

@@ -200,7 +200,7 @@ func TestTargetsRewrite(t *testing.T) {
 		{"-p tcp -j ECN --ecn-tcp-ece 1 --ecn-ip-ect 1", tcp4, fields{TOS: 0xf2, TCP: syn(0x82)}, fields{TOS: 0xf1, TCP: syn(0xc2)}},
 		{"-j ECN --ecn-ip-ect 0", udp4, fields{TOS: 3}, fields{}},
 		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp4, fields{TCP: opt(2, 4, 5, 180)}, fields{TCP: opt(2, 4, 3, 232)}},
-		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp6, fields{TCP: opt(1, 2, 4, 5, 180), Payload: []byte{1}}, fields{TCP: opt(1, 2, 4, 3, 232), Payload: []byte{1}}},
+		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp6, fields{TCP: opt(1, 1, 2, 4, 5, 180), Payload: []byte{1}}, fields{TCP: opt(1, 1, 2, 4, 3, 232), Payload: []byte{1}}},
 		{"-p tcp --syn -j TCPMSS --set-mss 1461", tcp4, fields{TCP: opt(2, 4, 5, 180)}, fields{TCP: opt(2, 4, 5, 180)}},
 		{"-p tcp --syn -j TCPMSS --set-mss 1000", tcp4, fields{TCP: opt(1, 3, 3, 7)}, fields{TCP: opt(2, 4, 2, 24, 1, 3, 3, 7)}},
 		{"-p tcp --syn -j TCPMSS --set-mss 100", tcp6, fields{TCP: opt()}, fields{TCP: opt(2, 4, 0, 100)}},
@@ -230,6 +230,16 @@ func TestTargetsRewrite(t *testing.T) {
 			require.Equal(t, rules.Continue(), ruleOf(t, row.target, v).Target.Act(v), "%s without the bytes", row.target)
 		})
 	}
+}
+
+// TCPMSS corrects the checksum as though the option stood at an even place, as the kernel does: at an odd one it is wrong.
+func TestTCPMSSAtAnOddPlace(t *testing.T) {
+	t.Parallel()
+	v := visitOf(t, tcp4, fields{TCP: packet.TCP{Flags: 2, Options: []byte{1, 2, 4, 5, 180}}})
+	require.True(t, v.Wire.ChecksumOK())
+	require.Equal(t, rules.Continue(), ruleOf(t, "-p tcp --syn -j TCPMSS --set-mss 1000", v).Target.Act(v))
+	require.Equal(t, []byte{1, 2, 4, 3, 232}, v.Wire.Transport()[20:25])
+	require.False(t, v.Wire.ChecksumOK())
 }
 
 // What iptables refuses is refused, with the extension's name and the reason.

@@ -52,7 +52,7 @@ func (m TCPMSS) Holds(v *rules.Visit) rules.Answer {
 	if v.Wire == nil {
 		return rules.Unknown
 	}
-	h := v.Wire.Transport()
+	h := matchedHeader(v)
 	if len(h) < tcpHeader || int(h[12]>>4)*4 < tcpHeader || len(h) < int(h[12]>>4)*4 {
 		v.HotDrop = true
 		return rules.No
@@ -63,12 +63,21 @@ func (m TCPMSS) Holds(v *rules.Visit) rules.Answer {
 
 // Actual is the packet's maximum segment size.
 func (TCPMSS) Actual(v *rules.Visit) string {
-	if h := v.Wire.Transport(); len(h) >= tcpHeader {
+	if h := matchedHeader(v); len(h) >= tcpHeader {
 		if mss, ok := firstMSS(h[:min(len(h), int(h[12]>>4)*4)]); ok {
 			return fmt.Sprintf("MSS %d", mss)
 		}
 	}
 	return "no MSS"
+}
+
+// matchedHeader is where a match that does not look for fragments finds the transport header: in a later fragment of IPv4
+// that is its data, in one of IPv6 the IP header (ipv6_find_hdr leaves the offset at 0).
+func matchedHeader(v *rules.Visit) []byte {
+	if v.Later && v.Wire.V6() {
+		return v.Wire.Bytes()
+	}
+	return v.Wire.Transport()
 }
 
 // TCP options (RFC 9293, 3.1).
@@ -202,7 +211,8 @@ func (t SetTCPMSS) Act(v *rules.Visit) rules.Action {
 	return rules.Continue()
 }
 
-// clampTo makes the packet's maximum segment size no larger than mss. A header without the option gets one, of the
+// clampTo makes the packet's maximum segment size no larger than mss; of an option at an odd place the checksum is wrong then,
+// as the kernel has it. A header without the option gets one, of the
 // protocol's default or less, if nothing follows it and there is room (RFC 9293, 3.7.1).
 func clampTo(v *rules.Visit, mss uint16) {
 	for at, option := range v.Wire.TCPOptions {
@@ -210,7 +220,7 @@ func clampTo(v *rules.Visit, mss uint16) {
 			continue
 		}
 		if be16(option[2:]) > mss {
-			v.Wire.WriteTCP(at+2, []byte{byte(mss >> 8), byte(mss)})
+			v.Wire.ReplaceTCPWord(at+2, mss)
 		}
 		return
 	}
