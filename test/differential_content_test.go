@@ -59,7 +59,11 @@ func contentPackets(t *testing.T, family nat.Family) (out [][]byte) {
 		out = append(out, p.Bytes())
 	}
 	for _, f := range []packet.Fields{
-		{}, {TTL: 9, TOS: 0xb9}, {TOS: 0xb8, DF: true}, {TOS: 0x10, Payload: []byte("GET / HTTP/1.1\r\n")}, {TTL: 64, TOS: 1, Payload: []byte("\xe4get")},
+		{},
+		{TTL: 9, TOS: 0xb9},
+		{TOS: 0xb8, DF: true},
+		{TOS: 0x10, Payload: []byte("GET / HTTP/1.1\r\n")},
+		{TTL: 64, TOS: 1, Payload: []byte("\xe4get")},
 		{Payload: []byte("1234567\xc4GET9"), TTL: 255},
 	} {
 		for _, flags := range []uint8{0x02, 0x42, 0xc2} {
@@ -75,7 +79,9 @@ func contentPackets(t *testing.T, family nat.Family) (out [][]byte) {
 	if family == nat.IPv4 {
 		return out
 	}
-	option := func(kind nat.Proto, b ...byte) packet.Header { return packet.Header{Type: kind, Bytes: append([]byte{0, 0}, b...)} }
+	option := func(kind nat.Proto, b ...byte) packet.Header {
+		return packet.Header{Type: kind, Bytes: append([]byte{0, 0}, b...)}
+	}
 	route := func(kind, left byte, addrs ...string) packet.Header {
 		h := packet.Header{Type: 43, Bytes: []byte{0, byte(2 * len(addrs)), kind, left, 0, 0, 0, 0}}
 		if kind == 4 {
@@ -87,9 +93,19 @@ func contentPackets(t *testing.T, family nat.Family) (out [][]byte) {
 		return h
 	}
 	for _, list := range [][]packet.Header{
-		{option(0, 30, 2, 7, 7, 0, 0)}, {option(0, 1, 4, 0, 0, 0, 0)}, {option(60, 30, 2, 7, 7, 1, 0)}, {option(0, 30, 1, 7, 0, 0, 0), option(60, 1, 4, 0, 0, 0, 0)},
-		{route(0, 1, "0.0.0.9", "0.0.0.8")}, {route(0, 0, "0.0.0.9")}, {route(4, 1, "0.0.0.9", "0.0.0.8")}, {route(4, 0, "0.0.0.9", "0.0.0.8")}, {route(4, 2, "0.0.0.9", "0.0.0.8")},
-		{option(44, 0, 1, 0, 0, 0, 9)}, {option(44, 0, 8, 0, 0, 0, 5)}, {option(44, 0, 11, 0, 0, 0, 5)}, {option(0, 1, 4, 0, 0, 0, 0), option(44, 0, 1, 0, 0, 0, 9)},
+		{option(0, 30, 2, 7, 7, 0, 0)},
+		{option(0, 1, 4, 0, 0, 0, 0)},
+		{option(60, 30, 2, 7, 7, 1, 0)},
+		{option(0, 30, 1, 7, 0, 0, 0), option(60, 1, 4, 0, 0, 0, 0)},
+		{route(0, 1, "0.0.0.9", "0.0.0.8")},
+		{route(0, 0, "0.0.0.9")},
+		{route(4, 1, "0.0.0.9", "0.0.0.8")},
+		{route(4, 0, "0.0.0.9", "0.0.0.8")},
+		{route(4, 2, "0.0.0.9", "0.0.0.8")},
+		{option(44, 0, 1, 0, 0, 0, 9)},
+		{option(44, 0, 8, 0, 0, 0, 5)},
+		{option(44, 0, 11, 0, 0, 0, 5)},
+		{option(0, 1, 4, 0, 0, 0, 0), option(44, 0, 1, 0, 0, 0, 9)},
 	} {
 		add("tcp", packet.Fields{Headers: list})
 		add("udp", packet.Fields{Headers: list, Payload: []byte("GET")})

@@ -77,7 +77,7 @@ func TestPinnedBPF(t *testing.T) {
 	l, ok = row.Layout(nat.IPv4, 0)
 	require.True(t, ok)
 	require.ErrorContains(t, l.Encode(r.Matches[0], d, &xt.Env{}), "revision 0")
-	require.Equal(t, rules.Unknown, r.Matches[0].(xt.Match).Holds(&rules.Visit{Packet: &rules.Packet{Wire: &packet.Packet{}}}))
+	require.Equal(t, rules.Unknown, r.Matches[0].Holds(&rules.Visit{Packet: &rules.Packet{Wire: &packet.Packet{}}}))
 }
 
 // A test or a program that iptables or the kernel refuses is refused, with the place and the reason.
