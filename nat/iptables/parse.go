@@ -277,44 +277,12 @@ func (b *builder) finish() (Table, error) {
 			b.note(c.Rules[0].Line, fmt.Sprintf("nothing in the text leads to chain %s of table %s: no packet is taken to it", c.Name, b.table.Name))
 		}
 	}
-	return b.table, b.loop()
+	order, err := b.order()
+	if err != nil {
+		return Table{}, err
+	}
+	return b.table, b.misplaced(order)
 }
 
 // foreignTargets are the targets of xtables-addons that go without options.
 var foreignTargets = []string{"CHAOS", "DELUDE", "ECHO", "LOGMARK", "PROTO", "SYSRQ", "TARPIT"}
-
-// loop refuses rules by which a packet comes back to a chain that it is in: the kernel does (mark_source_chains,
-// nft_chain_validate).
-func (b *builder) loop() error {
-	const fresh, within, done = 0, 1, 2
-	state := make([]uint8, len(b.table.Chains))
-	var walk func(at int) error
-	walk = func(at int) error {
-		state[at] = within
-		for _, r := range b.table.Chains[at].Rules {
-			to, ok := chainOf(r.Target)
-			if !ok {
-				continue
-			}
-			switch next := b.chains[to]; state[next] {
-			case within:
-				return &SyntaxError{max(r.Line, 1), 1, fmt.Sprintf("chains %s and %s of table %s lead to each other: the kernel refuses a loop",
-					b.table.Chains[at].Name, to, b.table.Name)}
-			case fresh:
-				if err := walk(next); err != nil {
-					return err
-				}
-			}
-		}
-		state[at] = done
-		return nil
-	}
-	for i, c := range b.table.Chains {
-		if c.BuiltIn() && state[i] == fresh {
-			if err := walk(i); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

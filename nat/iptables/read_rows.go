@@ -81,6 +81,21 @@ func (w *row) target() string {
 	return ""
 }
 
+// extensions are those that a row names.
+func (w *row) extensions(f nat.Family) (out []*xt.Extension) {
+	kinds := map[string]xt.Kind{"-j": xt.TargetKind, "-m": xt.MatchKind}
+	for i, one := range w.words {
+		kind, ok := kinds[short(one.text)]
+		if !ok || one.quoted || i+1 == len(w.words) {
+			continue
+		}
+		if x, known := xt.Find(w.words[i+1].text, kind, f); known {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
 // tablesOf finds the table of each row that tells none.
 func (r *reader) tablesOf(u *unit) error {
 	var open []*row
@@ -167,8 +182,8 @@ func tableOf(rows []*row, family nat.Family) (table, reason string) {
 				policies = append(policies, chain)
 			}
 		}
-		if only := tablesOfTarget(w.target(), family); only != nil {
-			fit = slices.DeleteFunc(fit, func(t string) bool { return !slices.Contains(only, t) })
+		for _, x := range w.extensions(family) {
+			fit = slices.DeleteFunc(fit, func(t string) bool { return !x.Native && len(x.Tables) > 0 && !slices.Contains(x.Tables, t) })
 		}
 		if len(fit) == 0 {
 			return "", fmt.Sprintf("the rules up to line %d fit no table: want -t TABLE in a command above them, or what iptables-save prints", w.number)
@@ -188,22 +203,4 @@ func tableOf(rows []*row, family nat.Family) (table, reason string) {
 		what = "chain " + hooks[0]
 	}
 	return fit[0], fmt.Sprintf("the table of %s is not in the text (%s): taken for %s", what, strings.Join(fit, ", "), fit[0])
-}
-
-// tablesOfTarget are the tables that a target is restricted to, nil for any (struct xt_target.table).
-func tablesOfTarget(name string, family nat.Family) []string {
-	if x, ok := xt.Find(name, xt.TargetKind, family); ok && len(x.Tables) > 0 {
-		return x.Tables
-	}
-	switch name {
-	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP":
-		return []string{"nat"}
-	case "CT", "NOTRACK":
-		return []string{"raw"}
-	case "REJECT":
-		return []string{"filter"}
-	case "TPROXY", "TOS", "DSCP", "ECN", "TTL", "HL", "CHECKSUM":
-		return []string{"mangle"}
-	}
-	return nil
 }

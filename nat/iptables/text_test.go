@@ -106,7 +106,9 @@ func TestTextSaysWhatTheRulesSay(t *testing.T) {
 			case kind == 0 && len(from) > 0:
 				added := from[n(len(from))]
 				added.Line, added.Target = 0, xt.Accept{}
-				added.Matches = slices.DeleteFunc(slices.Clone(added.Matches), ofDevice) // not every chain may ask for one
+				added.Matches = slices.DeleteFunc(slices.Clone(added.Matches), func(m xt.Match) bool { // what not every chain may ask for
+					return ofDevice(m) || xt.Misplaced(m, nat.IPv4, table.Name, xt.HooksOf(nat.Hooks()...)) != ""
+				})
 				c.Rules = append(c.Rules[:at:at], append([]Rule{added}, c.Rules[at:]...)...)
 			case kind == 1 && at < len(c.Rules):
 				c.Rules = append(c.Rules[:at:at], c.Rules[at+1:]...)

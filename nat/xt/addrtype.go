@@ -158,6 +158,17 @@ func encodeAddrType0(m AddrType, d []byte, _ *Env) error {
 // named reports whether all types have a name.
 func (m AddrType) named() bool { return (m.Source|m.Destination)>>len(addrTypeNames) == 0 }
 
+// Hooks are those where there is the device that the question is limited to (addrtype_mt_checkentry_v1).
+func (m AddrType) Hooks() (h Hooks) {
+	switch {
+	case m.LimitIn:
+		return cameIn
+	case m.LimitOut:
+		return leaves
+	}
+	return h
+}
+
 // Name is "addrtype".
 func (AddrType) Name() string { return "addrtype" }
 

@@ -17,7 +17,7 @@ type CGroup struct {
 }
 
 var cgroupRow = Extension{
-	Name: "cgroup", Tables: []string{"filter", "mangle", "nat", "raw", "security"},
+	Name: "cgroup", Hooks: HooksOf(nat.Input, nat.Output, nat.PostRouting),
 	Options:  []Option{{Name: "--path", Values: 1, Not: true}, {Name: "--cgroup", Values: 1, Not: true}},
 	Examples: []string{"--cgroup 1", "! --cgroup 1048577", `--path "/"`, `! --path "/"`},
 	Parse: func(a *Args) Value {

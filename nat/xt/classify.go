@@ -11,7 +11,7 @@ import (
 type Classify struct{ Major, Minor uint16 }
 
 var classifyRow = Extension{
-	Name: "CLASSIFY", Kind: TargetKind,
+	Name: "CLASSIFY", Kind: TargetKind, Hooks: leaves,
 	Options:  []Option{{Name: "--set-class", Values: 1}},
 	Examples: []string{"--set-class 0001:000a", "--set-class 0000:ffff"},
 	Parse: func(a *Args) Value {

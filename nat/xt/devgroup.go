@@ -68,6 +68,17 @@ func encodeDevGroup(m DevGroup, d []byte, _ *Env) error {
 	return nil
 }
 
+// Hooks are those where there are the devices that are asked for (devgroup_mt_checkentry).
+func (m DevGroup) Hooks() Hooks {
+	switch {
+	case m.Destination == nil:
+		return cameIn
+	case m.Source == nil:
+		return leaves
+	}
+	return cameIn & leaves
+}
+
 // Name is "devgroup".
 func (DevGroup) Name() string { return "devgroup" }
 

@@ -18,6 +18,8 @@ type Extension struct {
 	// Protocols are those of which the rule has to ask for one by -p (xt_check_match); none: it need not.
 	Protocols []nat.Proto
 	Tables    []string // the tables that it is restricted to; none: all
+	Hooks     Hooks    // the hooks that it is restricted to, and with it all chains that they lead to; none: all
+	Native    bool     // with nf_tables it goes anywhere nevertheless
 	Options   []Option
 	Examples  []string // options that are printed as they are written here; they are tried on the kernel by a test
 	Before    []string // rules without which the kernel takes no example

@@ -15,7 +15,7 @@ type MAC struct {
 }
 
 var macRow = Extension{
-	Name:     "mac",
+	Name: "mac", Hooks: cameIn,
 	Options:  []Option{{Name: "--mac-source", Values: 1, Not: true}},
 	Examples: []string{"--mac-source 00:11:22:33:44:55", "! --mac-source 42:01:02:03:04:05"},
 	Parse: func(a *Args) Value {

@@ -22,7 +22,7 @@ type (
 )
 
 var dnatRow = Extension{
-	Name: "DNAT", Kind: TargetKind, Tables: []string{"nat"}, Tracks: true, Needs: "-p tcp",
+	Name: "DNAT", Kind: TargetKind, Tables: []string{"nat"}, Hooks: HooksOf(nat.PreRouting, nat.Output), Tracks: true, Needs: "-p tcp",
 	Options: natOptions("--to-destination", "--random", "--persistent"),
 	Examples: []string{
 		"--to-destination 10.0.0.1", "--to-destination 10.0.0.1-10.0.0.9:80 --random", "--to-destination :1000-2000/3000 --persistent",
@@ -44,7 +44,7 @@ var dnatRow = Extension{
 
 // iptables writes revisions 0 and 1, though the kernel has 2.
 var snatRow = Extension{
-	Name: "SNAT", Kind: TargetKind, Tables: []string{"nat"}, Tracks: true, Needs: "-p tcp",
+	Name: "SNAT", Kind: TargetKind, Tables: []string{"nat"}, Hooks: HooksOf(nat.Input, nat.PostRouting), Tracks: true, Needs: "-p tcp",
 	Options: natOptions("--to-source", "--random", "--random-fully", "--persistent"),
 	Examples: []string{
 		"--to-source 10.0.0.1 --random --random-fully --persistent", "--to-source 10.0.0.1-10.0.0.9:1024-2048", "--to-source fd00::1",
@@ -63,7 +63,7 @@ var snatRow = Extension{
 }
 
 var masqueradeRow = Extension{
-	Name: "MASQUERADE", Kind: TargetKind, Tables: []string{"nat"}, Tracks: true, Needs: "-p udp",
+	Name: "MASQUERADE", Kind: TargetKind, Tables: []string{"nat"}, Hooks: HooksOf(nat.PostRouting), Tracks: true, Needs: "-p udp",
 	Options:  natOptions("--to-ports", "--random", "--random-fully"),
 	Examples: []string{"", "--to-ports 1024-65535", "--to-ports 0 --random --random-fully"},
 	Parse:    func(a *Args) Value { return Masquerade{unshifted(a)} },
@@ -75,7 +75,7 @@ var masqueradeRow = Extension{
 }
 
 var redirectRow = Extension{
-	Name: "REDIRECT", Kind: TargetKind, Tables: []string{"nat"}, Tracks: true, Needs: "-p tcp",
+	Name: "REDIRECT", Kind: TargetKind, Tables: []string{"nat"}, Hooks: HooksOf(nat.PreRouting, nat.Output), Tracks: true, Needs: "-p tcp",
 	Options:  natOptions("--to-ports", "--random"),
 	Examples: []string{"", "--to-ports 15001", "--to-ports 42-1234 --random", "--to-ports 0"},
 	Parse:    func(a *Args) Value { return Redirect{unshifted(a)} },

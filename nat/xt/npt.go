@@ -22,8 +22,12 @@ var snptRow, dnptRow = nptTarget("SNPT", false), nptTarget("DNPT", true)
 const maxNPT = 64
 
 func nptTarget(name string, dest bool) Extension {
+	hooks := HooksOf(nat.Input, nat.PostRouting)
+	if dest {
+		hooks = HooksOf(nat.PreRouting, nat.Output)
+	}
 	return Extension{
-		Name: name, Kind: TargetKind, Families: IPv6Only, Tables: []string{"mangle"},
+		Name: name, Kind: TargetKind, Families: IPv6Only, Tables: []string{"mangle"}, Hooks: hooks,
 		Options:  []Option{{Name: "--src-pfx", Values: 1}, {Name: "--dst-pfx", Values: 1}},
 		Examples: []string{"--src-pfx dead::/64 --dst-pfx 1c3::/64", "--src-pfx fd00:1:2::/48 --dst-pfx 2001:db8:1::/56"},
 		Parse: func(a *Args) Value {

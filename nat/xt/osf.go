@@ -15,7 +15,7 @@ type OSF struct {
 }
 
 var osfRow = Extension{
-	Name: "osf", Families: IPv4Only, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP},
+	Name: "osf", Families: IPv4Only, Hooks: cameIn, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP},
 	Options:  []Option{{Name: "--genre", Values: 1, Not: true}, {Name: "--ttl", Values: 1}, {Name: "--log", Values: 1}},
 	Examples: []string{"--genre Linux", "! --genre Windows --ttl 2 --log 0"},
 	Listed:   listedValue("OS fingerprint match", "--genre"), // --ttl and --log are not printed

@@ -30,7 +30,7 @@ type IDRange struct{ Low, High uint32 }
 const maxOwner = 1<<32 - 2
 
 var ownerRow = Extension{
-	Name: "owner",
+	Name: "owner", Hooks: HooksOf(nat.Output, nat.PostRouting),
 	Options: []Option{
 		{Name: "--uid-owner", Values: 1, Not: true},
 		{Name: "--gid-owner", Values: 1, Not: true},

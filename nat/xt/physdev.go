@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -125,6 +126,14 @@ func encodePhysDev(m PhysDev, d []byte, _ *Env) error {
 		putDevice(m.Out.Device, d[32:48], d[48:64])
 	}
 	return nil
+}
+
+// Hooks are all but OUTPUT for who asks for the port out, where bridges are not known yet (physdev_mt_check).
+func (m PhysDev) Hooks() (h Hooks) {
+	if (m.Out != nil || m.IsOut != NotWanted) && m.Bridged != WantedYes {
+		return HooksOf(nat.Hooks()...) &^ HooksOf(nat.Output)
+	}
+	return h
 }
 
 // Name is "physdev".

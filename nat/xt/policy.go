@@ -262,6 +262,14 @@ func (e *PolicyElement) encode(d []byte) {
 	}
 }
 
+// Hooks are those where it is known what IPsec did to the packet, or what it will do (policy_mt_check).
+func (m Policy) Hooks() Hooks {
+	if m.Out {
+		return leaves
+	}
+	return cameIn
+}
+
 // Name is "policy".
 func (Policy) Name() string { return "policy" }
 

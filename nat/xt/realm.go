@@ -1,6 +1,9 @@
 package xt
 
-import "natlab/nat/rules"
+import (
+	"natlab/nat"
+	"natlab/nat/rules"
+)
 
 // Realm is -m realm: the realm of the packet's route (xt_realm.c). Realms are numbers that routes are given; what a number
 // is called stands in the node's own /etc/iproute2/rt_realms.
@@ -10,7 +13,7 @@ type Realm struct {
 }
 
 var realmRow = Extension{
-	Name: "realm", Families: IPv4Only,
+	Name: "realm", Families: IPv4Only, Hooks: HooksOf(nat.Input, nat.Forward, nat.Output, nat.PostRouting),
 	Options:  []Option{{Name: "--realm", Values: 1, Not: true}},
 	Examples: []string{"--realm 0x1/0x2a", "! --realm 0x2a"},
 	Parse: func(a *Args) Value {

@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -12,7 +13,7 @@ type RPFilter struct {
 var rpfilterOptions = []string{"--loose", "--validmark", "--accept-local", "--invert"}
 
 var rpfilterRow = Extension{
-	Name:     "rpfilter",
+	Name: "rpfilter", Hooks: HooksOf(nat.PreRouting),
 	Tables:   []string{"mangle", "raw"},
 	Options:  []Option{{Name: "--loose"}, {Name: "--validmark"}, {Name: "--accept-local"}, {Name: "--invert"}},
 	Examples: []string{"", "--invert", "--loose --validmark --accept-local --invert"},

@@ -20,7 +20,7 @@ type Socket struct {
 var socketOptions = []string{"--transparent", "--nowildcard", "--restore-skmark"}
 
 var socketRow = Extension{
-	Name:     "socket",
+	Name: "socket", Hooks: HooksOf(nat.PreRouting, nat.Input),
 	Options:  []Option{{Name: "--transparent"}, {Name: "--nowildcard"}, {Name: "--restore-skmark"}},
 	Examples: []string{"", "--transparent", "--nowildcard --restore-skmark", "--transparent --nowildcard --restore-skmark"},
 	Parse: func(a *Args) Value {

@@ -14,7 +14,7 @@ type SYNProxy struct {
 }
 
 var synProxyRow = Extension{
-	Name: "SYNPROXY", Kind: TargetKind, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP}, Tracks: true,
+	Name: "SYNPROXY", Kind: TargetKind, Hooks: HooksOf(nat.Input, nat.Forward), Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP}, Tracks: true,
 	Options: []Option{
 		{Name: "--sack-perm"}, {Name: "--timestamp"}, {Name: "--wscale", Values: 1}, {Name: "--mss", Values: 1}, {Name: "--ecn"},
 	},

@@ -163,6 +163,14 @@ func ipHeaderOf(f nat.Family) int {
 	return 20
 }
 
+// Hooks are those where the path is known whose MTU counts (tcpmss_tg4_check).
+func (t SetTCPMSS) Hooks() (h Hooks) {
+	if t.Clamp {
+		return leaves
+	}
+	return h
+}
+
 // Name is "TCPMSS".
 func (SetTCPMSS) Name() string { return "TCPMSS" }
 

@@ -17,7 +17,7 @@ type TProxy struct {
 }
 
 var tproxyRow = Extension{
-	Name: "TPROXY", Kind: TargetKind, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP, nat.UDP}, Tables: []string{"mangle"},
+	Name: "TPROXY", Kind: TargetKind, Needs: "-p tcp", Protocols: []nat.Proto{nat.TCP, nat.UDP}, Tables: []string{"mangle"}, Hooks: HooksOf(nat.PreRouting),
 	Options: []Option{{Name: "--on-port", Values: 1}, {Name: "--on-ip", Values: 1}, {Name: "--tproxy-mark", Values: 1}},
 	Examples: []string{
 		"--on-port 15001 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1", "--on-port 0 --on-ip 127.0.0.1 --tproxy-mark 0x0/0x0",

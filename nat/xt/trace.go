@@ -6,7 +6,7 @@ import "natlab/nat/rules"
 type Trace struct{}
 
 var traceRow = Extension{
-	Name: "TRACE", Kind: TargetKind, Tables: []string{"raw"},
+	Name: "TRACE", Kind: TargetKind, Tables: []string{"raw"}, Native: true,
 	Examples: []string{""},
 	Parse:    func(*Args) Value { return Trace{} },
 	Layouts: layouts(layout(0, 0,

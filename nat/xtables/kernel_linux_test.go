@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -114,6 +113,7 @@ type kernelCase struct {
 	name   string
 	family nat.Family
 	text   string
+	row    *xt.Extension // whose examples they are, if they are of one
 }
 
 // kernelCases are every extension in both families, the rule sets of the views, and what kube-proxy wrote.
@@ -121,7 +121,7 @@ func kernelCases(t *testing.T) []kernelCase {
 	t.Helper()
 	var out []kernelCase
 	add := func(name string, f nat.Family, text []byte) {
-		out = append(out, kernelCase{f.String() + " " + name, f, noRemarks(string(text))})
+		out = append(out, kernelCase{f.String() + " " + name, f, noRemarks(string(text)), nil})
 	}
 	for pattern, f := range map[string]nat.Family{"testdata/extensions.txt": nat.IPv4, "testdata/extensions6.txt": nat.IPv6, "testdata/views/*/rules.txt": nat.IPv4} {
 		files, err := filepath.Glob(pattern)
@@ -150,51 +150,6 @@ func kernelCases(t *testing.T) []kernelCase {
 		}
 	}
 	return append(out, rowCases(t)...)
-}
-
-// rowCases are the examples of every row, as far as this kernel has the extension.
-func rowCases(t *testing.T) (out []kernelCase) {
-	t.Helper()
-	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
-		for _, x := range xt.Extensions() {
-			if !x.Families.Has(f) || len(x.Layouts) == 0 || !kernelHas(t, x, f) {
-				continue
-			}
-			flag, table := " -m ", "filter"
-			if x.Kind == xt.TargetKind {
-				flag = " -j "
-			}
-			if len(x.Tables) > 0 {
-				table = x.Tables[0]
-			}
-			var b strings.Builder
-			for _, rule := range x.Before {
-				b.WriteString("-A X " + rule + "\n")
-			}
-			for _, example := range x.Examples {
-				if r, err := iptables.ParseRule(strings.TrimSpace(x.Needs+flag+x.Name+" "+example), f); err == nil {
-					b.WriteString(r.Text("X") + "\n")
-				}
-			}
-			out = append(out, kernelCase{f.String() + " row " + x.Name, f, "*" + table + "\n:X - [0:0]\n" + b.String() + "COMMIT\n"})
-		}
-	}
-	return out
-}
-
-// kernelHas reports whether the kernel has registered an extension; it has them built in, or loads them as modules. What else
-// one needs of the machine has to be there, too.
-func kernelHas(t *testing.T, x *xt.Extension, f nat.Family) bool {
-	t.Helper()
-	if file := map[string]string{"SELinux": "/sys/fs/selinux/enforce"}[x.Machine]; file != "" {
-		if _, err := os.Stat(file); err != nil {
-			return false
-		}
-	}
-	file := map[xt.Kind]string{xt.MatchKind: "matches", xt.TargetKind: "targets"}[x.Kind]
-	b, err := os.ReadFile("/proc/net/" + map[nat.Family]string{nat.IPv4: "ip", nat.IPv6: "ip6"}[f] + "_tables_" + file)
-	require.NoError(t, err)
-	return slices.Contains(strings.Fields(string(b)), x.Name)
 }
 
 // The program writes, natlab reads: entries, save and list are the program's own; encoding gives the same bytes.

@@ -4,11 +4,14 @@ package xtables
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
 	"natlab/nat/iptables"
@@ -41,6 +44,51 @@ func noRemarks(s string) string {
 		}
 	}
 	return strings.Join(out, "\n")
+}
+
+// rowCases are the examples of every row, as far as this kernel has the extension.
+func rowCases(t *testing.T) (out []kernelCase) {
+	t.Helper()
+	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
+		for _, x := range xt.Extensions() {
+			if !x.Families.Has(f) || len(x.Layouts) == 0 || !kernelHas(t, x, f) {
+				continue
+			}
+			flag, table := " -m ", "filter"
+			if x.Kind == xt.TargetKind {
+				flag = " -j "
+			}
+			if len(x.Tables) > 0 {
+				table = x.Tables[0]
+			}
+			var b strings.Builder
+			for _, rule := range x.Before {
+				b.WriteString("-A X " + rule + "\n")
+			}
+			for _, example := range x.Examples {
+				if r, err := iptables.ParseRule(strings.TrimSpace(x.Needs+flag+x.Name+" "+example), f); err == nil {
+					b.WriteString(r.Text("X") + "\n")
+				}
+			}
+			out = append(out, kernelCase{f.String() + " row " + x.Name, f, "*" + table + "\n:X - [0:0]\n" + b.String() + "COMMIT\n", x})
+		}
+	}
+	return out
+}
+
+// kernelHas reports whether the kernel has registered an extension; it has them built in, or loads them as modules. What else
+// one needs of the machine has to be there, too.
+func kernelHas(t *testing.T, x *xt.Extension, f nat.Family) bool {
+	t.Helper()
+	if file := map[string]string{"SELinux": "/sys/fs/selinux/enforce"}[x.Machine]; file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return false
+		}
+	}
+	file := map[xt.Kind]string{xt.MatchKind: "matches", xt.TargetKind: "targets"}[x.Kind]
+	b, err := os.ReadFile("/proc/net/" + map[nat.Family]string{nat.IPv4: "ip", nat.IPv6: "ip6"}[f] + "_tables_" + file)
+	require.NoError(t, err)
+	return slices.Contains(strings.Fields(string(b)), x.Name)
 }
 
 // The listings of the real program, of both backends, are read as the rules that it saves: every row's examples, all
@@ -143,4 +191,72 @@ func listedText(r iptables.Rule, verbose bool, chain string) string {
 	})
 	r.Matches = append(r.Matches, iptables.UnlistedDevices{})
 	return r.Text(chain)
+}
+
+// natlab refuses a rule in a table, or in a chain of a hook, where the kernel does. What iptables-nft has an expression of its
+// own for goes anywhere by that.
+func TestKernelRefusesWhatIsMisplaced(t *testing.T) {
+	t.Parallel()
+	for _, c := range rowCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := Writer{Family: c.family, Version: Newest}
+			read, err := w.ReadSave(c.text)
+			require.NoError(t, err)
+			x := read[0].Chains[0]
+			rules := strings.Split(strings.TrimSpace(c.text), "\n")[2:]
+			inNamespace(t, func() {
+				makeObjects(t, c.family, c.text)
+				k := openKernel(t, c.family)
+				defer k.close()
+				before := x.Entries[:len(c.row.Before)]
+				for i := len(before); i < len(x.Entries); i++ {
+					for _, table := range nat.Tables() {
+						for _, h := range nat.TableHooks(table) {
+							other := "raw"
+							if table == other {
+								other = "security"
+							}
+							k.replace(placed(t, w, other, nat.Output, nil, before))
+							rule := strings.Replace(rules[i], "-A X ", "-A "+h.String()+" ", 1)
+							text := "*" + table + "\n" + rule + "\nCOMMIT\n"
+							_, err := iptables.ParseString(text, c.family)
+							e := k.replace(placed(t, w, table, h, x.Entries[i:i+1], nil))
+							if e != 0 && c.row.Native {
+								program(t, c.family, "iptables-nft-restore", text)
+								e = 0
+							}
+							if (e != 0) != (err != nil) {
+								t.Errorf("table %s: %s: the kernel: %v, natlab: %v", table, rule, e, err)
+							}
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// placed is a table with rules in a hook's chain, and others in chain X.
+func placed(t *testing.T, w Writer, table string, h nat.Hook, rules, others []Entry) Blob {
+	t.Helper()
+	empty, err := w.ReadSave("*" + table + "\n:X - [0:0]\nCOMMIT\n")
+	if err != nil {
+		t.Error(err)
+		return Blob{}
+	}
+	full := empty[0].Complete()
+	for at := range full.Chains {
+		switch c := &full.Chains[at]; {
+		case !c.BuiltIn:
+			c.Entries = others
+		case c.Hook == h:
+			c.Entries = rules
+		}
+	}
+	b, err := full.Encode()
+	if err != nil {
+		t.Error(err)
+	}
+	return b
 }
