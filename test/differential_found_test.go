@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,7 +92,7 @@ func (at where) includes(w *twins) bool {
 // icmpTypes are a family's types for those of IPv4.
 var icmpTypes = map[nat.Family]map[uint8]uint8{nat.IPv4: {0: 0, 3: 3, 8: 8}, nat.IPv6: {0: 129, 3: 1, 8: 128}}
 
-// tupleIn is an IPv4 tuple, or what stands for it in IPv6.
+// tupleIn is an IPv4 tuple, or what stands for it in IPv6; or the IPv6 tuple itself.
 func tupleIn(t *testing.T, family nat.Family, text string) nat.Tuple {
 	t.Helper()
 	tuple, err := nat.ParseTuple(text)
@@ -101,6 +102,9 @@ func tupleIn(t *testing.T, family nat.Family, text string) nat.Tuple {
 		proto = nat.ICMPv6
 	}
 	in := func(a netip.AddrPort) netip.AddrPort {
+		if a.Addr().Is6() {
+			return a
+		}
 		return netip.AddrPortFrom(addressIn(family, a.Addr().String()), a.Port())
 	}
 	return nat.TupleOf(proto, in(tuple.Src()), in(tuple.Dst()))
@@ -189,7 +193,7 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "udp 127.0.0.1:8080 > 192.168.1.1:9"},
 		}, both, nil},
 	}
-	all = append(append(all, foundProtocols()...), foundRoutes()...)
+	all = slices.Concat(all, foundProtocols(), foundRoutes(), foundRoutes6())
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
 		for _, c := range all {

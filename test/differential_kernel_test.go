@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	ctnetlink "github.com/ti-mo/conntrack"
@@ -120,9 +121,17 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 	defer nl.Close()
 	require.NoError(t, k.address(nl, plan))
 	if family == nat.IPv6 {
+		require.Eventually(t, func() bool { return settled(nl, plan) }, 10*time.Second, time.Millisecond)
 		require.NoError(t, k.set(forwarding6, "1"))
 	}
 	return k
+}
+
+// settled reports whether the kernel has taken all addresses in, which it does by and by. One that becomes a router's before counts
+// twice, and is its subnet's anycast address ever after.
+func settled(nl *netlink.Handle, plan topology.Namespace) bool {
+	list, err := nl.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+	return err == nil && len(list) > len(plan.Addresses) // and loopback's
 }
 
 // forwarding6 is switched on when the devices no longer take part in multicast: a router tells of its groups, and that

@@ -24,6 +24,7 @@ type icmpNumbers struct {
 	unreachable                 uint8
 	noRoute, portUnreachable    uint8 // codes of it
 	hostUnreachable, prohibited uint8 //
+	notNeighbour                uint8 // what is of another link, of IPv6
 	timeExceeded                uint8
 	tooBig, tooBigCode          uint8
 	protoUnknown, unknownCode   uint8
@@ -38,7 +39,7 @@ var icmpOf = [...]icmpNumbers{
 		quoted: 576 - 20 - 8, // RFC 1812, 4.3.2.3
 	},
 	nat.IPv6: {
-		proto: nat.ICMPv6, echo: 128, echoReply: 129, unreachable: 1, portUnreachable: 4, prohibited: 1, timeExceeded: 3, tooBig: 2,
+		proto: nat.ICMPv6, echo: 128, echoReply: 129, unreachable: 1, portUnreachable: 4, prohibited: 1, notNeighbour: 2, timeExceeded: 3, tooBig: 2,
 		protoUnknown: 4, unknownCode: 1,
 		quoted: 1280 - 40 - 8, // RFC 4443, 2.4 (c)
 	},
@@ -71,7 +72,7 @@ func (g *Gateway) reject(p *passage, r *rules.Rejection) {
 
 // reset answers a TCP segment with an RST. That of a REJECT rule belongs to the segment's connection.
 func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
-	if p.group {
+	if p.group || p.pkt.V6() && !g.resets(p, attached) {
 		return
 	}
 	back := packet.TCP{Flags: tcpRST}
@@ -94,11 +95,21 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 		// An RST to ::1 leaves by the device whose address was asked, and so is lost (rt6_need_strict in
 		// tcp_v6_send_response, with the device that ip6_rcv_core notes).
 		q.by = g.host.owner(p.view.Tuple.Dst().Addr())
+	} else if !attached && to.Is6() && (to.IsLinkLocalUnicast() || to.IsMulticast()) {
+		q.by = g.devices[p.came]
 	}
 	if attached && p.ref.Conn != nil { // before it is sent: a connection that this RST confirms stays as it is
 		g.conns.SetClosing(p.ref.Conn)
 	}
 	g.answer(p, q, attached)
+}
+
+// resets reports whether an IPv6 segment is answered with an RST as far as its addresses go: by a rule between those of single
+// nodes (nf_send_reset6), else only for an address of the node itself (tcp_v6_send_reset).
+func (g *Gateway) resets(p *passage, attached bool) bool {
+	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	single := func(a netip.Addr) bool { return !a.IsMulticast() && !a.IsUnspecified() }
+	return attached && single(src) && single(dst) || !attached && (g.host.isLocal(dst) || dst.IsUnspecified())
 }
 
 // unreachable is an ICMP error of that type.
@@ -116,8 +127,11 @@ func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	if src.Is6() && !g.single(src) {
+		return
+	}
 	from := dst
-	if !g.host.isLocal(dst) && !dst.IsUnspecified() {
+	if !g.answersFrom(p, dst) {
 		var ok bool
 		if from, ok = g.errorSource(p, src); !ok {
 			return
@@ -133,7 +147,26 @@ func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
 	q := &passage{pkt: *packet.Build(t, packet.Fields{
 		TTL: g.host.settings.ttl, TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
 	})}
+	if src.Is6() && src.IsLinkLocalUnicast() {
+		q.by = g.devices[p.came]
+	}
 	g.answer(p, q, true)
+}
+
+// answersFrom reports whether an error about a packet comes from the address that it was for: one of the node's own, ::1 only of what
+// the node sent itself (ipv6_chk_addr_and_flags).
+func (g *Gateway) answersFrom(p *passage, dst netip.Addr) bool {
+	if dst.Is6() && dst.IsLoopback() {
+		return p.in == nil || p.in.Name == "lo"
+	}
+	kind, _ := g.host.localTable(dst)
+	return kind == routeLocal || kind == routeAnycast || dst.Is4() && dst.IsUnspecified()
+}
+
+// single reports whether an IPv6 source is that of one node, which is told of errors (icmp6_send).
+func (g *Gateway) single(src netip.Addr) bool {
+	next, why := g.host.lookup(src)
+	return !src.IsUnspecified() && !src.IsMulticast() && (why != "" || !next.anycast())
 }
 
 // errorSource is the address that an error about a packet for another host comes from.
@@ -204,11 +237,11 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 // (ip_route_output_key_hash_rcu). An RST's checksum was made before. false: there is no route.
 func (g *Gateway) complete(q *passage) bool {
 	src, dst := q.pkt.Tuple().Src(), q.pkt.Tuple().Dst()
-	if !src.Addr().IsUnspecified() && !dst.Addr().IsUnspecified() || dst.Addr().Is6() {
+	if !src.Addr().IsUnspecified() && (!dst.Addr().IsUnspecified() || dst.Addr().Is6()) {
 		return true
 	}
 	from, to := src.Addr(), dst.Addr()
-	if to.IsUnspecified() {
+	if to.IsUnspecified() && to.Is4() {
 		if to = from; to.IsUnspecified() {
 			from, to = g.host.loopback(), g.host.loopback()
 		}

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
@@ -43,6 +45,9 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 			}
 			if to, translates := effect.(*rules.Translation); translates && !g.settle(p, hook, to) {
 				g.lost("NAT", "no address to translate to")
+				if n := len(g.trace); n > 0 { // the target's own verdict
+					g.trace[n-1].Verdict = nat.Drop
+				}
 				g.abandon(p)
 				return false
 			}
@@ -133,7 +138,7 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, t *rules.Translation) bool {
 	case rules.Redirect:
 		r.Min = g.host.loopback()
 		if hook == nat.PreRouting {
-			r.Min = g.primary(g.devices[p.view.In])
+			r.Min = g.primary(g.devices[p.view.In], p.view.Tuple.Dst().Addr())
 		}
 	case rules.NetMap:
 		was := p.view.Tuple.Dst().Addr()
@@ -176,15 +181,50 @@ func mapped(r rules.NATRange, a netip.Addr) netip.Addr {
 	return mapped
 }
 
-// primary is the address of a device that REDIRECT takes: the first one, of IPv6 the youngest.
-func (g *Gateway) primary(d *device) netip.Addr {
-	if d == nil || len(d.addrs) == 0 {
+// primary is the address of a device that REDIRECT takes: the first one, of IPv6 the youngest, and where the destination is of the
+// link or the site one that is, too (nf_nat_redirect_ipv6_usable).
+func (g *Gateway) primary(d *device, dst netip.Addr) netip.Addr {
+	switch {
+	case d == nil:
 		return netip.Addr{}
-	}
-	if g.host.family == nat.IPv6 {
+	case dst.Is6() && reach(dst) != reachGlobal:
+		for _, a := range slices.SortedFunc(maps.Keys(g.host.local), netip.Addr.Compare) {
+			if g.host.local[a] == d.Name && reach(a) == reach(dst) {
+				return a
+			}
+		}
+		return netip.Addr{}
+	case len(d.addrs) == 0:
+		return netip.Addr{}
+	case dst.Is6():
 		return d.addrs[len(d.addrs)-1].Addr()
 	}
 	return d.addrs[0].Addr()
+}
+
+// What an IPv6 address reaches (IPV6_ADDR_SCOPE_MASK).
+const (
+	reachGlobal = iota
+	reachNode
+	reachLink
+	reachSite
+	reachCompatible // ::/96, which the kernel tells apart here, too
+)
+
+// reach is that of an address or a group (ipv6_addr_scope).
+func reach(a netip.Addr) int {
+	b := a.As16()
+	switch {
+	case a.IsLoopback(), a.IsInterfaceLocalMulticast():
+		return reachNode
+	case a.IsLinkLocalUnicast(), a.IsLinkLocalMulticast():
+		return reachLink
+	case b[0] == 0xfe && b[1]&0xc0 == 0xc0, a.IsMulticast() && scope(a) == 5:
+		return reachSite
+	case [12]byte(b[:12]) == [12]byte{} && !a.IsUnspecified():
+		return reachCompatible
+	}
+	return reachGlobal
 }
 
 func rangeOf(r rules.NATRange) conntrack.Range {

@@ -19,8 +19,8 @@ import (
 // it remembers. It works on the packets' bytes and does to them what the kernel does. It is to be used by one
 // goroutine at a time.
 //
-// Not modelled: fragments of IPv6, broadcast and multicast, the neighbours on the links, redirects, what errors teach a
-// node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose transport header is
+// Not modelled: fragments of IPv6, IPv4-mapped addresses, which groups processes have joined, the neighbours on the links,
+// redirects, what errors teach a node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose transport header is
 // cut short where a rule asks for it, which nf_tables passes by, and has no flags in a later fragment.
 type Gateway struct {
 	// Tap, where it is set, is called at each point at which natlab watches a namespace.
@@ -205,13 +205,26 @@ func (g *Gateway) Handle(pkt []byte, inDev string, at time.Time) ([]Out, nat.Tra
 		g.lost("", err.Error())
 	case !p.pkt.HeaderOK():
 		g.lost("", "the IP header's checksum is wrong")
-	case p.pkt.V6() != (g.host.family == nat.IPv6):
-		g.lost("", "the packet is not of "+g.host.family.String())
-	default:
+	case g.admits(&p.pkt):
 		g.receive(p, d)
 		g.settleDown()
 	}
 	return g.outs, g.trace
+}
+
+// admits reports whether a packet is one that the node's rules are for.
+func (g *Gateway) admits(p *packet.Packet) bool {
+	t := p.Tuple()
+	switch {
+	case p.V6() != (g.host.family == nat.IPv6):
+		g.lost("", "the packet is not of "+g.host.family.String())
+	case p.V6() && (t.Src().Addr().Is4() || t.Dst().Addr().Is4()): // a tuple does not tell them from IPv4's
+		g.lost("", "IPv4-mapped addresses are not modelled")
+		g.open = true
+	default:
+		return true
+	}
+	return false
 }
 
 // Send is a packet that a process of the node sends, with an skb mark of its socket (SO_MARK) or 0. It is sent as it is
@@ -225,8 +238,7 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) ([]Out, nat.Trace)
 		g.lost("", err.Error())
 		return g.outs, g.trace
 	}
-	if p.pkt.V6() != (g.host.family == nat.IPv6) {
-		g.lost("", "the packet is not of "+g.host.family.String())
+	if !g.admits(&p.pkt) {
 		return g.outs, g.trace
 	}
 	p.view.Mark, p.raw = mark, true

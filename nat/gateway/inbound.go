@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
+
+	"natlab/nat"
 )
 
 // inbound is what the route of a packet that came in decides.
@@ -65,7 +68,7 @@ func (g *Gateway) multicast4(d *device, p *passage) inbound {
 	h, src, dst := g.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	in := inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	switch {
-	case dst != allHosts:
+	case !h.joined(d, dst):
 		return drop("no process of " + h.member + " is known to have joined " + dst.String())
 	case src.IsMulticast(), src == limitedBroadcast:
 		return drop("martian source " + src.String())
@@ -84,8 +87,41 @@ func localGroup(a netip.Addr) bool {
 	return a.Is4() && a.As4()[0] == 224 && a.As4()[1] == 0 && a.As4()[2] == 0
 }
 
-// allHosts is the group that every device is in (IGMP_ALL_HOSTS).
-var allHosts = netip.AddrFrom4([4]byte{224, 0, 0, 1})
+// multicast6 is IPv6's route to a group: by any device that has an address, or by this one.
+func (h *host) multicast6(dst netip.Addr, by *device) (next nextHop, why string) {
+	for _, d := range h.devices {
+		if len(d.addrs) > 0 && d.Name != "lo" && (by == nil || by == d) {
+			return nextHop{kind: routeMulticast, dev: d, via: dst, dst: dst}, ""
+		}
+	}
+	return nextHop{}, noRoute
+}
+
+// The groups that every device is in: IGMP_ALL_HOSTS, and those of all nodes and all routers of IPv6 (ipv6_add_dev,
+// dev_forward_change).
+var (
+	allHosts   = netip.AddrFrom4([4]byte{224, 0, 0, 1})
+	allNodes   = []netip.Addr{netip.MustParseAddr("ff01::1"), netip.MustParseAddr("ff02::1")}
+	allRouters = []netip.Addr{netip.MustParseAddr("ff01::2"), netip.MustParseAddr("ff02::2"), netip.MustParseAddr("ff05::2")}
+)
+
+// joined reports whether a device is in a group, as far as the kernel itself joins some. Which others processes have joined is not
+// known.
+func (h *host) joined(d *device, group netip.Addr) bool {
+	if h.family == nat.IPv4 {
+		return group == allHosts
+	}
+	if slices.Contains(allNodes, group) || h.forwards6() && slices.Contains(allRouters, group) {
+		return true
+	}
+	return slices.ContainsFunc(d.addrs, func(p netip.Prefix) bool { return solicited(p.Addr()) == group })
+}
+
+// solicited is the group that a neighbour asks for an address (addrconf_addr_solict_mult).
+func solicited(a netip.Addr) netip.Addr {
+	b := a.As16()
+	return netip.AddrFrom16([16]byte{0: 0xff, 1: 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]})
+}
 
 // martianSource names what is wrong with the source of a packet that came in by dev and goes out by another device, nil for
 // none (fib_validate_source): rp_filter with 1 wants the way back to leave by the same device, with 2 that there is one.
@@ -136,17 +172,23 @@ func (g *Gateway) unroutable(p *passage, in *inbound) {
 		g.unreachable(p, g.icmp().hostUnreachable)
 	case routeProhibit:
 		g.unreachable(p, g.icmp().prohibited)
-	case routeUnicast, routeLocal, routeBroadcast, routeMulticast, routeBlackhole:
+	case routeUnicast, routeLocal, routeBroadcast, routeMulticast, routeAnycast, routeBlackhole:
 	}
 }
 
 // inbound6 routes an IPv6 packet that came in (ip6_route_input).
-func (g *Gateway) inbound6(p *passage) inbound {
+func (g *Gateway) inbound6(d *device, p *passage) inbound {
 	dst := p.view.Tuple.Dst().Addr()
-	if dst.IsMulticast() {
-		return drop("broadcast and multicast are not modelled")
+	switch {
+	case dst.IsMulticast() && !g.host.joined(d, dst):
+		return drop("no process of " + g.host.member + " is known to have joined " + dst.String())
+	case dst.IsMulticast():
+		return inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	}
 	next, why := g.host.lookup(dst)
+	if dst.IsLinkLocalUnicast() || dst.IsLoopback() { // rt6_need_strict
+		next, why = g.host.lookupBy(d, dst)
+	}
 	switch {
 	case why == "" && next.local():
 	case why == "" && !g.host.forwards6(): // ip6_forward comes behind the route

@@ -132,6 +132,7 @@ type host struct {
 
 	preferred  map[netip.Addr]netip.Addr       // of the node's addresses: itself, of an IPv4 network's further ones the first
 	broadcasts map[netip.Addr]topology.Address // what is for all on a network, with the address that the network is of
+	anycasts   map[netip.Addr]string           // of IPv6: what is for any router of a network that the node is one of, with its device
 
 	tracks bool // a rule refers to conntrack, so the kernel tracks here
 }
@@ -158,7 +159,7 @@ func (d *device) birth() int {
 }
 
 func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.Kernel) (*host, error) {
-	h := &host{kernel: kernel, member: ns.Member, family: family, kind: ns.Kind, local: map[netip.Addr]string{}, preferred: map[netip.Addr]netip.Addr{}, broadcasts: map[netip.Addr]topology.Address{}}
+	h := &host{kernel: kernel, member: ns.Member, family: family, kind: ns.Kind, local: map[netip.Addr]string{}, preferred: map[netip.Addr]netip.Addr{}, broadcasts: map[netip.Addr]topology.Address{}, anycasts: map[netip.Addr]string{}}
 	for _, d := range ns.Devices {
 		h.devices = append(h.devices, &device{Device: d, host: h})
 	}
@@ -214,6 +215,9 @@ func (h *host) address(ns *topology.Namespace) {
 		}
 		if h.family == nat.IPv4 && a.Prefix.Bits() < 31 {
 			h.broadcast(a)
+		}
+		if net := a.Prefix.Masked().Addr(); h.family == nat.IPv6 && h.forwards6() && a.Prefix.Bits() < 127 && !net.IsUnspecified() { // addrconf_join_anycast
+			h.anycasts[net] = a.Device
 		}
 	}
 }

@@ -22,7 +22,7 @@ const (
 // receive is a packet that came in by a device: PREROUTING, routing, then in or onwards (ip_rcv).
 func (g *Gateway) receive(p *passage, d *device) {
 	p.came = d.Name
-	if own, ok := g.host.local[p.sent]; ok && g.host.family == nat.IPv6 { // ip6_rcv_core notes whose address was asked
+	if _, own := g.host.localTable(p.sent); own != "" && g.host.family == nat.IPv6 { // ip6_rcv_core notes whose address was asked
 		p.came = own
 	}
 	p.in, p.view.In, p.view.Out = d, d.Name, ""
@@ -68,7 +68,7 @@ func (g *Gateway) inbound(d *device, p *passage) inbound {
 		}
 		return inbound{next: nextHop{kind: routeLocal, dev: d, dst: p.sent}, group: p.group}
 	case g.host.family == nat.IPv6:
-		return g.inbound6(p)
+		return g.inbound6(d, p)
 	}
 	return g.inbound4(d, p)
 }
@@ -78,8 +78,10 @@ func (g *Gateway) unwelcome(p *passage, d *device) string {
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	switch {
 	case g.host.family == nat.IPv4:
-	case src.IsMulticast() || src.Is4():
+	case src.IsMulticast():
 		return "martian source " + src.String()
+	case dst.IsMulticast() && (scope(dst) == 0 || scope(dst) == 1 && d.Name != "lo" && !p.looped && !p.sent.IsValid()):
+		return dst.String() + " is no group beyond a node"
 	case (src.IsLoopback() || dst.IsLoopback()) && d.Name != "lo":
 		return "::1 on " + d.Name
 	}
@@ -93,8 +95,7 @@ func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 		g.error(p, g.icmp().timeExceeded, 0, 0)
 		return
 	}
-	if src := p.view.Tuple.Src().Addr(); g.host.family == nat.IPv6 && (src.IsUnspecified() || src.IsLoopback()) {
-		g.lost("forwarding", "a packet from "+src.String()+" is not forwarded")
+	if g.host.family == nat.IPv6 && next.dev.Name != p.came && !g.forwardable(p) {
 		return
 	}
 	if g.tooLong(p, next.dev) {
@@ -110,6 +111,23 @@ func (g *Gateway) forward(p *passage, in *device, next nextHop) {
 		g.postrouting(p)
 	}
 }
+
+// forwardable looks at the source of an IPv6 packet that leaves by another device than it came in by (ip6_forward).
+func (g *Gateway) forwardable(p *passage) bool {
+	switch src := p.view.Tuple.Src().Addr(); {
+	case src.IsUnspecified(), src.IsLoopback():
+		g.lost("forwarding", "a packet from "+src.String()+" is not forwarded")
+	case src.IsLinkLocalUnicast():
+		g.lost("forwarding", src.String()+" is of another link")
+		g.unreachable(p, g.icmp().notNeighbour)
+	default:
+		return true
+	}
+	return false
+}
+
+// scope is that of an IPv6 group (IPV6_ADDR_MC_SCOPE): 1 for a node, 2 for a link.
+func scope(group netip.Addr) byte { b := group.As16(); return b[1] & 15 }
 
 // tooLong answers a packet that is too long for a device and must not be split. One that came in pieces may be cut to
 // pieces as long as these.
@@ -199,7 +217,11 @@ func (g *Gateway) send(p *passage) {
 // reroute finds another route for a packet of the node itself that rules changed (ip_route_me_harder); the hook's out device
 // stays what it was. false: there is none.
 func (g *Gateway) reroute(p *passage) bool {
-	next, why := g.host.outbound(g.host.named(p.view.Tuple.Src().Addr()), p.view.Tuple.Dst().Addr())
+	dst := p.view.Tuple.Dst().Addr()
+	next, why := g.host.outbound(g.host.named(p.view.Tuple.Src().Addr()), dst)
+	if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) { // what is of a link stays on it
+		next, why = g.host.lookupBy(p.out, dst)
+	}
 	if why != "" {
 		g.lost("rerouting after OUTPUT", why)
 		return false
@@ -214,25 +236,10 @@ func (p *passage) leave(next *nextHop) {
 }
 
 // postrouting is the last hook, and then the device. What is for many goes to the node itself first, by the device that it
-// leaves by (ip_mc_output).
+// leaves by: in IPv4 before it meets the hook (ip_mc_output), in IPv6 behind it (ip6_finish_output2).
 func (g *Gateway) postrouting(p *passage) {
-	if p.echoes {
-		q := *p
-		q.pkt = p.pkt.Clone()
-		q.look()
-		q.echoes, q.echo, q.group = false, true, true
-		g.postrouting(&q)
-		if p.echoes = false; g.process {
-			g.settleDown()
-			g.process = true
-		}
-		if p.ref.Conn != nil {
-			p.view.ConnMark = p.ref.Conn.Mark
-		}
-		if p.pkt.TTL() == 0 && p.view.Tuple.Dst().Addr().IsMulticast() {
-			g.lost("", "multicast with a TTL of 0 stays in the node")
-			return
-		}
+	if p.echoes && g.host.family == nat.IPv4 && !g.echo(p) {
+		return
 	}
 	p.view.In, p.view.Out = "", p.out.Name
 	if !g.run(g.stages[nat.PostRouting].mangle, nat.PostRouting, p) || !g.translate(p, nat.PostRouting) {
@@ -246,7 +253,35 @@ func (g *Gateway) postrouting(p *passage) {
 		g.loop(p)
 		return
 	}
+	if p.echoes && !g.echo(p) {
+		return
+	}
+	if dst := p.view.Tuple.Dst().Addr(); dst.Is6() && dst.IsMulticast() && scope(dst) <= 1 {
+		g.lost("", dst.String()+" is no group beyond a node")
+		return
+	}
 	g.transmit(p)
+}
+
+// echo hands the node what it sends to many itself; false: nobody else gets it.
+func (g *Gateway) echo(p *passage) bool {
+	q := *p
+	q.pkt = p.pkt.Clone()
+	q.look()
+	q.echoes, q.echo, q.group = false, true, true
+	g.postrouting(&q)
+	if p.echoes = false; g.process {
+		g.settleDown()
+		g.process = true
+	}
+	if p.ref.Conn != nil {
+		p.view.ConnMark = p.ref.Conn.Mark
+	}
+	if p.pkt.TTL() == 0 && p.view.Tuple.Dst().Addr().IsMulticast() {
+		g.lost("", "multicast with a TTL of 0 stays in the node")
+		return false
+	}
+	return true
 }
 
 // transmit hands a packet to its device, in pieces where it is too long or came in pieces (ip_finish_output). What goes to

@@ -22,6 +22,7 @@ const (
 	routeLocal     // to this namespace itself
 	routeBroadcast // of a network of this namespace, or of all
 	routeMulticast
+	routeAnycast // of IPv6: for any router of a network, so for this namespace, too
 	routeBlackhole
 	routeUnreachable
 	routeProhibit
@@ -34,19 +35,25 @@ type nextHop struct {
 	via  netip.Addr // the address to ask for on the link: the gateway's, or the destination's own
 	src  netip.Addr // the route's preferred source, invalid where it has none
 	dst  netip.Addr
+	net  netip.Prefix // that a route of kind routeUnicast is to
 }
 
 // echoes reports whether the node hears what it sends there itself (ip_mc_output): what is broadcast, and what is for a group
 // that it is in.
 func (n *nextHop) echoes() bool {
-	return n.dev.Name != "lo" && (n.kind == routeBroadcast || n.kind == routeMulticast && n.dst == allHosts)
+	return n.dev.Name != "lo" && (n.kind == routeBroadcast || n.kind == routeMulticast && n.dev.host.joined(n.dev, n.dst))
 }
 
 // group reports whether the packet is for many.
 func (n *nextHop) group() bool { return n.kind == routeBroadcast || n.kind == routeMulticast }
 
 // local reports whether the packet is for this namespace itself.
-func (n *nextHop) local() bool { return n.kind == routeLocal }
+func (n *nextHop) local() bool { return n.kind == routeLocal || n.kind == routeAnycast }
+
+// anycast reports whether IPv6 takes the destination for that of any router: the address of a network that the node is on.
+func (n *nextHop) anycast() bool {
+	return n.kind == routeAnycast || n.kind == routeUnicast && n.dst.Is6() && n.via == n.dst && n.net.Bits() < 127 && n.net.Addr() == n.dst
+}
 
 // isLocal reports whether an address is one of the namespace's own, 127.0.0.0/8 included (the table "local").
 func (h *host) isLocal(a netip.Addr) bool {
@@ -63,6 +70,9 @@ func (h *host) localTable(a netip.Addr) (kind routeKind, dev string) {
 	if own, ok := h.broadcasts[a]; ok {
 		return routeBroadcast, own.Device
 	}
+	if own, ok := h.anycasts[a]; ok {
+		return routeAnycast, own
+	}
 	if a.IsLoopback() {
 		return routeLocal, "lo"
 	}
@@ -72,14 +82,20 @@ func (h *host) localTable(a netip.Addr) (kind routeKind, dev string) {
 // lookup finds the route for a destination: the local table, then the longest prefix of the main one
 // (fib_table_lookup). why names what is wrong where the packet goes nowhere, of what kind is known then.
 func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
-	if kind, dev := h.localTable(dst); kind == routeLocal {
+	if kind, dev := h.localTable(dst); kind == routeLocal || kind == routeAnycast {
 		src, own := h.preferred[dst]
-		if !own {
+		switch {
+		case kind == routeAnycast:
+			src = h.sourceAddr(nextHop{dev: h.device(dev), dst: dst})
+		case !own:
 			src = h.loopback()
 		}
 		return nextHop{kind: kind, dev: h.device("lo"), via: dst, src: src, dst: dst}, ""
 	} else if kind == routeBroadcast {
 		return nextHop{kind: kind, dev: h.device(dev), via: dst, src: h.broadcasts[dst].Prefix.Addr(), dst: dst}, ""
+	}
+	if h.family == nat.IPv6 && dst.IsMulticast() {
+		return h.multicast6(dst, nil)
 	}
 	for _, r := range h.routes {
 		if !r.Dst.Contains(dst) {
@@ -103,8 +119,14 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 	return nextHop{}, noRoute
 }
 
-// lookupBy finds the route for a destination by one device, which the local table has none for.
+// lookupBy finds the route for a destination by one device (RT6_LOOKUP_F_IFACE).
 func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
+	if _, dev := h.localTable(dst); dev == d.Name {
+		return h.lookup(dst)
+	}
+	if h.family == nat.IPv6 && dst.IsMulticast() {
+		return h.multicast6(dst, d)
+	}
 	for _, r := range h.routes {
 		if r.Device == d.Name && r.Dst.Contains(dst) {
 			return r.hop(d, dst), ""
@@ -114,7 +136,7 @@ func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
 }
 
 func (r *route) hop(d *device, dst netip.Addr) nextHop {
-	next := nextHop{kind: routeUnicast, dev: d, via: r.Via, src: r.Src, dst: dst}
+	next := nextHop{kind: routeUnicast, dev: d, via: r.Via, src: r.Src, dst: dst, net: r.Dst}
 	if !next.via.IsValid() {
 		next.via = dst
 	}
@@ -138,7 +160,7 @@ func (h *host) outbound(src, dst netip.Addr) (next nextHop, why string) {
 	group := dst.IsMulticast() || dst == limitedBroadcast
 	kind, dev := h.localTable(src)
 	switch {
-	case h.family == nat.IPv6:
+	case h.family == nat.IPv6 && (src.IsValid() || !dst.IsUnspecified()):
 		return h.lookup(dst)
 	case dst.IsUnspecified():
 		return nextHop{kind: routeLocal, dev: h.device("lo"), via: h.loopback(), src: h.loopback(), dst: dst}, ""
@@ -200,12 +222,20 @@ func (h *host) deviceAddr(next nextHop) netip.Addr {
 
 // sourceAddr is the IPv6 address that suits a destination best: the destination itself, else one of the out device, else
 // the one with most bits in common, as far as its prefix goes (ipv6_dev_get_saddr, rules 1, 5 and 8 of RFC 6724); of several the youngest.
+// For what is of the link it is the out device's in any case.
 func (h *host) sourceAddr(next nextHop) (best netip.Addr) {
-	if h.isLocal(next.dst) {
+	near := reach(next.dst) == reachNode || reach(next.dst) == reachLink || next.dst.IsMulticast() || next.dst.IsUnspecified()
+	switch {
+	case h.isLocal(next.dst):
 		return next.dst
+	case near && next.dev.Name == "lo":
+		return h.loopback()
 	}
 	most := -1
 	for _, d := range h.devices {
+		if near && d != next.dev {
+			continue
+		}
 		for _, p := range slices.Backward(d.addrs) {
 			score := min(commonBits(p.Addr(), next.dst), p.Bits())
 			if d == next.dev {
@@ -248,10 +278,26 @@ func (h *host) routingType(a netip.Addr, dev string) string {
 		return "LOCAL"
 	case kind == routeBroadcast:
 		return "BROADCAST"
+	case kind == routeAnycast:
+		return "ANYCAST"
 	case h.family == nat.IPv6:
-		if _, why := h.lookup(a); why != "" {
-			return "UNREACHABLE"
-		}
+		return h.routingType6(a, dev)
+	}
+	return "UNICAST"
+}
+
+// routingType6 is the type of an address that is not the namespace's own, as match_lookup_rt6 finds it: the address of a
+// network of the namespace counts as any router's, whether it is one or not (ipv6_anycast_destination).
+func (h *host) routingType6(a netip.Addr, dev string) string {
+	next, why := h.lookup(a)
+	if d := h.device(dev); d != nil {
+		next, why = h.lookupBy(d, a)
+	}
+	switch {
+	case why != "":
+		return "UNREACHABLE"
+	case next.anycast():
+		return "ANYCAST"
 	}
 	return "UNICAST"
 }

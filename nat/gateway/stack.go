@@ -101,20 +101,34 @@ func (g *Gateway) pong(p *passage) {
 	default:
 		return
 	}
-	back := p.view.Tuple.Reply()
-	if p.group { // fib_compute_spec_dst
+	back, q := p.view.Tuple.Reply(), &passage{}
+	if from, dst := back.Src().Addr(), back.Dst().Addr(); p.group || !g.host.isLocal(from) && from.Is6() {
+		if from.Is6() {
+			q.by = g.devices[p.came]
+		}
 		from, ok := g.specific(p)
 		if !ok {
 			return
 		}
 		back = back.WithSrc(netip.AddrPortFrom(from, back.Src().Port()))
+	} else if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) {
+		q.by = g.devices[p.came]
 	}
-	g.answer(p, &passage{pkt: *packet.Build(back, f)}, false)
+	q.pkt = *packet.Build(back, f)
+	g.answer(p, q, false)
 }
 
-// specific is the node's own address for an answer to what was for many.
+// specific is the node's own address for an answer to what was for many (fib_compute_spec_dst); in IPv6 that of the way back by
+// the device that it came in by (icmpv6_echo_reply).
 func (g *Gateway) specific(p *passage) (netip.Addr, bool) {
 	src := p.view.Tuple.Src().Addr()
+	if came := g.devices[p.came]; src.Is6() {
+		if came == nil {
+			return netip.Addr{}, false
+		}
+		next, why := g.host.lookupBy(came, src)
+		return g.host.source(next), why == ""
+	}
 	if next, why := g.host.lookup(src); why == "" && !src.IsUnspecified() {
 		return g.host.source(next), true
 	}
