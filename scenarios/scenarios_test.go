@@ -2,6 +2,8 @@ package scenarios
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -33,6 +35,26 @@ func TestPages(t *testing.T) {
 	require.ErrorContains(t, err, "tell-tale")
 	_, err = Parse("x", []byte("# title: a\n# what: b\nlab\n-- --\n"))
 	require.ErrorContains(t, err, `line 4: "-- --": a file needs a name`)
+}
+
+// The page's table is the library: every scenario with its title, and what it is restricted to.
+func TestPageHasTheLibrary(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(page), "|---|---|---|\n")
+	require.True(t, ok)
+	all, err := List()
+	require.NoError(t, err)
+	var want []string
+	for _, s := range all {
+		only := s.Needs
+		if len(s.Backends) == 1 {
+			only = append([]string{s.Backends[0]}, only...)
+		}
+		want = append(want, fmt.Sprintf("| `%s` | %s | %s |", s.Name, s.Title, strings.Join(only, ", ")))
+	}
+	require.Equal(t, strings.Join(want, "\n"), strings.TrimSpace(table))
 }
 
 // remedies are the verbs by which a remedy is given; whatever else stands behind [buggy] or [fixed] is an expectation.

@@ -143,3 +143,13 @@ func readConfig() (string, error) {
 	b, err := io.ReadAll(z)
 	return string(b), err
 }
+
+// The page has every feature.
+func TestPageHasTheFeatures(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	for _, f := range examineIn(t.Context(), nil, errors.New("none is tried here")) {
+		require.Contains(t, string(page), "`"+f.Name+"`")
+	}
+}

@@ -7,7 +7,7 @@ import (
 	"natlab/nat/proof"
 )
 
-// JSON writes the report as one JSON object; README.md documents its fields. A list is never null.
+// JSON writes the report as one JSON object; cmd/natlab/README.md documents its fields. A list is never null.
 func JSON(w io.Writer, r proof.Report) error {
 	flows := make([]proof.Certificate, len(r.Flows))
 	for i, c := range r.Flows {
