@@ -102,7 +102,7 @@ func heldBy(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (aud
 	raw, err := Read(ns, b, family)
 	if err == nil {
 		held.Tables = raw.Tables
-		held.Rules, err = raw.Ruleset(family)
+		held.Rules = raw.Ruleset(family)
 	}
 	if foreign := (*xtables.ForeignError)(nil); errors.As(err, &foreign) {
 		held.Err = err

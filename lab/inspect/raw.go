@@ -44,7 +44,7 @@ func Read(ns dataplane.Namespace, b dataplane.Backend, family nat.Family) (Raw, 
 }
 
 // Ruleset is the rules in words.
-func (r Raw) Ruleset(family nat.Family) (iptables.Ruleset, error) {
+func (r Raw) Ruleset(family nat.Family) iptables.Ruleset {
 	return xtables.Ruleset(family, r.Sets, r.Tables...)
 }
 

@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -197,6 +198,21 @@ func (x *Extension) Read(a *Args) (Value, *ArgError) {
 		return nil, a.err
 	}
 	return v, nil
+}
+
+// Struct is the row and the struct of what x_tables knows by a name, in a revision of it.
+func Struct(name string, kind Kind, f nat.Family, revision uint8) (*Extension, Layout, bool) {
+	for _, x := range byName[name] {
+		if x.Kind != kind || !x.Families.Has(f) {
+			continue
+		}
+		for _, l := range x.Layouts {
+			if cmp.Or(l.Name, x.Name) == name && l.Revision == revision && l.Families.Has(f) {
+				return x, l, true
+			}
+		}
+	}
+	return nil, Layout{}, false
 }
 
 // Find is the row of a name, or of an alias.

@@ -2,7 +2,6 @@ package xtables
 
 import (
 	"net/netip"
-	"strings"
 )
 
 // deviceName prints a device pattern: as much of the name as the mask counts, and "+" where the closing zero does not.
@@ -16,22 +15,6 @@ func deviceName(name, mask []byte) string {
 		s += "+"
 	}
 	return s
-}
-
-// putDevice writes a device pattern and its mask, as xtables_parse_interface does: the "+" stays in the name.
-func putDevice(a *args, s string, name, mask []byte) {
-	if s == "" || len(s) >= len(name) {
-		a.fail("device %q: want 1 to %d bytes", s, len(name)-1)
-		return
-	}
-	copy(name, s)
-	full := len(s) + 1 // the closing zero counts, too
-	if strings.HasSuffix(s, "+") {
-		full = len(s) - 1
-	}
-	for i := range full {
-		mask[i] = 0xff
-	}
 }
 
 // maskBits is the prefix length of a netmask, and whether it has one.
@@ -49,4 +32,12 @@ func maskBits(m netip.Addr) (int, bool) {
 		}
 	}
 	return n, true
+}
+
+// addrMask prints a mask as a length where it has one.
+func addrMask(m netip.Addr) string {
+	if n, ok := maskBits(m); ok {
+		return pair(uint16(n), uint16(n), "")
+	}
+	return m.String()
 }

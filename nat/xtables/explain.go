@@ -139,7 +139,7 @@ func (v View) Explain(tables ...Table) string {
 
 // misreads reports whether the version takes another struct for the target.
 func (v View) misreads(f nat.Family, e Extension) bool {
-	rev, changed := revision(v.Version, f, e.Name, true)
+	rev, changed := revision(v.Version, f, e.Name, xt.TargetKind)
 	return changed && rev != e.Revision && !knows(v.Version, comparesRevisions)
 }
 

@@ -98,10 +98,10 @@ func (s *show) listRule(b *strings.Builder, e Entry) {
 		b.WriteString("[goto] ")
 	}
 	for _, m := range e.Matches {
-		b.WriteString(s.listExtension(m, false))
+		b.WriteString(s.listExtension(m, xt.MatchKind))
 	}
 	if e.Target.Name != standardTarget {
-		b.WriteString(s.listExtension(e.Target, true))
+		b.WriteString(s.listExtension(e.Target, xt.TargetKind))
 	}
 	b.WriteByte('\n')
 }
@@ -152,8 +152,8 @@ func listAddr(f nat.Family, addr, mask string) string {
 }
 
 // listExtension is an extension as iptables -L -n prints it.
-func (s *show) listExtension(e Extension, target bool) string {
-	rev, changed := revision(s.view.Version, s.table.Family, e.Name, target)
+func (s *show) listExtension(e Extension, kind xt.Kind) string {
+	rev, changed := revision(s.view.Version, s.table.Family, e.Name, kind)
 	if changed && rev != e.Revision {
 		if knows(s.view.Version, comparesRevisions) {
 			s.note("%s is revision %d, iptables %s knows %d and does not look", e.Name, e.Revision, s.view.Version, rev)
@@ -165,13 +165,14 @@ func (s *show) listExtension(e Extension, target bool) string {
 		s.note("iptables %s reads revision %d of %s as revision %d", s.view.Version, e.Revision, e.Name, rev)
 		e.Revision = rev
 	}
-	c := s.registry.find(e, target)
-	if c == nil || len(e.Data) < padded(c.size) {
-		s.note("natlab cannot list revision %d of %s and shows its bytes", e.Revision, e.Name)
-		return " " + e.Name + rawText(e)
+	v, ok := s.value(e, kind, e.Revision)
+	lister, lists := v.(xt.Lister)
+	if !ok || !lists {
+		s.note("natlab cannot list revision %d of %s: its bytes are shown", e.Revision, e.Name)
+		return " " + e.Name + " " + rawText(e)
 	}
 	p := s.printer()
-	c.list(p, e.Data)
+	lister.List(p)
 	return p.String()
 }
 

@@ -63,11 +63,3 @@ func savedProtocol(n uint16, v Version) string {
 	}
 	return nat.Proto(n).RuleName()
 }
-
-func protoNumber(a *args, s string) uint16 {
-	p, ok := nat.ParseRuleProto(s)
-	if !ok {
-		a.fail("protocol %q is not known", s)
-	}
-	return uint16(p)
-}

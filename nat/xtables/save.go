@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"natlab/nat"
+	"natlab/nat/iptables"
 	"natlab/nat/xt"
 )
 
@@ -39,17 +39,15 @@ func (v View) Save(tables ...Table) (string, []Note) {
 
 // show renders one table.
 type show struct {
-	view     View
-	table    Table
-	registry *registry
-	behind   map[ruleKey][]byte
-	notes    []Note
-	at       ruleKey
-	raw      bool // print what cannot be printed as raw bytes: for reading back, not for looking at
+	view   View
+	table  Table
+	behind map[ruleKey][]byte
+	notes  []Note
+	at     ruleKey
 }
 
 func newShow(v View, t Table) *show {
-	return &show{view: v, table: t, registry: newRegistry(t.Family)}
+	return &show{view: v, table: t}
 }
 
 func (s *show) note(format string, args ...any) {
@@ -115,7 +113,7 @@ func (s *show) rule(chain string, e Entry) string {
 	b.WriteString("-A " + chain)
 	b.WriteString(s.headerText(e.Header))
 	for _, m := range e.Matches {
-		name, options := s.extension(m, false)
+		name, options := s.extension(m, xt.MatchKind)
 		b.WriteString(" -m " + name + options)
 	}
 	switch {
@@ -127,73 +125,66 @@ func (s *show) rule(chain string, e Entry) string {
 	case e.Target.Name == standardTarget:
 		b.WriteString(" -j " + verdictName(e))
 	default:
-		name, options := s.extension(e.Target, true)
+		name, options := s.extension(e.Target, xt.TargetKind)
 		b.WriteString(" -j " + name + options)
 	}
 	return b.String()
 }
 
 // extension is a match's or target's name and options as the version prints them.
-func (s *show) extension(e Extension, target bool) (name, options string) {
-	rev, changed := revision(s.view.Version, s.table.Family, e.Name, target)
-	if s.raw || !changed || rev == e.Revision {
-		return s.faithful(e, target)
+func (s *show) extension(e Extension, kind xt.Kind) (name, options string) {
+	rev, changed := revision(s.view.Version, s.table.Family, e.Name, kind)
+	if !changed || rev == e.Revision {
+		return s.faithful(e, kind)
 	}
 	if knows(s.view.Version, comparesRevisions) {
 		s.note("%s is revision %d, iptables %s knows %d and does not look", e.Name, e.Revision, s.view.Version, rev)
 		return e.Name, " [unsupported revision]"
 	}
-	return s.misread(e, rev, target)
+	return s.misread(e, rev, kind)
 }
 
 // faithful prints an extension by its own revision.
-func (s *show) faithful(e Extension, target bool) (name, options string) {
-	c := s.registry.find(e, target)
-	if c == nil || len(e.Data) < padded(c.size) {
-		return e.Name, s.unprintable(e)
+func (s *show) faithful(e Extension, kind xt.Kind) (name, options string) {
+	if v, ok := s.value(e, kind, e.Revision); ok {
+		return v.Name(), s.options(v)
 	}
+	s.note("no option prints what revision %d of %s holds: its bytes are shown", e.Revision, e.Name)
+	return e.Name, " " + rawText(e)
+}
+
+// value is an extension's options by a revision; ok is false where no option prints what the bytes hold.
+func (s *show) value(e Extension, kind xt.Kind, revision uint8) (xt.Value, bool) {
+	e.Revision = revision
+	return e.value(kind, &xt.Env{Family: s.table.Family, SetNames: s.view.Sets})
+}
+
+func (s *show) options(v xt.Value) string {
 	p := s.printer()
-	c.save(p, e.Data)
-	if p.unsaid {
-		return e.Name, s.unprintable(e)
-	}
-	name = e.Name
-	if c.alias != nil {
-		name = c.alias(p, e.Data)
-	}
-	return name, p.String()
+	v.Save(p)
+	return p.String()
 }
 
-func (s *show) unprintable(e Extension) string {
-	s.note("natlab cannot say revision %d of %s in options and shows its bytes", e.Revision, e.Name)
-	return rawText(e)
-}
-
-func (s *show) printer() *printer {
-	return &printer{family: s.table.Family, version: s.view.Version, sets: s.view.Sets, exact: s.raw}
+func (s *show) printer() *xt.Printer {
+	return &xt.Printer{Family: s.table.Family, Version: s.view.Version}
 }
 
 // misread prints an extension by another revision than its own, as versions did that do not compare.
-func (s *show) misread(e Extension, rev uint8, target bool) (name, options string) {
+func (s *show) misread(e Extension, rev uint8, kind xt.Kind) (name, options string) {
 	if misreadsDNAT(s.table.Family, e, rev) {
 		return e.Name, s.misreadDNAT(e)
 	}
-	wrong := s.registry.exact[extKey{e.Name, target, rev}]
-	if wrong == nil || wrong.size > len(e.Data) {
+	wrong, ok := s.value(e, kind, rev)
+	if !ok {
 		s.note("iptables %s reads revision %d of %s as revision %d, which natlab cannot show", s.view.Version, e.Revision, e.Name, rev)
 		return e.Name, fmt.Sprintf(" [revision %d read as %d]", e.Revision, rev)
 	}
-	p := s.printer()
-	wrong.save(p, e.Data)
-	if right := s.registry.find(e, target); right != nil {
-		q := s.printer()
-		right.save(q, e.Data)
-		if q.String() == p.String() {
-			return e.Name, p.String()
-		}
+	shown := s.options(wrong)
+	if right, ok := s.value(e, kind, e.Revision); ok && s.options(right) == shown {
+		return e.Name, shown
 	}
 	s.note("iptables %s reads revision %d of %s as revision %d; the kernel's rule is right", s.view.Version, e.Revision, e.Name, rev)
-	return e.Name, p.String()
+	return e.Name, shown
 }
 
 // misreadDNAT prints nf_nat_range2 as the multi-range of revision 0.
@@ -265,50 +256,15 @@ func (r multiReading) rest() string {
 	return fmt.Sprintf(" [%d more past the rule's own bytes]", n)
 }
 
-// Text is one rule as the newest iptables-save prints it; where that cannot say it, by its bytes.
-func (t Table) text(sets map[uint16]string) string {
-	s := newShow(View{Version: Newest, Sets: sets, Counters: true}, t)
-	s.raw = true
-	var b strings.Builder
-	s.save(&b)
-	return b.String()
-}
-
 // headerText is what a rule asks without any extension.
 func (s *show) headerText(h Header) string {
-	var p printer
-	for _, side := range []struct {
-		option     string
-		addr, mask string
-		any        bool
-		inv        uint8
-	}{
-		{"-s", h.Src.String(), addrMask(h.SrcMask), h.Src.IsUnspecified() && h.SrcMask.IsUnspecified(), InvSrc},
-		{"-d", h.Dst.String(), addrMask(h.DstMask), h.Dst.IsUnspecified() && h.DstMask.IsUnspecified(), InvDst},
-	} {
-		if inv := h.Inv&side.inv != 0; inv || !side.any {
-			p.not(inv)
-			p.f(" %s %s/%s", side.option, side.addr, side.mask)
+	p := s.printer()
+	for _, m := range h.matches(s.table.Family) {
+		if proto, ok := m.(iptables.Protocol); ok {
+			proto.Protocol = savedProtocol(h.Proto, s.view.Version)
+			m = proto
 		}
-	}
-	for _, side := range []struct {
-		option string
-		name   []byte
-		mask   []byte
-		inv    uint8
-	}{{"-i", h.In[:], h.InMask[:], InvIn}, {"-o", h.Out[:], h.OutMask[:], InvOut}} {
-		if side.mask[0] != 0 {
-			p.not(h.Inv&side.inv != 0)
-			p.f(" %s %s", side.option, deviceName(side.name, side.mask))
-		}
-	}
-	if h.Proto != 0 {
-		p.not(h.Inv&InvProto != 0)
-		p.f(" -p %s", savedProtocol(h.Proto, s.view.Version))
-	}
-	if s.table.Family == nat.IPv4 && h.Flags&FlagFragment != 0 {
-		p.not(h.Inv&InvFragment != 0)
-		p.WriteString(" -f")
+		m.Save(p)
 	}
 	return p.String()
 }

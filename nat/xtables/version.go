@@ -60,17 +60,19 @@ func HasNFT(v Version) bool { return knows(v, nftBackend) }
 //
 // nfacct revision 1 (the same bytes on 64-bit machines) came late in 2019: 1.6.1 to 1.8.3 refuse to show the nfacct matches
 // that kube-proxy 1.29 and later write.
-func revision(v Version, f nat.Family, name string, target bool) (rev uint8, ok bool) {
-	kind := xt.MatchKind
-	if target {
-		kind = xt.TargetKind
-	}
+func revision(v Version, f nat.Family, name string, kind xt.Kind) (rev uint8, ok bool) {
 	x, known := xt.Find(name, kind, f)
 	if !known || x.Name != name {
 		return 0, false
 	}
 	l, written := x.Written(f, v)
 	return l.Revision, written && x.Changed(f)
+}
+
+type extKey struct {
+	name     string
+	kind     xt.Kind
+	revision uint8
 }
 
 // Mismatch is an extension of which the kernel holds another revision than a version of iptables reads.
@@ -96,12 +98,15 @@ func Mismatches(v Version, tables ...Table) []Mismatch {
 			for j, e := range c.Entries {
 				s.at = ruleKey{i, j}
 				for k, ext := range append(slices.Clip(e.Matches), e.Target) {
-					target := k == len(e.Matches)
-					rev, ok := s.mismatch(ext, target)
+					kind := xt.MatchKind
+					if k == len(e.Matches) {
+						kind = xt.TargetKind
+					}
+					rev, ok := s.mismatch(ext, kind)
 					if !ok {
 						continue
 					}
-					key := extKey{ext.Name, target, ext.Revision}
+					key := extKey{ext.Name, kind, ext.Revision}
 					n, seen := at[key]
 					if !seen {
 						n, at[key] = len(out), len(out)
@@ -116,16 +121,16 @@ func Mismatches(v Version, tables ...Table) []Mismatch {
 }
 
 // mismatch reports whether the version shows an extension as something else, and the revision it takes it for.
-func (s *show) mismatch(e Extension, target bool) (uint8, bool) {
-	rev, changed := revision(s.view.Version, s.table.Family, e.Name, target)
+func (s *show) mismatch(e Extension, kind xt.Kind) (uint8, bool) {
+	rev, changed := revision(s.view.Version, s.table.Family, e.Name, kind)
 	if !changed || rev == e.Revision {
 		return 0, false
 	}
 	if knows(s.view.Version, comparesRevisions) {
 		return rev, true
 	}
-	_, right := s.faithful(e, target)
-	_, shown := s.misread(e, rev, target)
+	_, right := s.faithful(e, kind)
+	_, shown := s.misread(e, rev, kind)
 	s.notes = nil
 	return rev, right != shown
 }
