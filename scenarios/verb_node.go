@@ -14,7 +14,7 @@ import (
 	"natlab/lab/inspect"
 	"natlab/lab/traffic"
 	"natlab/nat"
-	"natlab/nat/xtables"
+	"natlab/nat/view"
 )
 
 // doIptables: iptables NODE ARGS... runs the iptables program of the run's backend in a node, as another agent would;
@@ -128,7 +128,7 @@ func doView(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	if err != nil {
 		return err
 	}
-	version, err := xtables.ParseVersion(args[1])
+	version, err := view.ParseVersion(args[1])
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func doView(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	if err != nil {
 		return err
 	}
-	view := xtables.View{Version: version, Sets: raw.Sets}
+	view := view.View{Version: version, Sets: raw.Sets}
 	text, _ := view.Save(raw.Tables...)
 	if o["style"] == "list" {
 		text, _ = view.List(raw.Tables...)

@@ -14,7 +14,7 @@ import (
 	"natlab/lab/inspect"
 	"natlab/lab/netns"
 	"natlab/nat"
-	"natlab/nat/xtables"
+	"natlab/nat/view"
 )
 
 // loadedLine is a line that the kernel holds.
@@ -88,9 +88,9 @@ func (x extensionLoader) load(t *testing.T, lines []extensionLine) (loaded []loa
 	saved := rulesByChain(text)
 	viewed, problem := map[string][]string{}, error(nil)
 	if raw, err := inspect.Read(h, x.backend, x.family); err == nil {
-		version, err := xtables.ParseVersion(extensionsVersion)
+		version, err := view.ParseVersion(extensionsVersion)
 		require.NoError(t, err)
-		shown, _ := xtables.View{Version: version, Sets: raw.Sets}.Save(raw.Tables...)
+		shown, _ := view.View{Version: version, Sets: raw.Sets}.Save(raw.Tables...)
 		viewed = rulesByChain(shown)
 	} else {
 		problem = err

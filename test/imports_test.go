@@ -33,10 +33,11 @@ var house = []room{
 	{"nat/xt", "nat nat/packet nat/rules"}, // an extension a file
 	{"nat/iptables", "nat nat/rules nat/xt"},
 	{"nat/xtables", "nat nat/iptables nat/xt"},
+	{"nat/view", "nat nat/iptables nat/xt nat/xtables"}, // what programs print of a table
 	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
-	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/xt nat/xtables topology"},
+	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat topology"},
 	{"nat/report", "nat nat/proof"},
@@ -51,16 +52,16 @@ var house = []room{
 	{"lab/realise", "lab/netns lab/tunnel topology"},
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
-	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/xtables topology"},
+	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
 	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy topology"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/proof topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
-	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/xtables topology"},
+	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/view topology"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/verify lab/vm nat nat/audit nat/conntrack nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/proof nat/report nat/xtables scenarios topology",
+			" nat/kubeproxy nat/proof nat/report nat/view nat/xtables scenarios topology",
 	},
 	{"test", ""},
 	{"test/vm", ""},

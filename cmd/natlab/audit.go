@@ -11,7 +11,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/inspect"
 	"natlab/nat/audit"
-	"natlab/nat/xtables"
+	"natlab/nat/view"
 	"natlab/topology"
 )
 
@@ -62,7 +62,7 @@ func (p *program) runAudit(cmd *cobra.Command, a auditFlags, args []string) erro
 	}
 	o := inspect.Options{Backend: dataplane.Backend(a.backend.value), Release: a.release.value}
 	for _, s := range a.as {
-		v, err := xtables.ParseVersion(s)
+		v, err := view.ParseVersion(s)
 		if err != nil {
 			return usage(cmd, fmt.Errorf("--as: %w", err))
 		}

@@ -14,6 +14,7 @@ import (
 	"natlab/lab/inspect"
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/view"
 	"natlab/nat/xtables"
 )
 
@@ -43,7 +44,7 @@ standard error where they come from.`,
 		Args: noArgs,
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.as, "as", "", "the version of iptables, from "+xtables.Oldest.String()+" to "+xtables.Newest.String())
+	f.StringVar(&v.as, "as", "", "the version of iptables, from "+view.Oldest.String()+" to "+view.Newest.String())
 	f.StringVar(&v.name, "name", "", "the lab's name (default: the one that is up)")
 	f.StringVar(&v.node, "node", "", "a node of the lab")
 	f.StringVar(&v.rules, "rules", "", "a file with the output of iptables-save or iptables -S, or rows and commands; - is standard input")
@@ -70,11 +71,11 @@ func (p *program) runView(cmd *cobra.Command, v viewFlags) error {
 	if v.rules != "" && v.backend.value != string(dataplane.Legacy) {
 		return usage(cmd, errors.New("--rules are loaded as iptables-legacy's"))
 	}
-	version, err := xtables.ParseVersion(v.as)
+	version, err := view.ParseVersion(v.as)
 	if err != nil {
 		return usage(cmd, fmt.Errorf("--as: %w", err))
 	}
-	if v.backend.value == string(dataplane.NFT) && !xtables.HasNFT(version) {
+	if v.backend.value == string(dataplane.NFT) && !view.HasNFT(version) {
 		return usage(cmd, fmt.Errorf("iptables %s has no iptables-nft: it would show nothing of these rules", version))
 	}
 	raw, err := p.raw(cmd.Context(), v)
@@ -94,7 +95,7 @@ func (p *program) runView(cmd *cobra.Command, v viewFlags) error {
 		p.logf("the kernel holds no table of %s there", raw.Backend)
 		return nil
 	}
-	view := xtables.View{Version: version, Sets: raw.Sets, Counters: v.counters}
+	view := view.View{Version: version, Sets: raw.Sets, Counters: v.counters}
 	if v.explain {
 		_, err = io.WriteString(p.out, view.Explain(tables...))
 		return err
@@ -199,7 +200,7 @@ func onlyTable(tables []xtables.Table, name string) ([]xtables.Table, error) {
 }
 
 // notes prints each thing once, with the first rule it is true of and the number of the others.
-func (p *program) notes(notes []xtables.Note) {
+func (p *program) notes(notes []view.Note) {
 	count := map[string]int{}
 	for _, n := range notes {
 		count[n.Text]++

@@ -10,6 +10,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/nat"
+	"natlab/nat/view"
 	"natlab/nat/xtables"
 )
 
@@ -47,13 +48,13 @@ func TestRawTablesOfIPv6(t *testing.T) {
 	require.NoError(t, d.Install(t.Context(), ns, parse(t, nat.IPv6, text)))
 	tables, err := dataplane.ReadTables(ns, nat.IPv6)
 	require.NoError(t, err)
-	shown, _ := xtables.View{Version: xtables.Newest}.Save(tables...)
+	shown, _ := view.View{Version: view.Newest}.Save(tables...)
 	require.Equal(t, text, shown)
 }
 
 // A table that the kernel does not know is refused, and its name is in the error.
 func TestRawTablesRefused(t *testing.T) {
-	w := xtables.Writer{Version: xtables.Newest}
+	w := xtables.Writer{Version: view.Newest}
 	tables, err := w.ReadSave("*nat\n-A PREROUTING -j MASQUERADE\nCOMMIT\n")
 	require.NoError(t, err)
 	require.ErrorContains(t, dataplane.WriteTables(namespace(t), tables[0].Complete()), "write the ipv4 table nat: ")
@@ -78,7 +79,7 @@ func TestSetNames(t *testing.T) {
 
 	const rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" +
 		"-A INPUT -m set --match-set natlab-second src -j DROP\n-A INPUT -m set ! --match-set natlab-first dst -j DROP\nCOMMIT\n"
-	w := xtables.Writer{Version: xtables.Newest, Sets: map[string]uint16{"natlab-first": 0, "natlab-second": 1}}
+	w := xtables.Writer{Version: view.Newest, Sets: map[string]uint16{"natlab-first": 0, "natlab-second": 1}}
 	tables, err := w.ReadSave(rules)
 	require.NoError(t, err)
 	require.NoError(t, dataplane.WriteTables(ns, tables[0].Complete()))
@@ -89,9 +90,9 @@ func TestSetNames(t *testing.T) {
 	require.Equal(t, rules, plain(program))
 	tables, err = dataplane.ReadTables(ns, nat.IPv4)
 	require.NoError(t, err)
-	text, _ := xtables.View{Version: xtables.Newest, Sets: names}.Save(tables...)
+	text, _ := view.View{Version: view.Newest, Sets: names}.Save(tables...)
 	require.Equal(t, rules, text)
-	text, notes := xtables.View{Version: xtables.Newest}.Save(tables...)
+	text, notes := view.View{Version: view.Newest}.Save(tables...)
 	require.Contains(t, text, "-m set --raw 4:")
 	require.Len(t, notes, 2)
 }

@@ -15,6 +15,7 @@ import (
 	"natlab/nat/audit"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/view"
 	"natlab/nat/xtables"
 	"natlab/topology"
 )
@@ -23,7 +24,7 @@ import (
 type Options struct {
 	Backend dataplane.Backend // that kube-proxy writes with; "" where nobody knows
 	Release string            // kube-proxy's; "" is the cluster's
-	Tools   []xtables.Version // versions of iptables in use on the nodes, beside those that are installed here
+	Tools   []view.Version    // versions of iptables in use on the nodes, beside those that are installed here
 	// Lab: the node is a lab's, whose rules are IPv4. Where rules stand beside those of iptables-nft, a connection to a
 	// Service is opened from it to see which of them a packet meets first: no kernel interface tells.
 	Lab bool
@@ -115,7 +116,7 @@ var toolVersion = regexp.MustCompile(`v(\d+\.\d+\.\d+)`)
 
 // installedTools are the versions of the iptables programs of this machine, as far as they are there and natlab knows
 // them.
-func installedTools(ctx context.Context) []xtables.Version {
+func installedTools(ctx context.Context) []view.Version {
 	text, err := dataplane.Version(ctx, dataplane.Legacy)
 	if err != nil {
 		return nil
@@ -124,11 +125,11 @@ func installedTools(ctx context.Context) []xtables.Version {
 	if m == nil {
 		return nil
 	}
-	v, err := xtables.ParseVersion(m[1])
+	v, err := view.ParseVersion(m[1])
 	if err != nil {
 		return nil
 	}
-	return []xtables.Version{v}
+	return []view.Version{v}
 }
 
 // probeTime bounds how long the answer to a probe is waited for: none is needed.

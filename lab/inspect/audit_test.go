@@ -14,7 +14,7 @@ import (
 	"natlab/lab/labtest"
 	"natlab/nat"
 	"natlab/nat/audit"
-	"natlab/nat/xtables"
+	"natlab/nat/view"
 	"natlab/topology"
 )
 
@@ -73,15 +73,15 @@ func TestViewsOfALab(t *testing.T) {
 		"1.6.2": {"-j DNAT [unsupported revision]\n"},
 	} {
 		t.Run(version, func(t *testing.T) {
-			v, err := xtables.ParseVersion(version)
+			v, err := view.ParseVersion(version)
 			require.NoError(t, err)
-			text, _ := xtables.View{Version: v, Sets: raw.Sets}.Save(raw.Tables...)
+			text, _ := view.View{Version: v, Sets: raw.Sets}.Save(raw.Tables...)
 			for _, line := range lines {
 				require.Contains(t, text, line, version)
 			}
 		})
 	}
-	found := auditNode(t, l, "vms105", inspect.Options{Tools: []xtables.Version{{1, 4, 21}}})
+	found := auditNode(t, l, "vms105", inspect.Options{Tools: []view.Version{{1, 4, 21}}})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, audit.Revision, found[0].Kind)

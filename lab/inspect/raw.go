@@ -14,6 +14,7 @@ import (
 	"natlab/lab/netns"
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/view"
 	"natlab/nat/xtables"
 )
 
@@ -70,7 +71,7 @@ func Load(ctx context.Context, saved string, family nat.Family) (Raw, error) {
 // layOut turns saved rules into tables without any kernel, in the order in which one would list them: the last first.
 func layOut(saved string, family nat.Family) (Raw, error) {
 	raw := Raw{Backend: dataplane.Legacy, Unasked: true, Sets: map[uint16]string{}}
-	w := xtables.Writer{Family: family, Version: xtables.Newest, Sets: map[string]uint16{}}
+	w := xtables.Writer{Family: family, Version: view.Newest, Sets: map[string]uint16{}}
 	for i, name := range named(matchSet, saved) {
 		w.Sets[name], raw.Sets[uint16(i)] = uint16(i), name
 	}
@@ -114,7 +115,7 @@ func load(ctx context.Context, ns netns.Handle, saved string, family nat.Family)
 	if err != nil {
 		return err
 	}
-	w := xtables.Writer{Family: family, Version: xtables.Newest, Sets: map[string]uint16{}}
+	w := xtables.Writer{Family: family, Version: view.Newest, Sets: map[string]uint16{}}
 	for number, name := range sets {
 		w.Sets[name] = number
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/xtables"
+	"natlab/nat/view"
 )
 
 // A saved rule set is loaded and read back, and nothing of it stays.
@@ -14,7 +14,7 @@ func TestLoad(t *testing.T) {
 	const text = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A OUTPUT -d 192.0.2.1/32 -p tcp -j DNAT --to-destination 192.0.2.2:80\nCOMMIT\n"
 	raw, err := Load(t.Context(), text, nat.IPv4)
 	require.NoError(t, err)
-	got, _ := xtables.View{Version: xtables.Newest}.Save(raw.Tables...)
+	got, _ := view.View{Version: view.Newest}.Save(raw.Tables...)
 	require.Equal(t, text, got)
 	// What natlab has no bytes for goes through iptables-restore.
 	const odd = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m u32 --u32 \"0x0=0x1\" -j DROP\nCOMMIT\n"
@@ -24,7 +24,7 @@ func TestLoad(t *testing.T) {
 	const sets = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -m set --match-set cali40all-ipam-pools src -m nfacct --nfacct-name  x -j DROP\nCOMMIT\n"
 	raw, err = Load(t.Context(), sets, nat.IPv4)
 	require.NoError(t, err)
-	got, _ = xtables.View{Version: xtables.Newest, Sets: raw.Sets}.Save(raw.Tables...)
+	got, _ = view.View{Version: view.Newest, Sets: raw.Sets}.Save(raw.Tables...)
 	require.Equal(t, sets, got)
 	// Without a kernel the bytes are the same.
 	alone, err := layOut(sets, nat.IPv4)

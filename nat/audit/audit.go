@@ -8,6 +8,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/view"
 	"natlab/nat/xt"
 	"natlab/nat/xtables"
 	"natlab/topology"
@@ -20,9 +21,9 @@ type Node struct {
 	Options kubeproxy.Options
 	Backend string // the backend that kube-proxy writes with; "" where nobody knows: then the one that has its chains
 	Held    []Held
-	First   string            // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
-	Conns   []nat.Conn        // of the node's connection tracking, both families or one
-	Tools   []xtables.Version // the versions of iptables that are used on the node to look at rules or to save them
+	First   string         // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
+	Conns   []nat.Conn     // of the node's connection tracking, both families or one
+	Tools   []view.Version // the versions of iptables that are used on the node to look at rules or to save them
 }
 
 // Held is what one backend holds.

@@ -10,6 +10,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/view"
 	"natlab/nat/xtables"
 	"natlab/topology"
 	"natlab/topology/topologytest"
@@ -31,12 +32,12 @@ func healthy(t *testing.T) Node {
 	c := cluster(t)
 	rs, err := kubeproxy.Rules(c, node, kubeproxy.Options{})
 	require.NoError(t, err)
-	return Node{Cluster: c, Name: node, Backend: legacy, Held: []Held{held(t, legacy, rs)}, Tools: []xtables.Version{{1, 8, 9}}}
+	return Node{Cluster: c, Name: node, Backend: legacy, Held: []Held{held(t, legacy, rs)}, Tools: []view.Version{{1, 8, 9}}}
 }
 
 func held(t *testing.T, backend string, rs iptables.Ruleset) Held {
 	t.Helper()
-	tables, err := xtables.Writer{Version: xtables.Newest}.Tables(rs)
+	tables, err := xtables.Writer{Version: view.Newest}.Tables(rs)
 	require.NoError(t, err)
 	back := xtables.Ruleset(nat.IPv4, nil, tables...)
 	return Held{Backend: backend, Rules: back, Tables: tables}
@@ -93,7 +94,7 @@ func TestAHealthyNodeHasNoFinding(t *testing.T) {
 			o := kubeproxy.Options{Release: release}
 			rs, err := kubeproxy.Rules(c, n.Name, o)
 			require.NoError(t, err)
-			found, err := Check(Node{Cluster: c, Name: n.Name, Options: o, Held: []Held{held(t, legacy, rs)}, Tools: []xtables.Version{{1, 8, 9}}})
+			found, err := Check(Node{Cluster: c, Name: n.Name, Options: o, Held: []Held{held(t, legacy, rs)}, Tools: []view.Version{{1, 8, 9}}})
 			require.NoError(t, err)
 			require.Empty(t, found, "%s %s", n.Name, release)
 		}
@@ -232,15 +233,15 @@ func kinds(found []Finding) []Kind {
 func TestRevisions(t *testing.T) {
 	n := healthy(t)
 	for _, row := range []struct {
-		tool xtables.Version
+		tool view.Version
 		what string
 	}{
-		{xtables.Version{1, 4, 21}, "iptables 1.4.21 reads 11 DNATs of revision 2 as revision 0"},
-		{xtables.Version{1, 6, 1}, "iptables 1.6.1 shows 11 DNATs of revision 2 as [unsupported revision]"},
-		{xtables.Version{1, 8, 2}, ""},
+		{view.Version{1, 4, 21}, "iptables 1.4.21 reads 11 DNATs of revision 2 as revision 0"},
+		{view.Version{1, 6, 1}, "iptables 1.6.1 shows 11 DNATs of revision 2 as [unsupported revision]"},
+		{view.Version{1, 8, 2}, ""},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			n.Tools = []xtables.Version{row.tool}
+			n.Tools = []view.Version{row.tool}
 			found, err := Check(n)
 			require.NoError(t, err)
 			if row.what == "" {
@@ -254,9 +255,9 @@ func TestRevisions(t *testing.T) {
 	}
 
 	// What an old iptables wrote, a new one refuses to show.
-	tables, err := xtables.Writer{Version: xtables.Version{1, 4, 21}}.Tables(n.Held[0].Rules)
+	tables, err := xtables.Writer{Version: view.Version{1, 4, 21}}.Tables(n.Held[0].Rules)
 	require.NoError(t, err)
-	n.Held[0].Tables, n.Tools = tables, []xtables.Version{{1, 8, 9}}
+	n.Held[0].Tables, n.Tools = tables, []view.Version{{1, 8, 9}}
 	found, err := Check(n)
 	require.NoError(t, err)
 	require.Len(t, found, 1)

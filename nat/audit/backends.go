@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"natlab/nat/iptables"
+	"natlab/nat/view"
 	"natlab/nat/xt"
-	"natlab/nat/xtables"
 )
 
 // rejects reports whether a rule refuses packets.
@@ -111,7 +111,7 @@ func (a *auditor) revisions(h Held) {
 		return
 	}
 	for _, v := range a.node.Tools {
-		for _, m := range xtables.Mismatches(v, h.Tables...) {
+		for _, m := range view.Mismatches(v, h.Tables...) {
 			f := place{h.Backend, m.Table, m.Chain}.finding(Revision, m.Rule, "")
 			f.What = fmt.Sprintf("iptables %s reads %s of revision %d as revision %d", v, count(m.Count, m.Name), m.Revision, m.Read)
 			f.Why, f.Issue = "the kernel's rules are right; what this iptables shows of them is not, and rules that it saves and restores are wrong or refused", "kubernetes#114537"

@@ -1,4 +1,4 @@
-package xtables
+package xtables_test
 
 import (
 	"os"
@@ -9,16 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/view"
+	"natlab/nat/xtables"
 )
 
 // seeds are blobs of every extension in both families.
-func seeds(tb testing.TB) []Blob {
+func seeds(tb testing.TB) []xtables.Blob {
 	tb.Helper()
-	var out []Blob
-	for f, file := range map[nat.Family]string{nat.IPv4: "testdata/extensions.txt", nat.IPv6: "testdata/extensions6.txt"} {
+	var out []xtables.Blob
+	for f, file := range map[nat.Family]string{nat.IPv4: "../view/testdata/extensions.txt", nat.IPv6: "../view/testdata/extensions6.txt"} {
 		b, err := os.ReadFile(file)
 		require.NoError(tb, err)
-		tables, err := Writer{Family: f, Version: Newest}.ReadSave(string(b))
+		tables, err := xtables.Writer{Family: f, Version: view.Newest}.ReadSave(string(b))
 		require.NoError(tb, err)
 		for _, table := range tables {
 			blob, err := table.Complete().Encode()
@@ -37,50 +39,50 @@ func FuzzDecode(f *testing.F) {
 			b.Underflow[0], b.Underflow[1], b.Underflow[2], b.Underflow[3], b.Underflow[4], b.Count, b.Bytes)
 	}
 	f.Fuzz(func(t *testing.T, six bool, valid, e0, e1, e2, e3, e4, u0, u1, u2, u3, u4, count uint32, data []byte) {
-		b := Blob{
+		b := xtables.Blob{
 			Name: "nat", Valid: valid, Count: count, Bytes: data,
 			Entry: [5]uint32{e0, e1, e2, e3, e4}, Underflow: [5]uint32{u0, u1, u2, u3, u4},
 		}
 		if six {
 			b.Family = nat.IPv6
 		}
-		table, err := Decode(b)
+		table, err := xtables.Decode(b)
 		if err != nil {
-			var at *DecodeError
+			var at *xtables.DecodeError
 			require.ErrorAs(t, err, &at)
-			require.Equal(t, Table{}, table)
+			require.Equal(t, xtables.Table{}, table)
 			return
 		}
 		again, err := table.Encode() // the same bytes but for padding, so the same table
 		require.NoError(t, err)
-		back, err := Decode(again)
+		back, err := xtables.Decode(again)
 		require.NoError(t, err)
 		require.Empty(t, cmp.Diff(table, back, sameHeader, cmp.Comparer(sameBytes)))
-		for _, v := range Versions() {
-			View{Version: v}.Save(table)
-			View{Version: v, Counters: true}.List(table)
+		for _, v := range view.Versions() {
+			view.View{Version: v}.Save(table)
+			view.View{Version: v, Counters: true}.List(table)
 		}
 		for _, c := range table.Chains {
 			for _, e := range c.Entries {
-				Explain(table.Family, e.Target)
+				view.Explain(table.Family, e.Target)
 			}
 		}
 	})
 }
 
-var sameHeader = cmp.Comparer(func(a, b Header) bool { return a == b })
+var sameHeader = cmp.Comparer(func(a, b xtables.Header) bool { return a == b })
 
 func sameBytes(a, b []byte) bool { return string(a) == string(b) }
 
 // What is read from text prints as text that reads the same.
 func FuzzReadSave(f *testing.F) {
-	for file, six := range map[string]bool{"testdata/extensions.txt": false, "testdata/extensions6.txt": true, "testdata/views/synthetic-03/rules.txt": false} {
+	for file, six := range map[string]bool{"../view/testdata/extensions.txt": false, "../view/testdata/extensions6.txt": true, "../view/testdata/views/synthetic-03/rules.txt": false} {
 		b, err := os.ReadFile(file)
 		require.NoError(f, err)
 		f.Add(six, string(b))
 	}
 	f.Fuzz(func(t *testing.T, six bool, text string) {
-		w := Writer{Version: Newest}
+		w := xtables.Writer{Version: view.Newest}
 		if six {
 			w.Family = nat.IPv6
 		}
@@ -93,9 +95,9 @@ func FuzzReadSave(f *testing.F) {
 			if _, err := table.Encode(); err != nil {
 				continue // a name too long, for one
 			}
-			again, err := w.ReadSave(Ruleset(w.Family, nil, table).Counted())
+			again, err := w.ReadSave(xtables.Ruleset(w.Family, nil, table).Counted())
 			require.NoError(t, err)
-			require.Empty(t, cmp.Diff([]Table{table}, again, sameHeader, cmp.Comparer(sameBytes)))
+			require.Empty(t, cmp.Diff([]xtables.Table{table}, again, sameHeader, cmp.Comparer(sameBytes)))
 		}
 	})
 }
@@ -105,15 +107,15 @@ func FuzzDecodeNFT(f *testing.F) {
 	f.Add(false, []byte{})
 	// [ meta load l4proto => reg 1 ] [ cmp eq reg 1 6 ] [ counter ] [ immediate reg 0 accept ], as nlattrs
 	elem := func(name string, data ...byte) []byte {
-		return attr(1, append(attr(1, append([]byte(name), 0)), attr(2, data)...))
+		return xtables.Attr(1, append(xtables.Attr(1, append([]byte(name), 0)), xtables.Attr(2, data)...))
 	}
 	be := func(n byte) []byte { return []byte{0, 0, 0, n} }
 	rule := slices.Concat(
-		elem("meta", slices.Concat(attr(1, be(1)), attr(2, be(nftMetaL4Proto)))...),
-		elem("cmp", slices.Concat(attr(1, be(1)), attr(2, be(0)), attr(3, attr(1, []byte{6})))...),
-		elem("payload", slices.Concat(attr(1, be(1)), attr(2, be(2)), attr(3, be(2)), attr(4, be(2)))...),
-		elem("range", slices.Concat(attr(1, be(1)), attr(2, be(0)), attr(3, attr(1, []byte{0, 1})), attr(4, attr(1, []byte{0, 9})))...),
-		elem("immediate", slices.Concat(attr(1, be(0)), attr(2, attr(2, attr(1, be(1)))))...),
+		elem("meta", slices.Concat(xtables.Attr(1, be(1)), xtables.Attr(2, be(16)))...),
+		elem("cmp", slices.Concat(xtables.Attr(1, be(1)), xtables.Attr(2, be(0)), xtables.Attr(3, xtables.Attr(1, []byte{6})))...),
+		elem("payload", slices.Concat(xtables.Attr(1, be(1)), xtables.Attr(2, be(2)), xtables.Attr(3, be(2)), xtables.Attr(4, be(2)))...),
+		elem("range", slices.Concat(xtables.Attr(1, be(1)), xtables.Attr(2, be(0)), xtables.Attr(3, xtables.Attr(1, []byte{0, 1})), xtables.Attr(4, xtables.Attr(1, []byte{0, 9})))...),
+		elem("immediate", slices.Concat(xtables.Attr(1, be(0)), xtables.Attr(2, xtables.Attr(2, xtables.Attr(1, be(1)))))...),
 	)
 	f.Add(false, rule)
 	f.Add(true, rule)
@@ -122,18 +124,12 @@ func FuzzDecodeNFT(f *testing.F) {
 		if six {
 			family = nat.IPv6
 		}
-		table, err := DecodeNFT(family, "filter", []NFTChain{{Name: "INPUT", BaseChain: true, Hook: nat.Input, Policy: VerdictAccept}}, []NFTRule{{"INPUT", b}})
+		table, err := xtables.DecodeNFT(family, "filter", []xtables.NFTChain{{Name: "INPUT", BaseChain: true, Hook: nat.Input, Policy: xtables.VerdictAccept}}, []xtables.NFTRule{{Chain: "INPUT", Expressions: b}})
 		if err != nil {
-			require.Equal(t, Table{}, table)
+			require.Equal(t, xtables.Table{}, table)
 			return
 		}
-		View{Version: Newest}.Save(table)
-		View{Version: Oldest}.List(table)
+		view.View{Version: view.Newest}.Save(table)
+		view.View{Version: view.Oldest}.List(table)
 	})
-}
-
-func attr(kind uint16, data []byte) []byte {
-	b := order.AppendUint16(order.AppendUint16(nil, uint16(4+len(data))), kind)
-	b = append(b, data...)
-	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }

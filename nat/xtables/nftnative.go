@@ -154,7 +154,7 @@ func (d *nftRule) layPorts() error {
 	}
 	m := &d.entry.Matches[d.portsAt]
 	x, _ := xt.Find(m.Name, xt.MatchKind, d.family)
-	l, _ := x.Written(d.family, Newest)
+	l, _ := x.Written(d.family, xt.Newest)
 	m.Data = make([]byte, padded(l.Size))
 	return l.Encode(*d.ports, m.Data[:l.Size], &xt.Env{Family: d.family})
 }

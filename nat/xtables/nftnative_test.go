@@ -12,15 +12,22 @@ import (
 	"natlab/nat/xt"
 )
 
-// expression is one as the kernel hands it out.
-func expression(name string, attributes ...[]byte) []byte {
-	return attr(nftaListElem, append(attr(nftaExprName, append([]byte(name), 0)), attr(nftaExprData, slices.Concat(attributes...))...))
+// Attr is a netlink attribute, padded.
+func Attr(kind uint16, data []byte) []byte {
+	b := order.AppendUint16(order.AppendUint16(nil, uint16(4+len(data))), kind)
+	b = append(b, data...)
+	return append(b, make([]byte, (4-len(b)%4)%4)...)
 }
 
-func attr32(kind uint16, n uint32) []byte { return attr(kind, binary.BigEndian.AppendUint32(nil, n)) }
+// expression is one as the kernel hands it out.
+func expression(name string, attributes ...[]byte) []byte {
+	return Attr(nftaListElem, append(Attr(nftaExprName, append([]byte(name), 0)), Attr(nftaExprData, slices.Concat(attributes...))...))
+}
+
+func attr32(kind uint16, n uint32) []byte { return Attr(kind, binary.BigEndian.AppendUint32(nil, n)) }
 
 func attrValue(kind uint16, value string) []byte {
-	return attr(kind, attr(nftaDataValue, []byte(value)))
+	return Attr(kind, Attr(nftaDataValue, []byte(value)))
 }
 
 // transportBytes loads length bytes at offset of the transport header into register 1.
@@ -92,7 +99,7 @@ func TestNotBothPortsAreNotTwoConditions(t *testing.T) {
 
 func TestNativeLogs(t *testing.T) {
 	t.Parallel()
-	group := attr(1, []byte{0, 0})
+	group := Attr(1, []byte{0, 0})
 	long := strings.Repeat("p", 100)
 	for _, row := range []struct {
 		want string
@@ -100,8 +107,8 @@ func TestNativeLogs(t *testing.T) {
 	}{
 		{"-j NFLOG", [][]byte{group}},
 		{"-j NFLOG --nflog-size 0", [][]byte{group, attr32(3, 0)}},
-		{"-j NFLOG --nflog-group 5 --nflog-size 96 --nflog-threshold 7", [][]byte{attr(1, []byte{0, 5}), attr32(3, 96), attr(4, []byte{0, 7})}},
-		{"-j NFLOG --nflog-prefix " + long, [][]byte{group, attr(2, []byte(long+"\x00"))}},
+		{"-j NFLOG --nflog-group 5 --nflog-size 96 --nflog-threshold 7", [][]byte{Attr(1, []byte{0, 5}), attr32(3, 96), Attr(4, []byte{0, 7})}},
+		{"-j NFLOG --nflog-prefix " + long, [][]byte{group, Attr(2, []byte(long+"\x00"))}},
 	} {
 		table, err := decodeNative(expression("log", row.log...))
 		require.NoError(t, err, row.want)
@@ -127,7 +134,7 @@ func TestForeignExpressions(t *testing.T) {
 		{"with mask ff00", [][]byte{tcp, transportBytes(2, 2), halved, comparison(cmpEqual, "\x01\x00")}},
 		{"comparison 6 of 2 bytes", [][]byte{tcp, transportBytes(2, 2), comparison(6, "\x01\x00")}},
 		{"a range of something", [][]byte{tcp, transportBytes(0, 4), expression("range", attr32(1, 1), attrValue(3, "\x00\x05\x00\x05"), attrValue(4, "\x01\x00\x01\x00"))}},
-		{"a log expression without a group", [][]byte{expression("log", attr(2, []byte("kernel\x00")))}},
+		{"a log expression without a group", [][]byte{expression("log", Attr(2, []byte("kernel\x00")))}},
 	} {
 		_, err := decodeNative(row.expressions...)
 		var foreign *ForeignError

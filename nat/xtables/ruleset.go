@@ -17,7 +17,8 @@ func Ruleset(family nat.Family, sets map[uint16]string, tables ...Table) iptable
 	for _, t := range tables {
 		out := iptables.Table{Name: t.Name}
 		for _, c := range t.Chains {
-			chain := iptables.Chain{Name: c.Name, Policy: c.Policy(), Packets: c.policyPackets(), Bytes: c.policyBytes()}
+			chain := iptables.Chain{Name: c.Name, Policy: c.Policy()}
+			chain.Packets, chain.Bytes = c.Counters()
 			for _, e := range c.Entries {
 				chain.Rules = append(chain.Rules, e.rule(env))
 			}
@@ -30,12 +31,12 @@ func Ruleset(family nat.Family, sets map[uint16]string, tables ...Table) iptable
 
 // rule is an entry as a rule.
 func (e Entry) rule(env *xt.Env) iptables.Rule {
-	r := iptables.Rule{Matches: e.Header.matches(env.Family), Packets: e.Packets, Bytes: e.Bytes}
+	r := iptables.Rule{Matches: e.Header.Matches(env.Family), Packets: e.Packets, Bytes: e.Bytes}
 	for _, m := range e.Matches {
-		if v, ok := m.value(xt.MatchKind, env); ok {
+		if v, ok := m.Value(xt.MatchKind, env); ok {
 			r.Matches = append(r.Matches, v.(xt.Match))
 		} else {
-			r.Matches = append(r.Matches, xt.RawMatch{Extension: m.Name, Options: rawText(m)})
+			r.Matches = append(r.Matches, xt.RawMatch{Extension: m.Name, Options: m.Raw()})
 		}
 	}
 	switch {
@@ -49,20 +50,20 @@ func (e Entry) rule(env *xt.Env) iptables.Rule {
 			VerdictAccept: xt.Accept{}, VerdictDrop: xt.Drop{}, VerdictReturn: xt.Return{}, VerdictQueue: xt.Queue{},
 		}[e.Verdict()]
 		if r.Target == nil {
-			r.Target = xt.RawTarget{Extension: verdictName(e)}
+			r.Target = xt.RawTarget{Extension: e.VerdictName()}
 		}
 	default:
-		if v, ok := e.Target.value(xt.TargetKind, env); ok {
+		if v, ok := e.Target.Value(xt.TargetKind, env); ok {
 			r.Target = v.(xt.Target)
 		} else {
-			r.Target = xt.RawTarget{Extension: e.Target.Name, Options: rawText(e.Target)}
+			r.Target = xt.RawTarget{Extension: e.Target.Name, Options: e.Target.Raw()}
 		}
 	}
 	return r
 }
 
-// value is an extension's options, by its own revision; ok is false where no option prints what its bytes hold.
-func (e Extension) value(kind xt.Kind, env *xt.Env) (xt.Value, bool) {
+// Value is an extension's options, by its own revision; ok is false where no option prints what its bytes hold.
+func (e Extension) Value(kind xt.Kind, env *xt.Env) (xt.Value, bool) {
 	_, l, ok := xt.Struct(e.Name, kind, env.Family, e.Revision)
 	if !ok || len(e.Data) < xt.Padded(l.Size) {
 		return nil, false
@@ -70,8 +71,8 @@ func (e Extension) value(kind xt.Kind, env *xt.Env) (xt.Value, bool) {
 	return l.Decode(e.Data[:l.Size], env)
 }
 
-// matches are the conditions of the header, in the order in which iptables-save prints them.
-func (h Header) matches(f nat.Family) (out []xt.Match) {
+// Matches are the conditions of the header, in the order in which iptables-save prints them.
+func (h Header) Matches(f nat.Family) (out []xt.Match) {
 	if m := addressMatch(h.Inv&InvSrc != 0, false, h.Src, h.SrcMask); m != nil {
 		out = append(out, m)
 	}

@@ -16,7 +16,7 @@ import (
 // Writer turns rules into entries, with the revisions that one version of iptables would choose.
 type Writer struct {
 	Family  nat.Family
-	Version Version
+	Version xt.Version
 	Sets    map[string]uint16 // ipset name -> number
 }
 
@@ -243,11 +243,12 @@ func rawOptions(v xt.Value) (options string, raw bool) {
 // rawOption carries an extension that has no words through text: "--raw REVISION:HEX".
 const rawOption = "--raw"
 
-func rawText(e Extension) string {
+// Raw is an extension by its bytes, as rules carry one that no option prints: "--raw REVISION:HEX".
+func (e Extension) Raw() string {
 	return fmt.Sprintf("%s %d:%s", rawOption, e.Revision, hex.EncodeToString(e.Data))
 }
 
-// rawExtension reads what rawText printed.
+// rawExtension reads what Raw printed.
 func rawExtension(name string, words []string) (Extension, bool) {
 	if len(words) != 2 || words[0] != rawOption {
 		return Extension{}, false

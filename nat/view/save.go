@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // View says how rules are to be shown.
@@ -26,7 +27,7 @@ type Note struct {
 func (n Note) String() string { return fmt.Sprintf("%s %s:%d: %s", n.Table, n.Chain, n.Rule, n.Text) }
 
 // Save is what iptables-save of the version prints of the tables, without the lines that begin with "#".
-func (v View) Save(tables ...Table) (string, []Note) {
+func (v View) Save(tables ...xtables.Table) (string, []Note) {
 	var b strings.Builder
 	var notes []Note
 	for _, t := range tables {
@@ -40,13 +41,13 @@ func (v View) Save(tables ...Table) (string, []Note) {
 // show renders one table.
 type show struct {
 	view   View
-	table  Table
+	table  xtables.Table
 	behind map[ruleKey][]byte
 	notes  []Note
 	at     ruleKey
 }
 
-func newShow(v View, t Table) *show {
+func newShow(v View, t xtables.Table) *show {
 	return &show{view: v, table: t}
 }
 
@@ -57,7 +58,8 @@ func (s *show) note(format string, args ...any) {
 func (s *show) save(b *strings.Builder) {
 	fmt.Fprintf(b, "*%s\n", s.table.Name)
 	for _, c := range s.table.Chains {
-		fmt.Fprintf(b, ":%s %s [%d:%d]\n", c.Name, c.Policy(), c.policyPackets(), c.policyBytes())
+		packets, bytes := c.Counters()
+		fmt.Fprintf(b, ":%s %s [%d:%d]\n", c.Name, c.Policy(), packets, bytes)
 	}
 	for i, c := range s.table.Chains {
 		for j, e := range c.Entries {
@@ -72,43 +74,8 @@ func (s *show) save(b *strings.Builder) {
 	b.WriteString("COMMIT\n")
 }
 
-// Policy is ACCEPT or DROP for a built-in chain, and "-" for another.
-func (c Chain) Policy() string {
-	if !c.BuiltIn {
-		return "-"
-	}
-	return verdictName(c.Tail)
-}
-
-// The counters of a policy are those of its entry; a user chain shows none.
-func (c Chain) policyPackets() uint64 {
-	if !c.BuiltIn {
-		return 0
-	}
-	return c.Tail.Packets
-}
-
-func (c Chain) policyBytes() uint64 {
-	if !c.BuiltIn {
-		return 0
-	}
-	return c.Tail.Bytes
-}
-
-var verdictNames = map[int32]string{VerdictDrop: "DROP", VerdictAccept: "ACCEPT", VerdictQueue: "QUEUE", VerdictReturn: "RETURN"}
-
-// Verdict is what a standard target that jumps nowhere says.
-func (e Entry) Verdict() int32 { return int32(order.Uint32(e.Target.Data)) }
-
-func verdictName(e Entry) string {
-	if name, ok := verdictNames[e.Verdict()]; ok {
-		return name
-	}
-	return fmt.Sprintf("verdict(%d)", e.Verdict())
-}
-
 // rule is one line of iptables-save.
-func (s *show) rule(chain string, e Entry) string {
+func (s *show) rule(chain string, e xtables.Entry) string {
 	var b strings.Builder
 	b.WriteString("-A " + chain)
 	b.WriteString(s.headerText(e.Header))
@@ -122,8 +89,8 @@ func (s *show) rule(chain string, e Entry) string {
 	case e.Jump != "":
 		b.WriteString(" -j " + e.Jump)
 	case e.FallThrough:
-	case e.Target.Name == standardTarget:
-		b.WriteString(" -j " + verdictName(e))
+	case e.Target.Name == "":
+		b.WriteString(" -j " + e.VerdictName())
 	default:
 		name, options := s.extension(e.Target, xt.TargetKind)
 		b.WriteString(" -j " + name + options)
@@ -132,7 +99,7 @@ func (s *show) rule(chain string, e Entry) string {
 }
 
 // extension is a match's or target's name and options as the version prints them.
-func (s *show) extension(e Extension, kind xt.Kind) (name, options string) {
+func (s *show) extension(e xtables.Extension, kind xt.Kind) (name, options string) {
 	rev, changed := revision(s.view.Version, s.table.Family, e.Name, kind)
 	if !changed || rev == e.Revision {
 		return s.faithful(e, kind)
@@ -145,18 +112,18 @@ func (s *show) extension(e Extension, kind xt.Kind) (name, options string) {
 }
 
 // faithful prints an extension by its own revision.
-func (s *show) faithful(e Extension, kind xt.Kind) (name, options string) {
+func (s *show) faithful(e xtables.Extension, kind xt.Kind) (name, options string) {
 	if v, ok := s.value(e, kind, e.Revision); ok {
 		return v.Name(), s.options(v)
 	}
 	s.note("no option prints what revision %d of %s holds: its bytes are shown", e.Revision, e.Name)
-	return e.Name, " " + rawText(e)
+	return e.Name, " " + e.Raw()
 }
 
 // value is an extension's options by a revision; ok is false where no option prints what the bytes hold.
-func (s *show) value(e Extension, kind xt.Kind, revision uint8) (xt.Value, bool) {
+func (s *show) value(e xtables.Extension, kind xt.Kind, revision uint8) (xt.Value, bool) {
 	e.Revision = revision
-	return e.value(kind, &xt.Env{Family: s.table.Family, SetNames: s.view.Sets})
+	return e.Value(kind, &xt.Env{Family: s.table.Family, SetNames: s.view.Sets})
 }
 
 func (s *show) options(v xt.Value) string {
@@ -170,7 +137,7 @@ func (s *show) printer() *xt.Printer {
 }
 
 // misread prints an extension by another revision than its own, as versions did that do not compare.
-func (s *show) misread(e Extension, rev uint8, kind xt.Kind) (name, options string) {
+func (s *show) misread(e xtables.Extension, rev uint8, kind xt.Kind) (name, options string) {
 	if misreadsDNAT(s.table.Family, e, rev) {
 		return e.Name, s.misreadDNAT(e)
 	}
@@ -188,7 +155,7 @@ func (s *show) misread(e Extension, rev uint8, kind xt.Kind) (name, options stri
 }
 
 // misreadDNAT prints nf_nat_range2 as the multi-range of revision 0.
-func (s *show) misreadDNAT(e Extension) string {
+func (s *show) misreadDNAT(e xtables.Extension) string {
 	var b strings.Builder
 	r := s.multi(e)
 	for _, m := range r.ranges {
@@ -205,7 +172,7 @@ func (s *show) misreadDNAT(e Extension) string {
 }
 
 // multi reads a DNAT target as the old program does and notes what it cannot know.
-func (s *show) multi(e Extension) multiReading {
+func (s *show) multi(e xtables.Extension) multiReading {
 	if s.behind == nil {
 		s.behind = behind(s.table)
 	}
@@ -257,9 +224,9 @@ func (r multiReading) rest() string {
 }
 
 // headerText is what a rule asks without any extension.
-func (s *show) headerText(h Header) string {
+func (s *show) headerText(h xtables.Header) string {
 	p := s.printer()
-	for _, m := range h.matches(s.table.Family) {
+	for _, m := range h.Matches(s.table.Family) {
 		if proto, ok := m.(iptables.Protocol); ok {
 			proto.Protocol = savedProtocol(h.Proto, s.view.Version)
 			m = proto

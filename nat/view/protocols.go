@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"fmt"

@@ -1,10 +1,11 @@
-package xtables
+package view
 
 import (
 	"slices"
 
 	"natlab/nat"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // An old iptables does not print from the kernel's blob: libiptc copies each rule into a heap object of its own.
@@ -46,7 +47,7 @@ func (h *heap) alloc(size int, rule ruleKey) {
 }
 
 // behind says, for each rule, which bytes stand behind its last one as far as that can be told.
-func behind(t Table) map[ruleKey][]byte {
+func behind(t xtables.Table) map[ruleKey][]byte {
 	h := heap{bins: map[int]int{}}
 	for i, c := range t.Chains {
 		h.alloc(chainHead, noRule)
@@ -63,7 +64,7 @@ func behind(t Table) map[ruleKey][]byte {
 		if o.rule == noRule {
 			continue
 		}
-		used := ruleHead + t.entry(o.rule).Size(t.Family)
+		used := ruleHead + entryAt(t, o.rule).Size(t.Family)
 		known := make([]byte, o.chunk-chunkHead-used) // fresh memory is zero
 		if i+1 < len(h.top) {
 			const inUse = 1 // the lowest bit of a size: the chunk before it is not free
@@ -74,7 +75,7 @@ func behind(t Table) map[ruleKey][]byte {
 	return out
 }
 
-func (t Table) entry(k ruleKey) Entry { return t.Chains[k.chain].Entries[k.rule] }
+func entryAt(t xtables.Table, k ruleKey) xtables.Entry { return t.Chains[k.chain].Entries[k.rule] }
 
 // ipt4Multi is what a print function of DNAT revision 0 makes of a payload: as many ranges as the first word says.
 type multiReading struct {
@@ -108,6 +109,6 @@ func readAsMulti(payload, behind []byte) multiReading {
 }
 
 // misreads reports whether a version prints the bytes of a DNAT revision 2 as those of revision 0.
-func misreadsDNAT(f nat.Family, e Extension, read uint8) bool {
+func misreadsDNAT(f nat.Family, e xtables.Extension, read uint8) bool {
 	return f == nat.IPv4 && e.Name == "DNAT" && e.Revision == 2 && read == 0
 }

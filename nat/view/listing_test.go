@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // notListed are rules of which iptables -L prints less than iptables-save.
@@ -35,7 +36,7 @@ func TestListingsAreReadBack(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s %s %s", version, f, x.Name), func(t *testing.T) {
 					t.Parallel()
-					w := Writer{Family: f, Version: version, Sets: map[string]uint16{"one": 1}}
+					w := xtables.Writer{Family: f, Version: version, Sets: map[string]uint16{"one": 1}}
 					text := exampleTable(t, x, w)
 					tables, err := w.ReadSave(text)
 					require.NoError(t, err)
@@ -61,7 +62,7 @@ func misprinted(name string, v Version) bool {
 }
 
 // exampleTable is a table with a rule for each of a row's examples that the version of iptables can write.
-func exampleTable(t *testing.T, x *xt.Extension, w Writer) string {
+func exampleTable(t *testing.T, x *xt.Extension, w xtables.Writer) string {
 	t.Helper()
 	flag, table := " -m ", "filter"
 	if x.Kind == xt.TargetKind {

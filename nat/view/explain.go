@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // Field is one field of a struct laid over some bytes.
@@ -30,7 +31,7 @@ type Reading struct {
 
 // Explain lays a NAT target's payload out: as the struct of its own revision, and, where an old iptables takes another
 // struct for it, as that. It returns nothing for a target without such structs.
-func Explain(f nat.Family, e Extension) []Reading {
+func Explain(f nat.Family, e xtables.Extension) []Reading {
 	layout, ok := xt.NATStructOf(e.Name, e.Revision, f)
 	if !ok || len(e.Data) < layout.Size() {
 		return nil
@@ -110,7 +111,7 @@ func natFlagNames(v uint32) string {
 
 // Explain lays out the target of each rule whose payload is a NAT range, under the kernel's reading and, where it has
 // one of its own, the version's; rules above it and below it are passed over.
-func (v View) Explain(tables ...Table) string {
+func (v View) Explain(tables ...xtables.Table) string {
 	var b strings.Builder
 	for _, t := range tables {
 		kernel, seen := newShow(View{Version: Newest, Sets: v.Sets}, t), newShow(v, t)
@@ -138,12 +139,12 @@ func (v View) Explain(tables ...Table) string {
 }
 
 // misreads reports whether the version takes another struct for the target.
-func (v View) misreads(f nat.Family, e Extension) bool {
+func (v View) misreads(f nat.Family, e xtables.Extension) bool {
 	rev, changed := revision(v.Version, f, e.Name, xt.TargetKind)
 	return changed && rev != e.Revision && !knows(v.Version, comparesRevisions)
 }
 
-func explainTarget(b *strings.Builder, e Extension, readings []Reading) {
+func explainTarget(b *strings.Builder, e xtables.Extension, readings []Reading) {
 	fmt.Fprintf(b, "  target %s revision %d, %d bytes:", e.Name, e.Revision, len(e.Data))
 	for i, x := range e.Data {
 		if i%16 == 0 {

@@ -1,6 +1,6 @@
 //go:build !core
 
-package xtables
+package view
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // program runs a program of iptables for a family, in the calling thread's namespace.
@@ -200,7 +201,7 @@ func TestKernelRefusesWhatIsMisplaced(t *testing.T) {
 	for _, c := range rowCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := Writer{Family: c.family, Version: Newest}
+			w := xtables.Writer{Family: c.family, Version: Newest}
 			read, err := w.ReadSave(c.text)
 			require.NoError(t, err)
 			x := read[0].Chains[0]
@@ -238,12 +239,12 @@ func TestKernelRefusesWhatIsMisplaced(t *testing.T) {
 }
 
 // placed is a table with rules in a hook's chain, and others in chain X.
-func placed(t *testing.T, w Writer, table string, h nat.Hook, rules, others []Entry) Blob {
+func placed(t *testing.T, w xtables.Writer, table string, h nat.Hook, rules, others []xtables.Entry) xtables.Blob {
 	t.Helper()
 	empty, err := w.ReadSave("*" + table + "\n:X - [0:0]\nCOMMIT\n")
 	if err != nil {
 		t.Error(err)
-		return Blob{}
+		return xtables.Blob{}
 	}
 	full := empty[0].Complete()
 	for at := range full.Chains {

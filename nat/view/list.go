@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"fmt"
@@ -6,11 +6,12 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // List is what "iptables -t TABLE -L -n" of the version prints of the tables, one after the other with the table's
 // name in front of each, which the program itself does not print; with Counters it is -L -n -v.
-func (v View) List(tables ...Table) (string, []Note) {
+func (v View) List(tables ...xtables.Table) (string, []Note) {
 	var b strings.Builder
 	var notes []Note
 	for i, t := range tables {
@@ -28,7 +29,7 @@ func (v View) List(tables ...Table) (string, []Note) {
 }
 
 func (s *show) list(b *strings.Builder) {
-	refs := s.table.references()
+	refs := references(s.table)
 	for i, c := range s.table.Chains {
 		if i > 0 {
 			b.WriteByte('\n')
@@ -42,7 +43,7 @@ func (s *show) list(b *strings.Builder) {
 }
 
 // references counts the rules that call each chain.
-func (t Table) references() map[string]int {
+func references(t xtables.Table) map[string]int {
 	refs := map[string]int{}
 	for _, c := range t.Chains {
 		for _, e := range c.Entries {
@@ -54,7 +55,7 @@ func (t Table) references() map[string]int {
 	return refs
 }
 
-func (s *show) listHead(b *strings.Builder, c Chain, refs int) {
+func (s *show) listHead(b *strings.Builder, c xtables.Chain, refs int) {
 	switch {
 	case !c.BuiltIn:
 		fmt.Fprintf(b, "Chain %s (%d references)\n", c.Name, refs)
@@ -81,26 +82,26 @@ func count(n uint64) string {
 	return ""
 }
 
-func (s *show) listRule(b *strings.Builder, e Entry) {
+func (s *show) listRule(b *strings.Builder, e xtables.Entry) {
 	h, family := e.Header, s.table.Family
 	if s.view.Counters {
 		fmt.Fprintf(b, "%5s %5s ", count(e.Packets), count(e.Bytes))
 	}
 	fmt.Fprintf(b, "%-9s ", s.targetName(e))
-	b.WriteString(bang(h.Inv&InvProto != 0, " ") + listedProtocol(h.Proto, s.view.Version))
+	b.WriteString(bang(h.Inv&xtables.InvProto != 0, " ") + listedProtocol(h.Proto, s.view.Version))
 	b.WriteString(s.opt(h))
 	if s.view.Counters {
-		fmt.Fprintf(b, " %-6s %-6s ", listDevice(h.In[:], h.Inv&InvIn != 0), listDevice(h.Out[:], h.Inv&InvOut != 0))
+		fmt.Fprintf(b, " %-6s %-6s ", listDevice(h.In[:], h.Inv&xtables.InvIn != 0), listDevice(h.Out[:], h.Inv&xtables.InvOut != 0))
 	}
-	fmt.Fprintf(b, "%s%-19s ", bang(h.Inv&InvSrc != 0, " "), listAddr(family, h.Src.String(), addrMask(h.SrcMask)))
-	fmt.Fprintf(b, "%s%-19s ", bang(h.Inv&InvDst != 0, " "), listAddr(family, h.Dst.String(), addrMask(h.DstMask)))
+	fmt.Fprintf(b, "%s%-19s ", bang(h.Inv&xtables.InvSrc != 0, " "), listAddr(family, h.Src.String(), addrMask(h.SrcMask)))
+	fmt.Fprintf(b, "%s%-19s ", bang(h.Inv&xtables.InvDst != 0, " "), listAddr(family, h.Dst.String(), addrMask(h.DstMask)))
 	if h.Goto(family) {
 		b.WriteString("[goto] ")
 	}
 	for _, m := range e.Matches {
 		b.WriteString(s.listExtension(m, xt.MatchKind))
 	}
-	if e.Target.Name != standardTarget {
+	if e.Target.Name != "" {
 		b.WriteString(s.listExtension(e.Target, xt.TargetKind))
 	}
 	b.WriteByte('\n')
@@ -113,27 +114,27 @@ func bang(on bool, otherwise string) string {
 	return otherwise
 }
 
-func (s *show) targetName(e Entry) string {
+func (s *show) targetName(e xtables.Entry) string {
 	switch {
 	case e.Jump != "":
 		return e.Jump
 	case e.FallThrough:
 		return ""
-	case e.Target.Name == standardTarget:
-		return verdictName(e)
+	case e.Target.Name == "":
+		return e.VerdictName()
 	}
 	return e.Target.Name
 }
 
 // opt is the column of -f.
-func (s *show) opt(h Header) string {
+func (s *show) opt(h xtables.Header) string {
 	if s.table.Family == nat.IPv6 {
 		if knows(s.view.Version, optColumnInIPv6) {
 			return "-- "
 		}
 		return "   "
 	}
-	return bang(h.Inv&InvFragment != 0, "-") + map[bool]string{true: "f", false: "-"}[h.Flags&FlagFragment != 0] + " "
+	return bang(h.Inv&xtables.InvFragment != 0, "-") + map[bool]string{true: "f", false: "-"}[h.Flags&xtables.FlagFragment != 0] + " "
 }
 
 func listDevice(name []byte, inv bool) string {
@@ -152,7 +153,7 @@ func listAddr(f nat.Family, addr, mask string) string {
 }
 
 // listExtension is an extension as iptables -L -n prints it.
-func (s *show) listExtension(e Extension, kind xt.Kind) string {
+func (s *show) listExtension(e xtables.Extension, kind xt.Kind) string {
 	rev, changed := revision(s.view.Version, s.table.Family, e.Name, kind)
 	if changed && rev != e.Revision {
 		if knows(s.view.Version, comparesRevisions) {
@@ -169,14 +170,14 @@ func (s *show) listExtension(e Extension, kind xt.Kind) string {
 	lister, lists := v.(xt.Lister)
 	if !ok || !lists {
 		s.note("natlab cannot list revision %d of %s: its bytes are shown", e.Revision, e.Name)
-		return " " + e.Name + " " + rawText(e)
+		return " " + e.Name + " " + e.Raw()
 	}
 	p := s.printer()
 	lister.List(p)
 	return p.String()
 }
 
-func (s *show) listMisreadDNAT(e Extension) string {
+func (s *show) listMisreadDNAT(e xtables.Extension) string {
 	var b strings.Builder
 	b.WriteString(" to:")
 	r := s.multi(e)

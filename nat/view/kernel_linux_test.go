@@ -1,6 +1,6 @@
 //go:build !core
 
-package xtables
+package view
 
 import (
 	"os"
@@ -20,6 +20,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // inNamespace runs f on a thread in a network namespace of its own; thread and namespace end with it.
@@ -73,14 +74,14 @@ func (k kernel) sockopt(call uintptr, option int, b []byte) unix.Errno {
 func (k kernel) close() { _ = unix.Close(k.fd) }
 
 // dump reads one table.
-func (k kernel) dump(name string) Blob {
-	info := make([]byte, InfoSize)
+func (k kernel) dump(name string) xtables.Blob {
+	info := make([]byte, xtables.InfoSize)
 	copy(info, name)
 	if e := k.sockopt(unix.SYS_GETSOCKOPT, 64, info); e != 0 {
 		k.t.Errorf("IPT_SO_GET_INFO %s: %v", name, e)
-		return Blob{}
+		return xtables.Blob{}
 	}
-	b, size, err := ParseInfo(k.family, info)
+	b, size, err := xtables.ParseInfo(k.family, info)
 	if err != nil {
 		k.t.Error(err)
 	}
@@ -95,8 +96,8 @@ func (k kernel) dump(name string) Blob {
 }
 
 // replace writes one table.
-func (k kernel) replace(b Blob) unix.Errno {
-	info := make([]byte, InfoSize)
+func (k kernel) replace(b xtables.Blob) unix.Errno {
+	info := make([]byte, xtables.InfoSize)
 	copy(info, b.Name)
 	if e := k.sockopt(unix.SYS_GETSOCKOPT, 64, info); e != 0 {
 		return e
@@ -171,10 +172,10 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				var tables []Table
+				var tables []xtables.Table
 				for name := range strings.FieldsSeq(string(names)) {
 					blob := k.dump(name)
-					table, err := Decode(blob)
+					table, err := xtables.Decode(blob)
 					if err != nil {
 						t.Error(err)
 						return
@@ -200,7 +201,7 @@ func TestKernelTablesReadAsTheProgramPrintsThem(t *testing.T) {
 				if d := diff(noRemarks(program(t, c.family, "iptables-legacy-save", "")), text); d != "" {
 					t.Errorf("save: -real +ours\n%s", d)
 				}
-				w := Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
+				w := xtables.Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
 				read, err := w.ReadSave(text)
 				if err != nil {
 					t.Error(err)
@@ -223,13 +224,13 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 	for _, c := range kernelCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
+			w := xtables.Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
 			tables, err := w.ReadSave(c.text)
 			require.NoError(t, err)
 			for i := range tables {
 				tables[i] = tables[i].Complete()
 			}
-			rs := Ruleset(c.family, testSets, tables...)
+			rs := xtables.Ruleset(c.family, testSets, tables...)
 			again, err := w.Tables(rs)
 			require.NoError(t, err)
 			require.Empty(t, diff(tables, again))
@@ -251,13 +252,13 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 					if d := diff(want, noRemarks(program(t, c.family, "iptables-legacy-save", "", "-t", table.Name))); d != "" {
 						t.Errorf("-ours +real\n%s", d)
 					}
-					back, err := Decode(k.dump(table.Name))
+					back, err := xtables.Decode(k.dump(table.Name))
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					clearComefrom(&back)
-					got, again := Ruleset(c.family, testSets, back), Ruleset(c.family, testSets, table)
+					got, again := xtables.Ruleset(c.family, testSets, back), xtables.Ruleset(c.family, testSets, table)
 					if got.String() != again.String() {
 						t.Errorf("rules from the kernel \n%s", diff(again.String(), got.String()))
 					}
@@ -273,7 +274,7 @@ func TestKernelTakesEncodedTables(t *testing.T) {
 // Rules of an old writer under a new program, which compares revisions: both views are the program's own.
 func TestOlderRevisionsAreRefusedByNewerPrograms(t *testing.T) {
 	const text = "*nat\n:X - [0:0]\n-A X -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:80\n-A X -j CONNMARK --set-xmark 0x1/0x1\nCOMMIT\n"
-	tables, err := Writer{Version: Version{1, 4, 21}}.ReadSave(text)
+	tables, err := xtables.Writer{Version: Version{1, 4, 21}}.ReadSave(text)
 	require.NoError(t, err)
 	table := tables[0].Complete()
 	require.EqualValues(t, 0, table.Chains[4].Entries[0].Target.Revision)
@@ -371,7 +372,7 @@ func diff(want, got any) string {
 	return cmp.Diff(want, got, sameHeader)
 }
 
-func clearComefrom(t *Table) {
+func clearComefrom(t *xtables.Table) {
 	for i := range t.Chains {
 		t.Chains[i].Tail.Comefrom = 0
 		for j := range t.Chains[i].Entries {

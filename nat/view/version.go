@@ -1,10 +1,11 @@
-package xtables
+package view
 
 import (
 	"slices"
 
 	"natlab/nat"
 	"natlab/nat/xt"
+	"natlab/nat/xtables"
 )
 
 // Version is a release of the iptables program, legacy backend.
@@ -82,14 +83,14 @@ type Mismatch struct {
 	Read     uint8  // by the version
 	Refused  bool   // the version says [unsupported revision]; otherwise it misreads the bytes
 	Count    int
-	Table    string // of the first one, as are Chain and Rule
+	Table    string // of the first one, as are xtables.Chain and Rule
 	Chain    string
 	Rule     int // from 1
 }
 
 // Mismatches are the extensions of the tables that the version does not show as they are. Where another revision is
 // misread to no effect, as a longer struct with the same beginning is, there is none.
-func Mismatches(v Version, tables ...Table) []Mismatch {
+func Mismatches(v Version, tables ...xtables.Table) []Mismatch {
 	var out []Mismatch
 	at := map[extKey]int{}
 	for _, t := range tables {
@@ -121,7 +122,7 @@ func Mismatches(v Version, tables ...Table) []Mismatch {
 }
 
 // mismatch reports whether the version shows an extension as something else, and the revision it takes it for.
-func (s *show) mismatch(e Extension, kind xt.Kind) (uint8, bool) {
+func (s *show) mismatch(e xtables.Extension, kind xt.Kind) (uint8, bool) {
 	rev, changed := revision(s.view.Version, s.table.Family, e.Name, kind)
 	if !changed || rev == e.Revision {
 		return 0, false

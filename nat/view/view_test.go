@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"os"
@@ -10,21 +10,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/xtables"
 )
 
 // loaded is a saved rule set as the kernel would hold it after iptables-restore of Newest: its tables in the order
 // of /proc/net/ip_tables_names, the one loaded last first.
-func loaded(t *testing.T, w Writer, text string) []Table {
+func loaded(t *testing.T, w xtables.Writer, text string) []xtables.Table {
 	t.Helper()
 	tables, err := w.ReadSave(text)
 	require.NoError(t, err)
-	var out []Table
+	var out []xtables.Table
 	for _, table := range tables {
 		blob, err := table.Complete().Encode()
 		require.NoError(t, err)
-		back, err := Decode(blob)
+		back, err := xtables.Decode(blob)
 		require.NoError(t, err)
-		out = append([]Table{back}, out...)
+		out = append([]xtables.Table{back}, out...)
 	}
 	return out
 }
@@ -38,7 +39,7 @@ func TestViewsAreThoseOfTheRealPrograms(t *testing.T) {
 	for _, dir := range sets {
 		rules, err := os.ReadFile(filepath.Join(dir, "rules.txt"))
 		require.NoError(t, err)
-		tables := loaded(t, Writer{Family: nat.IPv4, Version: Newest}, string(rules))
+		tables := loaded(t, xtables.Writer{Family: nat.IPv4, Version: Newest}, string(rules))
 		views, err := filepath.Glob(dir + "/as-*.txt")
 		require.NoError(t, err)
 		require.NotEmpty(t, views)
@@ -75,44 +76,44 @@ func cutPast(want, got string) (w, g []string) {
 
 // What natlab has no words for survives as bytes: through text, and through the rules of nat/iptables.
 func TestUnknownExtensionsAreKept(t *testing.T) {
-	table := Table{Name: "filter"}.Complete()
-	e := verdictEntry(nat.IPv4, VerdictDrop)
-	e.Matches = []Extension{{Name: "u32", Revision: 0, Data: make([]byte, 16)}, {Name: "mark", Revision: 7, Data: []byte("12345678")}}
-	table.Chains[0].Entries = []Entry{e}
-	e.Matches, e.Target = nil, Extension{Name: "NEWTARGET", Revision: 3, Data: []byte("abcdefgh")}
-	table.Chains[1].Entries = []Entry{e}
-	rs := Ruleset(nat.IPv4, nil, table)
+	table := xtables.Table{Name: "filter"}.Complete()
+	e := dropAll()
+	e.Matches = []xtables.Extension{{Name: "u32", Revision: 0, Data: make([]byte, 16)}, {Name: "mark", Revision: 7, Data: []byte("12345678")}}
+	table.Chains[0].Entries = []xtables.Entry{e}
+	e.Matches, e.Target = nil, xtables.Extension{Name: "NEWTARGET", Revision: 3, Data: []byte("abcdefgh")}
+	table.Chains[1].Entries = []xtables.Entry{e}
+	rs := xtables.Ruleset(nat.IPv4, nil, table)
 	require.Contains(t, rs.String(), "-A FORWARD -j NEWTARGET --raw 3:6162636465666768\n")
-	back, err := Writer{Version: Newest}.Tables(rs)
+	back, err := xtables.Writer{Version: Newest}.Tables(rs)
 	require.NoError(t, err)
-	require.Empty(t, cmp.Diff([]Table{table}, back, sameHeader))
+	require.Empty(t, cmp.Diff([]xtables.Table{table}, back, sameHeader))
 }
 
 // An offset that leads nowhere is named.
 func TestMalformedBlobs(t *testing.T) {
-	tables, err := Writer{Version: Newest}.ReadSave("*filter\n:X - [0:0]\n-A INPUT -j X\n-A X -j DROP\nCOMMIT\n")
+	tables, err := xtables.Writer{Version: Newest}.ReadSave("*filter\n:X - [0:0]\n-A INPUT -j X\n-A X -j DROP\nCOMMIT\n")
 	require.NoError(t, err)
 	whole, err := tables[0].Complete().Encode()
 	require.NoError(t, err)
 	for _, row := range []struct {
 		name  string
-		spoil func(*Blob)
+		spoil func(*xtables.Blob)
 		want  string
 	}{
-		{"cut off", func(b *Blob) { b.Bytes = b.Bytes[:len(b.Bytes)-8] }, "offset 0x440: "},
-		{"empty", func(b *Blob) { b.Bytes = nil }, "0 entries, the kernel counts 8"},
-		{"a jump to nowhere", func(b *Blob) { b.Bytes[144] ^= 0x10 }, "offset 0x0: a jump to 0x3"},
-		{"an entry without an end", func(b *Blob) { order.PutUint16(b.Bytes[90:], 0xfff8) }, "offset 0x0: target_offset 112, next_offset 65528"},
-		{"a match of no bytes", func(b *Blob) { order.PutUint16(b.Bytes[112:], 0) }, "offset 0x70: match or target of 0 bytes"},
-		{"a chain that begins nowhere", func(b *Blob) { b.Entry[1] = 7 }, "offset 0x7: chain INPUT"},
+		{"cut off", func(b *xtables.Blob) { b.Bytes = b.Bytes[:len(b.Bytes)-8] }, "offset 0x440: "},
+		{"empty", func(b *xtables.Blob) { b.Bytes = nil }, "0 entries, the kernel counts 8"},
+		{"a jump to nowhere", func(b *xtables.Blob) { b.Bytes[144] ^= 0x10 }, "offset 0x0: a jump to 0x3"},
+		{"an entry without an end", func(b *xtables.Blob) { order.PutUint16(b.Bytes[90:], 0xfff8) }, "offset 0x0: target_offset 112, next_offset 65528"},
+		{"a match of no bytes", func(b *xtables.Blob) { order.PutUint16(b.Bytes[112:], 0) }, "offset 0x70: match or target of 0 bytes"},
+		{"a chain that begins nowhere", func(b *xtables.Blob) { b.Entry[1] = 7 }, "offset 0x7: chain INPUT"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			b := whole
 			b.Bytes = append([]byte(nil), whole.Bytes...)
 			row.spoil(&b)
-			got, err := Decode(b)
-			require.Equal(t, Table{}, got)
-			var at *DecodeError
+			got, err := xtables.Decode(b)
+			require.Equal(t, xtables.Table{}, got)
+			var at *xtables.DecodeError
 			require.ErrorAs(t, err, &at)
 			require.ErrorContains(t, err, row.want)
 		})
@@ -138,7 +139,7 @@ func TestParseVersion(t *testing.T) {
 
 // What each version writes and reads, as data: the revisions of DNAT, and who knows --random-fully.
 func TestVersionsDiffer(t *testing.T) {
-	tables, err := Writer{Version: Newest}.ReadSave("*nat\n-A PREROUTING -p tcp -j DNAT --to-destination 10.6.214.12:9100\n-A POSTROUTING -j MASQUERADE --random-fully\n" +
+	tables, err := xtables.Writer{Version: Newest}.ReadSave("*nat\n-A PREROUTING -p tcp -j DNAT --to-destination 10.6.214.12:9100\n-A POSTROUTING -j MASQUERADE --random-fully\n" +
 		"-A POSTROUTING -p tcp -j SNAT --to-source 10.0.0.1:1-9 --random-fully\n-A OUTPUT -j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff\nCOMMIT\n")
 	require.NoError(t, err)
 	const misread = "-j DNAT --to-destination :0 --persistent --to-destination :0 --persistent --to-destination 0.0.0.0:0\n"
@@ -166,4 +167,16 @@ func TestVersionsDiffer(t *testing.T) {
 			require.Equal(t, row.snat, strings.Contains(text, "10.0.0.1:1-9 --random-fully"), row.version)
 		})
 	}
+}
+
+// sameHeader compares headers, which cmp does not look into.
+var sameHeader = cmp.Comparer(func(a, b xtables.Header) bool { return a == b })
+
+// dropAll is a rule that drops every packet.
+func dropAll() xtables.Entry {
+	tables, err := xtables.Writer{Version: Newest}.ReadSave("*filter\n:INPUT DROP [0:0]\nCOMMIT\n")
+	if err != nil {
+		panic(err)
+	}
+	return tables[0].Chains[0].Tail
 }

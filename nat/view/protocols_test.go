@@ -1,4 +1,4 @@
-package xtables
+package view
 
 import (
 	"strings"
@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/xtables"
 )
 
 // A protocol in iptables-save and in iptables -L -n of each version; what is behind the column tells its width.
@@ -37,7 +38,7 @@ func TestProtocolsByVersion(t *testing.T) {
 			t.Parallel()
 			v, err := ParseVersion(row.version)
 			require.NoError(t, err)
-			tables, err := Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*filter\n-A INPUT -p " + row.protocol + "\n-A FORWARD\nCOMMIT\n")
+			tables, err := xtables.Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*filter\n-A INPUT -p " + row.protocol + "\n-A FORWARD\nCOMMIT\n")
 			require.NoError(t, err)
 			save, _ := View{Version: v}.Save(tables...)
 			require.Contains(t, save, "-A INPUT "+row.save+"\n", row)
@@ -66,7 +67,7 @@ func TestWhatSaveLeavesOut(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			t.Parallel()
-			tables, err := Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*nat\n-A POSTROUTING " + row.rule + "\nCOMMIT\n")
+			tables, err := xtables.Writer{Family: nat.IPv4, Version: Newest}.ReadSave("*nat\n-A POSTROUTING " + row.rule + "\nCOMMIT\n")
 			require.NoError(t, err, row.rule)
 			for _, as := range []struct {
 				v    Version
@@ -75,8 +76,8 @@ func TestWhatSaveLeavesOut(t *testing.T) {
 				text, _ := View{Version: as.v}.Save(tables...)
 				require.Contains(t, text, "-A POSTROUTING "+as.want+"\n", as.v)
 			}
-			rs := Ruleset(nat.IPv4, nil, tables...)
-			back, err := Writer{Family: nat.IPv4, Version: Newest}.Tables(rs)
+			rs := xtables.Ruleset(nat.IPv4, nil, tables...)
+			back, err := xtables.Writer{Family: nat.IPv4, Version: Newest}.Tables(rs)
 			require.NoError(t, err)
 			require.Equal(t, tables[0].Chains[0].Entries, back[0].Complete().Chains[3].Entries, row.rule)
 		})
