@@ -201,7 +201,7 @@ func TestKernelRefusesWhatIsMisplaced(t *testing.T) {
 	for _, c := range rowCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := xtables.Writer{Family: c.family, Version: Newest}
+			w := xtables.Writer{Family: c.family, Version: Newest, Sets: map[string]uint16{"one": 0}}
 			read, err := w.ReadSave(c.text)
 			require.NoError(t, err)
 			x := read[0].Chains[0]

@@ -39,8 +39,11 @@ var (
 	leaves = HooksOf(nat.Forward, nat.Output, nat.PostRouting)
 )
 
-// hooked is a value whose options decide which hooks it goes with.
+// hooked is a value whose options decide which hooks it goes with; 0 is any.
 type hooked interface{ Hooks() Hooks }
+
+// tabled is a value whose options decide which tables it goes into; none is any of its row's.
+type tabled interface{ Tables() []string }
 
 // Misplaced tells why the kernel refuses a rule with a value in a chain of a table that some hooks lead to; "" where it takes
 // the rule (xt_check_match, xt_check_target and the extensions' own checks; nft_compat asks the same).
@@ -53,8 +56,12 @@ func Misplaced(v Value, f nat.Family, table string, from Hooks) string {
 	if !ok || x.Native {
 		return ""
 	}
-	if len(x.Tables) > 0 && !slices.Contains(x.Tables, table) {
-		return fmt.Sprintf("%s %s goes into table %s only, this is table %s", flag, v.Name(), strings.Join(x.Tables, " or "), table)
+	tables, options := x.Tables, ""
+	if t, ok := v.(tabled); ok && len(t.Tables()) > 0 {
+		tables, options = t.Tables(), saved(v, f)
+	}
+	if len(tables) > 0 && !slices.Contains(tables, table) {
+		return fmt.Sprintf("%s %s%s goes into table %s only, this is table %s", flag, v.Name(), options, strings.Join(tables, " or "), table)
 	}
 	only := x.Hooks
 	if h, ok := v.(hooked); ok {
@@ -63,9 +70,15 @@ func Misplaced(v Value, f nat.Family, table string, from Hooks) string {
 	if only == 0 || from&^only == 0 {
 		return ""
 	}
-	p := NewPrinter(nil, f)
 	if x.Hooks != only {
-		v.Save(p)
+		options = saved(v, f)
 	}
-	return fmt.Sprintf("%s %s%s goes with %s only, packets come here from %s", flag, v.Name(), p, only, from&^only)
+	return fmt.Sprintf("%s %s%s goes with %s only, packets come here from %s", flag, v.Name(), options, only, from&^only)
+}
+
+// saved is a value's options as iptables-save prints them.
+func saved(v Value, f nat.Family) string {
+	p := NewPrinter(nil, f)
+	v.Save(p)
+	return p.String()
 }

@@ -38,10 +38,10 @@ var changeSetRow = Extension{
 		{Name: "--map-prio", Not: true},
 		{Name: "--map-queue", Not: true},
 	},
-	Tables: []string{"mangle", "raw", "nat", "filter", "security"}, // the first one is that which --map-set goes with
+	Tables: []string{"mangle", "raw", "nat", "filter", "security"}, // the first one is where every option goes
 	Examples: []string{
 		"--add-set one src", "--add-set one src,dst --exist --timeout 0 --del-set one dst", "--del-set one dst,dst,dst,src,src,src",
-		"--add-set one src --timeout 4294967294", "--map-set one src --map-mark",
+		"--add-set one src --timeout 4294967294", "--map-set one src --map-mark", "--map-set one src --map-prio --map-queue",
 	},
 	Parse:  parseChangeSet,
 	Listed: func(l *Listing) bool { return l.Options("") },
@@ -52,6 +52,22 @@ var changeSetRow = Extension{
 		layout(2, 16, decodeChangeSet(2), encodeChangeSet(2)),
 		layout(1, 8, decodeChangeSet(1), encodeChangeSet(1)),
 	),
+}
+
+// Tables is mangle for what a member has for the packet (set_target_v3_checkentry).
+func (t ChangeSet) Tables() []string {
+	if t.Map.Set != "" {
+		return []string{"mangle"}
+	}
+	return nil
+}
+
+// Hooks are those where a packet leaves for the priority and the queue of a member.
+func (t ChangeSet) Hooks() Hooks {
+	if t.Priority || t.Queue {
+		return leaves
+	}
+	return 0
 }
 
 func parseChangeSet(a *Args) Value {
