@@ -7,11 +7,13 @@ import (
 	"sync"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/netns"
 	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -31,8 +33,8 @@ type Network struct {
 // this is. Rules that change meanwhile may be half old and half new.
 func (l *Lab) Network(ctx context.Context) (Network, error) {
 	n := Network{Setup: gateway.Setup{Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == realise.KernelTunnel}}
-	var err error
-	if n.Plan, n.SetsOf, n.World, err = l.world(ctx); err != nil {
+	err := l.world(ctx, &n)
+	if err != nil {
 		return Network{}, err
 	}
 	if n.Held, err = l.heldRules(ctx); err != nil {
@@ -50,14 +52,14 @@ func (l *Lab) Network(ctx context.Context) (Network, error) {
 	return n, err
 }
 
-// world reads the namespaces as they are now.
-func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]ipset.Sets, map[string][]string, error) {
-	now := l.plan
-	now.Namespaces = slices.Clone(l.plan.Namespaces)
-	var mu sync.Mutex
-	world, sets := map[string][]string{}, map[string]ipset.Sets{} // under mu
-	err := each(ctx, l.Members(), func(member string) error {
-		i := slices.IndexFunc(now.Namespaces, func(n topology.Namespace) bool { return n.Member == member })
+// world reads the namespaces as they are now. Where one has IPsec, or more than the lab gave it, it is said in n.World.
+func (l *Lab) world(ctx context.Context, n *Network) error {
+	n.Plan = l.plan
+	n.Plan.Namespaces = slices.Clone(l.plan.Namespaces)
+	n.World, n.SetsOf, n.IPsec = map[string][]string{}, map[string]ipset.Sets{}, rules.No
+	var mu sync.Mutex // for n
+	return each(ctx, l.Members(), func(member string) error {
+		i := slices.IndexFunc(l.plan.Namespaces, func(ns topology.Namespace) bool { return ns.Member == member })
 		h, err := l.Handle(member)
 		if err != nil {
 			return err
@@ -66,11 +68,11 @@ func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]ipset.Sets, 
 		if err != nil {
 			return err
 		}
-		saved, err := dataplane.DumpSets(h)
+		ipsec, err := realise.IPsec(h)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", member, err)
 		}
-		has, err := ipset.Parse(saved)
+		sets, err := setsIn(h)
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
 		}
@@ -79,13 +81,24 @@ func (l *Lab) world(ctx context.Context) (topology.Plan, map[string]ipset.Sets, 
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		now.Namespaces[i], sets[member] = is, has
-		if differs := append(topology.Differences(l.plan.Namespaces[i], is), other...); len(differs) > 0 {
-			world[member] = differs
+		n.Plan.Namespaces[i], n.SetsOf[member] = is, sets
+		if len(ipsec) > 0 {
+			n.IPsec = rules.Yes
+		}
+		if differs := slices.Concat(topology.Differences(l.plan.Namespaces[i], is), other, ipsec); len(differs) > 0 {
+			n.World[member] = differs
 		}
 		return nil
 	})
-	return now, sets, world, err
+}
+
+// setsIn are a namespace's ipsets.
+func setsIn(h netns.Handle) (ipset.Sets, error) {
+	saved, err := dataplane.DumpSets(h)
+	if err != nil {
+		return nil, err
+	}
+	return ipset.Parse(saved)
 }
 
 // keepHops puts the Plan's next hops into the routes of a user-space tunnel, which knows no others.

@@ -19,6 +19,7 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -82,7 +83,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		node.Sysctls = append(node.Sysctls, s)
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
-		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version}, Listens: func(nat.Tuple) bool { return false },
+		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, IPsec: rules.No}, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
 	w.emulator = g

@@ -63,7 +63,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 	asked := map[string]bool{}
 	var order []string
 	node, err := gateway.NewGateway(extensionNode(), nil, gateway.NodeOptions{
-		Family: l.family, Facts: gateway.Facts{Queues: rules.No},
+		Family: l.family, Facts: gateway.Facts{Queues: rules.No, IPsec: rules.No},
 		Unknown: func(rule string) bool {
 			if !asked[rule] {
 				order = append(order, rule)

@@ -17,6 +17,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/verify"
 	"natlab/nat/proof"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -161,6 +162,7 @@ func TestAFreshLabIsAsPlanned(t *testing.T) {
 			n, err := labOf(t, c, dataplane.Legacy).Network(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, n.World)
+			require.Equal(t, rules.No, n.IPsec)
 		})
 	}
 }
@@ -190,6 +192,7 @@ func TestTheWorldIsBlamed(t *testing.T) {
 		{"the pod's own route refuses", pod, "ip route add blackhole 10.244.239.128/32", remote, "blackhole 10.244.239.128 is not the lab's"},
 		{"a wrong neighbour", "vms100", "ip neigh replace 192.168.26.103 lladdr 02:00:00:00:00:99 dev ens32 nud permanent", remote, "192.168.26.103 lladdr 02:00:00:00:00:99"},
 		{"an address gone", "vms103", "ip addr flush dev tunl0", remote, ""},
+		{"IPsec forbids it", "vms103", "ip xfrm policy add dst 10.244.38.178/32 dir fwd action block", remote, "vms103: IPsec policy dir fwd"},
 		{"another MTU", "vms103", "ip link set cali3cc4bd22559 mtu 1400", remote, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -86,14 +86,6 @@ type NodeOptions struct {
 	UID, GID rules.ID
 }
 
-// Facts are what is known of a node besides its namespace and its rules.
-type Facts struct {
-	Kernel nat.Kernel // the zero one is the newest
-	Sets   ipset.Sets // what rules ask of others is not known
-	// Queues tells whether a program listens on the queues that NFQUEUE rules name.
-	Queues rules.Answer
-}
-
 // Out is a packet that leaves the node, or that a process in it gets.
 type Out struct {
 	Dev    string     // "" for a packet that a process gets
@@ -400,9 +392,6 @@ func (g *Gateway) seen(c *conntrack.Conn) rules.Conn {
 	}
 	return out
 }
-
-// QueueListens tells whether a program listens on a queue, as far as Facts know.
-func (g *Gateway) QueueListens(uint16, uint16) rules.Answer { return g.options.Queues }
 
 // BridgePorts are empty for a packet that came in by no bridge. Whether a bridge's packets go through the IP tables with its
 // ports, net.bridge.bridge-nf-call-iptables decides; the ports themselves are not known.

@@ -189,6 +189,13 @@ type QueueHolder interface {
 	QueueListens(first, last uint16) Answer
 }
 
+// IPsecHolder is a World that knows of the node's IPsec.
+type IPsecHolder interface {
+	// IPsec tells whether IPsec transformed the packet that is at the rules before it came to them (its sec_path), or with out
+	// will transform it when it leaves (its route's xfrm).
+	IPsec(p *Packet, out bool) Answer
+}
+
 // Bridger is a World that knows the ports of its bridges.
 type Bridger interface {
 	// BridgePorts are the ports of the packet that is at the rules; known is false where it cannot be told whether a bridge

@@ -245,5 +245,6 @@ func (*world) BridgePorts(*rules.Packet) (rules.BridgePorts, bool) {
 	return rules.BridgePorts{In: "veth0"}, true
 }
 func (*world) QueueListens(uint16, uint16) rules.Answer { return rules.No }
+func (*world) IPsec(*rules.Packet, bool) rules.Answer   { return rules.No }
 func (w *world) Kernel() nat.Kernel                     { return w.kernel }
 func (w *world) Clock() (time.Time, bool)               { return w.Now(), true }

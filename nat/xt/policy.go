@@ -3,6 +3,7 @@ package xt
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -153,115 +154,6 @@ func (m *Policy) check(a *Args) {
 	}
 }
 
-// Bits of xt_policy_info.flags (XT_POLICY_MATCH_*).
-const (
-	policyIn     = 1 << 0
-	policyOut    = 1 << 1
-	policyNone   = 1 << 2
-	policyStrict = 1 << 3
-)
-
-// Bits of struct xt_policy_spec.
-const (
-	policySource = 1 << iota
-	policyDestination
-	policyProto
-	policyMode
-	policySPI
-	policyReqID
-)
-
-// Where things are in struct xt_policy_elem { union nf_inet_addr saddr, smask, daddr, dmask; __be32 spi; __u32 reqid; __u8 proto,
-// mode; struct xt_policy_spec match, invert; }, and its size.
-const (
-	policySPIAt     = 64
-	policyReqIDAt   = 68
-	policyProtoAt   = 72
-	policyModeAt    = 73
-	policyMatchAt   = 74
-	policyInvertAt  = 75
-	policySize      = 76
-	policyAddr      = 16
-	policyFlagsAt   = maxPolicyElements * policySize
-	policyCounterAt = policyFlagsAt + 2
-)
-
-func decodePolicy(d []byte, e *Env) (Policy, bool) {
-	flags, count := order.Uint16(d[policyFlagsAt:]), int(order.Uint16(d[policyCounterAt:]))
-	m := Policy{Out: flags&policyOut != 0, None: flags&policyNone != 0, Strict: flags&policyStrict != 0}
-	if count > maxPolicyElements {
-		return m, false
-	}
-	for i := range count {
-		m.Elements = append(m.Elements, decodePolicyElement(d[i*policySize:], e.Family))
-	}
-	return m, flags < policyStrict<<1 && (flags&policyIn != 0) != m.Out
-}
-
-func decodePolicyElement(d []byte, f nat.Family) (e PolicyElement) {
-	match, invert := d[policyMatchAt], d[policyInvertAt]
-	one := func(bit uint8, value uint32) *HeaderNumber {
-		if match&bit == 0 {
-			return nil
-		}
-		return &HeaderNumber{invert&bit != 0, value}
-	}
-	end := func(bit uint8, at int) PolicyEnd {
-		if match&bit == 0 {
-			return PolicyEnd{}
-		}
-		return PolicyEnd{invert&bit != 0, AddrMask{inetAddr(f, d[at:]), inetAddr(f, d[at+policyAddr:])}}
-	}
-	return PolicyElement{
-		ReqID: one(policyReqID, order.Uint32(d[policyReqIDAt:])), SPI: one(policySPI, order.Uint32(d[policySPIAt:])),
-		Proto: one(policyProto, uint32(d[policyProtoAt])), Mode: one(policyMode, uint32(d[policyModeAt])),
-		Source: end(policySource, 0), Destination: end(policyDestination, 2*policyAddr),
-	}
-}
-
-func encodePolicy(m Policy, d []byte, _ *Env) error {
-	flags := bitIf[uint16](m.Out, policyOut) | bitIf[uint16](!m.Out, policyIn) | bitIf[uint16](m.None, policyNone) |
-		bitIf[uint16](m.Strict, policyStrict)
-	order.PutUint16(d[policyFlagsAt:], flags)
-	order.PutUint16(d[policyCounterAt:], uint16(len(m.Elements)))
-	for i, e := range m.Elements {
-		e.encode(d[i*policySize:])
-	}
-	return nil
-}
-
-func (e *PolicyElement) encode(d []byte) {
-	put := func(asked, not bool, bit uint8) {
-		d[policyMatchAt] |= bitIf(asked, bit)
-		d[policyInvertAt] |= bitIf(asked && not, bit)
-	}
-	for _, n := range []struct {
-		*HeaderNumber
-		bit uint8
-		put func(v uint32)
-	}{
-		{e.ReqID, policyReqID, func(v uint32) { order.PutUint32(d[policyReqIDAt:], v) }},
-		{e.SPI, policySPI, func(v uint32) { order.PutUint32(d[policySPIAt:], v) }},
-		{e.Proto, policyProto, func(v uint32) { d[policyProtoAt] = uint8(v) }},
-		{e.Mode, policyMode, func(v uint32) { d[policyModeAt] = uint8(v) }},
-	} {
-		if n.HeaderNumber != nil {
-			put(true, n.Not, n.bit)
-			n.put(n.Value)
-		}
-	}
-	for i, end := range []PolicyEnd{e.Source, e.Destination} {
-		put(end.Addr.IsValid(), end.Not, policySource<<i)
-		if mask := d[(2*i+1)*policyAddr:][:policyAddr]; end.Addr.IsValid() {
-			copy(d[2*i*policyAddr:], end.Addr.AsSlice())
-			if n, _ := maskBits(end.Mask); n == end.Addr.BitLen() { // iptables fills the union
-				putMask(mask, 8*policyAddr)
-			}
-			copy(mask, end.Mask.AsSlice())
-		}
-	}
-}
-
 // Hooks are those where it is known what IPsec did to the packet, or what it will do (policy_mt_check).
 func (m Policy) Hooks() Hooks {
 	if m.Out {
@@ -353,8 +245,63 @@ func listedPolicy(l *Listing) bool {
 	}
 }
 
-// Holds tells that no IPsec has done anything: the node has none here.
-func (m Policy) Holds(*rules.Visit) rules.Answer { return rules.Is(m.None, false) }
+// Holds asks whether there was IPsec, or will be. Where that is not known, one that wants a kind is asked for as it is, and the
+// others in words that do not depend on an inversion: two rules do not contradict each other.
+func (m Policy) Holds(v *rules.Visit) rules.Answer {
+	answer := m.ipsec(v)
+	if answer == rules.Unknown && v.Decider != nil {
+		answer = m.assumed(v)
+	}
+	switch {
+	case m.None:
+		return answer.Not(true)
+	case len(m.Elements) == 0: // no text, but bytes can have none
+		return rules.No
+	case answer == rules.Yes && !m.anyKind():
+		return rules.Unknown // of which states it was
+	}
+	return answer
+}
 
-// Actual tells that there is no IPsec.
-func (Policy) Actual(*rules.Visit) string { return "no IPsec" }
+// assumed is whether there is IPsec by what has been assumed of the packet, or is now: not for a match that wants a kind, whose
+// own question comes next.
+func (m Policy) assumed(v *rules.Visit) rules.Answer {
+	question := "-m policy " + Options(Policy{Out: m.Out}, nat.IPv4)
+	for _, a := range v.Assumed() {
+		switch {
+		case a.What == question:
+			return rules.Is(a.Holds, false)
+		case a.Holds && strings.HasPrefix(a.What, question+" "): // of some kind
+			return rules.Yes
+		}
+	}
+	if !m.None && !m.anyKind() {
+		return rules.Unknown
+	}
+	return rules.Is(v.Unknown(question), false)
+}
+
+// ipsec tells whether IPsec is there at all, in the match's direction.
+func (m Policy) ipsec(v *rules.Visit) rules.Answer {
+	if w, ok := v.World.(rules.IPsecHolder); ok {
+		return w.IPsec(v.Packet, m.Out)
+	}
+	return rules.Unknown
+}
+
+// anyKind reports whether any transformation will do.
+func (m Policy) anyKind() bool {
+	return !m.Strict && !slices.ContainsFunc(m.Elements, func(e PolicyElement) bool { return e != PolicyElement{} })
+}
+
+// Actual tells whether there is IPsec, as far as it is known.
+func (m Policy) Actual(v *rules.Visit) string {
+	switch m.ipsec(v) {
+	case rules.No:
+		return "no IPsec"
+	case rules.Yes:
+		return "IPsec transforms the packet"
+	case rules.Unknown:
+	}
+	return "whether the node has IPsec is not known"
+}

@@ -1,0 +1,28 @@
+package gateway
+
+import (
+	"natlab/nat"
+	"natlab/nat/ipset"
+	"natlab/nat/rules"
+)
+
+// Facts are what is known of a node besides its namespace and its rules.
+type Facts struct {
+	Kernel nat.Kernel // the zero one is the newest
+	Sets   ipset.Sets // what rules ask of others is not known
+	// Queues tells whether a program listens on the queues that NFQUEUE rules name.
+	Queues rules.Answer
+	// IPsec tells whether there are IPsec policies or states (ip xfrm); which packets they are for is not known.
+	IPsec rules.Answer
+}
+
+// QueueListens tells whether a program listens on a queue, as far as Facts know.
+func (g *Gateway) QueueListens(uint16, uint16) rules.Answer { return g.options.Queues }
+
+// IPsec is No for every packet of a node that has none, and not known of any other.
+func (g *Gateway) IPsec(*rules.Packet, bool) rules.Answer {
+	if g.options.IPsec == rules.No {
+		return rules.No
+	}
+	return rules.Unknown
+}
