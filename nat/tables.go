@@ -19,3 +19,23 @@ func TableHooks(table string) []Hook {
 	}
 	return nil
 }
+
+// TablePriority is the priority with which a table registers at a hook (enum nf_ip_hook_priorities, and nf_ip6_hook_priorities):
+// a smaller one is called first. iptables-nft gives its base chains the same. The nat table comes in front of filter where
+// destinations are translated, and behind it where sources are; 0 for a name that is no table's.
+func TablePriority(table string, h Hook) int {
+	switch table {
+	case "raw":
+		return -300
+	case "mangle":
+		return -150
+	case "nat":
+		if h == PreRouting || h == Output {
+			return -100
+		}
+		return 100
+	case "security":
+		return 50
+	}
+	return 0
+}

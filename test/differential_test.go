@@ -132,10 +132,11 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	at := time.Now()
 	var outs []gateway.Out
 	var trace nat.Trace
+	var why string
 	if dev == "" {
-		outs, trace = w.emulator.Send(slices.Clone(pkt), mark, at)
+		outs, trace, why = w.emulator.Send(slices.Clone(pkt), mark, at)
 	} else {
-		outs, trace = w.emulator.Handle(slices.Clone(pkt), dev, at)
+		outs, trace, why = w.emulator.Handle(slices.Clone(pkt), dev, at)
 	}
 	var diff []string
 	if got, want := outLines(outs), kernelLines(kernelOut); got != want {
@@ -172,7 +173,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	if turns || w.overdue() || len(trace) > rounds || w.ports.asked && !w.ports.known { // a connection that is gone again keeps the kernel's port to itself
 		return undecided
 	}
-	return fmt.Sprintf("packet %s by %q, emulator: %s\n%s", described(pkt), dev, w.emulator.Why(), strings.Join(diff, "\n"))
+	return fmt.Sprintf("packet %s by %q, emulator: %s\n%s", described(pkt), dev, why, strings.Join(diff, "\n"))
 }
 
 // undecided is what give says of a difference that may be one of the clocks, or of a port that cannot be known.

@@ -84,7 +84,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 			chain := iptables.Chain{Name: l.chain, Policy: "ACCEPT", Rules: []iptables.Rule{part}}
 			compiled := iptables.Compile(iptables.Table{Name: l.table, Chains: []iptables.Chain{chain}})
 			for _, p := range extensionPackets(l.family, hook) {
-				compiled.Run(hook, &p, &extensionWorld{node, &p}, nil)
+				compiled.Run(hook, &p, &extensionWorld{node.World(), &p}, nil)
 			}
 		}
 	}
@@ -93,7 +93,7 @@ func (l loadedLine) undecided(t *testing.T) string {
 
 // extensionWorld is a node where each packet that is in the state of one has a connection, which answers have been seen of.
 type extensionWorld struct {
-	*gateway.Gateway
+	gateway.World
 	packet *rules.Packet
 }
 

@@ -72,8 +72,8 @@ func BenchmarkNewFlow(b *testing.B) {
 					b.StartTimer()
 				}
 				copy(buf, pkts[i])
-				if out, _ := g.Handle(buf, "eth0", at); len(out) != 1 || out[0].Dev != "pods" {
-					b.Fatal(g.Why())
+				if out, _, why := g.Handle(buf, "eth0", at); len(out) != 1 || out[0].Dev != "pods" {
+					b.Fatal(why)
 				}
 				i++
 			}
@@ -91,12 +91,12 @@ func BenchmarkEstablished(b *testing.B) {
 			var acks [flows][]byte
 			for i := range acks {
 				syn := serviceSYN(uint32(2000+i), i%n)
-				out, _ := g.Handle(syn, "eth0", at)
+				out, _, _ := g.Handle(syn, "eth0", at)
 				require.Len(b, out, 1)
 				p, err := packet.Parse(out[0].Packet)
 				require.NoError(b, err)
 				back := packet.Build(p.Tuple().Reply(), packet.Fields{TCP: packet.TCP{Flags: 18, Seq: 1, Ack: 2, Window: 64240}})
-				out, _ = g.Handle(back.Bytes(), "pods", at)
+				out, _, _ = g.Handle(back.Bytes(), "pods", at)
 				require.Len(b, out, 1)
 				asked, err := packet.Parse(out[0].Packet)
 				require.NoError(b, err)
@@ -107,8 +107,8 @@ func BenchmarkEstablished(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				copy(buf, acks[i%flows])
-				if out, _ := g.Handle(buf, "eth0", at); len(out) != 1 || out[0].Dev != "pods" {
-					b.Fatal(g.Why())
+				if out, _, why := g.Handle(buf, "eth0", at); len(out) != 1 || out[0].Dev != "pods" {
+					b.Fatal(why)
 				}
 				i++
 			}

@@ -45,7 +45,7 @@ var icmpOf = [...]icmpNumbers{
 	},
 }
 
-func (g *Gateway) icmp() *icmpNumbers { return &icmpOf[g.host.family] }
+func (v *visit) icmp() *icmpNumbers { return &icmpOf[v.host.family] }
 
 // icmpPrecedence is the type of service of IPv4's errors: IPTOS_PREC_INTERNETCONTROL.
 const icmpPrecedence = 0xc0
@@ -58,21 +58,21 @@ var rejectCodes = map[string]uint8{
 }
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
-func (g *Gateway) reject(p *passage, r *rules.Rejection) {
+func (v *visit) reject(p *passage, r *rules.Rejection) {
 	if r.With == "tcp-reset" {
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable(g.options.Kernel) {
-			g.reset(p, &t, 0, true)
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable(v.options.Kernel) {
+			v.reset(p, &t, 0, true)
 		}
 		return
 	}
-	if p.pkt.Rejectable(g.options.Kernel) {
-		g.unreachable(p, rejectCodes[r.With])
+	if p.pkt.Rejectable(v.options.Kernel) {
+		v.unreachable(p, rejectCodes[r.With])
 	}
 }
 
 // reset answers a TCP segment with an RST. That of a REJECT rule belongs to the segment's connection.
-func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
-	if p.group || p.pkt.V6() && !g.resets(p, attached) {
+func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
+	if p.group || p.pkt.V6() && !v.resets(p, attached) {
 		return
 	}
 	back := packet.TCP{Flags: tcpRST}
@@ -87,135 +87,135 @@ func (g *Gateway) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 			}
 		}
 	}
-	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: g.host.settings.ttl, TOS: tos, DF: true, TCP: back})}
+	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: v.host.settings.ttl, TOS: tos, DF: true, TCP: back})}
 	if !attached && p.view.Tuple.Src().Addr().Is4() { // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
 		q.view.Sender.Socket = rules.KernelSocket
 	}
 	if to := p.view.Tuple.Src().Addr(); !attached && to.Is6() && to.IsLoopback() {
 		// An RST to ::1 leaves by the device whose address was asked, and so is lost (rt6_need_strict in
 		// tcp_v6_send_response, with the device that ip6_rcv_core notes).
-		q.by = g.host.owner(p.view.Tuple.Dst().Addr())
+		q.by = v.host.owner(p.view.Tuple.Dst().Addr())
 	} else if !attached && to.Is6() && (to.IsLinkLocalUnicast() || to.IsMulticast()) {
-		q.by = g.devices[p.came]
+		q.by = v.devices[p.came]
 	}
 	if attached && p.ref.Conn != nil { // before it is sent: a connection that this RST confirms stays as it is
-		g.conns.SetClosing(p.ref.Conn)
+		v.conns.SetClosing(p.ref.Conn)
 	}
-	g.answer(p, q, attached)
+	v.reply(p, q, attached)
 }
 
 // resets reports whether an IPv6 segment is answered with an RST as far as its addresses go: by a rule between those of single
 // nodes (nf_send_reset6), else only for an address of the node itself (tcp_v6_send_reset).
-func (g *Gateway) resets(p *passage, attached bool) bool {
+func (v *visit) resets(p *passage, attached bool) bool {
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	single := func(a netip.Addr) bool { return !a.IsMulticast() && !a.IsUnspecified() }
-	return attached && single(src) && single(dst) || !attached && (g.host.isLocal(dst) || dst.IsUnspecified())
+	return attached && single(src) && single(dst) || !attached && (v.host.isLocal(dst) || dst.IsUnspecified())
 }
 
 // unreachable is an ICMP error of that type.
-func (g *Gateway) unreachable(p *passage, code uint8) { g.error(p, g.icmp().unreachable, code, 0) }
+func (v *visit) unreachable(p *passage, code uint8) { v.error(p, v.icmp().unreachable, code, 0) }
 
 // error sends an ICMP error about a packet to its source (icmp_send): from the address that the packet was for where it
 // is the node's own, else from the one that the route to the source prefers. There are no errors about errors, nor
 // about later fragments, nor about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
-func (g *Gateway) error(p *passage, kind, code uint8, rest uint32) {
-	proto := g.icmp().proto
+func (v *visit) error(p *passage, kind, code uint8, rest uint32) {
+	proto := v.icmp().proto
 	if p.group { // nobody complains of what is for many
 		return
 	}
-	if about, _, ok := p.pkt.ICMP(); g.icmpBusy || p.pkt.Later() || ok && p.view.Tuple.Proto() == proto && !g.complains(about) {
+	if about, _, ok := p.pkt.ICMP(); v.icmpBusy || p.pkt.Later() || ok && p.view.Tuple.Proto() == proto && !v.complains(about) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
-	if src.Is6() && !g.single(src) {
+	if src.Is6() && !v.single(src) {
 		return
 	}
 	from := dst
-	if !g.answersFrom(p, dst) {
+	if !v.answersFrom(p, dst) {
 		var ok bool
-		if from, ok = g.errorSource(p, src); !ok {
+		if from, ok = v.errorSource(p, src); !ok {
 			return
 		}
 	}
 	quote := p.pkt.Bytes()
-	quote = quote[:min(len(quote), g.icmp().quoted)]
+	quote = quote[:min(len(quote), v.icmp().quoted)]
 	t := nat.TupleOf(proto, netip.AddrPortFrom(from, 0), netip.AddrPortFrom(src, 0))
 	tos := uint8(0)
 	if proto == nat.ICMP {
 		tos = p.pkt.TOS()&0x1e | icmpPrecedence
 	}
 	q := &passage{pkt: *packet.Build(t, packet.Fields{
-		TTL: g.host.settings.ttl, TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
+		TTL: v.host.settings.ttl, TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
 	})}
 	if src.Is6() && src.IsLinkLocalUnicast() {
-		q.by = g.devices[p.came]
+		q.by = v.devices[p.came]
 	}
-	g.answer(p, q, true)
+	v.reply(p, q, true)
 }
 
 // answersFrom reports whether an error about a packet comes from the address that it was for: one of the node's own, ::1 only of what
 // the node sent itself (ipv6_chk_addr_and_flags).
-func (g *Gateway) answersFrom(p *passage, dst netip.Addr) bool {
+func (v *visit) answersFrom(p *passage, dst netip.Addr) bool {
 	if dst.Is6() && dst.IsLoopback() {
 		return p.in == nil || p.in.Name == "lo"
 	}
-	kind, _ := g.host.localTable(dst)
+	kind, _ := v.host.localTable(dst)
 	return kind == routeLocal || kind == routeAnycast || dst.Is4() && dst.IsUnspecified()
 }
 
 // single reports whether an IPv6 source is that of one node, which is told of errors (icmp6_send).
-func (g *Gateway) single(src netip.Addr) bool {
-	next, why := g.host.lookup(src)
+func (v *visit) single(src netip.Addr) bool {
+	next, why := v.host.lookup(src)
 	return !src.IsUnspecified() && !src.IsMulticast() && (why != "" || !next.anycast())
 }
 
 // errorSource is the address that an error about a packet for another host comes from.
-func (g *Gateway) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool) {
-	if d := g.devices[p.came]; g.host.settings.byInbound && d != nil {
+func (v *visit) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool) {
+	if d := v.devices[p.came]; v.host.settings.byInbound && d != nil {
 		if d.Name == "lo" && d.settings.localnet { // 127.0.0.1 counts as an address of the link then
-			return g.host.loopback(), true
+			return v.host.loopback(), true
 		}
-		return g.host.deviceAddr(nextHop{dev: d, via: to, dst: to}), true
+		return v.host.deviceAddr(nextHop{dev: d, via: to, dst: to}), true
 	}
-	next, why := g.host.outbound(netip.Addr{}, to)
+	next, why := v.host.outbound(netip.Addr{}, to)
 	if why != "" {
 		return netip.Addr{}, false
 	}
-	if d := g.devices[p.came]; d != nil && g.host.family == nat.IPv6 { // of the device that it came in by, if that has any (icmp6_send)
+	if d := v.devices[p.came]; d != nil && v.host.family == nat.IPv6 { // of the device that it came in by, if that has any (icmp6_send)
 		next.dev = d
 	}
-	return g.host.source(next), true
+	return v.host.source(next), true
 }
 
 // complains reports whether there may be an error about an ICMP packet of this type (icmp_pointers, is_ineligible).
-func (g *Gateway) complains(kind uint8) bool {
-	if g.host.family == nat.IPv6 {
+func (v *visit) complains(kind uint8) bool {
+	if v.host.family == nat.IPv6 {
 		return kind >= 128
 	}
 	return packet.Query(nat.ICMP, kind)
 }
 
-// answer sends a packet of the node's own because of another. attached says that it takes the other's connection, as
+// reply sends a packet of the node's own because of another. attached says that it takes the other's connection, as
 // one in the other direction (nf_ct_attach).
-func (g *Gateway) answer(p, q *passage, attached bool) {
-	if g.depth >= maxDepth {
+func (v *visit) reply(p, q *passage, attached bool) {
+	if v.depth >= maxDepth {
 		return
 	}
-	g.depth++
-	defer func() { g.depth-- }()
-	why, where, busy := g.why, g.where, g.icmpBusy
-	g.icmpBusy = busy || q.pkt.Tuple().Proto() == g.icmp().proto
+	why, where, busy := v.why, v.where, v.icmpBusy
+	v.depth++
+	defer func() { v.depth, v.icmpBusy = v.depth-1, busy }()
+	v.icmpBusy = busy || q.pkt.Tuple().Proto() == v.icmp().proto
 	q.view.State, q.answer = rules.Invalid, true
-	if q.view.Sender.Socket = max(q.view.Sender.Socket, rules.NoSocket); q.pkt.Tuple().Proto() == g.icmp().proto {
+	if q.view.Sender.Socket = max(q.view.Sender.Socket, rules.NoSocket); q.pkt.Tuple().Proto() == v.icmp().proto {
 		q.view.Sender.Socket = rules.KernelSocket // icmp_sk
 	}
 	if to := q.pkt.Tuple(); to.Dst().Addr().Is4() && to.Dst().Addr().IsMulticast() && (!attached || to.Proto() == nat.ICMP) {
 		q.pkt.SetTTL(1) // of ip_select_ttl; who asked had another source when the packet came in
 	}
-	if !g.complete(q) {
+	if !v.complete(q) {
 		return
 	}
-	if g.host.settings.reflectMark {
+	if v.host.settings.reflectMark {
 		q.view.Mark = p.view.Mark
 	}
 	q.view.Attached = attached && p.ref.Info == conntrack.InfoUntracked
@@ -226,16 +226,15 @@ func (g *Gateway) answer(p, q *passage, attached bool) {
 		}
 		q.state()
 	}
-	g.send(q)
+	v.send(q)
 	if why != "" {
-		g.why, g.where = why, where // of the packet that was handed in
+		v.why, v.where = why, where // of the packet that was handed in
 	}
-	g.icmpBusy = busy
 }
 
 // complete gives an answer to what was for 0.0.0.0 the source that its route prefers, and sends one to 0.0.0.0 to its own source
 // (ip_route_output_key_hash_rcu). An RST's checksum was made before. false: there is no route.
-func (g *Gateway) complete(q *passage) bool {
+func (v *visit) complete(q *passage) bool {
 	src, dst := q.pkt.Tuple().Src(), q.pkt.Tuple().Dst()
 	if !src.Addr().IsUnspecified() && (!dst.Addr().IsUnspecified() || dst.Addr().Is6()) {
 		return true
@@ -243,15 +242,15 @@ func (g *Gateway) complete(q *passage) bool {
 	from, to := src.Addr(), dst.Addr()
 	if to.IsUnspecified() && to.Is4() {
 		if to = from; to.IsUnspecified() {
-			from, to = g.host.loopback(), g.host.loopback()
+			from, to = v.host.loopback(), v.host.loopback()
 		}
 	}
 	if from.IsUnspecified() {
-		next, why := g.host.outbound(netip.Addr{}, to)
+		next, why := v.host.outbound(netip.Addr{}, to)
 		if why != "" {
 			return false
 		}
-		from = g.host.source(next)
+		from = v.host.source(next)
 	}
 	if q.pkt.Tuple().Proto() == nat.TCP {
 		q.pkt.SetSrcAddr(from)

@@ -13,42 +13,42 @@ import (
 
 // translate is a NAT hook (nf_nat_inet_fn): rules for what has no translation yet, until one settles it; then the
 // translation itself. false: the packet goes no further.
-func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
+func (v *visit) translate(p *passage, hook nat.Hook) bool {
 	c := p.ref.Conn
-	if c == nil || !g.hasNAT {
+	if c == nil {
 		return true
 	}
 	m := conntrack.ManipOf(hook)
 	related := p.ref.Info == conntrack.InfoRelated
 	if proto := p.view.Tuple.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
-		if !g.translateError(p, m) {
-			g.lost("NAT", "the packet that the ICMP error is about is cut too short to be translated")
+		if !v.translateError(p, m) {
+			v.lost("NAT", "the packet that the ICMP error is about is cut too short to be translated")
 			return false
 		}
 		return true
 	}
 	if hook == nat.PostRouting && p.ref.Dir == nat.Original && c.Out != "" && c.Out != p.view.Out && c.Initialized(m) { // nf_nat_oif_changed
-		g.conns.Delete(c)
-		g.lost("NAT", "its connection was masqueraded out of "+c.Out+", and ends since the packet leaves by "+p.view.Out)
+		v.conns.Delete(c)
+		v.lost("NAT", "its connection was masqueraded out of "+c.Out+", and ends since the packet leaves by "+p.view.Out)
 		return false
 	}
 	if (related || p.ref.Info == conntrack.InfoNew) && !c.Initialized(m) {
-		for _, t := range g.stages[hook].nat {
+		for _, t := range v.hooks.nat[hook] {
 			before := p.view
-			effect, ok := g.table(t, hook, p)
-			if g.older && !p.answer && (effect != nil || p.view.Mark != before.Mark) && !g.Take(0.5) {
+			effect, ok := v.table(t.table, hook, p)
+			if v.prediction.older && !p.answer && (effect != nil || p.view.Mark != before.Mark) && !v.Take(0.5) {
 				p.view = before // no NAT rule was asked
 				continue
 			}
 			if !ok {
 				return false
 			}
-			if to, translates := effect.(*rules.Translation); translates && !g.settle(p, hook, to) {
-				g.lost("NAT", "no address to translate to")
-				if n := len(g.trace); n > 0 { // the target's own verdict
-					g.trace[n-1].Verdict = nat.Drop
+			if to, translates := effect.(*rules.Translation); translates && !v.applyNAT(p, hook, to) {
+				v.lost("NAT", "no address to translate to")
+				if n := len(v.trace); n > 0 { // the target's own verdict
+					v.trace[n-1].Verdict = nat.Drop
 				}
-				g.abandon(p)
+				v.abandon(p)
 				return false
 			}
 			if c.Initialized(m) {
@@ -56,28 +56,35 @@ func (g *Gateway) translate(p *passage, hook nat.Hook) bool {
 			}
 		}
 		if !c.Initialized(m) {
-			g.conns.BindNull(c, m)
-			g.note(c, m)
+			v.conns.BindNull(c, m)
+			v.note(c, m)
 		}
 	}
 	if to, ok := c.Target(m, p.ref.Dir); ok {
 		if !rewritable(&p.pkt, m) {
-			g.lost("NAT", "the packet's transport header is cut too short to be translated, or of an unknown version")
+			v.lost("NAT", "the packet's transport header is cut too short to be translated, or of an unknown version")
 			return false
 		}
 		if p.pieces != nil {
 			p.pull()
 		}
-		g.rewrite(&p.pkt, m, to)
+		v.rewrite(&p.pkt, m, to)
 		p.view.Tuple = p.pkt.Tuple()
 	}
 	p.view.State |= natStates(c)
 	return true
 }
 
+// translateOutput is the NAT hook for a packet of the node itself, which goes another way where its destination was translated
+// (nf_nat_ipv4_local_fn).
+func (v *visit) translateOutput(p *passage) bool {
+	dst := p.view.Tuple.Dst().Addr()
+	return v.translate(p, nat.Output) && (p.view.Tuple.Dst().Addr() == dst || v.reroute(p))
+}
+
 // translateError translates an ICMP error and the packet inside it (nf_nat_icmp_reply_translation). false: it cannot,
 // and the packet is dropped.
-func (g *Gateway) translateError(p *passage, m conntrack.Manip) bool {
+func (v *visit) translateError(p *passage, m conntrack.Manip) bool {
 	to, ok := p.ref.Conn.Target(m, p.ref.Dir)
 	if !ok {
 		return true
@@ -87,11 +94,11 @@ func (g *Gateway) translateError(p *passage, m conntrack.Manip) bool {
 		return false
 	}
 	if m == conntrack.ManipSource {
-		g.rewrite(&inside, conntrack.ManipDestination, to)
+		v.rewrite(&inside, conntrack.ManipDestination, to)
 		p.pkt.SealInside()
 		p.pkt.SetSrc(netip.AddrPortFrom(to.Addr(), 0))
 	} else {
-		g.rewrite(&inside, conntrack.ManipSource, to)
+		v.rewrite(&inside, conntrack.ManipSource, to)
 		p.pkt.SealInside()
 		p.pkt.SetDst(netip.AddrPortFrom(to.Addr(), 0))
 	}
@@ -107,8 +114,8 @@ func rewritable(p *packet.Packet, m conntrack.Manip) bool {
 }
 
 // rewrite gives one end of a packet another address and port (nf_nat_manip_pkt).
-func (g *Gateway) rewrite(p *packet.Packet, m conntrack.Manip, to netip.AddrPort) {
-	_, known := g.conns.Settings.Read(p.Tuple())
+func (v *visit) rewrite(p *packet.Packet, m conntrack.Manip, to netip.AddrPort) {
+	_, known := v.conns.Settings.Read(p.Tuple())
 	switch {
 	case known && m == conntrack.ManipSource:
 		p.SetSrc(to)
@@ -121,24 +128,24 @@ func (g *Gateway) rewrite(p *packet.Packet, m conntrack.Manip, to netip.AddrPort
 	}
 }
 
-// settle carries a NAT target out; false: it has no address to use, and the packet is dropped.
-func (g *Gateway) settle(p *passage, hook nat.Hook, t *rules.Translation) bool {
+// applyNAT carries a NAT target out; false: it has no address to use, and the packet is dropped.
+func (v *visit) applyNAT(p *passage, hook nat.Hook, t *rules.Translation) bool {
 	m := conntrack.ManipOf(hook)
 	r := rangeOf(t.Range)
 	switch t.Kind {
 	case rules.DNAT, rules.SNAT:
-		g.conns.Bind(p.ref.Conn, m, &r)
-		g.note(p.ref.Conn, m)
+		v.conns.Bind(p.ref.Conn, m, &r)
+		v.note(p.ref.Conn, m)
 		return true
 	case rules.Masquerade:
-		r.Min = g.host.deviceAddr(nextHop{dev: p.out, via: p.via, dst: p.view.Tuple.Dst().Addr()})
+		r.Min = v.host.deviceAddr(nextHop{dev: p.out, via: p.via, dst: p.view.Tuple.Dst().Addr()})
 		if r.Min.IsValid() {
 			p.ref.Conn.Out = p.view.Out
 		}
 	case rules.Redirect:
-		r.Min = g.host.loopback()
+		r.Min = v.host.loopback()
 		if hook == nat.PreRouting {
-			r.Min = g.primary(g.devices[p.view.In], p.view.Tuple.Dst().Addr())
+			r.Min = v.primary(v.devices[p.view.In], p.view.Tuple.Dst().Addr())
 		}
 	case rules.NetMap:
 		was := p.view.Tuple.Dst().Addr()
@@ -151,22 +158,22 @@ func (g *Gateway) settle(p *passage, hook nat.Hook, t *rules.Translation) bool {
 		return false
 	}
 	r.Max = r.Min
-	g.conns.Bind(p.ref.Conn, m, &r)
-	g.note(p.ref.Conn, m)
+	v.conns.Bind(p.ref.Conn, m, &r)
+	v.note(p.ref.Conn, m)
 	return true
 }
 
 // note remembers a port that chance chose in a prediction.
-func (g *Gateway) note(c *conntrack.Conn, m conntrack.Manip) {
-	u, ok := g.conns.Chance.(*unforeseen)
+func (v *visit) note(c *conntrack.Conn, m conntrack.Manip) {
+	u, ok := v.conns.Chance.(*unforeseen)
 	if !ok || !u.asked {
 		return
 	}
 	u.asked = false
 	if m == conntrack.ManipSource {
-		g.chosen = append(g.chosen, c.Reply.Dst())
+		v.prediction.chosen = append(v.prediction.chosen, c.Reply.Dst())
 	} else {
-		g.chosen = append(g.chosen, c.Reply.Src())
+		v.prediction.chosen = append(v.prediction.chosen, c.Reply.Src())
 	}
 }
 
@@ -183,13 +190,13 @@ func mapped(r rules.NATRange, a netip.Addr) netip.Addr {
 
 // primary is the address of a device that REDIRECT takes: the first one, of IPv6 the youngest, and where the destination is of the
 // link or the site one that is, too (nf_nat_redirect_ipv6_usable).
-func (g *Gateway) primary(d *device, dst netip.Addr) netip.Addr {
+func (v *visit) primary(d *device, dst netip.Addr) netip.Addr {
 	switch {
 	case d == nil:
 		return netip.Addr{}
 	case dst.Is6() && reach(dst) != reachGlobal:
-		for _, a := range slices.SortedFunc(maps.Keys(g.host.local), netip.Addr.Compare) {
-			if g.host.local[a] == d.Name && reach(a) == reach(dst) {
+		for _, a := range slices.SortedFunc(maps.Keys(v.host.local), netip.Addr.Compare) {
+			if v.host.local[a] == d.Name && reach(a) == reach(dst) {
 				return a
 			}
 		}

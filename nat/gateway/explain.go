@@ -104,11 +104,10 @@ func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all nat.Prediction, look
 		if len(all) == maxWays {
 			return append(all, tooManyWays()), append(looks, nil)
 		}
-		fresh := g.fresh(&choices{given: given, dice: dice})
-		fresh.remembers = true
+		fresh := g.fresh(predicting{choices: &choices{given: given, dice: dice}})
 		o, l := fresh.explain(ask)
 		all, looks = append(all, o), append(looks, l)
-		given = fresh.choices.next()
+		given = fresh.prediction.choices.next()
 	}
 	return all, looks
 }
@@ -124,7 +123,7 @@ func (g *Gateway) deviceNames() []string {
 // explain goes one way.
 func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 	reply := false
-	g.look = func(l look) {
+	g.prediction.look = func(l look) {
 		l.reply = reply
 		looks = append(looks, l)
 	}
@@ -134,37 +133,37 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 		}
 		return &o.Request
 	}
-	g.Tap = func(h nat.Hop) {
-		j := journey(g.answering)
+	g.prediction.tapped = func(h nat.Hop, answer bool) {
+		j := journey(answer)
 		j.Hops = append(j.Hops, h)
 	}
-	g.met = func(answer bool, steps nat.Trace) {
+	g.prediction.met = func(answer bool, steps nat.Trace) {
 		j := journey(answer)
 		j.Steps = append(j.Steps, steps...)
 	}
 	g.options.UID, g.options.GID = ask.UID, ask.GID
 	outs := slices.Clone(g.pass(ask.packet(), ask.In, ask.Mark))
 	g.options.UID, g.options.GID = rules.ID{}, rules.ID{} // whoever answers is another process
-	o.Where, o.Why, o.End = g.where, g.why, nat.EndLost
+	o.Where, o.Why, o.End = g.visit.where, g.visit.why, nat.EndLost
 	there := slices.IndexFunc(outs, func(out Out) bool { return !out.Answer })
 	switch {
 	case there >= 0:
 		reply = true
 		g.answered(&o, ask, outs[there])
-	case len(outs) > 0 && g.rejected:
+	case len(outs) > 0 && g.visit.rejected:
 		o.End = nat.EndRejected
 	case len(outs) > 0:
 		o.End = nat.EndRefused
 	}
-	if g.open {
+	if g.visit.open {
 		o.End = nat.EndUnknown
 	}
-	g.choices.tell(&o)
+	g.prediction.choices.tell(&o)
 	for _, c := range g.conns.Conns() {
 		o.Conns = append(o.Conns, nat.Conn{Node: g.host.member, Original: c.Original, Reply: c.Reply, Status: c.Status, Mark: c.Mark})
 	}
-	o.ForgetPorts(g.chosen)
-	g.chosen = nil
+	o.ForgetPorts(g.prediction.chosen)
+	g.prediction.chosen = nil
 	return o, looks
 }
 
@@ -174,9 +173,9 @@ var explainedAt = time.Unix(0, 1)
 func (g *Gateway) pass(pkt []byte, in string, mark uint32) []Out {
 	var outs []Out
 	if in == "" {
-		outs, _ = g.Send(pkt, mark, explainedAt)
+		outs, _, _ = g.Send(pkt, mark, explainedAt)
 	} else {
-		outs, _ = g.Handle(pkt, in, explainedAt)
+		outs, _, _ = g.Handle(pkt, in, explainedAt)
 	}
 	return outs
 }
@@ -216,7 +215,7 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 		return
 	}
 	back := g.pass(answer, there.Dev, 0)
-	o.Where, o.Why = g.where, g.why
+	o.Where, o.Why = g.visit.where, g.visit.why
 	i := slices.IndexFunc(back, func(out Out) bool { return !out.Answer })
 	if i < 0 {
 		return

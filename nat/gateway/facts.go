@@ -17,11 +17,11 @@ type Facts struct {
 }
 
 // QueueListens tells whether a program listens on a queue, as far as Facts know.
-func (g *Gateway) QueueListens(uint16, uint16) rules.Answer { return g.options.Queues }
+func (v *visit) QueueListens(uint16, uint16) rules.Answer { return v.options.Queues }
 
 // IPsec is No for every packet of a node that has none, and not known of any other.
-func (g *Gateway) IPsec(*rules.Packet, bool) rules.Answer {
-	if g.options.IPsec == rules.No {
+func (v *visit) IPsec(*rules.Packet, bool) rules.Answer {
+	if v.options.IPsec == rules.No {
 		return rules.No
 	}
 	return rules.Unknown

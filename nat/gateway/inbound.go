@@ -19,11 +19,11 @@ type inbound struct {
 func drop(why string) inbound { return inbound{why: why, quiet: true} }
 
 // inbound4 routes an IPv4 packet that came in (ip_route_input_slow).
-func (g *Gateway) inbound4(d *device, p *passage) inbound {
-	h, src, dst := g.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+func (v *visit) inbound4(d *device, p *passage) inbound {
+	h, src, dst := v.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	switch {
 	case dst.IsMulticast():
-		return g.multicast4(d, p)
+		return v.multicast4(d, p)
 	case src.IsMulticast(), src == limitedBroadcast:
 		return drop("martian source " + src.String())
 	case dst == limitedBroadcast, src.IsUnspecified() && dst.IsUnspecified():
@@ -64,8 +64,8 @@ func (h *host) broadcast4(d *device, src netip.Addr, next nextHop) inbound {
 
 // multicast4 is a packet for a group (ip_route_input_mc, ip_mc_validate_source). Every device is in that of all hosts; which others
 // processes have joined is not known.
-func (g *Gateway) multicast4(d *device, p *passage) inbound {
-	h, src, dst := g.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+func (v *visit) multicast4(d *device, p *passage) inbound {
+	h, src, dst := v.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	in := inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	switch {
 	case !h.joined(d, dst):
@@ -160,38 +160,38 @@ func (h *host) wayBack(dev *device, src netip.Addr, mode string) string {
 }
 
 // unroutable answers a packet that there is no way for (ip_error, ip6_pkt_drop).
-func (g *Gateway) unroutable(p *passage, in *inbound) {
-	g.lost("routing", in.why)
+func (v *visit) unroutable(p *passage, in *inbound) {
+	v.lost("routing", in.why)
 	if in.quiet {
 		return
 	}
 	switch in.next.kind {
 	case routeNone:
-		g.unreachable(p, g.icmp().noRoute)
+		v.unreachable(p, v.icmp().noRoute)
 	case routeUnreachable:
-		g.unreachable(p, g.icmp().hostUnreachable)
+		v.unreachable(p, v.icmp().hostUnreachable)
 	case routeProhibit:
-		g.unreachable(p, g.icmp().prohibited)
+		v.unreachable(p, v.icmp().prohibited)
 	case routeUnicast, routeLocal, routeBroadcast, routeMulticast, routeAnycast, routeBlackhole:
 	}
 }
 
 // inbound6 routes an IPv6 packet that came in (ip6_route_input).
-func (g *Gateway) inbound6(d *device, p *passage) inbound {
+func (v *visit) inbound6(d *device, p *passage) inbound {
 	dst := p.view.Tuple.Dst().Addr()
 	switch {
-	case dst.IsMulticast() && !g.host.joined(d, dst):
-		return drop("no process of " + g.host.member + " is known to have joined " + dst.String())
+	case dst.IsMulticast() && !v.host.joined(d, dst):
+		return drop("no process of " + v.host.member + " is known to have joined " + dst.String())
 	case dst.IsMulticast():
 		return inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	}
-	next, why := g.host.lookup(dst)
+	next, why := v.host.lookup(dst)
 	if dst.IsLinkLocalUnicast() || dst.IsLoopback() { // rt6_need_strict
-		next, why = g.host.lookupBy(d, dst)
+		next, why = v.host.lookupBy(d, dst)
 	}
 	switch {
 	case why == "" && next.local():
-	case why == "" && !g.host.forwards6(): // ip6_forward comes behind the route
+	case why == "" && !v.host.forwards6(): // ip6_forward comes behind the route
 		return drop("not for this host, and forwarding is off")
 	}
 	return inbound{next: next, why: why, quiet: next.kind == routeBlackhole}

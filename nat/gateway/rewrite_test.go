@@ -44,7 +44,7 @@ func TestTargetsGoOn(t *testing.T) {
 			require.NoError(t, err)
 			g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{})
 			require.NoError(t, err)
-			outs, _ := g.Handle(packet.Build(tuple, sent).Bytes(), "eth0", time.Unix(1, 0))
+			outs, _, _ := g.Handle(packet.Build(tuple, sent).Bytes(), "eth0", time.Unix(1, 0))
 			require.Len(t, outs, 1, row.rule)
 			if row.want.TTL == 0 {
 				row.want.TTL = 63

@@ -72,8 +72,8 @@ func TestRPFilter(t *testing.T) {
 			g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{Family: family, Trace: true})
 			require.NoError(t, err)
 			tuple := nat.TupleOf(nat.UDP, netip.AddrPortFrom(src, 68), netip.AddrPortFrom(dst, 67))
-			g.Handle(packet.Build(tuple, packet.Fields{}).Bytes(), "eth0", time.Unix(0, 1))
-			require.Equal(t, row.right, strings.Contains(g.Why(), "dropped by"), "%s > %s %s, default route: %v: %s", row.src, row.dst, row.options, row.route, g.Why())
+			_, _, why := g.Handle(packet.Build(tuple, packet.Fields{}).Bytes(), "eth0", time.Unix(0, 1))
+			require.Equal(t, row.right, strings.Contains(why, "dropped by"), "%s > %s %s, default route: %v: %s", row.src, row.dst, row.options, row.route, why)
 		})
 	}
 }

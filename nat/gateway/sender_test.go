@@ -56,7 +56,7 @@ func TestOwnerOfAnswers(t *testing.T) {
 			if tuple.Proto() == nat.ICMP {
 				f.Type = 8
 			}
-			outs, _ := g.Handle(packet.Build(tuple, f).Bytes(), "eth0", time.Unix(0, 1))
+			outs, _, _ := g.Handle(packet.Build(tuple, f).Bytes(), "eth0", time.Unix(0, 1))
 			require.Equal(t, row.holds, len(outs) == 0, "%s at %s: -m owner %s", row.packet, row.chain, row.owner)
 		})
 	}

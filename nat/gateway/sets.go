@@ -7,31 +7,31 @@ import (
 
 // AskSet is what the node's sets answer. They are as they were read until the first packet asks, and as packets have made them
 // from then on; a prediction begins anew.
-func (g *Gateway) AskSet(p *rules.Packet, q rules.SetQuery) rules.SetAnswer {
-	return g.setsOf(p).Ask(p, g, q, g.at)
+func (v *visit) AskSet(p *rules.Packet, q rules.SetQuery) rules.SetAnswer {
+	return v.setsOf(p).Ask(p, v, q, v.at)
 }
 
 // ChangeSet adds a packet to a set, or deletes it. In a prediction, where a packet goes several ways, that stays with the packet
 // until it is known which of them it takes.
-func (g *Gateway) ChangeSet(p *rules.Packet, c rules.SetChange) {
-	changed := g.setsOf(p).Change(p, g, c, g.at)
-	if g.choices == nil {
-		g.sets = changed
+func (v *visit) ChangeSet(p *rules.Packet, c rules.SetChange) {
+	changed := v.setsOf(p).Change(p, v, c, v.at)
+	if v.prediction.choices == nil {
+		v.sets = changed
 	} else {
 		p.Sets = changed
 	}
 }
 
-func (g *Gateway) setsOf(p *rules.Packet) *ipset.State {
+func (v *visit) setsOf(p *rules.Packet) *ipset.State {
 	if s, ok := p.Sets.(*ipset.State); ok {
 		return s
 	}
-	if g.sets == nil {
+	if v.sets == nil {
 		begin := ipset.Still
-		if g.choices == nil {
+		if v.prediction.choices == nil {
 			begin = ipset.NewState
 		}
-		g.sets = begin(g.options.Sets, g.at)
+		v.sets = begin(v.options.Sets, v.at)
 	}
-	return g.sets
+	return v.sets
 }

@@ -11,55 +11,55 @@ import (
 )
 
 // deliver gives a packet to a process of the node, or answers for the node's stack.
-func (g *Gateway) deliver(p *passage) {
-	if g.listens(p.view.Tuple) {
-		g.outs = append(g.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
+func (v *visit) deliver(p *passage) {
+	if v.listens(p.view.Tuple) {
+		v.outs = append(v.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
 		return
 	}
 	switch p.view.Tuple.Proto() {
 	case nat.TCP:
-		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
+		v.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+v.host.member)
 		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.ChecksumOK() {
-			g.reset(p, &t, p.pkt.TOS()&0xfc, false)
+			v.reset(p, &t, p.pkt.TOS()&0xfc, false)
 		}
 	case nat.UDP, nat.UDPLite:
-		if p.view.Tuple.Proto() == nat.UDPLite && g.options.Kernel.Has(nat.UDPLiteForgotten) {
-			g.noProtocol(p)
+		if p.view.Tuple.Proto() == nat.UDPLite && v.options.Kernel.Has(nat.UDPLiteForgotten) {
+			v.noProtocol(p)
 			return
 		}
-		g.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+g.host.member)
+		v.lost("", "nothing listens at "+p.view.Tuple.Dst().String()+" in "+v.host.member)
 		if h := p.pkt.Transport(); p.pkt.V6() && p.pkt.Whole() && h[6]|h[7] == 0 {
 			return // IPv6 wants a checksum (udp6_csum_zero_error)
 		}
 		if p.pkt.Whole() && p.pkt.ChecksumOK() {
 			p.ref = conntrack.Ref{} // nf_reset_ct
-			g.unreachable(p, g.icmp().portUnreachable)
+			v.unreachable(p, v.icmp().portUnreachable)
 		}
-	case g.icmp().proto:
-		g.pong(p)
+	case v.icmp().proto:
+		v.pong(p)
 	case noNextHeader:
-		if g.host.family == nat.IPv4 {
-			g.noProtocol(p)
+		if v.host.family == nat.IPv4 {
+			v.noProtocol(p)
 			return
 		}
-		g.lost("", "there is nothing behind the packet's headers")
+		v.lost("", "there is nothing behind the packet's headers")
 	case igmp, pim: // igmp_rcv, pim_rcv
-		if p.view.Tuple.Proto() == igmp && g.host.family == nat.IPv6 {
-			g.noProtocol(p)
+		if p.view.Tuple.Proto() == igmp && v.host.family == nat.IPv6 {
+			v.noProtocol(p)
 			return
 		}
-		g.lost("", "the stack of "+g.host.member+" takes "+p.view.Tuple.Proto().String()+" itself")
+		v.lost("", "the stack of "+v.host.member+" takes "+p.view.Tuple.Proto().String()+" itself")
 	default:
-		g.noProtocol(p)
+		v.noProtocol(p)
 	}
 }
 
 // listens reports whether a socket of the node takes a packet. None ever has port 0, to which a rule may translate.
-func (g *Gateway) listens(t nat.Tuple) bool {
+func (v *visit) listens(t nat.Tuple) bool {
 	if t.Dst().Port() == 0 && (t.Proto() == nat.TCP || t.Proto() == nat.UDP || t.Proto() == nat.UDPLite) {
 		return false
 	}
-	return g.options.Listens == nil || g.options.Listens(t)
+	return v.options.Listens == nil || v.options.Listens(t)
 }
 
 // Protocols that a node's stack takes without an answer, whoever listens. IPv6 has ICMPv6 for IGMP.
@@ -70,71 +70,71 @@ const (
 )
 
 // noProtocol answers a packet of a protocol that the node's stack does not take.
-func (g *Gateway) noProtocol(p *passage) {
-	g.lost("", "no protocol "+p.view.Tuple.Proto().String())
+func (v *visit) noProtocol(p *passage) {
+	v.lost("", "no protocol "+p.view.Tuple.Proto().String())
 	rest := uint32(0)
-	if g.host.family == nat.IPv6 {
+	if v.host.family == nat.IPv6 {
 		rest = 6 // where the next header stands, in a packet without extension headers
 	}
-	g.error(p, g.icmp().protoUnknown, g.icmp().unknownCode, rest)
+	v.error(p, v.icmp().protoUnknown, v.icmp().unknownCode, rest)
 }
 
 // pong answers an ICMP echo or timestamp request (icmp_echo, icmp_timestamp).
-func (g *Gateway) pong(p *passage) {
+func (v *visit) pong(p *passage) {
 	kind, _, _ := p.pkt.ICMP()
 	h := p.pkt.Transport()
-	settings := &g.host.settings
+	settings := &v.host.settings
 	if !p.pkt.Whole() || !p.pkt.ChecksumOK() || p.group && settings.ignoreGroups {
 		return
 	}
-	f := packet.Fields{TTL: settings.ttl, TOS: p.pkt.TOS(), Type: g.icmp().echoReply, Rest: uint32(binary.BigEndian.Uint16(h[6:]))}
+	f := packet.Fields{TTL: settings.ttl, TOS: p.pkt.TOS(), Type: v.icmp().echoReply, Rest: uint32(binary.BigEndian.Uint16(h[6:]))}
 	switch {
-	case kind == g.icmp().echo && settings.ignoreEcho:
+	case kind == v.icmp().echo && settings.ignoreEcho:
 		return
-	case kind == g.icmp().echo:
+	case kind == v.icmp().echo:
 		f.Payload = h[8:]
-	case kind == g.icmp().timestamp && kind != 0 && len(h) >= 12:
-		f.Type = g.icmp().timestampReplied
-		now := uint32(g.at.UTC().Sub(g.at.UTC().Truncate(24 * time.Hour)).Milliseconds()) // since midnight, UTC
+	case kind == v.icmp().timestamp && kind != 0 && len(h) >= 12:
+		f.Type = v.icmp().timestampReplied
+		now := uint32(v.at.UTC().Sub(v.at.UTC().Truncate(24 * time.Hour)).Milliseconds()) // since midnight, UTC
 		f.Payload = binary.BigEndian.AppendUint32(append([]byte(nil), h[8:12]...), now)
 		f.Payload = binary.BigEndian.AppendUint32(f.Payload, now)
 	default:
 		return
 	}
 	back, q := p.view.Tuple.Reply(), &passage{}
-	if from, dst := back.Src().Addr(), back.Dst().Addr(); p.group || !g.host.isLocal(from) && from.Is6() {
+	if from, dst := back.Src().Addr(), back.Dst().Addr(); p.group || !v.host.isLocal(from) && from.Is6() {
 		if from.Is6() {
-			q.by = g.devices[p.came]
+			q.by = v.devices[p.came]
 		}
-		from, ok := g.specific(p)
+		from, ok := v.specific(p)
 		if !ok {
 			return
 		}
 		back = back.WithSrc(netip.AddrPortFrom(from, back.Src().Port()))
 	} else if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) {
-		q.by = g.devices[p.came]
+		q.by = v.devices[p.came]
 	}
 	q.pkt = *packet.Build(back, f)
-	g.answer(p, q, false)
+	v.reply(p, q, false)
 }
 
 // specific is the node's own address for an answer to what was for many (fib_compute_spec_dst); in IPv6 that of the way back by
 // the device that it came in by (icmpv6_echo_reply).
-func (g *Gateway) specific(p *passage) (netip.Addr, bool) {
+func (v *visit) specific(p *passage) (netip.Addr, bool) {
 	src := p.view.Tuple.Src().Addr()
-	if came := g.devices[p.came]; src.Is6() {
+	if came := v.devices[p.came]; src.Is6() {
 		if came == nil {
 			return netip.Addr{}, false
 		}
-		next, why := g.host.lookupBy(came, src)
-		return g.host.source(next), why == ""
+		next, why := v.host.lookupBy(came, src)
+		return v.host.source(next), why == ""
 	}
-	if next, why := g.host.lookup(src); why == "" && !src.IsUnspecified() {
-		return g.host.source(next), true
+	if next, why := v.host.lookup(src); why == "" && !src.IsUnspecified() {
+		return v.host.source(next), true
 	}
-	d := g.devices[p.came]
+	d := v.devices[p.came]
 	if d == nil {
 		return netip.Addr{}, false
 	}
-	return g.host.deviceAddr(nextHop{dev: d, via: src, dst: src}), true
+	return v.host.deviceAddr(nextHop{dev: d, via: src, dst: src}), true
 }

@@ -132,7 +132,7 @@ func (w *walk) decided(where, why string) {
 func (w *walk) gateway(of *Gateway) *Gateway {
 	g := w.gateways[of]
 	if g == nil {
-		g = of.fresh(w.choices)
+		g = of.fresh(predicting{choices: w.choices, forgets: true})
 		w.gateways[of] = g
 	}
 	return g
@@ -146,43 +146,43 @@ func (w *walk) pass(a arrival) {
 		return
 	}
 	tunnel := a.inner.IsValid()
-	g.older, g.sender = tunnel, a.mac
+	g.prediction.older, g.prediction.sender = tunnel, a.mac
 	g.options.Listens = func(t nat.Tuple) bool {
-		return tunnel || g.answering || a.dir == nat.Reply || w.network.serves(g.host.member, t)
+		return tunnel || g.visit.answering || a.dir == nat.Reply || w.network.serves(g.host.member, t)
 	}
-	g.Tap = func(h nat.Hop) { w.tap(g, h, a.flight) }
-	g.met = func(answer bool, steps nat.Trace) {
+	g.prediction.tapped = func(h nat.Hop, answer bool) { w.tap(g, h, answer, a.flight) }
+	g.prediction.met = func(answer bool, steps nat.Trace) {
 		if !tunnel { // what a tunnel packet meets is not the probe's
 			j := w.journey(a.dir, answer)
 			j.Steps = append(j.Steps, steps...)
 		}
 	}
-	g.look = func(l look) {
+	g.prediction.look = func(l look) {
 		if !tunnel {
 			l.reply = a.dir == nat.Reply
 			w.looks = append(w.looks, l)
 		}
 	}
-	g.confirmed = func(c *conntrack.Conn) {
+	g.prediction.confirmed = func(c *conntrack.Conn) {
 		if !tunnel && a.dir == nat.Original {
 			w.conns = append(w.conns, tracked{g.host.member, c})
 		}
 	}
 	var outs []Out
 	if a.dev == "" {
-		outs, _ = g.Send(a.packet, a.mark, explainedAt)
+		outs, _, _ = g.Send(a.packet, a.mark, explainedAt)
 	} else {
-		outs, _ = g.Handle(a.packet, a.dev, explainedAt)
+		outs, _, _ = g.Handle(a.packet, a.dev, explainedAt)
 	}
-	w.chosen = append(w.chosen, g.chosen...)
-	g.chosen = nil
-	w.rejected = w.rejected || g.rejected
-	if g.open {
-		w.decided(g.where, g.why)
+	w.chosen = append(w.chosen, g.prediction.chosen...)
+	g.prediction.chosen = nil
+	w.rejected = w.rejected || g.visit.rejected
+	if g.visit.open {
+		w.decided(g.visit.where, g.visit.why)
 		w.end(nat.EndUnknown)
 	}
-	if g.why != "" {
-		w.decided(g.where, g.why)
+	if g.visit.why != "" {
+		w.decided(g.visit.where, g.visit.why)
 	}
 	for _, out := range outs {
 		f := flight{packet: slices.Clone(out.Packet), dir: a.dir, inner: a.inner}
@@ -205,14 +205,14 @@ func (w *walk) journey(dir nat.Direction, answer bool) *nat.Journey {
 }
 
 // tap notes a packet at a point of observation.
-func (w *walk) tap(g *Gateway, h nat.Hop, f flight) {
+func (w *walk) tap(g *Gateway, h nat.Hop, answer bool, f flight) {
 	if g.host.kind == topology.KindUnderlay {
 		return
 	}
-	if f.inner.IsValid() && !g.answering {
+	if f.inner.IsValid() && !answer {
 		h.Tuple, h.Outer = f.inner, h.Tuple
 	}
-	j := w.journey(f.dir, g.answering)
+	j := w.journey(f.dir, answer)
 	j.Hops = append(j.Hops, h)
 }
 

@@ -183,7 +183,7 @@ func (x *Explanation) judge(r *Reason, g *Gateway, l look, t iptables.Table, c i
 	}
 	p := l.packet
 	p.Mark = markBefore(steps, c.Name, i+1, p.Mark)
-	if m, missed := c.Rules[i].Miss(l.hook, p, g); missed {
+	if m, missed := c.Rules[i].Miss(l.hook, p, g.World()); missed {
 		r.Wanted, r.Actual = m.Wanted, m.Actual
 	}
 }
@@ -259,7 +259,7 @@ func (g *Gateway) notCalled(l look, t iptables.Table, chain string, steps nat.Tr
 			if before == "" {
 				p := l.packet
 				p.Mark = markBefore(steps, c.Name, i+1, p.Mark)
-				if m, missed := r.Miss(l.hook, p, g); missed {
+				if m, missed := r.Miss(l.hook, p, g.World()); missed {
 					return fmt.Sprintf("%s, which leads to it, %s", place, m)
 				}
 				continue

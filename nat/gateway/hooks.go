@@ -1,0 +1,157 @@
+package gateway
+
+import (
+	"math"
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+)
+
+// tableNAT is the table that NAT is done by.
+const tableNAT = "nat"
+
+// The priorities of what is no table (enum nf_ip_hook_priorities, nf_ip6_hook_priorities). Those of tables are
+// nat.TablePriority's, NAT's that of its table, those of taps their own.
+const (
+	priorityDefrag    = -400
+	priorityConntrack = -200
+	priorityConfirm   = math.MaxInt32
+)
+
+// hooks are what netfilter calls at each hook, in this order: one list a hook, sorted by priority.
+type hooks struct {
+	functions [5][]function
+	// nat are the base chains that the NAT function of a hook asks (nf_nat_register_fn): netfilter does not call them itself.
+	nat [5][]baseChain
+}
+
+// function is what is called at a hook (struct nf_hook_ops).
+type function struct {
+	priority int
+	name     string
+	call     func(v *visit, p *passage) bool // false: the packet goes no further
+}
+
+// baseChain is a chain of rules at a hook, with the priority that it registers with.
+type baseChain struct {
+	hook     nat.Hook
+	kind     chainKind
+	priority int
+	table    *iptables.Compiled
+}
+
+// chainKind is what a base chain may do to a packet (enum nft_chain_types; tables of x_tables have one each).
+type chainKind uint8
+
+const (
+	filterChain chainKind = iota
+	routeChain            // finds another route for what it changed (ipt_mangle_out, nft_chain_route)
+	natChain              // is asked by the NAT function, for the first packet of a connection
+)
+
+// newHooks registers what a node with these rules calls. Where nothing asks for conntrack, the kernel does not track, and what
+// came in pieces stays so.
+func newHooks(rules Rules, tracks bool) hooks {
+	var h hooks
+	for _, t := range nat.Taps() {
+		h.add(t.Hook(), function{t.Priority(), t.String(), func(v *visit, p *passage) bool { v.tap(p, t); return true }})
+	}
+	if tracks {
+		h.addTracking()
+	}
+	translates := false
+	for _, rs := range slices.Backward(rules) { // what is registered last comes first
+		for _, t := range rs.Tables {
+			c := iptables.Compile(t)
+			for _, hook := range nat.Hooks() {
+				if c.Has(hook) {
+					h.register(baseChain{hook, kindOf(t.Name, hook), nat.TablePriority(t.Name, hook), c})
+				}
+			}
+			translates = translates || t.Name == tableNAT
+		}
+	}
+	if translates && tracks {
+		h.addNAT()
+	}
+	return h
+}
+
+// kindOf is the kind of a chain of a table of iptables.
+func kindOf(table string, hook nat.Hook) chainKind {
+	switch {
+	case table == tableNAT:
+		return natChain
+	case table == "mangle" && hook == nat.Output:
+		return routeChain
+	}
+	return filterChain
+}
+
+// addTracking registers conntrack (ipv4_conntrack_ops, ipv4_defrag_ops).
+func (h *hooks) addTracking() {
+	h.add(nat.PreRouting, function{priorityDefrag, "defrag", func(v *visit, p *passage) bool { return p.looped || v.defrag(p, partsIn) }})
+	h.add(nat.Output, function{priorityDefrag, "defrag", func(v *visit, p *passage) bool { return v.defrag(p, partsOut) }})
+	for _, hook := range []nat.Hook{nat.PreRouting, nat.Output} {
+		h.add(hook, function{priorityConntrack, "conntrack", func(v *visit, p *passage) bool { return v.connect(p, hook) }})
+	}
+	for _, hook := range []nat.Hook{nat.Input, nat.PostRouting} {
+		h.add(hook, function{priorityConfirm, "confirm", (*visit).confirm})
+	}
+}
+
+// addNAT registers NAT (nf_nat_ipv4_ops): each of its functions asks the base chains of all tables that translate.
+func (h *hooks) addNAT() {
+	for _, hook := range []nat.Hook{nat.PreRouting, nat.Input, nat.PostRouting} {
+		h.add(hook, function{nat.TablePriority(tableNAT, hook), "nat", func(v *visit, p *passage) bool { return v.translate(p, hook) }})
+	}
+	h.add(nat.Output, function{nat.TablePriority(tableNAT, nat.Output), "nat", (*visit).translateOutput})
+}
+
+// register adds a base chain to its hook, or to those that the hook's NAT function asks.
+func (h *hooks) register(c baseChain) {
+	switch name := c.table.Name(); c.kind {
+	case natChain:
+		h.nat[c.hook] = insert(h.nat[c.hook], c, func(c baseChain) int { return c.priority })
+	case routeChain:
+		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.routed(&c, p) }})
+	case filterChain:
+		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.filtered(&c, p) }})
+	}
+}
+
+func (h *hooks) add(hook nat.Hook, f function) {
+	h.functions[hook] = insert(h.functions[hook], f, func(f function) int { return f.priority })
+}
+
+// insert puts one into a sorted list, in front of those of its own priority (nf_hook_entries_grow).
+func insert[T any](list []T, one T, priority func(T) int) []T {
+	at := slices.IndexFunc(list, func(other T) bool { return priority(other) >= priority(one) })
+	if at < 0 {
+		at = len(list)
+	}
+	return slices.Insert(list, at, one)
+}
+
+// hook takes a packet through all that is called at a hook (nf_hook_slow); false: it goes no further.
+func (v *visit) hook(hook nat.Hook, p *passage) bool {
+	for i := range v.hooks.functions[hook] {
+		if !v.hooks.functions[hook][i].call(v, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// filtered takes a packet through a base chain.
+func (v *visit) filtered(c *baseChain, p *passage) bool {
+	_, ok := v.table(c.table, c.hook, p)
+	return ok
+}
+
+// routed does as filtered for a packet of the node itself, which goes another way where the rules changed what routes ask for.
+func (v *visit) routed(c *baseChain, p *passage) bool {
+	mark, tos := p.view.Mark, p.pkt.TOS()
+	return v.filtered(c, p) && (p.view.Mark == mark && p.pkt.TOS() == tos || v.reroute(p))
+}
