@@ -180,6 +180,34 @@ func TestRepeatedPacketsAreNotASecondWay(t *testing.T) {
 	assert.Equal(t, Proved, cert.Verdict, "%+v", cert.Checks)
 }
 
+// The other end sends its answer again too, where the client's kernel had no time to confirm the first one. Wherever the second
+// is cut off by the end of the watch, it disproves nothing.
+func TestARepeatedAnswerIsNotASecondWay(t *testing.T) {
+	once := observe(answered())
+	again := slices.DeleteFunc(observe(nat.Outcome{Reply: answered().Reply}), func(o Observation) bool { return o.Kind == ConnSeen })
+	probe := []nat.Probe{asPredicted().Probe}
+	for n := range len(again) + 1 {
+		c := asPredicted()
+		c.Seen = Join(probe, slices.Concat(once, again[:n]))[0]
+		cert := Check(c)
+		assert.Equal(t, n > 0, c.Seen.Repeated, "%d observations of the second answer", n)
+		assert.Equal(t, Proved, cert.Verdict, "%d observations of the second answer: %+v", n, cert.Wrong)
+	}
+	for i, o := range again {
+		late := slices.DeleteFunc(slices.Clone(again), func(a Observation) bool { return a.Node != o.Node })
+		if late[0].Hop.Tap == nat.TapOutRaw {
+			continue // its maker: that is the row above
+		}
+		for _, strict := range []bool{true, false} {
+			c := asPredicted()
+			c.Strict = strict
+			c.Seen = Join(probe, slices.Concat(once, late))[0]
+			cert := Check(c)
+			assert.Equal(t, Inconclusive, cert.Verdict, "%d: seen in %s alone: %+v", i, o.Node, cert.Wrong)
+		}
+	}
+}
+
 // TestBlame breaks one live rule a row, lets things go as the broken rules have it, and wants the rule named.
 func TestBlame(t *testing.T) {
 	sep := ChainRef{"vms100", "nat", "KUBE-SEP-OLNIRCQFCXAN5USW"}

@@ -96,7 +96,9 @@ func bad(name, format string, args ...any) Finding {
 }
 
 func (d *difference) check(name string) Finding {
-	return bad(name, "%s: want %s, got %s", d.dir, d.want, d.got)
+	f := bad(name, "%s: want %s, got %s", d.dir, d.want, d.got)
+	f.Missing = d.again
+	return f
 }
 
 // checkDNAT: the destination became an endpoint that may serve this client, the same one in the rules, on the wire,
@@ -236,7 +238,7 @@ func checkPath(e *evidence) Finding {
 // path is a finding about the path: where the Case is not Strict it is no fault of the Service, but evidence that is missing
 // for calling the try understood.
 func (e *evidence) path(f Finding) Finding {
-	f.Missing = !f.OK && !e.Strict
+	f.Missing = f.Missing || !f.OK && !e.Strict
 	return f
 }
 

@@ -17,6 +17,9 @@ type difference struct {
 	wantStep  *nat.Step
 	gotStep   *nat.Step
 	packet    string
+	// again reports that all was as it has to be, and that a packet then came into the node once more that nobody was seen to
+	// send again: it may be a repeated one of which only the end was seen.
+	again bool
 }
 
 // ports binds the ports that chance decides: by the translated address, the first port that was seen in the place of
@@ -122,7 +125,11 @@ func (b ports) compareHops(dir nat.Direction, want, got []nat.Hop, more bool) *d
 		}
 	}
 	if rest := seen.rest(got); len(rest) > 0 && !more {
-		return &difference{dir: dir, node: rest[0].Node, at: len(want), want: "no further packet", got: rest[0].String(), packet: packetOf(rest[0])}
+		first := slices.IndexFunc(got, func(h nat.Hop) bool { return h.Node == rest[0].Node })
+		return &difference{
+			dir: dir, node: rest[0].Node, at: len(want), want: "no further packet", got: rest[0].String(), packet: packetOf(rest[0]),
+			again: got[first] == rest[0],
+		}
 	}
 	return nil
 }
@@ -161,8 +168,10 @@ func compareSteps(dir nat.Direction, want, got nat.Trace, more bool) *difference
 	}
 	if rest := seen.rest(got); len(rest) > 0 && !more {
 		g := rest[0]
+		first := got[slices.IndexFunc(got, func(s nat.Step) bool { return s.Node == g.Node })]
 		return &difference{
 			dir: dir, node: g.Node, at: len(want), want: "no further rule", got: stepText(g), gotStep: &g, packet: stepPacket(&g, g),
+			again: sameStep(first, g) && first.Before == g.Before,
 		}
 	}
 	return nil

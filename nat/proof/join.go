@@ -18,12 +18,16 @@ type Seen struct {
 	// Stray are packets that are neither a request nor an answer to it: a client's RST against an answer that it
 	// does not know.
 	Stray []nat.Hop
-	// Repeated reports that the client sent its first packet more than once: what comes after the first one's
-	// observations may be the second's.
+	// Repeated reports that the first packet or its answer was sent more than once, as TCP does with what is not answered in
+	// time: what comes after the first one's observations may be the second's.
 	Repeated bool
 	Sent     int // how often the client sent its first packet
-	// Mixed reports that a tuple of this try was at the same time one of another's: nothing can be concluded.
+	// Mixed reports that a tuple of this try was at the same time one of another's, or of a packet that belongs to no try of
+	// the list and came late: nothing can be concluded.
 	Mixed bool
+	// Last is the number (Observation.Seq) of the newest observation of a packet of this try, and LastHop where that was.
+	Last    uint64
+	LastHop nat.Hop
 }
 
 // The TCP flags of Observation.TCPFlags that tell a first packet from an answer.
@@ -45,6 +49,8 @@ func Join(tries []nat.Probe, seen []Observation) []Seen {
 		tuple:  map[nat.Tuple]owner{},
 		packet: map[packetID]owner{},
 		conns:  make([]connIndex, len(tries)),
+		others: map[nat.Tuple]bool{},
+		sent:   map[sending]int{},
 	}
 	for i, p := range tries {
 		j.client[socket{p.Tuple.Proto(), p.Tuple.Src()}] = i
@@ -76,6 +82,13 @@ type packetID struct {
 	trace uint32
 }
 
+// sending is a packet as it left the namespace that made it.
+type sending struct {
+	owner
+	node string
+	of   nat.Tuple
+}
+
 // connIndex finds an entry of a try: node and original tuple are its key.
 type connIndex map[connKey]int
 
@@ -91,10 +104,15 @@ type joiner struct {
 	tuple  map[nat.Tuple]owner
 	packet map[packetID]owner
 	conns  []connIndex
+	others map[nat.Tuple]bool // tuples of ICMP errors about packets of no try
+	sent   map[sending]int
 }
 
 // learn notes that packets of this tuple are of o, and marks both tries if another had it before.
 func (j *joiner) learn(t nat.Tuple, o owner) {
+	if j.others[t] {
+		j.seen[o.try].Mixed = true
+	}
 	if was, ok := j.tuple[t]; ok && was.try != o.try {
 		j.seen[was.try].Mixed, j.seen[o.try].Mixed = true, true
 		return
@@ -178,18 +196,40 @@ func (j *joiner) joinPacket(o Observation) {
 		return
 	}
 	s := &j.seen[who.try]
+	j.note(s, o)
 	switch first, answer := firstOrAnswer(o); {
 	case who.dir == nat.Original && first:
-		if o.Hop.Tap == nat.TapOutRaw && o.Hop.Tuple == j.tries[who.try].Tuple && !o.Hop.Outer.IsValid() && o.Node == j.tries[who.try].From {
-			s.Sent++
-			s.Repeated = s.Sent > 1
+		if n := j.left(who, o); o.Hop.Tuple == j.tries[who.try].Tuple && o.Node == j.tries[who.try].From {
+			s.Sent = max(s.Sent, n)
 		}
 		s.Request.Hops = append(s.Request.Hops, o.Hop)
 	case who.dir == nat.Reply && answer:
+		j.left(who, o)
 		s.Reply.Hops = append(s.Reply.Hops, o.Hop)
 	default:
 		s.Stray = append(s.Stray, o.Hop)
 	}
+}
+
+// note keeps which observation of a packet of the try is the newest.
+func (j *joiner) note(s *Seen, o Observation) {
+	if o.Seq >= s.Last {
+		s.Last, s.LastHop = o.Seq, o.Hop
+	}
+}
+
+// left counts how often a packet left the namespace that made it, where this is an observation of that, and marks a try one of
+// whose packets did so twice. A packet that goes round in a circle leaves its maker but once.
+func (j *joiner) left(who owner, o Observation) int {
+	if o.Hop.Tap != nat.TapOutRaw || o.Hop.Outer.IsValid() {
+		return 0
+	}
+	k := sending{who, o.Node, o.Hop.Tuple}
+	j.sent[k]++
+	if j.sent[k] > 1 {
+		j.seen[who.try].Repeated = true
+	}
+	return j.sent[k]
 }
 
 // firstOrAnswer tells by its flags whether a packet can open a flow and whether it can answer the opening one.
@@ -204,14 +244,20 @@ func firstOrAnswer(o Observation) (first, answer bool) {
 // that rule hits of the error are found; two tries whose errors go between the same two hosts are mixed.
 func (j *joiner) joinError(o Observation) {
 	who, ok := j.find(o.ICMP.Inside)
-	if !ok {
+	if !ok { // of an earlier try: its rules cannot be told from those that an error of this one meets
+		j.others[o.Hop.Tuple] = true
+		if mine, known := j.tuple[o.Hop.Tuple]; known {
+			j.seen[mine.try].Mixed = true
+		}
 		return
 	}
 	s := &j.seen[who.try]
+	j.note(s, o)
 	if who.dir == nat.Reply { // the client complains of an answer that it does not know
 		s.Stray = append(s.Stray, o.Hop)
 		return
 	}
+	j.left(owner{who.try, nat.Reply}, o)
 	s.Reply.Hops = append(s.Reply.Hops, o.Hop)
 	s.Errors = append(s.Errors, o.ICMP)
 	j.learn(o.Hop.Tuple, owner{who.try, nat.Reply})

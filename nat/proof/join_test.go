@@ -82,6 +82,21 @@ func TestJoinGivesAnErrorToThePacketInsideIt(t *testing.T) {
 	}
 }
 
+// An ICMP error that was on its way for longer than its own try lasted meets rules by a tuple that one of this try has too.
+func TestALateErrorOfAnotherTryMixes(t *testing.T) {
+	probe := nat.Probe{From: "outside", Tuple: tuple("udp 192.168.26.1:40000 > 192.168.26.100:30053")}
+	err := tuple("icmp 192.168.26.100:0 > 192.168.26.1:0")
+	of := func(inside nat.Tuple) Observation {
+		return Observation{Kind: PacketSeen, Node: "vms100", Hop: nat.Hop{Node: "vms100", Tap: nat.TapOutRaw, Tuple: err}, ICMP: ICMP{3, 3, inside}}
+	}
+	mine, late := of(probe.Tuple), of(probe.Tuple.WithSrc(netip.MustParseAddrPort("192.168.26.1:39999")))
+	assert.False(t, Join([]nat.Probe{probe}, []Observation{mine})[0].Mixed)
+	assert.False(t, Join([]nat.Probe{probe}, []Observation{late})[0].Mixed, "the try has no error")
+	for _, seen := range [][]Observation{{mine, late}, {late, mine}} {
+		assert.True(t, Join([]nat.Probe{probe}, seen)[0].Mixed)
+	}
+}
+
 func TestJoinLeavesOutStrangersAndSetsAsideStrays(t *testing.T) {
 	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	reset := Observation{Kind: PacketSeen, TCPFlags: tcpRST, Hop: hop("outside", nat.TapOutRaw, "eth0", "tcp 192.168.26.1:40000 > 10.244.169.89:9090", 0)}
