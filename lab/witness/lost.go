@@ -6,7 +6,7 @@ import (
 )
 
 // countLost sums up what did not fit into the sockets, was dropped for want of room in a queue, or is missing from the
-// log's numbering.
+// log's numbering. What did not fit into the log's socket is missing there too, but nothing tells so before a next message.
 func (m *member) countLost() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -17,11 +17,13 @@ func (m *member) countLost() uint64 {
 }
 
 func (m *member) countLostLocked() uint64 {
-	n := m.logLost
+	n := uint64(0)
 	for _, s := range m.sockets() {
-		if s != m.log { // that counts for itself
-			n += s.dropped()
+		lost := s.dropped()
+		if s == m.log {
+			lost = max(lost, m.logLost)
 		}
+		n += lost
 	}
 	if m.queueFile != nil {
 		size, err := m.queueFile.ReadAt(m.buf, 0)
