@@ -43,6 +43,7 @@ type visit struct {
 	main  passage // the packet that was handed in
 	track conntrack.Packet
 	hits  []iptables.Hit
+	walk  iptables.Walk
 }
 
 // begin makes the Gateway's visit that of another packet.

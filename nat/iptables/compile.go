@@ -87,15 +87,25 @@ func (c *Compiled) Has(hook nat.Hook) bool { return c.base[hook].at != 0 }
 // Run takes a packet through the table's chain for a hook, as Program.Run does. Where hits is not nil, what the packet
 // met is appended to it. The effect is what the verdict is carried out with, nil for none.
 func (c *Compiled) Run(hook nat.Hook, pkt *rules.Packet, w rules.World, hits *[]Hit) (nat.Verdict, rules.Effect) {
-	return c.run(hook, pkt, w, nil, hits)
+	return new(Walk).Run(c, hook, pkt, w, hits)
 }
 
-func (c *Compiled) run(hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.Decider, hits *[]Hit) (nat.Verdict, rules.Effect) {
+// Walk is room for a packet on its way through a table: who keeps one for many packets walks without an allocation. The zero Walk is
+// ready. It serves one packet at a time.
+type Walk struct{ run compiledRun }
+
+// Run is Compiled.Run.
+func (k *Walk) Run(c *Compiled, hook nat.Hook, pkt *rules.Packet, w rules.World, hits *[]Hit) (nat.Verdict, rules.Effect) {
+	return k.through(c, hook, pkt, w, nil, hits)
+}
+
+func (k *Walk) through(c *Compiled, hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.Decider, hits *[]Hit) (nat.Verdict, rules.Effect) {
 	b := &c.base[hook]
 	if b.at == 0 {
 		return nat.Accept, nil
 	}
-	r := compiledRun{
+	r := &k.run
+	*r = compiledRun{
 		table: c, hits: hits, run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}},
 	}
 	r.readTuple()

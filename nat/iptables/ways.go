@@ -33,7 +33,7 @@ func (c *Compiled) Ways(hook nat.Hook, pkt *rules.Packet, w rules.World, assumed
 	if !c.remembers {
 		s := open{pkt: pkt.Clone()}
 		known := decisions{assumed: assumed}
-		v, effect := c.run(hook, &s.pkt, w, &known, &s.hits)
+		v, effect := new(Walk).through(c, hook, &s.pkt, w, &known, &s.hits)
 		if len(known.taken) == 0 {
 			return []Way{{Verdict: v, Effect: effect, Packet: s.pkt, Hits: s.hits, Chance: 1}}, false
 		}
