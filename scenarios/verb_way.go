@@ -2,10 +2,7 @@ package scenarios
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -32,11 +29,13 @@ func doWay(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	defer cancel()
 	var text string
 	for {
-		if text, err = s.way(live); err != nil {
+		seen, err := s.way(live)
+		if err != nil {
 			return err
 		}
+		text = lettered(seen, s.knownPort)
 		if text != string(want) && len(want) > 0 && !s.job.update {
-			if s.sentAgain() && holds(text, string(want)) {
+			if s.sentAgain() && holds(seen, string(want), s.knownPort) {
 				text = string(want)
 				break
 			}
@@ -72,19 +71,7 @@ func (s *stage) sentAgain() bool {
 	return false
 }
 
-// holds reports whether a text has all lines of another one, in their order.
-func holds(text, lines string) bool {
-	rest := strings.Split(text, "\n")
-	for line := range strings.SplitSeq(lines, "\n") {
-		i := slices.Index(rest, line)
-		if i < 0 {
-			return false
-		}
-		rest = rest[i+1:]
-	}
-	return true
-}
-
+// way is the drawing of the last exchange, with the ports that were seen.
 func (s *stage) way(live nat.Prediction) (string, error) {
 	seen, err := s.observed()
 	if err != nil {
@@ -100,7 +87,7 @@ func (s *stage) way(live nat.Prediction) (string, error) {
 			c.Status &^= nat.Assured // whether two seconds have passed since it began depends on the machine
 		}
 	}
-	return s.settled(report.Journeys(cert, report.Style{})), nil
+	return report.Journeys(cert, report.Style{}), nil
 }
 
 // predicted is what the live rules make of the last exchange in the world that the lab made: it gives the order of the
@@ -130,32 +117,6 @@ func (a asked) ends() proof.Ends {
 	e.Server, e.ServerAddr, e.ServerPeer, e.ClientPeer = a.answer.Server, a.answer.Endpoint, a.answer.PeerSeen, a.answer.From
 	return e
 }
-
-var portText = regexp.MustCompile(`(\d+\.\d+\.\d+\.\d+):(\d+)`)
-
-// settled gives letters to ports that chance chose, in the order in which they come: what is not a Service's or an
-// endpoint's port, and not one that the script asked from. Widths change with them, so runs of blanks become two.
-func (s *stage) settled(text string) string {
-	letters := map[string]string{}
-	text = portText.ReplaceAllStringFunc(text, func(m string) string {
-		address, port, _ := strings.Cut(m, ":")
-		if s.knownPort(port) {
-			return m
-		}
-		if letters[port] == "" {
-			letters[port] = string(rune('a' + len(letters)))
-		}
-		return address + ":" + letters[port]
-	})
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		indent := len(line) - len(strings.TrimLeft(line, " "))
-		fmt.Fprintln(&b, line[:indent]+blanks.ReplaceAllString(strings.TrimSpace(line), "  "))
-	}
-	return b.String()
-}
-
-var blanks = regexp.MustCompile(` {2,}`)
 
 func (s *stage) knownPort(text string) bool {
 	n, err := strconv.ParseUint(text, 10, 16)

@@ -20,7 +20,7 @@ import (
 func TestReferenceCluster(t *testing.T) {
 	eachKernel(t, func(t *testing.T, kernel string) {
 		for _, backend := range []string{"iptables-legacy", "iptables-nft"} {
-			status, stdout, stderr, err := boot(t, kernel, nil, "sh", "-c", "natlab up --backend "+backend+" && natlab verify --brief")
+			status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) { c.Timeout = 10 * time.Minute }, "sh", "-c", "natlab up --backend "+backend+" && natlab verify --brief")
 			require.NoError(t, err)
 			require.Zero(t, status, "%s%s", stdout, stderr)
 			require.Contains(t, stdout+stderr, "kernel ipip")
