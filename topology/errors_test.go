@@ -256,11 +256,11 @@ func TestTooLarge(t *testing.T) {
 	src := &endless{}
 	_, _, err := Load(Source{Name: "big.yaml", Reader: src})
 	require.EqualError(t, err, "big.yaml: the input is larger than 32 MiB: select what the lab needs, for example kubectl get nodes,pods,services,endpointslices -A -o yaml")
-	require.Less(t, src.read, 2*MaxInput)
+	require.Less(t, src.read, 2*maxInput)
 }
 
 func TestTooLargeTogether(t *testing.T) {
-	half := strings.Repeat("#", MaxInput/2+1)
+	half := strings.Repeat("#", maxInput/2+1)
 	_, _, err := Load(Source{Name: "one", Reader: strings.NewReader(half)}, Source{Name: "two", Reader: strings.NewReader(half)})
 	require.ErrorContains(t, err, "two: the input is larger than 32 MiB")
 }

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// ParseRoute reads a route as ip(8) prints it: "default via 10.0.0.1 dev eth0 src 10.0.0.2", "blackhole 10.1.0.0/16". What
+// parseRoute reads a route as ip(8) prints it: "default via 10.0.0.1 dev eth0 src 10.0.0.2", "blackhole 10.1.0.0/16". What
 // does not decide where a packet goes (proto, scope, metric, table, mtu) is passed over. A route without a device has a Via.
-func ParseRoute(text string) (Route, error) {
+func parseRoute(text string) (Route, error) {
 	var r Route
 	words := strings.Fields(text)
 	if len(words) > 0 && r.Type.UnmarshalText([]byte(words[0])) == nil {
@@ -83,8 +83,8 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return netip.ParsePrefix(text)
 }
 
-// ParseAddress reads "eth0=192.168.1.10/24".
-func ParseAddress(text string) (Address, error) {
+// parseAddress reads "eth0=192.168.1.10/24".
+func parseAddress(text string) (Address, error) {
 	dev, address, _ := strings.Cut(text, "=")
 	prefix, err := netip.ParsePrefix(address)
 	if err != nil || dev == "" {
@@ -93,8 +93,8 @@ func ParseAddress(text string) (Address, error) {
 	return Address{Device: dev, Prefix: prefix}, nil
 }
 
-// ParseSysctl reads KEY=VALUE as sysctl(8) does: where a dot comes before any slash, dots are what the path has slashes for.
-func ParseSysctl(text string) (Sysctl, error) {
+// parseSysctl reads KEY=VALUE as sysctl(8) does: where a dot comes before any slash, dots are what the path has slashes for.
+func parseSysctl(text string) (Sysctl, error) {
 	key, value, ok := strings.Cut(text, "=")
 	if !ok || key == "" {
 		return Sysctl{}, errors.New("want KEY=VALUE, such as net.ipv4.conf.all.rp_filter=1")
@@ -105,11 +105,11 @@ func ParseSysctl(text string) (Sysctl, error) {
 	return Sysctl{Key: key, Value: value}, nil
 }
 
-// NodeWords describe a node that is in no cluster, each in the form that its Parse function reads.
+// NodeWords describe a node that is in no cluster, as ip(8) and sysctl(8) write it.
 type NodeWords struct {
-	Addresses []string // see ParseAddress
-	Routes    []string // see ParseRoute
-	Sysctls   []string // see ParseSysctl: what is not the kernel's own; forwarding is on
+	Addresses []string // eth0=192.168.1.10/24
+	Routes    []string // 10.1.0.0/16 via 10.0.0.1 dev eth0
+	Sysctls   []string // net.ipv4.ip_forward=1: what is not the kernel's own; forwarding is on
 }
 
 // Node is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route. An
@@ -119,14 +119,14 @@ func (w NodeWords) Node() (Namespace, error) {
 		{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"},
 	}}
 	for _, text := range w.Addresses {
-		a, err := ParseAddress(text)
+		a, err := parseAddress(text)
 		if err != nil {
 			return Namespace{}, fmt.Errorf("address %q: %w", text, err)
 		}
 		ns.Addresses = append(ns.Addresses, a)
 	}
 	for _, text := range w.Routes {
-		r, err := ParseRoute(text)
+		r, err := parseRoute(text)
 		if err == nil && r.Device == "" && r.Type == Unicast {
 			if r.Device = ns.deviceTowards(r.Via); r.Device == "" {
 				err = fmt.Errorf("no address of the node is in one network with %s: add dev DEVICE", r.Via)
@@ -138,7 +138,7 @@ func (w NodeWords) Node() (Namespace, error) {
 		ns.Routes = append(ns.Routes, r)
 	}
 	for _, text := range w.Sysctls {
-		s, err := ParseSysctl(text)
+		s, err := parseSysctl(text)
 		if err != nil {
 			return Namespace{}, fmt.Errorf("sysctl %q: %w", text, err)
 		}

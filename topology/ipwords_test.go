@@ -32,13 +32,13 @@ func TestParseRoute(t *testing.T) {
 	} {
 		t.Run(row.text, func(t *testing.T) {
 			t.Parallel()
-			r, err := ParseRoute(row.text)
+			r, err := parseRoute(row.text)
 			require.NoError(t, err, row.text)
 			if row.want == "" {
 				row.want = row.text
 			}
 			require.Equal(t, row.want, r.String())
-			again, err := ParseRoute(r.String())
+			again, err := parseRoute(r.String())
 			require.NoError(t, err)
 			require.Equal(t, r, again)
 		})
@@ -59,7 +59,7 @@ func TestParseRouteErrors(t *testing.T) {
 	} {
 		t.Run(row.text, func(t *testing.T) {
 			t.Parallel()
-			r, err := ParseRoute(row.text)
+			r, err := parseRoute(row.text)
 			require.ErrorContains(t, err, row.want, row.text)
 			require.Zero(t, r)
 		})
@@ -127,12 +127,12 @@ func FuzzParseRoute(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := ParseRoute(text)
+		r, err := parseRoute(text)
 		if err != nil {
 			require.Zero(t, r)
 			return
 		}
-		again, err := ParseRoute(r.String())
+		again, err := parseRoute(r.String())
 		require.NoError(t, err, r)
 		require.Equal(t, r, again)
 	})

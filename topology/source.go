@@ -20,10 +20,10 @@ type Source struct {
 	Reader io.Reader
 }
 
-// MaxInput is how many bytes all sources of one Load may have together: three times what 10,000 Services with
+// maxInput is how many bytes all sources of one Load may have together: three times what 10,000 Services with
 // three endpoints each take. More is refused before it is read to its end, since YAML takes fifty times its size
 // in memory while it is decoded.
-const MaxInput = 32 << 20
+const maxInput = 32 << 20
 
 // maxExpansion is how many times its own size a document may grow to when its aliases are followed.
 const maxExpansion = 16
@@ -51,7 +51,7 @@ type header struct {
 // unreadable too, so it is the only error of that file.
 func (p *problems) read(srcs []Source) []object {
 	var objs []object
-	left := int64(MaxInput)
+	left := int64(maxInput)
 	for _, src := range srcs {
 		data, err := io.ReadAll(io.LimitReader(src.Reader, left+1))
 		file := origin{file: src.Name}
@@ -60,7 +60,7 @@ func (p *problems) read(srcs []Source) []object {
 			p.fail(file, "", "read: %v", err)
 			return nil
 		case int64(len(data)) > left:
-			p.fail(file, "", "the input is larger than %d MiB: select what the lab needs, for example kubectl get nodes,pods,services,endpointslices -A -o yaml", MaxInput>>20)
+			p.fail(file, "", "the input is larger than %d MiB: select what the lab needs, for example kubectl get nodes,pods,services,endpointslices -A -o yaml", maxInput>>20)
 			return nil
 		}
 		left -= int64(len(data))

@@ -78,7 +78,6 @@ func (b *builder) run(c *cursor) error {
 		return err
 	}
 	if s.other && s.command.passes() {
-		b.edited = true
 		return nil
 	}
 	for _, note := range s.notes {
@@ -88,7 +87,6 @@ func (b *builder) run(c *cursor) error {
 	if err := s.checkLine(b.table.Name); err != nil {
 		return err
 	}
-	b.edited = b.edited || m.verb != 'A' || len(s.source) > 1 || len(s.destination) > 1
 	fail := func(format string, args ...any) error {
 		e := c.errorf(format, args...).(*SyntaxError) //nolint:errorlint // it is made there
 		e.Column = max(m.column, 1)

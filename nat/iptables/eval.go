@@ -195,5 +195,5 @@ func (r *run) match(m xt.Match) bool {
 		return false
 	case rules.Unknown:
 	}
-	return r.visit.Unknown(MatchText(m))
+	return r.visit.Unknown(matchText(m))
 }

@@ -27,9 +27,9 @@ func (r Rule) Miss(hook nat.Hook, pkt rules.Packet, w rules.World) (Miss, bool) 
 		held := evaluation.match(m)
 		switch {
 		case asker.asked != "" && !open.Open:
-			open = Miss{Wanted: MatchText(m), Actual: asker.asked, Open: true}
+			open = Miss{Wanted: matchText(m), Actual: asker.asked, Open: true}
 		case asker.asked == "" && !held:
-			return Miss{Wanted: MatchText(m), Actual: m.Actual(&evaluation.visit)}, true
+			return Miss{Wanted: matchText(m), Actual: m.Actual(&evaluation.visit)}, true
 		}
 	}
 	return open, open.Open

@@ -56,7 +56,6 @@ type parser struct {
 	table  *builder // nil between tables
 	number int
 	words  []word // of the line, reused for the next
-	edited bool   // a table is not as its lines have it, one by one
 	notes  []Note
 }
 
@@ -124,7 +123,6 @@ func (p *parser) commit() error {
 		return err
 	}
 	p.rs.Tables = append(p.rs.Tables, t)
-	p.edited = p.edited || p.table.edited
 	p.notes = append(p.notes, p.table.notes...)
 	p.table = nil
 	return nil
@@ -139,7 +137,6 @@ type builder struct {
 	reader     ruleReader     // of the line, reused for the next
 	isDeclared func(string) bool
 	excerpt    bool // rules taken out of a table: what they refer to may be missing
-	edited     bool // a command did more than append one rule
 	notes      []Note
 }
 
@@ -238,7 +235,7 @@ func (b *builder) declare(line string, number int) error {
 		return fail(at, "chain %s is there twice", c.Name)
 	default: // a built-in one is there without its line
 		c.Rules = b.table.Chains[old].Rules
-		b.table.Chains[old], b.edited = c, true
+		b.table.Chains[old] = c
 	}
 	return nil
 }

@@ -136,8 +136,8 @@ func appendOptions(b []byte, v xt.Value) []byte {
 // Spec is the rule without its chain: what follows "-A CHAIN " in Text.
 func (r Rule) Spec() string { return strings.TrimPrefix(string(r.appendText(nil)), " ") }
 
-// MatchText is a condition as iptables-save prints it, without a blank in front.
-func MatchText(m xt.Match) string { return strings.TrimPrefix(string(appendMatch(nil, m)), " ") }
+// matchText is a condition as iptables-save prints it, without a blank in front.
+func matchText(m xt.Match) string { return strings.TrimPrefix(string(appendMatch(nil, m)), " ") }
 
 func appendMatch(b []byte, m xt.Match) []byte {
 	if name := m.Name(); name != "" {

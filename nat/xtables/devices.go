@@ -33,11 +33,3 @@ func maskBits(m netip.Addr) (int, bool) {
 	}
 	return n, true
 }
-
-// addrMask prints a mask as a length where it has one.
-func addrMask(m netip.Addr) string {
-	if n, ok := maskBits(m); ok {
-		return pair(uint16(n), uint16(n), "")
-	}
-	return m.String()
-}

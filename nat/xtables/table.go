@@ -68,7 +68,6 @@ type Header struct {
 const (
 	FlagFragment = 0x01 // IPT_F_FRAG, IPv4: the second and later fragments
 	FlagProto    = 0x01 // IP6T_F_PROTO, IPv6: Proto counts
-	FlagTOS      = 0x02 // IP6T_F_TOS, IPv6
 	FlagGotoIPv4 = 0x02 // IPT_F_GOTO
 	FlagGotoIPv6 = 0x04 // IP6T_F_GOTO
 )
@@ -77,7 +76,6 @@ const (
 const (
 	InvIn       = 0x01 // IPT_INV_VIA_IN
 	InvOut      = 0x02 // IPT_INV_VIA_OUT
-	InvTOS      = 0x04 // IPT_INV_TOS
 	InvSrc      = 0x08 // IPT_INV_SRCIP
 	InvDst      = 0x10 // IPT_INV_DSTIP
 	InvFragment = 0x20 // IPT_INV_FRAG
