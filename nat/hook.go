@@ -3,6 +3,7 @@ package nat
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Family is the address family of a rule set.
@@ -64,12 +65,16 @@ func (h Hook) String() string {
 	return fmt.Sprintf("HOOK%d", uint8(h))
 }
 
+// HookOf is the hook of a built-in chain; false for any other chain.
+func HookOf(chain string) (Hook, bool) {
+	i := slices.Index(hookChains[:], chain)
+	return Hook(max(i, 0)), i >= 0
+}
+
 // ParseHook reads a built-in chain's name.
 func ParseHook(s string) (Hook, error) {
-	for i, name := range hookChains {
-		if name == s {
-			return Hook(i), nil
-		}
+	if h, ok := HookOf(s); ok {
+		return h, nil
 	}
 	return 0, fmt.Errorf("hook %q: want PREROUTING, INPUT, FORWARD, OUTPUT or POSTROUTING", s)
 }

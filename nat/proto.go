@@ -102,12 +102,12 @@ func ParseProto(s string) (Proto, error) {
 // case, or a number of 0 to 255, decimal, octal or hexadecimal. 0 is any protocol; ok is false for what they refuse.
 func ParseRuleProto(s string) (p Proto, ok bool) {
 	s = strings.ToLower(s)
-	goOnly := strings.Contains(s, "_") || strings.HasPrefix(s, "0b") || strings.HasPrefix(s, "0o") // strtoul has no such numbers
-	if n, err := strconv.ParseUint(s, 0, 8); err == nil && !goOnly {
-		return Proto(n), true
+	if p, ok = byRuleName[s]; ok {
+		return p, true
 	}
-	p, ok = byRuleName[s]
-	return p, ok
+	goOnly := strings.Contains(s, "_") || strings.HasPrefix(s, "0b") || strings.HasPrefix(s, "0o") // strtoul has no such numbers
+	n, err := strconv.ParseUint(s, 0, 8)
+	return Proto(n), err == nil && !goOnly
 }
 
 // MarshalText makes a protocol its name in JSON.

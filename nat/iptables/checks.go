@@ -55,7 +55,7 @@ func (b *builder) misplaced(order []int) error {
 		reached[at] = true
 	}
 	for at, c := range b.table.Chains {
-		if h, err := nat.ParseHook(c.Name); err == nil {
+		if h, ok := nat.HookOf(c.Name); ok {
 			from[at] = xt.HooksOf(h)
 		}
 		if !reached[at] {

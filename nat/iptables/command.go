@@ -73,7 +73,10 @@ func (c *cursor) hasArgument() bool {
 // run carries one line out.
 func (b *builder) run(c *cursor) error {
 	s := &b.reader
-	*s = ruleReader{c: c, family: b.family, declared: b.isDeclared, rule: Rule{Line: c.number}, loaded: s.loaded[:0]}
+	*s = ruleReader{
+		c: c, family: b.family, declared: b.isDeclared, rule: Rule{Line: c.number, Matches: s.rule.Matches[:0]}, loaded: s.loaded[:0],
+		words: s.words[:0], texts: s.texts[:0],
+	}
 	if err := s.parse(); err != nil {
 		return err
 	}

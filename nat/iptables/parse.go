@@ -55,7 +55,7 @@ type parser struct {
 	rs     Ruleset
 	table  *builder // nil between tables
 	number int
-	words  []word // of the line, reused for the next
+	cursor cursor // in the line; its words are reused for the next
 	notes  []Note
 }
 
@@ -79,14 +79,12 @@ func (p *parser) line(line string) error {
 	case trimmed[0] == '*':
 		return p.fail(1, "table %s has no COMMIT", p.table.table.Name)
 	}
-	words, err := split(p.words[:0], line, p.number)
+	words, err := split(p.cursor.words[:0], line, p.number)
 	if err != nil {
 		return err
 	}
-	c := cursor{line: line, number: p.number, words: words}
-	err = p.table.run(&c)
-	p.words = c.words
-	return err
+	p.cursor = cursor{line: line, number: p.number, words: words}
+	return p.table.run(&p.cursor)
 }
 
 // end is the end of the text.
@@ -135,6 +133,7 @@ type builder struct {
 	chains     map[string]int // by name
 	jumps      []jump         // to chains that were not there yet
 	reader     ruleReader     // of the line, reused for the next
+	words      []word         // of a chain's line, reused too
 	isDeclared func(string) bool
 	excerpt    bool // rules taken out of a table: what they refer to may be missing
 	notes      []Note
@@ -200,10 +199,11 @@ func (b *builder) declare(line string, number int) error {
 	fail := func(column int, format string, args ...any) error {
 		return &SyntaxError{number, column, fmt.Sprintf(format, args...)}
 	}
-	words, err := split(nil, strings.Replace(line, ":", " ", 1), number)
+	words, err := split(b.words[:0], strings.Replace(line, ":", " ", 1), number)
 	if err != nil {
 		return err
 	}
+	b.words = words
 	if len(words) < 2 {
 		return fail(1, "want :CHAIN POLICY [packets:bytes]")
 	}

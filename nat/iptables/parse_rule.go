@@ -60,7 +60,8 @@ func (rr *ruleReader) foreign(name string, kind xt.Kind) bool {
 
 // load makes an extension known whose options follow.
 func (rr *ruleReader) load(x *xt.Extension, name string) {
-	l := &loading{row: x, args: xt.Args{Family: rr.family, Alias: name}, slot: -1}
+	l := rr.room()
+	*l = loading{row: x, args: xt.Args{Family: rr.family, Alias: name, Given: l.args.Given[:0]}, slot: -1}
 	if i := rr.c.at - 1; i >= 0 {
 		l.at = rr.c.words[i].start + 1
 	}
@@ -68,7 +69,20 @@ func (rr *ruleReader) load(x *xt.Extension, name string) {
 		l.slot = len(rr.rule.Matches)
 		rr.rule.Matches = append(rr.rule.Matches, nil)
 	}
-	rr.loaded = append(rr.loaded, l)
+}
+
+// room is one more of those that are loaded, with the room for options of one of an earlier line.
+func (rr *ruleReader) room() *loading {
+	n := len(rr.loaded)
+	if n < cap(rr.loaded) {
+		rr.loaded = rr.loaded[:n+1]
+	} else {
+		rr.loaded = append(rr.loaded, nil)
+	}
+	if rr.loaded[n] == nil {
+		rr.loaded[n] = &loading{}
+	}
+	return rr.loaded[n]
 }
 
 // find is the extension that an option belongs to: the last one that was named and has it. An option may be shortened as
@@ -104,18 +118,20 @@ func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 func (rr *ruleReader) give(l *loading, o xt.Option) error {
 	c := rr.c
 	name, not := c.option()
-	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.protocolNumber()}
+	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.number}
 	values := o.Values
 	if c.at+values < len(c.words) && o.Takes(c.words[c.at+values].text) {
 		values++
 	}
+	first := len(rr.words)
 	for range values {
 		text, err := c.text(name)
 		if err != nil {
 			return err
 		}
-		g.Values = append(g.Values, xt.Word{Text: text, Column: c.words[c.at-1].start + 1})
+		rr.words = append(rr.words, xt.Word{Text: text, Column: c.words[c.at-1].start + 1})
 	}
+	g.Values = rr.words[first:len(rr.words):len(rr.words)]
 	l.args.Give(g)
 	return rr.check(l)
 }
@@ -140,7 +156,7 @@ func (rr *ruleReader) check(l *loading) error {
 // finish makes the values of the extensions.
 func (rr *ruleReader) finish() error {
 	for _, l := range rr.loaded {
-		l.args.Protocol = rr.protocolNumber()
+		l.args.Protocol = rr.number
 		v, wrong := l.row.Read(&l.args)
 		if wrong != nil {
 			return rr.check(l)
@@ -189,14 +205,14 @@ func (rr *ruleReader) kept(x *xt.Extension, at int) bool {
 	if x.Misprint == nil {
 		return false
 	}
-	var options []string
+	rr.texts = rr.texts[:0]
 	for _, w := range words {
 		if short(w.text) != "" {
 			break
 		}
-		options = append(options, w.text)
+		rr.texts = append(rr.texts, w.text)
 	}
-	return x.Misprint(options, rr.family)
+	return x.Misprint(rr.texts, rr.family)
 }
 
 // targetName is the word behind -j.
@@ -205,16 +221,6 @@ func targetName(c *cursor) string {
 		return c.words[c.at+1].text
 	}
 	return ""
-}
-
-// protocolNumber is the protocol of the rule's -p so far, 0 for none and for a negated one.
-func (rr *ruleReader) protocolNumber() nat.Proto {
-	m, ok := rr.protocol.(Protocol)
-	if !ok || m.Not {
-		return 0
-	}
-	p, _ := m.Number()
-	return p
 }
 
 // endsOption reports whether the next word begins another part of the rule.

@@ -28,6 +28,7 @@ func (rs Ruleset) text(counters bool) string {
 	var out strings.Builder
 	out.Grow(rs.size())
 	line := make([]byte, 0, 512)
+	p := xt.NewPrinter(make([]byte, 0, 512), nat.IPv4)
 	for _, t := range rs.Tables {
 		out.WriteString("*" + t.Name + "\n")
 		for _, c := range t.Chains {
@@ -38,11 +39,14 @@ func (rs Ruleset) text(counters bool) string {
 		}
 		for _, c := range t.Chains {
 			for i := range c.Rules {
-				line = line[:0]
 				if counters {
-					line = append(appendCounters(line, c.Rules[i].Packets, c.Rules[i].Bytes), ' ')
+					line = append(appendCounters(line[:0], c.Rules[i].Packets, c.Rules[i].Bytes), ' ')
+					out.Write(line)
 				}
-				line = oneLine(c.Rules[i].appendText(append(append(line, "-A "...), c.Name...)))
+				p.Reset()
+				p.Text("-A ", c.Name)
+				c.Rules[i].print(p)
+				line = oneLine(append(line[:0], p.Bytes()...))
 				out.Write(line)
 			}
 		}
@@ -80,18 +84,27 @@ func appendCounters(b []byte, packets, bytes uint64) []byte {
 	return append(b, ']')
 }
 
-func (r Rule) appendText(b []byte) []byte {
+// print prints the rule's conditions and its target, with a blank in front.
+func (r *Rule) print(p *xt.Printer) {
 	for _, m := range r.Matches {
-		b = appendMatch(b, m)
+		printMatch(p, m)
 	}
-	if r.Target != nil {
-		b = appendTarget(b, r.Target)
+	if t := r.Target; t != nil {
+		call := " -j "
+		if _, goes := t.(xt.Goto); goes {
+			call = " -g "
+		}
+		p.Text(call, t.Name())
+		t.Save(p)
 	}
-	return b
 }
 
 // Text is the rule as iptables-save prints it: "-A CHAIN ...".
-func (r Rule) Text(chain string) string { return string(r.appendText([]byte("-A " + chain))) }
+func (r Rule) Text(chain string) string {
+	p := xt.NewPrinter([]byte("-A "+chain), nat.IPv4)
+	r.print(p)
+	return p.String()
+}
 
 // Met is the rule as a trace has it.
 func (r Rule) Met(chain string) nat.Met {
@@ -134,26 +147,18 @@ func appendOptions(b []byte, v xt.Value) []byte {
 }
 
 // Spec is the rule without its chain: what follows "-A CHAIN " in Text.
-func (r Rule) Spec() string { return strings.TrimPrefix(string(r.appendText(nil)), " ") }
+func (r Rule) Spec() string { return strings.TrimLeft(strings.TrimPrefix(r.Text(""), "-A"), " ") }
 
 // matchText is a condition as iptables-save prints it, without a blank in front.
-func matchText(m xt.Match) string { return strings.TrimPrefix(string(appendMatch(nil, m)), " ") }
-
-func appendMatch(b []byte, m xt.Match) []byte {
-	if name := m.Name(); name != "" {
-		b = append(append(b, " -m "...), name...)
-	}
-	p := xt.NewPrinter(b, nat.IPv4)
-	m.Save(p)
-	return p.Bytes()
+func matchText(m xt.Match) string {
+	p := xt.NewPrinter(nil, nat.IPv4)
+	printMatch(p, m)
+	return strings.TrimPrefix(p.String(), " ")
 }
 
-func appendTarget(b []byte, t xt.Target) []byte {
-	call := " -j "
-	if _, goes := t.(xt.Goto); goes {
-		call = " -g "
+func printMatch(p *xt.Printer, m xt.Match) {
+	if name := m.Name(); name != "" {
+		p.Text(" -m ", name)
 	}
-	p := xt.NewPrinter(append(append(b, call...), t.Name()...), nat.IPv4)
-	t.Save(p)
-	return p.Bytes()
+	m.Save(p)
 }

@@ -133,7 +133,7 @@ func linkedRows(rows []*row, all bool) (linked, rest []*row) {
 		return rows, nil
 	}
 	chains := map[string]bool{}
-	own := func(chain string) bool { _, err := nat.ParseHook(chain); return err != nil && chain != "" }
+	own := func(chain string) bool { _, builtIn := nat.HookOf(chain); return !builtIn && chain != "" }
 	of := func(w *row) (names []string) {
 		if _, chain := w.verb(); own(chain) {
 			names = append(names, chain)
@@ -176,7 +176,7 @@ func tableOf(rows []*row, family nat.Family) (table, reason string) {
 	var hooks []string
 	for _, w := range rows {
 		verb, chain := w.verb()
-		if _, err := nat.ParseHook(chain); err == nil {
+		if _, ok := nat.HookOf(chain); ok {
 			fit = slices.DeleteFunc(fit, func(t string) bool { return !builtIn(t, chain) })
 			if hooks = append(hooks, chain); verb == "-P" {
 				policies = append(policies, chain)

@@ -17,16 +17,19 @@ type ruleReader struct {
 	declared func(chain string) bool // a user chain of the table; nil: none is
 	command  command
 	rule     Rule       // with the matches of extensions only, until rules
-	loaded   []*loading // extensions
+	loaded   []*loading // extensions; behind its end are those of earlier lines, for their room
+	words    []xt.Word  // the options' values
+	texts    []string   // of a target's options
 	given    [128]bool  // the options that may be given but once, by their letters
 
 	hosts                       [2]hosts   // -s and -d, which are read last: the line may be the other family's
 	source, destination         []xt.Match // one for each address of a list
 	in, out, protocol, fragment xt.Match
-	inverted                    bool   // -s or -d
-	implied                     string // the match that -p implies, "" for none
-	other                       bool   // -4 or -6: the line is the other family's
-	jumpTo                      word   // behind -j or -g
+	number                      nat.Proto // of -p so far, 0 for none and for a negated one
+	inverted                    bool      // -s or -d
+	implied                     string    // the match that -p implies, "" for none
+	other                       bool      // -4 or -6: the line is the other family's
+	jumpTo                      word      // behind -j or -g
 	notes                       []string
 }
 
@@ -241,6 +244,9 @@ func (rr *ruleReader) protocolOption(name, value string, not bool) error {
 		return nil
 	}
 	rr.protocol = Protocol{not, p.RuleName()}
+	if !not {
+		rr.number = p
+	}
 	switch _, number := xt.Number(value, 255); {
 	case p == nat.ICMPv6: // xtables_find_match
 		rr.implied = "icmp6"
@@ -346,8 +352,8 @@ func joined(head [6]xt.Match, extensions []xt.Match) []xt.Match {
 			n++
 		}
 	}
-	if n == 0 {
-		return extensions
+	if n+len(extensions) == 0 {
+		return nil
 	}
 	all := make([]xt.Match, 0, n+len(extensions))
 	for _, m := range head {

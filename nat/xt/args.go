@@ -169,6 +169,9 @@ func (g *Given) Within(low, high uint64) uint64 {
 
 // Number reads a number as xtables_strtoul does: decimal, octal or hexadecimal, at most high.
 func Number(s string, high uint64) (uint64, bool) {
+	if s == "" || s[0] < '0' || s[0] > '9' { // without making an error of it
+		return 0, false
+	}
 	if strings.ContainsAny(s, "_oObB") && !strings.HasPrefix(s, "0x") && !strings.HasPrefix(s, "0X") || strings.Contains(s, "_") {
 		return 0, false // Go takes these, strtoul does not
 	}

@@ -26,6 +26,9 @@ func NewPrinter(b []byte, f nat.Family) *Printer {
 	return &Printer{Family: f, Version: Newest, Exact: true, buf: b}
 }
 
+// Reset takes away what was printed, and keeps its room.
+func (p *Printer) Reset() { p.buf = p.buf[:0] }
+
 // Bytes is what was printed.
 func (p *Printer) Bytes() []byte { return p.buf }
 
