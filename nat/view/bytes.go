@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"natlab/nat/xt"
 )
 
 // order is the byte order of the kernel's structs, the machine's.
@@ -35,18 +37,8 @@ func bitNames(v uint32, names []string, order []int) (string, uint32) {
 
 // addrMask prints a mask as a length where it has one.
 func addrMask(m netip.Addr) string {
-	n, ended := 0, false
-	for _, octet := range m.AsSlice() {
-		for bit := 7; bit >= 0; bit-- {
-			on := octet&(1<<bit) != 0
-			if on && ended {
-				return m.String()
-			}
-			if on {
-				n++
-			}
-			ended = ended || !on
-		}
+	if n, whole := xt.MaskBits(m); whole {
+		return strconv.Itoa(n)
 	}
-	return strconv.Itoa(n)
+	return m.String()
 }

@@ -161,7 +161,7 @@ func (s *show) listExtension(e xtables.Extension, kind xt.Kind) string {
 			return " " + e.Name + " [unsupported revision]"
 		}
 		if misreadsDNAT(s.table.Family, e, rev) {
-			return s.listMisreadDNAT(e)
+			return " to:" + s.multi(e).print("", " random", " persistent")
 		}
 		s.note("iptables %s reads revision %d of %s as revision %d", s.view.Version, e.Revision, e.Name, rev)
 		e.Revision = rev
@@ -175,21 +175,4 @@ func (s *show) listExtension(e xtables.Extension, kind xt.Kind) string {
 	p := s.printer()
 	lister.List(p)
 	return p.String()
-}
-
-func (s *show) listMisreadDNAT(e xtables.Extension) string {
-	var b strings.Builder
-	b.WriteString(" to:")
-	r := s.multi(e)
-	for _, m := range r.ranges {
-		b.WriteString(m.text())
-		if m.Flags&xt.NATRandom != 0 {
-			b.WriteString(" random")
-		}
-		if m.Flags&xt.NATPersistent != 0 {
-			b.WriteString(" persistent")
-		}
-	}
-	b.WriteString(r.rest())
-	return b.String()
 }

@@ -154,17 +154,21 @@ func (s *show) misread(e xtables.Extension, rev uint8, kind xt.Kind) (name, opti
 	return e.Name, shown
 }
 
-// misreadDNAT prints nf_nat_range2 as the multi-range of revision 0.
+// misreadDNAT prints nf_nat_range2 as the multi-range of revision 0, as iptables-save does.
 func (s *show) misreadDNAT(e xtables.Extension) string {
+	return s.multi(e).print(" --to-destination ", " --random", " --persistent")
+}
+
+// print prints each range behind a word, with words for its flags.
+func (r multiReading) print(to, random, persistent string) string {
 	var b strings.Builder
-	r := s.multi(e)
 	for _, m := range r.ranges {
-		b.WriteString(" --to-destination " + m.text())
+		b.WriteString(to + m.text())
 		if m.Flags&xt.NATRandom != 0 {
-			b.WriteString(" --random")
+			b.WriteString(random)
 		}
 		if m.Flags&xt.NATPersistent != 0 {
-			b.WriteString(" --persistent")
+			b.WriteString(persistent)
 		}
 	}
 	b.WriteString(r.rest())

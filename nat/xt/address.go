@@ -19,7 +19,7 @@ func (m AddrMask) Contains(a netip.Addr) bool {
 
 // String is the address alone where the mask is full, else with the mask as a length where it has one.
 func (m AddrMask) String() string {
-	switch n, ok := maskBits(m.Mask); {
+	switch n, ok := MaskBits(m.Mask); {
 	case !ok:
 		return m.Addr.String() + "/" + m.Mask.String()
 	case n == m.Addr.BitLen():
@@ -32,11 +32,12 @@ func (m AddrMask) String() string {
 // maskOfBits is a mask of n leading ones.
 func maskOfBits(n int, f nat.Family) netip.Addr {
 	var b [16]byte
-	putMask(b[:], n)
+	PutMask(b[:], n)
 	return inetAddr(f, b[:])
 }
 
-func putMask(b []byte, bits int) {
+// PutMask writes a mask of so many leading ones, as the kernel's structs have it: in network byte order, over the whole of b.
+func PutMask(b []byte, bits int) {
 	for i := range b {
 		switch left := bits - 8*i; {
 		case left >= 8:
@@ -47,8 +48,8 @@ func putMask(b []byte, bits int) {
 	}
 }
 
-// maskBits is the length of a mask; ok is false for one with a hole.
-func maskBits(m netip.Addr) (n int, ok bool) {
+// MaskBits is how many leading ones a mask has; ok is false for one with a hole.
+func MaskBits(m netip.Addr) (n int, ok bool) {
 	ended := false
 	for _, octet := range m.AsSlice() {
 		for bit := 7; bit >= 0; bit-- {

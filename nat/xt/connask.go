@@ -274,8 +274,8 @@ func (q *ConnAsk) encode(d []byte, e *Env, revision uint8) (flags, invert uint16
 		}
 		set(ctAddr<<i, a.Not)
 		copy(d[32*i:], a.Addr.Addr.AsSlice())
-		if bits, whole := maskBits(a.Addr.Mask); whole && bits == widthOf(e.Family) {
-			putMask(d[32*i+16:32*i+32], 128) // all of the union, also for IPv4
+		if bits, whole := MaskBits(a.Addr.Mask); whole && bits == widthOf(e.Family) {
+			PutMask(d[32*i+16:32*i+32], 128) // all of the union, also for IPv4
 		} else {
 			copy(d[32*i+16:], a.Addr.Mask.AsSlice())
 		}

@@ -69,7 +69,7 @@ const (
 )
 
 func decodeConnLimit(d []byte, e *Env) (ConnLimit, bool) {
-	bits, ok := maskBits(inetAddr(e.Family, d))
+	bits, ok := MaskBits(inetAddr(e.Family, d))
 	flags := order.Uint32(d[20:])
 	return ConnLimit{
 		UpTo: flags&connLimitInvert != 0, Count: order.Uint32(d[16:]), Mask: uint8(bits), Dest: flags&connLimitDest != 0,
@@ -77,7 +77,7 @@ func decodeConnLimit(d []byte, e *Env) (ConnLimit, bool) {
 }
 
 func encodeConnLimit(m ConnLimit, d []byte, e *Env) error {
-	putMask(d[:widthOf(e.Family)/8], int(m.Mask))
+	PutMask(d[:widthOf(e.Family)/8], int(m.Mask))
 	order.PutUint32(d[16:], m.Count)
 	order.PutUint32(d[20:], uint32(flagByte(m.UpTo))*connLimitInvert|uint32(flagByte(m.Dest))*connLimitDest)
 	return nil

@@ -88,7 +88,7 @@ func (g *Given) HostMask() AddrMask {
 // prefixLength is the first value as maskLength has it, without a hole (XTTYPE_PLEN).
 func (g *Given) prefixLength() int {
 	if mask, ok := g.args.addr(g.Text()); ok {
-		if _, whole := maskBits(mask); !whole {
+		if _, whole := MaskBits(mask); !whole {
 			g.bad(0, "a mask without a hole")
 		}
 	}
@@ -107,7 +107,7 @@ func (g *Given) maskLength(text string) int {
 		g.bad(0, "a mask as a length or an address")
 		return 0
 	}
-	if n, whole := maskBits(mask); whole {
+	if n, whole := MaskBits(mask); whole {
 		return n
 	}
 	return width

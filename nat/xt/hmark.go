@@ -169,8 +169,8 @@ next:
 }
 
 func decodeHashMark(d []byte, e *Env) (HashMark, bool) {
-	src, ok := maskBits(inetAddr(e.Family, d))
-	dst, ok2 := maskBits(inetAddr(e.Family, d[16:]))
+	src, ok := MaskBits(inetAddr(e.Family, d))
+	dst, ok2 := MaskBits(inetAddr(e.Family, d[16:]))
 	t := HashMark{
 		SrcMask: uint8(src), DstMask: uint8(dst), PortMask: binary.BigEndian.Uint32(d[32:]), PortSet: binary.BigEndian.Uint32(d[36:]),
 		Given: HashMarkFields(order.Uint32(d[40:])), ProtoMask: order.Uint16(d[44:]), Seed: order.Uint32(d[48:]),
@@ -181,10 +181,10 @@ func decodeHashMark(d []byte, e *Env) (HashMark, bool) {
 
 func encodeHashMark(t HashMark, d []byte, _ *Env) error {
 	if t.Given&HashMarkSrc != 0 {
-		putMask(d[:16], int(t.SrcMask))
+		PutMask(d[:16], int(t.SrcMask))
 	}
 	if t.Given&HashMarkDst != 0 {
-		putMask(d[16:32], int(t.DstMask))
+		PutMask(d[16:32], int(t.DstMask))
 	}
 	binary.BigEndian.PutUint32(d[32:], t.PortMask)
 	binary.BigEndian.PutUint32(d[36:], t.PortSet)

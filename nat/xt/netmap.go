@@ -76,7 +76,7 @@ func (t NetMap) List(p *Printer) {
 // print prints the network, with the length of a whole address too.
 func (t NetMap) print(p *Printer) {
 	p.Addr(t.To.Addr)
-	if n, ok := maskBits(t.To.Mask); ok {
+	if n, ok := MaskBits(t.To.Mask); ok {
 		p.Text("/", strconv.Itoa(n))
 		return
 	}

@@ -70,7 +70,7 @@ func (g *Given) nptPrefix() netip.Prefix {
 	if g.args.err != nil {
 		return netip.Prefix{}
 	}
-	n, ok := maskBits(m.Mask)
+	n, ok := MaskBits(m.Mask)
 	if !ok || n > maxNPT {
 		g.bad(0, "a prefix of at most 64 bits")
 	}
@@ -153,7 +153,7 @@ func (t NPT) mapped(a netip.Addr) (out netip.Addr, ok bool) {
 	b, to := a.As16(), t.To.Addr().As16()
 	bits := max(t.From.Bits(), t.To.Bits())
 	var mask [16]byte
-	putMask(mask[:], bits)
+	PutMask(mask[:], bits)
 	for i := range b {
 		b[i] = b[i]&^mask[i] | to[i]&mask[i]
 	}

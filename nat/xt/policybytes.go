@@ -103,8 +103,8 @@ func (e *PolicyElement) encode(d []byte) {
 		put(end.Addr.IsValid(), end.Not, policySource<<i)
 		if mask := d[(2*i+1)*policyAddr:][:policyAddr]; end.Addr.IsValid() {
 			copy(d[2*i*policyAddr:], end.Addr.AsSlice())
-			if n, _ := maskBits(end.Mask); n == end.Addr.BitLen() { // iptables fills the union
-				putMask(mask, 8*policyAddr)
+			if n, _ := MaskBits(end.Mask); n == end.Addr.BitLen() { // iptables fills the union
+				PutMask(mask, 8*policyAddr)
 			}
 			copy(mask, end.Mask.AsSlice())
 		}

@@ -145,7 +145,7 @@ func bitNames(v uint32, names []string, order []int) string {
 // AddrMask prints an address with its mask: none where it is full, as a length where it has one.
 func (p *Printer) AddrMask(m AddrMask) {
 	p.Addr(m.Addr)
-	switch bits, whole := maskBits(m.Mask); {
+	switch bits, whole := MaskBits(m.Mask); {
 	case !whole:
 		p.Text("/")
 		p.Addr(m.Mask)

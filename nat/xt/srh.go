@@ -215,7 +215,7 @@ func (m *SRH) each(f func(i int, not bool, value string)) {
 			s := m.Segments[i-srhFirstSegment]
 			p.Addr(s.Addr)
 			length := int64(-1) // of a mask with a hole
-			if n, ok := maskBits(s.Mask); ok {
+			if n, ok := MaskBits(s.Mask); ok {
 				length = int64(n)
 			}
 			p.Textf("/%d", uint32(length))

@@ -55,7 +55,7 @@ func (d *nftRule) compareMeta(l register, not bool, value []byte) error {
 		}
 		data := make([]byte, padded(9))
 		copy(data, value[:4])
-		putMask(data[4:8], 32)
+		xt.PutMask(data[4:8], 32)
 		if len(l.mask) >= 4 {
 			copy(data[4:8], l.mask)
 		}
@@ -126,7 +126,7 @@ func (d *nftRule) compareNetwork(l register, not bool, value []byte) error {
 func nativeAddr(size int, l register, value []byte) (addr, mask netip.Addr) {
 	a, m := make([]byte, size), make([]byte, size)
 	n := copy(a, value[:min(len(value), l.length)])
-	putMask(m, 8*n)
+	xt.PutMask(m, 8*n)
 	copy(m, l.mask[:min(len(l.mask), size)])
 	addr, _ = netip.AddrFromSlice(a)
 	mask, _ = netip.AddrFromSlice(m)

@@ -99,7 +99,7 @@ func addressMatch(not, destination bool, a, mask netip.Addr) xt.Match {
 	if !not && a.IsUnspecified() && mask.IsUnspecified() {
 		return nil
 	}
-	bits, prefix := maskBits(mask)
+	bits, prefix := xt.MaskBits(mask)
 	switch {
 	case !prefix:
 		return iptables.MaskedAddress{Not: not, Destination: destination, Address: xt.AddrMask{Addr: a, Mask: mask}}

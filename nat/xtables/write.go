@@ -174,20 +174,9 @@ func (h *Header) ask(m xt.Match, f nat.Family) (bool, error) {
 // maskOf is a prefix's mask.
 func maskOf(p netip.Prefix) netip.Addr {
 	b := make([]byte, p.Addr().BitLen()/8)
-	putMask(b, p.Bits())
+	xt.PutMask(b, p.Bits())
 	m, _ := netip.AddrFromSlice(b) // of 4 or 16 bytes
 	return m
-}
-
-func putMask(b []byte, bits int) {
-	for i := range b {
-		switch left := bits - 8*i; {
-		case left >= 8:
-			b[i] = 0xff
-		case left > 0:
-			b[i] = byte(0xff << (8 - left))
-		}
-	}
 }
 
 // putDevice writes a device pattern and its mask, as xtables_parse_interface does: the "+" stays in the name.
