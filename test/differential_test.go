@@ -236,7 +236,7 @@ func (w *twins) emulated(asked nat.Tuple, pkt []byte) (c *conntrack.Conn, ok boo
 		return nil, false
 	}
 	kind, code, _ := p.ICMP()
-	c, _ = w.emulator.Conns().LookupICMP(asked, kind, code)
+	c, _ = w.emulator.Conns().Lookup(asked, kind, code)
 	return c, c != nil
 }
 
@@ -254,7 +254,7 @@ func (w *twins) changed(at time.Time) (list []*conntrack.Conn) {
 	}
 	for c := range w.lines {
 		if _, still := lines[c]; !still && c.Has(nat.Dying) {
-			if again, _ := w.emulator.Conns().LookupICMP(c.Original, 0, 0); again == nil {
+			if again, _ := w.emulator.Conns().Lookup(c.Original, 0, 0); again == nil {
 				list = append(list, c)
 			}
 		}

@@ -45,12 +45,9 @@ func (t *Table) Advance(at time.Time) {
 	t.now = max(t.now, at.UnixNano())
 }
 
-// Lookup finds the connection of the default zone that a packet of this tuple belongs to, and its direction; nil where there is none. For
-// ICMP it is the query of type 0, code 0.
-func (t *Table) Lookup(tuple nat.Tuple) (*Conn, nat.Direction) { return t.LookupICMP(tuple, 0, 0) }
-
-// LookupICMP is Lookup for a packet of an ICMP type and code, which are a part of such a packet's tuple.
-func (t *Table) LookupICMP(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction) {
+// Lookup finds the connection of the default zone that a packet of this tuple belongs to, and its direction; nil where there is none.
+// kind and code are an ICMP packet's type and code, which are a part of its tuple, and 0 for any other.
+func (t *Table) Lookup(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction) {
 	tuple, _ = t.Settings.Read(tuple)
 	return t.find(keyOf(tuple, kind, code), nat.Zone{})
 }

@@ -137,7 +137,7 @@ func TestTCP(t *testing.T) {
 				r = b.see(p)
 			}
 			require.Equal(t, row.info, r.Info)
-			c, _ := b.Lookup(asked)
+			c, _ := b.Lookup(asked, 0, 0)
 			require.NotNil(t, c)
 			require.Equal(t, row.state, c.State())
 			require.Equal(t, row.timeout, c.Expires().Sub(b.now))
@@ -163,7 +163,7 @@ func TestUDP(t *testing.T) {
 	asked := tuple(t, "udp 10.0.0.1:4000 > 10.0.0.2:53")
 	require.Equal(t, conntrack.InfoNew, b.see(conntrack.Packet{Tuple: asked}).Info)
 	require.Equal(t, conntrack.InfoEstablished, b.see(conntrack.Packet{Tuple: asked.Reply()}).Info)
-	c, _ := b.Lookup(asked)
+	c, _ := b.Lookup(asked, 0, 0)
 	require.Equal(t, 30*time.Second, c.Expires().Sub(b.now))
 	require.False(t, c.Has(nat.Assured))
 	b.pass(3 * time.Second)
@@ -260,11 +260,11 @@ func TestClash(t *testing.T) {
 		require.False(t, b.Confirm(second.Conn))
 		require.Equal(t, nat.Accept, b.Resolve(second), "for one second, by its reply alone")
 		require.True(t, second.Conn.Has(nat.NATClash))
-		c, _ := b.Lookup(tuple(t, "udp 10.0.1.2:53 > 10.0.0.1:4000"))
+		c, _ := b.Lookup(tuple(t, "udp 10.0.1.2:53 > 10.0.0.1:4000"), 0, 0)
 		require.Same(t, second.Conn, c)
 		b.pass(time.Second)
 		b.Advance(b.now)
-		c, _ = b.Lookup(tuple(t, "udp 10.0.1.2:53 > 10.0.0.1:4000"))
+		c, _ = b.Lookup(tuple(t, "udp 10.0.1.2:53 > 10.0.0.1:4000"), 0, 0)
 		require.Nil(t, c)
 	})
 }
@@ -367,7 +367,7 @@ func TestFullTable(t *testing.T) {
 	b.see(third)
 	require.Equal(t, 2, b.Len())
 	require.EqualValues(t, 1, b.Stats.EarlyDrop)
-	c, _ := b.Lookup(one)
+	c, _ := b.Lookup(one, 0, 0)
 	require.Nil(t, c, "the oldest went")
 }
 
@@ -398,7 +398,7 @@ func TestSCTP(t *testing.T) {
 			p.Tuple = asked.Reply()
 		}
 		b.see(p)
-		c, _ := b.Lookup(asked)
+		c, _ := b.Lookup(asked, 0, 0)
 		require.NotNil(t, c)
 		require.Equal(t, row.state, c.State())
 	}
@@ -483,7 +483,7 @@ func FuzzTable(f *testing.F) {
 				continue
 			}
 			for _, at := range []nat.Tuple{c.Original, c.Reply} {
-				found, _ := b.LookupICMP(at, kind, code)
+				found, _ := b.Lookup(at, kind, code)
 				require.Same(t, c, found)
 			}
 		}
