@@ -16,6 +16,7 @@ const (
 	ChallengeACK                     // the RST that answers a challenge ACK is known by the number that the ACK had
 	ResetCloses                      // a REJECT rule's RST closes the connection that it ends
 	GREClash                         // clashes of GRE are resolved
+	WholeDCCPHeader                  // a DCCP packet has the whole header of its type, with long sequence numbers where its type has them
 	EvictClosing                     // a search for a free port takes one that a closing TCP connection has
 	TextEndsAtTo                     // -m string wants a text to end at --to, not only to begin there
 	ScaleOfReply                     // a retransmitted SYN leaves the window scales as they are
@@ -33,22 +34,23 @@ var changes = [...]struct {
 	since    Kernel
 	longterm []Kernel
 }{
-	LowestIsUnicast:    {Kernel{5, 14}, nil},                     // fib_add_ifaddr
-	RSTOfReusedTuple:   {Kernel{5, 14}, nil},                     // c4edc3ccbc63
-	SYNReinitialises:   {Kernel{5, 18}, nil},                     // c7aab4f17021
-	RejectsUnsummedUDP: {Kernel{5, 19}, nil},                     // nf_reject_verify_csum, sent to nf-next in April 2022; in 6.1 and not in 5.10
-	WindowLeniency:     {Kernel{6, 1}, nil},                      // 6e250dcbff1d, 628d694344a0
-	ChallengeACK:       {Kernel{6, 2}, []Kernel{{6, 1}}},         // c410cb974f2b
-	ResetCloses:        {Kernel{6, 3}, []Kernel{{6, 1}}},         // 2954fe60e33d; 6.1.81
-	GREClash:           {Kernel{6, 5}, nil},                      // d671fd82eaa9
-	EvictClosing:       {Kernel{6, 5}, nil},                      // 458972550287
-	TextEndsAtTo:       {Kernel{6, 7}, nil},                      // skb_find_text, sent to net-next in October 2023
-	ScaleOfReply:       {Kernel{6, 8}, []Kernel{{6, 1}, {6, 6}}}, // fb366fc7541a
-	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                      // 0f1ae2821fa4, 6.8-rc5
-	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},       // d8f84a9bc7c4; 6.11.4
-	DCCPForgotten:      {Kernel{6, 17}, nil},                     // fd72f265bb00
-	ICMPClash:          {Kernel{7, 0}, nil},                      // f7becf0dad8f
-	UDPLiteForgotten:   {Kernel{7, 1}, nil},                      // 84dee05d9d61, 56520b398e5e
+	LowestIsUnicast:    {Kernel{5, 14}, nil},                               // fib_add_ifaddr
+	RSTOfReusedTuple:   {Kernel{5, 14}, nil},                               // c4edc3ccbc63
+	SYNReinitialises:   {Kernel{5, 18}, nil},                               // c7aab4f17021
+	RejectsUnsummedUDP: {Kernel{5, 19}, nil},                               // nf_reject_verify_csum, sent to nf-next in April 2022; in 6.1 and not in 5.10
+	WindowLeniency:     {Kernel{6, 1}, nil},                                // 6e250dcbff1d, 628d694344a0
+	ChallengeACK:       {Kernel{6, 2}, []Kernel{{6, 1}}},                   // c410cb974f2b
+	ResetCloses:        {Kernel{6, 3}, []Kernel{{6, 1}}},                   // 2954fe60e33d; 6.1.81
+	GREClash:           {Kernel{6, 5}, nil},                                // d671fd82eaa9
+	WholeDCCPHeader:    {Kernel{6, 5}, []Kernel{{5, 10}, {5, 15}, {6, 1}}}, // ff0a3a7d52ff
+	EvictClosing:       {Kernel{6, 5}, nil},                                // 458972550287
+	TextEndsAtTo:       {Kernel{6, 7}, nil},                                // skb_find_text, sent to net-next in October 2023
+	ScaleOfReply:       {Kernel{6, 8}, []Kernel{{6, 1}, {6, 6}}},           // fb366fc7541a
+	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                                // 0f1ae2821fa4, 6.8-rc5
+	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},                 // d8f84a9bc7c4; 6.11.4
+	DCCPForgotten:      {Kernel{6, 17}, nil},                               // fd72f265bb00
+	ICMPClash:          {Kernel{7, 0}, nil},                                // f7becf0dad8f
+	UDPLiteForgotten:   {Kernel{7, 1}, nil},                                // 84dee05d9d61, 56520b398e5e
 }
 
 // Has reports whether a kernel has a change. A version of two numbers stands for the newest release of its series.

@@ -24,6 +24,7 @@ func TestKernelHas(t *testing.T) {
 		{nat.ChallengeACK, []nat.Kernel{{6, 1}, {6, 2}}, []nat.Kernel{{5, 10}, {6, 0}}},
 		{nat.ResetCloses, []nat.Kernel{{6, 1}, {6, 3}}, []nat.Kernel{{5, 10}, {6, 2}}},
 		{nat.GREClash, []nat.Kernel{{6, 5}, {6, 12}}, []nat.Kernel{{5, 10}, {6, 1}, {6, 4}}},
+		{nat.WholeDCCPHeader, []nat.Kernel{{5, 10}, {6, 1}, {6, 5}}, []nat.Kernel{{5, 14}, {6, 4}}},
 		{nat.EvictClosing, []nat.Kernel{{6, 5}}, []nat.Kernel{{6, 1}, {6, 4}}},
 		{nat.TextEndsAtTo, []nat.Kernel{{6, 7}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 6}}},
 		{nat.ScaleOfReply, []nat.Kernel{{6, 1}, {6, 6}, {6, 8}}, []nat.Kernel{{5, 10}, {6, 5}, {6, 7}}},

@@ -24,7 +24,7 @@ type kernelConn struct {
 	original, reply nat.Tuple
 	status, mark    uint32
 	timeout         uint32 // seconds
-	state           string // of TCP and SCTP
+	state           string // of TCP, SCTP and DCCP
 }
 
 func (c kernelConn) String() string {
@@ -35,6 +35,9 @@ func (c kernelConn) String() string {
 var sctpStates = [...]string{
 	"NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT",
 }
+
+// dccpStates are the names of enum ct_dccp_states.
+var dccpStates = [...]string{"NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT"}
 
 // entries are the kernel's connections, a line each, sorted. It walks the machine's whole hash table: not for each packet.
 func (k *kernelNode) entries(t *testing.T) []string {
@@ -51,6 +54,8 @@ func (k *kernelNode) entries(t *testing.T) []string {
 			c.state = conntrack.TCPState(f.ProtoInfo.TCP.State).String()
 		case f.ProtoInfo.SCTP != nil:
 			c.state = sctpStates[f.ProtoInfo.SCTP.State]
+		case f.ProtoInfo.DCCP != nil:
+			c.state = dccpStates[f.ProtoInfo.DCCP.State]
 		}
 		out = append(out, c.String())
 	}
@@ -74,7 +79,7 @@ const (
 
 	ctaProtoNum, ctaSrcPort, ctaDstPort, ctaICMPID, ctaICMP6ID = 1, 2, 3, 4, 7 // behind an identifier its type and code
 
-	ctaProtoInfoTCP, ctaProtoInfoSCTP, ctaProtoInfoState = 1, 3, 1
+	ctaProtoInfoTCP, ctaProtoInfoDCCP, ctaProtoInfoSCTP, ctaProtoInfoState = 1, 2, 3, 1
 
 	ctNew, ctGet = unix.NFNL_SUBSYS_CTNETLINK << 8, unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 )
@@ -134,6 +139,8 @@ func (k *kernelNode) entry(t *testing.T, tuple nat.Tuple, kind, code uint8) (c k
 						c.state = conntrack.TCPState(v[0]).String()
 					case of == ctaProtoInfoSCTP:
 						c.state = sctpStates[v[0]]
+					case of == ctaProtoInfoDCCP:
+						c.state = dccpStates[v[0]]
 					}
 				})
 			})
@@ -218,7 +225,7 @@ func entryLine(original, reply nat.Tuple, status nat.Status, mark uint32, state 
 }
 
 func roughly(seconds int) string {
-	for _, full := range []int{10, 30, 60, 120, 180, 210, 300, 600, 432000} {
+	for _, full := range []int{10, 30, 60, 120, 180, 210, 240, 300, 480, 600, 43200, 432000} {
 		if seconds > full-9 && seconds <= full {
 			return strconv.Itoa(full)
 		}

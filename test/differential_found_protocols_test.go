@@ -15,6 +15,26 @@ func foundProtocols() []found {
 			{dev: "in0", tuple: "dccp 192.168.1.10:1000 > 192.168.1.1:80"},
 			{dev: "in0", tuple: "dccp 192.168.1.10:0 > 192.168.1.1:0"},
 		}, noDCCP, nil},
+		{"a DCCP connection is translated, header and ports, and moved on by types", toPod + invalid, []given{
+			{dev: "in0", tuple: dccp, set: map[int]byte{35: 5}},
+			{dev: "pod0", tuple: "dccp 10.244.0.5:80 > 192.168.1.10:1000", payload: make([]byte, 8), set: map[int]byte{24: 7, 28: 3, 35: 9}},
+			{dev: "in0", tuple: dccp, payload: make([]byte, 4), set: map[int]byte{24: 6, 28: 7, 43: 9}},
+			{dev: "in0", tuple: dccp, payload: make([]byte, 8), set: map[int]byte{24: 7, 28: 15}},
+		}, oldDCCP, nil},
+		{"DCCP that no request opened is none, nor what is too short for its type", toPod + invalid, []given{
+			{dev: "in0", tuple: dccp, set: map[int]byte{28: 5}},
+			{dev: "in0", tuple: dccp, set: map[int]byte{28: 4}},
+			{dev: "in0", tuple: dccp, set: map[int]byte{28: 3}},
+			{dev: "in0", tuple: dccp, set: map[int]byte{28: 0}},
+			{dev: "in0", tuple: dccp, set: map[int]byte{25: 2}},
+			{dev: "in0", tuple: dccp, set: map[int]byte{24: 2}},
+		}, oldDCCP, nil},
+		{"a kernel with IPIP tunnels takes what is in it, and is silent where that is too short", filterRules("-A INPUT -j ACCEPT"), []given{
+			{dev: "in0", tuple: "ipip 192.168.1.10:0 > 192.168.1.1:0", payload: make([]byte, 16)},
+			{dev: "in0", tuple: "ipip 192.168.1.10:0 > 192.168.1.1:0", payload: make([]byte, 20)},
+			{dev: "in0", tuple: "ipv6 192.168.1.10:0 > 192.168.1.1:0", payload: make([]byte, 39)},
+			{dev: "in0", tuple: "ipv6 192.168.1.10:0 > 192.168.1.1:0", payload: make([]byte, 40)},
+		}, only4, nil},
 		{"a right checksum of UDP-Lite is wrong to conntrack", invalid, []given{
 			{dev: "in0", tuple: lite},
 			{dev: "in0", tuple: lite, payload: []byte("what is not covered"), set: map[int]byte{25: 8}},

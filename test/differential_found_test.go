@@ -73,7 +73,8 @@ const (
 	both where = iota
 	only4
 	only6
-	noDCCP // where conntrack knows nothing of DCCP
+	noDCCP  // where conntrack knows nothing of DCCP
+	oldDCCP // where it tracks it, in IPv4
 )
 
 func (at where) includes(w *twins) bool {
@@ -84,6 +85,8 @@ func (at where) includes(w *twins) bool {
 		return w.family == nat.IPv6
 	case noDCCP:
 		return w.kernel.version.Has(nat.DCCPForgotten)
+	case oldDCCP:
+		return w.family == nat.IPv4 && !w.kernel.version.Has(nat.DCCPForgotten)
 	case both:
 	}
 	return true

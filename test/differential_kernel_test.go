@@ -36,6 +36,7 @@ type kernelNode struct {
 	conns   *ctnetlink.Conn
 	ask     int // nfnetlink, for one connection at a time
 	tracer  *tracer
+	tunnels bool // of IPIP are there: the kernel gives each namespace one
 	buf     []byte
 }
 
@@ -120,6 +121,8 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 	require.NoError(t, err)
 	defer nl.Close()
 	require.NoError(t, k.address(nl, plan))
+	_, err = nl.LinkByName("tunl0")
+	k.tunnels = err == nil
 	if family == nat.IPv6 {
 		require.Eventually(t, func() bool { return settled(nl, plan) }, 10*time.Second, time.Millisecond)
 		require.NoError(t, k.set(forwarding6, "1"))

@@ -35,7 +35,7 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 	case nat.UDPLite:
 		f.Payload = make([]byte, d.n(3)*9)
 	case nat.DCCP:
-		f.Type = uint8(d.n(11))
+		f.Type, f.Payload = pick(d, []uint8{0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}), make([]byte, d.n(2)*4)
 	case nat.GRE: // of the old version, and PPTP's and no one's of the new
 		f.Payload = append(pick(d, [][]byte{{0, 0, 8, 0}, {0, 0, 8, 0}, {0x20, 0, 8, 0}, {0x30, 1, 0x88, 0x0b}, {0x30, 1, 8, 0}, {0, 2, 8, 0}}), make([]byte, pick(d, []int{2, 4, 12}))...)
 	default:
@@ -50,7 +50,11 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 // odd changes bits of a packet's headers that hardly anybody sets.
 func (d drawn) odd(p *packet.Packet) []byte {
 	b, h := p.Bytes(), p.Transport()
-	switch d.n(6) {
+	kind := d.n(6)
+	if p.Tuple().Proto() == nat.DCCP {
+		kind = 6
+	}
+	switch kind {
 	case 0: // TCP's reserved bits
 		if p.Tuple().Proto() == nat.TCP && !p.Later() && len(h) >= 20 {
 			h[12] |= uint8(1 + d.n(15))
@@ -75,6 +79,11 @@ func (d drawn) odd(p *packet.Packet) []byte {
 	case 5: // UDP-Lite that covers less than all, or more
 		if p.Tuple().Proto() == nat.UDPLite && !p.Later() && len(h) >= 8 {
 			h[5] = pick(d, []byte{8, 8, 12, 7, 200})
+		}
+	case 6: // another type, another length, another coverage or short sequence numbers of DCCP
+		if !p.Later() && len(h) >= 12 {
+			at := pick(d, []int{4, 5, 8})
+			h[at] = pick(d, map[int][]byte{4: {2, 3, 5, 9}, 5: {1, 2, 4, 15}, 8: {0, 2, 3, 4, 6, 13, 15}}[at])
 		}
 	}
 	p.Seal()

@@ -22,6 +22,12 @@ func (d drawn) settings() (list []topology.Sysctl) {
 	for name, longer := range longerThanARound {
 		set("net/netfilter/nf_conntrack_sctp_timeout_"+name, longer)
 	}
+	if !d.kernel.Has(nat.DCCPForgotten) {
+		set("net/netfilter/nf_conntrack_dccp_loose", "1", "1", "0")
+		for _, name := range []string{"closereq", "closing"} {
+			set("net/netfilter/nf_conntrack_dccp_timeout_"+name, "60")
+		}
+	}
 	if d.family == nat.IPv6 {
 		set(forwarding6, "1", "1", "1", "1", "1", "0")
 		set("net/ipv6/icmp/echo_ignore_all", "0", "0", "0", "0", "0", "1")
@@ -85,7 +91,7 @@ func plainSettings(f nat.Family) (list []topology.Sysctl) {
 func unusual(list []topology.Sysctl) (out []string) {
 	for _, s := range list {
 		switch {
-		case strings.Contains(s.Key, "sctp"), strings.HasSuffix(s.Key, "orward") && s.Value == "1", strings.HasSuffix(s.Key, "forwarding") && !strings.HasSuffix(s.Key, "bc_forwarding") && s.Value == "1":
+		case strings.Contains(s.Key, "sctp"), strings.Contains(s.Key, "dccp_timeout"), strings.HasSuffix(s.Key, "orward") && s.Value == "1", strings.HasSuffix(s.Key, "forwarding") && !strings.HasSuffix(s.Key, "bc_forwarding") && s.Value == "1":
 		case strings.HasSuffix(s.Key, "checksum") && s.Value == "1", strings.HasSuffix(s.Key, "ignore_broadcasts") && s.Value == "1", s.Value == "0" && strings.HasSuffix(s.Key, "bc_forwarding"):
 		case s.Value == "64", s.Value == "0" && !strings.HasSuffix(s.Key, "orwarding"), strings.HasSuffix(s.Key, "loose") && s.Value == "1":
 		default:

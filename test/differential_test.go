@@ -78,6 +78,9 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
 	node := differentialNode(w.family)
+	if w.kernel.tunnels {
+		node.Devices = append(node.Devices, topology.Device{Name: "tunl0", Kind: topology.TunnelIPIP})
+	}
 	for _, s := range w.settings {
 		require.NoError(t, w.kernel.set(s.Key, s.Value))
 		node.Sysctls = append(node.Sysctls, s)
@@ -182,7 +185,7 @@ const undecided = "undecided"
 // turns notes when connections began, and reports whether one is just becoming a stream: the two sides cannot be held
 // against each other then.
 func (w *twins) turns(now span) (yes bool) {
-	const stream, jiffies = 2 * time.Second, 20 * time.Millisecond
+	const stream, jiffies = 2 * time.Second, 500 * time.Millisecond // a VM that stood still wakes up with old jiffies
 	for _, c := range w.emulator.Conns().Conns() {
 		b, ok := w.born[c]
 		if !ok {

@@ -29,6 +29,7 @@ type Conn struct {
 	stream     int64 // when a UDP connection has become a stream
 	tcp        tcpConn
 	sctp       sctpConn
+	dccp       dccpConn
 
 	next, prev         *Conn // in the order of confirmation
 	nextSame, prevSame *Conn // with the same original source, the latest first
@@ -54,6 +55,10 @@ func (c *Conn) State() string {
 		return c.tcp.state.String()
 	case nat.SCTP:
 		return c.sctp.state.String()
+	case nat.DCCP: // where it is tracked by state
+		if c.dccp.state != dccpNone {
+			return c.dccp.state.String()
+		}
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ type Packet struct {
 	BadChecksum bool
 	TCP         Segment // for TCP
 	SCTP        SCTP    // for SCTP
+	DCCP        DCCP    // for DCCP
 	ICMPType    uint8   // for ICMP and ICMPv6
 	ICMPCode    uint8
 	Error       bool      // an ICMP error, about a packet of the tuple Inside; which is not valid where none can be read

@@ -15,6 +15,7 @@ type Settings struct {
 	Max              int        // nf_conntrack_max: connections the table holds; 0 for no limit
 	Checksum         bool       // nf_conntrack_checksum: a packet with a wrong checksum is INVALID in PREROUTING
 	Loose            bool       // nf_conntrack_tcp_loose: a connection may be picked up in its middle
+	LooseDCCP        bool       // nf_conntrack_dccp_loose: so may one of DCCP
 	Liberal          bool       // nf_conntrack_tcp_be_liberal: out of window is not INVALID
 	Accounts         bool       // nf_conntrack_acct: connections that begin are counted
 	IgnoreInvalidRST bool       // nf_conntrack_tcp_ignore_invalid_rst
@@ -30,6 +31,7 @@ type Timeouts struct {
 	ICMP      time.Duration              // nf_conntrack_icmp_timeout
 	ICMPv6    time.Duration              // nf_conntrack_icmpv6_timeout
 	SCTP      [sctpStates]time.Duration  // by sctpState
+	DCCP      [dccpStates]time.Duration  // by dccpState
 	GRE       time.Duration              // nf_conntrack_gre_timeout
 	GREStream time.Duration              // nf_conntrack_gre_timeout_stream
 	Generic   time.Duration              // nf_conntrack_generic_timeout
@@ -45,7 +47,7 @@ const (
 // Defaults are the settings of a fresh network namespace.
 func Defaults() Settings {
 	s := Settings{
-		Max: 262144, Checksum: true, Loose: true, MaxRetrans: 3,
+		Max: 262144, Checksum: true, Loose: true, LooseDCCP: true, MaxRetrans: 3,
 		Timeouts: Timeouts{
 			UDP: 30 * time.Second, UDPStream: 120 * time.Second, ICMP: 30 * time.Second, ICMPv6: 30 * time.Second,
 			GRE: 30 * time.Second, GREStream: 180 * time.Second, Generic: 600 * time.Second,
@@ -63,6 +65,11 @@ func Defaults() Settings {
 	} {
 		s.Timeouts.SCTP[state] = time.Duration(seconds) * time.Second
 	}
+	for state, seconds := range [dccpStates]int{
+		dccpNone: 240, dccpRequest: 240, dccpRespond: 480, dccpPartOpen: 480, dccpOpen: 43200, dccpCloseReq: 64, dccpClosing: 64, dccpTimeWait: 240,
+	} {
+		s.Timeouts.DCCP[state] = time.Duration(seconds) * time.Second
+	}
 	return s
 }
 
@@ -71,7 +78,7 @@ func Defaults() Settings {
 func (s *Settings) Set(name, value string) (known bool, err error) {
 	name = strings.TrimPrefix(name, "nf_conntrack_")
 	flags := map[string]*bool{
-		"checksum": &s.Checksum, "tcp_loose": &s.Loose, "tcp_be_liberal": &s.Liberal, "tcp_ignore_invalid_rst": &s.IgnoreInvalidRST, "acct": &s.Accounts,
+		"checksum": &s.Checksum, "tcp_loose": &s.Loose, "dccp_loose": &s.LooseDCCP, "tcp_be_liberal": &s.Liberal, "tcp_ignore_invalid_rst": &s.IgnoreInvalidRST, "acct": &s.Accounts,
 	}
 	timeouts := s.Timeouts.byName()
 	n, err := strconv.ParseUint(value, 10, 31)
@@ -103,6 +110,9 @@ func (t *Timeouts) byName() map[string]*time.Duration {
 	}
 	for s := sctpClosed; s < sctpStates; s++ {
 		m["sctp_timeout_"+strings.ToLower(s.String())] = &t.SCTP[s]
+	}
+	for s := dccpRequest; s < dccpStates; s++ {
+		m["dccp_timeout_"+strings.ToLower(s.String())] = &t.DCCP[s]
 	}
 	return m
 }

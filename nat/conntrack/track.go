@@ -130,6 +130,11 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 		if bad || !t.handleSCTP(c, d, &p.SCTP) {
 			return tcpRefuse
 		}
+	case nat.DCCP:
+		if t.Settings.hasPorts(nat.DCCP) {
+			return t.handleDCCP(c, d, p)
+		}
+		t.refresh(c, timeouts.Generic)
 	case nat.GRE: // PPTP, whose calls have tuples of their own, is not modelled
 		if !c.Has(nat.SeenReply) {
 			t.refresh(c, timeouts.GRE)

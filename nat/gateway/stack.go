@@ -3,11 +3,13 @@ package gateway
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/packet"
+	"natlab/topology"
 )
 
 // deliver gives a packet to a process of the node, or answers for the node's stack.
@@ -50,7 +52,22 @@ func (v *visit) deliver(p *passage) {
 		}
 		v.lost("", "the stack of "+v.host.member+" takes "+p.view.Tuple.Proto().String()+" itself")
 	default:
+		v.tunnelled(p)
+	}
+}
+
+// tunnelled answers a packet of a protocol that the node's stack does not take. Where there are tunnels of IPIP, what they could carry
+// has found none of them (tunnel4_rcv).
+func (v *visit) tunnelled(p *passage) {
+	least, carries := map[nat.Proto]int{nat.IPIP: 20, sixInFour: 40}[p.view.Tuple.Proto()]
+	switch {
+	case !carries || v.host.family == nat.IPv6 || !slices.ContainsFunc(v.host.devices, func(d *device) bool { return d.Kind == topology.TunnelIPIP }):
 		v.noProtocol(p)
+	case len(p.pkt.Transport()) < least:
+		v.lost("", "the packet in the tunnel's is cut short")
+	default:
+		v.lost("", "no tunnel of "+v.host.member+" takes it")
+		v.unreachable(p, v.icmp().portUnreachable)
 	}
 }
 
@@ -67,6 +84,7 @@ const (
 	igmp         nat.Proto = 2
 	noNextHeader nat.Proto = 59 // of IPv6
 	pim          nat.Proto = 103
+	sixInFour    nat.Proto = 41 // IPv6 in a tunnel of IPv4
 )
 
 // noProtocol answers a packet of a protocol that the node's stack does not take.

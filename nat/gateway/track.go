@@ -80,6 +80,8 @@ func (v *visit) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 		if h := p.Transport(); len(h) >= 12 {
 			c.SCTP = conntrack.SCTP{Tag: uint32(h[4])<<24 | uint32(h[5])<<16 | uint32(h[6])<<8 | uint32(h[7]), Chunks: h[12:]}
 		}
+	case nat.DCCP:
+		c.DCCP.Header = p.Transport()
 	case nat.ICMP, nat.ICMPv6:
 		c.ICMPType, c.ICMPCode, _ = p.ICMP()
 		c.Error = packet.IsError(c.Tuple.Proto(), c.ICMPType)

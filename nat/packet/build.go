@@ -14,7 +14,7 @@ type Fields struct {
 	ID      uint16 // of the IPv4 header
 	DF      bool   // don't fragment
 	TCP     TCP    // for TCP; Options are padded to a multiple of four bytes, at most 40
-	Type    uint8  // for ICMP; of a DCCP packet: 0 for a request, 1 for a response
+	Type    uint8  // for ICMP; of a DCCP packet: 0 for a request, 1 for a response (RFC 4340, 5.1)
 	Code    uint8  //
 	Rest    uint32 // the second word of an ICMP error: the MTU, the gateway
 	Payload []byte
@@ -89,10 +89,10 @@ func transportOf(t nat.Tuple, f Fields) []byte {
 	case nat.UDPLite: // a coverage of 0 is all of it
 		h = make([]byte, udpHeader, udpHeader+len(f.Payload))
 		putPorts(h, t)
-	case nat.DCCP: // a request, or an answer to one (RFC 4340, 5.1)
-		h = make([]byte, dccpHeader, dccpHeader+len(f.Payload))
+	case nat.DCCP: // with long sequence numbers
+		h = make([]byte, dccpLength(f.Type))
 		putPorts(h, t)
-		h[4], h[8] = dccpHeader/4, f.Type<<1|1
+		h[4], h[8] = uint8(len(h)/4), f.Type<<1|1
 	case nat.SCTP:
 		h = make([]byte, sctpHeader, sctpHeader+len(f.Payload))
 		putPorts(h, t)
@@ -113,4 +113,18 @@ func transportOf(t nat.Tuple, f Fields) []byte {
 func putPorts(h []byte, t nat.Tuple) {
 	binary.BigEndian.PutUint16(h, t.Src().Port())
 	binary.BigEndian.PutUint16(h[2:], t.Dst().Port())
+}
+
+// dccpLength is how long a DCCP header of a type is, with long sequence numbers and without options (RFC 4340, 5.1 to 5.7).
+func dccpLength(kind uint8) int {
+	const long = dccpHeader + 4
+	switch kind {
+	case 0: // a service code
+		return long + 4
+	case 1, 7: // what it acknowledges, and a service code or a reason
+		return long + 12
+	case 2: // data
+		return long
+	}
+	return long + 8 // what it acknowledges
 }

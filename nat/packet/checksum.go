@@ -135,12 +135,26 @@ func (p *Packet) ChecksumOK() bool {
 }
 
 // TrackedChecksumOK reports whether conntrack takes the checksum as right: ChecksumOK, but that of UDP-Lite it judges as if the
-// protocol were UDP's, so that a right one is wrong to it (udplite_error).
+// protocol were UDP's, so that a right one is wrong to it (udplite_error), and that of DCCP by what it takes as covered.
 func (p *Packet) TrackedChecksumOK() bool {
-	if p.tuple.Proto() != nat.UDPLite || p.later || p.first {
+	switch h, proto := p.transport(), p.tuple.Proto(); {
+	case p.later || p.first || proto != nat.UDPLite && proto != nat.DCCP:
 		return p.ChecksumOK()
+	case proto == nat.DCCP && len(h) >= dccpHeader:
+		return zeroSum(fold(sum(p.pseudoSum(len(h)), h[:min(len(h), dccpCovered(h))])))
+	case proto == nat.DCCP:
+		return false
 	}
 	return zeroSum(fold(uint64(p.transportSum()) + uint64(nat.UDP) + uint64(^uint16(nat.UDPLite))))
+}
+
+// dccpCovered is how many bytes of a DCCP packet its checksum covers, as conntrack counts them: by the header's field, which is 0 for
+// all, and without the header's own length, which RFC 4340, 9.2, has counted (dccp_error).
+func dccpCovered(h []byte) int {
+	if n := int(h[5] & 15); n != 0 {
+		return (n - 1) * 4
+	}
+	return len(h)
 }
 
 // HeaderOK reports whether the IPv4 header's checksum is right; IPv6 has none.

@@ -18,7 +18,7 @@ const (
 	udpHeader  = 8
 	icmpHeader = 8
 	sctpHeader = 12
-	dccpHeader = 20 // of a request: with 48-bit sequence numbers and a service code
+	dccpHeader = 12 // of any type, with short sequence numbers
 )
 
 // ErrMalformed is what a packet's bytes are that no IP stack would take (ip_rcv_core, ip6_rcv_core).
@@ -199,7 +199,7 @@ func (p *Packet) transport() []byte { return p.b[min(p.at, len(p.b)):] }
 func (p *Packet) Transport() []byte { return p.transport() }
 
 // Whole reports whether the transport header is there in full and agrees with the packet's length, as conntrack asks
-// (tcp_error, udp_error, get_l4proto). A protocol without one is whole.
+// (tcp_error, udp_error, dccp_error, get_l4proto). A protocol without one is whole.
 func (p *Packet) Whole() bool {
 	h := p.transport()
 	switch p.tuple.Proto() {
@@ -219,6 +219,8 @@ func (p *Packet) Whole() bool {
 		return (n == 0 || n >= udpHeader && n <= len(h)) && h[6]|h[7] != 0
 	case nat.SCTP:
 		return len(h) >= sctpHeader
+	case nat.DCCP:
+		return len(h) >= dccpHeader && int(h[4])*4 >= dccpHeader && int(h[4])*4 <= len(h) && dccpCovered(h) <= len(h)
 	case nat.ICMP, nat.ICMPv6:
 		return len(h) >= icmpHeader
 	}

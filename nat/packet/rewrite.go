@@ -111,7 +111,13 @@ func (p *Packet) fixTransport(old, new []byte) {
 // checksumKept reports whether a packet inside an ICMP error has its whole transport header: only then the kernel
 // corrects its checksum (tcp_manip_pkt and its like).
 func (p *Packet) checksumKept(h []byte) bool {
-	return p.tuple.Proto() != nat.TCP || len(h) >= tcpHeader
+	switch p.tuple.Proto() {
+	case nat.TCP:
+		return len(h) >= tcpHeader
+	case nat.DCCP:
+		return len(h) >= dccpHeader
+	}
+	return true
 }
 
 // setPort writes the port at an offset of the transport header, or an ICMP query's identifier.
