@@ -21,6 +21,7 @@ const (
 	TextEndsAtTo                     // -m string wants a text to end at --to, not only to begin there
 	ScaleOfReply                     // a retransmitted SYN leaves the window scales as they are
 	FirstPortOfDNAT                  // DNAT to a range of ports begins with the first one, and chance has no say
+	ShortDCCPIsInvalid               // a DCCP packet that is too short for its type is INVALID, and no longer dropped
 	ReverseClash                     // two packets that answer each other and are both new get no new source port
 	DCCPForgotten                    // DCCP is tracked and translated as a protocol of which nothing is known
 	ICMPClash                        // clashes of ICMP are resolved
@@ -47,6 +48,7 @@ var changes = [...]struct {
 	TextEndsAtTo:       {Kernel{6, 7}, nil},                                // skb_find_text, sent to net-next in October 2023
 	ScaleOfReply:       {Kernel{6, 8}, []Kernel{{6, 1}, {6, 6}}},           // fb366fc7541a
 	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                                // 0f1ae2821fa4, 6.8-rc5
+	ShortDCCPIsInvalid: {Kernel{6, 10}, nil},                               // sent to net-next in March 2024; in 6.12 and not in 6.1
 	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},                 // d8f84a9bc7c4; 6.11.4
 	DCCPForgotten:      {Kernel{6, 17}, nil},                               // fd72f265bb00
 	ICMPClash:          {Kernel{7, 0}, nil},                                // f7becf0dad8f

@@ -29,6 +29,7 @@ func TestKernelHas(t *testing.T) {
 		{nat.TextEndsAtTo, []nat.Kernel{{6, 7}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 6}}},
 		{nat.ScaleOfReply, []nat.Kernel{{6, 1}, {6, 6}, {6, 8}}, []nat.Kernel{{5, 10}, {6, 5}, {6, 7}}},
 		{nat.FirstPortOfDNAT, []nat.Kernel{{6, 8}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 7}}},
+		{nat.ShortDCCPIsInvalid, []nat.Kernel{{6, 10}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 9}}},
 		{nat.ReverseClash, []nat.Kernel{{6, 11}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 10}}},
 		{nat.DCCPForgotten, []nat.Kernel{{6, 17}, {7, 2}}, []nat.Kernel{{6, 12}, {6, 16}}},
 		{nat.UDPLiteForgotten, []nat.Kernel{{7, 1}, {7, 2}}, []nat.Kernel{{6, 12}, {7, 0}}},

@@ -264,10 +264,9 @@ func verdictWord(code int32) string {
 
 // sameSteps compares a trace with the tracer's words. x_tables tells of a rule before its target runs, so that only the
 // path is compared. nf_tables tells of a REJECT rule after its answer has left, so that where one was met the order is
-// not compared.
-func (w *twins) sameSteps(trace nat.Trace, kernel []string) (emulator string, same bool) {
+// not compared; nor is it where anyOrder says so.
+func (w *twins) sameSteps(trace nat.Trace, kernel []string, anyOrder bool) (emulator string, same bool) {
 	var steps []string
-	rejects := false
 	for _, s := range trace {
 		place := s.Chain + ":" + strconv.Itoa(s.Rule)
 		if w.backend == dataplane.Legacy && s.Why == iptables.WhyHotdrop { // x_tables does not trace it
@@ -279,12 +278,12 @@ func (w *twins) sameSteps(trace nat.Trace, kernel []string) (emulator string, sa
 		}
 		v := s.Verdict
 		if v == nat.Reject {
-			rejects, v = true, nat.Drop
+			anyOrder, v = true, nat.Drop
 		}
 		steps = append(steps, stepLine(s.Table, place, v.String(), s.Mark))
 	}
 	emulator = strings.Join(steps, "\n")
-	if rejects {
+	if anyOrder {
 		kernel = slices.Clone(kernel)
 		slices.Sort(steps)
 		slices.Sort(kernel)

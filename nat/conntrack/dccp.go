@@ -116,9 +116,9 @@ func (d DCCP) length() int {
 	}
 }
 
-// sane is what dccp_error asks of the type, and that the header of the type is there.
+// sane is what dccp_error asks of the type.
 func (d DCCP) sane(k nat.Kernel) bool {
-	if len(d.Header) < dccpBasic || d.kind() >= dccpTypes || len(d.Header) < d.length() {
+	if d.kind() >= dccpTypes {
 		return false
 	}
 	switch d.kind() {
@@ -147,8 +147,13 @@ func (d DCCP) acknowledges() uint64 {
 func (t *Table) handleDCCP(c *Conn, dir nat.Direction, p *Packet) tcpAction {
 	d := p.DCCP
 	bad := p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting
-	if bad || !d.sane(t.Settings.Kernel) {
+	switch {
+	case len(d.Header) < dccpBasic:
+		return t.shortDCCP()
+	case bad || !d.sane(t.Settings.Kernel):
 		return tcpRefuse
+	case len(d.Header) < d.length():
+		return t.shortDCCP()
 	}
 	kind, a := d.kind(), &c.dccp
 	if !c.Has(nat.Confirmed) {
@@ -176,6 +181,14 @@ func (t *Table) handleDCCP(c *Conn, dir nat.Direction, p *Packet) tcpAction {
 	a.last, a.lastDir, a.state = kind, dir, next
 	t.refresh(c, t.Settings.Timeouts.DCCP[next])
 	return tcpAccept
+}
+
+// shortDCCP is what becomes of a packet whose header is cut short.
+func (t *Table) shortDCCP() tcpAction {
+	if t.Settings.Kernel.Has(nat.ShortDCCPIsInvalid) {
+		return tcpRefuse
+	}
+	return tcpDrop
 }
 
 // next is where a packet moves the connection. The ends change roles where the one that was asked asks when all is over, and where it

@@ -17,6 +17,21 @@ func dccp(kind byte, seq, ack byte) conntrack.DCCP {
 	return conntrack.DCCP{Header: h}
 }
 
+// What is too short for its type was dropped once.
+func TestShortDCCP(t *testing.T) {
+	t.Parallel()
+	for kernel, want := range map[nat.Kernel]nat.Verdict{{Major: 6, Minor: 1}: nat.Drop, {Major: 6, Minor: 12}: nat.Accept} {
+		for _, length := range []int{11, 19} {
+			b := newTable(t)
+			b.Settings.Kernel = kernel
+			p := conntrack.Packet{Tuple: tuple(t, "dccp 10.0.0.1:4000 > 10.0.0.2:80"), DCCP: conntrack.DCCP{Header: dccp(0, 1, 0).Header[:length]}}
+			r, v := b.Track(&p, b.now)
+			require.Equal(t, want, v)
+			require.Equal(t, conntrack.InfoInvalid, r.Info)
+		}
+	}
+}
+
 // A DCCP connection of a kernel that tracks it, packet by packet.
 func TestDCCP(t *testing.T) {
 	t.Parallel()

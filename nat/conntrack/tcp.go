@@ -161,6 +161,7 @@ const (
 	tcpOutside // INVALID, because it is out of window
 	tcpReopen  // the connection is over, and the SYN opens another
 	tcpKill    // the connection is deleted; the packet goes on as a part of it
+	tcpDrop    // the packet ends here
 )
 
 // established reports whether data has flowed both ways (nf_conntrack_tcp_established).

@@ -7,7 +7,8 @@ import (
 )
 
 // Track finds the connection that a packet belongs to, or begins one, and moves its state on (nf_conntrack_in). at is
-// the time, which must not go back. The verdict is Drop where the table is full, else Accept.
+// the time, which must not go back. The verdict is Drop where the table is full or, before
+// nat.ShortDCCPIsInvalid, a DCCP header is cut short, else Accept.
 func (t *Table) Track(p *Packet, at time.Time) (Ref, nat.Verdict) {
 	t.Advance(at)
 	proto := p.Tuple.Proto()
@@ -34,6 +35,8 @@ func (t *Table) Track(p *Packet, at time.Time) (Ref, nat.Verdict) {
 		switch t.handle(r.Conn, r.Dir, p) {
 		case tcpRefuse, tcpOutside:
 			return Ref{}, nat.Accept
+		case tcpDrop:
+			return Ref{}, nat.Drop
 		case tcpReopen:
 			t.Delete(r.Conn)
 			continue
@@ -159,7 +162,7 @@ func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {
 	case tcpOutside:
 		t.outOfWindow(c, d, kind)
 		return tcpRefuse
-	case tcpRefuse, tcpLetPass, tcpReopen, tcpKill:
+	case tcpRefuse, tcpLetPass, tcpReopen, tcpKill, tcpDrop:
 		return act
 	case tcpAccept:
 	}

@@ -29,7 +29,11 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 	v.track.Zone, v.track.Policy = p.view.Template.Zone, p.view.Template.Policy
 	var verdict nat.Verdict
 	if p.ref, verdict = v.conns.Track(&v.track, v.at); verdict == nat.Drop {
-		v.lost("conntrack", "the connection table is full")
+		why := "the connection table is full"
+		if most := v.conns.Settings.Max; most == 0 || v.conns.Len() < most {
+			why = "the DCCP header is cut short"
+		}
+		v.lost("conntrack", why)
 		return false
 	}
 	p.state()

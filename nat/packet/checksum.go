@@ -141,11 +141,22 @@ func (p *Packet) TrackedChecksumOK() bool {
 	case p.later || p.first || proto != nat.UDPLite && proto != nat.DCCP:
 		return p.ChecksumOK()
 	case proto == nat.DCCP && len(h) >= dccpHeader:
-		return zeroSum(fold(sum(p.pseudoSum(len(h)), h[:min(len(h), dccpCovered(h))])))
+		return zeroSum(fold(sum(p.pseudoSum(p.partialLength()), h[:min(len(h), dccpCovered(h))])))
 	case proto == nat.DCCP:
 		return false
 	}
-	return zeroSum(fold(uint64(p.transportSum()) + uint64(nat.UDP) + uint64(^uint16(nat.UDPLite))))
+	whole := uint16(len(p.transport()))
+	return zeroSum(fold(uint64(p.transportSum()) + uint64(nat.UDP) + uint64(^uint16(nat.UDPLite)) + uint64(^whole) + uint64(p.partialLength())))
+}
+
+// partialLength is the length in the pseudo header of a checksum that need not cover all, as conntrack takes it: in IPv4 its lowest eight
+// bits alone, for nf_ip_checksum_partial hands it on in the protocol's place.
+func (p *Packet) partialLength() int {
+	n := len(p.transport())
+	if p.V6() {
+		return n
+	}
+	return n & 0xff
 }
 
 // dccpCovered is how many bytes of a DCCP packet its checksum covers, as conntrack counts them: by the header's field, which is 0 for
