@@ -102,7 +102,7 @@ func (row dccpRow) check(t *testing.T, b *table, i int) {
 		require.True(t, b.Confirm(r.Conn))
 	}
 	got := ""
-	if c, _ := b.Lookup(asked); c != nil {
+	if c, _ := b.Lookup(asked, 0, 0); c != nil {
 		got = fmt.Sprintf("%s %.0f", c.State(), c.Expires().Sub(b.now).Seconds())
 		if c.Has(nat.Assured) {
 			got += " ASSURED"
