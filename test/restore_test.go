@@ -130,7 +130,10 @@ var restoreLines = []string{
 	"-A INPUT foo", "-A INPUT !", "-A INPUT ! ! -s 1.1.1.1", "-A INPUT ! -A INPUT", "! -A INPUT", "-A INPUT -n", "-A INPUT -t filter", "-A INPUT -v", "-F INPUT -s 1.1.1.1", "-j DROP", "-A", "-A INPUT -s", "-A INPUT -j",
 	"-A INPUT ! -j DROP", "-A INPUT ! -m tcp", "-A INPUT -ptcp", "-A INPUT --jump=ACCEPT", "-A INPUT -gX", "-NX\n-A INPUT -gX", "-A INPUT --dport 80 -p tcp", "-A INPUT --dport 80",
 	"-A INPUT -p tcp --dest 10.0.0.1", "-A INPUT -p tcp --dport 80 --dport 81", "-A INPUT -p tcp -m tcp --dest 10.0.0.1", "-A INPUT --proto tcp --destination-port http", "-A INPUT --d 1.1.1.1", "-A INPUT --in eth0", "-A INPUT --proto tcp --destination-port 80", "-A INPUT -p udp --sport 1:2 -j RETURN",
-	"-A INPUT -4 -s 1.1.1.1\n-6 -A INPUT -s fd00::1", "-A INPUT -f", "-L\n-S", "-A INPUT -s ! 10.0.0.1 -x", "[1:2] -A INPUT", "[1:2 -A INPUT", "[1:2]-A INPUT", "-A INPUT --", "-A INPUT -", "-A INPUT --nosuch", "-A INPUT -y",
+	"-A INPUT -4 -s 1.1.1.1\n-6 -A INPUT -s fd00::1", "-A INPUT -f", "-L\n-S", "-A INPUT -s ! 10.0.0.1 -x", "[1:2] -A INPUT", "[1:2 -A INPUT", "[1:2]-A INPUT", "-A INPUT --", "-A INPUT -",
+	"-A INPUT -s 0x0a000001/8 -d 3232235777", "-A INPUT -s 10.300", "-A INPUT -s 10.0.65536", "-A INPUT -s 256.1", "-A INPUT -s 10.0.0.1/255.300.0.0", "-A INPUT -M x --modprobe=y", "-A INPUT -w 5",
+	"-A INPUT -p tcp --s 5", "-A INPUT -p tcp --so 5", "-A INPUT -p tcp -m tcp --so 5", "-A INPUT -p tcp --sp 5", "-A INPUT -p tcp --syn=5", "-A INPUT --s 10.0.0.1",
+	"-A INPUT -m recent --rcheck --name a -m recent --rcheck --name b --rsou", "-A INPUT -m policy --d in --pol none", "-A INPUT --nosuch", "-A INPUT -y",
 }
 
 // Every line is taken, refused and read as both backends of iptables-restore do, where they agree, in both families.

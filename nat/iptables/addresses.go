@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -114,9 +115,33 @@ func readAddress(text string, family nat.Family, mask bool) (a netip.Addr, ok bo
 	for i, part := range parts {
 		n, ok := number(part, 255)
 		if !ok {
-			return a, false
+			a, ok = addressOfNumbers(parts)
+			return a, ok && !mask
 		}
 		octets[i] = byte(n)
+	}
+	return netip.AddrFrom4(octets), true
+}
+
+// addressOfNumbers reads an address as the resolver does what is no address to iptables (inet_aton): its last number fills the
+// octets that are left, 10.300 is 10.0.1.44.
+func addressOfNumbers(parts []string) (a netip.Addr, ok bool) {
+	var octets [4]byte
+	last := len(parts) - 1
+	for i, part := range parts {
+		limit := uint64(255)
+		if i == last {
+			limit = 1<<(8*(4-last)) - 1
+		}
+		n, ok := number(part, limit)
+		switch {
+		case !ok:
+			return a, false
+		case i == last:
+			binary.BigEndian.PutUint32(octets[:], binary.BigEndian.Uint32(octets[:])|uint32(n))
+		default:
+			octets[i] = byte(n)
+		}
 	}
 	return netip.AddrFrom4(octets), true
 }

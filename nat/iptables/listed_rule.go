@@ -56,6 +56,9 @@ func (r *listedReader) protocolColumn() {
 		r.unknown(strings.TrimPrefix(bangIf(not)+" -p "+name, " "), "a protocol that natlab does not know")
 	case p != 0:
 		r.rr.protocol = Protocol{not, p.RuleName()}
+		if r.rr.number = p; not {
+			r.rr.number, r.rr.excluded = 0, p
+		}
 	}
 }
 
@@ -113,9 +116,7 @@ func (r *listedReader) texts() {
 	family := r.rr.family
 	l := xt.NewListing(r.behind, family)
 	l.Unnamed = fmt.Sprintf("line-%d", r.line)
-	if p, ok := r.rr.protocol.(Protocol); ok && !p.Not {
-		l.Protocol, _ = nat.ParseRuleProto(p.Protocol)
-	}
+	l.Protocol, l.Excluded = r.rr.number, r.rr.excluded
 	target := r.targetRow(l.TakeWord("[goto]"))
 	var unread []string
 	flush := func() {

@@ -1,6 +1,9 @@
 package iptables
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // longOptions are the options that every command and every rule may have, by their long names, and what they are short
 // for (original_opts of iptables 1.8.9).
@@ -26,22 +29,18 @@ func short(option string) string {
 
 const shortOptions = "ACDEFILNPRSXZsdpiofjgmctnvxwWM046"
 
-// abbreviated is the short form of a long option's beginning, as getopt_long completes it: all that begins so is one option.
-// It says nothing of what begins so among the options of a rule's extensions.
-func abbreviated(option string) string {
+// abbreviated are the short forms of what a long option can be the beginning of (getopt_long): with one it is that option, with
+// more it is none. It says nothing of what begins so among the options of a rule's extensions.
+func abbreviated(option string) (kinds []string) {
 	name, long := strings.CutPrefix(option, "--")
 	if !long || name == "" {
-		return ""
+		return nil
 	}
-	found := ""
 	for full, one := range longOptions {
-		if !strings.HasPrefix(full, name) {
-			continue
+		if strings.HasPrefix(full, name) && !slices.Contains(kinds, one) {
+			kinds = append(kinds, one)
 		}
-		if found != "" && found != one {
-			return ""
-		}
-		found = one
 	}
-	return found
+	slices.Sort(kinds)
+	return kinds
 }

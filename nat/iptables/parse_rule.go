@@ -86,7 +86,7 @@ func (rr *ruleReader) room() *loading {
 }
 
 // find is the extension that an option belongs to: the last one that was named and has it. An option may be shortened as
-// far as no other one begins alike (getopt_long).
+// far as no other one begins alike (getopt_long); that an extension is named twice does not count.
 func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 	for _, l := range slices.Backward(rr.loaded) {
 		for _, o := range l.row.Options {
@@ -105,10 +105,12 @@ func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 			if !slices.ContainsFunc(append([]string{o.Name}, o.Also...), func(s string) bool { return strings.HasPrefix(s, option) }) {
 				continue
 			}
-			if found != nil && (found != l || short.Name != o.Name) {
+			switch {
+			case found == nil:
+				found, short = l, o
+			case found.row != l.row || short.Name != o.Name:
 				return nil, xt.Option{}, false
 			}
-			found, short = l, o
 		}
 	}
 	return found, short, found != nil
@@ -118,7 +120,12 @@ func (rr *ruleReader) find(option string) (*loading, xt.Option, bool) {
 func (rr *ruleReader) give(l *loading, o xt.Option) error {
 	c := rr.c
 	name, not := c.option()
-	g := xt.Given{Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.number}
+	g := xt.Given{
+		Option: o, Not: not, At: xt.Word{Text: name, Column: c.words[c.at-1].start + 1}, Protocol: rr.number, Excluded: rr.excluded,
+	}
+	if o.Values == 0 && !o.Maybe && c.at < len(c.words) && c.words[c.at].joined {
+		return c.errorf("%s takes no value", name)
+	}
 	values := o.Values
 	if c.at+values < len(c.words) && o.Takes(c.words[c.at+values].text) {
 		values++
@@ -229,7 +236,7 @@ func (c *cursor) endsOption() bool {
 }
 
 // endsTyped is endsOption behind what was read into a type of its own: there a shortened option is the rule's too.
-func (c *cursor) endsTyped() bool { return c.endsOption() || abbreviated(c.peekOption()) != "" }
+func (c *cursor) endsTyped() bool { return c.endsOption() || len(abbreviated(c.peekOption())) == 1 }
 
 func (c *cursor) skipOptions() {
 	for !c.endsOption() {

@@ -161,6 +161,12 @@ func TestSpellings(t *testing.T) {
 		{"-s 10.1.2.3", "-s 10.1.2.3/32"},
 		{"--source 10.1.2.3/255.255.0.0", "-s 10.1.0.0/16"},
 		{"-s 10.1.2.3/255.0.255.0 -j ACCEPT", "-s 10.0.2.0/255.0.255.0 -j ACCEPT"},
+		{"-s 0x0a000001", "-s 10.0.0.1/32"},
+		{"-s 10.300/24 -d 3232235777", "-s 10.0.1.0/24 -d 192.168.1.1/32"},
+		// options of the line's own, which say nothing of the rule, and those of one extension that is named twice
+		{"-M /sbin/modprobe -s 10.0.0.1 --modprobe=x", "-s 10.0.0.1/32"},
+		{"-m recent --rcheck --name a --rsource -m recent --rcheck --name b --rsou", "-m recent --rcheck --name a --mask 255.255.255.255 --rsource -m recent --rcheck --name b --mask 255.255.255.255 --rsource"},
+		{"! -p tcp -j DNAT --to-destination 10.0.0.1:80", "! -p tcp -j DNAT --to-destination 10.0.0.1:80"},
 		// marks
 		{"-j MARK --set-mark 0x4000", "-j MARK --set-xmark 0x4000/0xffffffff"},
 		{"-j MARK --or-mark 0x4000", "-j MARK --set-xmark 0x4000/0x4000"},
@@ -248,6 +254,24 @@ func TestRangesThatAreNone(t *testing.T) {
 	} {
 		_, err := ParseRule(row[0], nat.IPv4)
 		require.EqualError(t, err, row[1])
+	}
+}
+
+// What iptables refuses of a rule's words.
+func TestRefusedWords(t *testing.T) {
+	t.Parallel()
+	for _, row := range [][2]string{
+		{"-s 10.0.0.256", "line 1, column 4: -s 10.0.0.256: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
+		{"-s 10.300/255.300", "line 1, column 4: -s 10.300/255.300: want a mask of 0 to 32 bits, or as an address"},
+		{"-s 256.1", "line 1, column 4: -s 256.1: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
+		{"-p tcp -m tcp --syn=1", "line 1, column 15: --syn takes no value"},
+		{"-p udp -m udp --s 7", `line 1, column 15: option "--s" is short for an option of -m udp and for -c and -s`},
+		{"--s 10.0.0.1", `line 1, column 1: option "--s" is short for -c and -s`},
+		{"-m policy --d in --pol none", `line 1, column 11: option "--d" is short for an option of -m policy and for -D and -X and -d`},
+		{"! -p 99 -j DNAT --to-destination 10.0.0.1:80", "line 1, column 17: -j DNAT: --to-destination: a port needs -p tcp, udp, sctp, dccp or icmp before it"},
+	} {
+		_, err := ParseRule(row[0], nat.IPv4)
+		require.EqualError(t, err, row[1], row[0])
 	}
 }
 

@@ -25,7 +25,7 @@ type ruleReader struct {
 	hosts                       [2]hosts   // -s and -d, which are read last: the line may be the other family's
 	source, destination         []xt.Match // one for each address of a list
 	in, out, protocol, fragment xt.Match
-	number                      nat.Proto // of -p so far, 0 for none and for a negated one
+	number, excluded            nat.Proto // of -p so far, and of ! -p; 0 for none
 	inverted                    bool      // -s or -d
 	implied                     string    // the match that -p implies, "" for none
 	other                       bool      // -4 or -6: the line is the other family's
@@ -99,15 +99,18 @@ func (rr *ruleReader) option(option string) error {
 		return nil
 	}
 	l, o, found := rr.find(option)
-	kind := abbreviated(option)
+	kinds := abbreviated(option)
 	switch {
-	case found && kind != "" && !o.Is(option):
+	case found && len(kinds) > 0 && !o.Is(option):
 		rr.c.option()
-		return rr.c.errorf("option %q is short for an option of -m %s and for %s", option, l.row.Name, kind)
+		return rr.c.errorf("option %q is short for an option of -m %s and for %s", option, l.row.Name, strings.Join(kinds, " and "))
 	case found:
 		return rr.give(l, o)
-	case kind != "":
-		return rr.own(kind)
+	case len(kinds) == 1:
+		return rr.own(kinds[0])
+	case len(kinds) > 1:
+		rr.c.option()
+		return rr.c.errorf("option %q is short for %s", option, strings.Join(kinds, " and "))
 	}
 	if strings.HasPrefix(option, "--") && rr.imply() {
 		if l, o, found := rr.find(option); found {
@@ -138,7 +141,11 @@ func (rr *ruleReader) own(kind string) error {
 	case "-v":
 		c.option()
 		return nil
-	case "-t", "-n", "-x", "-0", "-w", "-W", "-M":
+	case "-M": // which program loads modules
+		name, _ := c.option()
+		_, err := c.text(name)
+		return err
+	case "-t", "-n", "-x", "-0", "-w", "-W":
 		name, _ := c.option()
 		return c.errorf("%s does not go here", name)
 	}
@@ -244,8 +251,8 @@ func (rr *ruleReader) protocolOption(name, value string, not bool) error {
 		return nil
 	}
 	rr.protocol = Protocol{not, p.RuleName()}
-	if !not {
-		rr.number = p
+	if rr.number = p; not {
+		rr.number, rr.excluded = 0, p
 	}
 	switch _, number := xt.Number(value, 255); {
 	case p == nat.ICMPv6: // xtables_find_match

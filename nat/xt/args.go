@@ -42,9 +42,9 @@ type Given struct {
 	Not    bool
 	Values []Word
 	At     Word // the option's own word
-	// Protocol is Args.Protocol as far as the rule's words in front of the option tell.
-	Protocol nat.Proto
-	args     *Args
+	// Protocol is Args.Protocol as far as the rule's words in front of the option tell, and Excluded the one that ! -p excludes.
+	Protocol, Excluded nat.Proto
+	args               *Args
 }
 
 // Err is what is wrong, nil if nothing is.

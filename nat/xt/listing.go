@@ -12,6 +12,7 @@ import (
 type Listing struct {
 	Family   nat.Family
 	Protocol nat.Proto // of the rule's column; 0 for all, and for all others
+	Excluded nat.Proto // the one that the column excludes; 0 for none
 	Unnamed  string    // stands for a name that is not printed; the rule's own
 	Missing  string    // what the extension that was read last leaves out; "" for nothing
 	rest     string
@@ -193,7 +194,7 @@ func (x *Extension) fromListed(l *Listing) (Value, bool) {
 		if i < 0 || len(given.values) != x.Options[i].Values && (!x.Options[i].Maybe || len(given.values) != 1) {
 			return nil, false
 		}
-		g := Given{Option: x.Options[i], Not: given.not, At: Word{Text: given.option}, Protocol: l.Protocol}
+		g := Given{Option: x.Options[i], Not: given.not, At: Word{Text: given.option}, Protocol: l.Protocol, Excluded: l.Excluded}
 		for _, v := range given.values {
 			g.Values = append(g.Values, Word{Text: v})
 		}

@@ -189,9 +189,10 @@ func (g *Given) natTo() (r rules.NATRange) {
 	return r
 }
 
-// natPorts reads PORT, a service's name, or LOW-HIGH[/BASE] (parse_ports of libxt_NAT.c).
+// natPorts reads PORT, a service's name, or LOW-HIGH[/BASE] (parse_ports of libxt_NAT.c). It takes no notice of whether the rule
+// asks for the protocol or for all others.
 func (g *Given) natPorts(text string) (r rules.NATRange) {
-	if p := g.Protocol; p != nat.TCP && p != nat.UDP && p != nat.SCTP && p != nat.DCCP && p != nat.ICMP {
+	if p := max(g.Protocol, g.Excluded); p != nat.TCP && p != nat.UDP && p != nat.SCTP && p != nat.DCCP && p != nat.ICMP {
 		g.Fail("a port needs -p tcp, udp, sctp, dccp or icmp before it")
 		return r
 	}
