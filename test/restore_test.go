@@ -133,7 +133,10 @@ var restoreLines = []string{
 	"-A INPUT -4 -s 1.1.1.1\n-6 -A INPUT -s fd00::1", "-A INPUT -f", "-L\n-S", "-A INPUT -s ! 10.0.0.1 -x", "[1:2] -A INPUT", "[1:2 -A INPUT", "[1:2]-A INPUT", "-A INPUT --", "-A INPUT -",
 	"-A INPUT -s 0x0a000001/8 -d 3232235777", "-A INPUT -s 10.300", "-A INPUT -s 10.0.65536", "-A INPUT -s 256.1", "-A INPUT -s 10.0.0.1/255.300.0.0", "-A INPUT -M x --modprobe=y", "-A INPUT -w 5",
 	"-A INPUT -p tcp --s 5", "-A INPUT -p tcp --so 5", "-A INPUT -p tcp -m tcp --so 5", "-A INPUT -p tcp --sp 5", "-A INPUT -p tcp --syn=5", "-A INPUT --s 10.0.0.1",
-	"-A INPUT -m recent --rcheck --name a -m recent --rcheck --name b --rsou", "-A INPUT -m policy --d in --pol none", "-A INPUT --nosuch", "-A INPUT -y",
+	"-A INPUT -m recent --rcheck --name a -m recent --rcheck --name b --rsou", "-A INPUT -m policy --d in --pol none",
+	"-A INPUT -m conntrack --ctorigsrc 10.1/255.0", "-A INPUT -m conntrack --ctrepldst 300", "-A INPUT -m iprange --src-range 10.1-10.2", "-A INPUT -m iprange --src-range 300", "-A INPUT -j TEE --gateway 10.1",
+	"-A INPUT -m recent --rcheck --name a --mask 255.255", "-A INPUT -m recent --rcheck --hitcount 65535 --name c", "-A INPUT -m recent --rcheck --hitcount 65536 --name d", "-A INPUT -m helper --hel ftp", "-A INPUT -m eui64",
+	"-A OUTPUT -m eui64", "-A FORWARD -p icmp -j TCPMSS --clamp-mss-to-pmtu", "-A INPUT --nosuch", "-A INPUT -y",
 }
 
 // Every line is taken, refused and read as both backends of iptables-restore do, where they agree, in both families.

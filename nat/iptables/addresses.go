@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -82,8 +81,10 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 	if mask.IsUnspecified() { // then iptables does not look at the address: any/0
 		return mask, mask, ""
 	}
-	if a, ok := readAddress(name, family, false); ok {
-		return a, mask, ""
+	for _, read := range []func(string, nat.Family) (netip.Addr, bool){xt.NetworkAddr, xt.HostAddr} {
+		if a, ok := read(name, family); ok {
+			return a, mask, ""
+		}
 	}
 	if other, err := netip.ParseAddr(name); err == nil && nat.FamilyOf(other) != family {
 		return a, mask, "want an address of " + family.String()
@@ -98,52 +99,7 @@ func readMask(text string, length int, family nat.Family) (mask netip.Addr, ok b
 	if n, ok := number(text, uint64(length)); ok {
 		return maskOfLength(int(n), family), true
 	}
-	return readAddress(text, family, true)
-}
-
-// readAddress reads an address. One of IPv4 may leave its last octets out, unless it is a mask, and have them in octal or
-// hexadecimal (xtables_numeric_to_ipaddr).
-func readAddress(text string, family nat.Family, mask bool) (a netip.Addr, ok bool) {
-	if a, err := netip.ParseAddr(text); err == nil || family == nat.IPv6 {
-		return a, err == nil && nat.FamilyOf(a) == family && a.Zone() == ""
-	}
-	var octets [4]byte
-	parts := strings.Split(text, ".")
-	if len(parts) > 4 || mask && len(parts) < 4 {
-		return a, false
-	}
-	for i, part := range parts {
-		n, ok := number(part, 255)
-		if !ok {
-			a, ok = addressOfNumbers(parts)
-			return a, ok && !mask
-		}
-		octets[i] = byte(n)
-	}
-	return netip.AddrFrom4(octets), true
-}
-
-// addressOfNumbers reads an address as the resolver does what is no address to iptables (inet_aton): its last number fills the
-// octets that are left, 10.300 is 10.0.1.44.
-func addressOfNumbers(parts []string) (a netip.Addr, ok bool) {
-	var octets [4]byte
-	last := len(parts) - 1
-	for i, part := range parts {
-		limit := uint64(255)
-		if i == last {
-			limit = 1<<(8*(4-last)) - 1
-		}
-		n, ok := number(part, limit)
-		switch {
-		case !ok:
-			return a, false
-		case i == last:
-			binary.BigEndian.PutUint32(octets[:], binary.BigEndian.Uint32(octets[:])|uint32(n))
-		default:
-			octets[i] = byte(n)
-		}
-	}
-	return netip.AddrFrom4(octets), true
+	return xt.NumericAddr(text, family)
 }
 
 // number reads a decimal, octal (0...) or hexadecimal (0x...) number up to limit, as xtables_strtoui does.

@@ -13,7 +13,7 @@ var longOptions = map[string]string{
 	"source": "-s", "src": "-s", "destination": "-d", "dst": "-d", "protocol": "-p", "in-interface": "-i",
 	"out-interface": "-o", "fragments": "-f", "jump": "-j", "goto": "-g", "match": "-m", "set-counters": "-c",
 	"table": "-t", "numeric": "-n", "verbose": "-v", "exact": "-x", "line-numbers": "-0", "wait": "-w",
-	"wait-interval": "-W", "modprobe": "-M", "ipv4": "-4", "ipv6": "-6",
+	"wait-interval": "-W", "modprobe": "-M", "ipv4": "-4", "ipv6": "-6", "help": "-h", "version": "-V",
 }
 
 // short is the short form of an option that is no extension's, "" for any other word.
@@ -27,7 +27,7 @@ func short(option string) string {
 	return ""
 }
 
-const shortOptions = "ACDEFILNPRSXZsdpiofjgmctnvxwWM046"
+const shortOptions = "ACDEFILNPRSXZsdpiofjgmctnvxwWMhV046"
 
 // abbreviated are the short forms of what a long option can be the beginning of (getopt_long): with one it is that option, with
 // more it is none. It says nothing of what begins so among the options of a rule's extensions.

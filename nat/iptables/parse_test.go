@@ -163,6 +163,10 @@ func TestSpellings(t *testing.T) {
 		{"-s 10.1.2.3/255.0.255.0 -j ACCEPT", "-s 10.0.2.0/255.0.255.0 -j ACCEPT"},
 		{"-s 0x0a000001", "-s 10.0.0.1/32"},
 		{"-s 10.300/24 -d 3232235777", "-s 10.0.1.0/24 -d 192.168.1.1/32"},
+		{"-m conntrack --ctorigsrc 10.1/8 -m iprange --src-range 10.1-0x0a.010", "-m conntrack --ctorigsrc 10.0.0.1/8 -m iprange --src-range 10.1.0.0-10.8.0.0"},
+		{"-j TEE --gateway 167772161", "-j TEE --gateway 10.0.0.1"},
+		{"-j NETMAP --to 10.1/0xff.0xff.0.0", "-j NETMAP --to 10.0.0.0/16"},
+		{"-m recent --rcheck --hitcount 999", "-m recent --rcheck --hitcount 999 --name DEFAULT --mask 255.255.255.255 --rsource"},
 		// options of the line's own, which say nothing of the rule, and those of one extension that is named twice
 		{"-M /sbin/modprobe -s 10.0.0.1 --modprobe=x", "-s 10.0.0.1/32"},
 		{"-m recent --rcheck --name a --rsource -m recent --rcheck --name b --rsou", "-m recent --rcheck --name a --mask 255.255.255.255 --rsource -m recent --rcheck --name b --mask 255.255.255.255 --rsource"},
@@ -267,6 +271,12 @@ func TestRefusedWords(t *testing.T) {
 		{"-p tcp -m tcp --syn=1", "line 1, column 15: --syn takes no value"},
 		{"-p udp -m udp --s 7", `line 1, column 15: option "--s" is short for an option of -m udp and for -c and -s`},
 		{"--s 10.0.0.1", `line 1, column 1: option "--s" is short for -c and -s`},
+		{"-m helper --hel ftp", `line 1, column 11: option "--hel" is short for an option of -m helper and for -h`},
+		{"-p icmp -j TCPMSS --set-mss 1400", "line 1, column 12: -j TCPMSS: needs -p tcp"},
+		{"-m recent --rcheck --hitcount 65536", "line 1, column 31: -m recent: --hitcount 65536: want a number from 0 to 65535"},
+		{"-j DNAT --to-destination 10.1", "line 1, column 26: -j DNAT: --to-destination 10.1: want ADDRESS[-ADDRESS][:PORT[-PORT]] of ipv4"},
+		{"-j DNAT --to-destination 10.0.0.010", "line 1, column 26: -j DNAT: --to-destination 10.0.0.010: want ADDRESS[-ADDRESS][:PORT[-PORT]] of ipv4"},
+		{"-m iprange --src-range 300", "line 1, column 24: -m iprange: --src-range 300: want ADDRESS-ADDRESS of ipv4"},
 		{"-m policy --d in --pol none", `line 1, column 11: option "--d" is short for an option of -m policy and for -D and -X and -d`},
 		{"! -p 99 -j DNAT --to-destination 10.0.0.1:80", "line 1, column 17: -j DNAT: --to-destination: a port needs -p tcp, udp, sctp, dccp or icmp before it"},
 	} {

@@ -145,7 +145,7 @@ func (rr *ruleReader) own(kind string) error {
 		name, _ := c.option()
 		_, err := c.text(name)
 		return err
-	case "-t", "-n", "-x", "-0", "-w", "-W":
+	case "-t", "-n", "-x", "-0", "-w", "-W", "-h", "-V":
 		name, _ := c.option()
 		return c.errorf("%s does not go here", name)
 	}

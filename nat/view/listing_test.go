@@ -22,6 +22,7 @@ var notListed = []string{
 	"-A X -p tcp -m osf ! --genre Windows --ttl 2 --log 0",
 	`-A X -m string ! --hex-string "|615c|" --algo kmp --to 0`,
 	"-A X -m quota ! --quota 18446744073709551615",
+	"-A X -m eui64", // by iptables-nft
 }
 
 // What List prints of every row's examples is read back as the rule that it was, whatever version prints it: with the

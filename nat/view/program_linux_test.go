@@ -66,7 +66,11 @@ func rowCases(t *testing.T) (out []kernelCase) {
 			for _, rule := range x.Before {
 				b.WriteString("-A X " + rule + "\n")
 			}
-			for _, example := range x.Examples {
+			examples := x.Examples
+			if len(examples) == 0 {
+				examples = []string{""} // it has no options
+			}
+			for _, example := range examples {
 				if r, err := iptables.ParseRule(strings.TrimSpace(x.Needs+flag+x.Name+" "+example), f); err == nil {
 					b.WriteString(r.Text("X") + "\n")
 				}

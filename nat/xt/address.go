@@ -1,7 +1,9 @@
 package xt
 
 import (
+	"encoding/binary"
 	"net/netip"
+	"strings"
 
 	"natlab/nat"
 )
@@ -85,4 +87,60 @@ func inetAddr(f nat.Family, b []byte) netip.Addr {
 		return netip.AddrFrom16([16]byte(b[:16]))
 	}
 	return netip.AddrFrom4([4]byte(b[:4]))
+}
+
+// NumericAddr reads an address of a family. Octets of IPv4 may be octal (0...) and hexadecimal (0x...) numbers
+// (xtables_numeric_to_ipaddr).
+func NumericAddr(text string, f nat.Family) (a netip.Addr, ok bool) {
+	if f == nat.IPv4 && strings.Count(text, ".") != 3 {
+		return a, false
+	}
+	return NetworkAddr(text, f)
+}
+
+// NetworkAddr is NumericAddr, but an address of IPv4 may leave its last octets out: 10.1 is 10.1.0.0.
+func NetworkAddr(text string, f nat.Family) (a netip.Addr, ok bool) {
+	if a, err := netip.ParseAddr(text); err == nil || f == nat.IPv6 {
+		return a, err == nil && a.Zone() == "" && a.Is6() == (f == nat.IPv6)
+	}
+	var octets [4]byte
+	parts := strings.Split(text, ".")
+	if len(parts) > 4 {
+		return a, false
+	}
+	for i, part := range parts {
+		n, ok := Number(part, 255)
+		if !ok {
+			return a, false
+		}
+		octets[i] = byte(n)
+	}
+	return netip.AddrFrom4(octets), true
+}
+
+// HostAddr reads an address as the resolver does (inet_aton): of one of IPv4 the last number fills the octets that are left,
+// 10.300 is 10.0.1.44 and 1 is 0.0.0.1. Names are looked up by iptables, and not here.
+func HostAddr(text string, f nat.Family) (a netip.Addr, ok bool) {
+	parts := strings.Split(text, ".")
+	last := len(parts) - 1
+	if f == nat.IPv6 || last > 3 {
+		return NumericAddr(text, f)
+	}
+	var octets [4]byte
+	for i, part := range parts {
+		limit := uint64(255)
+		if i == last {
+			limit = 1<<(8*(4-last)) - 1
+		}
+		n, ok := Number(part, limit)
+		switch {
+		case !ok:
+			return a, false
+		case i == last:
+			binary.BigEndian.PutUint32(octets[:], binary.BigEndian.Uint32(octets[:])|uint32(n))
+		default:
+			octets[i] = byte(n)
+		}
+	}
+	return netip.AddrFrom4(octets), true
 }

@@ -231,15 +231,25 @@ func (g *Given) Masked() (value, mask uint32) {
 	return uint32(x), uint32(y)
 }
 
-// Addr is the first value as an address of the rule's family.
+// Addr is the first value as an address of the rule's family (XTTYPE_HOST).
 func (g *Given) Addr() netip.Addr {
-	a, ok := g.args.addr(g.Text())
+	a, ok := g.args.host(g.Text())
 	if !ok {
 		g.bad(0, "an address of "+g.args.Family.String())
 	}
 	return a
 }
 
+// host is an address of the rule's family as iptables takes one where it would look a name up.
+func (a *Args) host(s string) (netip.Addr, bool) { return HostAddr(s, a.Family) }
+
+// mask is a mask of the rule's family as an address, which a number alone is not.
+func (a *Args) mask(s string) (netip.Addr, bool) {
+	ip, ok := a.host(s)
+	return ip, ok && strings.ContainsAny(s, ".:")
+}
+
+// addr is an address of the rule's family as inet_pton reads it.
 func (a *Args) addr(s string) (netip.Addr, bool) {
 	ip, err := netip.ParseAddr(s)
 	return ip, err == nil && ip.Zone() == "" && ip.Is6() == (a.Family == nat.IPv6)
@@ -249,7 +259,7 @@ func (a *Args) addr(s string) (netip.Addr, bool) {
 // cleared, as iptables does.
 func (g *Given) AddrMask() AddrMask {
 	text, m, has := strings.Cut(g.Text(), "/")
-	a, ok := g.args.addr(text)
+	a, ok := g.args.host(text)
 	if !ok {
 		g.bad(0, "ADDRESS[/MASK] of "+g.args.Family.String())
 		return AddrMask{}
@@ -258,7 +268,7 @@ func (g *Given) AddrMask() AddrMask {
 	if has {
 		if n, isLength := Number(m, uint64(a.BitLen())); isLength {
 			mask = maskOfBits(int(n), g.args.Family)
-		} else if mask, ok = g.args.addr(m); !ok {
+		} else if mask, ok = g.args.mask(m); !ok {
 			g.bad(0, "a mask as a length or an address")
 			return AddrMask{}
 		}

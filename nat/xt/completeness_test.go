@@ -148,7 +148,11 @@ func checkListing(t *testing.T, x *xt.Extension, v xt.Value, f nat.Family) {
 
 // protocolOf is the protocol that the extension's examples are used with, 0 for none.
 func protocolOf(x *xt.Extension) nat.Proto {
-	p, _ := nat.ParseRuleProto(strings.TrimPrefix(x.Needs, "-p "))
+	words := strings.Fields(x.Needs)
+	if len(words) < 2 || words[0] != "-p" {
+		return 0
+	}
+	p, _ := nat.ParseRuleProto(words[1])
 	return p
 }
 

@@ -11,7 +11,7 @@ import (
 type EUI64 struct{}
 
 var eui64Row = Extension{
-	Name: "eui64", Families: IPv6Only,
+	Name: "eui64", Families: IPv6Only, Hooks: cameIn,
 	Parse: func(*Args) Value { return EUI64{} },
 	// int
 	Layouts: layouts(layout(0, 4,

@@ -73,7 +73,7 @@ func (g *Given) Cut(n int) string {
 func (g *Given) HostMask() AddrMask {
 	text, m, has := strings.Cut(g.Text(), "/")
 	f := g.args.Family
-	a, ok := g.args.addr(text)
+	a, ok := g.args.host(text)
 	if !ok {
 		g.bad(0, "ADDRESS[/MASK] of "+f.String())
 		return AddrMask{}
@@ -87,7 +87,7 @@ func (g *Given) HostMask() AddrMask {
 
 // prefixLength is the first value as maskLength has it, without a hole (XTTYPE_PLEN).
 func (g *Given) prefixLength() int {
-	if mask, ok := g.args.addr(g.Text()); ok {
+	if mask, ok := g.args.mask(g.Text()); ok {
 		if _, whole := MaskBits(mask); !whole {
 			g.bad(0, "a mask without a hole")
 		}
@@ -102,7 +102,7 @@ func (g *Given) maskLength(text string) int {
 	if n, ok := Number(text, uint64(width)); ok {
 		return int(n)
 	}
-	mask, ok := g.args.addr(text)
+	mask, ok := g.args.mask(text)
 	if !ok {
 		g.bad(0, "a mask as a length or an address")
 		return 0

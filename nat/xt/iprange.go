@@ -55,8 +55,8 @@ func (g *Given) addrRange() AddrRange {
 	if !two {
 		high = low
 	}
-	first, ok := g.args.addr(low)
-	last, ok2 := g.args.addr(high)
+	first, ok := NetworkAddr(low, g.args.Family)
+	last, ok2 := NetworkAddr(high, g.args.Family)
 	if !ok || !ok2 {
 		g.bad(0, "ADDRESS-ADDRESS of "+g.args.Family.String())
 	}

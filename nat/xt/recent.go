@@ -113,7 +113,7 @@ func (m *Recent) parse(g *Given) {
 	case "--seconds":
 		m.Seconds = uint32(g.Within(1, 1<<32-1))
 	case "--hitcount":
-		m.HitCount = uint32(g.Within(0, 256)) // XT_RECENT_MAX_NSTAMPS
+		m.HitCount = uint32(g.Within(0, recentStamps-1))
 	case "--reap":
 		m.Reap = true
 	case "--rttl":

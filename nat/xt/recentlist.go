@@ -23,9 +23,9 @@ type recentEntry struct {
 const (
 	// recentEntries is how many addresses a list remembers (ip_list_tot): the one that was seen longest ago goes.
 	recentEntries = 100
-	// recentStamps is how many packets of an address a list remembers at most. The kernel keeps fewer, but never fewer than
-	// any rule of the list asks for.
-	recentStamps = 256
+	// recentStamps is how many packets of an address a list remembers at most (XT_RECENT_MAX_NSTAMPS; before Linux 6.11 it was
+	// 256, and no rule asked for more). The kernel keeps fewer, but never fewer than any rule of the list asks for.
+	recentStamps = 65536
 )
 
 // recentKey is under which a list is remembered.

@@ -124,7 +124,7 @@ func parseSRH(a *Args) Value {
 func (g *Given) wholeAddrMask() AddrMask {
 	m := g.AddrMask()
 	text, _, _ := strings.Cut(g.Text(), "/")
-	m.Addr, _ = g.args.addr(text)
+	m.Addr, _ = g.args.host(text)
 	return m
 }
 

@@ -113,7 +113,7 @@ type SetTCPMSS struct {
 const clampMSS = 0xffff
 
 var setTCPMSSRow = Extension{
-	Name: "TCPMSS", Kind: TargetKind, Needs: "-p tcp -m tcp --tcp-flags SYN,RST SYN",
+	Name: "TCPMSS", Kind: TargetKind, Needs: "-p tcp -m tcp --tcp-flags SYN,RST SYN", Protocols: []nat.Proto{nat.TCP},
 	Options:  []Option{{Name: "--set-mss", Values: 1}, {Name: "--clamp-mss-to-pmtu"}},
 	Examples: []string{"--set-mss 1400", "--clamp-mss-to-pmtu"},
 	Listed: func(l *Listing) bool {
