@@ -37,14 +37,14 @@ type Result struct {
 // once, which is what an Ask costs most for.
 func AskAll(ctx context.Context, ns Namespace, tuples []nat.Tuple) []Result {
 	results := make([]Result, len(tuples))
-	conns, errs := openAll(ns, tuples)
+	conns, errs := Start(ns, tuples)
 	var wait sync.WaitGroup
 	for i, c := range conns {
 		if errs[i] != nil {
 			results[i].Err = errs[i]
 			continue
 		}
-		wait.Go(func() { results[i].Answer, results[i].Err = c.askOnce(ctx) })
+		wait.Go(func() { results[i].Answer, results[i].Err = c.AskOnce(ctx) })
 	}
 	wait.Wait()
 	return results
@@ -63,7 +63,7 @@ type Conn struct {
 
 // Open makes a client's socket and, for TCP, the connection. The caller closes it.
 func Open(ctx context.Context, ns Namespace, t nat.Tuple) (*Conn, error) {
-	conns, errs := openAll(ns, []nat.Tuple{t})
+	conns, errs := Start(ns, []nat.Tuple{t})
 	if errs[0] != nil {
 		return nil, errs[0]
 	}
@@ -108,8 +108,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// askOnce asks and closes, letting the server close first (see server.converse).
-func (c *Conn) askOnce(ctx context.Context) (Answer, error) {
+// AskOnce asks by a Conn that Start made and closes it, letting the server close first (see server.converse).
+func (c *Conn) AskOnce(ctx context.Context) (Answer, error) {
 	defer func() { _ = c.Close() }() // the answer or the failure is the news
 	defer c.until(ctx)()
 	if err := c.connected(); err != nil {

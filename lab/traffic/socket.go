@@ -19,8 +19,9 @@ var (
 	longAgo    = time.Unix(1, 0)
 )
 
-// openAll makes a socket for each tuple and starts to connect it; it enters the namespace once.
-func openAll(ns Namespace, tuples []nat.Tuple) ([]*Conn, []error) {
+// Start makes a socket for each tuple and starts to connect it; it enters the namespace once. Either the Conn or the error of
+// a tuple is nil. A Conn is for AskOnce, each with a context of its own.
+func Start(ns Namespace, tuples []nat.Tuple) ([]*Conn, []error) {
 	conns, errs := make([]*Conn, len(tuples)), make([]error, len(tuples))
 	entered := ns.Do(func() error {
 		for i, t := range tuples {
@@ -208,11 +209,17 @@ func (f *Failure) classify() {
 	case errors.Is(f.Err, unix.ECONNREFUSED) && f.Tuple.Proto() == nat.TCP:
 		f.Kind = Refused
 	case errors.Is(f.Err, unix.ECONNREFUSED), errors.Is(f.Err, unix.EHOSTUNREACH), errors.Is(f.Err, unix.ENETUNREACH),
-		errors.Is(f.Err, unix.ENOPROTOOPT), errors.Is(f.Err, unix.EACCES):
+		errors.Is(f.Err, unix.ENOPROTOOPT), errors.Is(f.Err, unix.EACCES), blackholed(f.Err):
 		f.Kind = Unreachable
 	case errors.Is(f.Err, unix.ECONNRESET), errors.Is(f.Err, unix.EPIPE):
 		f.Kind = Reset
 	}
+}
+
+// blackholed reports whether the sender's own kernel found a blackhole route (fib_props, net/ipv4/fib_semantics.c).
+func blackholed(err error) bool {
+	call, ok := errors.AsType[*os.SyscallError](err)
+	return ok && (call.Syscall == "connect" || call.Syscall == "send") && errors.Is(call.Err, unix.EINVAL)
 }
 
 // readErrorQueue looks for the ICMP error behind a failure, which IP_RECVERR keeps with its sender (ip(7)). A

@@ -182,6 +182,7 @@ func TestFailures(t *testing.T) {
 	deaf := silent(t, ns, "127.0.0.1:9")
 	foreign(t, ns, "127.0.0.1:22", "SSH-2.0-none\r\n")
 	foreign(t, ns, "127.0.0.1:23", "")
+	require.NoError(t, ns.Do(func() error { return exec.CommandContext(t.Context(), "ip", "route", "add", "blackhole", "198.51.100.0/24").Run() }))
 	for _, row := range []struct {
 		why   string
 		tuple nat.Tuple
@@ -193,6 +194,8 @@ func TestFailures(t *testing.T) {
 		{"no answer to a datagram", to(nat.UDP, deaf), traffic.Failure{Kind: traffic.Timeout}},
 		{"no route", to(nat.UDP, "192.0.2.1:1"), traffic.Failure{Kind: traffic.Unreachable}},
 		{"no route", to(nat.TCP, "192.0.2.1:1"), traffic.Failure{Kind: traffic.Unreachable}},
+		{"a blackhole route", to(nat.UDP, "198.51.100.1:1"), traffic.Failure{Kind: traffic.Unreachable}},
+		{"a blackhole route", to(nat.TCP, "198.51.100.1:1"), traffic.Failure{Kind: traffic.Unreachable}},
 		{"another kind of server", to(nat.TCP, "127.0.0.1:22"), traffic.Failure{Kind: traffic.Garbled}},
 		{"a server that hangs up", to(nat.TCP, "127.0.0.1:23"), traffic.Failure{Kind: traffic.Broken}},
 		{"an address of someone else", nat.TupleOf(nat.UDP, addr("192.0.2.1:5"), addr("127.0.0.1:1")), traffic.Failure{Kind: traffic.Broken}},

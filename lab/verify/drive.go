@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -18,14 +19,23 @@ import (
 	"natlab/topology"
 )
 
-// How long a client waits. A flow that should be answered has all the time that a loaded machine may need; one that
-// the nodes' rules will lose is over as soon as the witnesses saw where, and without them after a moment.
+// How long a client waits. A flow that should be answered has all the time that a loaded machine may need; one that is lost
+// is over as soon as the witnesses know it.
+const clientPatience = 30 * time.Second
+
+// A control run has no taps to tell that a packet is lost: a flow that is not answered in this time is left to the watched run,
+// and where that sees it answered it is asked once more, with more time.
 const (
-	clientPatience = 30 * time.Second
-	controlMoment  = 300 * time.Millisecond
-	// A control run has no taps to tell that a packet is lost. A flow that it does not see answered in this time is asked
-	// again.
-	controlPatience = 10 * time.Second
+	controlMoment   = 300 * time.Millisecond // for what the nodes' rules will lose
+	controlPatience = time.Second
+	controlPatient  = 10 * time.Second
+)
+
+// A packet is lost where for so many looks nothing new was seen of it, and the kernel had nothing on its way at the last ones.
+const (
+	lookEach   = 20 * time.Millisecond
+	quietLooks = 3
+	idleLooks  = 2
 )
 
 // attempt is a flow asked once.
@@ -38,7 +48,14 @@ type attempt struct {
 	ends   proof.Ends
 	// overdue reports that the client waited in vain for all its clientPatience.
 	overdue bool
-	lost    bool // the taps saw its first packet again and again, and no answer
+	lost    bool // by the evidence of the taps
+	looks
+}
+
+// looks is what was seen of an attempt so far: the newest observation, and for how many looks there was no newer one.
+type looks struct {
+	last        uint64
+	quiet, idle int
 }
 
 // driver sends attempts through a lab and collects what the witnesses see of them.
@@ -48,8 +65,10 @@ type driver struct {
 	nodes   []string
 	chains  proof.Chains
 	session *witness.Session
-	watched bool // the session sees packets and rules, not only connections
+	watched bool          // the session sees packets and rules, not only connections
+	patient time.Duration // how long a client waits in a control run
 	ports   *portBook
+	tunnels map[string]bool // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
 }
 
 // use goes on with another session.
@@ -72,52 +91,31 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 
 // batch asks all attempts at once and returns what was seen from before the first until after the last.
 func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observation, error) {
-	var patient, expectedLost []*attempt
-	for _, t := range attempts {
-		if loses(t.live) {
-			expectedLost = append(expectedLost, t)
-		} else {
-			patient = append(patient, t)
-		}
-	}
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	report := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		errs = append(errs, err)
-	}
-	var groups []*group
-	for from, members := range bySender(patient) {
-		ctx, cancel := context.WithTimeout(ctx, d.patience())
-		g := &group{attempts: members, end: cancel, over: make(chan struct{})}
-		groups = append(groups, g)
-		wait.Go(func() {
-			defer close(g.over)
-			defer cancel()
-			report(d.ask(ctx, from, members))
-		})
-	}
-	end := make(map[*attempt]context.CancelFunc, len(expectedLost))
-	over := make(chan *attempt, len(expectedLost))
-	for _, t := range expectedLost {
-		limit := clientPatience
-		if !d.watched {
-			limit = controlMoment
+	open := make(map[*attempt]context.CancelFunc, len(attempts))
+	over := make(chan *attempt, len(attempts))
+	for from, members := range bySender(attempts) {
+		starts, err := d.start(from, members)
+		if err != nil {
+			errs = append(errs, err)
+			break
 		}
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		end[t] = cancel
-		wait.Go(func() {
-			defer cancel()
-			report(d.ask(ctx, t.probe.From, []*attempt{t}))
-			over <- t
-		})
+		for i, t := range members {
+			ctx, cancel := context.WithTimeout(ctx, d.patience(t))
+			open[t] = cancel
+			wait.Go(func() {
+				defer cancel()
+				err := t.ask(ctx, starts[i])
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+				over <- t
+			})
+		}
 	}
-	seen, err := d.await(ctx, end, over)
-	if err == nil && d.watched {
-		seen, err = d.awaitGroups(ctx, groups, seen)
-	}
+	seen, err := d.await(ctx, open, over)
 	wait.Wait()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
@@ -127,7 +125,7 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 		return nil, err
 	}
 	seen = append(seen, rest...)
-	if d.watched && len(expectedLost) > 0 {
+	if d.watched && slices.ContainsFunc(attempts, func(t *attempt) bool { return t.ends.End == nat.EndLost }) {
 		standing, err := d.standing(ctx)
 		if err != nil {
 			return nil, err
@@ -137,72 +135,96 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 	return seen, nil
 }
 
-// patience is how long a client waits that should be answered.
-func (d *driver) patience() time.Duration {
-	if !d.watched {
-		return controlPatience
+// patience is how long a client waits.
+func (d *driver) patience(t *attempt) time.Duration {
+	switch {
+	case d.watched:
+		return clientPatience
+	case loses(t.live):
+		return controlMoment
 	}
-	return clientPatience
+	return d.patient
 }
 
-// group is the attempts of one sender.
-type group struct {
-	attempts []*attempt
-	end      context.CancelFunc
-	over     chan struct{} // closed when all have ended
-}
-
-// awaitGroups watches the attempts that should be answered, and ends a sender's when what is left of them is lost by the
-// evidence of the taps. seen is what was observed before.
-func (d *driver) awaitGroups(ctx context.Context, groups []*group, seen []proof.Observation) ([]proof.Observation, error) {
-	sent := map[nat.Hop]int{} // as it left its sender
-	count := func(all []proof.Observation) (again bool) {
-		for _, o := range all {
-			if o.Kind == proof.PacketSeen && o.Hop.Tap == nat.TapOutRaw {
-				sent[o.Hop]++
-				again = again || sent[o.Hop] >= proof.EnoughSent
-			}
+// await collects what is seen until all attempts are over, and ends each that is lost, by itself: another's answer may be late.
+func (d *driver) await(ctx context.Context, open map[*attempt]context.CancelFunc, over <-chan *attempt) ([]proof.Observation, error) {
+	look := time.NewTicker(lookEach)
+	defer look.Stop()
+	var all []proof.Observation
+	for len(open) > 0 {
+		looking := false
+		select {
+		case t := <-over:
+			delete(open, t)
+			continue
+		case <-ctx.Done():
+			return all, ctx.Err()
+		case <-d.session.Notify():
+		case <-look.C:
+			looking = d.watched
 		}
-		return again
-	}
-	count(seen)
-	for _, g := range groups {
-		for open := true; open; {
-			select {
-			case <-g.over:
-				open = false
-				continue
-			case <-ctx.Done():
-				return seen, ctx.Err()
-			case <-d.session.Notify():
-			}
-			more, err := d.session.Drain(ctx)
-			if err != nil {
-				return seen, err
-			}
-			seen = append(seen, more...)
-			if !count(more) {
-				continue
-			}
-			for _, other := range groups {
-				if other.lost(seen) {
-					other.end()
-				}
-			}
+		seen, err := d.session.Drain(ctx)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, seen...)
+		if !looking {
+			continue
+		}
+		if err := d.endLost(ctx, open, all); err != nil {
+			return all, err
 		}
 	}
-	return seen, nil
+	return all, nil
 }
 
-// lost marks the group's attempts that are lost, and reports whether no other is open.
-func (g *group) lost(seen []proof.Observation) bool {
-	all := true
-	for i, s := range proof.Join(probesOf(g.attempts), seen) {
-		t := g.attempts[i]
-		t.lost = proof.LostByEvidence(t.probe, s)
-		all = all && (t.lost || proof.Answered(t.probe, s))
+// endLost ends the attempts that are lost: that were seen to go all the way that the live rules predict for them, to where they
+// are lost, or of which nothing more can come.
+func (d *driver) endLost(ctx context.Context, open map[*attempt]context.CancelFunc, all []proof.Observation) error {
+	waiting := slices.Collect(maps.Keys(open))
+	joined := proof.Join(probesOf(waiting), all)
+	idle := false
+	if slices.ContainsFunc(waiting, func(t *attempt) bool { return t.quiet >= quietLooks }) {
+		var err error
+		if idle, err = d.session.Idle(ctx); err != nil {
+			return err
+		}
 	}
-	return all && slices.ContainsFunc(g.attempts, func(t *attempt) bool { return t.lost })
+	for i, t := range waiting {
+		s := joined[i]
+		t.look(s.Last, idle)
+		switch {
+		case loses(t.live) && proof.LostAsPredicted(t.live, s, d.chains):
+			open[t]()
+		case t.idle >= idleLooks && proof.LostByEvidence(t.probe, s, d.held):
+			t.lost = true
+			open[t]()
+		}
+	}
+	return nil
+}
+
+// look notes the newest observation of the attempt, and whether the kernel was idle then.
+func (l *looks) look(last uint64, idle bool) {
+	switch {
+	case last != l.last:
+		*l = looks{last: last}
+	case !idle:
+		l.quiet, l.idle = l.quiet+1, 0
+	default:
+		l.quiet, l.idle = l.quiet+1, l.idle+1
+	}
+}
+
+// held reports whether a packet that was seen there last may be with a process: the server that it is for, or the end of a
+// tunnel.
+func (d *driver) held(h nat.Hop) bool {
+	if d.tunnels[h.Node+" "+h.Dev] && h.Tap == nat.TapPost || len(d.tunnels) > 0 && h.Outer.IsValid() && h.Tap.Hook() == nat.PreRouting {
+		return true
+	}
+	return h.Tuple.Proto() == nat.UDP && slices.ContainsFunc(d.servers, func(s topology.Server) bool {
+		return s.Member == h.Node && s.Addr == h.Tuple.Dst() && s.Proto == nat.UDP.String()
+	})
 }
 
 // standing is the nodes' connection tracking entries as they are: where a packet is lost, the kernel never tells what
@@ -239,60 +261,42 @@ func loses(p nat.Prediction) bool {
 	return len(p) == 0
 }
 
-// await watches the attempts that may be lost, and ends each when it was seen to go all the way that the live rules
-// predict for it, to where it is lost.
-func (d *driver) await(ctx context.Context, end map[*attempt]context.CancelFunc, over <-chan *attempt) ([]proof.Observation, error) {
-	var all []proof.Observation
-	for len(end) > 0 {
-		select {
-		case t := <-over:
-			delete(end, t)
-			continue
-		case <-ctx.Done():
-			return all, ctx.Err()
-		case <-d.session.Notify():
-		}
-		seen, err := d.session.Drain(ctx)
-		if err != nil {
-			return all, err
-		}
-		all = append(all, seen...)
-		if !d.watched {
-			continue
-		}
-		waiting := make([]*attempt, 0, len(end))
-		probes := make([]nat.Probe, 0, len(end))
-		for t := range end {
-			waiting = append(waiting, t)
-			probes = append(probes, t.probe)
-		}
-		for i, s := range proof.Join(probes, all) {
-			if proof.LostAsPredicted(waiting[i].live, s, d.chains) {
-				end[waiting[i]]()
-			}
-		}
-	}
-	return all, nil
+// starting is a client's socket, or why there is none.
+type starting struct {
+	conn *traffic.Conn
+	err  error
 }
 
-// ask lets one member ask its attempts at once and writes down what the sockets saw.
-func (d *driver) ask(ctx context.Context, from string, attempts []*attempt) error {
+// start lets one member start to ask all its attempts.
+func (d *driver) start(from string, attempts []*attempt) ([]starting, error) {
 	h, ok := d.handles[from]
 	if !ok {
-		return fmt.Errorf("client %s: the lab has no such member", from)
+		return nil, fmt.Errorf("client %s: the lab has no such member", from)
 	}
 	tuples := make([]nat.Tuple, len(attempts))
 	for i, t := range attempts {
 		tuples[i] = t.probe.Tuple
 	}
-	for i, r := range traffic.AskAll(ctx, h, tuples) {
-		ends, err := endsOf(r)
-		if err != nil {
-			return fmt.Errorf("client %s: %w", from, err)
-		}
-		attempts[i].ends = ends
-		attempts[i].overdue = ends.End == nat.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
+	conns, errs := traffic.Start(h, tuples)
+	out := make([]starting, len(attempts))
+	for i := range out {
+		out[i] = starting{conns[i], errs[i]}
 	}
+	return out, nil
+}
+
+// ask waits for the answer and writes down what the sockets saw.
+func (t *attempt) ask(ctx context.Context, s starting) error {
+	r := traffic.Result{Err: s.err}
+	if s.err == nil {
+		r.Answer, r.Err = s.conn.AskOnce(ctx)
+	}
+	ends, err := endsOf(r)
+	if err != nil {
+		return fmt.Errorf("client %s: %w", t.probe.From, err)
+	}
+	t.ends = ends
+	t.overdue = ends.End == nat.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	return nil
 }
 

@@ -30,14 +30,16 @@ type flowState struct {
 	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many attempts they must have been
 	watched  bool                   // the attempts are watched, not those of the control run
 	attempts int
-	retries  int // attempts that told nothing of the flow, because something disturbed them
+	retries  int  // attempts that told nothing of the flow, because something disturbed them
+	givenUp  bool // in a control run: it was not answered in time
+	doubted  bool // an attempt was lost that the live rules have answered, and is made once more
 	certs    []proof.Certificate
 	controls []proof.Control
 }
 
 // expect sets out which endpoints have to be seen. One that the live rules cannot come to is not waited for.
 func (q *flowState) expect(watched bool) {
-	q.missing, q.attempts, q.retries, q.watched = map[netip.AddrPort]int{}, 0, 0, watched
+	q.missing, q.attempts, q.retries, q.watched, q.givenUp = map[netip.AddrPort]int{}, 0, 0, watched, false
 	for _, want := range q.intent {
 		p := q.live.Chance(want.Endpoint)
 		if want.Endpoint.IsValid() && p > 0 {
@@ -57,7 +59,7 @@ func enoughAttempts(p float64) int {
 // open reports whether the flow has to be asked again: because an endpoint was not seen yet, or because the live
 // rules may go another way than they should and did not so far.
 func (q *flowState) open() bool {
-	if q.retries > maxRetries {
+	if q.retries > maxRetries || q.givenUp {
 		return false
 	}
 	if q.attempts == 0 {
@@ -79,10 +81,10 @@ func (q *flowState) saw(endpoint netip.AddrPort) {
 }
 
 // run asks the flows in rounds until none is open; each batch's observations go to judge.
-func (v *verification) run(ctx context.Context, judge judge) error {
+func (v *verification) run(ctx context.Context, flows []*flowState, judge judge) error {
 	for {
 		var attempts []*attempt
-		for _, q := range v.states {
+		for _, q := range flows {
 			for range q.atOnce() {
 				t, err := v.driver.newAttempt(q)
 				if err != nil {
@@ -216,6 +218,13 @@ func (v *verification) noteControl(_ context.Context, batch []*attempt, seen []p
 		if s.Mixed {
 			t.retries++
 			continue
+		}
+		if t.overdue && !loses(t.intent) {
+			// Lost, or late: the watched run tells, with its taps.
+			t.givenUp = true
+			if v.driver.patient < controlPatient {
+				continue
+			}
 		}
 		t.controls = append(t.controls, proof.Control{Tuple: t.probe.Tuple, Ends: t.ends, Conns: s.Conns})
 		t.saw(proof.EndpointOf(t.probe.Tuple, s, t.ends))

@@ -3,6 +3,7 @@ package verify
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -146,4 +147,88 @@ func TestBatches(t *testing.T) {
 		}
 	}
 	assert.Len(t, all, n)
+}
+
+// A flow is asked once in a moment of a control run; what comes of it later the watched run tells.
+func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
+	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
+	lost := nat.Prediction{{End: nat.EndLost, Probability: 1}}
+	for _, row := range []struct {
+		name         string
+		intent, live nat.Prediction
+		overdue      bool
+		patience     time.Duration
+		open         bool
+		controls     int
+	}{
+		{"answered", both, both, false, controlPatience, true, 1},
+		{"late or lost", both, both, true, controlPatience, false, 0},
+		{"late or lost, asked with patience", both, both, true, controlPatient, false, 1},
+		{"lost by the live rules", both, lost, true, controlPatience, false, 0},
+		{"lost, as it has to be", lost, lost, true, controlPatience, false, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			q := &flowState{intent: row.intent, live: row.live}
+			q.expect(false)
+			v := &verification{driver: driver{patient: row.patience}}
+			a := &attempt{flowState: q, intent: row.intent, live: row.live, overdue: row.overdue, ends: proof.Ends{End: nat.EndLost}}
+			a.probe.Tuple = nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.9:1"), netip.MustParseAddrPort("10.96.0.1:1"))
+			require.NoError(t, v.noteControl(t.Context(), []*attempt{a}, nil))
+			assert.Equal(t, row.open, q.open())
+			assert.Len(t, q.controls, row.controls)
+		})
+	}
+}
+
+func TestLooks(t *testing.T) {
+	var l looks
+	for _, row := range []struct {
+		last        uint64
+		idle        bool
+		quiet, quit int
+	}{
+		{1, false, 0, 0}, {1, false, 1, 0}, {1, true, 2, 1}, {1, true, 3, 2}, {1, false, 4, 0}, {1, true, 5, 1}, {2, true, 0, 0}, {2, true, 1, 1},
+	} {
+		l.look(row.last, row.idle)
+		assert.Equal(t, looks{last: row.last, quiet: row.quiet, idle: row.quit}, l)
+	}
+}
+
+// What a process has in hand the kernel does not know of.
+func TestHeld(t *testing.T) {
+	hop := func(node string, tap nat.Tap, dev, tuple, outer string) nat.Hop {
+		h := nat.Hop{Node: node, Tap: tap, Dev: dev}
+		var err error
+		h.Tuple, err = nat.ParseTuple(tuple)
+		require.NoError(t, err)
+		if outer != "" {
+			h.Outer, err = nat.ParseTuple(outer)
+			require.NoError(t, err)
+		}
+		return h
+	}
+	const udp, tcp, around = "udp 10.0.0.1:9 > 10.0.0.2:53", "tcp 10.0.0.1:9 > 10.0.0.2:53", "ipip 192.168.0.1:0 > 192.168.0.2:0"
+	user := driver{
+		tunnels: map[string]bool{"a tunl0": true, "b tunl0": true},
+		servers: []topology.Server{{Member: "pod", Proto: "udp", Addr: netip.MustParseAddrPort("10.0.0.2:53")}},
+	}
+	kernel := driver{servers: user.servers}
+	for _, row := range []struct {
+		name         string
+		hop          nat.Hop
+		user, kernel bool
+	}{
+		{"into a tunnel", hop("a", nat.TapPost, "tunl0", tcp, ""), true, false},
+		{"out of a tunnel's process", hop("a", nat.TapOutRaw, "eth0", tcp, around), false, false},
+		{"at the tunnel's other end", hop("b", nat.TapPreNAT, "eth0", tcp, around), true, false},
+		{"out of the tunnel", hop("b", nat.TapPreRaw, "tunl0", tcp, ""), false, false},
+		{"at a server of datagrams", hop("pod", nat.TapPreNAT, "eth0", udp, ""), true, true},
+		{"at a server of connections, for which the kernel answers", hop("pod", nat.TapPreNAT, "eth0", tcp, ""), false, false},
+		{"from a server", hop("pod", nat.TapOutRaw, "eth0", "udp 10.0.0.2:53 > 10.0.0.1:9", ""), false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.user, user.held(row.hop))
+			assert.Equal(t, row.kernel, kernel.held(row.hop))
+		})
+	}
 }

@@ -9,9 +9,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"natlab/lab"
 	"natlab/lab/netns"
+	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat/proof"
 	"natlab/topology"
@@ -56,12 +58,20 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 		return proof.Report{}, err
 	}
 	if !o.WithoutControl {
-		if err := v.controlRun(ctx); err != nil {
+		if err := v.controlRun(ctx, v.states, controlPatience); err != nil {
 			return proof.Report{}, fmt.Errorf("control run: %w", err)
 		}
 	}
-	if err := v.watchedRun(ctx); err != nil {
+	if err := v.watchedRun(ctx, v.states); err != nil {
 		return proof.Report{}, err
+	}
+	if late := v.uncontrolled(); len(late) > 0 {
+		if err := v.controlRun(ctx, late, controlPatient); err != nil {
+			return proof.Report{}, fmt.Errorf("control run: %w", err)
+		}
+		if err := v.watchedRun(ctx, late); err != nil {
+			return proof.Report{}, err
+		}
 	}
 	return v.report(), nil
 }
@@ -91,13 +101,18 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		return nil, err
 	}
 	v := &verification{lab: l, rules: rules, chains: rules.chains(), strict: o.Strict, meter: proof.Meter{}, discarded: map[string]int{}}
-	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains}
+	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}}
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
 		if err != nil {
 			return nil, err
 		}
 		v.driver.handles[ns.Member] = h
+		for _, dev := range ns.Devices {
+			if dev.Kind == topology.TunnelIPIP && l.Tunnel() == realise.UserspaceTunnel {
+				v.driver.tunnels[ns.Member+" "+dev.Name] = true
+			}
+		}
 		if ns.Kind == topology.KindUnderlay {
 			continue
 		}
@@ -116,8 +131,26 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	return v, v.predict(flows)
 }
 
-// controlRun asks every flow with nothing in its way but the kernel's own connection tracking events.
-func (v *verification) controlRun(ctx context.Context) error {
+// uncontrolled lists the flows that lack nothing but a control attempt, which came to no end in its moment, and forgets what is
+// known of them.
+func (v *verification) uncontrolled() []*flowState {
+	var out []*flowState
+	for _, q := range v.states {
+		if slices.ContainsFunc(q.certs, lacksControl) {
+			q.certs = nil
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+// lacksControl reports whether a control attempt is the evidence that a certificate lacks.
+func lacksControl(c proof.Certificate) bool {
+	return c.Verdict == proof.Inconclusive && c.Wrong != nil && c.Wrong.Check == "control"
+}
+
+// controlRun asks the flows with nothing in their way but the kernel's own connection tracking events.
+func (v *verification) controlRun(ctx context.Context, flows []*flowState, patience time.Duration) error {
 	s, err := witness.Start(ctx, v.watched, witness.Options{Control: true})
 	if err != nil {
 		return err
@@ -126,16 +159,16 @@ func (v *verification) controlRun(ctx context.Context) error {
 	if err := v.driver.attach(ctx, s, v.lab.Cluster()); err != nil {
 		return err
 	}
-	v.driver.watched = false
-	for _, q := range v.states {
+	v.driver.watched, v.driver.patient = false, patience
+	for _, q := range flows {
 		q.expect(false)
 		q.controls = []proof.Control{}
 	}
-	return v.run(ctx, v.noteControl)
+	return v.run(ctx, flows, v.noteControl)
 }
 
-// watchedRun asks every flow with all witnesses at work.
-func (v *verification) watchedRun(ctx context.Context) (err error) {
+// watchedRun asks the flows with all witnesses at work.
+func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err error) {
 	s, err := witness.Start(ctx, v.watched, witness.Options{})
 	if err != nil {
 		return err
@@ -145,18 +178,16 @@ func (v *verification) watchedRun(ctx context.Context) (err error) {
 		return err
 	}
 	v.driver.watched = true
-	for _, q := range v.states {
+	for _, q := range flows {
 		q.expect(true)
 	}
 	w := &watcher{verification: v, session: s, stats: map[string]witness.Counters{}}
 	if _, err := w.troubles(ctx); err != nil {
 		return err
 	}
-	if err := v.run(ctx, w.judge); err != nil {
-		return err
-	}
-	v.lost = w.lost
-	return nil
+	err = v.run(ctx, flows, w.judge)
+	v.lost += w.lost
+	return err
 }
 
 // report is what was found.

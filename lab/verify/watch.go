@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -39,7 +38,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
 			Stuck: t.stuck, Strict: w.strict, World: w.rules.network.World,
-			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed,
+			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}
 		cert := proof.Check(c)
 		why := t.discard(cert, c)
@@ -48,19 +47,26 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 			continue
 		}
 		w.discarded[why]++
+		if why == lostOnce {
+			t.doubted = true
+			continue
+		}
 		if t.overdue {
 			t.retries += maxRetries / 2 // each costs all of a client's patience
 		}
 		if t.retries++; t.retries <= maxRetries {
 			continue
 		}
-		if s.Repeated && !t.lost {
+		if t.overdue && !t.lost {
 			cert.Verdict = proof.Inconclusive
 		}
 		t.record(cert)
 	}
 	return nil
 }
+
+// lostOnce is why an attempt is made again whose packet was lost although the live rules have it answered.
+const lostOnce = "a packet was lost, and is asked for once more"
 
 // unresolved reports whether the client's own stack gave up: nobody told it in time where the next hop is. On a machine
 // that has too much to do that tells nothing of the network.
@@ -77,17 +83,19 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	case cert.Verdict == proof.Proved:
 	case c.Lost > 0:
 		return "events were lost"
-	case t.lost:
+	case t.lost && !t.doubted && !loses(t.live):
+		return lostOnce
+	case t.lost, lacksControl(cert):
 	case c.Seen.Repeated:
-		return "the first packet was sent twice"
+		return "a packet was sent twice"
 	case t.overdue:
 		return "no answer came in time"
-	case unresolved(c):
+	case unresolved(c) && !loses(t.live):
 		return "ARP was not answered in time"
 	case len(c.Trouble) > 0:
-		return "conntrack counters grew: " + strings.Join(c.Trouble, ", ")
+		return "conntrack counters grew"
 	case cert.Verdict == proof.Inconclusive:
-		return "not seen: " + cert.Wrong.Want
+		return "too little was seen"
 	}
 	return ""
 }
@@ -155,10 +163,9 @@ func badness(o proof.Outcome) int {
 
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
 func (q *flowState) conclude(chains proof.Chains, strict bool) {
-	// Where no try came to an endpoint it is said once why, and not again for each.
-	nowhere := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return !c.Endpoint.IsValid() && c.Verdict == proof.Disproved })
+	disproved := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Verdict == proof.Disproved })
 	for _, o := range q.intent {
-		if nowhere || !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
+		if !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
 			continue
 		}
 		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Chains: chains, Strict: strict}
@@ -166,6 +173,9 @@ func (q *flowState) conclude(chains proof.Chains, strict bool) {
 		cert := proof.NeverChosen(c, o.Endpoint, q.attempts)
 		if enough, possible := q.missing[o.Endpoint]; possible && (q.attempts < enough || enough == maxAttempts) {
 			cert.Verdict = proof.Inconclusive
+		}
+		if disproved && cert.Wrong.WantRule == "" && cert.Wrong.LiveRule == "" {
+			continue // why no packet came there is told already: it was lost on its way, or went elsewhere
 		}
 		q.certs = append(q.certs, cert)
 	}

@@ -1,6 +1,8 @@
 package witness
 
 import (
+	"sync/atomic"
+
 	"github.com/florianl/go-nfqueue/v2"
 
 	"natlab/nat"
@@ -41,9 +43,12 @@ func ParseHeader(b []byte) proof.Observation {
 // QueueDrops is queueDrops.
 func QueueDrops(b []byte) uint64 { return queueDrops(b) }
 
+// Backlog is backlog.
+func Backlog(b []byte) (uint64, bool) { return backlog(b) }
+
 // ReadAnything gives a datagram to every reader of a member.
 func ReadAnything(b []byte) {
-	m := newMember(Watched{Member: "fuzz"}, func() {})
+	m := newMember(Watched{Member: "fuzz"}, new(atomic.Uint64), func() {})
 	m.control = &socket{fd: -1}
 	for _, use := range []func(frame){
 		func(f frame) { m.readPacket(nat.TapPreRaw, nfqueue.Attribute{Payload: &f.body, Ct: &f.body}) },

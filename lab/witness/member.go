@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
@@ -31,13 +33,14 @@ type member struct {
 	conns   *socket // ctnetlink events; nil but in a node
 	control *socket // requests and their answers; no events
 
-	queueFile *os.File // the namespace's /proc/net/netfilter/nfnetlink_queue
-	logger    string   // what net.netfilter.nf_log.2 was before; "" where it was not changed
-	table     bool     // the table was made
+	queueFile  *os.File        // the namespace's /proc/net/netfilter/nfnetlink_queue
+	neighbours *netlink.Handle // to list them; nil in a control run
+	logger     string          // what net.netfilter.nf_log.2 was before; "" where it was not changed
+	table      bool            // the table was made
 
-	buf  []byte // for reads
-	head []byte // for small pieces
-	seq  uint64
+	buf  []byte         // for reads
+	head []byte         // for small pieces
+	seq  *atomic.Uint64 // of the session
 	seen []proof.Observation
 	err  error // the first that a read gave and no drain has returned
 
@@ -51,9 +54,9 @@ type member struct {
 	holds       []*Hold
 }
 
-func newMember(w Watched, wake func()) *member {
+func newMember(w Watched, seq *atomic.Uint64, wake func()) *member {
 	m := &member{
-		name: w.Member, kind: w.Kind, ns: w.NS, wake: wake,
+		name: w.Member, kind: w.Kind, ns: w.NS, seq: seq, wake: wake,
 		buf: make([]byte, readSize), walks: map[uint32]*walk{}, logNext: map[uint16]uint32{},
 	}
 	m.setRules(w.Rules)
@@ -82,6 +85,9 @@ func (m *member) open(o Options, native bool) error {
 			return err
 		}
 		if m.queueFile, err = os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue"); err != nil {
+			return err
+		}
+		if m.neighbours, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return err
 		}
 		if err := makeTable(native); err != nil {
@@ -134,9 +140,9 @@ func (m *member) pumpLocked() {
 	if m.closed {
 		return
 	}
-	before := m.seq
+	before := len(m.seen)
 	m.err = errors.Join(m.err, m.readRules(), m.readConns())
-	if m.seq != before {
+	if len(m.seen) != before {
 		m.wake()
 	}
 }
@@ -152,8 +158,7 @@ func (m *member) drain() ([]proof.Observation, error) {
 }
 
 func (m *member) record(o proof.Observation) {
-	m.seq++
-	o.Seq = m.seq
+	o.Seq = m.seq.Add(1)
 	m.seen = append(m.seen, o)
 }
 
@@ -306,6 +311,9 @@ func (m *member) close() error {
 	}
 	if m.queueFile != nil {
 		errs = append(errs, m.queueFile.Close())
+	}
+	if m.neighbours != nil {
+		m.neighbours.Close()
 	}
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,7 @@ type Session struct {
 	byName  map[string]*member
 	notify  chan struct{}
 	readers sync.WaitGroup
+	seq     atomic.Uint64 // of the last observation
 }
 
 // Start opens the witnesses in all of the namespaces, or in none: a node gets all three, any other namespace the packet
@@ -67,7 +69,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 	}
 	s := &Session{byName: map[string]*member{}, notify: make(chan struct{}, 1)}
 	for _, w := range watched {
-		m := newMember(w, s.wake)
+		m := newMember(w, &s.seq, s.wake)
 		if s.byName[m.name] != nil {
 			return nil, fmt.Errorf("watch %q: named twice", m.name)
 		}

@@ -23,6 +23,7 @@ type Case struct {
 	World    map[string][]string // what is otherwise in a member than the lab made it
 	Trouble  []string            // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
 	Lost     uint64              // events that the kernel could not deliver meanwhile
+	Vanished bool                // no answer came, by LostByEvidence: that the client asked again and again is no doubt then
 }
 
 // Ends is what the two sockets saw of one try.
@@ -182,6 +183,8 @@ func (e *evidence) conclude(cert *Certificate) {
 		cert.Wrong = &Wrong{Check: "path", Want: "every event of the kernel", Got: "some that could not be delivered"}
 	case failed >= 0 && e.blind() != "":
 		cert.Wrong = &Wrong{Check: "path", Node: e.blind(), Want: "the rules that every packet meets there", Got: "packets, and not one rule"}
+	case failed >= 0 && e.Seen.Repeated && !e.Vanished: // each of them may have been translated otherwise, and answered
+		cert.Wrong = &Wrong{Check: cert.Checks[failed].Name, Want: "a first packet and an answer that were sent once", Got: "one that was sent again: " + cert.Checks[failed].Detail}
 	case e.Seen.Mixed:
 		cert.Wrong = &Wrong{Check: "path", Want: "tuples of its own", Got: "tuples that another try had too"}
 	case failed >= 0:

@@ -178,6 +178,21 @@ func TestRepeatedPacketsAreNotASecondWay(t *testing.T) {
 	require.True(t, c.Seen.Repeated)
 	cert := Check(c)
 	assert.Equal(t, Proved, cert.Verdict, "%+v", cert.Checks)
+
+	// The second one came when the first one's connection had ended, and got another port.
+	for i, o := range twice {
+		if i >= len(twice)/2 {
+			twice[i] = withPort(o, seenPort, seenPort+1)
+		}
+	}
+	for _, strict := range []bool{true, false} {
+		c.Strict = strict
+		c.Seen = Join([]nat.Probe{c.Probe}, twice)[0]
+		cert = Check(c)
+		assert.Equal(t, Inconclusive, cert.Verdict, "%+v", cert.Wrong)
+	}
+	c.Ends, c.Vanished = Ends{End: nat.EndLost}, true
+	assert.Equal(t, Disproved, Check(c).Verdict, "it was sent again because nothing came back")
 }
 
 // The other end sends its answer again too, where the client's kernel had no time to confirm the first one. Wherever the second
@@ -295,6 +310,37 @@ func TestLostAsPredicted(t *testing.T) {
 		assert.False(t, LostAsPredicted(p, Join(probe, slices.Delete(slices.Clone(seen), i, i+1))[0], Chains{}), "without %+v", seen[i])
 	}
 	assert.False(t, LostAsPredicted(nat.Prediction{answered()}, Join(probe, observe(answered()))[0], Chains{}), "an answer is no loss")
+}
+
+func TestLostByEvidence(t *testing.T) {
+	probe := asPredicted().Probe
+	all := observe(answered())
+	first := observe(nat.Outcome{Request: nat.Journey{Hops: requestHops()[:1]}})
+	nobody, anybody := func(nat.Hop) bool { return false }, func(nat.Hop) bool { return true }
+	back := slices.IndexFunc(all, func(o Observation) bool { return o.Node == probe.From && o.Hop.Tap == nat.TapPreRaw })
+	for _, row := range []struct {
+		name string
+		seen []Observation
+		held func(nat.Hop) bool
+		lost bool
+	}{
+		{"nothing was seen of it", nil, nobody, false},
+		{"the kernel has it no more", all[:3], nobody, true},
+		{"a process may have it", all[:3], anybody, false},
+		{"where it was seen last counts", all[:3], func(h nat.Hop) bool { return h == all[2].Hop }, false},
+		{"a process had it before", all[:3], func(h nat.Hop) bool { return h == all[1].Hop }, true},
+		{"sent twice", slices.Concat(first, all[:3]), anybody, false},
+		{"sent three times", slices.Concat(first, first, all[:3]), anybody, true},
+		{"the answer came to its namespace", all[:back+1], nobody, false},
+		{"the answer did not come there", all[:back], nobody, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for i := range row.seen {
+				row.seen[i].Seq = uint64(i + 1)
+			}
+			assert.Equal(t, row.lost, LostByEvidence(probe, Join([]nat.Probe{probe}, row.seen)[0], row.held))
+		})
+	}
 }
 
 func TestCommentsAreNotCompared(t *testing.T) {

@@ -17,7 +17,7 @@ const (
 // Observation is one thing a witness saw in one namespace. Only the fields its kind names are set.
 type Observation struct {
 	Kind ObservationKind
-	Seq  uint64 // the order in which natlab received it from this namespace and witness; packets of one namespace are in kernel order
+	Seq  uint64 // the order in which natlab received it; within a namespace packets are in kernel order, and one packet's hops in that of its way
 	Node string // the member name of the namespace
 
 	Hop      nat.Hop // PacketSeen

@@ -44,14 +44,19 @@ func LostAsPredicted(p nat.Prediction, seen Seen, rules Chains) bool {
 	})
 }
 
-// EnoughSent is how often a client has to have sent its first packet before it counts as lost: TCP sends it again after one
-// second and after three.
+// EnoughSent is how often a client has to have sent its first packet before it counts as lost wherever it was seen last: TCP
+// sends it again after one second and after three.
 const EnoughSent = 3
 
-// LostByEvidence reports whether the taps saw a client send its first packet again and again and no answer come to it: that
-// no answer will come is then known, and not only feared.
-func LostByEvidence(p nat.Probe, seen Seen) bool {
-	return seen.Sent >= EnoughSent && !Answered(p, seen)
+// LostByEvidence reports whether it is known, and not only feared, that no answer will come to a try of which nothing new was
+// seen for a while, in a lab where no tap and no queue of the kernel holds a packet any more. What a process has may still go
+// on: held reports whether one has the packet that was seen last at that hop. Then only a client that sent again and again and
+// was never answered is evidence.
+func LostByEvidence(p nat.Probe, seen Seen, held func(nat.Hop) bool) bool {
+	if seen.Last == 0 || Answered(p, seen) {
+		return false
+	}
+	return seen.Sent >= EnoughSent || !held(seen.LastHop)
 }
 
 // Answered reports whether an answer came to the client's namespace.

@@ -1,0 +1,83 @@
+package witness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// softnetFile is where the kernel counts what waits to be received, for all namespaces together (softnet_seq_show).
+const softnetFile = "/proc/net/softnet_stat"
+
+// Idle reports whether the kernel has nothing on its way that a tap could still see: no packet waits at a tap, in the backlog
+// of a CPU, where one that crossed a veth waits for its turn, or for the address of a neighbour. What a process has, a server
+// or the end of a tunnel, it does not know of. Where the kernel does not tell of its backlog, nothing is ever idle.
+func (s *Session) Idle(ctx context.Context) (bool, error) {
+	b, err := os.ReadFile(softnetFile)
+	if err != nil {
+		return false, err
+	}
+	if waiting, known := backlog(b); waiting > 0 || !known {
+		return false, nil
+	}
+	for _, m := range s.members {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		waits, err := m.waits()
+		if err != nil {
+			return false, fmt.Errorf("watch %s: %w", m.name, err)
+		}
+		if waits {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// waits reports whether a packet waits in the namespace.
+func (m *member) waits() (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.queueFile == nil || m.queued() > 0 {
+		return true, nil
+	}
+	neighbours, err := m.neighbours.NeighListExecute(netlink.Ndmsg{Family: unix.AF_INET, State: unix.NUD_INCOMPLETE})
+	if errors.Is(err, netlink.ErrDumpInterrupted) { // they change
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("list the neighbours: %w", err)
+	}
+	for _, n := range neighbours {
+		if n.State&unix.NUD_INCOMPLETE != 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// backlogColumn is the column of softnet_stat with the length of a CPU's backlog (since Linux 5.10).
+const backlogColumn = 11
+
+// backlog adds up what waits on all CPUs; known is false where a line has no such column.
+func backlog(b []byte) (waiting uint64, known bool) {
+	for line := range bytes.Lines(b) {
+		f := bytes.Fields(line)
+		if len(f) <= backlogColumn {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(f[backlogColumn]), 16, 64)
+		if err != nil {
+			return 0, false
+		}
+		waiting += n
+	}
+	return waiting, len(b) > 0
+}
