@@ -182,7 +182,9 @@ func TestFailures(t *testing.T) {
 	deaf := silent(t, ns, "127.0.0.1:9")
 	foreign(t, ns, "127.0.0.1:22", "SSH-2.0-none\r\n")
 	foreign(t, ns, "127.0.0.1:23", "")
-	require.NoError(t, ns.Do(func() error { return exec.CommandContext(t.Context(), "ip", "route", "add", "blackhole", "198.51.100.0/24").Run() }))
+	require.NoError(t, ns.Do(func() error {
+		return exec.CommandContext(t.Context(), "ip", "route", "add", "blackhole", "198.51.100.0/24").Run()
+	}))
 	for _, row := range []struct {
 		why   string
 		tuple nat.Tuple
