@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,8 @@ type verifyFlags struct {
 	only        proof.Selector
 	brief, draw bool
 	strict      bool
+	failFast    bool
+	timeout     time.Duration
 	format      *choice
 	allow       *choice
 }
@@ -41,7 +44,7 @@ func (p *program) verify() *cobra.Command {
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
 rules and routes call for, whoever wrote these; --strict asks for kube-proxy's own rules, one for one. Exit status 1 means
 that a flow is disproved, that too little was seen of it, or that an address of a Service was not asked, which --allow
-not-asked lets pass.
+not-asked lets pass. A proof that is interrupted, or whose time is over, prints what it found, and what it did not ask.
 
 With -f the files decide what has to happen: a lab of its own is built for the proof and taken away. With --name too, a lab
 of that name is proved where it is up.
@@ -59,12 +62,17 @@ does not go to a terminal, or with --draw, that of every flow.`,
 	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
 	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
 	f.BoolVar(&v.strict, "strict", false, "ask for kube-proxy's own rules too, and not only for what the Services call for")
+	f.BoolVar(&v.failFast, "fail-fast", false, "end at the first flow that is disproved")
+	f.DurationVar(&v.timeout, "timeout", 10*time.Minute, "how long the proof may take; 0 for as long as it takes")
 	v.allow = &choice{words: []string{allowNotAsked}}
 	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
 	v.format = output(cmd, "text", "json", "junit")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
 			return usage(cmd, errors.New("--brief and --draw exclude each other"))
+		}
+		if v.timeout < 0 {
+			return usage(cmd, fmt.Errorf("--timeout %s: want 0 or more", v.timeout))
 		}
 		found, err := p.prove(cmd.Context(), v)
 		if err != nil {
@@ -83,7 +91,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 
 // prove opens the lab, or builds one, and verifies it.
 func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report, err error) {
-	o := verify.Options{Selector: v.only, Strict: v.strict}
+	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
 		return proof.Report{}, err
@@ -92,7 +100,7 @@ func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report,
 	if err := joinClose(err, l); err != nil {
 		return proof.Report{}, err
 	}
-	if len(found.Flows) == 0 {
+	if len(found.Flows) == 0 && found.Ended == "" {
 		return proof.Report{}, fmt.Errorf("lab %s has no flow%s", l.Name(), selection(v.only))
 	}
 	return found, nil

@@ -70,9 +70,15 @@ func (q *flowState) open() bool {
 			return true
 		}
 	}
-	disproved := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Verdict == proof.Disproved })
-	return q.watched && q.deviation > 0 && !disproved && q.attempts < enoughAttempts(q.deviation)
+	return q.watched && q.deviation > 0 && !q.disproved() && q.attempts < enoughAttempts(q.deviation)
 }
+
+func (q *flowState) disproved() bool {
+	return slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Verdict == proof.Disproved })
+}
+
+// finished reports whether the flow was asked to the end, with taps.
+func (q *flowState) finished() bool { return q.watched && !q.open() }
 
 // saw notes that an attempt came to an endpoint.
 func (q *flowState) saw(endpoint netip.AddrPort) {
@@ -104,8 +110,25 @@ func (v *verification) run(ctx context.Context, flows []*flowState, judge judge)
 			if err := run(ctx, batch, judge); err != nil {
 				return err
 			}
+			if v.progress(flows); v.failFast && slices.ContainsFunc(batch, func(t *attempt) bool { return t.disproved() }) {
+				return errEnough
+			}
 		}
 	}
+}
+
+// progress tells how many of the flows are done.
+func (v *verification) progress(flows []*flowState) {
+	if v.tell == nil {
+		return
+	}
+	done := 0
+	for _, q := range flows {
+		if !q.open() {
+			done++
+		}
+	}
+	v.tell(v.step, done, len(flows))
 }
 
 // judge is told of a batch with all that was seen meanwhile.

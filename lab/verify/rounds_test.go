@@ -1,6 +1,9 @@
 package verify
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -230,5 +233,66 @@ func TestHeld(t *testing.T) {
 			assert.Equal(t, row.user, user.held(row.hop))
 			assert.Equal(t, row.kernel, kernel.held(row.hop))
 		})
+	}
+}
+
+func TestRepeated(t *testing.T) {
+	assert.Empty(t, repeated(nil))
+	assert.Equal(t, []string{"1 attempt was repeated: a packet was sent twice"}, repeated(map[string]int{"a packet was sent twice": 1}))
+	assert.Equal(t, []string{"2 attempts were repeated: a packet was sent twice"}, repeated(map[string]int{"a packet was sent twice": 2}))
+	assert.Equal(t, []string{"3 attempts were repeated: a packet was sent twice (2), events were lost (1)"},
+		repeated(map[string]int{"events were lost": 1, "a packet was sent twice": 2}))
+}
+
+// A flow is finished when nothing is left to ask with taps; what the control run asked is only half of it.
+func TestFinished(t *testing.T) {
+	one := nat.Prediction{by(1, "10.0.0.1:1")}
+	q := &flowState{intent: one, live: one}
+	assert.False(t, q.finished(), "nothing was asked")
+	q.expect(false)
+	q.saw(one[0].Endpoint)
+	assert.False(t, q.open())
+	assert.False(t, q.finished(), "asked without taps only")
+	q.expect(true)
+	assert.False(t, q.finished())
+	q.saw(one[0].Endpoint)
+	assert.True(t, q.finished())
+}
+
+func TestProgress(t *testing.T) {
+	one := nat.Prediction{by(1, "10.0.0.1:1")}
+	flows := []*flowState{{intent: one, live: one}, {intent: one, live: one}}
+	for _, q := range flows {
+		q.expect(true)
+	}
+	var told []string
+	v := &verification{step: "asking with taps", tell: func(step string, done, total int) {
+		told = append(told, fmt.Sprintf("%s %d/%d", step, done, total))
+	}}
+	v.progress(flows)
+	flows[1].saw(one[0].Endpoint)
+	v.progress(flows)
+	assert.Equal(t, []string{"asking with taps 0/2", "asking with taps 1/2"}, told)
+}
+
+func TestEndedBy(t *testing.T) {
+	over, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	<-over.Done()
+	interrupted, stop := context.WithCancel(t.Context())
+	stop()
+	for _, row := range []struct {
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		{t.Context(), nil, ""},
+		{interrupted, nil, ""},
+		{t.Context(), errEnough, "ended at the first that is disproved"},
+		{over, over.Err(), "the time was over"},
+		{interrupted, fmt.Errorf("watch vms100: %w", interrupted.Err()), "interrupted"},
+		{t.Context(), errors.New("no such device"), ""},
+	} {
+		assert.Equal(t, row.want, endedBy(row.ctx, row.err), "%v", row.err)
 	}
 }

@@ -28,6 +28,12 @@ type Options struct {
 	Intent *topology.Cluster
 	// Strict asks for kube-proxy's own rules, and not only for rules that do what the Services call for.
 	Strict bool
+	// Timeout is how long the proof may take; 0 is as long as it takes.
+	Timeout time.Duration
+	// FailFast ends the proof at the first flow that is disproved.
+	FailFast bool
+	// Progress is told how many flows are done; nil for nobody.
+	Progress lab.Progress
 	// WithoutControl leaves out the run without taps, and with it the check of that name.
 	WithoutControl bool
 }
@@ -35,16 +41,24 @@ type Options struct {
 // Lab proves the flows of a lab, one of this process or one that lab.Open found: it predicts each from the rules that the
 // Services call for and from those that the nodes hold, asks it without and then with witnesses until every endpoint that
 // may serve was seen, and issues the certificates. An error means that nothing was found out; what was found wrong is in
-// the report.
+// the report. Where ctx or o.Timeout ends the proof, the report holds what was found until then, the rest as not asked.
 func Lab(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	attended, stop, err := l.Attend(ctx)
 	if err != nil {
 		return proof.Report{}, err
 	}
 	defer stop()
-	report, err := prove(attended, l, o)
+	asking, cancel := attended, context.CancelFunc(func() {})
+	if o.Timeout > 0 {
+		asking, cancel = context.WithTimeout(attended, o.Timeout)
+	}
+	defer cancel()
+	report, err := prove(asking, l, o)
 	if attended.Err() != nil && ctx.Err() == nil {
 		return proof.Report{}, context.Cause(attended)
+	}
+	if err != nil && errors.Is(asking.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+		return proof.Report{}, fmt.Errorf("verify lab %s: the time was over before anything was asked: it was %s", l.Name(), o.Timeout)
 	}
 	if err != nil {
 		return proof.Report{}, fmt.Errorf("verify lab %s: %w", l.Name(), err)
@@ -57,23 +71,52 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	if err != nil {
 		return proof.Report{}, err
 	}
-	if !o.WithoutControl {
+	err = v.ask(ctx, !o.WithoutControl)
+	if v.tell != nil {
+		v.tell("", 0, 0)
+	}
+	ended := endedBy(ctx, err)
+	if err != nil && ended == "" {
+		return proof.Report{}, err
+	}
+	return v.report(ended), nil
+}
+
+// endedBy is why a proof ended before all was asked; "" where it did not, or where something else went wrong.
+func endedBy(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+	case errors.Is(err, errEnough):
+		return "ended at the first that is disproved"
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return "the time was over"
+	case ctx.Err() != nil:
+		return "interrupted"
+	}
+	return ""
+}
+
+// errEnough ends a run where a flow is disproved and no more is wanted.
+var errEnough = errors.New("a flow is disproved")
+
+// ask asks the flows without and with taps.
+func (v *verification) ask(ctx context.Context, control bool) error {
+	if control {
 		if err := v.controlRun(ctx, v.states, controlPatience); err != nil {
-			return proof.Report{}, fmt.Errorf("control run: %w", err)
+			return fmt.Errorf("control run: %w", err)
 		}
 	}
 	if err := v.watchedRun(ctx, v.states); err != nil {
-		return proof.Report{}, err
+		return err
 	}
-	if late := v.uncontrolled(); len(late) > 0 {
-		if err := v.controlRun(ctx, late, controlPatient); err != nil {
-			return proof.Report{}, fmt.Errorf("control run: %w", err)
-		}
-		if err := v.watchedRun(ctx, late); err != nil {
-			return proof.Report{}, err
-		}
+	late := v.uncontrolled()
+	if len(late) == 0 {
+		return nil
 	}
-	return v.report(), nil
+	if err := v.controlRun(ctx, late, controlPatient); err != nil {
+		return fmt.Errorf("control run: %w", err)
+	}
+	return v.watchedRun(ctx, late)
 }
 
 // verification is one call of Lab at work.
@@ -87,6 +130,9 @@ type verification struct {
 	meter     proof.Meter
 	lost      uint64
 	strict    bool
+	failFast  bool
+	tell      lab.Progress // may be nil
+	step      string       // what tell is told of
 	notAsked  []proof.NotAsked
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
@@ -100,7 +146,10 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{lab: l, rules: rules, chains: rules.chains(), strict: o.Strict, meter: proof.Meter{}, discarded: map[string]int{}}
+	v := &verification{
+		lab: l, rules: rules, chains: rules.chains(), strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
+		meter: proof.Meter{}, discarded: map[string]int{},
+	}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}}
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
@@ -160,6 +209,7 @@ func (v *verification) controlRun(ctx context.Context, flows []*flowState, patie
 		return err
 	}
 	v.driver.watched, v.driver.patient = false, patience
+	v.step = "asking without taps"
 	for _, q := range flows {
 		q.expect(false)
 		q.controls = []proof.Control{}
@@ -178,6 +228,7 @@ func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err 
 		return err
 	}
 	v.driver.watched = true
+	v.step = "asking with taps"
 	for _, q := range flows {
 		q.expect(true)
 	}
@@ -190,22 +241,44 @@ func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err 
 	return err
 }
 
-// report is what was found.
-func (v *verification) report() proof.Report {
+// report is what was found; ended is why not all was asked, "" where all was.
+func (v *verification) report(ended string) proof.Report {
 	r := proof.Report{
 		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.Cluster().PodNetwork.Overlay.String(),
-		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(),
+		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(), NotAsked: v.notAsked, Ended: ended,
 	}
+	var unfinished []proof.Flow
 	for _, q := range v.states {
-		q.conclude(v.chains, v.strict)
+		if ended != "" && !q.finished() {
+			unfinished = append(unfinished, q.flow)
+		} else {
+			q.conclude(v.chains, v.strict)
+		}
 		r.Flows = append(r.Flows, q.certs...)
 	}
-	for _, why := range slices.Sorted(maps.Keys(v.discarded)) {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d attempts repeated: %s", v.discarded[why], why))
-	}
+	r.NotAsked = append(r.NotAsked, proof.Unfinished(unfinished, ended)...)
+	r.Notes = append(r.Notes, repeated(v.discarded)...)
 	if nodes := v.rules.otherwise(v.chains); len(nodes) > 0 && !v.strict {
 		r.Notes = append(r.Notes, "the rules are not just kube-proxy's in "+strings.Join(nodes, ", ")+": natlab audit tells what differs, --strict asks for kube-proxy's")
 	}
-	r.NotAsked = v.notAsked
 	return r
+}
+
+// repeated is the note of how many attempts were made again, by the reason.
+func repeated(discarded map[string]int) []string {
+	var reasons []string
+	n := 0
+	for _, why := range slices.Sorted(maps.Keys(discarded)) {
+		n += discarded[why]
+		reasons = append(reasons, fmt.Sprintf("%s (%d)", why, discarded[why]))
+	}
+	switch {
+	case n == 0:
+		return nil
+	case n == 1:
+		return []string{"1 attempt was repeated: " + slices.Collect(maps.Keys(discarded))[0]}
+	case len(reasons) == 1:
+		return []string{fmt.Sprintf("%d attempts were repeated: %s", n, slices.Collect(maps.Keys(discarded))[0])}
+	}
+	return []string{fmt.Sprintf("%d attempts were repeated: %s", n, strings.Join(reasons, ", "))}
 }

@@ -163,7 +163,7 @@ func badness(o proof.Outcome) int {
 
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
 func (q *flowState) conclude(chains proof.Chains, strict bool) {
-	disproved := slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Verdict == proof.Disproved })
+	disproved := q.disproved()
 	for _, o := range q.intent {
 		if !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
 			continue

@@ -160,14 +160,19 @@ type Report struct {
 	Lost     uint64        `json:"lost"`               // events that the kernel could not deliver to a witness
 	NotAsked []NotAsked    `json:"notAsked,omitempty"` // addresses of Services that no flow asks
 	Notes    []string      `json:"notes,omitempty"`    // what the reader should know besides
+	Ended    string        `json:"ended,omitempty"`    // why the proof ended before all was asked: "interrupted"
 }
 
-// Outcome is the whole report's: Disproved if one flow is, else Inconclusive if one flow is or there is none, else Proved.
+// Outcome is the whole report's: Disproved if one flow is, else Inconclusive if one flow is, if there is none, or if the proof
+// ended before all was asked, else Proved.
 func (r Report) Outcome() Outcome {
 	if len(r.Flows) == 0 {
 		return Inconclusive
 	}
 	worst := Proved
+	if r.Ended != "" {
+		worst = Inconclusive
+	}
 	for _, c := range r.Flows {
 		switch c.Verdict {
 		case Disproved:

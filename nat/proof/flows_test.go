@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"natlab/nat"
 	"natlab/topology"
 )
 
@@ -144,4 +145,30 @@ func TestSelector(t *testing.T) {
 		assert.Contains(t, Flows(small(), Selector{To: f.Target.Addr().String()}), f)
 		assert.NotContains(t, Flows(small(), Selector{To: "192.0.2.1"}), f)
 	}
+}
+
+func TestUnfinished(t *testing.T) {
+	f := fixtureFlow
+	g := f
+	g.From, g.Client = "vms101", "vms101"
+	h := f
+	h.Target, h.Protocol = netip.MustParseAddrPort("10.96.0.1:53"), nat.UDP
+	got := Unfinished([]Flow{f, h, g}, "interrupted")
+	require.Len(t, got, 2)
+	assert.Equal(t, "velero/minio:console NodePort 192.168.26.100:30450 TCP", got[0].String())
+	assert.Equal(t, "interrupted, from 2 clients", got[0].Reason)
+	assert.Equal(t, "velero/minio:console NodePort 10.96.0.1:53 UDP", got[1].String())
+	assert.Equal(t, "interrupted, from one client", got[1].Reason)
+	assert.Empty(t, Unfinished(nil, "interrupted"))
+	h.Service, h.Type = "", ByNothing
+	assert.Equal(t, "no Service 10.96.0.1:53 UDP", Unfinished([]Flow{h}, "interrupted")[0].String())
+}
+
+func TestAProofThatEndedEarlyIsNotProved(t *testing.T) {
+	r := Report{Flows: []Certificate{{Verdict: Proved}}}
+	assert.Equal(t, Proved, r.Outcome())
+	r.Ended = "interrupted"
+	assert.Equal(t, Inconclusive, r.Outcome())
+	r.Flows = append(r.Flows, Certificate{Verdict: Disproved})
+	assert.Equal(t, Disproved, r.Outcome())
 }

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -33,6 +34,26 @@ func Unasked(c topology.Cluster, s Selector) []NotAsked {
 					out = append(out, n)
 				}
 			}
+		}
+	}
+	return out
+}
+
+// Unfinished lists the addresses of flows that were not asked to the end, one for all its clients, in the order of the flows.
+func Unfinished(flows []Flow, reason string) []NotAsked {
+	var out []NotAsked
+	clients := map[NotAsked]int{}
+	for _, f := range flows {
+		n := NotAsked{Service: f.Service, Type: f.Type, Target: f.Target.String(), Protocol: strings.ToUpper(f.Protocol.String())}
+		if clients[n] == 0 {
+			out = append(out, n)
+		}
+		clients[n]++
+	}
+	for i, n := range out {
+		out[i].Reason = fmt.Sprintf("%s, from %d clients", reason, clients[n])
+		if clients[n] == 1 {
+			out[i].Reason = reason + ", from one client"
 		}
 	}
 	return out
@@ -83,5 +104,5 @@ func unaskedOf(svc topology.Service, port topology.ServicePort) (out []NotAsked)
 
 // String is the address that is not asked, in one line.
 func (n NotAsked) String() string {
-	return strings.Join([]string{n.Service, n.Type.String(), n.Target, n.Protocol}, " ")
+	return strings.TrimSpace(strings.Join([]string{n.Service, n.Type.String(), n.Target, n.Protocol}, " "))
 }

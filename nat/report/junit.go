@@ -34,7 +34,7 @@ type (
 )
 
 // JUnit writes the report as one JUnit test suite with a case for each flow and endpoint: a disproved flow is a
-// failure, an inconclusive one an error, each with its way drawn.
+// failure, an inconclusive one an error, each with its way drawn. A proof that ended before all was asked has one more error.
 func JUnit(w io.Writer, r proof.Report) error {
 	suite := junitSuite{
 		Name:     "natlab " + r.Lab,
@@ -56,6 +56,17 @@ func JUnit(w io.Writer, r proof.Report) error {
 			}
 		}
 		suite.Cases = append(suite.Cases, kase)
+	}
+	if r.Ended != "" {
+		suite.Tests++
+		suite.Errors++
+		text := make([]string, len(r.NotAsked))
+		for i, n := range r.NotAsked {
+			text[i] = n.String() + ": " + n.Reason
+		}
+		suite.Cases = append(suite.Cases, junitCase{
+			Class: "natlab", Name: "all is asked", Error: &junitProblem{Message: r.Ended, Text: strings.Join(text, "\n")},
+		})
 	}
 	out, err := xml.MarshalIndent(junitSuites{Suites: []junitSuite{suite}}, "", "  ")
 	if err != nil {

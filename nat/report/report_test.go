@@ -168,3 +168,17 @@ func TestJUnit(t *testing.T) {
 	require.Contains(t, *s.Cases[1].Failure, "KUBE-MARK-MASQ")
 	require.Contains(t, *s.Cases[3].Error, "nothing was seen")
 }
+
+// A proof that ended before all was asked is not green, in any form.
+func TestAProofThatEndedEarly(t *testing.T) {
+	r := proof.Report{Lab: "reference", Flows: []proof.Certificate{nodePort()}, Ended: "interrupted", NotAsked: []proof.NotAsked{
+		{Service: "velero/minio:api", Type: proof.ByClusterIP, Target: "10.98.180.238:9000", Protocol: "TCP", Reason: "interrupted, from 14 clients"},
+	}}
+	var text, junit bytes.Buffer
+	require.NoError(t, report.Text(&text, r, report.Brief, report.Style{}))
+	require.Contains(t, text.String(), "not asked: velero/minio:api ClusterIP 10.98.180.238:9000 TCP: interrupted, from 14 clients\n")
+	require.Contains(t, text.String(), ", 1 address not asked; interrupted\n")
+	require.NoError(t, report.JUnit(&junit, r))
+	require.Contains(t, junit.String(), `tests="2" failures="0" errors="1"`)
+	require.Contains(t, junit.String(), `<error message="interrupted">velero/minio:api`)
+}

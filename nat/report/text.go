@@ -83,7 +83,10 @@ func summary(r proof.Report, st Style) string {
 		counts += ", " + st.paint(unsure, fmt.Sprintf("%d inconclusive", n))
 	}
 	if n := len(r.NotAsked); n > 0 {
-		counts += ", " + st.paint(unsure, fmt.Sprintf("%d addresses not asked", n))
+		counts += ", " + st.paint(unsure, addresses(n)+" not asked")
+	}
+	if r.Ended != "" {
+		counts += "; " + st.paint(unsure, r.Ended)
 	}
 	return s + ": " + counts + "\n"
 }
@@ -162,4 +165,11 @@ func verdictMark(o proof.Outcome) string {
 	case proof.Inconclusive:
 	}
 	return "?"
+}
+
+func addresses(n int) string {
+	if n == 1 {
+		return "1 address"
+	}
+	return fmt.Sprintf("%d addresses", n)
 }
