@@ -1,64 +1,13 @@
 package topology
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 )
-
-// parseRoute reads a route as ip(8) prints it: "default via 10.0.0.1 dev eth0 src 10.0.0.2", "blackhole 10.1.0.0/16". What
-// does not decide where a packet goes (proto, scope, metric, table, mtu) is passed over. A route without a device has a Via.
-func parseRoute(text string) (Route, error) {
-	var r Route
-	words := strings.Fields(text)
-	if len(words) > 0 && r.Type.UnmarshalText([]byte(words[0])) == nil {
-		words = words[1:]
-	}
-	if len(words) == 0 {
-		return Route{}, errors.New("want a destination, such as 10.244.1.0/24, and via ADDRESS or dev DEVICE")
-	}
-	for i := 1; i < len(words); i++ {
-		if words[i] == "onlink" {
-			r.Onlink = true
-			continue
-		}
-		if i+1 == len(words) {
-			return Route{}, fmt.Errorf("%s is not followed by anything", words[i])
-		}
-		i++
-		if err := r.read(words[i-1], words[i]); err != nil {
-			return Route{}, err
-		}
-	}
-	var err error
-	if r.Dst, err = parseDestination(words[0], r.Via.Is6()); err != nil {
-		return Route{}, err
-	}
-	if r.Type != Unicast {
-		r.Device = "" // ip(8) prints lo for such a route of IPv6
-	} else if r.Device == "" && !r.Via.IsValid() {
-		return Route{}, errors.New("want via ADDRESS or dev DEVICE")
-	}
-	return r, nil
-}
-
-// read takes over one word of a route and what follows it.
-func (r *Route) read(word, value string) (err error) {
-	switch word {
-	case "via":
-		r.Via, err = netip.ParseAddr(value)
-	case "src":
-		r.Src, err = netip.ParseAddr(value)
-	case "dev":
-		r.Device = value
-	case "proto", "scope", "metric", "table", "mtu":
-	default:
-		err = fmt.Errorf("%q is not known", word)
-	}
-	return err
-}
 
 // parseDestination reads a network, an address, or "default", which is of the next hop's family and IPv4's without one.
 func parseDestination(text string, six bool) (netip.Prefix, error) {
@@ -93,10 +42,10 @@ func parseAddress(text string) (Address, error) {
 	return Address{Device: dev, Prefix: prefix}, nil
 }
 
-// parseSysctl reads KEY=VALUE as sysctl(8) does: where a dot comes before any slash, dots are what the path has slashes for.
+// parseSysctl reads KEY=VALUE as sysctl(8) does, and as it prints it, with blanks around the sign: where a dot comes before any slash, dots are what the path has slashes for.
 func parseSysctl(text string) (Sysctl, error) {
 	key, value, ok := strings.Cut(text, "=")
-	if !ok || key == "" {
+	if key, value = strings.TrimSpace(key), strings.TrimSpace(value); !ok || key == "" {
 		return Sysctl{}, errors.New("want KEY=VALUE, such as net.ipv4.conf.all.rp_filter=1")
 	}
 	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
@@ -112,45 +61,63 @@ type NodeWords struct {
 	Sysctls   []string // net.ipv4.ip_forward=1: what is not the kernel's own; forwarding is on
 }
 
-// Node is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route. An
-// error begins with what it is of: "address", "route" or "sysctl", and the word.
-func (w NodeWords) Node() (Namespace, error) {
-	ns := Namespace{Name: "node", Member: "node", Kind: KindNode, Sysctls: []Sysctl{
+// Node is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route. Notes are
+// routes that it does not use, and why. An error begins with what it is of: "address", "route" or "sysctl", and the word.
+func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
+	ns = Namespace{Name: "node", Member: "node", Kind: KindNode, Sysctls: []Sysctl{
 		{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"},
 	}}
 	for _, text := range w.Addresses {
 		a, err := parseAddress(text)
 		if err != nil {
-			return Namespace{}, fmt.Errorf("address %q: %w", text, err)
+			return Namespace{}, nil, fmt.Errorf("address %q: %w", text, err)
 		}
 		ns.Addresses = append(ns.Addresses, a)
-	}
-	for _, text := range w.Routes {
-		r, err := parseRoute(text)
-		if err == nil && r.Device == "" && r.Type == Unicast {
-			if r.Device = ns.deviceTowards(r.Via); r.Device == "" {
-				err = fmt.Errorf("no address of the node is in one network with %s: add dev DEVICE", r.Via)
-			}
-		}
-		if err != nil {
-			return Namespace{}, fmt.Errorf("route %q: %w", text, err)
-		}
-		ns.Routes = append(ns.Routes, r)
 	}
 	for _, text := range w.Sysctls {
 		s, err := parseSysctl(text)
 		if err != nil {
-			return Namespace{}, fmt.Errorf("sysctl %q: %w", text, err)
+			return Namespace{}, nil, fmt.Errorf("sysctl %q: %w", text, err)
 		}
 		ns.Sysctls = append(ns.Sysctls, s)
 	}
-	if len(ns.Addresses)+len(ns.Routes) == 0 {
+	if notes, err = ns.addRoutes(w.Routes); err != nil {
+		return Namespace{}, nil, err
+	}
+	if len(ns.Addresses)+len(w.Routes) == 0 {
 		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 			ns.Routes = append(ns.Routes, Route{Dst: netip.PrefixFrom(any, 0), Device: "eth0"})
 		}
 	}
 	ns.nameDevices()
-	return ns, nil
+	return ns, notes, nil
+}
+
+// addRoutes adds those of the routes that the kernel would use, the lowest metric first, and tells of the
+// others.
+func (n *Namespace) addRoutes(texts []string) (notes []string, err error) {
+	var all []routeWords
+	for _, text := range texts {
+		r, err := parseRoute(text)
+		if err == nil && r.Device == "" && r.Type == Unicast {
+			if r.Device = n.deviceTowards(r.Via); r.Device == "" {
+				err = fmt.Errorf("no address of the node is in one network with %s: add dev DEVICE", r.Via)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("route %q: %w", text, err)
+		}
+		if why := n.unused(&r); why != "" {
+			notes = append(notes, fmt.Sprintf("route %q: %s", text, why))
+		} else if r.own == "" {
+			all = append(all, r)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b routeWords) int { return cmp.Compare(a.metric, b.metric) })
+	for _, r := range all {
+		n.Routes = append(n.Routes, r.Route)
+	}
+	return notes, nil
 }
 
 // deviceTowards is the device whose network a next hop is in, "" where there is none.

@@ -46,11 +46,14 @@ func (n *nodeFlags) described() bool { return !n.alone() || n.inWords() }
 
 func (n *nodeFlags) inWords() bool { return len(n.addresses)+len(n.routes)+len(n.sysctls) > 0 }
 
-// namespace is the node in words.
-func (n *nodeFlags) namespace() (topology.Namespace, error) {
-	ns, err := topology.NodeWords{Addresses: n.addresses, Routes: n.routes, Sysctls: n.sysctls}.Node()
+// namespace is the node in words. The routes that it does not use are told on standard error.
+func (p *program) namespace(n *nodeFlags) (topology.Namespace, error) {
+	ns, notes, err := topology.NodeWords{Addresses: n.addresses, Routes: n.routes, Sysctls: n.sysctls}.Node()
 	if err != nil {
 		return ns, fmt.Errorf("--%w", err) // it begins with the flag's name
+	}
+	for _, note := range notes {
+		p.logf("--%s", note)
 	}
 	return ns, nil
 }
@@ -59,7 +62,7 @@ func (n *nodeFlags) namespace() (topology.Namespace, error) {
 // it, or in words, with none.
 func (p *program) place(in *inputFlags, n *nodeFlags) (topology.Namespace, gateway.Rules, error) {
 	if n.alone() {
-		ns, err := n.namespace()
+		ns, err := p.namespace(n)
 		return ns, nil, err
 	}
 	if n.inWords() {

@@ -1,0 +1,146 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// routeWords are a route as ip(8) prints it, with what decides whether and before which others the kernel uses it.
+type routeWords struct {
+	Route
+	own      string // "local", "broadcast", "anycast" or "multicast": the kernel makes it of an address
+	table    string // "" for main
+	metric   uint32 // of several routes to one destination the lowest is used
+	foreign  bool   // the next hop is of the other family ("via inet6")
+	linkdown bool   // the device has no carrier
+	dead     bool   // the device is down
+}
+
+// What stands behind a destination without a value, and with one, and does not decide where a packet goes.
+var (
+	routeFlags = []string{"offload", "trap", "rt_offload", "rt_trap", "offload_failed", "pervasive", "notify", "unresolved", "cache"}
+	routeFacts = []string{
+		"proto", "scope", "mtu", "pref", "expires", "error", "advmss", "initcwnd", "initrwnd", "cwnd", "window", "ssthresh", "rtt", "rttvar",
+		"rto_min", "hoplimit", "quickack", "congctl", "features", "reordering", "nhid", "realm", "realms", "users", "age",
+	}
+)
+
+// parseRoute reads a route as ip(8) prints it: "default via 10.0.0.1 dev eth0 src 10.0.0.2 metric 100", "blackhole 10.1.0.0/16". What
+// does not decide where a packet goes is passed over. A route without a device has a Via.
+func parseRoute(text string) (routeWords, error) {
+	var r routeWords
+	words := strings.Fields(text)
+	if len(words) > 0 {
+		if slices.Contains([]string{"local", "broadcast", "anycast", "multicast"}, words[0]) {
+			r.own, words = words[0], words[1:]
+		} else if r.Type.UnmarshalText([]byte(words[0])) == nil {
+			words = words[1:]
+		}
+	}
+	if len(words) == 0 {
+		return routeWords{}, errors.New("want a destination, such as 10.244.1.0/24, and via ADDRESS or dev DEVICE")
+	}
+	for rest := words[1:]; len(rest) > 0; {
+		n, err := r.read(rest)
+		if err != nil {
+			return routeWords{}, err
+		}
+		rest = rest[n:]
+	}
+	var err error
+	if r.Dst, err = parseDestination(words[0], r.Via.Is6() != r.foreign); err != nil {
+		return routeWords{}, err
+	}
+	if r.Type != Unicast {
+		r.Device = "" // ip(8) prints lo for such a route of IPv6
+	} else if r.Device == "" && !r.Via.IsValid() {
+		return routeWords{}, errors.New("want via ADDRESS or dev DEVICE")
+	}
+	return r, nil
+}
+
+// read takes over one word of a route and what follows it, n words.
+func (r *routeWords) read(words []string) (n int, err error) {
+	word := words[0]
+	switch {
+	case word == "onlink":
+		r.Onlink = true
+		return 1, nil
+	case word == "linkdown":
+		r.linkdown = true
+		return 1, nil
+	case word == "dead":
+		r.dead = true
+		return 1, nil
+	case slices.Contains(routeFlags, word):
+		return 1, nil
+	case word == "nexthop":
+		return 0, errors.New("nexthop: which of several next hops a packet takes is decided by a hash that natlab does not compute: give the route with the one it takes, as via ADDRESS dev DEVICE")
+	case word == "tos", word == "dsfield", word == "encap", word == "from":
+		return 0, fmt.Errorf("%s: natlab chooses routes by the destination alone: leave the route out, or give it without %s if the packets are of its kind", word, word)
+	}
+	n = 2
+	if len(words) > 2 && (words[1] == "lock" || word == "via" && (words[1] == "inet" || words[1] == "inet6")) {
+		r.foreign = r.foreign || word == "via"
+		words, n = words[1:], 3
+	}
+	if len(words) < 2 {
+		return 0, fmt.Errorf("%s is not followed by anything", word)
+	}
+	switch value := words[1]; {
+	case word == "via":
+		r.Via, err = netip.ParseAddr(value)
+	case word == "src":
+		r.Src, err = netip.ParseAddr(value)
+	case word == "dev":
+		r.Device = value
+	case word == "table":
+		r.table = value
+	case word == "metric", word == "preference", word == "priority":
+		var m uint64
+		m, err = strconv.ParseUint(value, 0, 32)
+		r.metric = uint32(m)
+	case slices.Contains(routeFacts, word):
+	default:
+		err = fmt.Errorf("%q is not known", word)
+	}
+	return n, err
+}
+
+// unused is why the kernel does not use a route of a node; "" where it does, and for those that it makes of its addresses.
+func (n *Namespace) unused(r *routeWords) string {
+	switch {
+	case r.own == "local" && !slices.ContainsFunc(n.Addresses, func(a Address) bool { return r.Dst.Contains(a.Prefix.Addr()) }) && !r.Dst.Addr().IsLoopback():
+		return "a local address that no address of the node tells of: add it by DEVICE=ADDRESS/LENGTH"
+	case r.own != "" || r.table == "local" || r.table == "255":
+		return ""
+	case !slices.Contains([]string{"", "main", "254", "default", "253"}, r.table):
+		return "not used: no rule of routing (ip rule) that leads to table " + r.table + " is known"
+	case r.dead:
+		return "not used: its device is down (dead)"
+	case r.linkdown && n.ignoresLinkdown(r):
+		return "not used: its device has no carrier (linkdown), and ignore_routes_with_linkdown is 1"
+	}
+	return ""
+}
+
+// ignoresLinkdown reports whether the kernel takes a route for gone while its device has no carrier: a device has the setting of its
+// own, else that of "default" (fib_nh_match, ip_ignore_linkdown).
+func (n *Namespace) ignoresLinkdown(r *routeWords) (on bool) {
+	family := "ipv4"
+	if r.Dst.Addr().Is6() {
+		family = "ipv6"
+	}
+	for _, device := range []string{"default", r.Device} {
+		for _, s := range n.Sysctls {
+			if s.Key == "net/"+family+"/conf/"+device+"/ignore_routes_with_linkdown" {
+				on = s.Value != "0"
+			}
+		}
+	}
+	return on
+}
