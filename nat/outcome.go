@@ -35,9 +35,12 @@ const (
 	EndRefused      // the host that was reached had no listener: RST or ICMP port unreachable of its own
 	EndRejected     // a REJECT rule answered
 	EndLost         // nothing came back
+	// EndUnreachable: a node answered that the destination cannot be reached: an ICMP error that is neither a rule's nor
+	// about a port.
+	EndUnreachable
 )
 
-var endNames = [...]string{"unknown", "answered", "refused", "rejected", "lost"}
+var endNames = [...]string{"unknown", "answered", "refused", "rejected", "lost", "unreachable"}
 
 func (e End) String() string {
 	if int(e) < len(endNames) {
@@ -58,6 +61,16 @@ func (e *End) UnmarshalText(b []byte) error {
 		}
 	}
 	return fmt.Errorf("end %q is not known", b)
+}
+
+// EndOfError is how an exchange ends by an ICMP error that no rule sent: EndRefused by one of the host that was reached, which has
+// no listener at the port or does not know the protocol (RFC 792, RFC 4443), EndUnreachable by any other.
+func EndOfError(proto Proto, kind, code uint8) End {
+	switch {
+	case proto == ICMP && kind == 3 && (code == 2 || code == 3), proto == ICMPv6 && (kind == 1 && code == 4 || kind == 4 && code == 1):
+		return EndRefused
+	}
+	return EndUnreachable
 }
 
 // Prediction is every way a probe can go, in a fixed order: more than one where chance decides (statistic), or where it

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
@@ -112,7 +113,7 @@ func (a asked) ends() proof.Ends {
 	case "answered":
 		e.End = nat.EndAnswered
 	case "refused", "rejected":
-		e.End = nat.EndRefused
+		e.End = traffic.EndOf(a.err)
 	}
 	e.Server, e.ServerAddr, e.ServerPeer, e.ClientPeer = a.answer.Server, a.answer.Endpoint, a.answer.PeerSeen, a.answer.From
 	return e

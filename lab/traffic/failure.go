@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"natlab/nat"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind is how an exchange failed, as the client's socket tells it.
@@ -60,4 +62,16 @@ func KindOf(err error) Kind {
 		return f.Kind
 	}
 	return Broken
+}
+
+// EndOf is how an exchange ended that failed with err: nat.EndRefused or nat.EndUnreachable where an answer told so, by the
+// number that the kernel makes of an ICMP error (icmp_err_convert), else nat.EndLost.
+func EndOf(err error) nat.End {
+	switch kind := KindOf(err); {
+	case kind == Refused, kind == Unreachable && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOPROTOOPT)):
+		return nat.EndRefused
+	case kind == Unreachable:
+		return nat.EndUnreachable
+	}
+	return nat.EndLost
 }

@@ -308,7 +308,7 @@ func endsOf(r traffic.Result) (proof.Ends, error) {
 	}
 	switch traffic.KindOf(r.Err) {
 	case traffic.Refused, traffic.Unreachable:
-		return proof.Ends{End: nat.EndRefused}, nil
+		return proof.Ends{End: traffic.EndOf(r.Err)}, nil
 	case traffic.Timeout:
 		return proof.Ends{End: nat.EndLost}, nil
 	case traffic.Reset, traffic.Garbled:

@@ -154,6 +154,9 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 		o.End = nat.EndRejected
 	case len(outs) > 0:
 		o.End = nat.EndRefused
+		if answer, err := packet.Parse(outs[0].Packet); err == nil {
+			o.End = answerEnd(&answer)
+		}
 	}
 	if g.visit.open {
 		o.End = nat.EndUnknown

@@ -129,7 +129,7 @@ func TestExplainEnds(t *testing.T) {
 		"icmp 192.168.1.9:7 > 10.244.1.7:7":        nat.EndAnswered,
 		"tcp 10.244.1.5:40000 > 192.168.1.9:80":    nat.EndAnswered,
 		"tcp 192.168.1.1:40000 > 10.244.1.7:80":    nat.EndAnswered,
-		"tcp 192.168.1.9:40000 > 8.8.8.8:80":       nat.EndRefused, // no route
+		"tcp 192.168.1.9:40000 > 8.8.8.8:80":       nat.EndUnreachable, // no route
 	} {
 		t.Run(packet, func(t *testing.T) {
 			x := explain(t, nil, packet)

@@ -30,8 +30,8 @@ func TestExplainOdd(t *testing.T) {
 		{"there is no way back to 0.0.0.0", mangle + "-m rpfilter --invert -j DROP", "", "udp 0.0.0.0:68 > 10.0.0.2:67 in eth0", nat.EndLost, "dropped by -A PREROUTING -i eth0 -m rpfilter --invert -j DROP"},
 		{"but for what is for all", mangle + "-m rpfilter --invert -j DROP", "", "udp 0.0.0.0:68 > 255.255.255.255:67 in eth0", nat.EndAnswered, "the packet is for many: whoever answers does so from an address of its own"},
 		{"the network's broadcast address is for the node", filter + "INPUT -j DROP", "default via 10.0.0.1 dev eth0", "udp 10.0.0.9:1000 > 10.0.0.255:137 in eth0", nat.EndLost, "dropped by -A INPUT -j DROP"},
-		{"a route that is unreachable", filter + "FORWARD -j DROP", "unreachable 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndRefused, "unreachable route 10.244.0.0/16"},
-		{"a route that is prohibited", filter + "FORWARD -j DROP", "prohibit 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndRefused, "prohibit route 10.244.0.0/16"},
+		{"a route that is unreachable", filter + "FORWARD -j DROP", "unreachable 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndUnreachable, "unreachable route 10.244.0.0/16"},
+		{"a route that is prohibited", filter + "FORWARD -j DROP", "prohibit 10.244.0.0/16", "tcp 10.0.0.9:1 > 10.244.0.1:80 in eth0", nat.EndUnreachable, "prohibit route 10.244.0.0/16"},
 		{"a group that nobody joined", filter + "INPUT -j DROP", "", "udp 10.0.0.9:1 > 224.0.0.251:5353 in eth0", nat.EndLost, "no process of node is known to have joined 224.0.0.251"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestExplainOdd(t *testing.T) {
 			if row.route != "" {
 				words.Routes = []string{row.route}
 			}
-			ns, err := words.Node()
+			ns, _, err := words.Node()
 			require.NoError(t, err, row.name)
 			ns.Member = "node"
 			rs, err := iptables.ParseString(row.rule+"\nCOMMIT\n", nat.IPv4)

@@ -334,7 +334,7 @@ func (w *walk) deliverReply(member string, p *packet.Packet) {
 	if kind, _, ok := p.ICMP(); ok && packet.IsError(got.Proto(), kind) {
 		inside, _ := p.Inside()
 		if mine && inside.Tuple() == asked {
-			w.end(w.refusal())
+			w.end(w.refusal(p))
 			return
 		}
 		w.decided(member, "the ICMP error is about "+inside.Tuple().String()+", which no socket here sent")
@@ -347,7 +347,7 @@ func (w *walk) deliverReply(member string, p *packet.Packet) {
 		w.out.ClientPeer = got.Src()
 		w.decided(member, "the answer came untranslated, from "+got.Src().String()+" instead of "+asked.Dst().String())
 	case p.TCPFlags()&tcpRST != 0:
-		w.end(w.refusal())
+		w.end(w.refusal(p))
 	default:
 		w.out.ClientPeer = got.Src()
 		w.out.Where, w.out.Why = "", ""
@@ -355,9 +355,17 @@ func (w *walk) deliverReply(member string, p *packet.Packet) {
 	}
 }
 
-func (w *walk) refusal() nat.End {
+func (w *walk) refusal(answer *packet.Packet) nat.End {
 	if w.rejected {
 		return nat.EndRejected
+	}
+	return answerEnd(answer)
+}
+
+// answerEnd is how an exchange ends by an answer that is no rule's: an ICMP error, or an RST.
+func answerEnd(answer *packet.Packet) nat.End {
+	if kind, code, icmp := answer.ICMP(); icmp {
+		return nat.EndOfError(answer.Tuple().Proto(), kind, code)
 	}
 	return nat.EndRefused
 }

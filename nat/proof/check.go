@@ -128,7 +128,7 @@ func (e *evidence) certificate() Certificate {
 		steps := ordered(way[0].Steps, way[1].Steps, stepNode)
 		for _, s := range steps {
 			c.Met = append(c.Met, Step{dir, s})
-			if s.Verdict == nat.Reject && c.End == nat.EndRefused {
+			if s.Verdict == nat.Reject && (c.End == nat.EndRefused || c.End == nat.EndUnreachable) {
 				c.End = nat.EndRejected
 			}
 		}

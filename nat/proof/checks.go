@@ -264,7 +264,7 @@ func checkEnds(e *evidence) Finding {
 
 // sameEnd compares a predicted end with what a socket can tell: it knows that it was refused, and not by whom.
 func sameEnd(want, got nat.End) bool {
-	return want == got || want == nat.EndRejected && got == nat.EndRefused
+	return want == got || want == nat.EndRejected && (got == nat.EndRefused || got == nat.EndUnreachable)
 }
 
 func anyPort(a netip.AddrPort) string {

@@ -258,6 +258,8 @@ func (d *drawing) requestEnd() {
 		what = fmt.Sprintf("%s answers at %s", c.Server, nat.EndText(c.Endpoint))
 	case nat.EndRefused:
 		what = "refused: nobody listens there"
+	case nat.EndUnreachable:
+		what = "unreachable: an ICMP error tells the client"
 	case nat.EndRejected:
 		what = "rejected by a rule"
 	case nat.EndLost:
@@ -282,6 +284,8 @@ func (d *drawing) replyEnd() {
 		what = fmt.Sprintf("%s has its answer from %s", c.Client, from)
 	case c.End == nat.EndRefused || c.End == nat.EndRejected:
 		what = fmt.Sprintf("%s is %s", c.Client, c.End)
+	case c.End == nat.EndUnreachable:
+		what = fmt.Sprintf("%s hears that %s is unreachable", c.Client, c.Target)
 	case d.last.Node == c.From && d.last.Tuple.Proto() == c.Protocol && from != c.Target:
 		what = fmt.Sprintf("%s asked %s and drops the answer from %s: wrong source", c.Client, c.Target, from)
 	case c.End == nat.EndLost:
