@@ -79,21 +79,22 @@ func (f *Fault) UnmarshalText(b []byte) error {
 // is what was observed, but for Expect.
 type Certificate struct {
 	Flow
-	Expect      nat.End        `json:"expect"`            // how the flow has to end
-	End         nat.End        `json:"end"`               // how it ended, as the client saw it
-	Endpoint    netip.AddrPort `json:"endpoint,omitzero"` // the endpoint that served; invalid where none did
-	Server      string         `json:"server,omitempty"`  // the member whose server answered
-	Masqueraded bool           `json:"masqueraded"`       //
-	Verdict     Outcome        `json:"verdict"`           //
-	Node        string         `json:"node,omitempty"`    // the node that translated, rejected or dropped the request
-	Tries       int            `json:"tries"`             // how many tries of this flow came by this endpoint
-	Request     []string       `json:"request"`           // the first packet's chains in Node, as facts.md writes them, its target last
-	Reply       []string       `json:"reply"`             // the first answer's chains in Node
-	Checks      []Finding      `json:"checks"`            // dnat, masquerade, reply, path, ends, state, control
-	Hops        []Hop          `json:"hops"`              // the request's, then the reply's, each in the order of the way
-	Met         []Step         `json:"rules"`             // the rules met, likewise
-	Conntrack   []nat.Conn     `json:"conntrack"`         // in the order of the nodes met
-	Wrong       *Wrong         `json:"wrong,omitempty"`   // for every verdict but Proved: the first thing that is wrong, or not seen
+	Expect      nat.End        `json:"expect"`              // how the flow has to end
+	End         nat.End        `json:"end"`                 // how it ended, as the client saw it
+	Endpoint    netip.AddrPort `json:"endpoint,omitzero"`   // the endpoint that served; invalid where none did
+	Server      string         `json:"server,omitempty"`    // the member whose server answered
+	ClientPeer  netip.AddrPort `json:"clientPeer,omitzero"` // where the answer came from, as the client's socket saw it
+	Masqueraded bool           `json:"masqueraded"`         //
+	Verdict     Outcome        `json:"verdict"`             //
+	Node        string         `json:"node,omitempty"`      // the node that translated, rejected or dropped the request
+	Tries       int            `json:"tries"`               // how many tries of this flow came by this endpoint
+	Request     []string       `json:"request"`             // the first packet's chains in Node, as facts.md writes them, its target last
+	Reply       []string       `json:"reply"`               // the first answer's chains in Node
+	Checks      []Finding      `json:"checks"`              // dnat, masquerade, reply, path, ends, state, control
+	Hops        []Hop          `json:"hops"`                // the request's, then the reply's, each in the order of the way
+	Met         []Step         `json:"rules"`               // the rules met, likewise
+	Conntrack   []nat.Conn     `json:"conntrack"`           // in the order of the nodes met
+	Wrong       *Wrong         `json:"wrong,omitempty"`     // for every verdict but Proved: the first thing that is wrong, or not seen
 }
 
 // Hop is a packet at a tap, with its direction in the flow.

@@ -42,7 +42,7 @@ func (d *drawing) outcome(probe nat.Probe, o nat.Outcome, way string) {
 func certificate(probe nat.Probe, o nat.Outcome) proof.Certificate {
 	c := proof.Certificate{
 		Flow: proof.Flow{Client: probe.From, From: probe.From, Protocol: probe.Tuple.Proto(), Target: probe.Tuple.Dst()},
-		End:  o.End, Expect: o.End, Server: o.Server, Endpoint: o.Endpoint, Conntrack: o.Conns,
+		End:  o.End, Expect: o.End, Server: o.Server, Endpoint: o.Endpoint, ClientPeer: o.ClientPeer, Conntrack: o.Conns,
 	}
 	for dir, j := range map[nat.Direction]nat.Journey{nat.Original: o.Request, nat.Reply: o.Reply} {
 		for _, h := range j.Hops {

@@ -277,6 +277,11 @@ func (d *drawing) requestEnd() {
 
 func (d *drawing) replyEnd() {
 	c := d.flow
+	if peer := d.flow.ClientPeer; d.flow.End == nat.EndAnswered && peer.IsValid() && d.last.Tuple.Src() != peer && d.atClient() {
+		undone := d.last // at INPUT, behind the last tap
+		undone.Tap, undone.Tuple = nat.TapPreNAT, d.last.Tuple.WithSrc(peer)
+		d.hop(undone, nat.Reply)
+	}
 	from := d.last.Tuple.Src()
 	var what string
 	switch {
@@ -294,6 +299,13 @@ func (d *drawing) replyEnd() {
 		what = fmt.Sprintf("how it ends for %s is not known", c.Client)
 	}
 	fmt.Fprintf(&d.b, "  ● %s\n", what)
+}
+
+// atClient reports whether the hop drawn last came in where the client is: in its namespace, or where nothing is drawn of that one
+// in the node itself.
+func (d *drawing) atClient() bool {
+	drawn := slices.ContainsFunc(d.flow.Hops, func(h proof.Hop) bool { return h.Node == d.flow.From })
+	return d.last.Tap != nat.TapPost && (d.last.Node == d.flow.From || !drawn)
 }
 
 func (d *drawing) conntrack() {
