@@ -218,6 +218,21 @@ func TestWhy(t *testing.T) {
 	require.ErrorContains(t, err, `why "NOBODY"`)
 }
 
+// Where no rule makes the kernel track connections, the nat table is not asked, and that is the reason.
+func TestWhyNothingIsTracked(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString("*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j MARK --set-xmark 0x8000/0x8000\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	spec, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 10.96.0.1:80 in eth0")
+	require.NoError(t, err)
+	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
+	require.NoError(t, err)
+	all, err := x.Why("PREROUTING:1")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Contains(t, all[0].String(), "none of these rules makes the kernel track connections")
+}
+
 // Of two rule sets, one packet for each place where their outcomes part, and none where they do the same in other words.
 func TestDifferences(t *testing.T) {
 	for _, row := range []struct {

@@ -165,6 +165,10 @@ func destination(r iptables.Rule) (chain string, ok bool) {
 
 // judge fills in what the packet did with the rule.
 func (x *Explanation) judge(r *Reason, g *Gateway, l look, t iptables.Table, c iptables.Chain, i int) {
+	if l.table == "" && t.Name == tableNAT && !g.host.tracks {
+		r.Before = "none of these rules makes the kernel track connections, so it does not ask the nat table: with one more, in any table, it would"
+		return
+	}
 	if l.table == "" {
 		r.Before = "the packet comes to no hook of the table that leads to " + c.Name
 		if why := x.Prediction[r.Way-1].Why; why != "" {
