@@ -55,7 +55,7 @@ var house = []room{
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
 	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy nat/rules topology"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/proof topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/proof topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/view topology"},
