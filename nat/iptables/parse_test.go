@@ -283,6 +283,8 @@ func TestRefusedWords(t *testing.T) {
 		_, err := ParseRule(row[0], nat.IPv4)
 		require.EqualError(t, err, row[1], row[0])
 	}
+	_, err := ParseRule("-j DNPT --src-pfx dead::/15 --dst-pfx fd00::/64", nat.IPv6)
+	require.EqualError(t, err, "line 1, column 19: -j DNPT: --src-pfx dead::/15: want a prefix without bits behind it")
 }
 
 // Input for iptables-restore need not declare the built-in chains.

@@ -66,9 +66,12 @@ func nptTarget(name string, dest bool) Extension {
 
 // nptPrefix is the first value as a prefix that NPT takes.
 func (g *Given) nptPrefix() netip.Prefix {
-	m := g.AddrMask()
+	m := g.wholeAddrMask()
 	if g.args.err != nil {
 		return netip.Prefix{}
+	}
+	if maskedBy(m.Addr, m.Mask) != m.Addr { // ip6t_npt_checkentry
+		g.bad(0, "a prefix without bits behind it")
 	}
 	n, ok := MaskBits(m.Mask)
 	if !ok || n > maxNPT {

@@ -239,7 +239,7 @@ func TestTransportSpellings(t *testing.T) {
 			{"-p tcp -j DNAT --to-destination :80", "-p tcp -j DNAT --to-destination :80"},
 			{"-j SNAT --to-source ::1.2.3.4", "-j SNAT --to-source ::1.2.3.4"},
 			{"-j REJECT --reject-with adm", "-j REJECT --reject-with icmp6-adm-prohibited"},
-			{"-j SNPT --src-pfx fd00::1/16 --dst-pfx ::/0", "-j SNPT --src-pfx fd00::/16 --dst-pfx ::/0"},
+			{"-j SNPT --src-pfx fd00::/16 --dst-pfx ::/0", "-j SNPT --src-pfx fd00::/16 --dst-pfx ::/0"},
 		},
 	} {
 		for _, row := range rows {
