@@ -14,7 +14,7 @@ import (
 )
 
 // Load reads everything a lab is made from: Kubernetes objects as `kubectl get -o yaml` or `-o json` prints
-// them (Node, Pod, Service, EndpointSlice, also in a List), a KubeProxyConfiguration (also in kubeadm's ConfigMap)
+// them (Node, Pod, Service, EndpointSlice or Endpoints, also in a List), a KubeProxyConfiguration (also in kubeadm's ConfigMap)
 // and a Lab document, in any order and over any number of sources. What the sources leave out is derived, see the derive.go of this
 // package. The Cluster is complete and consistent, or the error names what is not; other kinds are named in the
 // warnings, once each. The error is an *Error or Errors, and the Cluster is then the zero one.
@@ -73,6 +73,7 @@ type loader struct {
 	pods     []placed[corev1.Pod]
 	services []placed[corev1.Service]
 	slices   []placed[discoveryv1.EndpointSlice]
+	legacy   []placed[corev1.Endpoints]
 }
 
 func newLoader() *loader {
@@ -144,6 +145,8 @@ func (l *loader) decode(o object) bool {
 		take(l, o, &l.services)
 	case "discovery.k8s.io/v1 EndpointSlice", "discovery.k8s.io/v1beta1 EndpointSlice":
 		take(l, o, &l.slices)
+	case "v1 Endpoints":
+		take(l, o, &l.legacy)
 	case "v1 ConfigMap":
 		return strings.HasSuffix(o.object, "/kube-proxy") && l.configMap(o)
 	default:

@@ -43,8 +43,8 @@ func (l *loader) translateServices() {
 		for j := range list {
 			l.checkSlice(&list[j])
 		}
-		if !described && len(o.v.Spec.Selector) > 0 {
-			list = l.deriveSlices(o.v, s)
+		if !described {
+			list = l.slicesFor(o.v, s)
 		}
 		l.endpoints(&s, list)
 		l.c.Services = append(l.c.Services, s)

@@ -113,7 +113,7 @@ func (p *problems) unpack(o origin, raw json.RawMessage) []object {
 		}
 		return objs
 	}
-	if h.Metadata.Namespace == "" && (h.Kind == "Pod" || h.Kind == "Service" || h.Kind == "EndpointSlice") {
+	if h.Metadata.Namespace == "" && (h.Kind == "Pod" || h.Kind == "Service" || h.Kind == "EndpointSlice" || h.Kind == "Endpoints") {
 		h.Metadata.Namespace = "default" // as kubectl apply has it
 	}
 	p.seen++
