@@ -73,7 +73,7 @@ type loader struct {
 	pods     []placed[corev1.Pod]
 	services []placed[corev1.Service]
 	slices   []placed[discoveryv1.EndpointSlice]
-	legacy   []placed[corev1.Endpoints]
+	legacy   []placed[endpointsObject]
 }
 
 func newLoader() *loader {

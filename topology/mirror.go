@@ -16,10 +16,13 @@ const (
 	mirroredAddresses = 1000
 )
 
+// endpointsObject is what EndpointSlices took the place of, and what people still write and post.
+type endpointsObject = corev1.Endpoints //nolint:staticcheck // deprecated since Kubernetes 1.33, and read by its mirroring controller
+
 // slicesFor are the EndpointSlices of a Service that the input has none of: the mirror of its Endpoints where it has no selector, else
 // what its Pods make, or where the input has no such Pod its Endpoints again, which are their controller's.
 func (l *loader) slicesFor(svc corev1.Service, s Service) []placed[discoveryv1.EndpointSlice] {
-	at := slices.IndexFunc(l.legacy, func(e placed[corev1.Endpoints]) bool {
+	at := slices.IndexFunc(l.legacy, func(e placed[endpointsObject]) bool {
 		return cmp.Or(e.v.Namespace, corev1.NamespaceDefault) == s.Namespace && e.v.Name == s.Name
 	})
 	if len(svc.Spec.Selector) > 0 {
@@ -36,7 +39,7 @@ func (l *loader) slicesFor(svc corev1.Service, s Service) []placed[discoveryv1.E
 
 // mirror is what Kubernetes' EndpointSlice mirroring controller makes of an Endpoints object: for each subset a slice a family,
 // with those of its addresses that are ready first.
-func (l *loader) mirror(o placed[corev1.Endpoints]) (out []placed[discoveryv1.EndpointSlice]) {
+func (l *loader) mirror(o placed[endpointsObject]) (out []placed[discoveryv1.EndpointSlice]) {
 	for _, subset := range o.v.Subsets {
 		of := map[discoveryv1.AddressType]*placed[discoveryv1.EndpointSlice]{}
 		for _, kind := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
