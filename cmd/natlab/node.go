@@ -96,6 +96,7 @@ func (p *program) facts(n *nodeFlags) (f gateway.Facts, err error) {
 			return f, fmt.Errorf("--kernel: %w", err)
 		}
 	}
+	f.NoAddresses = n.alone() && len(n.addresses) == 0
 	f.Sets, err = p.ipsets(n.sets)
 	return f, err
 }

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -85,8 +87,42 @@ func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrac
 	}
 	x := &Explanation{Ask: ask, nodes: []*Gateway{g}}
 	x.Prediction, x.looks = g.ways(ask, dice)
+	if dst := ask.Tuple.Dst().Addr(); f.NoAddresses && g.host.routingType(dst, "") == "UNICAST" && len(g.host.devices) > 0 {
+		dev := cmp.Or(ask.In, g.host.devices[0].Name)
+		ns.Addresses = append(slices.Clip(ns.Addresses), topology.Address{Device: dev, Prefix: netip.PrefixFrom(dst, dst.BitLen())})
+		own, err := NewGateway(ns, rules, g.options)
+		if err != nil {
+			return nil, err
+		}
+		x.eitherWay(own, dst, dice)
+	}
 	return x, nil
 }
+
+// eitherWay adds the ways of a node that has the destination's address itself, where they are others: it is not known whether it does.
+// Dice choose one of the two.
+func (x *Explanation) eitherWay(own *Gateway, dst netip.Addr, dice conntrack.Chance) {
+	ways, looks := own.ways(x.Ask, dice)
+	if slices.EqualFunc(ways, x.Prediction, sameWay) {
+		return
+	}
+	assume := func(ways nat.Prediction, holds bool) {
+		for i := range ways {
+			ways[i].Assumed = append([]nat.Assumption{{What: dst.String() + " is an address of the node", Of: own.host.member, Holds: holds}}, ways[i].Assumed...)
+		}
+	}
+	assume(ways, true)
+	assume(x.Prediction, false)
+	switch {
+	case dice == nil:
+		x.Prediction, x.looks = append(ways, x.Prediction...), append(looks, x.looks...)
+	case dice.Uint32()&1 == 0:
+		x.Prediction, x.looks = ways, looks
+	}
+}
+
+// sameWay reports whether two ways are drawn alike.
+func sameWay(a, b nat.Outcome) bool { return reflect.DeepEqual(a, b) }
 
 // of are the rule sets of a family.
 func (r Rules) of(family nat.Family) (out Rules) {

@@ -10,6 +10,8 @@ import (
 type Facts struct {
 	Kernel nat.Kernel // the zero one is the newest
 	Sets   ipset.Sets // what rules ask of others is not known
+	// NoAddresses tells that the namespace's addresses need not be all that the node has: any other may be its own.
+	NoAddresses bool
 	// Queues tells whether a program listens on the queues that NFQUEUE rules name.
 	Queues rules.Answer
 	// IPsec tells whether there are IPsec policies or states (ip xfrm); which packets they are for is not known.
