@@ -16,6 +16,7 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/lab/verify"
+	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/nat/rules"
 	"natlab/topology"
@@ -218,6 +219,31 @@ func TestTheWorldIsBlamed(t *testing.T) {
 			}
 			require.True(t, blamed, "%s", firstWrong(r))
 		})
+	}
+}
+
+// A packet that is lost although all that the model knows has it answered is known lost by the taps: no client's patience runs
+// out, and a few attempts are enough.
+func TestALossThatTheModelDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	l := referenceLab(t, dataplane.Legacy)
+	runIn(t, l, "vms103", "", "sh", "-c", "nft add table netdev t && nft 'add chain netdev t c { type filter hook ingress device ens32 priority 0; }' && "+
+		"nft add rule netdev t c ip saddr 192.168.26.1 tcp dport 30450 drop") // before any hook of IPv4
+	r, err := verify.Lab(t.Context(), l, verify.Options{Selector: proof.Selector{Service: "velero/minio:console", From: "outside"}})
+	require.NoError(t, err)
+	require.Equal(t, proof.Disproved, r.Outcome())
+	for _, c := range r.Flows {
+		if c.Target != netip.MustParseAddrPort("192.168.26.103:30450") {
+			require.Equal(t, proof.Proved, c.Verdict, "%s: %+v", c.Name, c.Wrong)
+			continue
+		}
+		require.Equal(t, proof.Disproved, c.Verdict)
+		require.Equal(t, nat.EndLost, c.End)
+		require.LessOrEqual(t, c.Tries, 3)
+		require.Equal(t, "a packet was lost: the taps saw it last at outside postrouting eth0", c.Wrong.Why)
+	}
+	for _, note := range r.Notes {
+		require.NotContains(t, note, "no answer came in time")
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	quietSize   = 8    // attempts at once where one was discarded before
 	maxRetries  = 6    // discarded attempts of one flow before it is left inconclusive
 	maxAttempts = 2000 // attempts of one flow
+	maxVain     = 3    // attempts of one flow that are disproved and came to no endpoint at all: more tell no more
 	missingOnce = 1e-9 // the chance that an endpoint that is chosen as it should be was never seen
 )
 
@@ -31,6 +32,7 @@ type flowState struct {
 	watched  bool                   // the attempts are watched, not those of the control run
 	attempts int
 	retries  int  // attempts that told nothing of the flow, because something disturbed them
+	vain     int  // attempts that are disproved and came to no endpoint
 	givenUp  bool // in a control run: it was not answered in time
 	doubted  bool // an attempt was lost that the live rules have answered, and is made once more
 	certs    []proof.Certificate
@@ -39,7 +41,8 @@ type flowState struct {
 
 // expect sets out which endpoints have to be seen. One that the live rules cannot come to is not waited for.
 func (q *flowState) expect(watched bool) {
-	q.missing, q.attempts, q.retries, q.watched, q.givenUp = map[netip.AddrPort]int{}, 0, 0, watched, false
+	q.missing, q.watched = map[netip.AddrPort]int{}, watched
+	q.attempts, q.retries, q.vain, q.givenUp = 0, 0, 0, false
 	for _, want := range q.intent {
 		p := q.live.Chance(want.Endpoint)
 		if want.Endpoint.IsValid() && p > 0 {
@@ -59,7 +62,7 @@ func enoughAttempts(p float64) int {
 // open reports whether the flow has to be asked again: because an endpoint was not seen yet, or because the live
 // rules may go another way than they should and did not so far.
 func (q *flowState) open() bool {
-	if q.retries > maxRetries || q.givenUp {
+	if q.retries > maxRetries || q.vain >= maxVain || q.givenUp {
 		return false
 	}
 	if q.attempts == 0 {

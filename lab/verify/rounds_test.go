@@ -100,6 +100,23 @@ func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	assert.False(t, q.open())
 }
 
+// A flow of which packet after packet goes nowhere is not asked on and on for its endpoints, and why is told once.
+func TestAFlowThatGoesNowhereIsAskedAFewTimes(t *testing.T) {
+	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
+	q := &flowState{intent: both, live: both}
+	q.expect(true)
+	for range maxVain {
+		assert.True(t, q.open())
+		q.record(proof.Certificate{Verdict: proof.Disproved, Wrong: &proof.Wrong{Check: "ends"}, Tries: 1})
+	}
+	assert.False(t, q.open())
+	q.conclude(proof.Chains{}, false)
+	require.Len(t, q.certs, 1, "no endpoint was never chosen")
+	assert.Equal(t, maxVain, q.certs[0].Tries)
+	q.expect(true)
+	assert.True(t, q.open())
+}
+
 func TestTheWorstCertificateOfAnEndpointStays(t *testing.T) {
 	q := &flowState{}
 	q.expect(true)

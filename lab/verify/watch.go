@@ -142,6 +142,9 @@ func onTheWay(troubles map[string][]string, s proof.Seen) []string {
 // record adds a certificate to the flow's, one for each endpoint: the worst that was found stays.
 func (q *flowState) record(cert proof.Certificate) {
 	q.saw(cert.Endpoint)
+	if cert.Verdict == proof.Disproved && !cert.Endpoint.IsValid() {
+		q.vain++
+	}
 	for i := range q.certs {
 		known := &q.certs[i]
 		if known.Endpoint != cert.Endpoint {

@@ -77,6 +77,9 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 	w = e.orAnother(w)
 	if w.WantRule == "" && w.LiveRule == "" && w.Fault != FaultServer {
 		e.blameWorld(w)
+		if h := e.Seen.LastHop; e.Vanished && h.Node != "" {
+			w.because("a packet was lost: the taps saw it last at %s %s %s", h.Node, h.Tap, h.Dev)
+		}
 	}
 	return w
 }

@@ -343,6 +343,19 @@ func TestLostByEvidence(t *testing.T) {
 	}
 }
 
+// Where nothing explains a loss, the certificate tells where the packet was seen last.
+func TestWhereALostPacketWasSeenLast(t *testing.T) {
+	c := asPredicted()
+	seen := observe(answered())[:3]
+	for i := range seen {
+		seen[i].Seq = uint64(i + 1)
+	}
+	c.Seen, c.Ends, c.Vanished = Join([]nat.Probe{c.Probe}, seen)[0], Ends{End: nat.EndLost}, true
+	cert := Check(c)
+	require.Equal(t, Disproved, cert.Verdict)
+	assert.Equal(t, "a packet was lost: the taps saw it last at vms100 prerouting-raw ens32", cert.Wrong.Why)
+}
+
 func TestCommentsAreNotCompared(t *testing.T) {
 	rows := []struct {
 		a, b string
