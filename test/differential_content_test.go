@@ -122,12 +122,25 @@ func TestDifferentialContent(t *testing.T) {
 	t.Parallel()
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
-		var rules []string
-		for _, m := range slices.Concat(eitherContentMatches, contentMatches[w.family]) {
-			rules = append(rules, "-A FORWARD "+m)
-		}
-		w.content(t, rules, contentPackets(t, w.family))
+		w.content(t, matchRules(w.family), contentPackets(t, w.family))
 	})
+}
+
+// matchRules are the matches of content, a rule each.
+func matchRules(family nat.Family) (rules []string) {
+	for _, m := range slices.Concat(eitherContentMatches, contentMatches[family]) {
+		rules = append(rules, "-A FORWARD "+m)
+	}
+	return rules
+}
+
+// contentRules are all that twins get in the tests of content, a list each time.
+func contentRules(family nat.Family) [][]string {
+	list := [][]string{matchRules(family)}
+	for _, target := range slices.Concat(eitherContentTargets, contentTargets[family]) {
+		list = append(list, []string{"-A FORWARD " + target})
+	}
+	return list
 }
 
 // contentTargets are targets that write into a packet.
@@ -147,8 +160,8 @@ func TestDifferentialContentTargets(t *testing.T) {
 	t.Parallel()
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
-		for _, target := range slices.Concat(eitherContentTargets, contentTargets[w.family]) {
-			w.content(t, []string{"-A FORWARD " + target}, contentPackets(t, w.family)[:20])
+		for _, rules := range contentRules(w.family)[1:] {
+			w.content(t, rules, contentPackets(t, w.family)[:20])
 		}
 	})
 }
@@ -156,9 +169,7 @@ func TestDifferentialContentTargets(t *testing.T) {
 // content gives packets to both sides under rules of mangle.
 func (w *twins) content(t *testing.T, rules []string, packets [][]byte) {
 	t.Helper()
-	text := "*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n" +
-		strings.Join(rules, "\n") + "\nCOMMIT\n"
-	rs, err := iptables.ParseString(textIn(w.family, text), w.family)
+	rs, err := iptables.ParseString(textIn(w.family, mangleRules(rules...)), w.family)
 	require.NoError(t, err)
 	w.load(t, rs)
 	for _, p := range packets {

@@ -23,18 +23,20 @@ type given struct {
 	seq, ack   uint32
 	ttl        uint8 // 0 for 64
 	payload    []byte
-	kind       uint8        // of ICMP, 0 for a query
-	answers    bool         // a query of ICMP
-	tag        uint32       // of SCTP
-	about      string       // the tuple of what an ICMP error quotes
-	set        map[int]byte // bytes of the packet to be others
-	spoiled    map[int]byte // bytes of the packet to be others, with the checksums as they were
+	kind       uint8           // of ICMP, 0 for a query
+	answers    bool            // a query of ICMP
+	tag        uint32          // of SCTP
+	about      string          // the tuple of what an ICMP error quotes
+	set        map[int]byte    // bytes of the packet to be others
+	options    []byte          // of an IPv4 header
+	headers    []packet.Header // of IPv6
+	spoiled    map[int]byte    // bytes of the packet to be others, with the checksums as they were
 }
 
 // packet is the packet of a family.
 func (g given) packet(t *testing.T, family nat.Family) []byte {
 	t.Helper()
-	f := packet.Fields{ID: 0x8001, TTL: cmp.Or(g.ttl, 64), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}}
+	f := packet.Fields{ID: 0x8001, TTL: cmp.Or(g.ttl, 64), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}, Headers: g.headers}
 	tuple := tupleIn(t, family, g.tuple)
 	if proto := tuple.Proto(); proto == nat.ICMP || proto == nat.ICMPv6 {
 		f.Type = icmpTypes[family][cmp.Or(g.kind, 8)]
@@ -54,6 +56,9 @@ func (g given) packet(t *testing.T, family nat.Family) []byte {
 	}
 	for at, b := range g.spoiled {
 		p.Bytes()[at] = b
+	}
+	if g.options != nil {
+		return withOptions(p.Bytes(), g.options)
 	}
 	return p.Bytes()
 }
@@ -196,7 +201,7 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "udp 127.0.0.1:8080 > 192.168.1.1:9"},
 		}, both, nil},
 	}
-	all = slices.Concat(all, foundProtocols(), foundRoutes(), foundRoutes6())
+	all = slices.Concat(all, foundProtocols(), foundHeaders(), foundRoutes(), foundRoutes6())
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
 		for _, c := range all {

@@ -163,12 +163,19 @@ func (d drawn) rule(table string, c ruleChain) string {
 	if d.chance(2) {
 		proto = pick(d, []string{"tcp", "tcp", "tcp", "udp", "udp", "icmp", "sctp"})
 		if d.chance(5) {
-			proto = pick(d, []string{"udplite", "dccp", "gre", "esp", "ah", "ipencap", "igmp", "ospf", "mobility-header", "253", "255"})
+			proto = pick(d, []string{"udplite", "dccp", "gre", "esp", "ah", "ipcomp", "ipencap", "igmp", "ospf", "mobility-header", "253", "255"})
 		}
-		fmt.Fprintf(&m, " %s-p %s%s", d.notProtocol(proto), proto, d.transport(proto))
+		ask, not := d.transport(proto), d.notProtocol(proto)
+		if ask == "" && not == "" && d.chance(2) {
+			ask = d.securityTransport(proto)
+		}
+		fmt.Fprintf(&m, " %s-p %s%s", not, proto, ask)
 	}
 	if d.chance(3) {
 		m.WriteString(d.extension(table))
+	}
+	if d.chance(12) {
+		m.WriteString(d.further(table, c))
 	}
 	return m.String() + d.target(table, c, proto)
 }
@@ -242,6 +249,9 @@ func (d drawn) extension(table string) string {
 func (d drawn) target(table string, c ruleChain, proto string) string {
 	if len(c.calls) > 0 && d.chance(3) {
 		return pick(d, []string{" -j ", " -j ", " -g "}) + pick(d, c.calls)
+	}
+	if d.chance(20) {
+		return d.furtherTarget(table, c)
 	}
 	switch d.n(10) {
 	case 0:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/packet"
 )
@@ -28,7 +29,7 @@ func (d drawn) fields(proto nat.Proto, id uint16) packet.Fields {
 		f.Type = pick(d, []uint8{8, 8, 8, 0, 13, 9, 30})
 		f.Payload = []byte("ping")
 	case nat.ICMPv6:
-		f.Type = pick(d, []uint8{128, 128, 128, 129, 200, 143})
+		f.Type = pick(d, []uint8{128, 128, 128, 129, 200, 143, 1, 2, 4, 130, 133, 134, 135, 136, 139})
 		f.Payload = []byte("ping")
 	case nat.SCTP:
 		f.Rest, f.Payload = d.chunks(nat.Original)
@@ -81,12 +82,54 @@ func (d drawn) odd(p *packet.Packet) []byte {
 			h[5] = pick(d, []byte{8, 8, 12, 7, 200})
 		}
 	case 6: // another type, another length, another coverage or short sequence numbers of DCCP
-		if !p.Later() && len(h) >= 12 {
+		if p.Tuple().Proto() == nat.DCCP && !p.Later() && len(h) >= 12 {
 			at := pick(d, []int{4, 5, 8})
 			h[at] = pick(d, map[int][]byte{4: {2, 3, 5, 9}, 5: {1, 2, 4, 15}, 8: {0, 2, 3, 4, 6, 13, 15}}[at])
 		}
 	}
 	p.Seal()
+	return b
+}
+
+// withOptions is an IPv4 packet with options, of four bytes or a multiple of that.
+func withOptions(b, options []byte) []byte {
+	b = slices.Concat(b[:20], options, b[20:])
+	b[0] += byte(len(options) / 4)
+	packet.Complete(b)
+	return b
+}
+
+// withHeaders gives a packet options of IPv4, or extension headers of IPv6.
+func (d drawn) withHeaders(p *packet.Packet, backend dataplane.Backend) []byte {
+	b := p.Bytes()
+	if d.family == nat.IPv4 {
+		options := pick(d, [][]byte{{1, 1, 1, 1}, {1, 0, 0, 0}, {0, 0, 0, 0}, {30, 4, 1, 2}, {7, 7, 4, 0, 0, 0, 0, 0}, {148, 4, 0, 0}, {131, 7, 4, 10, 0, 0, 20, 0}, {68, 8, 5, 0, 0, 0, 0, 0}, {30, 9, 1, 2}})
+		if len(b)+len(options) > 1300 || b[0]&15 != 5 {
+			return b
+		}
+		return withOptions(b, options)
+	}
+	h := pick(d, []packet.Header{
+		{Type: 0, Bytes: []byte{0, 0, 1, 4, 0, 0, 0, 0}},
+		{Type: 0, Bytes: []byte{0, 0, 30, 2, 7, 7, 0, 0}},
+		{Type: 0, Bytes: []byte{0, 0, 5, 2, 0, 0, 1, 0}},
+		{Type: 0, Bytes: []byte{0, 0, 0x9e, 2, 7, 7, 0, 0}},
+		{Type: 60, Bytes: []byte{0, 0, 1, 4, 0, 0, 0, 0}},
+		{Type: 60, Bytes: []byte{0, 0, 0x5e, 2, 7, 7, 0, 0}},
+		{Type: 43, Bytes: make([]byte, 8)},
+		{Type: 43, Bytes: append([]byte{0, 2, 0, 1, 0, 0, 0, 0}, b[24:40]...)},
+		{Type: 51, Bytes: []byte{0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0}},
+		{Type: 44, Bytes: []byte{0, 0, 0, 0, 0, 0, 0, 9}},
+		{Type: 44, Bytes: []byte{0, 0, 0, 1, 0, 0, 0, 9}},
+		{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}},
+	})
+	if h.Type == nat.AH && backend == dataplane.NFT { // it is the transport header to nf_tables
+		return b
+	}
+	h.Bytes = slices.Clone(h.Bytes)
+	h.Bytes[0], b[6] = b[6], byte(h.Type)
+	b = slices.Concat(b[:40], h.Bytes, b[40:])
+	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
 	return b
 }
 
@@ -154,8 +197,8 @@ func (d drawn) fragments(p *packet.Packet, tracked bool) [][]byte {
 // What fresh packets are drawn from: protocols that conntrack knows most of, and once in four times any other one.
 var (
 	commonProtocols = []nat.Proto{nat.TCP, nat.TCP, nat.TCP, nat.UDP, nat.UDP, nat.ICMP, nat.ICMP, nat.SCTP}
-	otherProtocols  = []nat.Proto{nat.UDPLite, nat.UDPLite, nat.DCCP, nat.DCCP, nat.GRE, nat.GRE, nat.ESP, nat.AH, nat.IPIP, 2, 41, 59, 89, 94, 99, 103, 112, 135, 253, 254} // not 255: the test itself has a socket for it
-	extensions6     = []nat.Proto{0, 43, nat.AH, 60}                                                                                                                         // headers that others may follow in IPv6, protocols in IPv4
+	otherProtocols  = []nat.Proto{nat.UDPLite, nat.UDPLite, nat.DCCP, nat.DCCP, nat.GRE, nat.GRE, nat.ESP, nat.AH, nat.IPIP, 2, 41, 59, 89, 94, 99, 103, 108, 112, 135, 253, 254} // not 255: the test itself has a socket for it
+	extensions6     = []nat.Proto{0, 43, nat.AH, 60}                                                                                                                              // headers that others may follow in IPv6, protocols in IPv4
 )
 
 // proto draws a protocol of the family.

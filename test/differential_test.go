@@ -47,6 +47,9 @@ type twins struct {
 	lines    map[*conntrack.Conn]string // what the emulator's connections were
 
 	connections int
+	rounds      int
+	unknown     string         // the condition that the emulator could not decide of a packet
+	unmodelled  map[string]int // packets by what the emulator tells that it does not model
 }
 
 // span is when something happened in the kernel, between two readings of the clock.
@@ -65,7 +68,7 @@ func (f *portFeed) Uint32() uint32 { f.asked = true; return f.next }
 func newTwins(t *testing.T, backend dataplane.Backend, family nat.Family) *twins {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "network namespaces need root")
-	return &twins{kernel: newKernelNode(t, differentialNode(family), family), backend: backend, family: family}
+	return &twins{kernel: newKernelNode(t, differentialNode(family), family), backend: backend, family: family, unmodelled: map[string]int{}}
 }
 
 // load gives both sides a rule set, and forgets all connections.
@@ -86,7 +89,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		node.Sysctls = append(node.Sysctls, s)
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
-		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, IPsec: rules.No}, Listens: func(nat.Tuple) bool { return false },
+		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, IPsec: rules.No, Queues: rules.No}, Unknown: func(rule string) bool { w.unknown = rule; return false }, UID: rules.ID{Known: true}, GID: rules.ID{Known: true}, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
 	w.emulator = g
@@ -130,7 +133,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	kernelSteps, err := w.kernel.tracer.read()
 	require.NoError(t, err)
 	asked, flow, known := w.flowOf(t, pkt)
-	w.ports.asked = false
+	w.ports.asked, w.unknown = false, ""
 	w.ports.next, w.ports.known = chosenPort(asked, kernelOut, flow, known)
 	at := time.Now()
 	var outs []gateway.Out
@@ -169,8 +172,16 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 		diff = append(diff, "no connection in the emulator for the kernel's:\n"+flow.String())
 	}
 	turns := w.turns(span{since, at})
+	if what := w.emulator.Unmodelled(); what != "" {
+		w.unmodelled[what]++
+		return undecided
+	}
 	if diff == nil {
 		return ""
+	}
+	if w.unknown != "" {
+		w.unmodelled[w.unknown]++
+		return undecided
 	}
 	const rounds = 300                                                                  // rules that a packet meets which goes round in the node until its TTL ends it, longer than the kernel works at once
 	if turns || w.overdue() || len(trace) > rounds || w.ports.asked && !w.ports.known { // a connection that is gone again keeps the kernel's port to itself
@@ -432,7 +443,7 @@ func (w *twins) generated(t *testing.T, packets int) {
 	for w.packets < packets && !t.Failed() {
 		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt, w.family, w.kernel.version}) })
 	}
-	t.Logf("%d packets, %d connections: no difference", w.packets, w.connections)
+	t.Logf("%d packets, %d connections: no difference; not modelled: %v", w.packets, w.connections, w.unmodelled)
 }
 
 // perRound is how many packets one rule set gets at most, and maxRound how long it is used: before the shortest timeout
@@ -447,7 +458,8 @@ func (w *twins) overdue() bool { return time.Since(w.loaded) > maxRound+time.Sec
 
 func (w *twins) round(t *testing.T, d drawn) {
 	t.Helper()
-	text := textIn(w.family, d.ruleset())
+	w.rounds++
+	text := strings.ReplaceAll(textIn(w.family, d.ruleset()), fresh, strconv.Itoa(w.rounds))
 	rs, err := iptables.ParseString(text, w.family)
 	if err != nil {
 		d.t.Fatalf("%v\n%s", err, text)
@@ -517,6 +529,9 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	}
 	if p.IsValid() && d.chance(8) {
 		pkt = d.odd(&p)
+	}
+	if p.IsValid() && d.chance(15) {
+		pkt = d.withHeaders(&p, w.backend)
 	}
 	switch {
 	case kind == 12 && dev != "":

@@ -256,8 +256,11 @@ func verdictWord(code int32) string {
 	case -5:
 		return nat.Return.String()
 	}
-	if code&0xff == 0 {
+	switch code & 0xff {
+	case 0:
 		return nat.Drop.String()
+	case 3:
+		return nat.Queue.String()
 	}
 	return nat.Accept.String()
 }
@@ -279,6 +282,9 @@ func (w *twins) sameSteps(trace nat.Trace, kernel []string, anyOrder bool) (emul
 		v := s.Verdict
 		if v == nat.Reject {
 			anyOrder, v = true, nat.Drop
+		}
+		if v == nat.Accept && strings.Contains(s.Text, "-j NFQUEUE") { // which nobody listens on
+			v = nat.Queue
 		}
 		steps = append(steps, stepLine(s.Table, place, v.String(), s.Mark))
 	}

@@ -163,7 +163,7 @@ func (t *Table) handleDCCP(c *Conn, dir nat.Direction, p *Packet) tcpAction {
 		*a = dccpConn{role: [2]dccpRole{nat.Reply: dccpServer}}
 	}
 	if kind == dccpTypeReset && !c.Has(nat.SeenReply) { // the only answer is a reset
-		t.Delete(c)
+		t.kill(c)
 		return tcpKill
 	}
 	next := a.next(dir, kind)

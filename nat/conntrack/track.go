@@ -170,10 +170,7 @@ func (t *Table) handleTCP(c *Conn, d nat.Direction, s *Segment) tcpAction {
 	timeout := t.Settings.Timeouts.TCP[index]
 	switch {
 	case !c.Has(nat.SeenReply) && kind == kindRST: // the only answer is an RST
-		if c.Has(nat.Confirmed) {
-			t.Delete(c)
-		}
-		c.Set(nat.Dying)
+		t.kill(c)
 		return tcpKill
 	case !c.Has(nat.SeenReply) && kind == kindSYN && was == TCPSynSent: // a SYN again keeps nothing alive
 		return tcpAccept
@@ -236,13 +233,24 @@ func (t *Table) handleUDPLite(c *Conn) {
 	}
 }
 
-// refresh makes a connection live for that long from now; one that is not confirmed, from its confirmation on. Only what
-// does so is counted (nf_ct_refresh_acct).
-func (t *Table) refresh(c *Conn, timeout time.Duration) {
+// kill ends a connection with the packet that is its last (nf_ct_kill_acct).
+func (t *Table) kill(c *Conn) {
+	t.account(c)
+	t.Delete(c)
+}
+
+// account counts the packet, where the connection is counted.
+func (t *Table) account(c *Conn) {
 	if c.Counted {
 		c.Packets[t.dir]++
 		c.Bytes[t.dir] += uint64(t.length)
 	}
+}
+
+// refresh makes a connection live for that long from now; one that is not confirmed, from its confirmation on. Only what
+// does so is counted (nf_ct_refresh_acct).
+func (t *Table) refresh(c *Conn, timeout time.Duration) {
+	t.account(c)
 	switch {
 	case c.Has(nat.FixedTimeout):
 	case c.Has(nat.Confirmed):

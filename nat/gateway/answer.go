@@ -123,7 +123,11 @@ func (v *visit) error(p *passage, kind, code uint8, rest uint32) {
 	if p.group { // nobody complains of what is for many
 		return
 	}
-	if about, _, ok := p.pkt.ICMP(); v.icmpBusy || p.pkt.Later() || ok && p.view.Tuple.Proto() == proto && !v.complains(about) {
+	about, _, ok := p.pkt.ICMP()
+	if h := p.pkt.Transport(); p.pkt.V6() && p.pkt.Later() && len(h) > 0 { // icmp6_send takes its data for a header, and tells of later fragments
+		about, ok = h[0], true
+	}
+	if v.icmpBusy || p.pkt.Later() && !p.pkt.V6() || ok && p.view.Tuple.Proto() == proto && !v.complains(about) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()

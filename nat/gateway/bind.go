@@ -43,6 +43,9 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 			if !ok {
 				return false
 			}
+			if _, queued := effect.(*rules.Queued); queued {
+				return true
+			}
 			if to, translates := effect.(*rules.Translation); translates && !v.applyNAT(p, hook, to) {
 				v.lost("NAT", "no address to translate to")
 				if n := len(v.trace); n > 0 { // the target's own verdict

@@ -11,13 +11,14 @@ const (
 
 // defrag puts a packet together before conntrack looks at it (ipv4_conntrack_defrag); false: pieces are missing.
 func (v *visit) defrag(p *passage, where int) bool {
-	return !p.pkt.Fragment() || v.assemble(p, where)
+	_, single := p.pkt.Header(headerFragment) // a fragment of IPv6 that is all there is loses its header
+	return !p.pkt.Fragment() && !single || v.assemble(p, where)
 }
 
 // assemble makes a fragment the packet that it completes; false: others are missing, or it was thrown away.
 func (v *visit) assemble(p *passage, where int) bool {
 	if p.pkt.V6() {
-		v.lost("", "fragments of IPv6 are not modelled")
+		v.unmodelled("fragments of IPv6 are not modelled")
 		return false
 	}
 	w, ok := v.parts[where].Add(&p.pkt, v.at.UnixNano())

@@ -18,9 +18,11 @@ import (
 // it remembers. It works on the packets' bytes and does to them what the kernel does. It is to be used by one
 // goroutine at a time.
 //
-// Not modelled: fragments of IPv6, IPv4-mapped addresses, which groups processes have joined, the neighbours on the links,
-// redirects, what errors teach a node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose transport header is
-// cut short where a rule asks for it, which nf_tables passes by, and has no flags in a later fragment.
+// Not modelled: fragments of IPv6, IPv4-mapped addresses, options of IPv4 that routers act on or write into, routing headers that are not at
+// their end (Unmodelled tells of a packet with one of these), which groups processes have joined, the neighbours on the links,
+// redirects, what errors teach a node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose
+// transport header is cut short where a rule asks for it, which nf_tables passes by, has no flags in a later fragment, and looks behind
+// an authentication header of IPv6.
 type Gateway struct {
 	*node
 	options NodeOptions
@@ -123,6 +125,15 @@ func (u *unforeseen) Uint32() uint32 { u.asked = true; return 61234 - 1024 }
 
 // Conns is the node's connection table.
 func (g *Gateway) Conns() *conntrack.Table { return &g.conns }
+
+// Unmodelled is what of the packet that was handled last the Gateway does not model, so that what came of it is not known; "" where it
+// is known.
+func (g *Gateway) Unmodelled() string {
+	if g.visit.open {
+		return g.visit.why
+	}
+	return ""
+}
 
 // Handle is a packet that comes in by a device. What leaves the node because of it comes back, with the rules that were
 // met if the Gateway traces, and why the packet went no further, "" where it left or was delivered. The packet's bytes change,

@@ -21,14 +21,19 @@ func (v *visit) receive(p *passage, d *device) {
 		v.lost("", why)
 		return
 	}
-	if !v.hook(nat.PreRouting, p) {
+	if !v.hopByHop(p) || !v.hook(nat.PreRouting, p) {
 		return
 	}
 	in := v.inbound(d, p)
 	p.group = in.group
 	switch {
 	case in.why != "":
+		if _, what := readOptions(p.pkt.Options()); what != "" {
+			v.unmodelled("IPv4 options of a packet without a route are not modelled")
+			return
+		}
 		v.unroutable(p, &in)
+	case !v.optionsIn(p):
 	case in.next.local(), in.group:
 		v.input(p)
 	default:

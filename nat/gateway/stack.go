@@ -14,6 +14,9 @@ import (
 
 // deliver gives a packet to a process of the node, or answers for the node's stack.
 func (v *visit) deliver(p *passage) {
+	if !v.delivered6(p) {
+		return
+	}
 	if v.listens(p.view.Tuple) {
 		v.outs = append(v.outs, Out{Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer})
 		return
@@ -92,7 +95,7 @@ func (v *visit) noProtocol(p *passage) {
 	v.lost("", "no protocol "+p.view.Tuple.Proto().String())
 	rest := uint32(0)
 	if v.host.family == nat.IPv6 {
-		rest = 6 // where the next header stands, in a packet without extension headers
+		rest = namedAt(&p.pkt)
 	}
 	v.error(p, v.icmp().protoUnknown, v.icmp().unknownCode, rest)
 }
@@ -121,7 +124,7 @@ func (v *visit) pong(p *passage) {
 	}
 	back, q := p.view.Tuple.Reply(), &passage{}
 	if from, dst := back.Src().Addr(), back.Dst().Addr(); p.group || !v.host.isLocal(from) && from.Is6() {
-		if from.Is6() {
+		if from.Is6() && !dst.IsLoopback() {
 			q.by = v.devices[p.came]
 		}
 		from, ok := v.specific(p)
@@ -141,6 +144,9 @@ func (v *visit) pong(p *passage) {
 func (v *visit) specific(p *passage) (netip.Addr, bool) {
 	src := p.view.Tuple.Src().Addr()
 	if came := v.devices[p.came]; src.Is6() {
+		if src.IsLoopback() { // which lo alone leads to
+			return src, true
+		}
 		if came == nil {
 			return netip.Addr{}, false
 		}

@@ -59,6 +59,9 @@ func (v *visit) transmit(p *passage) {
 		return
 	case v.tooLong(p, p.out):
 		return
+	case len(p.pkt.Options()) > 0:
+		v.unmodelled("fragments with options of IPv4 are not modelled")
+		return
 	case p.pieces != nil:
 		limit = min(limit, p.longest)
 	}

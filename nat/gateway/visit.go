@@ -61,8 +61,7 @@ func (v *visit) admits(p *packet.Packet) bool {
 	case p.V6() != (v.host.family == nat.IPv6):
 		v.lost("", "the packet is not of "+v.host.family.String())
 	case p.V6() && (t.Src().Addr().Is4() || t.Dst().Addr().Is4()): // a tuple does not tell them from IPv4's
-		v.lost("", "IPv4-mapped addresses are not modelled")
-		v.open = true
+		v.unmodelled("IPv4-mapped addresses are not modelled")
 	default:
 		return true
 	}
@@ -72,6 +71,12 @@ func (v *visit) admits(p *packet.Packet) bool {
 // lost notes why a packet goes no further, and at which stage of its way through the node; "" says nothing of that.
 func (v *visit) lost(stage, why string) {
 	v.why, v.where = why, strings.TrimSuffix(v.host.member+" "+stage, " ")
+}
+
+// unmodelled notes what is not modelled of a packet, of which no more is known.
+func (v *visit) unmodelled(what string) {
+	v.lost("", what)
+	v.open = true
 }
 
 // tap notes a packet at one of the points at which natlab watches a namespace.

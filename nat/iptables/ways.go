@@ -315,6 +315,9 @@ func sameEffect(a, b rules.Effect) bool {
 	case *rules.Open:
 		b, ok := b.(*rules.Open)
 		return ok && *a == *b
+	case *rules.Queued:
+		_, ok := b.(*rules.Queued)
+		return ok
 	}
 	return a == b
 }

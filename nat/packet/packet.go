@@ -189,6 +189,14 @@ func (p *Packet) TOS() uint8 {
 	return p.b[1]
 }
 
+// Options are those of an IPv4 header, padding and all; IPv6 has none.
+func (p *Packet) Options() []byte {
+	if !p.IsValid() || p.V6() {
+		return nil
+	}
+	return p.b[ipv4Header:p.at]
+}
+
 // DontFragment reports whether routers may not split the packet; they never split an IPv6 one.
 func (p *Packet) DontFragment() bool { return p.V6() || p.b[6]&0x40 != 0 }
 

@@ -18,7 +18,7 @@ type Action struct {
 // Continue is the action of a target that lets the packet go on to the next rule.
 func Continue() Action { return Action{Verdict: nat.Continue} }
 
-// Effect is what a verdict is carried out with: *Translation, *Rejection or *Open.
+// Effect is what a verdict is carried out with: *Translation, *Rejection, *Queued or *Open.
 type Effect interface{ effect() }
 
 // TranslationKind tells which of the NAT targets a Translation is of.
@@ -59,6 +59,12 @@ func (r *NATRange) HasPorts() bool { return r.MinPort != 0 || r.MaxPort != 0 || 
 type Open struct{ Why string }
 
 func (*Open) effect() {}
+
+// Queued is of a packet that NFQUEUE lets go on, by its program's verdict or for want of one: behind the function of the hook in which the
+// rule stands (nf_reinject, nf_queue), so that one of NAT does no more.
+type Queued struct{}
+
+func (*Queued) effect() {}
 
 // Rejection is the answer that REJECT sends.
 type Rejection struct{ With string } // "icmp-port-unreachable", "tcp-reset", ...

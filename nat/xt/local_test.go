@@ -67,12 +67,12 @@ func TestTargetsThatOthersDecide(t *testing.T) {
 		want   rules.Action
 	}{
 		{"NFQUEUE", rules.No, rules.Action{Verdict: nat.Queue}},
-		{"NFQUEUE --queue-bypass", rules.No, rules.Action{Verdict: nat.Accept}},
+		{"NFQUEUE --queue-bypass", rules.No, rules.Action{Verdict: nat.Accept, Effect: &rules.Queued{}}},
 		{"NFQUEUE --queue-num 3 --queue-bypass", rules.Unknown, rules.Action{
-			Verdict: nat.Accept, Else: nat.Queue, Open: "-j NFQUEUE --queue-num 3 --queue-bypass: no program listens, or it accepts the packet",
+			Verdict: nat.Accept, Effect: &rules.Queued{}, Else: nat.Queue, Open: "-j NFQUEUE --queue-num 3 --queue-bypass: no program listens, or it accepts the packet",
 		}},
 		{"NFQUEUE --queue-balance 0:3", rules.Yes, rules.Action{
-			Verdict: nat.Accept, Else: nat.Queue, Open: "-j NFQUEUE --queue-balance 0:3: a program listens and accepts the packet",
+			Verdict: nat.Accept, Effect: &rules.Queued{}, Else: nat.Queue, Open: "-j NFQUEUE --queue-balance 0:3: a program listens and accepts the packet",
 		}},
 		{"QUEUE", rules.No, rules.Action{Verdict: nat.Queue}},
 		{"TPROXY --on-port 1 --tproxy-mark 0x1/0x3", rules.No, rules.Action{

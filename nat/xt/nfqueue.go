@@ -142,7 +142,7 @@ func (t NFQueue) Act(v *rules.Visit) rules.Action {
 	nobody := ok && w.QueueListens(t.First, t.First+t.Queues-1) == rules.No
 	switch {
 	case nobody && t.Bypass:
-		return rules.Action{Verdict: nat.Accept}
+		return rules.Action{Verdict: nat.Accept, Effect: &rules.Queued{}}
 	case nobody:
 		return rules.Action{Verdict: nat.Queue}
 	}
@@ -151,7 +151,7 @@ func (t NFQueue) Act(v *rules.Visit) rules.Action {
 		who = "no program listens, or it"
 	}
 	return rules.Action{
-		Verdict: nat.Accept, Else: nat.Queue, Open: fmt.Sprintf("-j NFQUEUE %s: %s accepts the packet", Options(t, nat.IPv4), who),
+		Verdict: nat.Accept, Effect: &rules.Queued{}, Else: nat.Queue, Open: fmt.Sprintf("-j NFQUEUE %s: %s accepts the packet", Options(t, nat.IPv4), who),
 	}
 }
 

@@ -1,0 +1,58 @@
+package test
+
+import (
+	"natlab/nat/packet"
+)
+
+// foundHeaders are differences of what stands between the IP header and the transport header, and of extensions that rules seldom have.
+func foundHeaders() []found {
+	const forwarded, own = "udp 192.168.1.10:1000 > 10.0.0.20:80", "udp 192.168.1.10:1000 > 192.168.1.1:80"
+	accept := filterRules("-A FORWARD -j ACCEPT", "-A INPUT -j ACCEPT")
+	hop := func(option ...byte) []packet.Header {
+		return []packet.Header{{Type: 0, Bytes: append([]byte{0, 0}, append(option, make([]byte, 6-len(option))...)...)}}
+	}
+	return []found{
+		{"options of IPv4 that change nothing go through, and what has a wrong length is told of", accept, []given{
+			{dev: "in0", tuple: forwarded, options: []byte{1, 1, 1, 0}},
+			{dev: "in0", tuple: forwarded, options: []byte{148, 4, 0, 0}},
+			{dev: "in0", tuple: forwarded, options: []byte{30, 4, 1, 2}},
+			{dev: "in0", tuple: forwarded, options: []byte{30, 9, 1, 2}},
+			{dev: "in0", tuple: own, options: []byte{1, 148, 3, 0}},
+			{dev: "in0", tuple: own, options: []byte{1, 1, 1, 30}},
+			{tuple: "udp 10.0.0.1:1000 > 10.0.0.20:80", options: []byte{30, 9, 1, 2}},
+		}, only4, nil},
+		{"a hop-by-hop option that is not known does what its highest bits tell, in front of all rules", accept, []given{
+			{dev: "in0", tuple: forwarded, headers: hop(30, 2, 7, 7)},
+			{dev: "in0", tuple: forwarded, headers: hop(5, 2, 0, 0)},
+			{dev: "in0", tuple: forwarded, headers: hop(0x5e, 2, 7, 7)},
+			{dev: "in0", tuple: forwarded, headers: hop(0x9e, 2, 7, 7)},
+			{dev: "in0", tuple: forwarded, headers: hop(0xde, 2, 7, 7)},
+			{dev: "in0", tuple: forwarded, headers: hop(1, 4, 0, 0, 7, 0)},
+			{tuple: "udp [fd00::af4:1]:443 > [ff01::1]:40001", headers: hop(0x9e, 2, 7, 7)},
+			{dev: "in0", tuple: "udp [fd00::c0a8:10a]:443 > [ff02::1]:40001", headers: hop(0xde, 2, 7, 7)},
+		}, only6, nil},
+		{"destination options count where the packet is delivered, and an unknown protocol is named where its number stands", accept, []given{
+			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 60, Bytes: []byte{0, 0, 0x9e, 2, 7, 7, 0, 0}}}},
+			{dev: "in0", tuple: own, headers: []packet.Header{{Type: 60, Bytes: []byte{0, 0, 0x9e, 2, 7, 7, 0, 0}}}},
+			{dev: "in0", tuple: "253 192.168.1.10:0 > 192.168.1.1:0", headers: hop(1, 4, 0, 0, 0, 0)},
+			{dev: "in0", tuple: own, headers: []packet.Header{{Type: 43, Bytes: make([]byte, 8)}}},
+		}, only6, nil},
+		{"a later fragment of IPv6 is told of, too", filterRules("-A FORWARD -j ACCEPT"), []given{
+			{dev: "in0", tuple: forwarded, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
+			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
+		}, only6, nil},
+		{"a ping from ::1 to a network's anycast address is answered by lo", filterRules("-A OUTPUT -j ACCEPT"), []given{
+			{tuple: "icmp 127.0.0.1:8 > 192.168.1.0:8"},
+		}, only6, nil},
+		{"the RST that ends a connection is counted", filterRules("-A FORWARD -m connbytes --connbytes 2 --connbytes-mode packets --connbytes-dir both"), []given{
+			{dev: "pod0", tuple: "tcp 10.244.0.5:443 > 203.0.113.7:1000", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "tcp 203.0.113.7:1000 > 10.244.0.5:443", flags: 20, ack: 1001},
+		}, both, nil},
+		{"a queue that nobody listens on ends the NAT hook that its rule is in", natRules("-A INPUT -j NFQUEUE --queue-num 9 --queue-bypass", "-A PREROUTING -d 10.96.0.1/32 -j NFQUEUE --queue-num 9 --queue-bypass",
+			"-A PREROUTING -j DNAT --to-destination 10.244.0.5"), []given{
+			{dev: "in0", tuple: own},
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.96.0.1:80"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1002 > 10.96.0.2:80"},
+		}, both, nil},
+	}
+}
