@@ -156,6 +156,7 @@ type KubeProxy struct {
 	Release            string          `json:"release,omitzero"` // one of Releases; "" means: from the nodes, else the newest
 	Backend            string          `json:"backend,omitzero"` // "iptables-legacy" (default) or "iptables-nft"
 	HostnameOverride   string          `json:"hostnameOverride,omitzero"`
+	Configured         bool            `json:"configured,omitzero"` // there is a KubeProxyConfiguration
 	ClusterCIDRs       []netip.Prefix  `json:"clusterCIDRs,omitzero"`
 	NodePortAddresses  []string        `json:"nodePortAddresses,omitzero"` // CIDRs, "primary", "localhost" or "all"
 	DetectLocalMode    string          `json:"detectLocalMode,omitzero"`   // "" means ClusterCIDR

@@ -133,6 +133,7 @@ func (l *loader) syncPeriod(o origin, cfg proxyConfig) {
 // detectLocal reads how kube-proxy tells a packet from a local pod.
 func (l *loader) detectLocal(o origin, cfg proxyConfig) {
 	kp := &l.c.KubeProxy
+	kp.Configured = true
 	if cfg.ClusterCIDR != "" {
 		for s := range strings.SplitSeq(cfg.ClusterCIDR, ",") {
 			p, err := parsePrefix(strings.TrimSpace(s))

@@ -237,7 +237,7 @@ winkernel: {enableDSR: false}
 aFieldOfTheFuture: {x: 1}
 `))
 	require.Empty(t, cmp.Diff(KubeProxy{
-		Release: "v1.37", Backend: BackendLegacy, HostnameOverride: "n1",
+		Release: "v1.37", Backend: BackendLegacy, HostnameOverride: "n1", Configured: true,
 		ClusterCIDRs: []netip.Prefix{prefix("10.244.0.0/16"), prefix("fd00:10:244::/48")}, NodePortAddresses: []string{"10.0.0.0/24", "127.0.0.0/8", "0::/0", "10.0.0.0/8"},
 		DetectLocalMode: "BridgeInterface", BridgeInterface: "cni0", InterfacePrefix: "cali", MasqueradeAll: true, MasqueradeBit: 5,
 		BindAddress: addr("0.0.0.0"), TCPBeLiberal: true, FeatureGates: map[string]bool{"TopologyAwareHints": false},

@@ -60,7 +60,9 @@ func (p *program) runAudit(cmd *cobra.Command, a auditFlags, args []string) erro
 	if a.all && (len(args) > 0 || a.in.given()) {
 		return usage(cmd, errors.New("--all is for the nodes of a lab, and instead of a NODE"))
 	}
-	o := inspect.Options{Backend: dataplane.Backend(a.backend.value), Release: a.release.value}
+	o := inspect.Options{
+		Backend: dataplane.Backend(a.backend.value), Release: a.release.value, Note: func(what string) { p.logf("%s", what) },
+	}
 	for _, s := range a.as {
 		v, err := view.ParseVersion(s)
 		if err != nil {

@@ -29,6 +29,8 @@ type Options struct {
 	// Service is opened from it to see which of them a packet meets first: no kernel interface tells.
 	Lab bool
 
+	Note func(what string) // gets what the audit takes for granted; nil: nobody does
+
 	addresses []netip.Addr // of the node's devices, for nodePortAddresses; in a lab the cluster names them all
 }
 
@@ -73,6 +75,9 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 				return nil, fmt.Errorf("audit %s: %w", node, err)
 			}
 		}
+		if what := o.infer(&n); what != "" && o.Note != nil {
+			o.Note(what)
+		}
 		more, err := audit.Check(n)
 		if err != nil {
 			return nil, err
@@ -80,6 +85,14 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 		found = append(found, more...)
 	}
 	return found, nil
+}
+
+// infer takes over what the input leaves open; of a lab's nodes nothing is.
+func (o Options) infer(n *audit.Node) string {
+	if o.Lab {
+		return ""
+	}
+	return n.Infer()
 }
 
 // families are those that the cluster's Services use; a lab's rules are IPv4.
