@@ -44,6 +44,10 @@ func foundHeaders() []found {
 		{"a ping from ::1 to a network's anycast address is answered by lo", filterRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "icmp 127.0.0.1:8 > 192.168.1.0:8"},
 		}, only6, nil},
+		{"HMARK leaves an error as it is that quotes no header", mangleRules("-A FORWARD -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 16 --hmark-offset 0x40 --hmark-rnd 0x01020304"), []given{
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, payload: []byte("none")},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80"},
+		}, both, nil},
 		{"the RST that ends a connection is counted", filterRules("-A FORWARD -m connbytes --connbytes 2 --connbytes-mode packets --connbytes-dir both"), []given{
 			{dev: "pod0", tuple: "tcp 10.244.0.5:443 > 203.0.113.7:1000", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "tcp 203.0.113.7:1000 > 10.244.0.5:443", flags: 20, ack: 1001},

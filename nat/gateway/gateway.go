@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -130,7 +131,7 @@ func (g *Gateway) Conns() *conntrack.Table { return &g.conns }
 // is known.
 func (g *Gateway) Unmodelled() string {
 	if g.visit.open {
-		return g.visit.why
+		return cmp.Or(g.visit.unknown, g.visit.why)
 	}
 	return ""
 }

@@ -28,6 +28,7 @@ type visit struct {
 	why      string // it went no further, "" where it left or was delivered
 	where    string // the rule, or the node, that why is of
 	rejected bool   // by a rule
+	unknown  string // what is not modelled of it
 	open     bool   // of a target it is not known what it does to the packet
 
 	// Where it is.
@@ -49,7 +50,7 @@ type visit struct {
 // begin makes the Gateway's visit that of another packet.
 func (g *Gateway) begin(at time.Time) *visit {
 	v := &g.visit
-	v.at, v.outs, v.trace, v.why, v.where, v.rejected, v.open = at, v.outs[:0], nil, "", "", false, false
+	v.at, v.outs, v.trace, v.why, v.where, v.rejected, v.open, v.unknown = at, v.outs[:0], nil, "", "", false, false, ""
 	v.depth, v.icmpBusy, v.answering, v.process, v.pending, v.loops = 0, false, false, false, nil, 0
 	return v
 }
@@ -76,7 +77,7 @@ func (v *visit) lost(stage, why string) {
 // unmodelled notes what is not modelled of a packet, of which no more is known.
 func (v *visit) unmodelled(what string) {
 	v.lost("", what)
-	v.open = true
+	v.open, v.unknown = true, what
 }
 
 // tap notes a packet at one of the points at which natlab watches a namespace.

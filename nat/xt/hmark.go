@@ -308,12 +308,38 @@ func (t HashMark) Act(v *rules.Visit) rules.Action {
 		}
 		h = t.ofConn(&c)
 	} else {
+		switch quotes(v.Packet) {
+		case rules.No:
+			return rules.Continue()
+		case rules.Unknown:
+			return rules.Action{Verdict: nat.Continue, Else: nat.Continue, Open: "-j HMARK " + Options(t, nat.FamilyOf(v.Tuple.Src().Addr())) + ": the packet that an ICMP error is about is cut short"}
+		case rules.Yes:
+		}
 		h = t.ofPacket(v.Packet)
 	}
 	src, dst := min(h.src, h.dst), max(h.src, h.dst)
 	hash := nat.JHash([]uint32{src, dst, h.ports}, t.Seed) ^ uint32(h.proto)&uint32(t.ProtoMask)
 	v.Mark = scaled(hash, t.Modulus) + t.Offset
 	return rules.Continue()
+}
+
+// quotes reports whether an ICMP error has the IP header of the packet that it is about; without it there is no mark. It is Unknown where
+// that header is there and too little behind it. What is no error needs none.
+func quotes(p *rules.Packet) rules.Answer {
+	if p.Wire == nil || p.Wire.Fragment() || !packet.IsError(p.Tuple.Proto(), p.ICMPType) {
+		return rules.Yes
+	}
+	least := 8 + 20
+	if p.Wire.V6() {
+		least = 8 + 40
+	}
+	if len(p.Wire.Transport()) < least {
+		return rules.No
+	}
+	if _, ok := p.Wire.Inside(); !ok {
+		return rules.Unknown
+	}
+	return rules.Yes
 }
 
 // ofConn takes the ends of the connection's two directions (hmark_ct_set_htuple).
