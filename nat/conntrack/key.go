@@ -28,16 +28,16 @@ func (s *Settings) hasPorts(p nat.Proto) bool {
 	return false
 }
 
-// Read is a packet's tuple as conntrack reads it: without the ports of a protocol that it knows nothing of. known is false for
-// such a protocol, whose transport header NAT leaves as it is (l4proto_manip_pkt).
-func (s *Settings) Read(t nat.Tuple) (read nat.Tuple, known bool) {
-	switch p := t.Proto(); {
-	case s.hasPorts(p), isICMP(p), p == nat.GRE:
-		return t, true
-	case t.Src().Port() == 0 && t.Dst().Port() == 0:
-		return t, false
+// Knows reports whether conntrack reads more of a protocol than its addresses. NAT leaves the transport header of any other as it
+// is (l4proto_manip_pkt).
+func (s *Settings) Knows(p nat.Proto) bool { return s.hasPorts(p) || isICMP(p) || p == nat.GRE }
+
+// Read is a packet's tuple as conntrack reads it: without the ports of a protocol that it does not know.
+func (s *Settings) Read(t nat.Tuple) nat.Tuple {
+	if s.Knows(t.Proto()) {
+		return t
 	}
-	return nat.TupleOf(t.Proto(), netip.AddrPortFrom(t.Src().Addr(), 0), netip.AddrPortFrom(t.Dst().Addr(), 0)), false
+	return nat.TupleOf(t.Proto(), netip.AddrPortFrom(t.Src().Addr(), 0), netip.AddrPortFrom(t.Dst().Addr(), 0))
 }
 
 func isICMP(p nat.Proto) bool { return p == nat.ICMP || p == nat.ICMPv6 }

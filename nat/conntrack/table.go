@@ -48,8 +48,7 @@ func (t *Table) Advance(at time.Time) {
 // Lookup finds the connection of the default zone that a packet of this tuple belongs to, and its direction; nil where there is none.
 // kind and code are an ICMP packet's type and code, which are a part of its tuple, and 0 for any other.
 func (t *Table) Lookup(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction) {
-	tuple, _ = t.Settings.Read(tuple)
-	return t.find(keyOf(tuple, kind, code), nat.Zone{})
+	return t.find(keyOf(t.Settings.Read(tuple), kind, code), nat.Zone{})
 }
 
 // Find is the connection of which one tuple is this key (Conn.Key), in a zone.

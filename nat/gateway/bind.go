@@ -118,7 +118,7 @@ func rewritable(p *packet.Packet, m conntrack.Manip) bool {
 
 // rewrite gives one end of a packet another address and port (nf_nat_manip_pkt).
 func (v *visit) rewrite(p *packet.Packet, m conntrack.Manip, to netip.AddrPort) {
-	_, known := v.conns.Settings.Read(p.Tuple())
+	known := v.conns.Settings.Knows(p.Proto())
 	switch {
 	case known && m == conntrack.ManipSource:
 		p.SetSrc(to)

@@ -130,6 +130,7 @@ type host struct {
 	static   []topology.Neighbour
 	settings settings
 
+	owned      map[netip.Addr]ownAddress       // the table "local" of them all
 	preferred  map[netip.Addr]netip.Addr       // of the node's addresses: itself, of an IPv4 network's further ones the first
 	broadcasts map[netip.Addr]topology.Address // what is for all on a network, with the address that the network is of
 	anycasts   map[netip.Addr]string           // of IPv6: what is for any router of a network that the node is one of, with its device
@@ -168,6 +169,7 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.
 	}
 	h.settle(ns.Sysctls)
 	h.address(ns)
+	h.own()
 	for _, r := range ns.Routes {
 		if nat.FamilyOf(r.Dst.Addr()) == family {
 			h.routes = append(h.routes, route{Route: r})
@@ -220,6 +222,26 @@ func (h *host) address(ns *topology.Namespace) {
 			h.anycasts[net] = a.Device
 		}
 	}
+}
+
+// own makes the table "local" of the addresses. What a node has itself goes before what is for many.
+func (h *host) own() {
+	h.owned = make(map[netip.Addr]ownAddress, len(h.local)+len(h.broadcasts)+len(h.anycasts))
+	for a, dev := range h.anycasts {
+		h.owned[a] = ownAddress{routeAnycast, dev}
+	}
+	for a, of := range h.broadcasts {
+		h.owned[a] = ownAddress{routeBroadcast, of.Device}
+	}
+	for a, dev := range h.local {
+		h.owned[a] = ownAddress{routeLocal, dev}
+	}
+}
+
+// ownAddress is an entry of the table "local".
+type ownAddress struct {
+	kind routeKind
+	dev  string
 }
 
 // primaryOf is the first address of the same network that a device has (IFA_F_SECONDARY), which IPv6 does not tell apart.

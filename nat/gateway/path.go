@@ -11,8 +11,10 @@ import (
 // receive is a packet that came in by a device: PREROUTING, routing, then in or onwards (ip_rcv).
 func (v *visit) receive(p *passage, d *device) {
 	p.came = d.Name
-	if _, own := v.host.localTable(p.sent); own != "" && v.host.family == nat.IPv6 { // ip6_rcv_core notes whose address was asked
-		p.came = own
+	if v.host.family == nat.IPv6 { // ip6_rcv_core notes whose address was asked
+		if _, own := v.host.localTable(p.sent); own != "" {
+			p.came = own
+		}
 	}
 	p.in, p.view.In, p.view.Out = d, d.Name, ""
 	p.view.Sender = rules.Sender{Socket: rules.NoSocket}

@@ -64,14 +64,8 @@ func (h *host) isLocal(a netip.Addr) bool {
 // localTable looks an address up in the table "local": the namespace's addresses, the whole of 127.0.0.0/8, the last address of
 // each network, and before Linux 5.14 the first one too. dev has the address, or is on the network.
 func (h *host) localTable(a netip.Addr) (kind routeKind, dev string) {
-	if own, ok := h.local[a]; ok {
-		return routeLocal, own
-	}
-	if own, ok := h.broadcasts[a]; ok {
-		return routeBroadcast, own.Device
-	}
-	if own, ok := h.anycasts[a]; ok {
-		return routeAnycast, own
+	if own, ok := h.owned[a]; ok {
+		return own.kind, own.dev
 	}
 	if a.IsLoopback() {
 		return routeLocal, "lo"

@@ -12,11 +12,11 @@ import (
 // table takes a packet through one table.
 func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Effect, bool) {
 	var hits *[]iptables.Hit
+	var before nat.Tuple
 	if v.options.Trace {
-		hits = &v.hits
 		v.hits = v.hits[:0]
+		hits, before = &v.hits, p.view.Tuple
 	}
-	before := p.view.Tuple
 	if v.prediction.look != nil {
 		v.prediction.look(look{node: v.host.member, hook: hook, table: t.Name(), packet: p.view.Clone(), answer: p.answer})
 	}

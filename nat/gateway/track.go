@@ -72,9 +72,10 @@ func natStates(c *conntrack.Conn) (s rules.State) {
 
 // fill is what conntrack reads of a packet.
 func (v *visit) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
-	read := v.conns.Settings.Read
 	*c = conntrack.Packet{Hook: hook, Length: p.Len(), Malformed: !p.Whole()}
-	c.Tuple, _ = read(p.Tuple())
+	if c.Tuple = p.Tuple(); !v.conns.Settings.Knows(c.Tuple.Proto()) {
+		c.Tuple = v.conns.Settings.Read(c.Tuple)
+	}
 	c.BadChecksum = hook == nat.PreRouting && !p.TrackedChecksumOK()
 	switch c.Tuple.Proto() {
 	case nat.TCP:
@@ -90,7 +91,7 @@ func (v *visit) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 		c.ICMPType, c.ICMPCode, _ = p.ICMP()
 		c.Error = packet.IsError(c.Tuple.Proto(), c.ICMPType)
 		if inside, ok := p.Inside(); ok && inside.Trackable() {
-			c.Inside, _ = read(inside.Tuple())
+			c.Inside = v.conns.Settings.Read(inside.Tuple())
 			c.InsideType, c.InsideCode, _ = inside.ICMP()
 		}
 	}

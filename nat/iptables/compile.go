@@ -105,9 +105,8 @@ func (k *Walk) through(c *Compiled, hook nat.Hook, pkt *rules.Packet, w rules.Wo
 		return nat.Accept, nil
 	}
 	r := &k.run
-	*r = compiledRun{
-		table: c, hits: hits, run: run{before: pkt.Tuple, visit: rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}},
-	}
+	r.table, r.hits, r.effect = c, hits, nil
+	r.visit.Packet, r.visit.World, r.visit.Decider, r.visit.Hook, r.visit.HotDrop = pkt, w, d, hook, false
 	r.readTuple()
 	if v := r.chain(b.at, 0); v != nat.Continue {
 		return v, r.effect
@@ -140,6 +139,7 @@ type compiledRun struct {
 	run
 	table        *Compiled
 	hits         *[]Hit
+	tuple        nat.Tuple // of which the rest is
 	src, dst     address
 	narrow       bool // IPv4
 	short        bool // the transport header is cut short: who asks for it drops the packet
@@ -147,13 +147,17 @@ type compiledRun struct {
 	proto        nat.Proto
 }
 
-// readTuple takes over the packet's tuple.
+// readTuple takes over the packet's tuple, where it is another than before: from table to table it mostly is not.
 func (r *compiledRun) readTuple() {
+	r.short = xt.CutShort(r.visit.Packet)
 	t := &r.visit.Tuple
+	if *t == r.tuple {
+		return
+	}
+	r.tuple = *t
 	src, dst := t.Src(), t.Dst()
 	r.src, r.dst, r.narrow = halves(src.Addr()), halves(dst.Addr()), src.Addr().Is4()
 	r.sport, r.dport, r.proto = src.Port(), dst.Port(), t.Proto()
-	r.short = xt.CutShort(r.visit.Packet)
 }
 
 // address is an IP address as two numbers; an IPv4 one is mapped into IPv6.
@@ -231,9 +235,7 @@ func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v 
 	v = nat.Verdict(rule.low)
 	if rule.not {
 		v = r.act(r.table.targets[rule.high])
-		if r.visit.Tuple != r.before { // DNPT gives it another address
-			r.readTuple()
-		}
+		r.readTuple() // DNPT gives the packet another address
 	}
 	r.hit(chain, number, v)
 	switch v {

@@ -164,6 +164,9 @@ func (p *Packet) IsValid() bool { return len(p.b) > 0 }
 // the protocol has none, in a later fragment, and where the header is cut short.
 func (p *Packet) Tuple() nat.Tuple { return p.tuple }
 
+// Proto is the protocol of Tuple.
+func (p *Packet) Proto() nat.Proto { return p.tuple.Proto() }
+
 // V6 reports whether it is an IPv6 packet.
 func (p *Packet) V6() bool { return p.b[0]>>4 == 6 }
 

@@ -146,8 +146,18 @@ func listPorts(p *Printer, name string, r *PortRange) {
 	}
 }
 
-// headerBytes is how much of each protocol's header the kernel looks at; a packet that has less of it is dropped.
-var headerBytes = map[nat.Proto]int{nat.TCP: 20, nat.UDP: 8, nat.SCTP: 12, nat.DCCP: 12}
+// headerBytes is how much of a protocol's header the kernel looks at; a packet that has less of it is dropped.
+func headerBytes(p nat.Proto) int {
+	switch p {
+	case nat.TCP:
+		return 20
+	case nat.UDP:
+		return 8
+	case nat.SCTP, nat.DCCP:
+		return 12
+	}
+	return 0
+}
 
 // CutShort reports whether a packet has less of its transport header than the match of its protocol looks at, so that it drops
 // the packet.
@@ -157,7 +167,7 @@ func CutShort(p *rules.Packet) bool {
 		return false
 	}
 	n := len(p.Wire.Transport())
-	return n < longest && n < headerBytes[p.Tuple.Proto()]
+	return n < longest && n < headerBytes(p.Tuple.Proto())
 }
 
 // Holds compares the header. A later fragment has none, so it matches nothing.
@@ -242,7 +252,7 @@ func (m Ports) Actual(v *rules.Visit) string {
 		return "a later fragment has no ports"
 	case m.Number() != v.Tuple.Proto():
 		return "protocol " + v.Tuple.Proto().String()
-	case v.Wire != nil && len(v.Wire.Transport()) < headerBytes[m.Number()]:
+	case v.Wire != nil && len(v.Wire.Transport()) < headerBytes(m.Number()):
 		return "a header that is cut short"
 	case m.NotBoth && !m.meets(src, dst):
 		return fmt.Sprintf("source port %d and destination port %d", src, dst)
