@@ -28,6 +28,7 @@ var undrawn = map[string]string{
 	"target RATEEST":     "rates are of the clock",
 	"match rateest":      "rates are of the clock",
 	"target DNPT":        "what the node hears itself keeps its route in the kernel, whatever DNPT writes; the emulator routes it anew",
+	"target SNPT":        "what the node hears itself shares its bytes with the packet that leaves: which of them SNPT writes into is a race",
 	"target TEE":         "the copy that it sends is not modelled",
 	"match connlimit":    "what it still counts of connections that are over is of the clock (nf_conncount)",
 	"match mac":          "the twins' devices have no hardware addresses",

@@ -3,8 +3,6 @@ package test
 import (
 	"fmt"
 	"strings"
-
-	"natlab/nat"
 )
 
 // fresh stands in a rule set for a number that no other rule set has: the kernel keeps what goes by a name from one to the next.
@@ -57,9 +55,6 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 			" -j HMARK --hmark-tuple ct,src,dst --hmark-mod 8 --hmark-offset 0x4000 --hmark-rnd 0x000000ff")
 		if strings.Contains(c.hooks, "o") {
 			list = append(list, " -j CLASSIFY --set-class 0001:0010")
-		}
-		if d.family == nat.IPv6 && c.name == "INPUT" { // in POSTROUTING are packets of the test's raw socket, whose transport header the kernel does not find
-			list = append(list, " -j SNPT --src-pfx fd00::/64 --dst-pfx fd01::/64")
 		}
 	}
 	return pick(d, list)

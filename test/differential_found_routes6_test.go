@@ -19,6 +19,8 @@ func foundRoutes6() []found {
 		{"a router has the address of each of its networks", plain + natRules("-A POSTROUTING -j MASQUERADE"), anycast, only6, nil},
 		{"and no other node has", plain, anycast, only6, []string{closed}},
 		{"a network's address is any router's to addrtype", filterRules("-A INPUT -m addrtype --dst-type ANYCAST", "-A INPUT -m addrtype ! --src-type LOCAL,ANYCAST -j ACCEPT"), anycast, only6, []string{closed}},
+		{"no way leads back to any router", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -m rpfilter --accept-local\n-A PREROUTING -m rpfilter --loose\nCOMMIT\n", anycast, only6, nil},
+		{"but for a node that is none", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -m rpfilter --accept-local\n-A PREROUTING -m rpfilter --loose\nCOMMIT\n", anycast, only6, []string{closed}},
 		{"all nodes of a link are a group of the node", plain, []given{
 			{dev: "in0", tuple: "icmp [fd00::c0a8:10a]:8 > [ff02::1]:8"},
 			{dev: "out0", tuple: "icmp [fd00::c0a8:10a]:8 > [ff02::1]:8"},

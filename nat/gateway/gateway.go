@@ -173,6 +173,10 @@ func (g *Gateway) Send(pkt []byte, mark uint32, at time.Time) (outs []Out, met n
 	if !v.admits(&p.pkt) {
 		return v.outs, v.trace, v.why
 	}
+	if p.pkt.V6() && p.pkt.Later() {
+		v.unmodelled("a later fragment of IPv6 that a process writes is not modelled")
+		return v.outs, v.trace, v.why
+	}
 	p.view.Mark, p.raw = mark, true
 	p.view.Sender = rules.Sender{Socket: rules.ProcessSocket, UID: g.options.UID, GID: g.options.GID}
 	if p.pkt.TCPFlags()&(tcpFIN|tcpRST) != 0 { // its process may have closed it

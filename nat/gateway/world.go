@@ -157,6 +157,8 @@ func (v *visit) Back(p *rules.Packet, o rules.BackOptions) rules.Answer {
 	switch {
 	case why != "":
 		return rules.No
+	case back.kind == routeAnycast: // RTF_ANYCAST
+		return rules.No
 	case back.local() && src.Is6():
 		return rules.Is(o.AcceptLocal, false)
 	case back.local():
