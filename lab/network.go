@@ -52,7 +52,7 @@ func (l *Lab) Network(ctx context.Context) (Network, error) {
 	return n, err
 }
 
-// world reads the namespaces as they are now. Where one has IPsec, or more than the lab gave it, it is said in n.World.
+// world reads the namespaces as they are now. Where one has IPsec, or more than the lab gave it, it is named in n.World.
 func (l *Lab) world(ctx context.Context, n *Network) error {
 	n.Plan = l.plan
 	n.Plan.Namespaces = slices.Clone(l.plan.Namespaces)

@@ -43,7 +43,7 @@ func (t Tuple) WithSrc(src netip.AddrPort) Tuple { t.src = unmap(src); return t 
 func (t Tuple) WithDst(dst netip.AddrPort) Tuple { t.dst = unmap(dst); return t }
 
 // Hash is a number that equal tuples share, and that differs as a rule where they do; seed chooses one of many such
-// functions. It says the same in every process.
+// functions. It is the same in every process.
 func (t Tuple) Hash(seed uint64) uint64 {
 	const k0, k1, k2 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3 // wyhash's
 	ports := uint64(t.src.Port())<<24 | uint64(t.dst.Port())<<8 | uint64(t.proto)
@@ -125,7 +125,7 @@ func (t *Tuple) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Direction says which of a connection's two tuples a packet carries (enum ip_conntrack_dir).
+// Direction is which of a connection's two tuples a packet carries (enum ip_conntrack_dir).
 type Direction uint8
 
 // The two directions: Original is that of the first packet.

@@ -9,15 +9,15 @@ import (
 // neighbours, sysctls. The first namespace is the Plan's, the second what is there now.
 func Differences(plan, now Namespace) []string {
 	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, d := range now.Devices {
 		i := slices.IndexFunc(plan.Devices, func(w Device) bool { return w.Name == d.Name })
 		switch {
 		case i < 0:
 		case d.Down:
-			say("device %s is down", d.Name)
+			add("device %s is down", d.Name)
 		case d.MTU != plan.Devices[i].MTU:
-			say("device %s has MTU %d%s", d.Name, d.MTU, made(plan.Devices[i].MTU))
+			add("device %s has MTU %d%s", d.Name, d.MTU, made(plan.Devices[i].MTU))
 		}
 	}
 	out = append(out, lines("address", plan.Addresses, now.Addresses)...)
@@ -27,9 +27,9 @@ func Differences(plan, now Namespace) []string {
 		i := slices.IndexFunc(plan.Sysctls, func(w Sysctl) bool { return w.Key == s.Key })
 		switch {
 		case i < 0:
-			say("%s is %s", s.Key, s.Value)
+			add("%s is %s", s.Key, s.Value)
 		case plan.Sysctls[i].Value != s.Value:
-			say("%s is %s, the lab made it %s", s.Key, s.Value, plan.Sysctls[i].Value)
+			add("%s is %s, the lab made it %s", s.Key, s.Value, plan.Sysctls[i].Value)
 		}
 	}
 	return out

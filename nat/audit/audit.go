@@ -49,7 +49,7 @@ type auditor struct {
 	findings []Finding
 }
 
-// Check audits a node. What it finds comes in the same order for the same input. An error says that kube-proxy's own
+// Check audits a node. What it finds comes in the same order for the same input. An error: kube-proxy's own
 // rules cannot be told.
 func Check(n Node) ([]Finding, error) {
 	a := auditor{node: n, mark: markBit(n.Cluster.KubeProxy)}
@@ -76,7 +76,7 @@ func Check(n Node) ([]Finding, error) {
 	return a.findings, nil
 }
 
-// markBit is kube-proxy's bit of the mark: 1 << masqueradeBit, 14 where nothing is said.
+// markBit is kube-proxy's bit of the mark: 1 << masqueradeBit, 14 where it is not set.
 func markBit(k topology.KubeProxy) uint32 {
 	if k.MasqueradeBit < 0 || k.MasqueradeBit > 31 {
 		return 1 << 14

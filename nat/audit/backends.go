@@ -69,7 +69,7 @@ func (a *auditor) bothBackends(own Held) {
 	}
 }
 
-// winner says whose NAT wins. Of two nat chains with the same priority the kernel calls the one that was registered
+// winner is whose NAT wins. Of two nat chains with the same priority the kernel calls the one that was registered
 // last first, and the first that translates a connection decides. The kernel does not tell which that is.
 func (a *auditor) winner() string {
 	const rule = "of two translations the first decides, and that is the backend whose nat chains were made last"

@@ -125,7 +125,7 @@ func (a *auditor) marks(h Held) {
 			for i, r := range c.Rules {
 				if how := touches(r.Target, a.mark); how != "" {
 					f := place{h.Backend, t.Name, c.Name}.finding(MarkTaken, i+1, fmt.Sprintf("%q %s bit %#x of the mark", r.Text(c.Name), how, a.mark))
-					f.Why = "the bit says what kube-proxy has to masquerade: packets are masqueraded that must not be, or are not that must be"
+					f.Why = "the bit is for what kube-proxy has to masquerade: packets are masqueraded that must not be, or are not that must be"
 					f.Issue = "kubernetes#19983"
 					f.Remedy = "give the rule a mask without the bit, or kube-proxy another one (iptables.masqueradeBit)"
 					a.found(f)
@@ -135,7 +135,7 @@ func (a *auditor) marks(h Held) {
 	}
 }
 
-// touches says what a target does to a bit of the mark: "" for nothing.
+// touches is what a target does to a bit of the mark: "" for nothing.
 func touches(t xt.Target, bit uint32) string {
 	switch t := t.(type) {
 	case xt.SetMark: // mark = mark &^ Mask ^ Value

@@ -8,7 +8,7 @@ import (
 
 const remedyResync = "restart kube-proxy on the node, which writes all its rules anew; if they differ again, find out who changes them"
 
-// effects says, by chain, what the loss of a rule does. The first that fits is taken.
+// effects is, by chain, what the loss of a rule does. The first that fits is taken.
 var effects = []struct {
 	table, chain string // chain is a prefix
 	target       string // the name of the rule's target; "" is any

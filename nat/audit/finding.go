@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Kind says what sort of fault a Finding is.
+// Kind is what sort of fault a Finding is.
 type Kind string
 
 // The kinds.
 const (
 	Missing      Kind = "missing"       // a rule or chain of kube-proxy's is not there
 	Extra        Kind = "extra"         // a rule or chain in kube-proxy's name that it would not write
-	Changed      Kind = "changed"       // a rule is there, and says something else
+	Changed      Kind = "changed"       // a rule is there, and is another
 	OutOfOrder   Kind = "out-of-order"  // the rules are there, in an order that means something else
 	Duplicate    Kind = "duplicate"     // a rule is there more than once
 	BothBackends Kind = "both-backends" // iptables-legacy and iptables-nft both hold rules

@@ -93,7 +93,7 @@ func (c *Conn) SourceChanged() bool { return c.Has(nat.SrcNAT) }
 // DestinationChanged reports whether the original destination is another one behind the translation.
 func (c *Conn) DestinationChanged() bool { return c.Has(nat.DstNAT) }
 
-// Manip says which end of a packet a NAT hook may change (enum nf_nat_manip_type).
+// Manip is which end of a packet a NAT hook may change (enum nf_nat_manip_type).
 type Manip uint8
 
 // The manips: a hook in front of routing changes the destination, one behind it the source.

@@ -12,7 +12,7 @@ type Packet struct {
 	Length int
 	Zone   nat.Zone // that rules put it in
 	Policy string   // of timeouts, which is only kept
-	// Malformed says that the transport header is cut short or inconsistent, BadChecksum that its checksum is wrong.
+	// Malformed: the transport header is cut short or inconsistent. BadChecksum: its checksum is wrong.
 	Malformed   bool
 	BadChecksum bool
 	TCP         Segment // for TCP
@@ -26,13 +26,13 @@ type Packet struct {
 	InsideCode  uint8
 }
 
-// Info is what conntrack says of a packet (enum ip_conntrack_info, with the direction apart).
+// Info is what a packet is to conntrack (enum ip_conntrack_info, with the direction apart).
 type Info uint8
 
 // What a packet can be. The zero value is the kernel's for a packet without a connection.
 const (
 	InfoInvalid     Info = iota // no part of a connection, and none that opens one
-	InfoUntracked               // IP_CT_UNTRACKED: a rule said NOTRACK
+	InfoUntracked               // IP_CT_UNTRACKED: by a rule, NOTRACK
 	InfoNew                     // IP_CT_NEW: no answer was seen yet
 	InfoRelated                 // IP_CT_RELATED: an ICMP error about a connection, or a REJECT rule's answer
 	InfoEstablished             // IP_CT_ESTABLISHED

@@ -45,7 +45,7 @@ const (
 	chunkShutdownComplete = 14
 )
 
-// sctpMoves says, for a direction and a chunk type, the next state for each state in their order, by their letters in
+// sctpMoves is, for a direction and a chunk type, the next state for each state in their order, by their letters in
 // sctpLetters; "-" is invalid (sctp_conntracks). Cookies from either side count as of Linux 6.6 and in the stable 5.10 and
 // 6.1, with the INITs that cross each other; before, COOKIE_ECHO changed nothing in the reply direction, nor COOKIE_ACK in
 // the original one.
@@ -98,7 +98,7 @@ type SCTP struct {
 	Chunks []byte // all of them, as they stand in the packet
 }
 
-// each calls f for every chunk until it says stop. It reports false where a chunk has no length.
+// each calls f for every chunk until it returns stop. It reports false where a chunk has no length.
 func (s *SCTP) each(f func(n int, c chunk) bool) bool {
 	b := s.Chunks
 	for n := 0; len(b) >= 4; n++ {
@@ -225,7 +225,7 @@ func (a *sctpConn) learnTag(d nat.Direction, was sctpState, ch chunk) bool {
 	return true
 }
 
-// checkTag checks a chunk's verification tag (RFC 9260, section 8.5.1). skip says that the chunk is passed over.
+// checkTag checks a chunk's verification tag (RFC 9260, section 8.5.1). skip: the chunk is passed over.
 func (a *sctpConn) checkTag(d nat.Direction, tag uint32, c chunk, strict bool) (skip, ok bool) {
 	switch c.kind {
 	case chunkInit:

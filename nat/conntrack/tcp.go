@@ -44,7 +44,7 @@ const (
 	tcpCWR
 )
 
-// segmentKind is what a segment's flags say (enum tcp_bit_set).
+// segmentKind is what a segment's flags make it (enum tcp_bit_set).
 type segmentKind uint8
 
 const (
@@ -73,7 +73,7 @@ func kindOf(flags uint8) segmentKind {
 	return kindNone
 }
 
-// tcpMoves says, for a direction and a kind of segment, the next state for each state in their order: a letter for a
+// tcpMoves is, for a direction and a kind of segment, the next state for each state in their order: a letter for a
 // state (see tcpLetters), "." for a segment that is let pass without changing anything, "-" for one that is invalid
 // (tcp_conntracks of nf_conntrack_proto_tcp.c, Linux 3.5 to 7.x).
 var tcpMoves = [2][segmentKinds]string{

@@ -63,7 +63,7 @@ func (t *tcpConn) over(d nat.Direction) bool {
 	return (t.seen[0].flags|t.seen[1].flags)&tcpCloseInit != 0 || t.lastDir == d && t.last == kindRST
 }
 
-// resync takes over what a SYN that was let pass said, when the other side acknowledges it: the two are in sync, and
+// resync takes over what a SYN that was let pass had in it, when the other side acknowledges it: the two are in sync, and
 // it was conntrack that was not.
 func (t *tcpConn) resync(d nat.Direction, kind segmentKind, s *Segment) bool {
 	if kind != kindSYNACK || t.last != kindSYN || t.lastDir == d || s.Ack != t.lastEnd {

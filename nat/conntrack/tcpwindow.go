@@ -238,7 +238,7 @@ func (w *window) learn(d nat.Direction, kind segmentKind) {
 	}
 }
 
-// countRetransmission counts ACKs that say the same again.
+// countRetransmission counts ACKs that are the same again.
 func (t *tcpConn) countRetransmission(d nat.Direction, w *window) {
 	if t.lastDir == d && t.lastSeq == w.seq && t.lastAck == w.ack && t.lastEnd == w.end && t.lastWin == w.s.Window {
 		if t.retrans < 255 {

@@ -199,7 +199,7 @@ func (v *visit) complains(kind uint8) bool {
 	return packet.Query(nat.ICMP, kind)
 }
 
-// reply sends a packet of the node's own because of another. attached says that it takes the other's connection, as
+// reply sends a packet of the node's own because of another. attached: it takes the other's connection, as
 // one in the other direction (nf_ct_attach).
 func (v *visit) reply(p, q *passage, attached bool) {
 	if v.depth >= maxDepth {

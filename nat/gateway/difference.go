@@ -115,7 +115,7 @@ type protoPort struct {
 	port  uint16
 }
 
-// constraint is what one rule asks for; empty where it does not say.
+// constraint is what one rule asks for; empty where it does not ask.
 type constraint struct {
 	dst   []netip.Addr
 	ports []protoPort

@@ -52,7 +52,7 @@ type predicting struct {
 	chosen    []netip.AddrPort // ports that chance chose
 }
 
-// NodeOptions say what a namespace and its rules leave open.
+// NodeOptions are what a namespace and its rules leave open.
 type NodeOptions struct {
 	// Chance decides statistic matches and random ports; nil takes every question of chance as yes and the first port.
 	Chance conntrack.Chance

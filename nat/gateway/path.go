@@ -57,7 +57,7 @@ func (v *visit) inbound(d *device, p *passage) inbound {
 	return v.inbound4(d, p)
 }
 
-// unwelcome says why a packet is not let in at all, before any hook (ip6_rcv_core; IPv4 asks behind PREROUTING).
+// unwelcome is why a packet is not let in at all, before any hook (ip6_rcv_core; IPv4 asks behind PREROUTING).
 func (v *visit) unwelcome(p *passage, d *device) string {
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	switch {

@@ -69,7 +69,7 @@ func (v *visit) admits(p *packet.Packet) bool {
 	return false
 }
 
-// lost notes why a packet goes no further, and at which stage of its way through the node; "" says nothing of that.
+// lost notes why a packet goes no further, and at which stage of its way through the node; "" is no stage.
 func (v *visit) lost(stage, why string) {
 	v.why, v.where = why, strings.TrimSuffix(v.host.member+" "+stage, " ")
 }

@@ -66,7 +66,7 @@ func (n *Network) Predict(p nat.Probe) (nat.Prediction, error) {
 	return x.Prediction, nil
 }
 
-// Explain is Predict, and can say of each rule why it was not met. Where dice are given they choose one way, and ports.
+// Explain is Predict, and can tell of each rule why it was not met. Where dice are given they choose one way, and ports.
 func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, error) {
 	from := n.members[p.From]
 	if from == nil {

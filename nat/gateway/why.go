@@ -12,7 +12,7 @@ import (
 	"natlab/nat/xt"
 )
 
-// Reason says of one rule what a packet did with it.
+// Reason is what a packet did with one rule.
 type Reason struct {
 	Way       int           `json:"way"`            // of the Prediction, from 1
 	Node      string        `json:"node,omitempty"` // where there are several
@@ -27,7 +27,7 @@ type Reason struct {
 	// Wanted is the first condition that failed, and Actual what the packet has instead.
 	Wanted string `json:"wanted,omitempty"`
 	Actual string `json:"actual,omitempty"`
-	// Before says what kept the packet from coming to the rule.
+	// Before is what kept the packet from coming to the rule.
 	Before string `json:"before,omitempty"`
 }
 
@@ -46,7 +46,7 @@ func (r Reason) String() string {
 	return fmt.Sprintf("%s wants %s: %s", place, r.Wanted, r.Actual)
 }
 
-// Why says for a rule, or for each rule of a chain, whether the packet met it in each way, and where not, which of its
+// Why tells for a rule, or for each rule of a chain, whether the packet met it in each way, and where not, which of its
 // conditions failed first, or what kept the packet away. what is CHAIN, CHAIN:NUMBER, either behind "TABLE " or
 // "TABLE:", or a rule's text as iptables-save prints it, and each of them may stand behind "NODE ". Of a network's nodes
 // those count that the packet comes to, unless one is named. An error is what no rule set has.
@@ -116,7 +116,7 @@ func (l look) reason(way int, table string, c iptables.Chain, i int) Reason {
 	return r
 }
 
-// visits are a way's looks at a table by hooks from which the chain can be called; where there is none, one that says
+// visits are a way's looks at a table by hooks from which the chain can be called; where there is none, one that tells
 // so.
 func (x *Explanation) visits(g *Gateway, way int, t iptables.Table, chain string) (out []look) {
 	var hooks []nat.Hook
@@ -207,7 +207,7 @@ func (x *Explanation) steps(way int, l look) (out nat.Trace) {
 	return out
 }
 
-// notReached says what kept a packet from coming to a rule: no rule led it into the chain, or an earlier one took it.
+// notReached is what kept a packet from coming to a rule: no rule led it into the chain, or an earlier one took it.
 func (g *Gateway) notReached(l look, t iptables.Table, c iptables.Chain, i int, steps nat.Trace, depth int) string {
 	if !entered(t, c, l.hook, steps) {
 		return g.notCalled(l, t, c.Name, steps, depth)
@@ -247,7 +247,7 @@ func entered(t iptables.Table, c iptables.Chain, hook nat.Hook, steps nat.Trace)
 	})
 }
 
-// notCalled says of the rules that lead into a chain why none did; the one that came closest to it.
+// notCalled is why none of the rules that lead into a chain did; the one that came closest to it.
 func (g *Gateway) notCalled(l look, t iptables.Table, chain string, steps nat.Trace, depth int) string {
 	away := ""
 	for _, c := range t.Chains {

@@ -142,7 +142,7 @@ func (n network) shortened(bits, width int) network {
 	return n
 }
 
-// bucket asks the members of one key. Others says that there are such of other devices: then shorter networks are not looked
+// bucket asks the members of one key. Others: there are such of other devices: then shorter networks are not looked
 // at.
 func (q *question) bucket(set *Set, a *asked) (found rules.Answer, noMatch, others bool) {
 	for i, m := range set.find(a.key) {

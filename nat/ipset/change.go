@@ -31,7 +31,7 @@ type change struct {
 	at time.Duration
 }
 
-// do changes a set; No says that nothing has changed, Unknown that nothing is known of it any more.
+// do changes a set; No: nothing has changed, Unknown: nothing is known of it any more.
 func (c *change) do(name string) rules.Answer {
 	set := c.state.sets[name]
 	switch {

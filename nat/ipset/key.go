@@ -15,7 +15,7 @@ type asked struct {
 	framed rules.Answer // whether the packet has one; Unknown: it is not known which
 }
 
-// keyOf is a packet as an entry of the set; No says that it can be none, Unknown that too little is known of it.
+// keyOf is a packet as an entry of the set; No: it can be none, Unknown: too little is known of it.
 func (s *Set) keyOf(p *rules.Packet, w rules.Linked, d rules.SetDims) (a asked, can rules.Answer) {
 	a.framed, can = rules.Yes, rules.Yes
 	at := 0

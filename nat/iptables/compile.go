@@ -200,7 +200,7 @@ func (r *compiledRun) hit(chain *instruction, rule uint32, v nat.Verdict) {
 	}
 }
 
-// chain walks the chain whose head is there; Continue says that the packet came out at its end or by a RETURN.
+// chain walks the chain whose head is there; Continue: the packet came out at its end or by a RETURN.
 func (r *compiledRun) chain(at uint32, depth int) nat.Verdict {
 	if depth > maxDepth {
 		return nat.Drop
@@ -219,7 +219,7 @@ func (r *compiledRun) chain(at uint32, depth int) nat.Verdict {
 	return nat.Continue
 }
 
-// rule tries one rule, numbered from 1; done says that the chain is left, with v.
+// rule tries one rule, numbered from 1; done: the chain is left, with v.
 func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v nat.Verdict, done bool) {
 	rule := &r.table.code[at]
 	conditions := r.table.code[at+1:][:rule.operands]

@@ -42,7 +42,7 @@ func (p *Program) Has(hook nat.Hook) bool {
 }
 
 // Run takes a packet through the table's chain for a hook (ipt_do_table, nft_do_chain). Steps name the node and hold
-// every rule that matched, and the policy where it was reached; the packet's marks change as its rules say, its tuple
+// every rule that matched, and the policy where it was reached; the packet's marks change as its rules have it, its tuple
 // does not: a NAT target is for conntrack to carry out. A table without the chain accepts, with no step.
 func (p *Program) Run(hook nat.Hook, node string, pkt *rules.Packet, w rules.World) Result {
 	i, ok := p.index[hook.String()]
@@ -80,7 +80,7 @@ func (r *run) result(v nat.Verdict) Result {
 	return Result{Verdict: v, Effect: r.effect, Steps: r.steps}
 }
 
-// chain walks a chain; Continue says that the packet came out at its end or by a RETURN.
+// chain walks a chain; Continue: the packet came out at its end or by a RETURN.
 func (r *run) chain(at, depth int) nat.Verdict {
 	if depth > maxDepth {
 		return nat.Drop

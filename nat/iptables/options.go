@@ -30,7 +30,7 @@ func short(option string) string {
 const shortOptions = "ACDEFILNPRSXZsdpiofjgmctnvxwWMhV046"
 
 // abbreviated are the short forms of what a long option can be the beginning of (getopt_long): with one it is that option, with
-// more it is none. It says nothing of what begins so among the options of a rule's extensions.
+// more it is none. It tells nothing of what begins so among the options of a rule's extensions.
 func abbreviated(option string) (kinds []string) {
 	name, long := strings.CutPrefix(option, "--")
 	if !long || name == "" {

@@ -72,7 +72,7 @@ func headingWords(line string) []word {
 }
 
 // listingUnit is the unit that a listed chain belongs to. The built-in chains of a table come first, and each chain once: else
-// another table begins, which the command above the first one says nothing of.
+// another table begins, which the command above the first one does not name.
 func (r *reader) listingUnit(heading []word) *unit {
 	h := r.hint
 	if n := len(r.units); n > 0 && r.units[n-1].listing {

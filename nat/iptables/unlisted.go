@@ -38,7 +38,7 @@ func (UnlistedDevices) Name() string { return "" }
 // Save prints that the devices are not known.
 func (UnlistedDevices) Save(p *xt.Printer) { p.Text(" [-i, -o: not listed without -v]") }
 
-// Holds asks for the devices of the rule at hand: what is not known of one rule says nothing of another.
+// Holds asks for the devices of the rule at hand: what is not known of one rule tells nothing of another.
 func (UnlistedDevices) Holds(v *rules.Visit) rules.Answer {
 	at := v.At
 	return rules.Is(v.Unknown(fmt.Sprintf("the devices of %s %s:%d, which iptables -L leaves out without -v", at.Table, at.Chain, at.Rule)), false)

@@ -13,7 +13,7 @@ import (
 	"natlab/topology"
 )
 
-// Options says for which kube-proxy the rules are.
+// Options are for which kube-proxy the rules are.
 type Options struct {
 	Release string // one of topology.Releases, or a patch release of one; "" is the cluster's
 	Family  nat.Family

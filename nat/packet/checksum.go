@@ -39,7 +39,7 @@ func replaced(check uint16, old, new []byte) uint16 {
 	return ^fold(acc)
 }
 
-// checksumAt is where the transport header keeps its checksum, -1 for a protocol without one. pseudo says that it also
+// checksumAt is where the transport header keeps its checksum, -1 for a protocol without one. pseudo: it also
 // covers the addresses.
 func checksumAt(proto nat.Proto) (at int, pseudo bool) {
 	switch proto {

@@ -89,7 +89,7 @@ func (p *Packet) parse4() error {
 	return nil
 }
 
-// setTuple completes the tuple with what the transport header says. A header that is cut short gives ports of zero.
+// setTuple completes the tuple with what the transport header has. A header that is cut short gives ports of zero.
 func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
 	var sport, dport uint16
 	if h := p.transport(); !p.later {
@@ -238,7 +238,7 @@ func (p *Packet) Whole() bool {
 	return true
 }
 
-// TCP is what the TCP header says.
+// TCP is what the TCP header has.
 type TCP struct {
 	Flags    uint8 // FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128
 	Seq, Ack uint32

@@ -8,7 +8,7 @@ import (
 )
 
 // TCPOptions yields the options of a TCP header that are longer than a byte, with where each begins in the transport header,
-// as netfilter walks them: one whose length is 0 counts as a byte (optlen). b is of the length that the option says it has,
+// as netfilter walks them: one whose length is 0 counts as a byte (optlen). b is of the length that the option has in it,
 // cut at the header's end.
 func (p *Packet) TCPOptions(yield func(at int, b []byte) bool) {
 	h := p.transport()

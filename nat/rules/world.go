@@ -165,7 +165,7 @@ type Linked interface {
 	Sender() string
 }
 
-// FrameSource is the hardware address that a packet came from; w may be nil. No says that it came in no Ethernet frame.
+// FrameSource is the hardware address that a packet came from; w may be nil. No: it came in no Ethernet frame.
 func FrameSource(p *Packet, w Linked) (mac [6]byte, framed Answer) {
 	switch {
 	case p.In == "":

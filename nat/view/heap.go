@@ -46,7 +46,7 @@ func (h *heap) alloc(size int, rule ruleKey) {
 	h.top = append(h.top, heapObject{c, rule})
 }
 
-// behind says, for each rule, which bytes stand behind its last one as far as that can be told.
+// behind is, for each rule, which bytes stand behind its last one as far as that can be told.
 func behind(t xtables.Table) map[ruleKey][]byte {
 	h := heap{bins: map[int]int{}}
 	for i, c := range t.Chains {
@@ -77,7 +77,7 @@ func behind(t xtables.Table) map[ruleKey][]byte {
 
 func entryAt(t xtables.Table, k ruleKey) xtables.Entry { return t.Chains[k.chain].Entries[k.rule] }
 
-// ipt4Multi is what a print function of DNAT revision 0 makes of a payload: as many ranges as the first word says.
+// ipt4Multi is what a print function of DNAT revision 0 makes of a payload: as many ranges as the first word counts.
 type multiReading struct {
 	ranges []multiElement
 	count  uint32

@@ -9,7 +9,7 @@ import (
 	"natlab/nat/xtables"
 )
 
-// View says how rules are to be shown.
+// View is how rules are to be shown.
 type View struct {
 	Version  Version
 	Sets     map[uint16]string // names of ipsets by number; a set without one is shown by its bytes
@@ -206,7 +206,7 @@ func (m multiElement) text() string {
 	return r.To()
 }
 
-// origin says where the bytes of ports past the rule come from.
+// origin is where the bytes of ports past the rule come from.
 func (m multiElement) origin() string {
 	switch {
 	case !m.portsKnown:

@@ -35,7 +35,7 @@ const (
 	optColumnInIPv6                  // ip6tables -L prints "--" in the opt column, which was blank before
 )
 
-// features says from which release on, and before which, a feature holds.
+// features is from which release on, and before which, a feature holds.
 var features = map[feature]struct{ since, until Version }{
 	// bfa3321f "iptables: on revision mismatch, do not call print/save", 2016-12.
 	comparesRevisions: {since: Version{1, 6, 1}},
@@ -81,7 +81,7 @@ type Mismatch struct {
 	Name     string // "DNAT"
 	Revision uint8  // in the kernel
 	Read     uint8  // by the version
-	Refused  bool   // the version says [unsupported revision]; otherwise it misreads the bytes
+	Refused  bool   // the version prints [unsupported revision]; otherwise it misreads the bytes
 	Count    int
 	Table    string // of the first one, as are xtables.Chain and Rule
 	Chain    string

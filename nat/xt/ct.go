@@ -12,7 +12,7 @@ import (
 type CT struct {
 	Legacy    bool // -j NOTRACK
 	NoTrack   bool
-	Helper    string // that looks at what the connection says
+	Helper    string // that looks at what the connection carries
 	Timeout   string // the policy by which the connection is forgotten
 	Events    uint32 // of which user space is told, by bit as ctEvents has them; 0: all
 	ExpEvents uint32 //

@@ -121,7 +121,7 @@ func parseSetECN(a *Args) Value {
 	a.Once()
 	for g := range a.Options {
 		switch g.Name() {
-		case "--ecn-tcp-remove": // what was said of the IP header before is forgotten
+		case "--ecn-tcp-remove": // what was given of the IP header before is forgotten
 			t.ECE, t.CWR, t.ECT = true, true, false
 		case "--ecn-tcp-cwr":
 			t.CWR, t.Reduced = true, uint8(g.Uint(1))

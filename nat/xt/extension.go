@@ -53,7 +53,7 @@ const (
 	TargetKind
 )
 
-// Families says for which address families an extension or a struct holds.
+// Families is for which address families an extension or a struct holds.
 type Families uint8
 
 // The families.

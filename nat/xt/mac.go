@@ -95,7 +95,7 @@ func (MAC) Actual(v *rules.Visit) string {
 	return "it came in no Ethernet frame"
 }
 
-// frameSource is the hardware address that a packet came from; No says that it came in no Ethernet frame.
+// frameSource is the hardware address that a packet came from; No: it came in no Ethernet frame.
 func frameSource(v *rules.Visit) (mac [6]byte, framed rules.Answer) {
 	w, _ := v.World.(rules.Linked)
 	return rules.FrameSource(v.Packet, w)

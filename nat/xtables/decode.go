@@ -17,7 +17,7 @@ const (
 	chainName = 30 // XT_FUNCTION_MAXNAMELEN: the error target's payload
 )
 
-// DecodeError says where in a blob something cannot be.
+// DecodeError names where in a blob something cannot be.
 type DecodeError struct {
 	Table  string
 	Offset int // from the start of Blob.Bytes

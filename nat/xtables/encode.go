@@ -10,7 +10,7 @@ import (
 // maxEntry is what the 16-bit next_offset of an entry can reach, on the alignment.
 const maxEntry = 0xffff &^ (alignment - 1)
 
-// Encode lays a table out as the kernel wants it from IPT_SO_SET_REPLACE. It refuses what cannot be said in that
+// Encode lays a table out as the kernel wants it from IPT_SO_SET_REPLACE. It refuses what cannot be encoded in that
 // form: a name too long, a jump to a chain that is not there, an entry larger than 64 KiB.
 func (t Table) Encode() (Blob, error) {
 	l := layoutOf(t.Family)
@@ -71,7 +71,7 @@ func (t Table) starts(l layout) (map[string]int, error) {
 		at += c.Tail.Size(t.Family)
 	}
 	if int64(at) > 1<<31-1 {
-		return nil, fmt.Errorf("%d bytes are more than an offset can say", at)
+		return nil, fmt.Errorf("%d bytes are more than an offset can hold", at)
 	}
 	return starts, nil
 }

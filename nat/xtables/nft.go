@@ -24,7 +24,7 @@ type NFTRule struct {
 	Expressions []byte
 }
 
-// ForeignError says that a rule in one of iptables-nft's tables is not one that iptables-nft writes.
+// ForeignError: a rule in one of iptables-nft's tables is not one that iptables-nft writes.
 type ForeignError struct {
 	Table, Chain string
 	Rule         int // from 1
@@ -243,7 +243,7 @@ func (d *nftRule) expression(name string, a attrs) error {
 	case "log":
 		return d.log(a)
 	}
-	return fmt.Errorf("expression %q is not one that natlab can put into words", name)
+	return fmt.Errorf("unsupported nf_tables expression %q", name)
 }
 
 // reg counts registers of 4 bytes and of 16 alike: NFT_REG_1 is NFT_REG32_00.
@@ -267,7 +267,7 @@ func (d *nftRule) meta(a attrs) error { // NFTA_META_DREG 1, KEY 2, SREG 3
 		return nil
 	}
 	if a.u32(2) != nftMetaTrace {
-		return fmt.Errorf("setting meta key %d is not one that natlab can put into words", a.u32(2))
+		return fmt.Errorf("unsupported nf_tables expression \"meta\": it sets key %d", a.u32(2))
 	}
 	d.entry.Target, d.entry.FallThrough = Extension{Name: "TRACE", Data: []byte{}}, false
 	return nil

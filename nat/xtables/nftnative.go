@@ -9,7 +9,7 @@ import (
 	"natlab/nat/xt"
 )
 
-// native says where iptables-nft looks for an address.
+// native is where iptables-nft looks for an address.
 type native struct {
 	src, dst uint32 // offsets in the network header
 	length   int
@@ -237,7 +237,7 @@ func (d *nftRule) between(l register, not bool, from, to []byte) error {
 func (d *nftRule) limit(a attrs) error {
 	rate, unit := a.u64(1), a.u64(2)
 	if rate == 0 || unit > 7*24*60*60 || a.u32(4) != 0 || a.u32(5) != 0 {
-		return fmt.Errorf("a limit that -m limit cannot say")
+		return fmt.Errorf("-m limit has no such limit")
 	}
 	data := make([]byte, padded(40))
 	order.PutUint32(data, uint32(unit*10000/rate)) // XT_LIMIT_SCALE

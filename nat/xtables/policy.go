@@ -20,7 +20,7 @@ func (c Chain) Counters() (packets, bytes uint64) {
 
 var verdictNames = map[int32]string{VerdictDrop: "DROP", VerdictAccept: "ACCEPT", VerdictQueue: "QUEUE", VerdictReturn: "RETURN"}
 
-// Verdict is what a standard target that jumps nowhere says.
+// Verdict is what a standard target that jumps nowhere decides.
 func (e Entry) Verdict() int32 { return int32(order.Uint32(e.Target.Data)) }
 
 // VerdictName is the standard verdict by its name: "ACCEPT", or "verdict(7)" for one without.

@@ -6,7 +6,7 @@ import (
 	"natlab/nat"
 )
 
-// Blob is a table as the kernel hands it out: IPT_SO_GET_INFO says where the built-in chains begin and end,
+// Blob is a table as the kernel hands it out: IPT_SO_GET_INFO tells where the built-in chains begin and end,
 // IPT_SO_GET_ENTRIES gives the bytes. The same fields make the struct ipt_replace of IPT_SO_SET_REPLACE.
 type Blob struct {
 	Family    nat.Family
@@ -41,7 +41,7 @@ type Entry struct {
 	Comefrom       uint32 // the hooks from which the kernel found the rule reachable, as bits; ignored when it is written
 	Packets, Bytes uint64
 	Matches        []Extension
-	Target         Extension // for a standard target (Name "") Data is the verdict, or zero where Jump or FallThrough says it
+	Target         Extension // for a standard target (Name "") Data is the verdict, or zero where Jump or FallThrough is set
 	Jump           string    // the chain called by a standard target; "" otherwise. Goto is a flag of the Header.
 	FallThrough    bool      // a rule without -j: a standard target that leads to the next entry
 }
