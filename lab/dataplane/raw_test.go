@@ -52,10 +52,10 @@ func TestRawTablesOfIPv6(t *testing.T) {
 	require.Equal(t, text, shown)
 }
 
-// A table that the kernel does not know is refused, and its name is in the error.
+// A table that the kernel does not take is refused, and its name is in the error.
 func TestRawTablesRefused(t *testing.T) {
 	w := xtables.Writer{Version: view.Newest}
-	tables, err := w.ReadSave("*nat\n-A PREROUTING -j MASQUERADE\nCOMMIT\n")
+	tables, err := w.ReadSave("*nat\n-A PREROUTING " + nowhere + "\nCOMMIT\n")
 	require.NoError(t, err)
 	require.ErrorContains(t, dataplane.WriteTables(namespace(t), tables[0].Complete()), "write the ipv4 table nat: ")
 }
@@ -101,7 +101,7 @@ func TestSetNames(t *testing.T) {
 // families, xt expressions and native ones.
 func TestRawNFTTables(t *testing.T) {
 	for file, family := range map[string]nat.Family{"extensions.txt": nat.IPv4, "extensions6.txt": nat.IPv6} {
-		b, err := os.ReadFile("../../nat/xtables/testdata/" + file)
+		b, err := os.ReadFile("../../nat/view/testdata/" + file)
 		require.NoError(t, err)
 		text := strings.ReplaceAll(string(b), "-A INPUT -j QUEUE\n", "") // iptables-nft has no such verdict
 		ns := namespace(t)
