@@ -31,13 +31,13 @@ func TestReferenceCluster(t *testing.T) {
 
 // The emulator is equal to each kernel, packet by packet: NATLAB_DIFF generated packets, 4,000 where it does not say.
 func TestTwins(t *testing.T) {
-	packets := "4000"
+	packets, seed := "4000", "1" // the same ones every time
 	if n := os.Getenv("NATLAB_DIFF"); n != "" {
-		packets = n
+		packets, seed = n, os.Getenv("NATLAB_SEED")
 	}
 	eachKernel(t, func(t *testing.T, kernel string) {
 		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) {
-			c.Files, c.Env, c.Timeout = []vm.File{{Host: twins, Guest: twins}}, []string{"NATLAB_DIFF=" + packets}, 15*time.Minute
+			c.Files, c.Env, c.Timeout = []vm.File{{Host: twins, Guest: twins}}, []string{"NATLAB_DIFF=" + packets, "NATLAB_SEED=" + seed}, 15*time.Minute
 		}, twins, "-test.v", "-test.run", "^TestDifferential(|ByHand|Found)$")
 		require.NoError(t, err)
 		require.Zero(t, status, "%s%s", stdout, stderr)
