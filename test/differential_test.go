@@ -428,19 +428,20 @@ func (w *twins) byHand(t *testing.T) {
 
 // What is generated is the same every time, so that a test which turns red does so by a change; with NATLAB_DIFF it is
 // chance's, unless NATLAB_SEED is given.
-func init() {
+func TestMain(m *testing.M) {
 	seed := os.Getenv("NATLAB_SEED")
 	if seed == "" && os.Getenv("NATLAB_DIFF") == "" {
 		seed = "1"
 	}
-	if seed == "" {
-		return
-	}
-	for name, value := range map[string]string{"rapid.seed": seed, "rapid.checks": "250"} { // one round of checks has packets enough
-		if err := flag.Set(name, value); err != nil {
-			panic(err)
+	flag.Parse()
+	if seed != "" {
+		for name, value := range map[string]string{"rapid.seed": seed, "rapid.checks": "250"} { // one round of checks has packets enough
+			if err := flag.Set(name, value); err != nil {
+				panic(err)
+			}
 		}
 	}
+	m.Run()
 }
 
 // TestDifferential gives both sides generated rule sets and packets, of both families and on each backend. NATLAB_DIFF is how many packets;

@@ -24,7 +24,7 @@ type NFTRule struct {
 	Expressions []byte
 }
 
-// ForeignError: a rule in one of iptables-nft's tables is not one that iptables-nft writes.
+// ForeignError is a rule in one of iptables-nft's tables that iptables-nft does not write.
 type ForeignError struct {
 	Table, Chain string
 	Rule         int // from 1
