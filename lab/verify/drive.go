@@ -33,9 +33,10 @@ const (
 
 // A packet is lost where for so many looks nothing new was seen of it, and the kernel had nothing on its way at the last ones.
 const (
-	lookEach   = 20 * time.Millisecond
-	quietLooks = 3
-	idleLooks  = 2
+	lookEach    = 20 * time.Millisecond
+	restOfLooks = 4 // how many times as long as a look took there is none
+	quietLooks  = 3
+	idleLooks   = 2
 )
 
 // attempt is a flow asked once.
@@ -151,6 +152,8 @@ func (d *driver) await(ctx context.Context, open map[*attempt]context.CancelFunc
 	look := time.NewTicker(lookEach)
 	defer look.Stop()
 	var all []proof.Observation
+	known := 0           // how many there were at the last tick: while more come, nothing is lost
+	var rested time.Time // from when on there may be another look: on a slow machine looking takes its time, too
 	for len(open) > 0 {
 		looking := false
 		select {
@@ -171,9 +174,14 @@ func (d *driver) await(ctx context.Context, open map[*attempt]context.CancelFunc
 		if !looking {
 			continue
 		}
+		news, began := len(all) > known, time.Now()
+		if known = len(all); news || began.Before(rested) {
+			continue
+		}
 		if err := d.endLost(ctx, open, all); err != nil {
 			return all, err
 		}
+		rested = time.Now().Add(restOfLooks * time.Since(began))
 	}
 	return all, nil
 }

@@ -285,6 +285,8 @@ func (d *drawing) replyEnd() {
 	from := d.last.Tuple.Src()
 	var what string
 	switch {
+	case c.End == nat.EndAnswered && c.ClientPeer.IsValid():
+		what = fmt.Sprintf("%s has its answer from %s", c.Client, c.ClientPeer)
 	case c.End == nat.EndAnswered:
 		what = fmt.Sprintf("%s has its answer from %s", c.Client, from)
 	case c.End == nat.EndRefused || c.End == nat.EndRejected:
