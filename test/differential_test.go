@@ -429,16 +429,16 @@ func (w *twins) byHand(t *testing.T) {
 // What is generated is the same every time, so that a test which turns red does so by a change; with NATLAB_DIFF it is
 // chance's, unless NATLAB_SEED is given.
 func TestMain(m *testing.M) {
-	seed := os.Getenv("NATLAB_SEED")
-	if seed == "" && os.Getenv("NATLAB_DIFF") == "" {
-		seed = "1"
+	drawn := map[string]string{}
+	if seed := os.Getenv("NATLAB_SEED"); seed != "" {
+		drawn["rapid.seed"] = seed
+	} else if os.Getenv("NATLAB_DIFF") == "" {
+		drawn["rapid.seed"], drawn["rapid.checks"] = "1", "250" // which have packets enough
 	}
 	flag.Parse()
-	if seed != "" {
-		for name, value := range map[string]string{"rapid.seed": seed, "rapid.checks": "250"} { // one round of checks has packets enough
-			if err := flag.Set(name, value); err != nil {
-				panic(err)
-			}
+	for name, value := range drawn {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
 		}
 	}
 	m.Run()

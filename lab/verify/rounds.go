@@ -15,7 +15,8 @@ import (
 const (
 	batchSize   = 64   // attempts at once: more, and a packet waits longer at the taps than its sender does before it sends it again
 	quietSize   = 8    // attempts at once where one was discarded before
-	maxRetries  = 6    // discarded attempts of one flow before it is left inconclusive
+	alone       = 3    // discarded attempts of a flow after which it is asked by itself
+	maxRetries  = 9    // discarded attempts of one flow before it is left inconclusive
 	maxAttempts = 2000 // attempts of one flow
 	maxVain     = 3    // attempts of one flow that are disproved and came to no endpoint at all: more tell no more
 	missingOnce = 1e-9 // the chance that an endpoint that is chosen as it should be was never seen
@@ -170,10 +171,13 @@ func (d *driver) newAttempt(q *flowState) (*attempt, error) {
 	}, nil
 }
 
-// batches deals attempts out: those that may be lost apart from the others, those whose flow had one discarded in small ones, those
+// batches deals attempts out: those that may be lost apart from the others, those whose flow had one discarded in small ones and at last alone, those
 // with session affinity by themselves, and never two together that could not be told apart.
 func batches(attempts []*attempt) [][]*attempt {
-	type class struct{ expectedLost, quiet, sticky bool }
+	type class struct {
+		expectedLost, sticky bool
+		size                 int
+	}
 	type mark struct {
 		class class
 		of    any
@@ -183,14 +187,16 @@ func batches(attempts []*attempt) [][]*attempt {
 	var order []class
 	var out [][]*attempt
 	for _, t := range attempts {
-		c := class{loses(t.live), t.retries > 0, t.sticky != nil}
-		size := batchSize
-		if c.quiet {
-			size = quietSize
+		c := class{loses(t.live), t.sticky != nil, batchSize}
+		switch {
+		case t.retries >= alone:
+			c.size = 1
+		case t.retries > 0:
+			c.size = quietSize
 		}
 		mine := marks(t)
 		clash := slices.ContainsFunc(mine, func(m any) bool { return taken[mark{c, m}] })
-		if clash || len(open[c]) == size {
+		if clash || len(open[c]) == c.size {
 			out = append(out, open[c])
 			open[c] = nil
 			maps.DeleteFunc(taken, func(m mark, _ bool) bool { return m.class == c })
