@@ -85,9 +85,10 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 		return "events were lost"
 	case t.lost && !t.doubted && !loses(t.live):
 		return lostOnce
-	case t.lost, lacksControl(cert):
-	case c.Seen.Repeated:
+	case t.lost:
+	case c.Seen.Repeated: // its entries may be two
 		return "a packet was sent twice"
+	case lacksControl(cert):
 	case t.overdue:
 		return "no answer came in time"
 	case unresolved(c) && !loses(t.live):
