@@ -37,13 +37,14 @@ func (l *loader) derivePodNetwork() {
 		net.CIDR = defaultPodNetwork()
 		return
 	}
-	if net.CIDR = covering(ends, narrowPodNetwork); net.CIDR.Bits() < widestPodNetwork {
+	if net.CIDR = covering(ends, narrowPodNetwork); net.CIDR.Bits() < widestPodNetwork && !l.flat {
 		l.fail(l.labAt, "", "the pods' addresses (%s, %s, ...) have too little in common to derive the pod network: set spec.podNetwork.cidr in a Lab document", ends[0], ends[len(ends)-1])
 	}
 }
 
 // deriveBlocks gives each node that has no block those of 64 addresses around its own pods, as Calico would
-// have; a pod in a block of another node is reached by a route of its own. A node without pods gets a free block.
+// have; a pod in a block of another node is reached by a route of its own. A node without pods gets a free block, but where pods
+// have addresses of the nodes' own network.
 func (l *loader) deriveBlocks() {
 	var taken []netip.Prefix
 	at := map[netip.Prefix]string{} // the node of the pods in a block, "" for several
@@ -78,13 +79,15 @@ func (l *loader) deriveBlocks() {
 			continue
 		}
 		for _, b := range blocks {
-			if at[b] == n.Name && !overlapsAny(taken, b) {
+			if at[b] == n.Name && !overlapsAny(taken, b) && !l.c.Underlay.CIDR.Overlaps(b) {
 				n.PodBlocks = append(n.PodBlocks, b)
 			}
 		}
 		taken = append(taken, n.PodBlocks...)
 	}
-	l.freeBlocks(append(append(taken, blocks...), l.c.Underlay.CIDR))
+	if !l.flat {
+		l.freeBlocks(append(append(taken, blocks...), l.c.Underlay.CIDR))
+	}
 }
 
 // freeBlocks gives each node that still has no block the first free one of the pod network.
@@ -112,8 +115,11 @@ func overlapsAny(list []netip.Prefix, p netip.Prefix) bool {
 	return slices.ContainsFunc(list, p.Overlaps)
 }
 
-// deriveTunnels gives each node the first free address of its first block for its tunnel device.
+// deriveTunnels gives each node the first free address of its first block for its tunnel device, where the overlay has one.
 func (l *loader) deriveTunnels() {
+	if l.c.PodNetwork.Overlay == None {
+		return
+	}
 	pods := map[netip.Addr]bool{}
 	for _, p := range l.c.Pods {
 		pods[p.IPv4()] = !p.HostNetwork

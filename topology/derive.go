@@ -35,6 +35,7 @@ func (l *loader) complete() {
 		return
 	}
 	l.deriveUnderlay()
+	l.deriveOverlay()
 	l.derivePodNetwork()
 	if len(l.errs) > 0 {
 		return
@@ -140,7 +141,7 @@ func (l *loader) deriveUnderlay() {
 	}
 	taken := l.addresses()
 	for a := u.CIDR.Addr().Next(); a != lastAddr(u.CIDR) && u.CIDR.Contains(a); a = a.Next() {
-		if !taken[a] {
+		if !taken[a] && !l.ofABlock(a) {
 			u.Gateway = a
 			return
 		}
@@ -193,7 +194,7 @@ func (l *loader) deriveClients() {
 		name += "-client"
 	}
 	for a := lastAddr(u).Prev(); u.Contains(a) && a != u.Addr(); a = a.Prev() {
-		if !taken[a] {
+		if !taken[a] && !l.ofABlock(a) {
 			l.c.Clients = []Client{{Name: name, Address: a}}
 			return
 		}

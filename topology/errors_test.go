@@ -165,7 +165,7 @@ func TestErrors(t *testing.T) {
 		{"pod on no described node", "spec: {nodeName: b}", "spec: {nodeName: z}", "in.yaml: document 6: Pod shop/web-2: spec.nodeName: Node z is not described: add it (kubectl get nodes -o yaml) or leave the Pod out"},
 		{"pods with one address", "podIP: 10.244.2.5", "podIP: 10.244.1.5", "in.yaml: document 6: Pod shop/web-2: status.podIPs: 10.244.1.5 is already the address of Pod shop/web-1: give one of them another"},
 		{"pod with a node's address", "podIP: 10.244.2.5", "podIP: 192.168.26.11", "in.yaml: document 6: Pod shop/web-2: status.podIPs: 192.168.26.11 is already the address of Node b: give one of them another"},
-		{"pod with an underlay address", "podIP: 10.244.2.5", "podIP: 192.168.26.77", "in.yaml: document 6: Pod shop/web-2: status.podIPs: 192.168.26.77 is of the underlay 192.168.26.0/24: is the Pod on the node's own network (hostNetwork: true)?"},
+		{"pod with an underlay address", "podIP: 10.244.2.5", "podIP: 192.168.26.77", "in.yaml: document 6: Pod shop/web-2: status.podIPs: 192.168.26.77 is of the underlay 192.168.26.0/24, and the overlay is ipip: is the Pod on the node's own network (hostNetwork: true), or is there no overlay (spec.podNetwork.overlay: none in a Lab document)?"},
 		{"pod's name", "name: web-2", "name: web_2", `in.yaml: document 6: Pod shop/web_2: metadata.name: "web_2" has '_' in it: lower-case letters, digits and dashes only`},
 		{"pod's namespace an option", "name: web-2, namespace: shop", "name: web-2, namespace: '-n'", `in.yaml: document 6: Pod -n/web-2: metadata.namespace: "-n" begins or ends with a dash`},
 		{"pod's node an option", "spec: {nodeName: b}", "spec: {nodeName: '-b'}", `in.yaml: document 6: Pod shop/web-2: spec.nodeName: "-b" begins or ends with a dash`},

@@ -62,7 +62,8 @@ type loader struct {
 	forRules                    bool
 	labBalancers                int                     // how many of Cluster.LoadBalancers the Lab document has
 	podNetworkGiven, labPodCIDR bool                    // by anybody; by the Lab document
-	overlayGiven                bool                    // by the Lab document
+	overlayGiven                bool                    // by the Lab document, or by what Calico writes on the nodes
+	flat                        bool                    // pods have addresses of the nodes' own network
 	labAt                       origin                  // the Lab document; zero where there is none
 	configAt                    origin                  // the KubeProxyConfiguration
 	labOf                       map[string]nodeAddition // by node name

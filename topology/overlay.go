@@ -104,14 +104,15 @@ func (b *planner) overlayRoute(dst netip.Prefix, peer Node) Route {
 }
 
 // rangesOf is what is reached by way of a node: its blocks, its tunnel address where no block of its has it,
-// and each of its pods that is in none of them ("borrowed" addresses, as Calico calls them).
+// and each of its pods that is in none of them ("borrowed" addresses, as Calico calls them). Pods of the nodes' own network need no
+// route: their node answers for them.
 func (b *planner) rangesOf(n Node) []netip.Prefix {
 	out := slices.Clone(n.PodBlocks)
 	if b.c.PodNetwork.Overlay != None && !inAny(n.PodBlocks, n.TunnelAddress) {
 		out = append(out, host(n.TunnelAddress))
 	}
 	for _, p := range b.podsOf[n.Name] {
-		if !inAny(n.PodBlocks, p.IPv4()) {
+		if !inAny(n.PodBlocks, p.IPv4()) && !b.flat(p) {
 			out = append(out, host(p.IPv4()))
 		}
 	}

@@ -239,23 +239,24 @@ func (b *planner) podLink(ns *Namespace, p Pod) {
 	ns.Routes = append(ns.Routes, Route{Dst: host(p.IPv4()), Device: dev, Scope: ScopeLink})
 	ns.setOf(dev, "net/ipv4/conf/%s/proxy_arp", "1")
 	ns.setOf(dev, "net/ipv4/neigh/%s/proxy_delay", "0")
+	if b.flat(p) {
+		b.answersFor(ns, p.IPv4())
+	}
 }
 
 // announce makes a node take the packets for the addresses it announces, as MetalLB's speaker does: it answers
 // ARP for those of the underlay (the router has a route to the others) and has them on no device.
 func (b *planner) announce(ns *Namespace, n Node) {
-	dev := b.c.Underlay.Interface
 	for _, lb := range b.c.LoadBalancers {
 		if lb.AnnouncedBy != n.Name {
 			continue
 		}
 		if ns.device(announceDevice) == nil {
 			ns.Devices = append(ns.Devices, Device{Name: announceDevice, Kind: Bridge, MTU: b.c.Underlay.MTU, MAC: hashMAC(ns.Name, announceDevice)})
-			ns.setOf(dev, "net/ipv4/neigh/%s/proxy_delay", "0")
 		}
 		ns.Routes = append(ns.Routes, Route{Dst: host(lb.Address), Device: announceDevice, Src: n.IPv4(), Scope: ScopeLink})
 		if b.c.Underlay.CIDR.Contains(lb.Address) {
-			ns.Neighbours = append(ns.Neighbours, Neighbour{Device: dev, IP: lb.Address, Proxy: true})
+			b.answersFor(ns, lb.Address)
 		}
 	}
 }

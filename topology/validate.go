@@ -135,12 +135,14 @@ func (l *loader) checkAddresses() {
 		o := l.of("Pod", p.Member())
 		for _, a := range p.IPs {
 			if c.take(a, "Pod "+p.Member(), o, "status.podIPs") && l.c.Underlay.CIDR.Contains(a) {
-				l.fail(o, "status.podIPs", "%s is of the underlay %s: is the Pod on the node's own network (hostNetwork: true)?", a, l.c.Underlay.CIDR)
+				l.checkFlat(a, o)
 			}
 		}
 	}
 	for _, n := range l.c.Nodes {
-		c.take(n.TunnelAddress, "the tunnel device of Node "+n.Name, l.nodeAt(n), "tunnelAddress")
+		if n.TunnelAddress.IsValid() {
+			c.take(n.TunnelAddress, "the tunnel device of Node "+n.Name, l.nodeAt(n), "tunnelAddress")
+		}
 	}
 	for _, s := range l.servicesInOrder() {
 		o := l.of("Service", s.Namespace+"/"+s.Name)
@@ -192,7 +194,7 @@ func (l *loader) announcedAt(i int) (origin, string) {
 // notOfPods reports whether a is outside of the pods' addresses, and reports it where it is not.
 func (l *loader) notOfPods(a netip.Addr, o origin, field string) bool {
 	// A clusterCIDR may be of a whole company's network, with the nodes in it.
-	around := !l.labPodCIDR && l.c.Underlay.CIDR.Contains(a)
+	around := (!l.labPodCIDR || l.c.PodNetwork.Overlay == None) && l.c.Underlay.CIDR.Contains(a)
 	if l.podNetworkGiven && l.c.PodNetwork.CIDR.Contains(a) && !around {
 		l.fail(o, field, "%s is of the pod network %s", a, l.c.PodNetwork.CIDR)
 		return false
@@ -208,10 +210,10 @@ func (l *loader) notOfPods(a netip.Addr, o origin, field string) bool {
 	return true
 }
 
-// checkRanges sees that pod blocks overlap neither each other nor the underlay.
+// checkRanges sees that pod blocks overlap neither each other nor, but for flat networks, the underlay.
 func (l *loader) checkRanges() {
 	u, net := l.c.Underlay.CIDR, l.c.PodNetwork.CIDR
-	if l.labPodCIDR && u.Overlaps(net) {
+	if l.labPodCIDR && u.Overlaps(net) && l.c.PodNetwork.Overlay != None {
 		l.fail(l.labAt, "spec.podNetwork.cidr", "%s overlaps the underlay %s", net, u)
 		return
 	}
@@ -228,8 +230,11 @@ func (l *loader) checkRanges() {
 			o, field = l.labAt, add.field+".podBlocks"
 		}
 		for _, p := range n.PodBlocks {
-			if u.Overlaps(p) {
+			if u.Overlaps(p) && l.c.PodNetwork.Overlay != None {
 				l.fail(o, field, "%s overlaps the underlay %s", p, u)
+				continue
+			} else if who := l.blockHolds(p); who != "" {
+				l.fail(o, field, "%s is of the underlay %s and holds the address of %s, which is no Pod", p, u, who)
 				continue
 			}
 			if inLab && (p.Bits() < net.Bits() || !net.Contains(p.Addr())) {
