@@ -11,10 +11,11 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/portmap"
 	"natlab/topology"
 )
 
-// installRules gives each node the rules that kube-proxy would have written there.
+// installRules gives each node the rules that kube-proxy would have written there, and CNI's portmap plugin for hostPorts.
 func (l *Lab) installRules(ctx context.Context, p *progress) error {
 	plane, err := dataplane.New(l.Backend())
 	if err != nil {
@@ -24,7 +25,7 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 		defer p.done("rules")
 		rs, err := kubeproxy.Rules(l.cluster, n.Name, kubeproxy.Options{Family: nat.IPv4})
 		if err == nil {
-			err = plane.Install(ctx, l.handles[n.Name], rs)
+			err = plane.Install(ctx, l.handles[n.Name], portmap.Add(rs, l.cluster, n.Name))
 		}
 		if err != nil {
 			return fmt.Errorf("node %s: rules: %w", n.Name, err)

@@ -35,6 +35,7 @@ var house = []room{
 	{"nat/xtables", "nat nat/iptables nat/xt"},
 	{"nat/view", "nat nat/iptables nat/xt nat/xtables"}, // what programs print of a table
 	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
+	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
@@ -53,15 +54,15 @@ var house = []room{
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
-	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy nat/rules topology"},
+	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy nat/portmap nat/rules topology"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/proof topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/portmap nat/proof topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/view topology"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/verify lab/vm nat nat/audit nat/conntrack nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/proof nat/report nat/view nat/xtables scenarios topology",
+			" nat/kubeproxy nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology",
 	},
 	{"test", ""},
 	{"test/vm", ""},

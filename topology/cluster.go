@@ -62,6 +62,7 @@ type Pod struct {
 	Node        string       `json:"node,omitzero"`
 	IPs         []netip.Addr `json:"ips,omitzero"`
 	HostNetwork bool         `json:"hostNetwork,omitzero"` // it shares its node's namespace and addresses
+	HostPorts   []HostPort   `json:"hostPorts,omitzero"`   // of its containers
 	Invented    bool         `json:"invented,omitzero"`    // no Pod object: made up for an endpoint address on its nodeName
 }
 

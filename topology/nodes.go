@@ -143,7 +143,7 @@ func (l *loader) translatePods() {
 			continue
 		}
 		l.c.Pods = append(l.c.Pods, Pod{
-			Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, IPs: ips, HostNetwork: p.Spec.HostNetwork,
+			Namespace: p.Namespace, Name: p.Name, Node: p.Spec.NodeName, IPs: ips, HostNetwork: p.Spec.HostNetwork, HostPorts: l.hostPorts(o),
 		})
 	}
 }

@@ -20,7 +20,7 @@ type Server struct {
 func (s Server) String() string { return s.Proto + " " + s.Addr.String() + " " + s.Name }
 
 // Servers lists what listens in a lab of the cluster: one server for each address, port and protocol that is an endpoint
-// of some Service port, ready or not, sorted. What cannot have one is named in the notes, once each.
+// of some Service port, ready or not, or behind a hostPort, sorted. What cannot have one is named in the notes, once each.
 func Servers(c Cluster) (servers []Server, notes []string) {
 	type key struct {
 		proto string
@@ -45,6 +45,16 @@ func Servers(c Cluster) (servers []Server, notes []string) {
 				if pod.HostNetwork {
 					s.Member = pod.Node
 				}
+				servers = append(servers, s)
+			}
+		}
+	}
+	for _, p := range c.Pods {
+		behind, more := hostPortServers(p)
+		notes = append(notes, more...)
+		for _, s := range behind {
+			if k := (key{s.Proto, s.Addr}); !seen[k] {
+				seen[k] = true
 				servers = append(servers, s)
 			}
 		}

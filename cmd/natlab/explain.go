@@ -16,6 +16,7 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/portmap"
 	"natlab/nat/report"
 	"natlab/topology"
 )
@@ -267,8 +268,9 @@ func (p *program) clusterNetwork(c topology.Cluster, saved []string, f gateway.F
 		if err != nil {
 			return nil, fmt.Errorf("rules: %w", err)
 		}
-		rules[n.Name] = gateway.Rules{rs}
+		rules[n.Name] = gateway.Rules{portmap.Add(rs, c, n.Name)}
 	}
+	p.hostPortNote(c)
 	servers, _ := topology.Servers(c)
 	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f})
 }

@@ -15,6 +15,7 @@ import (
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/portmap"
 	"natlab/topology"
 )
 
@@ -83,10 +84,21 @@ func (p *program) place(in *inputFlags, n *nodeFlags) (topology.Namespace, gatew
 		}
 		if nodes = append(nodes, ns.Member); ns.Member == n.node {
 			rs, err := kubeproxy.Rules(c, n.node, kubeproxy.Options{})
-			return ns, gateway.Rules{rs}, err
+			p.hostPortNote(c)
+			return ns, gateway.Rules{portmap.Add(rs, c, n.node)}, err
 		}
 	}
 	return topology.Namespace{}, nil, fmt.Errorf("--node %s: the cluster has %s", n.node, strings.Join(nodes, ", "))
+}
+
+// hostPortNote tells whose rules are taken for those of hostPorts, where the cluster has any: no object tells of them.
+func (p *program) hostPortNote(c topology.Cluster) {
+	for _, pod := range c.Pods {
+		if len(pod.HostPorts) > 0 && !pod.HostNetwork {
+			p.logf("Pod %s has hostPort %d: hostPorts are followed as CNI's portmap plugin does it; where the cluster has another, give its rules by --rules", pod.Member(), pod.HostPorts[0].Port)
+			return
+		}
+	}
 }
 
 // facts are what the flags tell of the node besides its namespace.

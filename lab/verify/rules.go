@@ -14,6 +14,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/portmap"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -32,9 +33,11 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster) (nodeRu
 	var group errgroup.Group
 	for i, node := range r.nodes {
 		group.Go(func() (err error) {
-			if intents[i], err = kubeproxy.Rules(intent, node, kubeproxy.Options{}); err != nil {
+			rs, err := kubeproxy.Rules(intent, node, kubeproxy.Options{})
+			if err != nil {
 				return fmt.Errorf("the rules that node %s should hold: %w", node, err)
 			}
+			intents[i] = portmap.Add(rs, intent, node)
 			return nil
 		})
 	}
