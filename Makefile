@@ -30,7 +30,7 @@ build: go-there ## bin/natlab
 
 test: root go-there ## every test (root: they make network namespaces)
 	@.ci/deps ip
-	$(GO) test -count=1 -timeout 20m ./...
+	@.ci/test $(GO)
 
 test-core: go-there ## the tests of topology and nat: no root, no network, a minute
 	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...

@@ -27,8 +27,8 @@ type extensionFigures struct {
 }
 
 var extensionsWanted = map[dataplane.Backend]extensionFigures{
-	dataplane.Legacy: {loaded: 964, read: 962, parsed: 964, viewed: 964, evaluated: 927},
-	dataplane.NFT:    {loaded: 966, read: 962, parsed: 966, viewed: 966, evaluated: 929},
+	dataplane.Legacy: {loaded: 964, read: 962, parsed: 964, viewed: 964, evaluated: 926},
+	dataplane.NFT:    {loaded: 966, read: 962, parsed: 966, viewed: 966, evaluated: 928},
 }
 
 // Lines that the tests have as mistakes and that natlab's parser refuses; a line of libxt_*.t counts once a family.
@@ -58,15 +58,17 @@ func TestExtensions(t *testing.T) {
 	}
 	s := &extensionScore{show: len(chosen) > 0, byName: map[string]*extensionRow{}}
 	s.refusals(t, lines)
-	t.Cleanup(func() { s.judge(t) }) // when all are loaded
-	for _, backend := range dataplane.Backends() {
-		for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
-			t.Run(fmt.Sprintf("%s %s", backend, family), func(t *testing.T) {
-				t.Parallel()
-				loadExtensions(t, backend, family, lines, s)
-			})
+	t.Run("load", func(t *testing.T) { // is over when all are loaded
+		for _, backend := range dataplane.Backends() {
+			for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+				t.Run(fmt.Sprintf("%s %s", backend, family), func(t *testing.T) {
+					t.Parallel()
+					loadExtensions(t, backend, family, lines, s)
+				})
+			}
 		}
-	}
+	})
+	s.judge(t)
 }
 
 // judge prints the figures and holds them against what is wanted.
