@@ -29,6 +29,7 @@ var house = []room{
 	{"nat", ""},
 	{"nat/packet", "nat"},
 	{"nat/conntrack", "nat"},
+	{"nat/service", "nat topology"},        // what the objects mean: it knows no rules and no data plane
 	{"nat/rules", "nat nat/packet"},        // what any rule language shows the gateway
 	{"nat/xt", "nat nat/packet nat/rules"}, // an extension a file
 	{"nat/iptables", "nat nat/rules nat/xt"},

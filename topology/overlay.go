@@ -48,9 +48,9 @@ func (o Overlay) overhead() int {
 	return 0
 }
 
-// hostDevice is the name of the node's end of a pod's veth pair: cali and the first 11 hex digits of
+// HostDevice is the name of the node's end of a pod's veth pair: cali and the first 11 hex digits of
 // SHA-1("namespace.pod").
-func (p Pod) hostDevice() string {
+func (p Pod) HostDevice() string {
 	sum := sha1.Sum([]byte(p.Namespace + "." + p.Name))
 	return "cali" + hex.EncodeToString(sum[:])[:11]
 }

@@ -219,7 +219,7 @@ func TestBorrowedAddress(t *testing.T) {
 	c.Pods[0].Node = "vms101" // its address is of vms106's block
 	p := planOf(t, c)
 	require.Contains(t, texts(namespace(t, p, "vms100").Routes), "10.244.31.123 via 192.168.26.101 dev tunl0 proto bird onlink")
-	require.Contains(t, texts(namespace(t, p, "vms101").Routes), "10.244.31.123 dev "+c.Pods[0].hostDevice()+" scope link")
+	require.Contains(t, texts(namespace(t, p, "vms101").Routes), "10.244.31.123 dev "+c.Pods[0].HostDevice()+" scope link")
 }
 
 func TestRouteLocalnet(t *testing.T) {

@@ -231,7 +231,7 @@ func (b *planner) node(n Node) Namespace {
 
 // podLink is the node's side of a pod.
 func (b *planner) podLink(ns *Namespace, p Pod) {
-	dev := p.hostDevice()
+	dev := p.HostDevice()
 	ns.Devices = append(ns.Devices, Device{
 		Name: dev, Kind: Veth, MTU: b.podMTU(), MAC: caliMAC,
 		Peer: Peer{Namespace: b.c.namespaceName(p.Member()), Device: outerDevice}, Create: true,
@@ -267,7 +267,7 @@ func (b *planner) pod(p Pod) Namespace {
 	ns.Node = p.Node
 	ns.Devices = append(ns.Devices, Device{
 		Name: outerDevice, Kind: Veth, MTU: b.podMTU(), MAC: macOf(0x0a, 0x58, p.IPv4()),
-		Peer: Peer{Namespace: b.c.namespaceName(p.Node), Device: p.hostDevice()},
+		Peer: Peer{Namespace: b.c.namespaceName(p.Node), Device: p.HostDevice()},
 	})
 	behind(&ns, p.IPv4())
 	return ns

@@ -351,9 +351,9 @@ func (l *loader) checkNamespaces() {
 		}
 		o := l.of("Pod", p.Member())
 		claim(o, "metadata.name", "Pod "+p.Member(), p.Member())
-		key := p.Node + " " + p.hostDevice()
+		key := p.Node + " " + p.HostDevice()
 		if other, taken := hostDevices[key]; taken {
-			l.fail(o, "metadata.name", "it and Pod %s would have one device %s: rename one", other, p.hostDevice())
+			l.fail(o, "metadata.name", "it and Pod %s would have one device %s: rename one", other, p.HostDevice())
 		}
 		hostDevices[key] = p.Member()
 	}

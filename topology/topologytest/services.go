@@ -1,4 +1,4 @@
-// Package topologytest makes clusters for tests and benchmarks.
+// Package topologytest makes clusters for tests and benchmarks: large ones, and such as chance chooses.
 package topologytest
 
 import (
