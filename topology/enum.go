@@ -36,7 +36,9 @@ var (
 	serviceTypeNames   = []string{"ClusterIP", "NodePort", "LoadBalancer"}
 	trafficPolicyNames = []string{"Cluster", "Local"}
 	kindNames          = []string{"underlay", "router", "node", "pod", "client"}
-	deviceKindNames    = []string{"loopback", "veth", "bridge", "ipip", "vxlan"}
+	deviceKindNames    = []string{"loopback", "veth", "bridge", "ipip", "vxlan", "point-to-point"}
+	kindSourceNames    = []string{"told", "name", "open"}
+	switchNames        = []string{"open", "off", "on"}
 	scopeNames         = []string{"global", "link", "host"}
 	routeTypeNames     = []string{"unicast", "blackhole", "unreachable", "prohibit", "throw"}
 )
@@ -105,6 +107,12 @@ func (k *DeviceKind) UnmarshalText(b []byte) error {
 	*k = DeviceKind(n)
 	return err
 }
+
+// String is "told", "name" or "open".
+func (s KindSource) String() string { return word(kindSourceNames, "source", uint8(s)) }
+
+// String is "open", "off" or "on".
+func (s Switch) String() string { return word(switchNames, "switch", uint8(s)) }
 
 // String is the scope as ip(8) spells it.
 func (s Scope) String() string { return word(scopeNames, "scope", uint8(s)) }

@@ -57,7 +57,7 @@ func (n Namespace) sysctls(line func(string, ...any), ofDevices bool) {
 // create prints what makes a device, for a veth at the end that makes both.
 func (p Plan) create(line func(string, ...any), ns Namespace, d Device) {
 	switch d.Kind {
-	case Loopback:
+	case Loopback, PointToPoint:
 	case Bridge:
 		line("ip -n %s link add %s type bridge", ns.Name, d.settings())
 	case Veth:

@@ -141,7 +141,7 @@ func (n *Namespace) nameDevices() {
 	}
 	for _, name := range names {
 		if name != "" && name != "lo" && !slices.ContainsFunc(n.Devices, func(d Device) bool { return d.Name == name }) {
-			n.Devices = append(n.Devices, Device{Name: name, Kind: Veth})
+			n.Devices = append(n.Devices, deviceNamed(name))
 		}
 	}
 }

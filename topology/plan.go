@@ -66,6 +66,27 @@ const (
 	Bridge
 	TunnelIPIP // tunl0: the kernel's ipip device, or a TUN device served by the userspace tunnel
 	TunnelVXLAN
+	PointToPoint // WireGuard, TUN, PPP and others whose packets have no Ethernet header and go to one peer each; no Plan has any
+)
+
+// KindSource is what tells of which kind a device is.
+type KindSource uint8
+
+// What can tell. The zero one is a Plan, or the kernel.
+const (
+	KindTold   KindSource = iota
+	KindByName            // nothing but what devices of this name are by custom
+	KindOpen              // nothing: Device.Kind is that of any other device
+)
+
+// Switch is a setting that may be not known.
+type Switch uint8
+
+// The positions.
+const (
+	SwitchOpen Switch = iota // not known
+	SwitchOff
+	SwitchOn
 )
 
 // Device is a network device in a namespace.
@@ -77,8 +98,11 @@ type Device struct {
 	Down   bool       `json:"down,omitzero"`   // of a device as it is: it is not up, or it is gone; a Plan's are up
 	Master string     `json:"master,omitzero"` // the bridge it is a port of, in the same namespace
 	// Peer is a veth's other end.
-	Peer   Peer `json:"peer,omitzero"`
-	Create bool `json:"create,omitzero"` // for a veth: this end makes the pair
+	Peer Peer `json:"peer,omitzero"`
+	// KindFrom and Hairpin are of a device as it is. A Plan has no hairpin mode.
+	KindFrom KindSource `json:"-"`
+	Hairpin  Switch     `json:"-"`               // of a bridge's port: what came in by it may leave by it
+	Create   bool       `json:"create,omitzero"` // for a veth: this end makes the pair
 	// VNI, Port, Parent and Local are a VXLAN device's.
 	VNI    int        `json:"vni,omitzero"`
 	Port   uint16     `json:"port,omitzero"`

@@ -42,7 +42,7 @@ func (b *builder) makeDevices(byName map[string]*builder) error {
 			if d.Create {
 				err = b.makeVeth(d, byName[d.Peer.Namespace])
 			}
-		case topology.Loopback, topology.TunnelIPIP, topology.TunnelVXLAN: // there already; made in configure
+		case topology.Loopback, topology.TunnelIPIP, topology.TunnelVXLAN, topology.PointToPoint: // there already; made in configure
 		}
 		if err != nil {
 			return fmt.Errorf("device %s: %w", d.Name, err)

@@ -253,8 +253,16 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 		o.Why = why
 		return
 	}
+	t := got.Reply()
+	if why := g.visit.past(g.devices[there.Dev], t); why != "" {
+		aside(o, ask, t, why)
+		return
+	}
 	back := g.pass(answer, there.Dev, 0)
-	o.Where, o.Why = g.visit.where, g.visit.why
+	if o.Where, o.Why = g.visit.where, g.visit.why; g.visit.switched != "" {
+		aside(o, ask, t, g.visit.carried())
+		return
+	}
 	i := slices.IndexFunc(back, func(out Out) bool { return !out.Answer })
 	if i < 0 {
 		return

@@ -154,7 +154,7 @@ func (d *device) birth() int {
 		return 0
 	case topology.TunnelIPIP:
 		return 1
-	case topology.Veth, topology.Bridge, topology.TunnelVXLAN:
+	case topology.Veth, topology.Bridge, topology.TunnelVXLAN, topology.PointToPoint:
 	}
 	return 2
 }

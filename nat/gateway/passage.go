@@ -18,6 +18,9 @@ type passage struct {
 	out  *device // that it leaves by
 	via  netip.Addr
 
+	origin  netip.Addr // who sent it, before any translation: a bridge's port is told by that
+	bridged bool       // a bridge carries it, and it is not for the node's own hardware address
+
 	looped bool       // it came back by lo with its connection
 	sent   netip.Addr // where the node sent it, when it came back
 	onward bool       // it is forwarded

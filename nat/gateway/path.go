@@ -23,7 +23,11 @@ func (v *visit) receive(p *passage, d *device) {
 		v.lost("", why)
 		return
 	}
-	if !v.hopByHop(p) || !v.hook(nat.PreRouting, p) {
+	asked := p.view.Tuple.Dst().Addr()
+	if p.origin = p.view.Tuple.Src().Addr(); v.switches(p, d) {
+		return
+	}
+	if !p.bridged && !v.hopByHop(p) || !v.hook(nat.PreRouting, p) || v.crosses(p, d, asked) {
 		return
 	}
 	in := v.inbound(d, p)

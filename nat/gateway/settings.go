@@ -10,12 +10,12 @@ import (
 
 // settings are a namespace's sysctls of routing that are not of one device, as a fresh namespace has them where a Plan is silent.
 type settings struct {
-	forwarding6  bool // net/ipv6/conf/all/forwarding: IPv6 has one switch for all
-	ignoreEcho   bool // icmp_echo_ignore_all, icmp/echo_ignore_all: a ping is not answered
-	ignoreGroups bool // icmp_echo_ignore_broadcasts, icmp/echo_ignore_multicast: one for many is not
-	byInbound    bool // icmp_errors_use_inbound_ifaddr: an error comes from the device that the packet came in by
-	unbridged    bool // net.bridge.bridge-nf-call-iptables is 0: a bridge's packets go by without the IP tables
-	reflectMark  bool // fwmark_reflect: an answer has the mark of what it answers
+	forwarding6  bool            // net/ipv6/conf/all/forwarding: IPv6 has one switch for all
+	ignoreEcho   bool            // icmp_echo_ignore_all, icmp/echo_ignore_all: a ping is not answered
+	ignoreGroups bool            // icmp_echo_ignore_broadcasts, icmp/echo_ignore_multicast: one for many is not
+	byInbound    bool            // icmp_errors_use_inbound_ifaddr: an error comes from the device that the packet came in by
+	bridgeCalls  topology.Switch // net.bridge.bridge-nf-call-iptables: what bridges carry meets the IP tables
+	reflectMark  bool            // fwmark_reflect: an answer has the mark of what it answers
 	ttl          uint8
 }
 
@@ -62,7 +62,9 @@ func (h *host) settle(list []topology.Sysctl) {
 		case device:
 			conf[key] = s.Value
 		case s.Key == bridged[h.family]:
-			h.settings.unbridged = s.Value == "0"
+			if h.settings.bridgeCalls = topology.SwitchOn; s.Value == "0" {
+				h.settings.bridgeCalls = topology.SwitchOff
+			}
 		default:
 			h.settings.read(h.family, s)
 		}

@@ -29,6 +29,7 @@ type visit struct {
 	where    string // the rule, or the node, that why is of
 	rejected bool   // by a rule
 	unknown  string // what is not modelled of it
+	switched string // the bridge that carried it past the rules
 	open     bool   // of a target it is not known what it does to the packet
 
 	// Where it is.
@@ -50,7 +51,7 @@ type visit struct {
 // begin makes the Gateway's visit that of another packet.
 func (g *Gateway) begin(at time.Time) *visit {
 	v := &g.visit
-	v.at, v.outs, v.trace, v.why, v.where, v.rejected, v.open, v.unknown = at, v.outs[:0], nil, "", "", false, false, ""
+	v.at, v.outs, v.trace, v.why, v.where, v.rejected, v.open, v.unknown, v.switched = at, v.outs[:0], nil, "", "", false, false, "", ""
 	v.depth, v.icmpBusy, v.answering, v.process, v.pending, v.loops = 0, false, false, false, nil, 0
 	return v
 }

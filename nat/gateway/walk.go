@@ -228,7 +228,7 @@ func (w *walk) transmit(g *Gateway, out Out, f flight) {
 			w.decided(h.member+" "+d.Name, "no tunnel end for "+out.Via.String())
 			return
 		}
-	case topology.Veth, topology.Bridge, topology.Loopback:
+	case topology.Veth, topology.Bridge, topology.Loopback, topology.PointToPoint:
 		to := h.neighbour(d, out.Via)
 		if to != nil && (d.Down || to.Down) {
 			w.decided(h.member+" "+d.Name, "the link is down")

@@ -90,7 +90,7 @@ func (v *visit) Ethernet(dev string) rules.Answer {
 	if d == nil {
 		return rules.Unknown
 	}
-	return rules.Is(d.Kind == topology.Loopback || d.Kind == topology.TunnelIPIP, true)
+	return rules.Is(d.Kind == topology.Loopback || d.Kind == topology.TunnelIPIP || d.Kind == topology.PointToPoint, true)
 }
 
 // Sender is the hardware address that the packet that is handled came from, "" where it is not known.
@@ -127,16 +127,6 @@ func (v *visit) seen(c *conntrack.Conn) rules.Conn {
 		out.Expires = c.Expires().Sub(v.at)
 	}
 	return out
-}
-
-// BridgePorts are empty for a packet that came in by no bridge. Whether a bridge's packets go through the IP tables with its
-// ports, net.bridge.bridge-nf-call-iptables decides; the ports themselves are not known.
-func (v *visit) BridgePorts(p *rules.Packet) (rules.BridgePorts, bool) {
-	in := v.devices[p.In]
-	if in == nil && v.ruled != nil {
-		in = v.ruled.in
-	}
-	return rules.BridgePorts{}, in == nil || in.Kind != topology.Bridge || v.host.settings.unbridged
 }
 
 // Back is xt_rpfilter: whether the way back to the source leaves by the device that the packet came in by (ipt_rpfilter.c,

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/rules"
+	"natlab/topology"
+)
+
+// Linux bridges: what is for another host behind the same bridge is for that host's hardware address, and the node's routes never see
+// it (br_handle_frame_finish). Where br_netfilter is there and net.bridge.bridge-nf-call-iptables is 1, it meets PREROUTING, FORWARD and
+// POSTROUTING on its way from port to port (br_netfilter_hooks.c); else no rule at all. Which port a host is behind is told by its
+// address: hosts of two addresses are behind two ports.
+
+// isBridge reports whether a device is a bridge. Where nothing tells, both answers are followed.
+func (v *visit) isBridge(d *device) bool {
+	if d.KindFrom == topology.KindOpen {
+		return v.Unknown(d.Name + " is a bridge")
+	}
+	return d.Kind == topology.Bridge
+}
+
+// bridgeCalls reports whether what a bridge carries meets the IP tables.
+func (v *visit) bridgeCalls() bool {
+	if calls := v.host.settings.bridgeCalls; calls != topology.SwitchOpen {
+		return calls == topology.SwitchOn
+	}
+	return v.Unknown(strings.ReplaceAll(bridged[v.host.family], "/", ".") + " is 1")
+}
+
+// beside reports whether two addresses are of hosts that reach each other on a device's link, without the node: both are of one network
+// that the node's routes have on that device, and neither is the node's own.
+func (h *host) beside(d *device, a, b netip.Addr) bool {
+	if d == nil || d.Name == "lo" || a == b {
+		return false
+	}
+	one, why := h.lookup(a)
+	other, why2 := h.lookup(b)
+	return why == "" && why2 == "" && one.kind == routeUnicast && other.kind == routeUnicast && one.dev == d && other.dev == d &&
+		one.via == a && other.via == b && one.net == other.net && one.net.Bits() > 0
+}
+
+// switches hands a packet that a bridge carries from port to port, without any rule, to its device; true: that is where it went. One
+// that meets the rules on its way is noted.
+func (v *visit) switches(p *passage, d *device) bool {
+	t := p.view.Tuple
+	if p.looped || p.sent.IsValid() || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()) || !v.isBridge(d) {
+		return false
+	}
+	if p.bridged = v.bridgeCalls(); p.bridged {
+		return false
+	}
+	v.switched = d.Name
+	v.outs = append(v.outs, Out{Dev: d.Name, Via: t.Dst().Addr(), Packet: p.pkt.Bytes(), Mark: p.view.Mark})
+	return true
+}
+
+// crosses takes a packet over a bridge, behind PREROUTING (br_nf_pre_routing_finish): one that the bridge carries anyway, and one that
+// was translated to a host behind the bridge that it came in by, which the bridge hands on then without the node's routes. true: it
+// is on its way, or lost. What was translated to somebody else is the node's from here on. asked is whom it came for.
+func (v *visit) crosses(p *passage, d *device, asked netip.Addr) bool {
+	dst := p.view.Tuple.Dst().Addr()
+	if dst == asked {
+		if p.bridged {
+			v.cross(p, &nextHop{kind: routeUnicast, dev: d, via: dst, dst: dst})
+		}
+		return p.bridged
+	}
+	if d.Kind != topology.Bridge && d.KindFrom != topology.KindOpen || p.looped || p.sent.IsValid() {
+		return false
+	}
+	in := v.inbound(d, p)
+	if in.why != "" && v.host.family == nat.IPv4 && !d.settings.forwarding { // bridged-and-DNAT'ed traffic needs no forwarding
+		in.next, in.why = v.host.lookup(dst)
+	}
+	switch {
+	case in.why == "" && in.next.kind == routeUnicast && in.next.dev == d && (p.bridged || v.isBridge(d) && v.bridgeCalls()):
+		v.cross(p, &in.next)
+		return true
+	case in.why != "" && p.bridged:
+		v.lost("routing", in.why)
+		return true
+	}
+	p.bridged = false
+	return false
+}
+
+// cross takes a packet from a bridge's port to another one, through FORWARD and POSTROUTING. It does not leave by the port that it came
+// in by, but in hairpin mode (should_deliver, br_forward.c).
+func (v *visit) cross(p *passage, next *nextHop) {
+	if p.bridged = true; next.via == p.origin && !v.hairpin(next) {
+		v.lost(next.dev.Name, fmt.Sprintf("the bridge sends nothing out of the port that it came in by, since the port of %s is not in hairpin mode", next.via))
+		return
+	}
+	p.view.In, p.view.Out = next.dev.Name, next.dev.Name
+	p.leave(next)
+	p.echoes, p.group, p.onward = false, false, true
+	if v.hook(nat.Forward, p) {
+		v.postrouting(p)
+	}
+}
+
+// hairpin reports whether the port that a host is behind is in hairpin mode: what all ports of the bridge have.
+func (v *visit) hairpin(next *nextHop) bool {
+	var modes []topology.Switch
+	for _, d := range v.host.devices {
+		if d.Master == next.dev.Name && !slices.Contains(modes, d.Hairpin) {
+			modes = append(modes, d.Hairpin)
+		}
+	}
+	if len(modes) == 1 && modes[0] != topology.SwitchOpen {
+		return modes[0] == topology.SwitchOn
+	}
+	return v.Unknown(fmt.Sprintf("the port of %s that %s is behind is in hairpin mode", next.dev.Name, next.via))
+}
+
+// BridgePorts are empty for a packet that came in by no bridge. Whether a bridge's packets go through the IP tables with its
+// ports, net.bridge.bridge-nf-call-iptables decides; the ports themselves are not known.
+func (v *visit) BridgePorts(p *rules.Packet) (rules.BridgePorts, bool) {
+	in := v.devices[p.In]
+	if in == nil && v.ruled != nil {
+		in = v.ruled.in
+	}
+	none := in == nil || in.Kind != topology.Bridge && in.KindFrom != topology.KindOpen
+	return rules.BridgePorts{}, none || v.host.settings.bridgeCalls == topology.SwitchOff
+}
+
+// past is why an answer never comes to the node, though the packet that it answers did: who answers and who asked are on one link, and
+// reach each other without the node; "" where it comes.
+func (v *visit) past(d *device, t nat.Tuple) string {
+	switch {
+	case d == nil || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()):
+		return ""
+	case d.Kind == topology.PointToPoint || v.isBridge(d):
+		return ""
+	case d.KindFrom == topology.KindOpen && v.Unknown("what is behind "+d.Name+" reaches one another through the node alone"):
+		return ""
+	}
+	return fmt.Sprintf("%s and %s are on one link, behind %s, and the answer goes from the one to the other without the node", t.Src().Addr(), t.Dst().Addr(), d.Name)
+}
+
+// carried is how a packet came by the rules.
+func (v *visit) carried() string {
+	by := ""
+	if d := v.devices[v.switched]; d.KindFrom == topology.KindByName {
+		by = ", a bridge by its name,"
+	}
+	return fmt.Sprintf("%s%s carries the answer from port to port without the rules, since %s is not 1",
+		v.switched, by, strings.ReplaceAll(bridged[v.host.family], "/", "."))
+}
+
+// aside ends a way whose answer t went without the rules that translated the request, and so came as it was sent.
+func aside(o *nat.Outcome, ask Ask, t nat.Tuple, why string) {
+	o.End, o.ClientPeer, o.Why = nat.EndAnswered, t.Src(), why
+	if t == ask.Tuple.Reply() {
+		return
+	}
+	o.End = nat.EndLost
+	o.Why += fmt.Sprintf(": %s asked %s, and drops what comes as %s", ask.Tuple.Src().Addr(), nat.EndText(ask.Tuple.Dst()), t)
+}
