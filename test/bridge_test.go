@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -163,16 +164,20 @@ func (n bridgeNetwork) asks(t *testing.T, from, to, want string) string {
 	return "answered by " + string(text)
 }
 
-// The same node as data: bridges, their ports, the setting.
-func (n bridgeNetwork) predicts(t *testing.T, calls string, hairpin topology.Switch, from, to string) string {
+// prints is what a command prints in the node.
+func (n bridgeNetwork) prints(t *testing.T, command ...string) string {
 	t.Helper()
-	ns, _, err := topology.NodeWords{
-		Addresses: []string{"cni0=10.42.0.1/24", "eth1=192.168.9.1/24", "ens9=10.50.0.1/24"}, Sysctls: []string{"net.bridge.bridge-nf-call-iptables=" + calls},
-	}.Node()
+	out, err := exec.CommandContext(t.Context(), "ip", append([]string{"netns", "exec", n.name}, command...)...).Output() //nolint:gosec // of this test
 	require.NoError(t, err)
-	for _, port := range []string{"vp5", "vp6", "vp7"} {
-		ns.Devices = append(ns.Devices, topology.Device{Name: port, Kind: topology.Veth, Master: "cni0", Hairpin: hairpin})
-	}
+	return string(out)
+}
+
+// predicts is how a connection ends by what the node's own programs print of it.
+func predicts(t *testing.T, node topology.NodeWords, from, to string) string {
+	t.Helper()
+	ns, notes, err := node.Node()
+	require.NoError(t, err)
+	require.Empty(t, notes)
 	rs, err := iptables.ParseString(bridgeRules, nat.IPv4)
 	require.NoError(t, err)
 	spec, err := gateway.ParseSpec("tcp " + from + ":40000 > " + to)
@@ -190,8 +195,8 @@ func (n bridgeNetwork) predicts(t *testing.T, calls string, hairpin topology.Swi
 	return o.End.String()
 }
 
-// What hosts on a bridge, and on a link, get of the node's rules, in the kernel and in the emulator, with br_netfilter and without, with
-// ports in hairpin mode and without.
+// What hosts on a bridge, and on a link, get of the node's rules, in the kernel and in the emulator, which reads what ip(8), bridge(8) and
+// sysctl(8) print of the node: with br_netfilter and without, with ports in hairpin mode and without.
 func TestBridges(t *testing.T) {
 	t.Parallel()
 	n := newBridgeNetwork(t)
@@ -215,16 +220,27 @@ func TestBridges(t *testing.T) {
 		{"a Service of a pod, from a link", "10.50.0.5", "10.43.0.50:80"},
 	}
 	ends := map[string]bool{}
-	for _, calls := range []string{"0", "1"} {
-		for mode, hairpin := range map[string]topology.Switch{"off": topology.SwitchOff, "on": topology.SwitchOn} {
-			run(t, "ip netns exec "+n.name+" sysctl -qw net.bridge.bridge-nf-call-iptables="+calls+
-				"\nfor p in vp5 vp6 vp7; do ip -n "+n.name+" link set $p type bridge_slave hairpin "+mode+"; done")
-			for _, f := range flows {
-				want := n.predicts(t, calls, hairpin, f.from, f.to)
-				ends[want] = true
-				got := n.asks(t, f.from, f.to, want)
-				require.Equal(t, want, got, "%s: %s > %s, call-iptables %s, hairpin %s", f.name, f.from, f.to, calls, mode)
-			}
+	for _, row := range []struct {
+		calls, own, hairpin string // of the node, of the bridge itself, and of its ports
+		texts               [][]string
+	}{
+		{"0", "0", "off", [][]string{{"ip", "-d", "addr"}}},
+		{"0", "0", "on", [][]string{{"ip", "-j", "-d", "addr"}}},
+		{"1", "0", "off", [][]string{{"bridge", "-d", "link"}, {"ip", "addr"}}},
+		{"1", "0", "on", [][]string{{"bridge", "-j", "-d", "link"}, {"ip", "-j", "addr"}}},
+		{"0", "1", "off", [][]string{{"ip", "-o", "-d", "link"}, {"ip", "-o", "addr"}}},
+	} {
+		run(t, fmt.Sprintf("N=%s\nip netns exec $N sysctl -qw net.bridge.bridge-nf-call-iptables=%s\nip -n $N link set cni0 type bridge nf_call_iptables %s\n"+
+			"for p in vp5 vp6 vp7; do ip -n $N link set $p type bridge_slave hairpin %s; done", n.name, row.calls, row.own, row.hairpin))
+		node := topology.NodeWords{Sysctls: []string{strings.TrimSpace(n.prints(t, "sysctl", "net.bridge.bridge-nf-call-iptables"))}}
+		for _, command := range row.texts {
+			node.Links = append(node.Links, n.prints(t, command...))
+		}
+		for _, f := range flows {
+			want := predicts(t, node, f.from, f.to)
+			ends[want] = true
+			got := n.asks(t, f.from, f.to, want)
+			require.Equal(t, want, got, "%s: %s > %s, %+v", f.name, f.from, f.to, row)
 		}
 	}
 	require.Subset(t, ends, map[string]bool{"lost": true, "rejected": true, "answered by 10.42.0.5:8080": true, "answered by 10.42.0.7:8080": true})

@@ -56,17 +56,25 @@ func parseSysctl(text string) (Sysctl, error) {
 
 // NodeWords describe a node that is in no cluster, as ip(8) and sysctl(8) write it.
 type NodeWords struct {
+	Links     []string // whole texts of ip link, ip addr and bridge link, with -d and -j or without
 	Addresses []string // eth0=192.168.1.10/24
 	Routes    []string // 10.1.0.0/16 via 10.0.0.1 dev eth0
 	Sysctls   []string // net.ipv4.ip_forward=1: what is not the kernel's own; forwarding is on
 }
 
-// Node is the node in words: its devices are those that the addresses and routes name, or eth0 with a default route. Notes are
-// routes that it does not use, and why. An error begins with what it is of: "address", "route" or "sysctl", and the word.
+// Node is the node in words: its devices are those that the links, addresses and routes name, or eth0 with a default route. Notes are
+// routes that it does not use, and why. An error begins with what it is of: "link", "address", "route" or "sysctl", and the word.
 func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	ns = Namespace{Name: "node", Member: "node", Kind: KindNode, Sysctls: []Sysctl{
 		{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"},
 	}}
+	told, err := ns.addLinks(w.Links)
+	if err != nil {
+		return Namespace{}, nil, fmt.Errorf("link: %w", err)
+	}
+	for _, note := range told {
+		notes = append(notes, "link: "+note)
+	}
 	for _, text := range w.Addresses {
 		a, err := parseAddress(text)
 		if err != nil {
@@ -81,9 +89,11 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 		}
 		ns.Sysctls = append(ns.Sysctls, s)
 	}
-	if notes, err = ns.addRoutes(w.Routes); err != nil {
+	unused, err := ns.addRoutes(w.Routes)
+	if err != nil {
 		return Namespace{}, nil, err
 	}
+	notes = append(notes, unused...)
 	if len(ns.Addresses)+len(w.Routes) == 0 {
 		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 			ns.Routes = append(ns.Routes, Route{Dst: netip.PrefixFrom(any, 0), Device: "eth0"})

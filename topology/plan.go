@@ -99,9 +99,11 @@ type Device struct {
 	Master string     `json:"master,omitzero"` // the bridge it is a port of, in the same namespace
 	// Peer is a veth's other end.
 	Peer Peer `json:"peer,omitzero"`
-	// KindFrom and Hairpin are of a device as it is. A Plan has no hairpin mode.
+	// KindFrom and what follows are of a device as it is. A Plan tells nothing of them.
 	KindFrom KindSource `json:"-"`
 	Hairpin  Switch     `json:"-"`               // of a bridge's port: what came in by it may leave by it
+	Calls    Switch     `json:"-"`               // of a bridge: nf_call_iptables, which counts where br_netfilter is there
+	Calls6   Switch     `json:"-"`               // nf_call_ip6tables
 	Create   bool       `json:"create,omitzero"` // for a veth: this end makes the pair
 	// VNI, Port, Parent and Local are a VXLAN device's.
 	VNI    int        `json:"vni,omitzero"`

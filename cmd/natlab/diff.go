@@ -44,7 +44,7 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 			}
 			sets[i] = rs
 		}
-		facts, err := p.facts(&node)
+		facts, err := p.facts(&node, ns)
 		if err != nil {
 			return err
 		}

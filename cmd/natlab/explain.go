@@ -77,7 +77,7 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 		}
 		if packets[0].From != "" {
 			if e.node.described() {
-				return errors.New("--from takes all nodes from the cluster: leave --node, --address, --route and --sysctl out")
+				return errors.New("--from takes all nodes from the cluster: leave --node, --link, --address, --route and --sysctl out")
 			}
 			return p.explainCluster(&e, packets)
 		}
@@ -111,7 +111,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 		}
 		rules = append(rules, rs...)
 	}
-	facts, err := p.facts(&e.node)
+	facts, err := p.facts(&e.node, ns)
 	if err != nil {
 		return err
 	}
@@ -132,6 +132,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 		}
 		out = append(out, found)
 	}
+	p.tellRemedies(ns, out)
 	return p.printExplanations(e, out)
 }
 
@@ -156,7 +157,7 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 	if err != nil {
 		return err
 	}
-	facts, err := p.facts(&e.node)
+	facts, err := p.facts(&e.node, topology.Namespace{})
 	if err != nil {
 		return err
 	}

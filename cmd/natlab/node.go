@@ -22,6 +22,7 @@ import (
 // nodeFlags choose which node packets are followed through: one of a cluster, or one in words.
 type nodeFlags struct {
 	node      string
+	links     []string
 	addresses []string
 	routes    []string
 	sysctls   []string
@@ -32,6 +33,7 @@ type nodeFlags struct {
 func (n *nodeFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&n.node, "node", "", "the node of the cluster (-f) whose devices, addresses and routes count")
+	f.StringArrayVar(&n.links, "link", nil, "without --node: a file with the output of ip -d link, ip -d addr or bridge -d link, or with -j: the node's devices, bridges with their ports, and addresses; may be repeated")
 	f.StringArrayVar(&n.addresses, "address", nil, "without --node: an address of the node, DEVICE=ADDRESS/LENGTH; may be repeated")
 	f.StringArrayVar(&n.routes, "route", nil, "without --node: a route as ip(8) prints it, '10.244.1.0/24 via 192.168.1.2 dev eth0'; may be repeated")
 	f.StringArrayVar(&n.sets, "ipset", nil, "the output of ipset save or ipset list: the sets that rules ask for; may be repeated")
@@ -45,11 +47,21 @@ func (n *nodeFlags) alone() bool { return n.node == "" }
 // described reports whether the flags tell of one node at all.
 func (n *nodeFlags) described() bool { return !n.alone() || n.inWords() }
 
-func (n *nodeFlags) inWords() bool { return len(n.addresses)+len(n.routes)+len(n.sysctls) > 0 }
+func (n *nodeFlags) inWords() bool {
+	return len(n.links)+len(n.addresses)+len(n.routes)+len(n.sysctls) > 0
+}
 
 // namespace is the node in words. The routes that it does not use are told on standard error.
 func (p *program) namespace(n *nodeFlags) (topology.Namespace, error) {
-	ns, notes, err := topology.NodeWords{Addresses: n.addresses, Routes: n.routes, Sysctls: n.sysctls}.Node()
+	words := topology.NodeWords{Addresses: n.addresses, Routes: n.routes, Sysctls: n.sysctls}
+	for _, file := range n.links {
+		text, err := os.ReadFile(file) // #nosec G304 -- the user names it
+		if err != nil {
+			return topology.Namespace{}, err
+		}
+		words.Links = append(words.Links, string(text))
+	}
+	ns, notes, err := words.Node()
 	if err != nil {
 		return ns, fmt.Errorf("--%w", err) // it begins with the flag's name
 	}
@@ -67,7 +79,7 @@ func (p *program) place(in *inputFlags, n *nodeFlags) (topology.Namespace, gatew
 		return ns, nil, err
 	}
 	if n.inWords() {
-		return topology.Namespace{}, nil, errors.New("--node takes addresses and routes from the cluster: leave --address, --route and --sysctl out")
+		return topology.Namespace{}, nil, errors.New("--node takes addresses and routes from the cluster: leave --link, --address, --route and --sysctl out")
 	}
 	c, err := p.cluster(in, topology.Load)
 	if err != nil {
@@ -101,14 +113,14 @@ func (p *program) hostPortNote(c topology.Cluster) {
 	}
 }
 
-// facts are what the flags tell of the node besides its namespace.
-func (p *program) facts(n *nodeFlags) (f gateway.Facts, err error) {
+// facts are what the flags tell of the node besides its namespace, which has no addresses where none were given.
+func (p *program) facts(n *nodeFlags, ns topology.Namespace) (f gateway.Facts, err error) {
 	if n.kernel != "" {
 		if f.Kernel, err = nat.ParseKernel(n.kernel); err != nil {
 			return f, fmt.Errorf("--kernel: %w", err)
 		}
 	}
-	f.NoAddresses = n.alone() && len(n.addresses) == 0
+	f.NoAddresses = n.alone() && len(ns.Addresses) == 0
 	f.Sets, err = p.ipsets(n.sets)
 	return f, err
 }

@@ -24,10 +24,15 @@ func (v *visit) isBridge(d *device) bool {
 	return d.Kind == topology.Bridge
 }
 
-// bridgeCalls reports whether what a bridge carries meets the IP tables.
-func (v *visit) bridgeCalls() bool {
+// bridgeCalls reports whether what a bridge carries meets the IP tables: where there is a setting of br_netfilter at all, the bridge's
+// own is as good as the node's.
+func (v *visit) bridgeCalls(d *device) bool {
+	own := d.Calls
+	if v.host.family == nat.IPv6 {
+		own = d.Calls6
+	}
 	if calls := v.host.settings.bridgeCalls; calls != topology.SwitchOpen {
-		return calls == topology.SwitchOn
+		return calls == topology.SwitchOn || own == topology.SwitchOn
 	}
 	return v.Unknown(strings.ReplaceAll(bridged[v.host.family], "/", ".") + " is 1")
 }
@@ -51,7 +56,7 @@ func (v *visit) switches(p *passage, d *device) bool {
 	if p.looped || p.sent.IsValid() || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()) || !v.isBridge(d) {
 		return false
 	}
-	if p.bridged = v.bridgeCalls(); p.bridged {
+	if p.bridged = v.bridgeCalls(d); p.bridged {
 		return false
 	}
 	v.switched = d.Name
@@ -78,7 +83,7 @@ func (v *visit) crosses(p *passage, d *device, asked netip.Addr) bool {
 		in.next, in.why = v.host.lookup(dst)
 	}
 	switch {
-	case in.why == "" && in.next.kind == routeUnicast && in.next.dev == d && (p.bridged || v.isBridge(d) && v.bridgeCalls()):
+	case in.why == "" && in.next.kind == routeUnicast && in.next.dev == d && (p.bridged || v.isBridge(d) && v.bridgeCalls(d)):
 		v.cross(p, &in.next)
 		return true
 	case in.why != "" && p.bridged:
@@ -92,7 +97,7 @@ func (v *visit) crosses(p *passage, d *device, asked netip.Addr) bool {
 // cross takes a packet from a bridge's port to another one, through FORWARD and POSTROUTING. It does not leave by the port that it came
 // in by, but in hairpin mode (should_deliver, br_forward.c).
 func (v *visit) cross(p *passage, next *nextHop) {
-	if p.bridged = true; next.via == p.origin && !v.hairpin(next) {
+	if p.bridged = true; next.via == p.origin && !v.hairpin(p, next) {
 		v.lost(next.dev.Name, fmt.Sprintf("the bridge sends nothing out of the port that it came in by, since the port of %s is not in hairpin mode", next.via))
 		return
 	}
@@ -104,11 +109,11 @@ func (v *visit) cross(p *passage, next *nextHop) {
 	}
 }
 
-// hairpin reports whether the port that a host is behind is in hairpin mode: what all ports of the bridge have.
-func (v *visit) hairpin(next *nextHop) bool {
+// hairpin reports whether the port that a packet came in by is in hairpin mode: what all ports of the bridge have, where it is not told which.
+func (v *visit) hairpin(p *passage, next *nextHop) bool {
 	var modes []topology.Switch
 	for _, d := range v.host.devices {
-		if d.Master == next.dev.Name && !slices.Contains(modes, d.Hairpin) {
+		if d.Master == next.dev.Name && (p.port == nil || p.port == d) && !slices.Contains(modes, d.Hairpin) {
 			modes = append(modes, d.Hairpin)
 		}
 	}
@@ -119,14 +124,46 @@ func (v *visit) hairpin(next *nextHop) bool {
 }
 
 // BridgePorts are empty for a packet that came in by no bridge. Whether a bridge's packets go through the IP tables with its
-// ports, net.bridge.bridge-nf-call-iptables decides; the ports themselves are not known.
+// ports, net.bridge.bridge-nf-call-iptables decides; the ports themselves are known where the packet came in by one by name, and stays
+// with the node.
 func (v *visit) BridgePorts(p *rules.Packet) (rules.BridgePorts, bool) {
 	in := v.devices[p.In]
 	if in == nil && v.ruled != nil {
 		in = v.ruled.in
 	}
-	none := in == nil || in.Kind != topology.Bridge && in.KindFrom != topology.KindOpen
-	return rules.BridgePorts{}, none || v.host.settings.bridgeCalls == topology.SwitchOff
+	if in == nil || in.Kind != topology.Bridge && in.KindFrom != topology.KindOpen {
+		return rules.BridgePorts{}, true
+	}
+	own := in.Calls
+	if v.host.family == nat.IPv6 {
+		own = in.Calls6
+	}
+	switch calls := v.host.settings.bridgeCalls; {
+	case calls == topology.SwitchOff && own != topology.SwitchOn:
+		return rules.BridgePorts{}, true
+	case calls == topology.SwitchOpen || v.ruled == nil || v.ruled.port == nil || v.ruled.bridged:
+		return rules.BridgePorts{}, false
+	}
+	return rules.BridgePorts{In: v.ruled.port.Name}, true
+}
+
+// entry is the device that a packet which comes in by one comes to the node by: a bridge for a port of it, which is told then.
+func (g *Gateway) entry(name string) (d, port *device) {
+	d = g.devices[name]
+	if d != nil && d.Master != "" {
+		if bridge := g.devices[d.Master]; bridge != nil && bridge.Kind == topology.Bridge {
+			return bridge, d
+		}
+	}
+	return d, nil
+}
+
+// entryName is the name of that device, "" for none.
+func (g *Gateway) entryName(name string) string {
+	if d, _ := g.entry(name); d != nil {
+		return d.Name
+	}
+	return name
 }
 
 // past is why an answer never comes to the node, though the packet that it answers did: who answers and who asked are on one link, and

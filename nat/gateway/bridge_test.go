@@ -36,6 +36,15 @@ func bridgeNode(t *testing.T, device string, sysctls []string, ports ...topology
 	return ns
 }
 
+// ownCalls switches a bridge's own nf_call_iptables on.
+func ownCalls(ns topology.Namespace) topology.Namespace {
+	ns.Devices[0].Calls = topology.SwitchOn
+	return ns
+}
+
+// by is a packet that comes in by a device that is named.
+func by(packet, device string) string { return packet + " in " + device }
+
 // endsOf are the ways of a packet, each with what it depends on: "answered", "lost if x, not y".
 func endsOf(t *testing.T, ns topology.Namespace, packet string) string {
 	t.Helper()
@@ -52,7 +61,9 @@ func endsOf(t *testing.T, ns topology.Namespace, packet string) string {
 	require.NoError(t, err)
 	dev, ok := gateway.Arrives(ns, spec.Tuple.Src().Addr())
 	require.True(t, ok)
-	spec.In = dev
+	if spec.In = dev; spec.Device != "" {
+		spec.In = spec.Device
+	}
 	x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, spec.Ask, nil)
 	require.NoError(t, err)
 	var out []string
@@ -100,6 +111,11 @@ func TestBridge(t *testing.T) {
 		{"itself, hairpin on", itself, bridgeNode(t, "cni0", yes, port("v1", on)), "answered"},
 		{"itself, by a port of which it is not known", itself, bridgeNode(t, "cni0", yes, port("v1", on), port("v2", off)), "answered if " + hairpin + "; lost if not " + hairpin},
 		{"itself, a setting not known", itself, bridgeNode(t, "cni0", yes, port("v1", open)), "answered if " + hairpin + "; lost if not " + hairpin},
+		{"itself, by a port that has it", by(itself, "v1"), bridgeNode(t, "cni0", yes, port("v1", on), port("v2", off)), "answered"},
+		{"itself, by a port that has it not", by(itself, "v2"), bridgeNode(t, "cni0", yes, port("v1", on), port("v2", off)), "lost"},
+		{"by a port, to elsewhere", by("tcp 10.42.0.5:40000 > 192.168.9.2:80", "v1"), bridgeNode(t, "cni0", nil, port("v1", off)), "answered"},
+		{"the bridge's own switch is as good as the node's", another, ownCalls(bridgeNode(t, "cni0", no)), "answered"},
+		{"but tells not that br_netfilter is there", another, ownCalls(bridgeNode(t, "cni0", nil)), "answered if " + calls + "; lost if not " + calls},
 		{"another, hairpin off", another, bridgeNode(t, "cni0", yes, port("v1", off)), "answered"},
 
 		// What no rule translates passes by FORWARD, too.

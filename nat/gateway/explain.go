@@ -177,6 +177,8 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 		j := journey(answer)
 		j.Steps = append(j.Steps, steps...)
 	}
+	_, g.prediction.port = g.entry(ask.In)
+	g.prediction.behind = ask.Tuple.Src().Addr()
 	g.options.UID, g.options.GID = ask.UID, ask.GID
 	outs := slices.Clone(g.pass(ask.packet(), ask.In, ask.Mark))
 	g.options.UID, g.options.GID = rules.ID{}, rules.ID{} // whoever answers is another process
@@ -274,7 +276,7 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 	switch at := back[i].Dev; {
 	case p.Tuple() != ask.Tuple.Reply():
 		o.Why = fmt.Sprintf("the answer comes as %s", p.Tuple())
-	case at != ask.In:
+	case at != g.entryName(ask.In):
 		o.End, o.ClientPeer = nat.EndAnswered, p.Tuple().Src()
 		o.Why = fmt.Sprintf("the answer leaves by %s, the packet came in by %s", orNode(at), orNode(ask.In))
 	default:

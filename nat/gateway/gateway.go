@@ -50,6 +50,8 @@ type predicting struct {
 	met       func(answer bool, steps nat.Trace)
 	confirmed func(*conntrack.Conn)
 	chosen    []netip.AddrPort // ports that chance chose
+	behind    netip.Addr       // who is behind the bridge's port that the packet came in by
+	port      *device          // that port; nil where it is not told
 }
 
 // NodeOptions are what a namespace and its rules leave open.
@@ -136,14 +138,15 @@ func (g *Gateway) Unmodelled() string {
 	return ""
 }
 
-// Handle is a packet that comes in by a device. What leaves the node because of it comes back, with the rules that were
+// Handle is a packet that comes in by a device; by a bridge's port it comes in by the bridge. What leaves the node because of it comes back, with the rules that were
 // met if the Gateway traces, and why the packet went no further, "" where it left or was delivered. The packet's bytes change,
 // and a packet that leaves may share them; what is returned is good until the next call. at is the time, which must not go back.
 func (g *Gateway) Handle(pkt []byte, inDev string, at time.Time) (outs []Out, met nat.Trace, why string) {
 	v := g.begin(at)
-	d := g.devices[inDev]
 	p := &v.main
 	p.reset()
+	var d *device
+	d, p.port = g.entry(inDev)
 	switch err := p.pkt.Parse(pkt); {
 	case d == nil:
 		v.lost("", "the node has no device "+inDev)

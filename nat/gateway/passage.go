@@ -19,6 +19,7 @@ type passage struct {
 	via  netip.Addr
 
 	origin  netip.Addr // who sent it, before any translation: a bridge's port is told by that
+	port    *device    // of a bridge, that it came in by; nil where that is not told
 	bridged bool       // a bridge carries it, and it is not for the node's own hardware address
 
 	looped bool       // it came back by lo with its connection

@@ -24,7 +24,10 @@ func (v *visit) receive(p *passage, d *device) {
 		return
 	}
 	asked := p.view.Tuple.Dst().Addr()
-	if p.origin = p.view.Tuple.Src().Addr(); v.switches(p, d) {
+	if p.origin = p.view.Tuple.Src().Addr(); p.port == nil && p.origin == v.prediction.behind {
+		p.port = v.prediction.port
+	}
+	if v.switches(p, d) {
 		return
 	}
 	if !p.bridged && !v.hopByHop(p) || !v.hook(nat.PreRouting, p) || v.crosses(p, d, asked) {

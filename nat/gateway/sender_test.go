@@ -127,7 +127,7 @@ func TestExplainQueue(t *testing.T) {
 	}
 }
 
-// A bridge's packets may go through these tables with its ports, unless the node does not let them.
+// A bridge's packets may go through these tables with its ports, unless the node does not let them. The port is known where it is named.
 func TestExplainPhysDev(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -138,11 +138,16 @@ func TestExplainPhysDev(t *testing.T) {
 		{"br0", "", 2},
 		{"br0", "1", 2},
 		{"br0", "0", 1},
+		{"veth1", "", 2},
+		{"veth1", "1", 1},
+		{"veth1", "0", 1},
+		{"veth2", "1", 1},
 	} {
-		t.Run(row.in, func(t *testing.T) {
+		t.Run(row.in+" "+row.sysctl, func(t *testing.T) {
 			t.Parallel()
 			ns := twoNetworks()
-			ns.Devices = append(ns.Devices, topology.Device{Name: "br0", Kind: topology.Bridge})
+			ns.Devices = append(ns.Devices, topology.Device{Name: "br0", Kind: topology.Bridge},
+				topology.Device{Name: "veth1", Kind: topology.Veth, Master: "br0"}, topology.Device{Name: "veth2", Kind: topology.Veth, Master: "br0"})
 			ns.Addresses = append(ns.Addresses, topology.Address{Device: "br0", Prefix: netip.MustParsePrefix("172.17.0.1/16")})
 			if row.sysctl != "" {
 				ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: "net/bridge/bridge-nf-call-iptables", Value: row.sysctl})
@@ -155,6 +160,9 @@ func TestExplainPhysDev(t *testing.T) {
 			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
 			require.NoError(t, err)
 			require.Len(t, x.Prediction, row.ways, "in by %s, call-iptables %q", row.in, row.sysctl)
+			if row.ways == 1 {
+				require.Equal(t, row.in == "veth1" && row.sysctl == "1", x.Prediction[0].End == nat.EndLost)
+			}
 		})
 	}
 }
