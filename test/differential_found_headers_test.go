@@ -36,6 +36,8 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: own, headers: []packet.Header{{Type: 60, Bytes: []byte{0, 0, 0x9e, 2, 7, 7, 0, 0}}}},
 			{dev: "in0", tuple: "253 192.168.1.10:0 > 192.168.1.1:0", headers: hop(1, 4, 0, 0, 0, 0)},
 			{dev: "in0", tuple: own, headers: []packet.Header{{Type: 43, Bytes: make([]byte, 8)}}},
+			{dev: "in0", tuple: own, headers: append([]packet.Header{{Type: 43, Bytes: make([]byte, 8)}}, hop(30, 2, 7, 7)...)},
+			{dev: "in0", tuple: own, headers: append(hop(1, 4, 0, 0, 0, 0), hop(1, 4, 0, 0, 0, 0)...)},
 		}, only6, nil},
 		{"a later fragment of IPv6 is told of, too", filterRules("-A FORWARD -j ACCEPT"), []given{
 			{dev: "in0", tuple: forwarded, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},

@@ -87,10 +87,16 @@ func (v *visit) hopByHop(p *passage) bool {
 
 // delivered6 walks the extension headers of an IPv6 packet that is for the node (ip6_protocol_deliver_rcu). false: it goes no further.
 func (v *visit) delivered6(p *passage) bool {
-	at := 40
+	at, last := 40, 0
 	for h := range p.pkt.Headers {
 		switch h.Type {
-		case headerHopByHop, headerFragment:
+		case headerFragment:
+		case headerHopByHop:
+			if at > 40 { // it has its place in front of all others; no protocol has its number
+				v.lost("", "hop-by-hop options behind another header")
+				v.error(p, v.icmp().protoUnknown, v.icmp().unknownCode, uint32(last))
+				return false
+			}
 		case headerDestination:
 			if !v.tlv(p, h, at) {
 				return false
@@ -104,7 +110,7 @@ func (v *visit) delivered6(p *passage) bool {
 			v.unmodelled(fmt.Sprintf("extension header %d of a packet for the node is not modelled", h.Type))
 			return false
 		}
-		at += len(h.Bytes)
+		last, at = at, at+len(h.Bytes)
 	}
 	return true
 }

@@ -18,28 +18,25 @@ import (
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	const on, own = "10.244.1.9", "192.168.1.1"
-	destination := func(option ...byte) packet.Header {
-		return packet.Header{Type: 60, Bytes: append([]byte{0, 0}, append(option, make([]byte, 6-len(option))...)...)}
+	one := func(kind nat.Proto, b ...byte) []packet.Header {
+		return []packet.Header{{Type: kind, Bytes: slices.Concat([]byte{0, 0}, b, make([]byte, 6-len(b)))}}
 	}
-	hop := func(option ...byte) packet.Header {
-		h := destination(option...)
-		h.Type = 0
-		return h
-	}
+	destination := func(option ...byte) []packet.Header { return one(60, option...) }
+	hop := func(option ...byte) []packet.Header { return one(0, option...) }
 	for _, row := range []struct {
 		name, to   string
 		options    []byte
-		header     packet.Header
-		sent       string // what comes of it: "on", "told" or "nothing"
+		headers    []packet.Header
+		sent       string // what comes of it: "on", "told" of a mistake, "unreachable" or "nothing"
 		unmodelled string
 	}{
-		{"nothing to do", on, []byte{1, 1, 1, 0}, packet.Header{}, "on", ""},
-		{"a router alert", on, []byte{148, 4, 0, 0}, packet.Header{}, "on", ""},
-		{"a wrong length", on, []byte{30, 9, 0, 0}, packet.Header{}, "told", ""},
-		{"a router alert that is too short", on, []byte{148, 3, 0, 0}, packet.Header{}, "told", ""},
-		{"record route", on, []byte{7, 7, 4, 0, 0, 0, 0, 0}, packet.Header{}, "nothing", "IPv4 option 7 is not modelled"},
-		{"something behind the end", on, []byte{0, 7, 4, 0}, packet.Header{}, "nothing", "what is behind the end of IPv4's options is not modelled"},
-		{"no route", "10.9.9.9", []byte{7, 7, 4, 0, 0, 0, 0, 0}, packet.Header{}, "nothing", "IPv4 options of a packet without a route are not modelled"},
+		{"nothing to do", on, []byte{1, 1, 1, 0}, nil, "on", ""},
+		{"a router alert", on, []byte{148, 4, 0, 0}, nil, "on", ""},
+		{"a wrong length", on, []byte{30, 9, 0, 0}, nil, "told", ""},
+		{"a router alert that is too short", on, []byte{148, 3, 0, 0}, nil, "told", ""},
+		{"record route", on, []byte{7, 7, 4, 0, 0, 0, 0, 0}, nil, "nothing", "IPv4 option 7 is not modelled"},
+		{"something behind the end", on, []byte{0, 7, 4, 0}, nil, "nothing", "what is behind the end of IPv4's options is not modelled"},
+		{"no route", "10.9.9.9", []byte{7, 7, 4, 0, 0, 0, 0, 0}, nil, "nothing", "IPv4 options of a packet without a route are not modelled"},
 		{"padding", on, nil, hop(1, 4), "on", ""},
 		{"padding that is not zero", on, nil, hop(1, 4, 9), "nothing", ""},
 		{"an option to be skipped", on, nil, hop(30, 4), "on", ""},
@@ -48,11 +45,12 @@ func TestHeaders(t *testing.T) {
 		{"one of IOAM", on, nil, hop(49, 4), "nothing", "option 49 of extension header 0 is not modelled"},
 		{"a destination option on its way", on, nil, destination(0x9e, 4), "on", ""},
 		{"and delivered", own, nil, destination(0x9e, 4), "told", ""},
-		{"a routing header at its end", own, nil, packet.Header{Type: 43, Bytes: make([]byte, 8)}, "told", ""},
-		{"and before", own, nil, packet.Header{Type: 43, Bytes: []byte{0, 0, 0, 1, 0, 0, 0, 0}}, "nothing", "a routing header of type 0 with 1 segments left is not modelled"},
-		{"authentication", own, nil, packet.Header{Type: 51, Bytes: []byte{0, 0, 0, 0, 0, 0, 0, 0}}, "nothing", "extension header 51 of a packet for the node is not modelled"},
-		{"a fragment for the node", own, nil, packet.Header{Type: 44, Bytes: []byte{0, 0, 0, 1, 0, 0, 0, 9}}, "nothing", "fragments of IPv6 are not modelled"},
-		{"a fragment for others", on, nil, packet.Header{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}, "on", ""},
+		{"a routing header at its end", own, nil, one(43), "unreachable", ""},
+		{"and before", own, nil, one(43, 0, 1, 0, 0, 0, 0), "nothing", "a routing header of type 0 with 1 segments left is not modelled"},
+		{"hop-by-hop options behind it", own, nil, slices.Concat(one(43), hop(1, 4)), "told", ""},
+		{"authentication", own, nil, one(51, 0, 0, 0, 0, 0, 0), "nothing", "extension header 51 of a packet for the node is not modelled"},
+		{"a fragment for the node", own, nil, one(44, 0, 1, 0, 0, 0, 9), "nothing", "fragments of IPv6 are not modelled"},
+		{"a fragment for others", on, nil, one(44, 0, 9, 0, 0, 0, 9), "on", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -62,11 +60,16 @@ func TestHeaders(t *testing.T) {
 			}
 			g, err := gateway.NewGateway(ns, nil, gateway.NodeOptions{Family: family, Listens: func(nat.Tuple) bool { return false }})
 			require.NoError(t, err)
-			outs, _, why := g.Handle(headed(row.options, row.header, row.to), "eth0", time.Unix(0, 1))
+			outs, _, why := g.Handle(headed(row.options, row.headers, row.to), "eth0", time.Unix(0, 1))
 			require.Equal(t, row.unmodelled, g.Unmodelled())
 			sent := "nothing"
 			if len(outs) > 0 {
 				sent = map[bool]string{true: "told", false: "on"}[outs[0].Answer]
+				if p, err := packet.Parse(outs[0].Packet); err == nil && outs[0].Answer {
+					if kind, _, _ := p.ICMP(); kind == 1 || kind == 3 {
+						sent = "unreachable"
+					}
+				}
 			}
 			require.Equal(t, row.sent, sent, why)
 		})
@@ -74,11 +77,11 @@ func TestHeaders(t *testing.T) {
 }
 
 // headed is a datagram with options, or of IPv6 with a header.
-func headed(options []byte, h packet.Header, to string) []byte {
+func headed(options []byte, headers []packet.Header, to string) []byte {
 	src, dst := netip.MustParseAddr("192.168.1.9"), netip.MustParseAddr(to)
 	f := packet.Fields{}
 	if options == nil {
-		src, dst, f.Headers = six(src), six(dst), []packet.Header{h}
+		src, dst, f.Headers = six(src), six(dst), headers
 	}
 	b := packet.Build(nat.TupleOf(nat.UDP, netip.AddrPortFrom(src, 5000), netip.AddrPortFrom(dst, 80)), f).Bytes()
 	if options != nil {
