@@ -42,6 +42,7 @@ func foundHeaders() []found {
 		{"a later fragment of IPv6 is told of, too", filterRules("-A FORWARD -j ACCEPT"), []given{
 			{dev: "in0", tuple: forwarded, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
 			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 1, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
 		}, only6, nil},
 		{"a ping from ::1 to a network's anycast address is answered by lo", filterRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "icmp 127.0.0.1:8 > 192.168.1.0:8"},

@@ -117,16 +117,13 @@ func (v *visit) unreachable(p *passage, code uint8) { v.error(p, v.icmp().unreac
 
 // error sends an ICMP error about a packet to its source (icmp_send): from the address that the packet was for where it
 // is the node's own, else from the one that the route to the source prefers. There are no errors about errors, nor
-// about later fragments, nor about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
+// about later fragments of IPv4, nor about ICMP that the node's stack is sending at the moment (icmp_xmit_lock).
 func (v *visit) error(p *passage, kind, code uint8, rest uint32) {
 	proto := v.icmp().proto
 	if p.group { // nobody complains of what is for many
 		return
 	}
 	about, _, ok := p.pkt.ICMP()
-	if h := p.pkt.Transport(); p.pkt.V6() && p.pkt.Later() && len(h) > 0 { // icmp6_send takes its data for a header, and tells of later fragments
-		about, ok = h[0], true
-	}
 	if v.icmpBusy || p.pkt.Later() && !p.pkt.V6() || ok && p.view.Tuple.Proto() == proto && !v.complains(about) {
 		return
 	}
