@@ -1,5 +1,7 @@
 package test
 
+import "slices"
+
 // foundRoutes are differences of packets that come from or go to odd addresses, and of the settings of routing.
 func foundRoutes() []found {
 	const toAll, toNet, hosts = "udp 192.168.1.10:1000 > 255.255.255.255:137", "udp 192.168.1.10:1000 > 192.168.1.255:137", "udp 192.168.1.10:1000 > 224.0.0.1:137"
@@ -45,6 +47,7 @@ func foundRoutes() []found {
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.255:137"},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.255:137"},
 		}, only4, []string{"net/ipv4/conf/all/bc_forwarding=1", "net/ipv4/conf/in0/bc_forwarding=1", "net/ipv4/conf/in0/forwarding=0"}},
+		{"a source is told five times at once that there is no way", plain, slices.Repeat([]given{{dev: "in0", tuple: "udp 203.0.113.25:1000 > 10.94.0.1:137"}}, 7), only4, nil},
 		{"a device that does not forward", plain, []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:137"},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.20:137"},

@@ -33,6 +33,7 @@ type Gateway struct {
 	memory rules.Memory
 	sets   *ipset.State        // from the first question on
 	parts  [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
+	peers  map[netip.Addr]peer // sources that were told of a missing way
 
 	prediction predicting
 	visit      visit // of the packet that was handed in last

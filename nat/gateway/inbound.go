@@ -162,17 +162,19 @@ func (h *host) wayBack(dev *device, src netip.Addr, mode string) string {
 // unroutable answers a packet that there is no way for (ip_error, ip6_pkt_drop).
 func (v *visit) unroutable(p *passage, in *inbound) {
 	v.lost("routing", in.why)
-	if in.quiet {
-		return
-	}
+	var code uint8
 	switch in.next.kind {
 	case routeNone:
-		v.unreachable(p, v.icmp().noRoute)
+		code = v.icmp().noRoute
 	case routeUnreachable:
-		v.unreachable(p, v.icmp().hostUnreachable)
+		code = v.icmp().hostUnreachable
 	case routeProhibit:
-		v.unreachable(p, v.icmp().prohibited)
+		code = v.icmp().prohibited
 	case routeUnicast, routeLocal, routeBroadcast, routeMulticast, routeAnycast, routeBlackhole:
+		return
+	}
+	if src := p.view.Tuple.Src().Addr(); !in.quiet && (src.Is6() || v.prediction.forgets || v.mayTell(src)) {
+		v.unreachable(p, code)
 	}
 }
 
