@@ -21,6 +21,11 @@ func foundRoutes6() []found {
 		{"a network's address is any router's to addrtype", filterRules("-A INPUT -m addrtype --dst-type ANYCAST", "-A INPUT -m addrtype ! --src-type LOCAL,ANYCAST -j ACCEPT"), anycast, only6, []string{closed}},
 		{"no way leads back to any router", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -m rpfilter --accept-local\n-A PREROUTING -m rpfilter --loose\nCOMMIT\n", anycast, only6, nil},
 		{"but for a node that is none", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -m rpfilter --accept-local\n-A PREROUTING -m rpfilter --loose\nCOMMIT\n", anycast, only6, []string{closed}},
+		{"an RST to ::1 leaves by the device that the segment came in by", natRules("-A OUTPUT -d ::1/128 -j DNAT --to-destination fd00::c0a8:10a"), []given{
+			{tuple: "tcp [fd00::af4:1]:40001 > [::1]:30080", flags: 16, seq: 1000, ack: 5000},
+			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:30080 > [fd00::af4:1]:40001", flags: 16, seq: 5000, ack: 1000},
+			{tuple: "tcp [::1]:1000 > [fd00::af4:1]:81", flags: 2, seq: 1000},
+		}, only6, nil},
 		{"all nodes of a link are a group of the node", plain, []given{
 			{dev: "in0", tuple: "icmp [fd00::c0a8:10a]:8 > [ff02::1]:8"},
 			{dev: "out0", tuple: "icmp [fd00::c0a8:10a]:8 > [ff02::1]:8"},

@@ -91,11 +91,9 @@ func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 	if !attached && p.view.Tuple.Src().Addr().Is4() { // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
 		q.view.Sender.Socket = rules.KernelSocket
 	}
-	if to := p.view.Tuple.Src().Addr(); !attached && to.Is6() && to.IsLoopback() {
-		// An RST to ::1 leaves by the device whose address was asked, and so is lost (rt6_need_strict in
-		// tcp_v6_send_response, with the device that ip6_rcv_core notes).
-		q.by = v.host.owner(p.view.Tuple.Dst().Addr())
-	} else if !attached && to.Is6() && (to.IsLinkLocalUnicast() || to.IsMulticast()) {
+	if to := p.view.Tuple.Src().Addr(); !attached && to.Is6() && (to.IsLoopback() || to.IsLinkLocalUnicast() || to.IsMulticast()) {
+		// It leaves by the device that the segment came in by (rt6_need_strict in tcp_v6_send_response), which for the node's own is
+		// the one whose address was asked: an RST to ::1 is lost then.
 		q.by = v.devices[p.came]
 	}
 	if attached && p.ref.Conn != nil { // before it is sent: a connection that this RST confirms stays as it is

@@ -137,16 +137,6 @@ func (r *route) hop(d *device, dst netip.Addr) nextHop {
 	return next
 }
 
-// owner is the device, other than lo, that has an address; nil where none has.
-func (h *host) owner(a netip.Addr) *device {
-	for _, d := range h.devices {
-		if d.Name != "lo" && slices.ContainsFunc(d.addrs, func(p netip.Prefix) bool { return p.Addr() == a }) {
-			return d
-		}
-	}
-	return nil
-}
-
 // outbound is the route of a packet of the node itself (ip_route_output_key_hash_rcu, __mkroute_output): out of it goes none
 // from 127.0.0.0/8 where route_localnet is 0, what is for many has no gateway, and what is for no address is for the node
 // itself. src is not valid where the sender names none to the routes.
