@@ -47,6 +47,11 @@ func foundRoutes() []found {
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.255:137"},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.255:137"},
 		}, only4, []string{"net/ipv4/conf/all/bc_forwarding=1", "net/ipv4/conf/in0/bc_forwarding=1", "net/ipv4/conf/in0/forwarding=0"}},
+		{"what the node hears itself of an answer to many takes no mark back", mangleRules("-A POSTROUTING -m statistic --mode nth --every 2 --packet 0 -j RETURN", "-A POSTROUTING -j CONNMARK --set-xmark 0x8000/0x8000") +
+			filterRules("-A FORWARD -i out0 -j REJECT --reject-with icmp-port-unreachable"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.255:8080"},
+			{dev: "out0", tuple: "udp 10.0.0.255:8080 > 192.168.1.10:1000"},
+		}, only4, []string{"net/ipv4/conf/all/bc_forwarding=1"}},
 		{"a source is told five times at once that there is no way", plain, slices.Repeat([]given{{dev: "in0", tuple: "udp 203.0.113.25:1000 > 10.94.0.1:137"}}, 7), only4, nil},
 		{"a device that does not forward", plain, []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:137"},

@@ -17,6 +17,9 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 		v.hits = v.hits[:0]
 		hits, before = &v.hits, p.view.Tuple
 	}
+	if p.ref.Conn != nil { // another packet of the connection may have been at rules meanwhile
+		p.view.ConnMark, p.view.Labels = p.ref.Conn.Mark, p.ref.Conn.Labels
+	}
 	if v.prediction.look != nil {
 		v.prediction.look(look{node: v.host.member, hook: hook, table: t.Name(), packet: p.view.Clone(), answer: p.answer})
 	}

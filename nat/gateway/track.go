@@ -56,7 +56,6 @@ func (p *passage) state() {
 	}
 	if p.ref.Conn != nil {
 		p.view.State |= natStates(p.ref.Conn)
-		p.view.ConnMark, p.view.Labels = p.ref.Conn.Mark, p.ref.Conn.Labels
 	}
 }
 

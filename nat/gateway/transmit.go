@@ -38,9 +38,6 @@ func (v *visit) echo(p *passage) bool {
 		v.drainLoopback()
 		v.process = true
 	}
-	if p.ref.Conn != nil {
-		p.view.ConnMark = p.ref.Conn.Mark
-	}
 	if p.pkt.TTL() == 0 && p.view.Tuple.Dst().Addr().IsMulticast() {
 		v.lost("", "multicast with a TTL of 0 stays in the node")
 		return false
