@@ -45,7 +45,7 @@ const extensionsVar = "NATLAB_EXTENSIONS"
 // TestExtensions loads each line of iptables' own tests of its extensions into the kernel, by both backends and for
 // both families, and holds natlab's parser, its reading of the kernel's bytes and its emulator to the result. It prints
 // the figures, an extension a line.
-func TestExtensions(t *testing.T) {
+func TestExtensions(t *testing.T) { //nolint:tparallel // the lines of one backend are loaded beside those of the other, and judged when all are
 	t.Parallel()
 	require.Zero(t, os.Geteuid(), "rules are loaded into network namespaces, which needs root")
 	lines := extensionLines(t)
