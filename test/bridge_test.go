@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -61,15 +62,33 @@ var bridgeHosts = []struct{ name, address, gateway, to string }{
 	{"l6", "10.50.0.6", "10.50.0.1", "switch"},
 }
 
-// bridgeNetwork is a node with a bridge in the kernel, its hosts' namespaces with a server each, and the same as data.
+// bridgeNetwork is a node with a bridge in the kernel, and its hosts' namespaces with a server each.
 type bridgeNetwork struct {
-	name  string // of the node's namespace; those of the others follow it
-	hosts map[netip.Addr]netns.Handle
+	name   string // of the node's namespace; those of the others follow it
+	family nat.Family
+	hosts  map[netip.Addr]netns.Handle
 }
 
-func newBridgeNetwork(t *testing.T) bridgeNetwork {
+var bridgeAddress = regexp.MustCompile(`\b(?:10|192)\.(4[23]|50|168)\.([09])\.(\d+)(/\d+)?(:\d+)?`)
+
+// in is a text with addresses of IPv4 in the network's family: 10.42.0.5 is fd00:42::5 in IPv6.
+func (n bridgeNetwork) in(text string) string {
+	if n.family == nat.IPv4 {
+		return text
+	}
+	return bridgeAddress.ReplaceAllStringFunc(text, func(address string) string {
+		m := bridgeAddress.FindStringSubmatch(address)
+		six := "fd00:" + m[1] + "::" + m[3]
+		if m[5] != "" {
+			return "[" + six + "]" + m[5]
+		}
+		return six + map[string]string{"": "", "/24": "/64", "/31": "/127", "/32": "/128"}[m[4]]
+	})
+}
+
+func newBridgeNetwork(t *testing.T, family nat.Family) bridgeNetwork {
 	t.Helper()
-	n := bridgeNetwork{name: strings.Replace(uniqueName(t), "plan-", "br-", 1), hosts: map[netip.Addr]netns.Handle{}}
+	n := bridgeNetwork{name: strings.Replace(uniqueName(t), "plan-", "br-", 1), family: family, hosts: map[netip.Addr]netns.Handle{}}
 	script := []string{"N=" + n.name, "ip netns add $N", "ip netns add $N-sw", "at() { ns=$1; shift; ip netns exec $ns \"$@\"; }"}
 	for _, h := range bridgeHosts {
 		script = append(script, "ip netns add $N-"+h.name)
@@ -80,8 +99,8 @@ func newBridgeNetwork(t *testing.T) bridgeNetwork {
 		}
 	})
 	script = append(script,
-		"for i in $(ip netns | awk -v n=$N 'index($1, n) == 1 {print $1}'); do ip -n $i link set lo up; at $i sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1; done",
-		"at $N sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0",
+		"for i in $(ip netns | awk -v n=$N 'index($1, n) == 1 {print $1}'); do ip -n $i link set lo up; at $i sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_redirects=0; done",
+		"at $N sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0",
 		"ip -n $N link add cni0 type bridge forward_delay 0", "ip -n $N-sw link add br0 type bridge forward_delay 0", "ip -n $N-sw link set br0 up",
 		"ip -n $N link add ens9 type veth peer up9 netns $N-sw", "ip -n $N-sw link set up9 master br0 up", "ip -n $N link set ens9 up",
 		"ip -n $N addr add 10.50.0.1/24 dev ens9", "ip -n $N addr add 10.42.0.1/24 dev cni0", "ip -n $N link set cni0 up",
@@ -90,15 +109,17 @@ func newBridgeNetwork(t *testing.T) bridgeNetwork {
 		peer := map[string]string{"cni0": "$N", "eth1": "$N", "switch": "$N-sw"}[h.to]
 		device := map[string]string{"cni0": "v" + h.name, "eth1": "eth1", "switch": "v" + h.name}[h.to]
 		script = append(script, fmt.Sprintf("ip -n $N-%s link add eth0 type veth peer %s netns %s", h.name, device, peer),
-			fmt.Sprintf("ip -n $N-%s addr add %s/24 dev eth0", h.name, h.address), fmt.Sprintf("ip -n $N-%s link set eth0 up", h.name),
+			fmt.Sprintf("ip -n $N-%s addr add %s/24 dev eth0", h.name, h.address),
+			fmt.Sprintf("ip -n $N-%s link set eth0 up", h.name),
 			map[string]string{"cni0": "ip -n $N link set " + device + " master cni0", "eth1": "ip -n $N addr add 192.168.9.1/24 dev eth1", "switch": "ip -n $N-sw link set " + device + " master br0"}[h.to],
 			"ip -n "+peer+" link set "+device+" up", fmt.Sprintf("ip -n $N-%s route add default via %s", h.name, h.gateway))
 	}
-	run(t, strings.Join(append(script, "at $N iptables-restore <<'END'\n"+bridgeRules+"END"), "\n"))
+	restore := map[nat.Family]string{nat.IPv4: "iptables-restore", nat.IPv6: "ip6tables-restore"}[family]
+	run(t, n.in(strings.Join(append(script, "at $N "+restore+" <<'END'\n"+bridgeRules+"END"), "\n")))
 	for _, h := range bridgeHosts {
-		n.serve(t, h.address, n.name+"-"+h.name)
+		n.serve(t, n.in(h.address), n.name+"-"+h.name)
 	}
-	n.serve(t, "10.42.0.1", n.name)
+	n.serve(t, n.in("10.42.0.1"), n.name)
 	return n
 }
 
@@ -121,7 +142,7 @@ func (n bridgeNetwork) serve(t *testing.T, address, namespace string) {
 		var l net.Listener
 		require.NoError(t, h.Do(func() error {
 			var err error
-			l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "0.0.0.0:"+port)
+			l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", ":"+port)
 			return err
 		}))
 		done := make(chan struct{})
@@ -149,7 +170,7 @@ func (n bridgeNetwork) asks(t *testing.T, from, to, want string) string {
 	}
 	var c net.Conn
 	err := n.hosts[netip.MustParseAddr(from)].Do(func() (err error) {
-		c, err = dialer.DialContext(t.Context(), "tcp4", to)
+		c, err = dialer.DialContext(t.Context(), "tcp", to)
 		return err
 	})
 	if err != nil {
@@ -173,14 +194,14 @@ func (n bridgeNetwork) prints(t *testing.T, command ...string) string {
 }
 
 // predicts is how a connection ends by what the node's own programs print of it.
-func predicts(t *testing.T, node topology.NodeWords, from, to string) string {
+func (n bridgeNetwork) predicts(t *testing.T, node topology.NodeWords, from, to string) string {
 	t.Helper()
 	ns, notes, err := node.Node()
 	require.NoError(t, err)
 	require.Empty(t, notes)
-	rs, err := iptables.ParseString(bridgeRules, nat.IPv4)
+	rs, err := iptables.ParseString(n.in(bridgeRules), n.family)
 	require.NoError(t, err)
-	spec, err := gateway.ParseSpec("tcp " + from + ":40000 > " + to)
+	spec, err := gateway.ParseSpec("tcp " + net.JoinHostPort(from, "40000") + " > " + to)
 	require.NoError(t, err)
 	dev, ok := gateway.Arrives(ns, spec.Tuple.Src().Addr())
 	require.True(t, ok)
@@ -199,7 +220,18 @@ func predicts(t *testing.T, node topology.NodeWords, from, to string) string {
 // sysctl(8) print of the node: with br_netfilter and without, with ports in hairpin mode and without.
 func TestBridges(t *testing.T) {
 	t.Parallel()
-	n := newBridgeNetwork(t)
+	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+		t.Run(family.String(), func(t *testing.T) {
+			t.Parallel()
+			newBridgeNetwork(t, family).agrees(t)
+		})
+	}
+}
+
+// agrees asks for every flow, with every setting.
+func (n bridgeNetwork) agrees(t *testing.T) {
+	t.Helper()
+	tables := map[nat.Family]string{nat.IPv4: "iptables", nat.IPv6: "ip6tables"}[n.family]
 	flows := []struct{ name, from, to string }{
 		{"another pod's Service", "10.42.0.5", "10.43.0.50:80"},
 		{"the same, masqueraded", "10.42.0.5", "10.43.0.51:80"},
@@ -230,18 +262,21 @@ func TestBridges(t *testing.T) {
 		{"1", "0", "on", [][]string{{"bridge", "-j", "-d", "link"}, {"ip", "-j", "addr"}}},
 		{"0", "1", "off", [][]string{{"ip", "-o", "-d", "link"}, {"ip", "-o", "addr"}}},
 	} {
-		run(t, fmt.Sprintf("N=%s\nip netns exec $N sysctl -qw net.bridge.bridge-nf-call-iptables=%s\nip -n $N link set cni0 type bridge nf_call_iptables %s\n"+
-			"for p in vp5 vp6 vp7; do ip -n $N link set $p type bridge_slave hairpin %s; done", n.name, row.calls, row.own, row.hairpin))
-		node := topology.NodeWords{Sysctls: []string{strings.TrimSpace(n.prints(t, "sysctl", "net.bridge.bridge-nf-call-iptables"))}}
+		run(t, fmt.Sprintf("N=%[1]s\nip netns exec $N sysctl -qw net.bridge.bridge-nf-call-%[5]s=%[2]s\nip -n $N link set cni0 type bridge nf_call_%[5]s %[3]s\n"+
+			"for p in vp5 vp6 vp7; do ip -n $N link set $p type bridge_slave hairpin %[4]s; done", n.name, row.calls, row.own, row.hairpin, tables))
+		node := topology.NodeWords{Sysctls: []string{strings.TrimSpace(n.prints(t, "sysctl", "net.bridge.bridge-nf-call-"+tables))}}
 		for _, command := range row.texts {
 			node.Links = append(node.Links, n.prints(t, command...))
 		}
 		for _, f := range flows {
-			want := predicts(t, node, f.from, f.to)
+			from, to := n.in(f.from), n.in(f.to)
+			want := n.predicts(t, node, from, to)
 			ends[want] = true
-			got := n.asks(t, f.from, f.to, want)
-			require.Equal(t, want, got, "%s: %s > %s, %+v", f.name, f.from, f.to, row)
+			got := n.asks(t, from, to, want)
+			require.Equal(t, want, got, "%s: %s > %s, %+v", f.name, from, to, row)
 		}
 	}
-	require.Subset(t, ends, map[string]bool{"lost": true, "rejected": true, "answered by 10.42.0.5:8080": true, "answered by 10.42.0.7:8080": true})
+	require.Subset(t, ends, map[string]bool{
+		"lost": true, "rejected": true, n.in("answered by 10.42.0.5:8080"): true, n.in("answered by 10.42.0.7:8080"): true,
+	})
 }
