@@ -43,8 +43,8 @@ where it is rewritten, its marks, and the conntrack entry. Nothing is sent, and 
 
 With --from the packet goes through the whole cluster, from a node, pod or client; --rules NODE=FILE replaces a node's
 rules by those that iptables-save printed. Without it the packet goes through one node: --node takes its devices,
-addresses and routes from the cluster and kube-proxy's rules for it, unless --rules gives others; --address and --route
-describe a node that is in no cluster.
+addresses and routes from the cluster and kube-proxy's rules for it, unless --rules gives others; --link, --address
+and --route describe a node that is in no cluster.
 
 --why tells of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.
 With --from it looks at the nodes that the packet comes to, or at the one named in front of the chain.`,
