@@ -168,6 +168,9 @@ func TestDifferentialFound(t *testing.T) {
 		{"MASQUERADE of a packet to the node itself takes the address that it is for", natRules("-A POSTROUTING -j MASQUERADE"), []given{
 			{tuple: "udp 192.168.1.1:600 > 10.0.0.1:80"},
 		}, both, nil},
+		{"an RST of the stack may have a checksum of zero", filterRules("-A FORWARD -j ACCEPT"), []given{
+			{dev: "in0", tuple: "tcp 203.0.113.7:40001 > 192.168.1.1:600", flags: 16, ack: 5014},
+		}, only4, nil},
 		{"an RST that confirms its connection does not close it", filterRules("-A OUTPUT -d 10.96.0.1/32 -p tcp -j REJECT --reject-with tcp-reset") + natRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "tcp 192.168.1.1:8080 > 10.96.0.1:443", flags: 24, seq: 1000, ack: 5000},
 		}, both, nil},

@@ -87,8 +87,9 @@ func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 			}
 		}
 	}
-	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: v.host.settings.ttl, TOS: tos, DF: true, TCP: back})}
-	if !attached && p.view.Tuple.Src().Addr().Is4() { // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
+	ofStack := !attached && p.view.Tuple.Src().Addr().Is4() // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
+	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: v.host.settings.ttl, TOS: tos, DF: true, TCP: back, ZeroSum: ofStack})}
+	if ofStack {
 		q.view.Sender.Socket = rules.KernelSocket
 	}
 	if to := p.view.Tuple.Src().Addr(); !attached && to.Is6() && (to.IsLoopback() || to.IsLinkLocalUnicast() || to.IsMulticast()) {

@@ -18,6 +18,7 @@ type Fields struct {
 	Code    uint8  //
 	Rest    uint32 // the second word of an ICMP error: the MTU, the gateway
 	Payload []byte
+	ZeroSum bool     // of TCP: a checksum of zero stays zero, as ip_send_unicast_reply writes it, and does not become 0xffff
 	Part    uint16   // of a fragment of IPv4: more fragments (0x2000) and the offset in units of 8 bytes; it replaces DF
 	Headers []Header // of IPv6, between its header and the transport header
 }
@@ -63,8 +64,12 @@ func Build(t nat.Tuple, f Fields) *Packet {
 		copy(b[16:], dst[:])
 	}
 	p := &Packet{b: b}
-	if p.parse() == nil {
-		p.Seal()
+	if p.parse() != nil {
+		return p
+	}
+	p.Seal()
+	if h := p.transport(); f.ZeroSum && t.Proto() == nat.TCP && !p.later && binary.BigEndian.Uint16(h[16:]) == 0xffff {
+		binary.BigEndian.PutUint16(h[16:], 0)
 	}
 	return p
 }
