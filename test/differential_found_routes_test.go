@@ -33,6 +33,10 @@ func foundRoutes() []found {
 			{dev: "in0", tuple: "icmp 192.168.1.10:8 > 192.168.1.255:8"},
 			{dev: "out0", tuple: "icmp 10.0.0.20:8 > 224.0.0.1:8"},
 		}, only4, []string{"net/ipv4/icmp_echo_ignore_broadcasts=0"}},
+		{"the node answers a ping to many that it hears itself, whatever its checksum", plain, []given{
+			{tuple: "icmp 192.168.1.1:7 > 10.0.0.255:7", spoiled: map[int]byte{31: 0x66}, payload: []byte("ping")},
+			{tuple: "icmp 192.168.1.1:7 > 192.168.1.1:7", spoiled: map[int]byte{31: 0x66}, payload: []byte("ping")},
+		}, only4, []string{"net/ipv4/icmp_echo_ignore_broadcasts=0"}},
 		{"a ping is not answered where it is not wanted", plain, []given{
 			{dev: "in0", tuple: "icmp 192.168.1.10:8 > 192.168.1.1:8"},
 		}, only4, []string{"net/ipv4/icmp_echo_ignore_all=1"}},

@@ -105,7 +105,7 @@ func (v *visit) pong(p *passage) {
 	kind, _, _ := p.pkt.ICMP()
 	h := p.pkt.Transport()
 	settings := &v.host.settings
-	if !p.pkt.Whole() || !p.pkt.ChecksumOK() || p.group && settings.ignoreGroups {
+	if !p.pkt.Whole() || !p.sound && !p.pkt.ChecksumOK() || p.group && settings.ignoreGroups {
 		return
 	}
 	f := packet.Fields{TTL: settings.ttl, TOS: p.pkt.TOS(), Type: v.icmp().echoReply, Rest: uint32(binary.BigEndian.Uint16(h[6:]))}

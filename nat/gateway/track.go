@@ -26,6 +26,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 		return true
 	}
 	v.fill(&v.track, &p.pkt, hook)
+	v.track.BadChecksum = v.track.BadChecksum && !p.sound
 	v.track.Zone, v.track.Policy = p.view.Template.Zone, p.view.Template.Policy
 	var verdict nat.Verdict
 	if p.ref, verdict = v.conns.Track(&v.track, v.at); verdict == nat.Drop {
