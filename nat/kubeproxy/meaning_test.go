@@ -24,27 +24,13 @@ import (
 type deviation struct {
 	issue string
 	until string // the first release that does not any more; "" where all do
-	holds func(c topology.Cluster, f proof.Flow, a objects.Answer, o nat.Outcome) bool
-}
-
-func isNode(c topology.Cluster, member string) bool {
-	_, ok := c.Node(member)
-	return ok
-}
-
-func ends(a objects.Answer, end nat.End) bool {
-	return slices.ContainsFunc(a.Endings, func(e objects.Ending) bool { return e.End == end })
+	holds func(topology.Cluster, proof.Flow, objects.Answer, nat.Outcome) bool
 }
 
 var deviations = []deviation{
 	// What cannot be served is refused by rules that ask for the node port and any address of the node.
 	{"kubernetes#97360: nodePortAddresses does not keep a node port without endpoints from being refused", "", func(_ topology.Cluster, f proof.Flow, a objects.Answer, o nat.Outcome) bool {
 		return f.Type == proof.ByNodePort && len(a.Endings) == 0 && strings.Contains(o.Where, " filter KUBE-EXTERNAL-SERVICES:")
-	}},
-	// The chain that refuses is called in INPUT and FORWARD. A process's packet leaves its node, and is refused where it comes to, if anywhere.
-	{"kubernetes#95252: a process of a node is not refused on its own node", "", func(c topology.Cluster, f proof.Flow, a objects.Answer, o nat.Outcome) bool {
-		external := f.Type == proof.ByExternalIP || f.Type == proof.ByLoadBalancer
-		return external && isNode(c, f.From) && ends(a, nat.EndRejected) && !o.Endpoint.IsValid() && !strings.HasPrefix(o.Where, a.Node+" filter KUBE-")
 	}},
 	// Which of two endpoints of one address counts hung on their order.
 	{"kubernetes#135266: of an address that stands twice a wrong one counts", "v1.36", func(c topology.Cluster, f proof.Flow, _ objects.Answer, _ nat.Outcome) bool {
@@ -154,13 +140,11 @@ func (c compared) differs(f proof.Flow, a objects.Answer, o nat.Outcome) string 
 		}
 		return ""
 	}
-	i := slices.IndexFunc(a.Endings, func(e objects.Ending) bool { return e.Endpoint == endpoint })
-	if i < 0 {
-		return "the endpoint"
-	}
-	e := a.Endings[i]
+	e := endingOf(a, endpoint, o.End)
 	listens := slices.ContainsFunc(c.servers, func(s topology.Server) bool { return s.Addr == endpoint && s.Proto == f.Protocol.String() })
 	switch {
+	case e.End == nat.EndUnknown && e.Limit == "":
+		return "the endpoint"
 	case e.End == nat.EndUnknown:
 	case endpoint.IsValid() && !listens:
 		if o.End != nat.EndRefused && o.End != nat.EndLost {
@@ -169,7 +153,7 @@ func (c compared) differs(f proof.Flow, a objects.Answer, o nat.Outcome) string 
 	case o.End != e.End:
 		return "the end"
 	case !endpoint.IsValid():
-		if !strings.HasPrefix(o.Where, a.Node+" filter ") {
+		if sentOn := a.Endings[len(a.Endings)-1].Limit != ""; !sentOn && !strings.HasPrefix(o.Where, a.Node+" filter ") {
 			return "where it is refused"
 		}
 	case e.End != nat.EndAnswered: // lost on its way to the server, or the answer is
@@ -181,6 +165,16 @@ func (c compared) differs(f proof.Flow, a objects.Answer, o nat.Outcome) string 
 		return "from where the answer is"
 	}
 	return ""
+}
+
+// endingOf is the ending by an endpoint, the one with that end if there are two; the zero one where there is none.
+func endingOf(a objects.Answer, endpoint netip.AddrPort, end nat.End) (found objects.Ending) {
+	for _, e := range a.Endings {
+		if e.Endpoint == endpoint && (found.Why == "" || e.End == end) {
+			found = e
+		}
+	}
+	return found
 }
 
 // The rules that kube-proxy writes do what the objects of the reference cluster call for, in each release.

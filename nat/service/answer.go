@@ -42,7 +42,7 @@ func (m *Model) at(node, device string, f Flow) (Answer, error) {
 func (v visit) endings(a asked) []Ending {
 	s := v.serversOf(v.node, a, v.Target.Addr())
 	if !s.any {
-		return refused(nat.EndRejected, "%s has no endpoint that can serve", a.name())
+		return v.rejected(a)
 	}
 	if a.by == byClusterIP {
 		return v.internal(a, s)
@@ -52,6 +52,18 @@ func (v visit) endings(a asked) []Ending {
 
 func refused(end nat.End, format string, args ...any) []Ending {
 	return []Ending{{End: end, Why: fmt.Sprintf(format, args...)}}
+}
+
+// rejected are the endings where no endpoint can serve. A node's own packet for an external address that is not the node's may
+// leave it before anybody refuses it, to whom the address leads (kubernetes#95252).
+func (v visit) rejected(a asked) []Ending {
+	out := refused(nat.EndRejected, "%s has no endpoint that can serve", a.name())
+	if v.device != "" || a.by == byClusterIP || own(v.node, v.Target.Addr()) {
+		return out
+	}
+	lost := out[0]
+	lost.End, lost.Limit = nat.EndLost, fmt.Sprintf("%s sends its own packet on to %s, and does not refuse it itself", v.node.Name, v.Target.Addr())
+	return append(out, lost)
 }
 
 // internal are the endings by the cluster IP. Pods come as themselves, everybody else as the node: the endpoint's answer

@@ -22,8 +22,8 @@ type Flow struct {
 type Answer struct {
 	Service string // "NAMESPACE/NAME:PORT"; "" where no Service has the address for this client: Endings is empty then
 	Node    string // the node that answers for the Service: where the client or its packet is
-	// Endings are the ways that the flow may end, each of them right: one for each endpoint that may serve, in the order of the
-	// objects, or a single one.
+	// Endings are the ways that the flow may end, each of them right: for each endpoint that may serve, in the order of the
+	// objects, or for none. One with a Limit follows the one that the objects call for.
 	Endings []Ending
 	// AffinitySeconds is how long an endpoint that served the client goes on to; 0 for not at all.
 	AffinitySeconds int32
@@ -37,16 +37,16 @@ type Ending struct {
 	Client      []netip.Addr
 	Masqueraded bool   // the client's source is changed, if only its port
 	Why         string // in the words of the objects
-	// Limit names what keeps the Service from working although its objects call for it; "" for nothing. It is no fault of one
-	// data plane.
+	// Limit names what data planes are known not to do although the objects call for it, and for EndUnknown what the objects leave
+	// open; "" for neither.
 	Limit string
 }
 
 // After is what is left of an answer for a client that an endpoint served before.
 func (a Answer) After(endpoint netip.AddrPort) Answer {
-	i := slices.IndexFunc(a.Endings, func(e Ending) bool { return e.Endpoint == endpoint })
-	if a.AffinitySeconds > 0 && endpoint.IsValid() && i >= 0 {
-		a.Endings = a.Endings[i : i+1]
+	served := slices.DeleteFunc(slices.Clone(a.Endings), func(e Ending) bool { return e.Endpoint != endpoint })
+	if a.AffinitySeconds > 0 && endpoint.IsValid() && len(served) > 0 {
+		a.Endings = served
 	}
 	return a
 }
@@ -119,20 +119,21 @@ func (m *Model) owner(a netip.Addr) string {
 	return ""
 }
 
-// returning marks the endings whose answer would not come back by the node that translated the request: the client asked one
-// address, hears of another, and drops it (kubernetes#74383).
+// returning adds that a flow may be lost where the answer does not come back by the node that translated the request: the
+// client asked one address, hears of another, and drops it (kubernetes#74383).
 func (m *Model) returning(a Answer, home string, f Flow) Answer {
-	for i := range a.Endings {
-		e := &a.Endings[i]
-		if e.End != nat.EndAnswered || e.Masqueraded || home == a.Node {
+	var out []Ending
+	for _, e := range a.Endings {
+		out = append(out, e)
+		if e.End != nat.EndAnswered || e.Masqueraded || home == a.Node || m.placeOf(e.Endpoint.Addr()) == a.Node {
 			continue
 		}
-		if at := m.placeOf(e.Endpoint.Addr()); at != a.Node {
-			e.End = nat.EndLost
-			e.Limit = fmt.Sprintf("%s asks %s by %s and is not masqueraded there: the answer of %s goes past that node, and the client drops it",
-				f.From, f.Target, a.Node, e.Endpoint)
-		}
+		e.End = nat.EndLost
+		e.Limit = fmt.Sprintf("%s asks %s by %s and is not masqueraded there: the answer of %s goes past that node, and the client drops it",
+			f.From, f.Target, a.Node, e.Endpoint)
+		out = append(out, e)
 	}
+	a.Endings = out
 	return a
 }
 
