@@ -41,7 +41,7 @@ var house = []room{
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
-	{"nat/proof", "nat topology"},
+	{"nat/proof", "nat nat/service topology"},
 	{"nat/report", "nat nat/proof"},
 
 	// The kernel, each part of it by one room. The witness does not know the emulator either.
@@ -57,7 +57,7 @@ var house = []room{
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
 	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy nat/portmap nat/rules topology"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/portmap nat/proof topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/portmap nat/proof nat/service topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/view topology"},

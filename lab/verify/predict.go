@@ -11,9 +11,10 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/proof"
+	"natlab/nat/service"
 )
 
-// predict predicts each flow: what has to become of it, and what the nodes' rules will make of it.
+// predict predicts each flow: what the objects call for, what the rules make of it that belong to them, and what the nodes' rules will.
 func (v *verification) predict(flows []proof.Flow) error {
 	wanted := v.rules.network.Setup
 	wanted.Plan = v.lab.Plan()
@@ -41,6 +42,9 @@ func (v *verification) predict(flows []proof.Flow) error {
 			src := netip.AddrPortFrom(f.Source, predictedPort)
 			probe := nat.Probe{From: f.From, Tuple: nat.TupleOf(f.Protocol, src, f.Target)}
 			var err error
+			if q.needed, err = v.means.Ask(service.Flow{From: f.From, Protocol: f.Protocol, Source: f.Source, Target: f.Target}); err != nil {
+				return fmt.Errorf("what has to become of %s: %w", f.Name, err)
+			}
 			if q.intent, err = intent.Predict(probe); err != nil {
 				return fmt.Errorf("predict %s: %w", f.Name, err)
 			}

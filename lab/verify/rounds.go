@@ -10,6 +10,7 @@ import (
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/proof"
+	"natlab/nat/service"
 )
 
 const (
@@ -25,6 +26,7 @@ const (
 // flowState is one flow with what is known of it so far.
 type flowState struct {
 	flow         proof.Flow
+	needed       service.Answer // what the objects call for
 	intent, live nat.Prediction // for the port predictedPort
 	deviation    float64        // how likely the live rules go another way than the intent
 	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first
@@ -44,10 +46,9 @@ type flowState struct {
 func (q *flowState) expect(watched bool) {
 	q.missing, q.watched = map[netip.AddrPort]int{}, watched
 	q.attempts, q.retries, q.vain, q.givenUp = 0, 0, 0, false
-	for _, want := range q.intent {
-		p := q.live.Chance(want.Endpoint)
-		if want.Endpoint.IsValid() && p > 0 {
-			q.missing[want.Endpoint] = enoughAttempts(p)
+	for _, endpoint := range proof.Expected(q.needed, q.intent) {
+		if p := q.live.Chance(endpoint); p > 0 {
+			q.missing[endpoint] = enoughAttempts(p)
 		}
 	}
 }

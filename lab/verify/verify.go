@@ -16,6 +16,7 @@ import (
 	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat/proof"
+	"natlab/nat/service"
 	"natlab/topology"
 )
 
@@ -122,6 +123,7 @@ func (v *verification) ask(ctx context.Context, control bool) error {
 // verification is one call of Lab at work.
 type verification struct {
 	lab       *lab.Lab
+	means     *service.Model // what the objects call for
 	rules     nodeRules
 	chains    proof.Chains
 	states    []*flowState
@@ -146,8 +148,12 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if err != nil {
 		return nil, err
 	}
+	means, err := service.New(intent)
+	if err != nil {
+		return nil, err
+	}
 	v := &verification{
-		lab: l, rules: rules, chains: rules.chains(), strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
+		lab: l, means: means, rules: rules, chains: rules.chains(), strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
 		meter: proof.Meter{}, discarded: map[string]int{},
 	}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}}

@@ -36,7 +36,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 	for i, s := range proof.Join(probesOf(batch), seen) {
 		t := batch[i]
 		c := proof.Case{
-			Flow: t.flow, Probe: t.probe, Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
+			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
 			Stuck: t.stuck, Strict: w.strict, World: w.rules.network.World,
 			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}
@@ -168,14 +168,14 @@ func badness(o proof.Outcome) int {
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
 func (q *flowState) conclude(chains proof.Chains, strict bool) {
 	disproved := q.disproved()
-	for _, o := range q.intent {
-		if !o.Endpoint.IsValid() || slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == o.Endpoint }) {
+	for _, endpoint := range proof.Expected(q.needed, q.intent) {
+		if slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == endpoint }) {
 			continue
 		}
-		c := proof.Case{Flow: q.flow, Intent: q.intent, Live: q.live, Chains: chains, Strict: strict}
+		c := proof.Case{Flow: q.flow, Needed: q.needed, Intent: q.intent, Live: q.live, Chains: chains, Strict: strict}
 		c.Probe.Tuple = nat.TupleOf(q.flow.Protocol, netip.AddrPortFrom(q.flow.Source, predictedPort), q.flow.Target)
-		cert := proof.NeverChosen(c, o.Endpoint, q.attempts)
-		if enough, possible := q.missing[o.Endpoint]; possible && (q.attempts < enough || enough == maxAttempts) {
+		cert := proof.NeverChosen(c, endpoint, q.attempts)
+		if enough, possible := q.missing[endpoint]; possible && (q.attempts < enough || enough == maxAttempts) {
 			cert.Verdict = proof.Inconclusive
 		}
 		if disproved && cert.Wrong.WantRule == "" && cert.Wrong.LiveRule == "" {

@@ -44,6 +44,9 @@ type ChainRef struct{ Node, Table, Chain string }
 
 func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }
 
+// kubeProxyDiffers is why a flow is not as it has to be although the rules are kube-proxy's own.
+const kubeProxyDiffers = "kube-proxy's own rules do not do what the objects call for"
+
 // wrong finds where a disproved try first went wrong, in which rule the live rules part from the intended ones, and
 // whose fault that is.
 func (e *evidence) wrong(failed Finding) *Wrong {
@@ -58,6 +61,9 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 	case e.want.End == nat.EndAnswered && live.End == nat.EndRefused && e.Ends.End == nat.EndRefused:
 		w.Fault = FaultServer
 		w.because("nothing listens at %s in %s", live.Endpoint, live.Where)
+	case e.needed.byObjects && slices.Contains([]string{"dnat", "masquerade", "ends"}, failed.Name):
+		w.Fault = FaultRules
+		w.because("%s: %s", kubeProxyDiffers, e.needed.why)
 	}
 	for _, o := range e.Live {
 		unknown := slices.Clone(o.Unknown)

@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/service"
 )
 
 // Case is all that there is to judge one try of a flow by.
 type Case struct {
 	Flow     Flow
 	Probe    nat.Probe           // what the client did
+	Needed   service.Answer      // what the objects call for; without endings the intended rules alone tell
 	Intent   nat.Prediction      // from the rules that the Services call for
 	Live     nat.Prediction      // from the rules that the nodes hold
 	Seen     Seen                // what the witnesses saw of it
@@ -42,19 +44,15 @@ type Control struct {
 	Conns []nat.Conn // as ctnetlink told of them
 }
 
-// Check holds a try against both predictions and issues its certificate. Two questions are kept apart: whether the Service
-// works as it has to, by what came of the try against the intent; and whether the nodes do what they hold, by its path
-// against the live prediction. A try is proved where the first holds and the second agrees, disproved where the first does
+// Check holds a try against what is needed and against both predictions, and issues its certificate. Two questions are kept
+// apart: whether the Service works as it has to, by what came of the try against what the objects call for, and where no Service
+// has the address against the intent; and whether the nodes do what they hold, by its path against the live prediction. A try is proved where the first holds and the second agrees, disproved where the first does
 // not hold, and inconclusive where only the second does not agree: then natlab's model or the kernel is wrong. A Strict
 // Case asks for the intent's path as well.
 func Check(c Case) Certificate {
 	e := &evidence{Case: c}
-	for _, o := range c.Intent {
-		if o.Endpoint.IsValid() {
-			e.may = append(e.may, o.Endpoint)
-		}
-	}
 	e.want, e.match = choose(c, c.Intent)
+	e.needed = e.need()
 	e.way, e.went = e.want, e.match
 	if !c.Strict {
 		e.way, e.went = choose(c, c.Live)
@@ -116,7 +114,7 @@ func EndpointOf(asked nat.Tuple, s Seen, e Ends) netip.AddrPort {
 // certificate writes down what was seen.
 func (e *evidence) certificate() Certificate {
 	c := Certificate{
-		Flow: e.Flow, Expect: e.want.End, End: e.Ends.End, Endpoint: EndpointOf(e.Probe.Tuple, e.Seen, e.Ends), Server: e.Ends.Server, ClientPeer: e.Ends.ClientPeer,
+		Flow: e.Flow, Expect: e.needed.end, End: e.Ends.End, Endpoint: EndpointOf(e.Probe.Tuple, e.Seen, e.Ends), Server: e.Ends.Server, ClientPeer: e.Ends.ClientPeer,
 		Tries: 1, Node: e.node(), Conntrack: ordered(e.way.Conns, e.Seen.Conns, func(c nat.Conn) string { return c.Node }),
 	}
 	_, c.Masqueraded = masquerading(e.translation)

@@ -16,8 +16,8 @@ const comparedStatus = nat.SeenReply | nat.Confirmed | nat.SrcNAT | nat.DstNAT
 // evidence is one try with the outcome that it is held against.
 type evidence struct {
 	Case
-	want nat.Outcome // what has to come of it: of the intent
-	may  []netip.AddrPort
+	needed needed
+	want   nat.Outcome // of the intent, the outcome that the try goes longest with
 	match
 	way  nat.Outcome // the path that it has to have: of the live rules, or where the Case is Strict of the intent
 	went match       // how what was seen compares with that
@@ -106,7 +106,7 @@ func (d *difference) check(name string) Finding {
 func checkDNAT(e *evidence) Finding {
 	const name = "dnat"
 	asked := e.Probe.Tuple.Dst()
-	if e.wanted == nil {
+	if !e.needed.endpoint.IsValid() {
 		if e.translation != nil {
 			return bad(name, "%s must not be translated, but %s made it %s", asked, e.translation.Node, e.translation.Reply.Src())
 		}
@@ -119,7 +119,7 @@ func checkDNAT(e *evidence) Finding {
 	}
 	t := e.translation
 	if t == nil {
-		return bad(name, "%s must become %s in %s, but no entry translates it", asked, e.wanted.Reply.Src(), e.wanted.Node)
+		return bad(name, "%s must become %s in %s, but no entry translates it", asked, e.needed.endpoint, e.needed.node)
 	}
 	endpoint := t.Reply.Src()
 	if e.Stuck.IsValid() && endpoint != e.Stuck {
@@ -128,7 +128,7 @@ func checkDNAT(e *evidence) Finding {
 	if t.Original.Dst() != asked {
 		return bad(name, "the entry in %s is of %s, not of %s", t.Node, t.Original.Dst(), asked)
 	}
-	if !slices.Contains(e.may, endpoint) {
+	if !slices.Contains(e.needed.may, endpoint) {
 		return bad(name, "%s became %s, which is no endpoint that may serve this client", asked, endpoint)
 	}
 	if e.Strict && !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return s.To == endpoint }) {
@@ -148,16 +148,16 @@ func checkDNAT(e *evidence) Finding {
 // for it was there where it has to be and gone on the wire.
 func checkMasquerade(e *evidence) Finding {
 	const name = "masquerade"
-	want, wanted := masquerading(e.wanted)
+	need, source := e.needed, e.Probe.Tuple.Src().Addr()
 	got, done := masquerading(e.translation)
 	switch {
-	case wanted && !done && mayStay(e.wanted):
-	case wanted && !done:
-		return bad(name, "the source must become %s, but stayed %s", want, e.Probe.Tuple.Src().Addr())
-	case !wanted && done:
-		return bad(name, "the source must stay %s, but became %s", e.Probe.Tuple.Src().Addr(), got)
-	case want != got:
-		return bad(name, "the source must become %s, the out device's address, but became %s", want, got)
+	case need.masked && !done && (mayStay(e.wanted) || need.byObjects && slices.Contains(need.clients, source)):
+	case need.masked && !done:
+		return bad(name, "the source must become %s, but stayed %s", e.asWhom(), source)
+	case !need.masked && done:
+		return bad(name, "the source must stay %s, but became %s", source, got)
+	case need.masked && !slices.Contains(need.clients, got):
+		return bad(name, "the source must become %s, the out device's address, but became %s", e.asWhom(), got)
 	}
 	for dir, way := range [2][2]nat.Journey{{e.way.Request, e.Seen.Request}, {e.way.Reply, e.Seen.Reply}} {
 		if d := compareMarks(nat.Direction(dir), way[0].Hops, way[1].Hops); d != nil {
@@ -165,9 +165,17 @@ func checkMasquerade(e *evidence) Finding {
 		}
 	}
 	if !done {
-		return ok(name, "none, as it has to be; the source stayed %s", e.Probe.Tuple.Src().Addr())
+		return ok(name, "none, as it has to be; the source stayed %s", source)
 	}
 	return ok(name, "the source became %s in %s; the marks are as predicted, up to the wire", e.translation.Reply.Dst(), e.translation.Node)
+}
+
+// asWhom is the address as which the server has to see the client: the intended rules' where the objects allow several.
+func (e *evidence) asWhom() netip.Addr {
+	if to, ok := masquerading(e.wanted); ok && slices.Contains(e.needed.clients, to) || len(e.needed.clients) == 0 {
+		return to
+	}
+	return e.needed.clients[0]
 }
 
 // compareMarks looks at the marks alone, so that a wrong mark is called so also where other things are wrong.
@@ -186,7 +194,7 @@ func compareMarks(dir nat.Direction, want, got []nat.Hop) *difference {
 func checkReply(e *evidence) Finding {
 	const name = "reply"
 	client := e.Probe.Tuple
-	if d := e.went.hops[nat.Reply]; d != nil || !e.Strict && e.want.End == nat.EndAnswered && e.Ends.End != nat.EndAnswered {
+	if d := e.went.hops[nat.Reply]; d != nil || !e.Strict && e.needed.end == nat.EndAnswered && e.Ends.End != nat.EndAnswered {
 		if from, untranslated := e.untranslated(); untranslated {
 			return bad(name, "an answer reached the client untranslated, from %s instead of %s", from, client.Dst())
 		}
@@ -194,7 +202,7 @@ func checkReply(e *evidence) Finding {
 			return e.path(d.check(name))
 		}
 	}
-	if e.want.End != nat.EndAnswered || e.Ends.End != nat.EndAnswered {
+	if e.needed.end != nat.EndAnswered || e.Ends.End != nat.EndAnswered {
 		return ok(name, "%s; what was seen of it is as it has to be", e.Ends.End)
 	}
 	if e.Ends.ClientPeer != client.Dst() {
@@ -245,21 +253,35 @@ func (e *evidence) path(f Finding) Finding {
 // checkEnds: what the two sockets saw of each other.
 func checkEnds(e *evidence) Finding {
 	const name = "ends"
-	if !sameEnd(e.want.End, e.Ends.End) {
-		return bad(name, "the client must be %s, but was %s", e.want.End, e.Ends.End)
+	if !e.needed.ends(e.Ends.End) {
+		return bad(name, "the client must be %s, but was %s", e.needed.end, e.Ends.End)
 	}
-	if e.want.End != nat.EndAnswered {
-		return ok(name, "%s: %s", e.want.End, e.want.Why)
+	if e.Ends.End != nat.EndAnswered {
+		return ok(name, "%s: %s", e.needed.end, e.needed.why)
 	}
+	peer := e.peer()
 	switch {
-	case e.Ends.Server != e.want.Server:
+	case e.Ends.Server != e.want.Server && (!e.needed.byObjects || e.want.Endpoint == e.needed.endpoint):
 		return bad(name, "%s must answer, but %s did", e.want.Server, e.Ends.Server)
-	case !e.bound.addrPort(e.want.ServerPeer, e.Ends.ServerPeer):
-		return bad(name, "the server must see %s, but saw %s", anyPort(e.want.ServerPeer), e.Ends.ServerPeer)
-	case e.want.ClientPeer != e.Ends.ClientPeer:
-		return bad(name, "the client must see %s, but saw %s", e.want.ClientPeer, e.Ends.ClientPeer)
+	case !e.bound.addrPort(peer, e.Ends.ServerPeer):
+		return bad(name, "the server must see %s, but saw %s", anyPort(peer), e.Ends.ServerPeer)
+	case e.Ends.ClientPeer != e.Probe.Tuple.Dst():
+		return bad(name, "the client must see %s, but saw %s", e.Probe.Tuple.Dst(), e.Ends.ClientPeer)
 	}
 	return ok(name, "%s saw %s, the client saw %s", e.Ends.Server, e.Ends.ServerPeer, e.Ends.ClientPeer)
+}
+
+// peer is the client as the server has to see it.
+func (e *evidence) peer() netip.AddrPort {
+	switch {
+	case !e.needed.byObjects:
+		return e.want.ServerPeer
+	case !e.needed.masked:
+		return e.Probe.Tuple.Src()
+	case slices.Contains(e.needed.clients, e.Ends.ServerPeer.Addr()):
+		return netip.AddrPortFrom(e.Ends.ServerPeer.Addr(), nat.AnyPort)
+	}
+	return netip.AddrPortFrom(e.asWhom(), nat.AnyPort)
 }
 
 // sameEnd compares a predicted end with what a socket can tell: it knows that it was refused, and not by whom.

@@ -78,6 +78,10 @@ func NeverChosen(c Case, endpoint netip.AddrPort, tries int) Certificate {
 		Check: "dnat", Want: endpoint.String() + " serves this client", Got: "it was never chosen", Fault: FaultModel, Packet: c.Probe.Tuple.String(),
 	}
 	at := slices.IndexFunc(c.Intent, func(o nat.Outcome) bool { return o.Endpoint == endpoint })
+	if at < 0 && decides(c.Needed) {
+		cert.Wrong.Fault, cert.Node = FaultRules, c.Needed.Node
+		cert.Wrong.because("%s", kubeProxyDiffers)
+	}
 	if at < 0 || slices.ContainsFunc(c.Live, func(o nat.Outcome) bool { return o.Endpoint == endpoint }) {
 		return cert
 	}
