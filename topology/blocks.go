@@ -115,9 +115,10 @@ func overlapsAny(list []netip.Prefix, p netip.Prefix) bool {
 	return slices.ContainsFunc(list, p.Overlaps)
 }
 
-// deriveTunnels gives each node the first free address of its first block for its tunnel device, where the overlay has one.
+// deriveTunnels gives each node the first free address of its first block for its tunnel device. Without an overlay it needs none,
+// and has it where there is one: the same cluster can be a lab with another overlay.
 func (l *loader) deriveTunnels() {
-	if l.c.PodNetwork.Overlay == None {
+	if l.flat {
 		return
 	}
 	pods := map[netip.Addr]bool{}
@@ -139,7 +140,7 @@ func (l *loader) deriveTunnels() {
 				break
 			}
 		}
-		if !n.TunnelAddress.IsValid() {
+		if !n.TunnelAddress.IsValid() && l.c.PodNetwork.Overlay != None {
 			l.fail(l.at["Node "+n.Name], "", "its pod blocks have no free address for its tunnel device: set spec.nodes[].tunnelAddress in a Lab document")
 		}
 	}

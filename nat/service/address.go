@@ -48,7 +48,7 @@ func (m *Model) candidates(n topology.Node, f Flow) (out []asked) {
 			if proto, err := nat.ParseProto(strings.ToLower(a.port.Protocol)); err != nil || proto != f.Protocol {
 				continue
 			}
-			if a.port.NodePort != 0 && a.port.NodePort == f.Target.Port() && own(n, f.Target.Addr()) && m.nodePortsAt(n, f.Target.Addr()) {
+			if a.port.NodePort != 0 && a.port.NodePort == f.Target.Port() && m.own(n, f.Target.Addr()) && m.nodePortsAt(n, f.Target.Addr()) {
 				nodePorts = append(nodePorts, asked{s, a.port, byNodePort})
 			}
 			if by, ok := m.has(s, f.Target.Addr()); ok && a.port.Port == f.Target.Port() {

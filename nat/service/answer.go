@@ -58,7 +58,7 @@ func refused(end nat.End, format string, args ...any) []Ending {
 // leave it before anybody refuses it, to whom the address leads (kubernetes#95252).
 func (v visit) rejected(a asked) []Ending {
 	out := refused(nat.EndRejected, "%s has no endpoint that can serve", a.name())
-	if v.device != "" || a.by == byClusterIP || own(v.node, v.Target.Addr()) {
+	if v.device != "" || a.by == byClusterIP || v.own(v.node, v.Target.Addr()) {
 		return out
 	}
 	lost := out[0]
@@ -160,7 +160,7 @@ func (v visit) served(endpoints []topology.Endpoint, masquerade bool, why string
 // staysHere reports whether a packet from elsewhere is for a server on the node's own address: it leaves the node no more, so
 // that nothing masquerades it, and the answer starts here anyway.
 func (v visit) staysHere(e topology.Endpoint) bool {
-	return v.device != "" && own(v.node, e.Addr.Addr())
+	return v.device != "" && v.own(v.node, e.Addr.Addr())
 }
 
 // asNode are the addresses as which the node may send to an endpoint: that of the device by which it leaves. For a pod of
@@ -168,7 +168,7 @@ func (v visit) staysHere(e topology.Endpoint) bool {
 // kernel takes one of another.
 func (v visit) asNode(e topology.Endpoint) []netip.Addr {
 	at := v.placeOf(e.Addr.Addr())
-	all := slices.DeleteFunc(addressesOf(v.node), func(a netip.Addr) bool { return !same(a, v.Source) })
+	all := slices.DeleteFunc(v.addressesOf(v.node), func(a netip.Addr) bool { return !same(a, v.Source) })
 	first := v.node.Addresses
 	i := slices.IndexFunc(first, func(a netip.Addr) bool { return same(a, v.Source) })
 	switch {

@@ -107,7 +107,7 @@ func (m *Model) home(member string) (node, device string) {
 // owner is the node whose own an address is, or that takes the packets for it.
 func (m *Model) owner(a netip.Addr) string {
 	for _, n := range m.cluster.Nodes {
-		if slices.Contains(addressesOf(n), a) {
+		if slices.Contains(m.addressesOf(n), a) {
 			return n.Name
 		}
 	}
@@ -140,7 +140,7 @@ func (m *Model) returning(a Answer, home string, f Flow) Answer {
 // placeOf is the node that an address is on, as its own or a pod's; "" outside of the cluster.
 func (m *Model) placeOf(a netip.Addr) string {
 	for _, n := range m.cluster.Nodes {
-		if slices.Contains(addressesOf(n), a) {
+		if slices.Contains(m.addressesOf(n), a) {
 			return n.Name
 		}
 	}
@@ -153,17 +153,17 @@ func (m *Model) placeOf(a netip.Addr) string {
 }
 
 // addressesOf are the addresses that a node has on its devices, loopback aside.
-func addressesOf(n topology.Node) []netip.Addr {
+func (m *Model) addressesOf(n topology.Node) []netip.Addr {
 	out := slices.Clone(n.Addresses)
-	if n.TunnelAddress.IsValid() {
+	if n.TunnelAddress.IsValid() && m.cluster.PodNetwork.Overlay != topology.None {
 		out = append(out, n.TunnelAddress)
 	}
 	return out
 }
 
 // own reports whether an address is a node's own, loopback among them.
-func own(n topology.Node, a netip.Addr) bool {
-	return a.IsLoopback() || slices.Contains(addressesOf(n), a)
+func (m *Model) own(n topology.Node, a netip.Addr) bool {
+	return a.IsLoopback() || slices.Contains(m.addressesOf(n), a)
 }
 
 // same reports whether two addresses are of one family.
