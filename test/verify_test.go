@@ -195,3 +195,33 @@ func TestVerdictsDoNotWaver(t *testing.T) {
 	}
 	t.Logf("%d runs, the longest %v", runs, longest.Round(time.Millisecond))
 }
+
+// A Service that kube-proxy's own rules do not serve as its objects call for is disproved, although each node does what its rules
+// tell it to: by the release that is known to do so, and by no later one.
+func TestKubeProxysOwnFaultIsDisproved(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ release, wrongAt string }{{"v1.35", "a"}, {"v1.36", ""}} {
+		t.Run(row.release, func(t *testing.T) {
+			t.Parallel()
+			c := clusterOf(t, "reused.yaml")
+			c.KubeProxy.Release = row.release
+			r, err := verify.Lab(t.Context(), labOf(t, c, dataplane.Legacy), verify.Options{})
+			require.NoError(t, err)
+			wrong := 0
+			for _, cert := range r.Flows {
+				if cert.Verdict == proof.Proved {
+					continue
+				}
+				wrong++
+				require.Equal(t, proof.Disproved, cert.Verdict, "%s: %+v", cert.Name, cert.Wrong)
+				require.Equal(t, nat.EndAnswered, cert.Expect)
+				require.Equal(t, nat.EndRejected, cert.End)
+				require.Equal(t, row.wrongAt, cert.Node, cert.Name)
+				require.Equal(t, proof.FaultRules, cert.Wrong.Fault)
+				require.Contains(t, cert.Wrong.Why, "kube-proxy's own rules do not do what the objects call for")
+			}
+			require.Equal(t, row.wrongAt != "", wrong > 0)
+			require.NotZero(t, r.Count(proof.Proved), "b serves its own pod in every release")
+		})
+	}
+}

@@ -63,6 +63,9 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		w.because("nothing listens at %s in %s", live.Endpoint, live.Where)
 	case e.needed.byObjects && slices.Contains([]string{"dnat", "masquerade", "ends"}, failed.Name):
 		w.Fault = FaultRules
+		if failed.Name == "dnat" {
+			w.because("%s", kubeProxyDiffers)
+		}
 		w.because("%s: %s", kubeProxyDiffers, e.needed.why)
 	}
 	for _, o := range e.Live {
