@@ -13,6 +13,7 @@ var remedies = []struct{ part, option string }{
 	{" is an address of the node", "--address DEVICE=ADDRESS/LENGTH, or --link FILE with what ip addr prints"},
 	{"net.bridge.bridge-nf-call-", "--sysctl KEY=1, or KEY=0 where it is 0 or there is no such setting"},
 	{" is in hairpin mode", "--link FILE with what bridge -d link prints"},
+	{" reach each other without the node", "--address DEVICE=ADDRESS/LENGTH, or --link FILE with what ip -d addr prints"},
 	{" is a bridge", "--link FILE with what ip -d link prints"},
 	{" through the node alone", "--link FILE with what ip -d link prints"},
 }

@@ -167,17 +167,43 @@ func (g *Gateway) entryName(name string) string {
 }
 
 // past is why an answer never comes to the node, though the packet that it answers did: who answers and who asked are on one link, and
-// reach each other without the node; "" where it comes.
-func (v *visit) past(d *device, t nat.Tuple) string {
+// reach each other without the node; "" where it comes. asked is the answer that who asked waits for.
+func (v *visit) past(d *device, t, asked nat.Tuple) string {
+	a, b := t.Src().Addr(), t.Dst().Addr()
+	beside := v.host.beside(d, a, b)
 	switch {
-	case d == nil || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()):
+	case !beside && (t == asked || !v.host.maybeBeside(d, a, b)), d.Kind == topology.PointToPoint:
 		return ""
-	case d.Kind == topology.PointToPoint || v.isBridge(d):
+	case v.isBridge(d):
+		if !beside && !v.bridgeCalls(d) && v.besideAnyway(a, b) {
+			v.switched = d.Name
+			return v.carried()
+		}
 		return ""
-	case d.KindFrom == topology.KindOpen && v.Unknown("what is behind "+d.Name+" reaches one another through the node alone"):
+	case !beside && !v.besideAnyway(a, b):
+		return ""
+	case beside && d.KindFrom == topology.KindOpen && v.Unknown("what is behind "+d.Name+" reaches one another through the node alone"):
 		return ""
 	}
-	return fmt.Sprintf("%s and %s are on one link, behind %s, and the answer goes from the one to the other without the node", t.Src().Addr(), t.Dst().Addr(), d.Name)
+	return fmt.Sprintf("%s and %s are on one link, behind %s, and the answer goes from the one to the other without the node", a, b, d.Name)
+}
+
+// maybeBeside reports whether two hosts, of which nothing is known but that all the world is behind a device, look like hosts of one
+// network.
+func (h *host) maybeBeside(d *device, a, b netip.Addr) bool {
+	common := 24 // what addresses of a network have in common by custom
+	if a.Is6() {
+		common = 64
+	}
+	one, why := h.lookup(a)
+	other, why2 := h.lookup(b)
+	return d != nil && a != b && why == "" && why2 == "" && one.dev == d && other.dev == d && one.via == a && other.via == b &&
+		one.net.Bits() == 0 && other.net.Bits() == 0 && netip.PrefixFrom(a, common).Masked().Contains(b)
+}
+
+// besideAnyway decides whether two such hosts reach each other without the node: both answers are followed.
+func (v *visit) besideAnyway(a, b netip.Addr) bool {
+	return v.Unknown(fmt.Sprintf("%s and %s reach each other without the node", a, b))
 }
 
 // carried is how a packet came by the rules.

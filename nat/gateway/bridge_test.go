@@ -45,6 +45,14 @@ func ownCalls(ns topology.Namespace) topology.Namespace {
 // by is a packet that comes in by a device that is named.
 func by(packet, device string) string { return packet + " in " + device }
 
+// wordsOf is a node of which no more is known than these routes and settings; without routes all is behind eth0.
+func wordsOf(t *testing.T, sysctls []string, routes ...string) topology.Namespace {
+	t.Helper()
+	ns, _, err := topology.NodeWords{Routes: routes, Sysctls: sysctls}.Node()
+	require.NoError(t, err)
+	return ns
+}
+
 // endsOf are the ways of a packet, each with what it depends on: "answered", "lost if x, not y".
 func endsOf(t *testing.T, ns topology.Namespace, packet string) string {
 	t.Helper()
@@ -87,6 +95,7 @@ func TestBridge(t *testing.T) {
 	const (
 		calls, hairpin = "net.bridge.bridge-nf-call-iptables is 1", "the port of cni0 that 10.42.0.6 is behind is in hairpin mode"
 		calls6         = "net.bridge.bridge-nf-call-ip6tables is 1"
+		beside         = "10.42.0.6 and 10.42.0.5 reach each other without the node"
 		alone          = "what is behind lan reaches one another through the node alone"
 	)
 	no, yes := []string{"net.bridge.bridge-nf-call-iptables=0"}, []string{"net.bridge.bridge-nf-call-iptables = 1"}
@@ -126,6 +135,15 @@ func TestBridge(t *testing.T) {
 		{"a Service from elsewhere", "tcp 192.168.9.2:40000 > 10.43.0.50:80", bridgeNode(t, "cni0", nil), "answered"},
 		{"to elsewhere", "tcp 10.42.0.5:40000 > 192.168.9.2:80", bridgeNode(t, "cni0", nil), "answered"},
 		{"the node itself", "tcp 10.42.0.5:40000 > 10.42.0.1:80", bridgeNode(t, "cni0", nil), "answered"},
+
+		// Without addresses nobody knows who is beside whom.
+		{"nothing known of the node", another, wordsOf(t, nil), "lost if " + beside + "; answered if not " + beside},
+		{"nothing known but the bridge", another, wordsOf(t, no, "default dev cni0"), "lost if " + beside + "; answered if not " + beside},
+		{"nor whether its packets meet rules", another, wordsOf(t, nil, "default dev cni0"), "answered if " + calls + "; lost if not " + calls + ", " + beside + "; answered if not " + calls + ", not " + beside},
+		{"a tunnel is the only way", another, wordsOf(t, nil, "default dev wg0"), "answered"},
+		{"of two networks", "tcp 10.41.0.5:40000 > 10.43.0.50:80", wordsOf(t, nil), "answered"},
+		{"what nobody translated", "tcp 10.42.0.5:40000 > 10.42.0.6:80", wordsOf(t, nil), "answered"},
+		{"behind a router", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0"), "answered"},
 
 		// What is no bridge, or may be one.
 		{"two hosts on one link", another, bridgeNode(t, "eth0", nil), "lost"},

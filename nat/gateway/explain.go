@@ -256,7 +256,7 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 		return
 	}
 	t := got.Reply()
-	if why := g.visit.past(g.devices[there.Dev], t); why != "" {
+	if why := g.visit.past(g.devices[there.Dev], t, ask.Tuple.Reply()); why != "" {
 		aside(o, ask, t, why)
 		return
 	}
