@@ -26,6 +26,12 @@ func foundRoutes6() []found {
 			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:30080 > [fd00::af4:1]:40001", flags: 16, seq: 5000, ack: 1000},
 			{tuple: "tcp [::1]:1000 > [fd00::af4:1]:81", flags: 2, seq: 1000},
 		}, only6, nil},
+		{"an RST that the node sends itself is sound whatever its checksum", filterRules("-A INPUT -p tcp -m tcp --tcp-flags RST RST -j REJECT --reject-with icmp6-port-unreachable"), []given{
+			{tuple: "tcp [fd00::af4:1]:40001 > [fd00::c0a8:101]:30080", flags: 16, seq: 1000, ack: 5000},
+			{tuple: "tcp [fd00::af4:1]:40001 > [::]:30080", flags: 16, seq: 1000, ack: 5000},
+			{tuple: "tcp [::1]:40001 > [::]:30080", flags: 16, seq: 1000, ack: 5000},
+			{tuple: "tcp [::]:40001 > [::]:30080", flags: 16, seq: 1000, ack: 5000},
+		}, only6, nil},
 		{"all nodes of a link are a group of the node", plain, []given{
 			{dev: "in0", tuple: "icmp [fd00::c0a8:10a]:8 > [ff02::1]:8"},
 			{dev: "out0", tuple: "icmp [fd00::c0a8:10a]:8 > [ff02::1]:8"},

@@ -60,12 +60,12 @@ var rejectCodes = map[string]uint8{
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (v *visit) reject(p *passage, r *rules.Rejection) {
 	if r.With == "tcp-reset" {
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && p.pkt.Rejectable(v.options.Kernel) {
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && (p.sound || p.pkt.Rejectable(v.options.Kernel)) {
 			v.reset(p, &t, 0, true)
 		}
 		return
 	}
-	if p.pkt.Rejectable(v.options.Kernel) {
+	if p.sound || p.pkt.Rejectable(v.options.Kernel) {
 		v.unreachable(p, rejectCodes[r.With])
 	}
 }
@@ -89,6 +89,7 @@ func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 	}
 	ofStack := !attached && p.view.Tuple.Src().Addr().Is4() // ip_send_unicast_reply; IPv6 and nf_send_reset go without a socket
 	q := &passage{pkt: *packet.Build(p.view.Tuple.Reply(), packet.Fields{TTL: v.host.settings.ttl, TOS: tos, DF: true, TCP: back, ZeroSum: ofStack})}
+	q.sound = p.pkt.V6() // tcp_v6_send_response and nf_send_reset6 leave the checksum to the device; no device of IPv4's has to
 	if ofStack {
 		q.view.Sender.Socket = rules.KernelSocket
 	}
@@ -247,6 +248,9 @@ func (v *visit) complete(q *passage) bool {
 	}
 	if from.IsUnspecified() {
 		next, why := v.host.outbound(netip.Addr{}, to)
+		if to.Is6() && to.IsUnspecified() { // an address like others to ip6_route_output
+			next, why = v.host.lookup(to)
+		}
 		if why != "" {
 			return false
 		}

@@ -28,7 +28,7 @@ type passage struct {
 	group  bool       // it is for the node and others: broadcast or multicast
 	echoes bool       // the node hears it, too
 	echo   bool       // it is what the node hears of it
-	sound  bool       // its checksum counts as right, since it came back to the node as one of many who get it (dev_loopback_xmit)
+	sound  bool       // its checksum counts as right where it comes back to the node (skb_csum_unnecessary)
 	answer bool       // the node's own, because of another
 	raw    bool       // a process gave it as it is
 	by     *device    // it has to leave by this device

@@ -80,7 +80,7 @@ func (v *visit) loop(p *passage) {
 		return
 	}
 	q := *p
-	q.echo, q.sound = false, p.echo
+	q.echo, q.sound = false, p.echo || p.sound // dev_loopback_xmit
 	q.sent = p.view.Tuple.Dst().Addr()
 	q.looped = p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
 	v.pending = append(v.pending, &q)
