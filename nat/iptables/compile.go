@@ -53,6 +53,8 @@ type Hit struct {
 	Verdict nat.Verdict
 	Mark    uint32 // skb mark after the rule
 	Maybe   bool   // whether it was met is not known, and makes no difference
+
+	Malformed bool // a match of the rule dropped the packet
 }
 
 // Compile makes a table ready. The table must not be changed afterwards.
@@ -120,7 +122,7 @@ func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []Hi
 	r := run{program: &Program{name: c.name}, node: node, before: before, visit: rules.Visit{Packet: &rules.Packet{}, Hook: hook}}
 	for _, h := range hits {
 		chain := &c.source[h.Chain]
-		r.visit.Mark = h.Mark
+		r.visit.Mark, r.visit.HotDrop = h.Mark, h.Malformed
 		if h.Rule > 0 {
 			r.step(chain, h.Rule-1, &chain.Rules[h.Rule-1], h.Verdict)
 			r.steps[len(r.steps)-1].Maybe = h.Maybe
@@ -196,7 +198,7 @@ func onesAbove(n int) uint64 {
 // hit notes a rule of the chain whose head this is, or its policy for rule 0.
 func (r *compiledRun) hit(chain *instruction, rule uint32, v nat.Verdict) {
 	if r.hits != nil {
-		*r.hits = append(*r.hits, Hit{Chain: int(chain.high), Rule: int(rule), Verdict: v, Mark: r.visit.Mark})
+		*r.hits = append(*r.hits, Hit{Chain: int(chain.high), Rule: int(rule), Verdict: v, Mark: r.visit.Mark, Malformed: r.visit.HotDrop})
 	}
 }
 

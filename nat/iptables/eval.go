@@ -135,7 +135,7 @@ func (r *run) step(c *Chain, i int, rule *Rule, v nat.Verdict) {
 		why = met.Action
 	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
 	}
-	if v == nat.Drop && !mayDrop(rule.Target) {
+	if r.visit.HotDrop {
 		why = WhyHotdrop
 	}
 	r.steps = append(r.steps, nat.Step{
@@ -146,15 +146,6 @@ func (r *run) step(c *Chain, i int, rule *Rule, v nat.Verdict) {
 
 // WhyHotdrop is why a rule drops a packet whose match wants to see a header that is not there in full.
 const WhyHotdrop = "the packet is malformed for a match of the rule"
-
-// mayDrop reports whether a target can be what dropped a packet; else a match did.
-func mayDrop(t xt.Target) bool {
-	switch t.(type) {
-	case nil, xt.Accept, xt.Return, xt.Jump, xt.Goto, xt.Reject:
-		return false
-	}
-	return true
-}
 
 func portOr(port, other uint16) uint16 {
 	if port != 0 {

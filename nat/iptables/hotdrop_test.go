@@ -36,6 +36,7 @@ func TestHotdrop(t *testing.T) {
 		{"-s 10.0.0.2/32 -p tcp -m tcpmss --mss 1", malformed, nat.Accept},
 		{"-p tcp -m tcp --dport 80", &short, nat.Drop},
 		{"-p tcp -m tcp --dport 81", &short, nat.Drop},
+		{"-p tcp -m tcp --dport 80 -j DROP", &short, nat.Drop},
 		{"-p tcp -m tcp", &short, nat.Drop},
 		{"-p tcp -m mark --mark 0x1 -m tcp", &short, nat.Accept},
 		{"-p tcp -m mark --mark 0x0 -m multiport --dports 81", &short, nat.Accept},

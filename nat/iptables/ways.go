@@ -152,7 +152,7 @@ func (e *explorer) rule(chain, number int, s *open) (all []open) {
 				next.verdict = r.act(rule.Target)
 			}
 			next.effect = r.effect
-			next.hits = append(next.hits, Hit{Chain: chain, Rule: number + 1, Verdict: next.verdict, Mark: next.pkt.Mark})
+			next.hits = append(next.hits, Hit{Chain: chain, Rule: number + 1, Verdict: next.verdict, Mark: next.pkt.Mark, Malformed: r.visit.HotDrop})
 		}
 		next.chance *= d.chance()
 		next.assumed = append(slices.Clip(next.assumed), d.assumptions()...)
