@@ -34,29 +34,62 @@ func (a asked) name() string {
 	return name
 }
 
-// candidates are the Service ports that have an address on a node: in the order of the objects, node ports last. More than
-// one is a cluster whose objects contend for it.
-func (m *Model) candidates(n topology.Node, f Flow) (out []asked) {
-	var nodePorts []asked
+// spot is an address and port of a protocol. The address is invalid for a node port, which is at any.
+type spot struct {
+	proto nat.Proto
+	at    netip.AddrPort
+}
+
+// index lists the Service ports by their addresses, in the order of the objects.
+func (m *Model) index() map[spot][]asked {
+	out := map[spot][]asked{}
 	for i := range m.cluster.Services {
 		s := &m.cluster.Services[i]
-		if !m.serves(s, f.Target.Addr()) {
-			continue
-		}
 		for j := range s.Ports {
-			a := asked{Service: s, port: &s.Ports[j]}
-			if proto, err := nat.ParseProto(strings.ToLower(a.port.Protocol)); err != nil || proto != f.Protocol {
+			p := &s.Ports[j]
+			proto, err := nat.ParseProto(strings.ToLower(p.Protocol))
+			if err != nil {
 				continue
 			}
-			if a.port.NodePort != 0 && a.port.NodePort == f.Target.Port() && m.own(n, f.Target.Addr()) && m.nodePortsAt(n, f.Target.Addr()) {
-				nodePorts = append(nodePorts, asked{s, a.port, byNodePort})
+			for _, ip := range addressesAsked(s) {
+				if by, ok := m.has(s, ip); ok && m.serves(s, ip) {
+					at := spot{proto, netip.AddrPortFrom(ip, p.Port)}
+					out[at] = append(out[at], asked{s, p, by})
+				}
 			}
-			if by, ok := m.has(s, f.Target.Addr()); ok && a.port.Port == f.Target.Port() {
-				out = append(out, asked{s, a.port, by})
+			if p.NodePort != 0 {
+				at := spot{proto, netip.AddrPortFrom(netip.Addr{}, p.NodePort)}
+				out[at] = append(out[at], asked{s, p, byNodePort})
 			}
 		}
 	}
-	return append(out, nodePorts...)
+	return out
+}
+
+// addressesAsked are all addresses of a Service, each once.
+func addressesAsked(s *topology.Service) []netip.Addr {
+	out := slices.Concat(s.ClusterIPs, s.ExternalIPs)
+	for _, in := range s.Ingress {
+		out = append(out, in.IP)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// candidates are the Service ports that have an address on a node: in the order of the objects, node ports last. More than
+// one is a cluster whose objects contend for it.
+func (m *Model) candidates(n topology.Node, f Flow) []asked {
+	out := slices.Clone(m.asked[spot{f.Protocol, f.Target}])
+	ip := f.Target.Addr()
+	if !m.own(n, ip) || !m.nodePortsAt(n, ip) {
+		return out
+	}
+	for _, a := range m.asked[spot{f.Protocol, netip.AddrPortFrom(netip.Addr{}, f.Target.Port())}] {
+		if m.serves(a.Service, ip) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // serves reports whether a Service is a data plane's at all, in the family of an address: it needs a cluster IP of it.

@@ -55,6 +55,8 @@ func (a Answer) After(endpoint netip.AddrPort) Answer {
 type Model struct {
 	cluster topology.Cluster
 	release release
+	asked   map[spot][]asked      // the Service ports by their addresses
+	places  map[netip.Addr]string // the nodes that addresses are on, their own or a pod's
 }
 
 // ErrNode is the class of a flow from a node that is not described.
@@ -66,7 +68,19 @@ func New(c topology.Cluster) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("services of cluster %q: %w", c.Name, err)
 	}
-	return &Model{cluster: c, release: r}, nil
+	m := &Model{cluster: c, release: r, places: map[netip.Addr]string{}}
+	m.asked = m.index()
+	for _, p := range c.Pods {
+		for _, a := range p.IPs {
+			m.places[a] = p.Node
+		}
+	}
+	for _, n := range c.Nodes {
+		for _, a := range m.addressesOf(n) {
+			m.places[a] = n.Name
+		}
+	}
+	return m, nil
 }
 
 // Ask tells what has to become of a flow. The client's own node answers for every Service that it knows there; what is not
@@ -138,19 +152,7 @@ func (m *Model) returning(a Answer, home string, f Flow) Answer {
 }
 
 // placeOf is the node that an address is on, as its own or a pod's; "" outside of the cluster.
-func (m *Model) placeOf(a netip.Addr) string {
-	for _, n := range m.cluster.Nodes {
-		if slices.Contains(m.addressesOf(n), a) {
-			return n.Name
-		}
-	}
-	for _, p := range m.cluster.Pods {
-		if slices.Contains(p.IPs, a) {
-			return p.Node
-		}
-	}
-	return ""
-}
+func (m *Model) placeOf(a netip.Addr) string { return m.places[a] }
 
 // addressesOf are the addresses that a node has on its devices, loopback aside.
 func (m *Model) addressesOf(n topology.Node) []netip.Addr {
