@@ -321,13 +321,17 @@ func checkControl(e *evidence) Finding {
 	if e.Controls == nil {
 		return ok(name, "not asked for")
 	}
-	got, endpoint := shape(e.Seen.Conns, e.Probe.Tuple), EndpointOf(e.Probe.Tuple, e.Seen, e.Ends)
+	client := func(t nat.Tuple) nat.Tuple { return t }
+	if t := e.translation; mayStay(e.wanted) && t != nil && t.Reply.Dst() == t.Original.Src() { // chance chose the port that it had
+		client = func(nat.Tuple) nat.Tuple { return nat.Tuple{} }
+	}
+	got, endpoint := shape(e.Seen.Conns, client(e.Probe.Tuple)), EndpointOf(e.Probe.Tuple, e.Seen, e.Ends)
 	var others []string
 	for _, c := range e.Controls {
 		if EndpointOf(c.Tuple, Seen{Conns: c.Conns}, c.Ends) != endpoint && c.Ends.End == e.Ends.End {
 			continue
 		}
-		other := shape(c.Conns, c.Tuple)
+		other := shape(c.Conns, client(c.Tuple))
 		if other == got && c.Ends.End == e.Ends.End {
 			return ok(name, "the same without taps")
 		}
@@ -340,7 +344,7 @@ func checkControl(e *evidence) Finding {
 }
 
 // shape writes entries so that two tries of one flow that were translated alike are equal: the client's port is "c",
-// a port that the translation may have chosen "*".
+// a port that the translation may have chosen "*". Of no client all ports are.
 func shape(conns []nat.Conn, client nat.Tuple) string {
 	source := func(a netip.AddrPort) string {
 		if a == client.Src() {

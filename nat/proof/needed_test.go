@@ -130,3 +130,36 @@ func TestNeverChosenByKubeProxy(t *testing.T) {
 	require.Equal(t, FaultRules, cert.Wrong.Fault)
 	require.Equal(t, kubeProxyDiffers, cert.Wrong.Why)
 }
+
+// A node that is masqueraded as its own address keeps its port where chance chooses just that: it is no other translation than
+// that of a control run in which it did not. One that must not stay, or became something else, is.
+func TestAPortThatStaysByChance(t *testing.T) {
+	t.Parallel()
+	source := tuple(asks).Src()
+	for _, row := range []struct {
+		name      string
+		intended  netip.AddrPort // as which the rules masquerade; port 0: any
+		seen      netip.AddrPort
+		unwatched netip.AddrPort
+		ok        bool
+	}{
+		{"the port stays", netip.AddrPortFrom(source.Addr(), 0), source, netip.AddrPortFrom(source.Addr(), 33333), true},
+		{"the port stays, another address without taps", netip.AddrPortFrom(source.Addr(), 0), source, netip.MustParseAddrPort("192.0.2.1:33333"), false},
+		{"it must become another address", netip.MustParseAddrPort("10.244.239.128:0"), source, netip.MustParseAddrPort("10.244.239.128:33333"), false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := asPredicted()
+			for _, p := range []nat.Prediction{c.Intent, c.Live} {
+				p[1].Conns[0].Reply = p[1].Conns[0].Reply.WithDst(row.intended)
+			}
+			c.Seen.Conns = c.Seen.Conns[:1]
+			c.Seen.Conns[0].Reply = c.Seen.Conns[0].Reply.WithDst(row.seen)
+			c.Controls[0].Conns = c.Controls[0].Conns[:1]
+			c.Controls[0].Conns[0].Reply = c.Controls[0].Conns[0].Reply.WithDst(row.unwatched)
+			cert := Check(c)
+			control := cert.Checks[len(cert.Checks)-1]
+			require.Equal(t, row.ok, control.OK, control.Detail)
+		})
+	}
+}
