@@ -8,6 +8,7 @@ func foundRoutes() []found {
 	plain := filterRules("-A FORWARD -m mark --mark 0x1")
 	reject := filterRules("-A INPUT -j REJECT --reject-with icmp-port-unreachable", "-A OUTPUT -d 10.244.0.5/32 -j REJECT --reject-with icmp-host-unreachable")
 	marking := mangleRules("-A OUTPUT -m conntrack --ctstate NEW -j MARK --set-xmark 0x1/0x1") + natRules("-A POSTROUTING -j MASQUERADE")
+	const rawOutput = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -s 192.168.1.0/24 -j ACCEPT\nCOMMIT\n"
 	return []found{
 		{"0.0.0.0/8 is unicast but for its first address", plain, []given{
 			{dev: "in0", tuple: "udp 0.1.2.3:1000 > 192.168.1.1:80"},
@@ -56,6 +57,11 @@ func foundRoutes() []found {
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.255:8080"},
 			{dev: "out0", tuple: "udp 10.0.0.255:8080 > 192.168.1.10:1000"},
 		}, only4, []string{"net/ipv4/conf/all/bc_forwarding=1"}},
+		{"an RST of a rule about what was for no address comes from none", rawOutput + filterRules("-A INPUT -p tcp -m tcp ! --dport 443:1443 -j REJECT --reject-with tcp-reset"), []given{
+			{tuple: "tcp 192.168.1.1:40001 > 0.0.0.0:30080", flags: 3, seq: 1000},
+			{tuple: "tcp 192.168.1.1:40001 > 0.0.0.0:443", flags: 3, seq: 1000},
+			{tuple: "udp 192.168.1.1:40001 > 0.0.0.0:30080"},
+		}, only4, nil},
 		{"a source is told five times at once that there is no way", plain, slices.Repeat([]given{{dev: "in0", tuple: "udp 203.0.113.25:1000 > 10.94.0.1:137"}}, 7), only4, nil},
 		{"a device that does not forward", plain, []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:137"},

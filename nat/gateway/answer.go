@@ -213,7 +213,7 @@ func (v *visit) reply(p, q *passage, attached bool) {
 	if to := q.pkt.Tuple(); to.Dst().Addr().Is4() && to.Dst().Addr().IsMulticast() && (!attached || to.Proto() == nat.ICMP) {
 		q.pkt.SetTTL(1) // of ip_select_ttl; who asked had another source when the packet came in
 	}
-	if !v.complete(q) {
+	if reset := attached && q.pkt.Tuple().Proto() == nat.TCP; !reset && !v.complete(q) { // a REJECT rule's RST has the addresses as they were (nf_send_reset)
 		return
 	}
 	if v.host.settings.reflectMark {
