@@ -62,6 +62,11 @@ func foundRoutes() []found {
 			{tuple: "tcp 192.168.1.1:40001 > 0.0.0.0:443", flags: 3, seq: 1000},
 			{tuple: "udp 192.168.1.1:40001 > 0.0.0.0:30080"},
 		}, only4, nil},
+		{"what lo brings back is for nobody where no process has joined its group", mangleRules("-A OUTPUT -j MARK --set-xmark 0x4000/0x4000"), []given{
+			{tuple: "icmp 127.9.9.9:8 > 224.0.0.5:8"},
+			{tuple: "icmp 127.9.9.9:8 > 224.0.0.1:8"},
+			{tuple: "udp 127.9.9.9:8 > 224.0.0.5:8"},
+		}, only4, nil},
 		{"a source is told five times at once that there is no way", plain, slices.Repeat([]given{{dev: "in0", tuple: "udp 203.0.113.25:1000 > 10.94.0.1:137"}}, 7), only4, nil},
 		{"a device that does not forward", plain, []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:137"},

@@ -126,6 +126,9 @@ func (d drawn) withHeaders(p *packet.Packet, backend dataplane.Backend) []byte {
 	if h.Type == nat.AH && backend == dataplane.NFT { // it is the transport header to nf_tables
 		return b
 	}
+	if h.Type == 44 && h.Bytes[3] > 1 && backend == dataplane.NFT { // nf_tables takes the IP header of a later one for its transport header
+		return b
+	}
 	h.Bytes = slices.Clone(h.Bytes)
 	h.Bytes[0], b[6] = b[6], byte(h.Type)
 	b = slices.Concat(b[:40], h.Bytes, b[40:])

@@ -22,8 +22,8 @@ import (
 // Not modelled: fragments of IPv6, IPv4-mapped addresses, options of IPv4 that routers act on or write into, routing headers that are not at
 // their end (Unmodelled tells of a packet with one of these), which groups processes have joined, the neighbours on the links,
 // redirects, what errors teach a node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose
-// transport header is cut short where a rule asks for it, which nf_tables passes by, has no flags in a later fragment, and looks behind
-// an authentication header of IPv6.
+// transport header is cut short where a rule asks for it, which nf_tables passes by, has no flags in a later fragment, looks behind
+// an authentication header of IPv6, and for no ports in a later fragment of it, where nf_tables takes the IP header for the transport header.
 type Gateway struct {
 	*node
 	options NodeOptions

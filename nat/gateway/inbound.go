@@ -69,7 +69,7 @@ func (v *visit) multicast4(d *device, p *passage) inbound {
 	in := inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	switch {
 	case !h.joined(d, dst):
-		return drop("no process of " + h.member + " is known to have joined " + dst.String())
+		return h.unjoined(dst)
 	case src.IsMulticast(), src == limitedBroadcast:
 		return drop("martian source " + src.String())
 	case src.IsLoopback() && !d.settings.localnet:
@@ -115,6 +115,11 @@ func (h *host) joined(d *device, group netip.Addr) bool {
 		return true
 	}
 	return slices.ContainsFunc(d.addrs, func(p netip.Prefix) bool { return solicited(p.Addr()) == group })
+}
+
+// unjoined is what becomes of a packet for a group of which the node is not known to be.
+func (h *host) unjoined(group netip.Addr) inbound {
+	return drop("no process of " + h.member + " is known to have joined " + group.String())
 }
 
 // solicited is the group that a neighbour asks for an address (addrconf_addr_solict_mult).
@@ -183,7 +188,7 @@ func (v *visit) inbound6(d *device, p *passage) inbound {
 	dst := p.view.Tuple.Dst().Addr()
 	switch {
 	case dst.IsMulticast() && !v.host.joined(d, dst):
-		return drop("no process of " + v.host.member + " is known to have joined " + dst.String())
+		return v.host.unjoined(dst)
 	case dst.IsMulticast():
 		return inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	}

@@ -57,6 +57,9 @@ func (v *visit) inbound(d *device, p *passage) inbound {
 		if p.onward {
 			return inbound{next: nextHop{kind: routeUnicast, dev: p.out, via: p.via, dst: p.sent}}
 		}
+		if p.sent.Is4() && p.sent.IsMulticast() && !v.host.joined(d, p.sent) { // dst_discard, of a route that is not RTCF_LOCAL (__mkroute_output)
+			return v.host.unjoined(p.sent)
+		}
 		return inbound{next: nextHop{kind: routeLocal, dev: d, dst: p.sent}, group: p.group}
 	case v.host.family == nat.IPv6:
 		return v.inbound6(d, p)
