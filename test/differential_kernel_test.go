@@ -65,6 +65,7 @@ func differentialNode(family nat.Family) topology.Namespace {
 	}, nat.IPv6: { // nothing that the kernel sends of itself, and no label that it makes up
 		forwarding6: "1", "net/ipv6/conf/default/addr_gen_mode": "1", "net/ipv6/conf/default/accept_ra": "0",
 		"net/ipv6/conf/default/router_solicitations": "0", "net/ipv6/icmp/ratelimit": "0", "net/ipv6/icmp/ratemask": "255", "net/ipv6/auto_flowlabels": "0",
+		"net/ipv6/ip6frag_time": "100000", // a packet that stays in pieces is told of when other rules are there
 	}}
 	for key, value := range sysctls[family] {
 		ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Key: key, Value: value})

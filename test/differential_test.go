@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -79,6 +80,9 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		rs = withAllTables(rs)
 	}
 	require.NoError(t, w.kernel.restore(t.Context(), w.backend, rs))
+	if err := w.kernel.set("net/netfilter/nf_conntrack_frag6_timeout", "100000"); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
+		require.NoError(t, err)
+	}
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
 	node := differentialNode(w.family)
