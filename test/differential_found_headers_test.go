@@ -47,6 +47,10 @@ func foundHeaders() []found {
 		{"a ping from ::1 to a network's anycast address is answered by lo", filterRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "icmp 127.0.0.1:8 > 192.168.1.0:8"},
 		}, only6, nil},
+		{"what nothing follows has no ports to count by", mangleRules("-A FORWARD -m hashlimit --hashlimit-above 1/hour --hashlimit-burst 3 --hashlimit-mode dstip,dstport --hashlimit-name found59"), []given{
+			{dev: "in0", tuple: "59 192.168.1.10:0 > 10.0.0.20:0"},
+			{dev: "in0", tuple: "253 192.168.1.10:0 > 10.0.0.20:0"},
+		}, both, nil},
 		{"HMARK leaves an error as it is that quotes no header", mangleRules("-A FORWARD -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 16 --hmark-offset 0x40 --hmark-rnd 0x01020304"), []given{
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, payload: []byte("none")},
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80"},

@@ -106,6 +106,8 @@ func hashPorts(p *rules.Packet) (src, dst uint16, ok bool) {
 	case nat.TCP, nat.UDP, nat.SCTP, nat.DCCP, nat.UDPLite, nat.ESP:
 	case nat.AH:
 		at = 4
+	case noNextHeader: // IPv6 has no transport header then (ipv6_skip_exthdr)
+		return 0, 0, !p.Tuple.Src().Addr().Is6()
 	default:
 		return 0, 0, true
 	}
