@@ -44,17 +44,31 @@ func evenly(line string) string {
 func holds(text, lines string, known func(port string) bool) bool {
 	h := holder{known: known, ports: map[string]string{}, left: 1 << 20}
 	for line := range strings.Lines(text) {
-		h.have = append(h.have, evenly(line))
+		h.have = append(h.have, lineOf(evenly(line)))
 	}
 	for line := range strings.Lines(lines) {
-		h.want = append(h.want, strings.TrimRight(line, "\n"))
+		h.want = append(h.want, lineOf(strings.TrimRight(line, "\n")))
 	}
 	return h.from(0, 0)
 }
 
+// drawnLine is a line of a drawing: its text without ports, and the ports.
+type drawnLine struct {
+	mute  string
+	ports []string
+}
+
+func lineOf(text string) drawnLine {
+	l := drawnLine{mute: anyPort.ReplaceAllString(text, "$1")}
+	for _, m := range anyPort.FindAllStringSubmatch(text, -1) {
+		l.ports = append(l.ports, m[2])
+	}
+	return l
+}
+
 // holder looks for one drawing in another.
 type holder struct {
-	have, want []string
+	have, want []drawnLine
 	known      func(port string) bool
 	ports      map[string]string // by their letters, as far as these have come
 	left       int               // lines that are still looked at
@@ -79,14 +93,12 @@ func (h *holder) from(have, want int) bool {
 }
 
 // same reports whether a line is that with letters, and which letters have got their ports by it.
-func (h *holder) same(have, want string) (bound []string, ok bool) {
-	mute := anyPort.ReplaceAllString(have, "$1")
-	if w := anyPort.ReplaceAllString(want, "$1"); w != mute && w+"|DYING" != mute {
+func (h *holder) same(have, want drawnLine) (bound []string, ok bool) {
+	if want.mute != have.mute && want.mute+"|DYING" != have.mute || len(want.ports) != len(have.ports) {
 		return nil, false
 	}
-	ports := anyPort.FindAllStringSubmatch(have, -1)
-	for i, w := range anyPort.FindAllStringSubmatch(want, -1) {
-		switch port, letter := ports[i][2], w[2]; {
+	for i, letter := range want.ports {
+		switch port := have.ports[i]; {
 		case letter == port && h.known(port) || h.ports[letter] == port:
 		case h.known(letter) || h.known(port) || h.ports[letter] != "" || h.has(port):
 			return bound, false

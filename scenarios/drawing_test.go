@@ -30,6 +30,7 @@ func TestDrawingHoldsAnother(t *testing.T) {
 		{"two ports where one is wanted", "1.1.1.1:4000\n1.1.1.1:4001", "1.1.1.1:a\n1.1.1.1:a", false},
 		{"a known port where chance's is wanted", "1.1.1.1:80", "1.1.1.1:a", false},
 		{"chance's port where a known one is wanted", "1.1.1.1:4000", "1.1.1.1:80", false},
+		{"no port where one is wanted", "1.1.1.1", "1.1.1.1:a", false},
 		{"another address", "1.1.1.2:80", "1.1.1.1:80", false},
 		{"an entry was given up since", "CONFIRMED|DYING", "CONFIRMED", true},
 		{"an entry is to be given up", "CONFIRMED", "CONFIRMED|DYING", false},

@@ -100,15 +100,21 @@ func (s *stage) drain() error {
 	return err
 }
 
-// joined is what was seen of an exchange: packets and rules since it began, and the connections of before, by which a
-// packet is known behind a translation.
-func (s *stage) joined(a asked) proof.Seen {
-	var all []proof.Observation
+// joined is what was seen of an exchange.
+func (s *stage) joined(a asked) proof.Seen { return joinedOf(a, s.ofExchange(a)) }
+
+// ofExchange lists packets and rules since an exchange began, and the connections of before, by which a packet is known behind a
+// translation.
+func (s *stage) ofExchange(a asked) (all []proof.Observation) {
 	for i, o := range s.seen {
 		if i >= a.since || o.Kind == proof.ConnSeen {
 			all = append(all, o)
 		}
 	}
+	return all
+}
+
+func joinedOf(a asked, all []proof.Observation) proof.Seen {
 	return proof.Join([]nat.Probe{a.probe()}, all)[0]
 }
 
