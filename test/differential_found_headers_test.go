@@ -39,6 +39,10 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: own, headers: append([]packet.Header{{Type: 43, Bytes: make([]byte, 8)}}, hop(30, 2, 7, 7)...)},
 			{dev: "in0", tuple: own, headers: append(hop(1, 4, 0, 0, 0, 0), hop(1, 4, 0, 0, 0, 0)...)},
 		}, only6, nil},
+		{"a routing header is for one node, whichever group it is sent to", accept, []given{
+			{dev: "in0", tuple: "icmp [fd00::c0a8:10b]:7 > [ff02::1]:7"},
+			{dev: "in0", tuple: "icmp [fd00::c0a8:10b]:7 > [ff02::1]:7", headers: []packet.Header{{Type: 43, Bytes: make([]byte, 8)}}},
+		}, only6, nil},
 		{"a later fragment of IPv6 is told of, too", filterRules("-A FORWARD -j ACCEPT"), []given{
 			{dev: "in0", tuple: forwarded, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
 			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},

@@ -102,6 +102,10 @@ func (v *visit) delivered6(p *passage) bool {
 				return false
 			}
 		case headerRouting:
+			if p.view.Tuple.Dst().Addr().IsMulticast() { // ipv6_rthdr_rcv
+				v.lost("", "a routing header of a packet for a group")
+				return false
+			}
 			if kind, left := h.Bytes[2], h.Bytes[3]; left != 0 || kind >= 2 && kind <= 4 {
 				v.unmodelled(fmt.Sprintf("a routing header of type %d with %d segments left is not modelled", kind, left))
 				return false
