@@ -59,6 +59,21 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, payload: []byte("none")},
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80"},
 		}, both, nil},
+		{"HMARK finds the addresses that an error quotes, and no ports where those are cut off", mangleRules("-A FORWARD -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 60000 --hmark-offset 1 --hmark-rnd 0x01020304 --hmark-dport 0x0100",
+			"-A FORWARD -m mark --mark 0x1/0x1", "-A FORWARD -m mark --mark 0x2/0x2", "-A FORWARD -m mark --mark 0x4/0x4", "-A FORWARD -m mark --mark 0x8/0x8"), []given{
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80", cut: 8},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80", cut: 6},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80", cut: 5},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80", cut: 4},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80", cut: 9},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "51 10.0.0.20:0 > 192.168.1.10:0"},
+			{dev: "in0", tuple: "51 192.168.1.10:0 > 10.0.0.20:0", payload: []byte{6, 4, 0, 0, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		}, both, nil},
+		{"HMARK does not look into an error behind a fragment header", mangleRules("-A FORWARD -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 60000 --hmark-offset 1 --hmark-rnd 0x01020304"), []given{
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80", headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 0, 0, 0, 0, 9}}}},
+			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 0, 0, 0, 0, 9}}}},
+			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 51, Bytes: []byte{0, 4, 0, 0, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}}},
+		}, only6, nil},
 		{"the RST that ends a connection is counted", filterRules("-A FORWARD -m connbytes --connbytes 2 --connbytes-mode packets --connbytes-dir both"), []given{
 			{dev: "pod0", tuple: "tcp 10.244.0.5:443 > 203.0.113.7:1000", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "tcp 203.0.113.7:1000 > 10.244.0.5:443", flags: 20, ack: 1001},

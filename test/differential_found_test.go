@@ -27,6 +27,7 @@ type given struct {
 	answers    bool            // a query of ICMP
 	tag        uint32          // of SCTP
 	about      string          // the tuple of what an ICMP error quotes
+	cut        int             // how many bytes at the end of it are not quoted
 	set        map[int]byte    // bytes of the packet to be others
 	options    []byte          // of an IPv4 header
 	headers    []packet.Header // of IPv6
@@ -45,7 +46,8 @@ func (g given) packet(t *testing.T, family nat.Family) []byte {
 		}
 	}
 	if g.about != "" {
-		f.Payload = packet.Build(tupleIn(t, family, g.about), packet.Fields{}).Bytes()
+		quoted := packet.Build(tupleIn(t, family, g.about), packet.Fields{}).Bytes()
+		f.Payload = quoted[:len(quoted)-g.cut]
 	}
 	p := packet.Build(tuple, f)
 	for at, b := range g.set {

@@ -4,12 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"net/netip"
 	"strings"
-
-	"natlab/nat"
-	"natlab/nat/packet"
-	"natlab/nat/rules"
 )
 
 // HashMark is -j HMARK: the mark is a hash of what identifies the packet's flow, the same in both directions (xt_HMARK.c).
@@ -286,106 +281,4 @@ func (t HashMark) print(p *Printer, texts []hashMarkText) {
 			p.Textf(text.format, text.n)
 		}
 	}
-}
-
-// hashTuple is what is hashed of a packet (struct hmark_tuple).
-type hashTuple struct {
-	src, dst uint32 // host order
-	ports    uint32
-	proto    nat.Proto
-}
-
-// Act sets the mark. What asks for the connection leaves a packet without one as it is.
-func (t HashMark) Act(v *rules.Visit) rules.Action {
-	var h hashTuple
-	if t.Given&HashMarkConn != 0 {
-		if !v.Tracked() {
-			return rules.Continue()
-		}
-		c, ok := connOf(v)
-		if !ok {
-			return rules.Action{Verdict: nat.Continue, Else: nat.Continue, Open: "-j HMARK " + Options(t, nat.FamilyOf(v.Tuple.Src().Addr()))}
-		}
-		h = t.ofConn(&c)
-	} else {
-		switch quotes(v.Packet) {
-		case rules.No:
-			return rules.Continue()
-		case rules.Unknown:
-			return rules.Action{Verdict: nat.Continue, Else: nat.Continue, Open: "-j HMARK " + Options(t, nat.FamilyOf(v.Tuple.Src().Addr())) + ": the packet that an ICMP error is about is cut short"}
-		case rules.Yes:
-		}
-		h = t.ofPacket(v.Packet)
-	}
-	src, dst := min(h.src, h.dst), max(h.src, h.dst)
-	hash := nat.JHash([]uint32{src, dst, h.ports}, t.Seed) ^ uint32(h.proto)&uint32(t.ProtoMask)
-	v.Mark = scaled(hash, t.Modulus) + t.Offset
-	return rules.Continue()
-}
-
-// quotes reports whether an ICMP error has the IP header of the packet that it is about; without it there is no mark. It is Unknown where
-// that header is there and too little behind it. What is no error needs none.
-func quotes(p *rules.Packet) rules.Answer {
-	if p.Wire == nil || p.Wire.Fragment() || !packet.IsError(p.Tuple.Proto(), p.ICMPType) {
-		return rules.Yes
-	}
-	least := 8 + 20
-	if p.Wire.V6() {
-		least = 8 + 40
-	}
-	if len(p.Wire.Transport()) < least {
-		return rules.No
-	}
-	if _, ok := p.Wire.Inside(); !ok {
-		return rules.Unknown
-	}
-	return rules.Yes
-}
-
-// ofConn takes the ends of the connection's two directions (hmark_ct_set_htuple).
-func (t HashMark) ofConn(c *rules.Conn) hashTuple {
-	h := hashTuple{src: hashMarkAddr(c.Original.Src().Addr(), t.SrcMask), dst: hashMarkAddr(c.Reply.Src().Addr(), t.DstMask), proto: c.Original.Proto()}
-	if h.proto != nat.ICMP {
-		h.ports = t.ports(c.Original.Src().Port(), c.Reply.Src().Port())
-	}
-	return h
-}
-
-// ofPacket takes the packet's ends, or those of the packet that an ICMP error is about (hmark_pkt_set_htuple_ipv4 and 6).
-// Fragments and ICMP have no ports.
-func (t HashMark) ofPacket(p *rules.Packet) hashTuple {
-	about := *p
-	fragment := p.Later
-	if p.Wire != nil {
-		fragment = p.Wire.Fragment()
-		if inside, ok := p.Wire.Inside(); ok && !fragment && packet.IsError(p.Tuple.Proto(), p.ICMPType) {
-			about.Tuple, about.Wire = inside.Tuple(), &inside
-			fragment = inside.Fragment()
-		}
-	}
-	ends := about.Tuple
-	h := hashTuple{src: hashMarkAddr(ends.Src().Addr(), t.SrcMask), dst: hashMarkAddr(ends.Dst().Addr(), t.DstMask), proto: ends.Proto()}
-	switch ends.Proto() {
-	case nat.TCP, nat.UDP, nat.SCTP, nat.DCCP, nat.UDPLite, nat.ESP, nat.AH:
-		if src, dst, ok := hashPorts(&about); ok && !fragment {
-			h.ports = t.ports(src, dst)
-		}
-	}
-	return h
-}
-
-// ports are two ports as they are hashed: masked, and the greater in front (hmark_swap_ports).
-func (t HashMark) ports(src, dst uint16) uint32 {
-	both := (uint32(src)<<16|uint32(dst))&t.PortMask | t.PortSet
-	src, dst = uint16(both>>16), uint16(both)
-	return uint32(max(src, dst))<<16 | uint32(min(src, dst))
-}
-
-// hashMarkAddr is an address as it is hashed: the words of IPv6 are folded into one.
-func hashMarkAddr(a netip.Addr, mask uint8) (out uint32) {
-	network, _ := a.Prefix(int(mask))
-	for b := network.Addr().AsSlice(); len(b) >= 4; b = b[4:] {
-		out ^= binary.BigEndian.Uint32(b)
-	}
-	return out
 }
