@@ -14,27 +14,71 @@ type Conn struct {
 	Status   nat.Status
 	Mark     uint32
 	Zone     nat.Zone
-	Labels   [2]uint64
-	Policy   string // of timeouts, by name; the Table's own ones are used
 
-	// Packets and Bytes are what was seen of each direction, IP headers included, where Counted.
-	Packets, Bytes [2]uint64
-	Counted        bool // nf_conntrack_acct was on when the connection began
+	kind, code uint8 // ICMP type and code of the original direction
+	inTable    bool  // it is listed
+	sourced    bool  // it is in bySource
 
 	// Out is the device that MASQUERADE gave it the address of; "" for another. By another device it does not go on.
 	Out string
 
-	kind, code uint8 // ICMP type and code of the original direction
-	expires    int64 // nanoseconds of the Unix time; before confirmation, how long it is to live from then on
-	stream     int64 // when a UDP connection has become a stream
-	tcp        tcpConn
-	sctp       sctpConn
-	dccp       dccpConn
+	expires int64 // nanoseconds of the Unix time; before confirmation, how long it is to live from then on
+	stream  int64 // when a UDP connection has become a stream
+	tcp     tcpConn
+	more    *extension // nil: none
 
 	next, prev         *Conn // in the order of confirmation
 	nextSame, prevSame *Conn // with the same original source, the latest first
-	inTable            bool  // it is listed
-	sourced            bool  // it is in bySource
+}
+
+// extension is what few connections have, so that the others are small (struct nf_ct_ext).
+type extension struct {
+	labels         [2]uint64
+	policy         string
+	packets, bytes [2]uint64
+	counted        bool
+	sctp           sctpConn
+	dccp           dccpConn
+}
+
+// extend is the connection's extension, made where it has none.
+func (c *Conn) extend() *extension {
+	if c.more == nil {
+		c.more = &extension{}
+	}
+	return c.more
+}
+
+// Labels are the connection's labels, 128 bits (struct nf_conn_labels).
+func (c *Conn) Labels() [2]uint64 {
+	if c.more == nil {
+		return [2]uint64{}
+	}
+	return c.more.labels
+}
+
+// SetLabels puts others in the place of the connection's labels.
+func (c *Conn) SetLabels(labels [2]uint64) {
+	if labels != c.Labels() {
+		c.extend().labels = labels
+	}
+}
+
+// Policy is the name of the policy of timeouts that CT --timeout gave the connection; "" for none. The Table's own timeouts are used.
+func (c *Conn) Policy() string {
+	if c.more == nil {
+		return ""
+	}
+	return c.more.policy
+}
+
+// Counters are the packets and bytes of each direction, IP headers included. counted is false where nf_conntrack_acct was off when the
+// connection began.
+func (c *Conn) Counters() (packets, bytes [2]uint64, counted bool) {
+	if c.more == nil {
+		return packets, bytes, false
+	}
+	return c.more.packets, c.more.bytes, c.more.counted
 }
 
 // Tuple is the connection's tuple of a direction.
@@ -54,10 +98,13 @@ func (c *Conn) State() string {
 	case nat.TCP:
 		return c.tcp.state.String()
 	case nat.SCTP:
-		return c.sctp.state.String()
+		if c.more != nil {
+			return c.more.sctp.state.String()
+		}
+		return sctpNone.String()
 	case nat.DCCP: // where it is tracked by state
-		if c.dccp.state != dccpNone {
-			return c.dccp.state.String()
+		if c.more != nil && c.more.dccp.state != dccpNone {
+			return c.more.dccp.state.String()
 		}
 	}
 	return ""

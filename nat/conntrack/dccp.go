@@ -155,7 +155,7 @@ func (t *Table) handleDCCP(c *Conn, dir nat.Direction, p *Packet) tcpAction {
 	case len(d.Header) < d.length():
 		return t.shortDCCP()
 	}
-	kind, a := d.kind(), &c.dccp
+	kind, a := d.kind(), &c.extend().dccp
 	if !c.Has(nat.Confirmed) {
 		if first := nextDCCP(dccpClient, kind, dccpNone); first == dccpInvalid || first != dccpRequest && !t.Settings.LooseDCCP {
 			return tcpRefuse

@@ -166,7 +166,7 @@ func (t *Table) handleSCTP(c *Conn, d nat.Direction, s *SCTP) bool {
 	if !ok {
 		return false
 	}
-	a, confirmed := &c.sctp, c.Has(nat.Confirmed)
+	a, confirmed := &c.extend().sctp, c.Has(nat.Confirmed)
 	if !confirmed && (has[chunkAbort] || has[chunkShutdownComplete] || has[chunkCookieAck] || !a.begin(s)) {
 		return false
 	}

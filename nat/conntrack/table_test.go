@@ -422,7 +422,9 @@ func TestCounting(t *testing.T) {
 		if !counted {
 			want = [2][2]uint64{}
 		}
-		require.Equal(t, want, [2][2]uint64{r.Conn.Packets, r.Conn.Bytes})
+		packets, bytes, is := r.Conn.Counters()
+		require.Equal(t, counted, is)
+		require.Equal(t, want, [2][2]uint64{packets, bytes})
 	}
 }
 

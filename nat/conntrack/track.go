@@ -82,8 +82,10 @@ func (t *Table) resolve(p *Packet) (r Ref, ok bool) {
 			return Ref{}, false
 		}
 		c = New(p.Tuple)
-		c.kind, c.code, c.Counted = p.ICMPType, p.ICMPCode, t.Settings.Accounts
-		c.Zone, c.Policy = p.Zone, p.Policy
+		c.kind, c.code, c.Zone = p.ICMPType, p.ICMPCode, p.Zone
+		if t.Settings.Accounts || p.Policy != "" {
+			c.more = &extension{counted: t.Settings.Accounts, policy: p.Policy}
+		}
 		return Ref{Conn: c, Info: InfoNew}, true
 	case d == nat.Reply:
 		return Ref{Conn: c, Dir: d, Info: InfoEstablished}, true
@@ -241,9 +243,9 @@ func (t *Table) kill(c *Conn) {
 
 // account counts the packet, where the connection is counted.
 func (t *Table) account(c *Conn) {
-	if c.Counted {
-		c.Packets[t.dir]++
-		c.Bytes[t.dir] += uint64(t.length)
+	if c.more != nil && c.more.counted {
+		c.more.packets[t.dir]++
+		c.more.bytes[t.dir] += uint64(t.length)
 	}
 }
 

@@ -24,6 +24,11 @@ func (v *visit) isBridge(d *device) bool {
 	return d.Kind == topology.Bridge
 }
 
+// mayBridge reports whether a device is a bridge for all that is known.
+func (d *device) mayBridge() bool {
+	return d.Kind == topology.Bridge || d.KindFrom == topology.KindOpen
+}
+
 // bridgeCalls reports whether what a bridge carries meets the IP tables: where there is a setting of br_netfilter at all, the bridge's
 // own is as good as the node's.
 func (v *visit) bridgeCalls(d *device) bool {
@@ -53,7 +58,7 @@ func (h *host) beside(d *device, a, b netip.Addr) bool {
 // that meets the rules on its way is noted.
 func (v *visit) switches(p *passage, d *device) bool {
 	t := p.view.Tuple
-	if p.looped || p.sent.IsValid() || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()) || !v.isBridge(d) {
+	if p.looped || p.sent.IsValid() || d == nil || !d.mayBridge() || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()) || !v.isBridge(d) {
 		return false
 	}
 	if p.bridged = v.bridgeCalls(d); p.bridged {
@@ -75,7 +80,7 @@ func (v *visit) crosses(p *passage, d *device, asked netip.Addr) bool {
 		}
 		return p.bridged
 	}
-	if d.Kind != topology.Bridge && d.KindFrom != topology.KindOpen || p.looped || p.sent.IsValid() {
+	if p.looped || p.sent.IsValid() || !d.mayBridge() {
 		return false
 	}
 	in := v.inbound(d, p)

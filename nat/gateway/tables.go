@@ -18,7 +18,7 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 		hits, before = &v.hits, p.view.Tuple
 	}
 	if p.ref.Conn != nil { // another packet of the connection may have been at rules meanwhile
-		p.view.ConnMark, p.view.Labels = p.ref.Conn.Mark, p.ref.Conn.Labels
+		p.view.ConnMark, p.view.Labels = p.ref.Conn.Mark, p.ref.Conn.Labels()
 	}
 	if v.prediction.look != nil {
 		v.prediction.look(look{node: v.host.member, hook: hook, table: t.Name(), packet: p.view.Clone(), answer: p.answer})
@@ -41,7 +41,8 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 		v.prediction.met(p.answer, steps)
 	}
 	if p.ref.Conn != nil {
-		p.ref.Conn.Mark, p.ref.Conn.Labels = p.view.ConnMark, p.view.Labels
+		p.ref.Conn.Mark = p.view.ConnMark
+		p.ref.Conn.SetLabels(p.view.Labels)
 	}
 	if o, is := effect.(*rules.Open); is {
 		v.blame("not known behind ", t, steps)

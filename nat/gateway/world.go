@@ -121,8 +121,9 @@ func (v *visit) Find(key nat.Tuple, z nat.Zone) (rules.Conn, bool) {
 func (v *visit) seen(c *conntrack.Conn) rules.Conn {
 	out := rules.Conn{
 		Original: c.Key(nat.Original), Reply: c.Key(nat.Reply), Status: c.Status, Mark: c.Mark, Zone: c.Zone,
-		Packets: c.Packets, Bytes: c.Bytes, Counted: c.Counted, Closed: c.Closed(), Policy: c.Policy,
+		Closed: c.Closed(), Policy: c.Policy(),
 	}
+	out.Packets, out.Bytes, out.Counted = c.Counters()
 	if c.Has(nat.Confirmed) {
 		out.Expires = c.Expires().Sub(v.at)
 	}

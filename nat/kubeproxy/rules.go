@@ -37,15 +37,16 @@ func Rules(c topology.Cluster, node string, o Options) (ipt.Ruleset, error) {
 	return g.ruleset(), nil
 }
 
-// write writes all rules, and shows each Service port once its own are there.
+// write writes all rules, and shows each Service port once its own are there; wrote does not keep it.
 func (g *generator) write(wrote func(*port)) {
 	g.jumps()
 	g.marks()
 	g.martians()
+	var p port // one for all: it is large
 	for i := range g.cluster.Services {
 		for j := range g.cluster.Services[i].Ports {
-			p, ok := g.port(&g.cluster.Services[i], &g.cluster.Services[i].Ports[j])
-			if !ok {
+			var ok bool
+			if p, ok = g.port(&g.cluster.Services[i], &g.cluster.Services[i].Ports[j]); !ok {
 				continue
 			}
 			g.servicePort(&p)
