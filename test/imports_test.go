@@ -26,6 +26,7 @@ var house = []room{
 	// No root, no kernel, no clock. nat is the vocabulary, topology the cluster as data.
 	{"topology", ""},
 	{"topology/topologytest", "topology"},
+	{"topology/dump", ""}, // what a node's programs print, taken apart
 	{"nat", ""},
 	{"nat/packet", "nat"},
 	{"nat/conntrack", "nat"},
@@ -39,6 +40,7 @@ var house = []room{
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
+	{"nat/bundle", "nat nat/conntrack nat/gateway nat/ipset nat/iptables nat/rules topology topology/dump"}, // a node as its dumps tell it
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat nat/service topology"},
@@ -63,7 +65,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/view topology"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/verify lab/vm nat nat/audit nat/conntrack nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology",
+			" nat/kubeproxy nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump",
 	},
 	{"test", ""},
 	{"test/vm", ""},

@@ -48,8 +48,8 @@ func parseSysctl(text string) (Sysctl, error) {
 	if key, value = strings.TrimSpace(key), strings.TrimSpace(value); !ok || key == "" {
 		return Sysctl{}, errors.New("want KEY=VALUE, such as net.ipv4.conf.all.rp_filter=1")
 	}
-	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
-		key = strings.ReplaceAll(key, ".", "/")
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' { // the dots of a device's name are slashes then
+		key = strings.NewReplacer(".", "/", "/", ".").Replace(key)
 	}
 	return Sysctl{Key: key, Value: value}, nil
 }
@@ -60,17 +60,47 @@ type NodeWords struct {
 	Addresses []string // eth0=192.168.1.10/24
 	Routes    []string // 10.1.0.0/16 via 10.0.0.1 dev eth0
 	Sysctls   []string // net.ipv4.ip_forward=1: what is not the kernel's own; forwarding is on
+
+	// Whole: the links, routes and sysctls are all that the node has, as it prints them itself, so that the kernel's own routes are among
+	// them. Else connected routes come of the addresses, a node of which nothing is told has a default route, and forwarding is on.
+	Whole bool
 }
 
+// WordError is a word of NodeWords that could not be read.
+type WordError struct {
+	Kind string // "link", "address", "route" or "sysctl"
+	Text string // the word; "" for a whole text of links
+	Err  error
+}
+
+func (e *WordError) Error() string {
+	if e.Text == "" {
+		return fmt.Sprintf("%s: %v", e.Kind, e.Err)
+	}
+	return fmt.Sprintf("%s %q: %v", e.Kind, e.Text, e.Err)
+}
+
+// Unwrap is the reason.
+func (e *WordError) Unwrap() error { return e.Err }
+
 // Node is the node in words: its devices are those that the links, addresses and routes name, or eth0 with a default route. Notes are
-// routes that it does not use, and why. An error begins with what it is of: "link", "address", "route" or "sysctl", and the word.
+// routes that it does not use, and why. An error is a *WordError.
 func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	ns = Namespace{Name: "node", Member: "node", Kind: KindNode, Sysctls: []Sysctl{
 		{Key: "net/ipv4/ip_forward", Value: "1"}, {Key: "net/ipv6/conf/all/forwarding", Value: "1"},
 	}}
+	if w.Whole {
+		ns.Sysctls = nil
+	}
 	told, err := ns.addLinks(w.Links)
 	if err != nil {
-		return Namespace{}, nil, fmt.Errorf("link: %w", err)
+		return Namespace{}, nil, &WordError{Kind: "link", Err: err}
+	}
+	if w.Whole {
+		ns.Routes = nil
+		for i := range ns.Addresses {
+			ns.Addresses[i].NoRoute = true
+		}
 	}
 	for _, note := range told {
 		notes = append(notes, "link: "+note)
@@ -78,14 +108,14 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	for _, text := range w.Addresses {
 		a, err := parseAddress(text)
 		if err != nil {
-			return Namespace{}, nil, fmt.Errorf("address %q: %w", text, err)
+			return Namespace{}, nil, &WordError{"address", text, err}
 		}
 		ns.Addresses = append(ns.Addresses, a)
 	}
 	for _, text := range w.Sysctls {
 		s, err := parseSysctl(text)
 		if err != nil {
-			return Namespace{}, nil, fmt.Errorf("sysctl %q: %w", text, err)
+			return Namespace{}, nil, &WordError{"sysctl", text, err}
 		}
 		ns.Sysctls = append(ns.Sysctls, s)
 	}
@@ -94,7 +124,7 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 		return Namespace{}, nil, err
 	}
 	notes = append(notes, unused...)
-	if len(ns.Addresses)+len(w.Routes) == 0 {
+	if !w.Whole && len(ns.Addresses)+len(w.Routes) == 0 {
 		for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 			ns.Routes = append(ns.Routes, Route{Dst: netip.PrefixFrom(any, 0), Device: "eth0"})
 		}
@@ -115,7 +145,7 @@ func (n *Namespace) addRoutes(texts []string) (notes []string, err error) {
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("route %q: %w", text, err)
+			return nil, &WordError{"route", text, err}
 		}
 		if why := n.unused(&r); why != "" {
 			notes = append(notes, fmt.Sprintf("route %q: %s", text, why))

@@ -123,6 +123,8 @@ type Address struct {
 	Device string       `json:"device"`
 	Prefix netip.Prefix `json:"prefix"` // the address with its prefix length, host bits kept
 	Scope  Scope        `json:"scope,omitzero"`
+	// NoRoute: no route to the address's network comes with it (noprefixroute). A Plan's addresses have one.
+	NoRoute bool `json:"-"`
 }
 
 // Scope is rtnetlink's address or route scope.

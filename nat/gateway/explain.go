@@ -87,6 +87,13 @@ func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrac
 	}
 	x := &Explanation{Ask: ask, nodes: []*Gateway{g}}
 	x.Prediction, x.looks = g.ways(ask, dice)
+	if f.OrderOpen && len(rules) == 2 {
+		other, err := NewGateway(ns, Rules{rules[1], rules[0]}, g.options)
+		if err != nil {
+			return nil, err
+		}
+		x.eitherWay(other, secondFirst, dice)
+	}
 	if dst := ask.Tuple.Dst().Addr(); f.NoAddresses && g.host.routingType(dst, "") == "UNICAST" && len(g.host.devices) > 0 {
 		dev := cmp.Or(ask.In, g.host.devices[0].Name)
 		ns.Addresses = append(slices.Clip(ns.Addresses), topology.Address{Device: dev, Prefix: netip.PrefixFrom(dst, dst.BitLen())})
@@ -94,21 +101,23 @@ func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrac
 		if err != nil {
 			return nil, err
 		}
-		x.eitherWay(own, dst, dice)
+		x.eitherWay(own, dst.String()+" is an address of the node", dice)
 	}
 	return x, nil
 }
 
-// eitherWay adds the ways of a node that has the destination's address itself, where they are others: it is not known whether it does.
-// Dice choose one of the two.
-func (x *Explanation) eitherWay(own *Gateway, dst netip.Addr, dice conntrack.Chance) {
+// secondFirst is what is not known of a node with rules of two backends.
+const secondFirst = "iptables-legacy's rules come before iptables-nft's"
+
+// eitherWay adds the ways of a node of which something holds that is not known, where they are others. Dice choose one of the two.
+func (x *Explanation) eitherWay(own *Gateway, what string, dice conntrack.Chance) {
 	ways, looks := own.ways(x.Ask, dice)
 	if slices.EqualFunc(ways, x.Prediction, sameWay) {
 		return
 	}
 	assume := func(ways nat.Prediction, holds bool) {
 		for i := range ways {
-			ways[i].Assumed = append([]nat.Assumption{{What: dst.String() + " is an address of the node", Of: own.host.member, Holds: holds}}, ways[i].Assumed...)
+			ways[i].Assumed = append([]nat.Assumption{{What: what, Of: own.host.member, Holds: holds}}, ways[i].Assumed...)
 		}
 	}
 	assume(ways, true)
@@ -141,11 +150,20 @@ func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all nat.Prediction, look
 			return append(all, tooManyWays()), append(looks, nil)
 		}
 		fresh := g.fresh(predicting{choices: &choices{given: given, dice: dice}})
+		fresh.remember(ask)
 		o, l := fresh.explain(ask)
 		all, looks = append(all, o), append(looks, l)
 		given = fresh.prediction.choices.next()
 	}
 	return all, looks
+}
+
+// remember puts the entries into the connection table that a packet may belong to.
+func (g *Gateway) remember(ask Ask) {
+	g.conns.Advance(explainedAt)
+	for _, c := range g.options.entriesOf(ask.Tuple) {
+		g.conns.Restore(c)
+	}
 }
 
 func (g *Gateway) deviceNames() []string {
@@ -186,7 +204,7 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 	there := slices.IndexFunc(outs, func(out Out) bool { return !out.Answer })
 	switch {
 	case there >= 0:
-		reply = true
+		reply, g.prediction.replying = true, true
 		g.answered(&o, ask, outs[there])
 	case len(outs) > 0 && g.visit.rejected:
 		o.End = nat.EndRejected

@@ -44,6 +44,7 @@ type Gateway struct {
 type predicting struct {
 	choices   *choices
 	forgets   bool   // matches remember nothing: the Gateway is of one packet
+	replying  bool   // what is handed in answers an earlier packet: whoever sent that one waits for it
 	older     bool   // what comes may belong to a connection that is older than the packet
 	sender    string // the hardware address that the packet came from; "" where it is not known
 	look      func(look)
@@ -65,7 +66,7 @@ type NodeOptions struct {
 	Family nat.Family
 	Facts
 	// Listens reports whether a socket of the node takes a packet. Where it is nil all packets for the node are
-	// delivered; else the node answers the others itself, as its stack does, and answers pings.
+	// delivered that one of Facts.Sockets may take; else the node answers the others itself, as its stack does, and answers pings.
 	Listens func(nat.Tuple) bool
 	// Unknown decides for rules with an extension that is not modelled; nil: they do not match.
 	Unknown func(rule string) bool

@@ -208,7 +208,7 @@ func (h *host) address(ns *topology.Namespace) {
 		if a.Scope == topology.ScopeGlobal {
 			d.addrs = append(d.addrs, a.Prefix)
 		}
-		if !a.Prefix.IsSingleIP() && a.Device != "lo" {
+		if !a.Prefix.IsSingleIP() && a.Device != "lo" && !a.NoRoute {
 			r := topology.Route{Dst: a.Prefix.Masked(), Device: a.Device, Scope: topology.ScopeLink, Protocol: "kernel"}
 			if h.family == nat.IPv4 { // in IPv6 the source is chosen for each destination
 				r.Src = a.Prefix.Addr()

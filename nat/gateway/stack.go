@@ -79,7 +79,10 @@ func (v *visit) listens(t nat.Tuple) bool {
 	if t.Dst().Port() == 0 && (t.Proto() == nat.TCP || t.Proto() == nat.UDP || t.Proto() == nat.UDPLite) {
 		return false
 	}
-	return v.options.Listens == nil || v.options.Listens(t)
+	if v.options.Listens != nil {
+		return v.options.Listens(t)
+	}
+	return v.prediction.replying || v.options.listens(t)
 }
 
 // Protocols that a node's stack takes without an answer, whoever listens. IPv6 has ICMPv6 for IGMP.
