@@ -109,7 +109,7 @@ func (c *Conn) entryWord(p nat.Proto, word string) {
 		c.tcp.state = TCPState(i)
 	}
 	if i := slices.Index(sctpNames[:], word); i >= 0 && p == nat.SCTP {
-		c.sctp.state = sctpState(i)
+		c.extend().sctp.state = sctpState(i)
 	}
 }
 
@@ -151,5 +151,9 @@ func (c *Conn) entryPair(e *entryEnds, key, value string) (err error) {
 // Restore puts an entry that was read into the table as it was, with as long to live from now on as it told; false: another has one of its tuples.
 func (t *Table) Restore(c Conn) bool {
 	c.Status &^= nat.Confirmed
+	if c.more != nil { // the table's connection changes as packets come
+		more := *c.more
+		c.more = &more
+	}
 	return t.Confirm(&c)
 }
