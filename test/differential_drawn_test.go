@@ -32,8 +32,6 @@ var undrawn = map[string]string{
 	"target TEE":         "the copy that it sends is not modelled",
 	"match connlimit":    "what it still counts of connections that are over is of the clock (nf_conncount)",
 	"match mac":          "the twins' devices have no hardware addresses",
-	"match set":          "the twins have no sets; those of agents are asked in foreign_test.go",
-	"target SET":         "the twins have no sets; nat/ipset has its own tests",
 }
 
 // The twins are given every extension that the emulator evaluates, in each family that has it: in generated rules, or in the rules of

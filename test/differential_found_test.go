@@ -233,6 +233,8 @@ func (w *twins) found(t *testing.T, c found) {
 	}
 	got, want := w.ends(t)
 	require.Equal(t, want, got)
+	got, want = w.setEnds(t)
+	require.Equal(t, want, got)
 }
 
 // chunk is an SCTP chunk that begins with a tag.

@@ -177,6 +177,9 @@ func (d drawn) rule(table string, c ruleChain) string {
 	if d.chance(12) {
 		m.WriteString(d.further(table, c))
 	}
+	if d.chance(15) {
+		m.WriteString(d.setMatch())
+	}
 	return m.String() + d.target(table, c, proto)
 }
 
@@ -252,6 +255,9 @@ func (d drawn) target(table string, c ruleChain, proto string) string {
 	}
 	if d.chance(20) {
 		return d.furtherTarget(table, c)
+	}
+	if d.chance(25) {
+		return d.setTarget(table)
 	}
 	switch d.n(10) {
 	case 0:

@@ -118,6 +118,7 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 		require.NoError(t, netns.Delete(name))
 	})
 	require.NoError(t, h.Do(func() error { return k.build(plan) }))
+	require.NoError(t, k.makeSets())
 	nl, err := h.Netlink()
 	require.NoError(t, err)
 	defer nl.Close()

@@ -19,6 +19,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
 	"natlab/nat/rules"
@@ -80,6 +81,9 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		rs = withAllTables(rs)
 	}
 	require.NoError(t, w.kernel.restore(t.Context(), w.backend, rs))
+	require.NoError(t, w.kernel.fillSets())
+	sets, err := ipset.Parse(setsIn(w.family))
+	require.NoError(t, err)
 	if err := w.kernel.set("net/netfilter/nf_conntrack_frag6_timeout", "100000"); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
 		require.NoError(t, err)
 	}
@@ -94,7 +98,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		node.Sysctls = append(node.Sysctls, s)
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
-		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, IPsec: rules.No, Queues: rules.No}, Unknown: func(rule string) bool { w.unknown = rule; return false }, UID: rules.ID{Known: true}, GID: rules.ID{Known: true}, Listens: func(nat.Tuple) bool { return false },
+		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, Sets: sets, IPsec: rules.No, Queues: rules.No}, Unknown: func(rule string) bool { w.unknown = rule; return false }, UID: rules.ID{Known: true}, GID: rules.ID{Known: true}, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
 	w.emulator = g
@@ -507,6 +511,9 @@ func (w *twins) round(t *testing.T, d drawn) {
 	}
 	if got, want := w.ends(t); got != want && !w.overdue() {
 		d.t.Fatalf("connections in the emulator:\n%s\nconnections in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
+	}
+	if got, want := w.setEnds(t); got != want && !w.overdue() {
+		d.t.Fatalf("sets in the emulator:\n%s\nsets in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
 	}
 	w.connections += w.emulator.Conns().Len()
 }

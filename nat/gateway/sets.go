@@ -35,3 +35,11 @@ func (v *visit) setsOf(p *rules.Packet) *ipset.State {
 	}
 	return v.sets
 }
+
+// Sets are the node's sets as the packets so far have made them.
+func (g *Gateway) Sets() ipset.Sets {
+	if g.sets == nil {
+		return g.options.Sets
+	}
+	return g.sets.Sets()
+}
