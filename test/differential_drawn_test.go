@@ -31,7 +31,6 @@ var undrawn = map[string]string{
 	"target SNPT":        "what the node hears itself shares its bytes with the packet that leaves: which of them SNPT writes into is a race",
 	"target TEE":         "the copy that it sends is not modelled",
 	"match connlimit":    "what it still counts of connections that are over is of the clock (nf_conncount)",
-	"match mac":          "the twins' devices have no hardware addresses",
 }
 
 // The twins are given every extension that the emulator evaluates, in each family that has it: in generated rules, or in the rules of

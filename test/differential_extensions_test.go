@@ -35,7 +35,8 @@ func (d drawn) further(table string, c ruleChain) string {
 		list = append(list, " -m owner --uid-owner 0", " -m owner ! --uid-owner 0", " -m owner --socket-exists", " -m owner ! --gid-owner 0")
 	}
 	if strings.Contains(c.hooks, "i") {
-		list = append(list, " -m physdev --physdev-in in0", " -m physdev ! --physdev-is-bridged", " -m physdev ! --physdev-in pod0")
+		list = append(list, " -m physdev --physdev-in in0", " -m physdev ! --physdev-is-bridged", " -m physdev ! --physdev-in pod0",
+			" -m mac --mac-source "+neighbour, " -m mac ! --mac-source "+neighbour) // which no packet by a TUN device has
 	}
 	return pick(d, list)
 }

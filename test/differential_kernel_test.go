@@ -25,14 +25,15 @@ import (
 	"natlab/topology"
 )
 
-// kernelNode is a namespace whose devices are TUN devices held by this process: what is written to one is in the kernel
-// as if it came in by it, and has left by another when the write returns.
+// kernelNode is a namespace whose devices are TUN devices held by this process, or TAP devices where they have hardware addresses: what is
+// written to one is in the kernel as if it came in by it, and has left by another when the write returns.
 type kernelNode struct {
 	ns      netns.Handle
 	family  nat.Family
 	version nat.Kernel
 	tuns    map[string]int
-	raw     int // a raw socket that sends whole IP packets from the node
+	frames  map[string][]byte // in front of what comes in by a TAP device
+	raw     int               // a raw socket that sends whole IP packets from the node
 	conns   *ctnetlink.Conn
 	ask     int // nfnetlink, for one connection at a time
 	tracer  *tracer
@@ -44,7 +45,7 @@ type kernelNode struct {
 func differentialNode(family nat.Family) topology.Namespace {
 	ns := topology.Namespace{Member: "node", Kind: topology.KindNode}
 	for _, d := range [][2]string{{"in0", "192.168.1.1/24"}, {"out0", "10.0.0.1/24"}, {"pod0", "10.244.0.1/24"}} {
-		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: mtus[d[0]]})
+		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.PointToPoint, MTU: mtus[d[0]]})
 		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: prefixIn(family, d[1])})
 	}
 	ns.Addresses = append(ns.Addresses, topology.Address{Device: "in0", Prefix: prefixIn(family, "192.168.1.2/24")})
@@ -105,7 +106,7 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 	require.NoError(t, err)
 	version, err := dataplane.Kernel()
 	require.NoError(t, err)
-	k := &kernelNode{ns: h, family: family, version: version, tuns: map[string]int{}, buf: make([]byte, 1<<16)}
+	k := &kernelNode{ns: h, family: family, version: version, tuns: map[string]int{}, frames: map[string][]byte{}, buf: make([]byte, 1<<16)}
 	t.Cleanup(func() {
 		for _, fd := range k.tuns {
 			_ = unix.Close(fd)
@@ -163,7 +164,11 @@ func (k *kernelNode) build(plan topology.Namespace) (err error) {
 		if err != nil {
 			return err
 		}
-		req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+		kind := uint16(unix.IFF_TUN)
+		if d.Kind == topology.Veth {
+			kind = unix.IFF_TAP
+		}
+		req.SetUint16(kind | unix.IFF_NO_PI)
 		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
 			return fmt.Errorf("TUNSETIFF %s: %w", d.Name, err)
 		}
@@ -274,7 +279,7 @@ func (k *kernelNode) set(key, value string) error {
 // inject lets a packet come in by a device.
 func (k *kernelNode) inject(t *testing.T, dev string, pkt []byte) {
 	t.Helper()
-	_, err := unix.Write(k.tuns[dev], pkt)
+	_, err := unix.Write(k.tuns[dev], slices.Concat(k.frames[dev], pkt))
 	require.NoError(t, err)
 }
 

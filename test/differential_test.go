@@ -34,6 +34,8 @@ type twins struct {
 	serial   uint16
 	backend  dataplane.Backend
 	family   nat.Family
+	node     topology.Namespace
+	senders  map[string]string // hardware addresses that packets come from, by device
 	packets  int
 	sources  uint32               // given to packets that are told of their end
 	before   []byte               // the packet before
@@ -70,8 +72,14 @@ func (f *portFeed) Uint32() uint32 { f.asked = true; return f.next }
 
 func newTwins(t *testing.T, backend dataplane.Backend, family nat.Family) *twins {
 	t.Helper()
+	return twinsOf(t, differentialNode(family), backend, family)
+}
+
+// twinsOf are those of a node.
+func twinsOf(t *testing.T, node topology.Namespace, backend dataplane.Backend, family nat.Family) *twins {
+	t.Helper()
 	require.Zero(t, os.Geteuid(), "network namespaces need root")
-	return &twins{kernel: newKernelNode(t, differentialNode(family), family), backend: backend, family: family, unmodelled: map[string]int{}}
+	return &twins{kernel: newKernelNode(t, node, family), node: node, backend: backend, family: family, unmodelled: map[string]int{}}
 }
 
 // load gives both sides a rule set, and forgets all connections.
@@ -89,7 +97,8 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	}
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
-	node := differentialNode(w.family)
+	node := w.node
+	node.Devices, node.Sysctls = slices.Clip(node.Devices), slices.Clip(node.Sysctls)
 	if w.kernel.tunnels {
 		node.Devices = append(node.Devices, topology.Device{Name: "tunl0", Kind: topology.TunnelIPIP})
 	}
@@ -98,7 +107,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 		node.Sysctls = append(node.Sysctls, s)
 	}
 	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
-		Chance: &w.ports, Trace: true, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, Sets: sets, IPsec: rules.No, Queues: rules.No}, Unknown: func(rule string) bool { w.unknown = rule; return false }, UID: rules.ID{Known: true}, GID: rules.ID{Known: true}, Listens: func(nat.Tuple) bool { return false },
+		Chance: &w.ports, Trace: true, Senders: w.senders, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, Sets: sets, IPsec: rules.No, Queues: rules.No}, Unknown: func(rule string) bool { w.unknown = rule; return false }, UID: rules.ID{Known: true}, GID: rules.ID{Known: true}, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
 	w.emulator = g

@@ -70,6 +70,8 @@ type NodeOptions struct {
 	Listens func(nat.Tuple) bool
 	// Unknown decides for rules with an extension that is not modelled; nil: they do not match.
 	Unknown func(rule string) bool
+	// Senders are the hardware addresses that what comes in by a device is from, where it comes from one alone.
+	Senders map[string]string
 	// UID and GID are those of the process whose packets Send takes, as far as they are known.
 	UID, GID rules.ID
 }

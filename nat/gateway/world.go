@@ -94,7 +94,12 @@ func (v *visit) Ethernet(dev string) rules.Answer {
 }
 
 // Sender is the hardware address that the packet that is handled came from, "" where it is not known.
-func (v *visit) Sender() string { return v.prediction.sender }
+func (v *visit) Sender() string {
+	if v.prediction.sender == "" && v.ruled != nil && v.ruled.in != nil {
+		return v.options.Senders[v.ruled.in.Name]
+	}
+	return v.prediction.sender
+}
 
 // Conn is the connection of the packet that is at the rules.
 func (v *visit) Conn() (rules.Conn, bool) {
