@@ -136,7 +136,12 @@ func matchRules(family nat.Family) (rules []string) {
 
 // contentRules are all that twins get in the tests of content, a list each time.
 func contentRules(family nat.Family) [][]string {
-	list := [][]string{matchRules(family)}
+	list := [][]string{matchRules(family), connLimits(family)}
+	return append(list, targetRules(family)...)
+}
+
+// targetRules are the targets that write, a list each.
+func targetRules(family nat.Family) (list [][]string) {
 	for _, target := range slices.Concat(eitherContentTargets, contentTargets[family]) {
 		list = append(list, []string{"-A FORWARD " + target})
 	}
@@ -160,7 +165,7 @@ func TestDifferentialContentTargets(t *testing.T) {
 	t.Parallel()
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
-		for _, rules := range contentRules(w.family)[1:] {
+		for _, rules := range targetRules(w.family) {
 			w.content(t, rules, contentPackets(t, w.family)[:20])
 		}
 	})

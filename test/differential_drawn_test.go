@@ -30,7 +30,6 @@ var undrawn = map[string]string{
 	"target DNPT":        "what the node hears itself keeps its route in the kernel, whatever DNPT writes; the emulator routes it anew",
 	"target SNPT":        "what the node hears itself shares its bytes with the packet that leaves: which of them SNPT writes into is a race",
 	"target TEE":         "the copy that it sends is not modelled",
-	"match connlimit":    "what it still counts of connections that are over is of the clock (nf_conncount)",
 }
 
 // The twins are given every extension that the emulator evaluates, in each family that has it: in generated rules, or in the rules of

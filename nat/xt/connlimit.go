@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -112,69 +113,118 @@ func listedConnLimit(l *Listing) bool {
 type counted struct {
 	tuple nat.Tuple
 	zone  nat.Zone
+	maybe bool // not every kernel counts it, or not at every moment
 }
 
-// connCounts is what one connlimit has counted: by network and zone, the connections that it saw and believes to be there.
-type connCounts map[netip.Prefix]map[uint16][]counted
+// is reports whether both are one connection.
+func (c counted) is(other counted) bool { return c.tuple == other.tuple && c.zone == other.zone }
 
-// connCountSweep is how many connections that are gone one packet can remove (CONNCOUNT_GC_MAX_NODES, which is exceeded by
-// one); after that nothing more is looked at.
+// connCount are the connections of a network that are believed to be there, and when they were last looked through.
+type connCount struct {
+	list []counted
+	at   time.Time
+}
+
+// bounds are how many there are, at the least and at the most.
+func (c *connCount) bounds() (low, high int) {
+	for _, one := range c.list {
+		if !one.maybe {
+			low++
+		}
+	}
+	return low, len(c.list)
+}
+
+// connCounts is what one connlimit has counted.
+type connCounts map[connKey]*connCount
+
+// connKey is what connections are counted by.
+type connKey struct {
+	network netip.Prefix
+	zone    uint16
+}
+
+// connCountSweep is how many connections that are gone one packet can remove, at the least (CONNCOUNT_GC_MAX_NODES, which is exceeded by
+// one); after that nothing more is looked at. Since Linux 6.19 it is more.
 const connCountSweep = 9
 
-// Holds counts the connection of the packet among those that the rule has seen before.
+// connCountPause is how long the kernel may not look for what is gone, after it has done so: a jiffy of the longest kind (last_gc, since Linux
+// 5.19). A packet of a connection that is counted already is counted once more meanwhile.
+const connCountPause = 10 * time.Millisecond
+
+// Holds counts the connection of the packet among those that the rule has seen before. Where it depends on the kernel or on the moment how
+// many there are, and that decides, it is not known.
 func (m ConnLimit) Holds(v *rules.Visit) rules.Answer {
-	n, ok := m.count(v)
+	count, this, ok := m.counts(v)
 	if !ok {
 		return rules.Unknown
 	}
-	return rules.Is(uint32(n) > m.Count, m.UpTo)
+	this.count(count, v)
+	low, high := count.bounds()
+	if above := uint32(low) > m.Count; above == (uint32(high) > m.Count) {
+		return rules.Is(above, m.UpTo)
+	}
+	return rules.Unknown
 }
 
-func (m ConnLimit) count(v *rules.Visit) (n int, ok bool) {
+// counts is what the rule has counted of the packet's network, and its connection; false where that is not known.
+func (m ConnLimit) counts(v *rules.Visit) (count *connCount, this counted, ok bool) {
 	w, remembers := v.World.(rules.Rememberer)
 	holder, holds := v.World.(rules.ConnHolder)
 	if !remembers || !holds || w.Memory() == nil {
-		return 0, false
+		return nil, this, false
 	}
-	addr, this := v.Tuple.Src().Addr(), counted{tuple: keyOf(v.Packet)}
+	addr := v.Tuple.Src().Addr()
+	this.tuple = keyOf(v.Packet)
 	if m.Dest {
 		addr = v.Tuple.Dst().Addr()
 	}
-	if c, there := holder.Conn(); there {
-		this = counted{c.Original, c.Zone}
+	conn, there := holder.Conn()
+	if there {
+		this.tuple, this.zone = conn.Original, conn.Zone
+	} else {
+		conn, there = holder.Find(this.tuple, this.zone)
 	}
 	network, err := addr.Prefix(int(m.Mask))
 	if err != nil {
-		return 0, false
+		return nil, this, false
 	}
 	counts := *rules.Recall(w.Memory(), v.At, func() connCounts { return connCounts{} })
-	if counts[network] == nil {
-		counts[network] = map[uint16][]counted{}
+	key := connKey{network, this.zone.ID}
+	if counts[key] == nil {
+		counts[key] = &connCount{}
 	}
-	seen := this.among(counts[network][this.zone.ID], holder)
-	counts[network][this.zone.ID] = seen
-	return len(seen), true
+	// One that is confirmed is counted before Linux 6.19 alone, or if it is the network's first.
+	this.maybe = there && conn.Status&nat.Confirmed != 0 && len(counts[key].list) > 0
+	return counts[key], this, true
 }
 
-// among is a list with the connection in it, without those that are gone or closed, as far as it is looked at
-// (__nf_conncount_add).
-func (c counted) among(list []counted, holder rules.ConnHolder) []counted {
-	left, gone := list[:0:0], 0
-	for i, other := range list {
-		if gone == connCountSweep {
-			return append(append(left, list[i:]...), c)
-		}
+// count adds the connection, and takes out those that are gone or closed, as far as it is looked at them (__nf_conncount_add).
+func (c counted) count(to *connCount, v *rules.Visit) {
+	now, holder := v.World.(rules.Rememberer).Now(), v.World.(rules.ConnHolder)
+	pauses := now.Sub(to.at) < connCountPause
+	left, gone, found := to.list[:0:0], 0, false
+	for _, other := range to.list {
 		conn, there := holder.Find(other.tuple, other.zone)
-		switch {
-		case there && other == c:
-			return append(left, list[i:]...)
-		case there && !conn.Closed:
-			left = append(left, other)
+		switch alive := there && !conn.Closed; {
+		case !found && gone < connCountSweep && there && c.is(other):
+			found = true
+		case alive:
+		case found || gone == connCountSweep || pauses:
+			other.maybe = true
 		default:
 			gone++
+			continue
 		}
+		left = append(left, other)
 	}
-	return append(left, c)
+	if found {
+		c.maybe = true
+	}
+	if !found || pauses {
+		left = append(left, c)
+	}
+	to.list, to.at = left, now
 }
 
 // keyOf is a packet's tuple as conntrack keeps it: an ICMP packet's type and code are its destination port.
@@ -187,6 +237,13 @@ func keyOf(p *rules.Packet) nat.Tuple {
 
 // Actual is the number of connections.
 func (m ConnLimit) Actual(v *rules.Visit) string {
-	n, _ := m.count(v)
-	return fmt.Sprintf("%d connections of that network", n)
+	count, _, ok := m.counts(v)
+	if !ok {
+		return "it is not known how many connections there are of that network"
+	}
+	low, high := count.bounds()
+	if low != high {
+		return fmt.Sprintf("%d to %d connections of that network", low, high)
+	}
+	return fmt.Sprintf("%d connections of that network", low)
 }
