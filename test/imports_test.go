@@ -52,8 +52,10 @@ var house = []room{
 	{"lab/vm", ""},
 	{"lab/traffic", "nat"},
 	{"lab/dataplane", "nat nat/iptables nat/xt nat/xtables"},
-	{"lab/witness", "nat nat/iptables nat/proof nat/xt topology"},
+	{"lab/nfqueue", ""},
+	{"lab/witness", "lab/nfqueue nat nat/iptables nat/proof nat/xt topology"},
 	{"lab/realise", "lab/netns lab/tunnel topology"},
+	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/conntrack nat/gateway nat/packet nat/rules"}, // the emulator, on the wire
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
@@ -76,9 +78,9 @@ var house = []room{
 var doors = map[string]string{
 	"github.com/cavaliergopher/cpio":             "lab/vm",
 	"github.com/florianl/go-nfqueue/v2":          "lab/witness",
-	"github.com/google/nftables":                 "lab/dataplane lab/witness",
-	"github.com/google/nftables/expr":            "lab/witness",
-	"github.com/google/nftables/xt":              "lab/witness",
+	"github.com/google/nftables":                 "lab/dataplane lab/nfqueue lab/userspace lab/witness",
+	"github.com/google/nftables/expr":            "lab/nfqueue lab/userspace lab/witness",
+	"github.com/google/nftables/xt":              "lab/nfqueue lab/userspace",
 	"github.com/klauspost/compress/zstd":         "lab/vm",
 	"github.com/mdlayher/netlink":                "lab/dataplane lab/witness",
 	"github.com/rogpeppe/go-internal/testscript": "scenarios",
@@ -90,7 +92,7 @@ var doors = map[string]string{
 	"github.com/vishvananda/netns":               "lab/netns",
 	"go.yaml.in/yaml/v2":                         "topology",
 	"golang.org/x/sync/errgroup":                 "lab lab/realise lab/verify lab/witness",
-	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/realise lab/traffic lab/tunnel lab/vm lab/witness",
+	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/realise lab/traffic lab/tunnel lab/userspace lab/vm lab/witness",
 	"golang.org/x/term":                          "cmd/natlab lab",
 	"k8s.io/api/core/v1":                         "topology",
 	"k8s.io/api/discovery/v1":                    "topology",

@@ -71,6 +71,15 @@ func Open(name string) (Handle, error) {
 	return h, nil
 }
 
+// Current opens the namespace that the calling program is in. It has no name.
+func Current() (Handle, error) {
+	h, err := open("/proc/self/ns/net", "")
+	if err != nil {
+		return Handle{}, fmt.Errorf("the program's network namespace: %w", err)
+	}
+	return h, nil
+}
+
 // Delete takes a name away, with its mount and its file. The namespace itself, with its devices, ends when the last
 // process, socket or Handle in it does. A name that is not there is not an error: Delete may be called twice.
 func Delete(name string) error {

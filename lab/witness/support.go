@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/florianl/go-nfqueue/v2"
+	gonfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/nfqueue"
 )
 
 // Support is what a kernel offers of what the witnesses use: nil for what is there, ErrUnsupported for what is not, any
@@ -25,11 +27,11 @@ func Probe(ns Namespace) Support {
 	var s Support
 	err := ns.Do(func() error {
 		s.Queue = unsupported(probeQueues(0))
-		s.QueueConn = unsupported(probeQueues(nfqueue.NfQaCfgFlagConntrack))
+		s.QueueConn = unsupported(probeQueues(gonfqueue.NfQaCfgFlagConntrack))
 		s.Trace = unsupported(try(func() (*socket, error) { return openTrace(probeBuffer) }))
 		s.Log = unsupported(probeLog())
 		s.Conns = unsupported(try(func() (*socket, error) { return openConns(probeBuffer) }))
-		native, err := probeQueue()
+		native, err := nfqueue.Native()
 		s.NativeQueue = err
 		if err == nil && !native {
 			s.NativeQueue = fmt.Errorf("%w: no CONFIG_NFT_QUEUE", ErrUnsupported)
@@ -72,8 +74,8 @@ const probeNumber = 0xffff
 func probeQueues(flags uint32) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	one, err := patiently(func() (*nfqueue.Nfqueue, error) {
-		return openQueue(ctx, probeNumber, flags, probeBuffer, func(nfqueue.Attribute) int { return 0 })
+	one, err := patiently(func() (*gonfqueue.Nfqueue, error) {
+		return openQueue(ctx, probeNumber, flags, probeBuffer, func(gonfqueue.Attribute) int { return 0 })
 	})
 	if err != nil {
 		return err

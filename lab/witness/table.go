@@ -2,15 +2,14 @@ package witness
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 
+	"natlab/lab/nfqueue"
 	"natlab/nat"
 )
 
@@ -126,25 +125,12 @@ func tracing(tap nat.Tap) []expr.Any {
 
 // queueing hands a packet to its tap's queue.
 func queueing(tap nat.Tap, native bool) expr.Any {
-	if native {
-		return &expr.Queue{Num: queueNumber(tap), Total: 1, Flag: expr.QueueFlagBypass}
-	}
-	return xtQueue(queueNumber(tap))
+	return nfqueue.Feed{Number: queueNumber(tap), Bypass: true, Native: native}.Expr()
 }
 
 // logging sends a copy of a packet to its tap's log group.
 func logging(tap nat.Tap) expr.Any {
 	return &expr.Log{Key: 1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_QTHRESHOLD, Group: logGroup(tap), QThreshold: 1}
-}
-
-// xtQueue is the NFQUEUE target of x_tables through nft_compat: struct xt_NFQ_info_v3 {queuenum, queues_total, flags}
-// with flag NFQ_FLAG_BYPASS, padded to 8 bytes. A kernel without NFT_QUEUE takes it in a native chain.
-func xtQueue(number uint16) expr.Any {
-	info := make(xt.Unknown, 8)
-	binary.NativeEndian.PutUint16(info, number)
-	binary.NativeEndian.PutUint16(info[2:], 1)
-	binary.NativeEndian.PutUint16(info[4:], 1)
-	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
 }
 
 // firstPackets are the matches for the packets that a proof is about: those that open a connection or refuse it, all
@@ -212,21 +198,4 @@ func field(base expr.PayloadBase, offset uint32, op expr.CmpOp, data []byte) []e
 		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: uint32(len(data))},
 		&expr.Cmp{Op: op, Register: 1, Data: data},
 	}
-}
-
-// probeQueue reports whether nf_tables has its own queue expression, in one transaction that leaves nothing behind.
-func probeQueue() (bool, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return false, err
-	}
-	t := c.AddTable(&nftables.Table{Name: tableName + "-probe", Family: nftables.TableFamilyIPv4})
-	chain := c.AddChain(&nftables.Chain{Name: "probe", Table: t})
-	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{&expr.Queue{Total: 1, Flag: expr.QueueFlagBypass}}})
-	c.DelTable(t)
-	err = c.Flush()
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
-		return false, nil
-	}
-	return err == nil, err
 }

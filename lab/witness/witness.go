@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"natlab/lab/nfqueue"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -103,7 +104,7 @@ func nativeQueue(watched []Watched, o Options) (native bool, err error) {
 		return false, nil
 	}
 	err = watched[0].NS.Do(func() error {
-		native, err = probeQueue()
+		native, err = nfqueue.Native()
 		return err
 	})
 	return native, err

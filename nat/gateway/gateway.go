@@ -35,6 +35,8 @@ type Gateway struct {
 	parts  [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
 	peers  map[netip.Addr]peer // sources that were told of a missing way
 
+	transit transit // packets that are between two hooks of a kernel
+
 	prediction predicting
 	visit      visit // of the packet that was handed in last
 }

@@ -134,6 +134,10 @@ func (v *visit) input(p *passage) {
 
 // send is a packet of the node itself: a route, OUTPUT, and out (ip_local_out).
 func (v *visit) send(p *passage) {
+	if v.wire {
+		v.emit(p)
+		return
+	}
 	p.read()
 	src := p.view.Tuple.Src().Addr()
 	if p.raw {
@@ -164,6 +168,9 @@ func (v *visit) send(p *passage) {
 // reroute finds another route for a packet of the node itself that rules changed (ip_route_me_harder); the hook's out device
 // stays what it was. false: there is none.
 func (v *visit) reroute(p *passage) bool {
+	if v.wire { // the kernel does it, for the packet that comes back with another address or mark (nf_reroute)
+		return true
+	}
 	dst := p.view.Tuple.Dst().Addr()
 	next, why := v.host.outbound(v.host.named(p.view.Tuple.Src().Addr()), dst)
 	if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) { // what is of a link stays on it

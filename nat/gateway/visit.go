@@ -41,6 +41,11 @@ type visit struct {
 	pending   []*passage // on their way through lo
 	loops     int
 
+	// Of a packet that a kernel hands over at a hook.
+	wire    bool // the kernel routes and sends
+	mac     []byte
+	answers []Answer
+
 	// Used again, and written anew before they are read.
 	main  passage // the packet that was handed in
 	track conntrack.Packet

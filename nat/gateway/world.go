@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -95,7 +96,10 @@ func (v *visit) Ethernet(dev string) rules.Answer {
 
 // Sender is the hardware address that the packet that is handled came from, "" where it is not known.
 func (v *visit) Sender() string {
-	if v.prediction.sender == "" && v.ruled != nil && v.ruled.in != nil {
+	switch {
+	case len(v.mac) == 6:
+		return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", v.mac[0], v.mac[1], v.mac[2], v.mac[3], v.mac[4], v.mac[5])
+	case v.prediction.sender == "" && v.ruled != nil && v.ruled.in != nil:
 		return v.options.Senders[v.ruled.in.Name]
 	}
 	return v.prediction.sender

@@ -10,8 +10,8 @@ import (
 // sum adds bytes in 16-bit words to a one's complement sum, not yet folded.
 func sum(acc uint64, b []byte) uint64 {
 	for ; len(b) >= 8; b = b[8:] {
-		w := binary.BigEndian.Uint64(b)
-		acc += w>>48 + w>>32&0xffff + w>>16&0xffff + w&0xffff
+		w := binary.BigEndian.Uint64(b) // 2^16 counts as 1, so that two words may be added as one
+		acc += w>>32 + w&0xffffffff
 	}
 	for ; len(b) >= 2; b = b[2:] {
 		acc += uint64(binary.BigEndian.Uint16(b))

@@ -1,0 +1,75 @@
+package userspace
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/nat/gateway"
+	"natlab/nat/packet"
+)
+
+// sender sends packets as they are. They pass OUTPUT and POSTROUTING as any other of the namespace.
+type sender struct{ sockets [2]rawSocket }
+
+type rawSocket struct {
+	fd   int
+	mark uint32 // that it sends with now
+	dev  string // that it is bound to now
+}
+
+// openSender opens raw sockets in the namespace of this thread.
+func openSender() (*sender, error) {
+	s := &sender{}
+	for i, domain := range []int{unix.AF_INET, unix.AF_INET6} {
+		fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
+		if err != nil {
+			fd = -1
+			if domain == unix.AF_INET || !errors.Is(err, unix.EAFNOSUPPORT) {
+				return nil, errors.Join(fmt.Errorf("raw socket: %w", err), s.close())
+			}
+		}
+		s.sockets[i].fd = fd
+	}
+	return s, nil
+}
+
+func (s *sender) send(a gateway.Answer) error {
+	p, err := packet.Parse(a.Packet)
+	if err != nil {
+		return err
+	}
+	dst := p.Tuple().Dst().Addr()
+	var to unix.Sockaddr
+	one := &s.sockets[0]
+	if p.V6() {
+		one, to = &s.sockets[1], &unix.SockaddrInet6{Addr: dst.As16()}
+	} else {
+		to = &unix.SockaddrInet4{Addr: dst.As4()}
+	}
+	if one.mark != a.Mark {
+		if err := unix.SetsockoptInt(one.fd, unix.SOL_SOCKET, unix.SO_MARK, int(a.Mark)); err != nil {
+			return err
+		}
+		one.mark = a.Mark
+	}
+	if one.dev != a.Dev {
+		if err := unix.BindToDevice(one.fd, a.Dev); err != nil {
+			return err
+		}
+		one.dev = a.Dev
+	}
+	return unix.Sendto(one.fd, a.Packet, 0, to)
+}
+
+func (s *sender) close() error {
+	var errs []error
+	for i := range s.sockets {
+		if fd := s.sockets[i].fd; fd > 0 {
+			errs = append(errs, unix.Close(fd))
+			s.sockets[i].fd = -1
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,101 @@
+package userspace
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/nfqueue"
+	"natlab/nat"
+)
+
+// tableName is the table of the gateway's own, one a family.
+const tableName = "natlab-gateway"
+
+// families are the table's, in the order of nat.Family.
+var families = [...]nftables.TableFamily{nat.IPv4: nftables.TableFamilyIPv4, nat.IPv6: nftables.TableFamilyIPv6}
+
+// priorities are where packets are handed over: in front of the kernel's conntrack, and behind the witness's first tap (-310) and in front of
+// its others (-90, 310), so that they see what the gateway made.
+var priorities = [...]nftables.ChainPriority{nat.PreRouting: -300, nat.Input: 0, nat.Forward: 0, nat.Output: -300, nat.PostRouting: 300}
+
+// makeTables replaces the gateway's tables in the namespace of this thread, in one transaction:
+//
+//	defrag        -m socket: nobody jumps there, but for its sake the kernel puts fragments together
+//	PREROUTING    notrack, queue num 28257
+//	OUTPUT        notrack, queue num 28257
+//	and so on     queue num 28257
+//
+// notrack keeps packets from the kernel's conntrack where other rules of the namespace ask for that. What the kernel does not have of it is
+// left out and noted.
+func makeTables(feeds map[nat.Family][]nat.Hook, failOpen bool) (notes []string, err error) {
+	native, err := nfqueue.Native()
+	if err != nil {
+		return nil, fmt.Errorf("look for nf_tables' queue expression: %w", err)
+	}
+	feed := nfqueue.Feed{Number: QueueNumber, Bypass: failOpen, Native: native}
+	err = fillTables(feeds, feed, true)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		notes = append(notes, "the kernel does not put fragments together for the gateway (no -m socket): it does so itself for IPv4, and drops those of IPv6")
+		err = fillTables(feeds, feed, false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the tables %s: %w", tableName, err)
+	}
+	return notes, nil
+}
+
+func fillTables(feeds map[nat.Family][]nat.Hook, feed nfqueue.Feed, defrag bool) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	for _, family := range families {
+		t := &nftables.Table{Name: tableName, Family: family}
+		c.AddTable(t) // so that the delete finds one
+		c.DelTable(t)
+	}
+	for family, hooks := range feeds {
+		t := c.AddTable(&nftables.Table{Name: tableName, Family: families[family]})
+		if defrag {
+			chain := c.AddChain(&nftables.Chain{Name: "defrag", Table: t})
+			info := xt.Unknown{0} // struct xt_socket_mtinfo1: flags
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{&expr.Match{Name: "socket", Rev: 1, Info: &info}}})
+		}
+		for _, hook := range hooks {
+			chain := c.AddChain(&nftables.Chain{
+				Name: strings.ToLower(hook.String()), Table: t, Type: nftables.ChainTypeFilter,
+				Hooknum: new(nftables.ChainHook(hook)), Priority: new(priorities[hook]),
+			})
+			rule := &nftables.Rule{Table: t, Chain: chain}
+			if hook == nat.PreRouting || hook == nat.Output {
+				rule.Exprs = append(rule.Exprs, &expr.Notrack{})
+			}
+			rule.Exprs = append(rule.Exprs, feed.Expr())
+			c.AddRule(rule)
+		}
+	}
+	return c.Flush()
+}
+
+// removeTables deletes the gateway's tables from the namespace of this thread; those that are not there are no error.
+func removeTables() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	for _, family := range families {
+		t := &nftables.Table{Name: tableName, Family: family}
+		c.AddTable(t)
+		c.DelTable(t)
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("delete the tables %s: %w", tableName, err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package userspace
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/netns"
+	"natlab/lab/nfqueue"
+	"natlab/lab/realise"
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+)
+
+// QueueNumber is the queue of the namespace that packets come by.
+const QueueNumber = 28257
+
+// ErrBusy is a namespace that has a gateway already: a queue has one reader.
+var ErrBusy = errors.New("another process translates in this namespace: let it end first")
+
+// Options are what a namespace is to obey.
+type Options struct {
+	// Rules are the rule sets of each family that is translated; what a family without any sends is left alone.
+	Rules map[nat.Family]gateway.Rules
+	Facts gateway.Facts
+	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
+	FailOpen bool
+}
+
+// Stats count what a gateway did with packets, each at each hook.
+type Stats struct {
+	Packets   uint64 // that were handed over
+	Rewritten uint64 // of these, that went on as others
+	Dropped   uint64 // by rules, NAT or conntrack
+	Malformed uint64 // dropped, for no IP stack would take them
+	Cut       uint64 // dropped, for they are longer than a queue hands over whole
+	Answers   uint64 // packets of the gateway's own: a REJECT rule's
+	Unsent    uint64 // of these, that the kernel did not send
+	Refused   uint64 // verdicts that the kernel did not take
+}
+
+// Gateway is a namespace's rules at work. Its methods may be called by many goroutines.
+type Gateway struct {
+	ns       netns.Handle
+	options  Options
+	queue    *nfqueue.Queue
+	sender   *sender
+	watch    *watch
+	notes    []string
+	tables   bool // they were made
+	workers  sync.WaitGroup
+	closing  atomic.Bool
+	finished chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	families [2]*gateway.Gateway
+	surveyed realise.Surveyed
+	stats    Stats
+	failed   error // of the reader
+}
+
+// Open begins to translate: what comes to the namespace's hooks from now on obeys the rules. A table that a gateway left there which was killed
+// is replaced. After an error the namespace is as it was. The Handle has to stay open as long as the Gateway.
+func Open(ns netns.Handle, o Options) (*Gateway, error) {
+	g := &Gateway{ns: ns, options: o, finished: make(chan struct{})}
+	err := g.open()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("gateway of network namespace %q: %w", ns.Name(), err), g.Close())
+	}
+	return g, nil
+}
+
+func (g *Gateway) open() (err error) {
+	if g.watch, err = openWatch(g.ns); err != nil { // before the survey, so that no change is missed
+		return err
+	}
+	if g.surveyed, err = realise.Survey(g.ns, sysctls()); err != nil {
+		return err
+	}
+	for family, rules := range g.options.Rules {
+		o := gateway.NodeOptions{Chance: chance{}, Family: family, Facts: g.options.Facts}
+		if g.families[family], err = gateway.NewGateway(g.surveyed.Namespace, rules, o); err != nil {
+			return err
+		}
+	}
+	err = g.ns.Do(func() error {
+		if g.queue, err = nfqueue.Open(nfqueue.Options{Number: QueueNumber, FailOpen: g.options.FailOpen}); err != nil {
+			if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) && unix.Geteuid() == 0 {
+				err = fmt.Errorf("%w (%w)", ErrBusy, err)
+			}
+			return err
+		}
+		if g.sender, err = openSender(); err != nil {
+			return err
+		}
+		g.workers.Go(g.serve) // packets come as soon as there is a table
+		g.workers.Go(g.follow)
+		g.tables = true
+		g.notes, err = makeTables(g.feeds(), g.options.FailOpen)
+		return err
+	})
+	return err
+}
+
+// sysctls are the settings that the gateways of both families read.
+func sysctls() []string {
+	return slices.Concat(gateway.Sysctls(nat.IPv4), gateway.Sysctls(nat.IPv6), []string{"net/netfilter/nf_conntrack_*"})
+}
+
+// feeds are the hooks of each family at which packets have to be handed over.
+func (g *Gateway) feeds() map[nat.Family][]nat.Hook {
+	out := map[nat.Family][]nat.Hook{}
+	for family, one := range g.families {
+		if one == nil {
+			continue
+		}
+		for _, hook := range nat.Hooks() {
+			if one.Calls(hook) {
+				out[nat.Family(family)] = append(out[nat.Family(family)], hook)
+			}
+		}
+	}
+	return out
+}
+
+// Feeds names the hooks of a family at which packets are handed over.
+func (g *Gateway) Feeds(f nat.Family) []nat.Hook {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.feeds()[f]
+}
+
+// Notes tell what of the namespace the gateway does not take into account, a line each.
+func (g *Gateway) Notes() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Concat(g.notes, g.surveyed.Other)
+}
+
+// Stats are what was counted up to now.
+func (g *Gateway) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.stats
+	s.Refused = g.queue.Refused()
+	return s
+}
+
+// Conns calls each with the connections of a family that have not expired, in the order in which they were confirmed, and the time. It must not
+// keep them.
+func (g *Gateway) Conns(f nat.Family, each func(c *conntrack.Conn, now time.Time)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.families[f] == nil {
+		return
+	}
+	now := time.Now()
+	g.families[f].Conns().Advance(now)
+	for _, c := range g.families[f].Conns().Conns() {
+		each(c, now)
+	}
+}
+
+// SetRules makes the rules of a family others; its connections stay. It has to be a family that had rules from the beginning.
+func (g *Gateway) SetRules(f nat.Family, rules gateway.Rules) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.families[f] == nil {
+		return fmt.Errorf("gateway of network namespace %q: it was opened without rules of %s", g.ns.Name(), f)
+	}
+	before := g.feeds()
+	if err := g.families[f].Become(g.surveyed.Namespace, rules); err != nil {
+		return err
+	}
+	if maps.EqualFunc(before, g.feeds(), slices.Equal) { // making the tables anew drops what waits in the queue
+		return nil
+	}
+	return g.ns.Do(func() error {
+		_, err := makeTables(g.feeds(), g.options.FailOpen)
+		return err
+	})
+}
+
+// Done is closed when the gateway has ended, by Close or by an error, which Close returns.
+func (g *Gateway) Done() <-chan struct{} { return g.finished }
+
+// Close ends the translation, and takes away what Open made. A second Close does nothing.
+func (g *Gateway) Close() error {
+	if g.closing.Swap(true) {
+		<-g.finished
+		return nil
+	}
+	var errs []error
+	if g.tables {
+		errs = append(errs, g.ns.Do(removeTables))
+	}
+	if g.queue != nil {
+		errs = append(errs, g.queue.Close())
+	}
+	if g.watch != nil {
+		errs = append(errs, g.watch.close())
+	}
+	g.workers.Wait()
+	if g.sender != nil {
+		errs = append(errs, g.sender.close())
+	}
+	select {
+	case <-g.finished:
+	default:
+		close(g.finished)
+	}
+	return errors.Join(append(errs, g.failed)...)
+}
+
+// chance is the system's.
+type chance struct{}
+
+func (chance) Uint32() uint32 { return rand.Uint32() }

@@ -1,0 +1,147 @@
+package userspace_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/netns"
+	"natlab/nat"
+)
+
+// rules4 are as kube-proxy's: Services at 10.96.0.1, a NodePort, and what has no endpoints.
+const rules4 = `*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:SERVICES - [0:0]
+:MARK-MASQ - [0:0]
+-A PREROUTING -j SERVICES
+-A OUTPUT -j SERVICES
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
+-A MARK-MASQ -j MARK --set-xmark 0x4000/0x4000
+-A SERVICES -s 10.0.2.2/32 -d 10.96.0.1/32 -j MARK-MASQ
+-A SERVICES -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.2.2:8080
+-A SERVICES -d 10.96.0.1/32 -p udp -m udp --dport 53 -j DNAT --to-destination 10.0.2.2:5353
+-A SERVICES -d 10.96.0.1/32 -p udp -m udp --dport 54 -j DNAT --to-destination 10.0.2.2:5454
+-A SERVICES -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 30080 -j MARK-MASQ
+-A SERVICES -p tcp -m addrtype --dst-type LOCAL -m tcp --dport 30080 -j DNAT --to-destination 10.0.2.2:8080
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:REFUSED - [0:0]
+-A FORWARD -m conntrack --ctstate NEW -j REFUSED
+-A OUTPUT -m conntrack --ctstate NEW -j REFUSED
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A REFUSED -d 10.96.0.2/32 -p tcp -j REJECT --reject-with tcp-reset
+-A REFUSED -d 10.96.0.3/32 -j REJECT --reject-with icmp-port-unreachable
+-A REFUSED -d 10.96.0.4/32 -j DROP
+COMMIT
+`
+
+const rules6 = `*nat
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:SERVICES - [0:0]
+-A PREROUTING -j SERVICES
+-A OUTPUT -j SERVICES
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE
+-A SERVICES -d fd00:96::1/128 -p udp -m udp --dport 54 -j DNAT --to-destination [fd00:2::2]:5454
+-A SERVICES -d fd00:96::1/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:2::2]:8080
+-A SERVICES -d fd00:96::1/128 -p udp -m udp --dport 53 -j DNAT --to-destination [fd00:2::2]:5353
+-A SERVICES -d fd00:1::1/128 -p tcp -m tcp --dport 30080 -j MARK --set-xmark 0x4000/0x4000
+-A SERVICES -d fd00:1::1/128 -p tcp -m tcp --dport 30080 -j DNAT --to-destination [fd00:2::2]:8080
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A FORWARD -d fd00:96::2/128 -p tcp -j REJECT --reject-with tcp-reset
+-A FORWARD -d fd00:96::2/128 -p udp -j REJECT --reject-with icmp6-port-unreachable
+COMMIT
+`
+
+// ttl1 is the option that lets a packet get no further than the gateway.
+func ttl1(fd int) error {
+	for _, o := range []struct{ name, value int }{{unix.IP_TTL, 1}, {unix.IP_RECVERR, 1}} {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, o.name, o.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What client and server see of each exchange is the same, whoever does the gateway's NAT: its kernel, or natlab.
+func TestExchanges(t *testing.T) {
+	small, large, huge := []byte("hello"), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
+	for _, plane := range []string{planeKernel, planeWire} {
+		t.Run(plane, func(t *testing.T) {
+			s := newScene(t)
+			s.translate(t, plane, rules4, rules6)
+			for _, addr := range []string{"10.0.2.2", "[fd00:2::2]"} {
+				serve(t, s.server, "tcp", addr+":8080")
+				serve(t, s.server, "udp", addr+":5353")
+			}
+			rows := []struct {
+				name          string
+				from          netns.Handle
+				network, addr string
+				payload       []byte
+				options       func(int) error
+				want          string
+			}{
+				{"a Service", s.client, "tcp", "10.96.0.1:80", small, nil, "seen as 10.0.1.2"},
+				{"much of it", s.client, "tcp", "10.96.0.1:80", huge, nil, "seen as 10.0.1.2"},
+				{"a NodePort is masqueraded", s.client, "tcp", "10.0.1.1:30080", small, nil, "seen as 10.0.2.1"},
+				{"much of it", s.client, "tcp", "10.0.1.1:30080", huge, nil, "seen as 10.0.2.1"},
+				{"hairpin", s.server, "tcp", "10.96.0.1:80", small, nil, "seen as 10.0.2.1"},
+				{"datagrams", s.client, "udp", "10.96.0.1:53", small, nil, "seen as 10.0.1.2"},
+				{"fragments", s.client, "udp", "10.96.0.1:53", large, nil, "seen as 10.0.1.2"},
+				{"an ICMP error comes back translated", s.client, "udp", "10.96.0.1:54", small, nil, "connection refused"},
+				{"the kernel's own ICMP error, too", s.client, "udp", "10.96.0.1:53", small, ttl1, "no route to host"},
+				{"rejected by RST", s.client, "tcp", "10.96.0.2:80", small, nil, "connection refused"},
+				{"rejected by ICMP", s.client, "udp", "10.96.0.3:80", small, nil, "connection refused"},
+				{"the gateway's own process", s.gateway, "tcp", "10.96.0.1:80", small, nil, "seen as 10.0.1.1"},
+				{"its datagrams", s.gateway, "udp", "10.96.0.1:53", large, nil, "seen as 10.0.1.1"},
+				{"its node port is its own", s.gateway, "tcp", "10.0.1.1:30080", huge, nil, "seen as 10.0.2.1"},
+				{"it is rejected by RST", s.gateway, "tcp", "10.96.0.2:80", small, nil, "connection refused"},
+				{"and by ICMP", s.gateway, "udp", "10.96.0.3:80", small, nil, "connection refused"},
+				{"without NAT", s.client, "tcp", "10.0.2.2:8080", small, nil, "seen as 10.0.1.2"},
+
+				{"IPv6: a Service", s.client, "tcp", "[fd00:96::1]:80", huge, nil, "seen as fd00:1::2"},
+				{"IPv6: a NodePort is masqueraded", s.client, "tcp", "[fd00:1::1]:30080", small, nil, "seen as fd00:2::1"},
+				{"IPv6: datagrams", s.client, "udp", "[fd00:96::1]:53", small, nil, "seen as fd00:1::2"},
+				{"IPv6: fragments", s.client, "udp", "[fd00:96::1]:53", large, nil, "seen as fd00:1::2"},
+				{"IPv6: an ICMP error comes back translated", s.client, "udp", "[fd00:96::1]:54", small, nil, "connection refused"},
+				{"IPv6: rejected by RST", s.client, "tcp", "[fd00:96::2]:80", small, nil, "connection refused"},
+				{"IPv6: rejected by ICMP", s.client, "udp", "[fd00:96::2]:80", small, nil, "connection refused"},
+				{"IPv6: the gateway's own process", s.gateway, "tcp", "[fd00:96::1]:80", small, nil, "seen as fd00:1::1"},
+			}
+			for _, row := range rows {
+				t.Run(row.name, func(t *testing.T) {
+					require.Equal(t, row.want, ask(t.Context(), row.from, row.network, row.addr, row.payload, row.options))
+				})
+			}
+		})
+	}
+}
+
+// At the end nothing is left: packets pass untouched.
+func TestClose(t *testing.T) {
+	s := newScene(t)
+	g := s.translate(t, planeWire, rules4, "")
+	serve(t, s.server, "tcp", "10.0.2.2:8080")
+	require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.96.0.1:80", nil, nil))
+	require.Equal(t, []nat.Hook{nat.PreRouting, nat.Input, nat.Forward, nat.Output, nat.PostRouting}, g.Feeds(nat.IPv4))
+	require.NotZero(t, g.Stats().Rewritten)
+	for range 2 {
+		require.NoError(t, g.Close())
+	}
+	require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.0.2.2:8080", nil, nil))
+}

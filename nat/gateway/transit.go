@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"time"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/packet"
+)
+
+// fingerprint is what tells a packet from others at all hooks behind the one at which it was taken: what the kernel leaves as it is on the way
+// from hook to hook, where it counts the TTL down. Packets that are alike in this are told apart by their order.
+type fingerprint struct {
+	tuple  nat.Tuple
+	length int
+	id     uint16 // IPv4's
+	begin  uint64 // of the transport header: ports, sequence number or checksum
+}
+
+// fingerprintOf is a packet's fingerprint. It holds for the packet inside an ICMP error, too, which need not be there whole.
+func fingerprintOf(p *packet.Packet) fingerprint {
+	b, h := p.Bytes(), p.Transport()
+	out := fingerprint{tuple: p.Tuple()}
+	if p.V6() {
+		out.length = int(binary.BigEndian.Uint16(b[4:]))
+	} else {
+		out.length, out.id = int(binary.BigEndian.Uint16(b[2:])), binary.BigEndian.Uint16(b[4:])
+	}
+	if len(h) >= 8 {
+		out.begin = binary.BigEndian.Uint64(h)
+	}
+	return out
+}
+
+// stage is how far a packet has come in the kernel.
+type stage uint8
+
+const (
+	stageAnswer stage = iota // it was given to the kernel, and will come to OUTPUT
+	stagePreRouting
+	stageForward
+	stageOutput
+	stageLooped // it left by lo, and comes in again
+)
+
+func stageOf(h nat.Hook) stage {
+	switch h {
+	case nat.PreRouting:
+		return stagePreRouting
+	case nat.Forward:
+		return stageForward
+	case nat.Output:
+		return stageOutput
+	case nat.Input, nat.PostRouting:
+	}
+	return stageLooped
+}
+
+// leadsTo reports whether a hook can come next, of those at which packets are handed over.
+func (s stage) leadsTo(h nat.Hook) bool {
+	switch s {
+	case stageAnswer:
+		return h == nat.Output
+	case stagePreRouting:
+		return h == nat.Input || h == nat.Forward || h == nat.PostRouting
+	case stageForward, stageOutput:
+		return h == nat.PostRouting
+	case stageLooped:
+		return h == nat.PreRouting
+	}
+	return false
+}
+
+// transit are the packets that are in the kernel, between two hooks. The zero transit is empty.
+type transit struct {
+	waiting      map[fingerprint]*traveller
+	oldest, last *traveller
+	count        int
+	spare        *traveller
+	id           uint16 // of the IPv4 packet that was sent last
+}
+
+// traveller is one of them.
+type traveller struct {
+	passage
+	print fingerprint
+	stage stage
+	since int64
+	next  *traveller // of the same print, the younger; or the next spare one
+	older *traveller // of all
+	young *traveller
+}
+
+// What the kernel takes off between two hooks is not told: after this time, or when so many are on their way, the oldest are taken for
+// lost, and a connection that one of them was to begin is dropped.
+const (
+	transitTime = int64(30 * time.Second)
+	transitMost = 1 << 16
+)
+
+// traveller is a new one.
+func (t *transit) traveller() *traveller {
+	one := t.spare
+	if one == nil {
+		one = &traveller{}
+	} else {
+		t.spare = one.next
+	}
+	one.next = nil
+	one.reset()
+	return one
+}
+
+// free takes one back that goes no further.
+func (t *transit) free(one *traveller) {
+	one.next, t.spare = t.spare, one
+}
+
+// put notes that a packet is in the kernel from now on.
+func (t *transit) put(one *traveller, s stage, at time.Time) {
+	if t.waiting == nil {
+		t.waiting = map[fingerprint]*traveller{}
+	}
+	one.print, one.stage, one.since, one.next = fingerprintOf(&one.pkt), s, at.UnixNano(), nil
+	one.pkt, one.view.Wire = packet.Packet{}, nil // its bytes are the kernel's again
+	if first := t.waiting[one.print]; first == nil {
+		t.waiting[one.print] = one
+	} else {
+		for first.next != nil {
+			first = first.next
+		}
+		first.next = one
+	}
+	if one.older, one.young = t.last, nil; t.last != nil {
+		t.last.young = one
+	} else {
+		t.oldest = one
+	}
+	t.last = one
+	t.count++
+}
+
+// claim is the packet of that print that can come to a hook now, which leaves the list; of several the one that was put there first. nil:
+// there is none.
+func (t *transit) claim(p fingerprint, h nat.Hook) *traveller {
+	for one := t.waiting[p]; one != nil; one = one.next {
+		if one.stage.leadsTo(h) {
+			t.remove(one)
+			return one
+		}
+	}
+	return nil
+}
+
+// find is the packet of that print, wherever it is; nil: there is none.
+func (t *transit) find(p fingerprint) *traveller { return t.waiting[p] }
+
+func (t *transit) remove(one *traveller) {
+	if first := t.waiting[one.print]; first != one {
+		for first.next != one {
+			first = first.next
+		}
+		first.next = one.next
+	} else if one.next != nil {
+		t.waiting[one.print] = one.next
+	} else {
+		delete(t.waiting, one.print)
+	}
+	if one.older != nil {
+		one.older.young = one.young
+	} else {
+		t.oldest = one.young
+	}
+	if one.young != nil {
+		one.young.older = one.older
+	} else {
+		t.last = one.older
+	}
+	one.next, one.older, one.young = nil, nil, nil
+	t.count--
+}
+
+// expire takes those for lost that have been on their way for too long.
+func (t *transit) expire(conns *conntrack.Table, at time.Time) {
+	for t.oldest != nil && (at.UnixNano()-t.oldest.since > transitTime || t.count > transitMost) {
+		one := t.oldest
+		t.remove(one)
+		if one.ref.Conn != nil {
+			conns.Drop(one.ref.Conn)
+		}
+		t.free(one)
+	}
+}

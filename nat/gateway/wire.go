@@ -1,0 +1,242 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/packet"
+	"natlab/nat/rules"
+	"natlab/topology"
+)
+
+// Seen is a packet that a kernel hands over at one of its hooks, and what it tells of it. The kernel routes, asks neighbours, splits and
+// delivers; the Gateway does at each hook what the node's tables, conntrack and NAT do there.
+type Seen struct {
+	Hook    nat.Hook
+	Packet  []byte // from the IP header on; it is rewritten in place
+	In, Out string // devices; "" where the hook has none
+	Mark    uint32
+	MAC     []byte // the hardware address that it came from; nil where there is none
+	// UID and GID are those of the process that sends it; not known where none does.
+	UID, GID rules.ID
+	// Unsummed: its transport checksum is for a device to complete (CHECKSUM_PARTIAL).
+	Unsummed bool
+	// Sound: nobody has to look at its checksum any more (skb_csum_unnecessary).
+	Sound bool
+}
+
+// Ruling is what becomes of a packet at a hook.
+type Ruling struct {
+	Verdict nat.Verdict // Accept or Drop
+	Packet  []byte      // as it goes on, with its checksums complete where Changed
+	Changed bool        // it is not what came
+	Mark    uint32      // that it goes on with
+	Answers []Answer    // what the node sends because of it
+	Trace   nat.Trace   // if the Gateway traces
+	Why     string      // it goes no further; "" where it does
+	// Malformed: it is no packet that an IP stack would take, or not one of the Gateway's family.
+	Malformed bool
+}
+
+// Answer is a packet of the node's own because of another: a REJECT rule's. It is to be handed to the kernel as it is (IP_HDRINCL), and comes
+// to At again at OUTPUT.
+type Answer struct {
+	Packet []byte
+	Dev    string // that it has to leave by; "" leaves it to the routes
+	Mark   uint32
+}
+
+// At takes a packet through all that is called at one hook. Between hooks a packet is found again by what does not change on its way, its
+// tuple first, so that neither mark nor anything else of it is needed to tell it. A packet that is not found again, for it passed an
+// earlier hook before the Gateway was there, has no connection. at is the time, which must not go back. What is returned is good until
+// the next call.
+func (g *Gateway) At(s Seen, at time.Time) Ruling {
+	v := g.begin(at)
+	v.wire, v.mac, v.answers = true, s.MAC, v.answers[:0]
+	defer func() { v.wire, v.mac = false, nil }()
+	g.transit.expire(&g.conns, at)
+	var head [headLength]byte
+	n := copy(head[:], s.Packet)
+	p, ok := v.arrive(&s)
+	malformed := !ok
+	if ok {
+		ok = v.hook(s.Hook, &p.passage)
+	}
+	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed}
+	if !ok {
+		g.transit.free(p)
+		return r
+	}
+	r.Verdict, r.Packet, r.Mark = nat.Accept, p.pkt.Bytes(), p.view.Mark
+	r.Changed = len(r.Packet) != len(s.Packet) || !bytes.Equal(head[:n], r.Packet[:n])
+	if r.Changed && s.Unsummed {
+		p.pkt.Seal()
+	}
+	v.depart(p, &s)
+	return r
+}
+
+// headLength is how much of a packet's begin the rules and NAT may change: IP's header, an ICMP error's, and those of the packet inside.
+const headLength = 256
+
+// arrive is the passage of a packet that comes to a hook: the one that it had at an earlier hook, or a new one. false: it goes no
+// further.
+func (v *visit) arrive(s *Seen) (*traveller, bool) {
+	p := v.transit.traveller()
+	var pkt packet.Packet
+	err := pkt.Parse(s.Packet)
+	for _, dev := range []string{s.In, s.Out} {
+		if dev != "" && v.devices[dev] == nil {
+			err = fmt.Errorf("the node has no device %s", dev)
+		}
+	}
+	if err != nil {
+		v.lost("", err.Error())
+		return p, false
+	}
+	if !v.admits(&pkt) {
+		return p, false
+	}
+	if known := v.transit.claim(fingerprintOf(&pkt), s.Hook); known != nil {
+		v.transit.free(p)
+		p = known
+	} else {
+		v.unknownYet(&p.passage, &pkt, s)
+	}
+	p.pkt = pkt
+	p.sound = p.sound || s.Sound || s.Unsummed
+	if s.Hook == nat.PreRouting {
+		p.origin = pkt.Tuple().Src().Addr()
+	}
+	p.view.Mark, p.view.In, p.view.Out = s.Mark, s.In, s.Out
+	p.out, p.via = v.devices[s.Out], netip.Addr{}
+	p.read()
+	if s.Hook == nat.PostRouting && p.ref.Conn != nil && !p.ref.Conn.Has(nat.Confirmed) {
+		p.via = v.viaOf(&p.passage)
+	}
+	return p, true
+}
+
+// unknownYet makes the passage of a packet that no hook has had before.
+func (v *visit) unknownYet(p *passage, pkt *packet.Packet, s *Seen) {
+	p.in, p.came = v.devices[s.In], s.In
+	switch {
+	case s.UID.Known:
+		p.view.Sender = rules.Sender{Socket: rules.ProcessSocket, UID: s.UID, GID: s.GID}
+	case s.Hook == nat.Output && pkt.Proto() == v.icmp().proto:
+		p.view.Sender.Socket = rules.KernelSocket
+	default:
+		p.view.Sender.Socket = rules.NoSocket
+	}
+	if kind, _, ok := pkt.ICMP(); ok && s.Hook == nat.Output && packet.IsError(pkt.Proto(), kind) {
+		v.attach(p, pkt)
+	}
+}
+
+// attach gives an ICMP error that the kernel makes of a packet on its way the connection of that packet, which the kernel would have had
+// from the packet itself (nf_ct_attach).
+func (v *visit) attach(p *passage, pkt *packet.Packet) {
+	inside, ok := pkt.Inside()
+	if !ok {
+		return
+	}
+	of := v.transit.find(fingerprintOf(&inside))
+	if of == nil || of.ref.Conn == nil {
+		return
+	}
+	p.ref = conntrack.Ref{Conn: of.ref.Conn, Dir: nat.Reply, Info: conntrack.InfoRelated}
+	if of.ref.Dir == nat.Reply {
+		p.ref.Dir = nat.Original
+	}
+	p.state()
+}
+
+// viaOf is who is asked for on the link that a packet leaves by, which the kernel knows and does not tell.
+func (v *visit) viaOf(p *passage) netip.Addr {
+	dst := p.pkt.Tuple().Dst().Addr()
+	if next, why := v.host.lookup(dst); why == "" && next.dev == p.out {
+		return next.via
+	}
+	if next, why := v.host.lookupBy(p.out, dst); why == "" {
+		return next.via
+	}
+	return dst
+}
+
+// depart notes a packet that goes on to further hooks.
+func (v *visit) depart(p *traveller, s *Seen) {
+	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback
+	tied := p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
+	if last || !tied {
+		v.transit.free(p)
+		return
+	}
+	if s.Hook == nat.PostRouting {
+		p.looped, p.sound, p.sent = true, true, p.view.Tuple.Dst().Addr()
+	}
+	v.transit.put(p, stageOf(s.Hook), v.at)
+}
+
+// emit has the kernel send a packet of the node's own.
+func (v *visit) emit(q *passage) {
+	q.read()
+	b := q.pkt.Bytes()
+	if !q.pkt.V6() && !q.pkt.DontFragment() { // the kernel would choose an identifier where there is none
+		v.transit.id = max(v.transit.id+1, 1)
+		binary.BigEndian.PutUint16(b[4:], v.transit.id)
+		packet.Complete(b)
+	}
+	a := Answer{Packet: b, Mark: q.view.Mark}
+	if q.by != nil {
+		a.Dev = q.by.Name
+	}
+	v.answers = append(v.answers, a)
+	one := v.transit.traveller()
+	one.passage = *q
+	v.transit.put(one, stageAnswer, v.at)
+}
+
+// Calls reports whether anything can become of a packet at a hook: a kernel need not hand packets over at others.
+func (g *Gateway) Calls(hook nat.Hook) bool {
+	if g.host.tracks && hook != nat.Forward {
+		return true
+	}
+	for _, rs := range g.rules {
+		for _, t := range rs.Tables {
+			if c, ok := t.Chain(hook.String()); ok && t.Name != tableNAT && (len(c.Rules) > 0 || c.Policy != "ACCEPT") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Become makes the Gateway that of other rules, of the same family. Its connections stay. After an error, of which NewGateway tells, it is
+// as it was.
+func (g *Gateway) Become(ns topology.Namespace, rules Rules) error {
+	other, err := NewGateway(ns, rules, g.options)
+	if err != nil {
+		return err
+	}
+	g.node, g.conns.Settings = other.node, other.conns.Settings
+	return nil
+}
+
+// Move tells the Gateway that its namespace has changed: devices, addresses, routes or sysctls. After an error, of which NewGateway tells,
+// it is as it was.
+func (g *Gateway) Move(ns topology.Namespace) error {
+	other, err := NewGateway(ns, nil, g.options)
+	if err != nil {
+		return err
+	}
+	other.host.tracks = g.host.tracks
+	other.rules, other.hooks = g.rules, g.hooks
+	other.conns.Settings.Accounts = other.conns.Settings.Accounts || g.rules.any(counts)
+	g.node, g.conns.Settings = other.node, other.conns.Settings
+	return nil
+}
