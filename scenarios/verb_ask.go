@@ -232,8 +232,8 @@ func (s *stage) conn(name string) (*traffic.Conn, error) {
 	return nil, usagef("no connection %q is open", name)
 }
 
-// doSend: send NAME [count=N] [size=BYTES] sends requests and waits for nothing. One of a size, up to 3500 bytes, is
-// answered as long: a datagram of more than a packet takes goes and comes in fragments.
+// doSend: send NAME [count=N] [size=BYTES] sends requests and waits for nothing. One of a size, up to traffic.MaxSize, is answered as
+// long: a datagram of more than a packet takes goes and comes in fragments.
 func doSend(s *stage, _ *testscript.TestScript, not bool, args []string) error {
 	if not || len(args) == 0 {
 		return usagef("send NAME [count=N] [size=BYTES]")

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +128,12 @@ func TestDecisiveRules(t *testing.T) {
 		{"the masquerade gone", "vms100", []string{"-t nat -F KUBE-POSTROUTING"}, console, "-A KUBE-POSTROUTING"},
 		{"masqueraded as somebody else", "vms100", []string{"-t nat -I POSTROUTING -d 10.244.0.0/16 -j SNAT --to-source 192.168.26.100"}, console, "-j SNAT --to-source 192.168.26.100"},
 		{"the endpoint's chain flushed", "vms100", []string{"-t nat -F KUBE-SEP-DB3JUIMGX6LERFY3"}, console, "-A KUBE-SEP-DB3JUIMGX6LERFY3 -p tcp"},
+		{"source ports that kernels give out", "vms100", []string{"-I FORWARD -p tcp --sport 32768:60999 -j DROP"}, console, "-A FORWARD -p tcp -m tcp --sport 32768:60999 -j DROP"},
+		{"long packets", "vms100", []string{"-I FORWARD -m length --length 1001: -j DROP"}, console, "-A FORWARD -m length --length 1001:65535 -j DROP"},
+		{"long answers, rejected", "vms100", []string{"-I FORWARD -p tcp --sport 9090 -m length --length 1001: -j REJECT"}, console, "-A FORWARD -p tcp -m tcp --sport 9090 -m length --length 1001:65535 -j REJECT"},
+		{"the FIN of the server", "vms100", []string{"-t mangle -I FORWARD -p tcp --sport 9090 --tcp-flags FIN FIN -j DROP"}, console, "-A FORWARD -p tcp -m tcp --sport 9090 --tcp-flags FIN FIN -j DROP"},
+		{"the FIN of the client", "vms100", []string{"-t raw -I PREROUTING -p tcp --dport 30450 --tcp-flags FIN FIN -j DROP"}, console, "-A PREROUTING -p tcp -m tcp --dport 30450 --tcp-flags FIN FIN -j DROP"},
+		{"long datagrams", "vms100", []string{"-I FORWARD -p udp -m length --length 1001: -j DROP"}, proof.Selector{Service: "kube-system/kube-dns:dns", From: "vms101"}, "-A FORWARD -p udp -m length --length 1001:65535 -j DROP"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -195,6 +202,7 @@ func TestTheWorldIsBlamed(t *testing.T) {
 		{"an address gone", "vms103", "ip addr flush dev tunl0", remote, ""},
 		{"IPsec forbids it", "vms103", "ip xfrm policy add dst 10.244.38.178/32 dir fwd action block", remote, "vms103: IPsec policy dir fwd"},
 		{"another MTU", "vms103", "ip link set cali3cc4bd22559 mtu 1400", remote, ""},
+		{"an MTU that nothing fits through", pod, "ip link set eth0 mtu 80", remote, pod + ": device eth0 has MTU 80, the lab made it 1480"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -245,6 +253,22 @@ func TestALossThatTheModelDoesNotKnow(t *testing.T) {
 	for _, note := range r.Notes {
 		require.NotContains(t, note, "no answer came in time")
 	}
+}
+
+// What TCP has to send again is counted and told, also where all is answered.
+func TestWhatTCPSendsAgainIsTold(t *testing.T) {
+	t.Parallel()
+	l := referenceLab(t, dataplane.Legacy)
+	only := proof.Selector{Service: "velero/minio:console", From: "outside", To: "192.168.26.100:30450"}
+	runIn(t, l, "outside", "", "sh", "-c", "nft add table netdev t && nft 'add chain netdev t c { type filter hook ingress device eth0 priority 0; }' && "+
+		"nft add rule netdev t c tcp flags '&' '(syn|rst)' == 0 numgen inc mod 3 == 0 drop")
+	r, err := verify.Lab(t.Context(), l, verify.Options{Selector: only, WithoutControl: true})
+	require.NoError(t, err)
+	require.Condition(t, func() bool {
+		return slices.ContainsFunc(r.Notes, func(note string) bool {
+			return strings.HasPrefix(note, "TCP sent ") && strings.Contains(note, " again, of which the first was lost or late: ")
+		})
+	}, "%v", r.Notes)
 }
 
 // A lab that is taken away while it is proved ends the proof with one line, and is no verdict.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,7 @@ type Conn struct {
 	file    *os.File
 	raw     syscall.RawConn
 	made    bool            // TCP: the connection is made
+	stage   atomic.Uint32   // of an Exchange: a Stage
 	pending []byte          // TCP: what came in after the last line's end
 	early   map[string]line // answers that nobody has asked for yet, by nonce
 }
@@ -128,18 +130,24 @@ func (c *Conn) AskOnce(ctx context.Context) (Answer, error) {
 }
 
 // SendLong is Send of a request of at least size bytes, which is answered as long: a datagram that does not fit into a
-// packet, and an answer that does not either. More than 3,500 bytes are too many for a line.
+// packet, and an answer that does not either. More than MaxSize bytes are too many for a line.
 func (c *Conn) SendLong(ctx context.Context, size int) (nonce string, err error) {
-	if size > maxLong {
-		return "", fmt.Errorf("send %d bytes: want at most %d", size, maxLong)
+	if size > MaxSize {
+		return "", fmt.Errorf("send %d bytes: want at most %d", size, MaxSize)
 	}
 	defer c.until(ctx)()
-	nonce = rand.Text()
-	nonce += strings.Repeat("x", max(0, size-len(nonce)))
+	nonce = longNonce(size)
 	return nonce, c.request(holdWord, nonce)
 }
 
-const maxLong = 3500 // a line of maxLine less what an answer holds besides the nonce
+// longNonce is a nonce of at least size bytes.
+func longNonce(size int) string {
+	nonce := rand.Text()
+	return nonce + strings.Repeat("x", max(0, size-len(nonce)))
+}
+
+// MaxSize is how long a request may be, in bytes: a line less what an answer holds besides the nonce.
+const MaxSize = maxLine - 600
 
 func (c *Conn) send(word string) (string, error) {
 	nonce := rand.Text()

@@ -39,5 +39,5 @@ type Answer struct {
 const (
 	askWord  = "ask"
 	holdWord = "hold"
-	maxLine  = 4096
+	maxLine  = 10240 // so that one may be longer than a jumbo frame
 )

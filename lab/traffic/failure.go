@@ -35,6 +35,7 @@ func (k Kind) String() string {
 // Failure is why there is no Answer.
 type Failure struct {
 	Kind     Kind
+	Stage    Stage          // of an Exchange: how far it had come
 	Tuple    nat.Tuple      // what was asked, as the caller had it
 	Local    netip.AddrPort // the client's socket; invalid where it never had an address
 	Sender   netip.Addr     // Unreachable: who sent the ICMP error; invalid where the kernel does not tell

@@ -190,7 +190,7 @@ func (c *Conn) name(which func(int) (unix.Sockaddr, error)) netip.AddrPort {
 
 // failure is what err of this socket means.
 func (c *Conn) failure(err error) *Failure {
-	f := &Failure{Tuple: c.tuple, Local: c.Local(), Err: err}
+	f := &Failure{Tuple: c.tuple, Local: c.Local(), Stage: c.Stage(), Err: err}
 	f.classify()
 	if c.made && f.Kind == Refused {
 		f.Kind = Reset

@@ -15,8 +15,11 @@ import (
 	"natlab/lab/traffic"
 	"natlab/lab/witness"
 	"natlab/nat"
+	"natlab/nat/gateway"
 	"natlab/nat/proof"
 	"natlab/topology"
+
+	"golang.org/x/sys/unix"
 )
 
 // How long a client waits. A flow that should be answered has all the time that a loaded machine may need; one that is lost
@@ -49,7 +52,9 @@ type attempt struct {
 	ends   proof.Ends
 	// overdue reports that the client waited in vain for all its clientPatience.
 	overdue bool
-	lost    bool // by the evidence of the taps
+	lost    bool // by the evidence of the taps, or of the sockets
+	whole   bool // all its packets are watched
+	conn    *traffic.Conn
 	looks
 }
 
@@ -69,7 +74,9 @@ type driver struct {
 	watched bool          // the session sees packets and rules, not only connections
 	patient time.Duration // how long a client waits in a control run
 	ports   *portBook
-	tunnels map[string]bool // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
+	live    *gateway.Network // where each source port needs a prediction of its own; else nil
+	size    int              // bytes of a request, and of its answer: more than a packet holds
+	tunnels map[string]bool  // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
 }
 
 // use goes on with another session.
@@ -108,7 +115,7 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 			open[t] = cancel
 			wait.Go(func() {
 				defer cancel()
-				err := t.ask(ctx, starts[i])
+				err := t.ask(ctx, starts[i], d.size)
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()
@@ -198,6 +205,7 @@ func (d *driver) endLost(ctx context.Context, open map[*attempt]context.CancelFu
 			return err
 		}
 	}
+	sent := resent{driver: d}
 	for i, t := range waiting {
 		s := joined[i]
 		t.look(s.Last, idle)
@@ -207,9 +215,13 @@ func (d *driver) endLost(ctx context.Context, open map[*attempt]context.CancelFu
 		case t.idle >= idleLooks && proof.LostByEvidence(t.probe, s, d.held):
 			t.lost = true
 			open[t]()
+		case t.idle >= idleLooks && t.conn != nil && t.conn.Stage() != traffic.Connecting:
+			if t.lost = sent.enough(t, s); t.lost {
+				open[t]()
+			}
 		}
 	}
-	return nil
+	return sent.err
 }
 
 // look notes the newest observation of the attempt, and whether the kernel was idle then.
@@ -287,41 +299,69 @@ func (d *driver) start(from string, attempts []*attempt) ([]starting, error) {
 	}
 	conns, errs := traffic.Start(h, tuples)
 	out := make([]starting, len(attempts))
-	for i := range out {
+	for i, t := range attempts {
+		for again := 0; errors.Is(errs[i], unix.EADDRINUSE) && again < maxBusyPorts; again++ { // a socket of somebody else in the namespace
+			if err := d.rebind(t); err != nil {
+				return nil, err
+			}
+			c, err := traffic.Start(h, []nat.Tuple{t.probe.Tuple})
+			conns[i], errs[i] = c[0], err[0]
+		}
+		t.conn = conns[i]
 		out[i] = starting{conns[i], errs[i]}
 	}
 	return out, nil
 }
 
+// maxBusyPorts is how many source ports in a row may be taken by others.
+const maxBusyPorts = 20
+
 // ask waits for the answer and writes down what the sockets saw.
-func (t *attempt) ask(ctx context.Context, s starting) error {
+func (t *attempt) ask(ctx context.Context, s starting, size int) error {
 	r := traffic.Result{Err: s.err}
 	if s.err == nil {
-		r.Answer, r.Err = s.conn.AskOnce(ctx)
+		r.Answer, r.Err = s.conn.Exchange(ctx, size)
 	}
 	ends, err := endsOf(r)
 	if err != nil {
 		return fmt.Errorf("client %s: %w", t.probe.From, err)
 	}
 	t.ends = ends
-	t.overdue = ends.End == nat.EndLost && errors.Is(ctx.Err(), context.DeadlineExceeded)
+	t.overdue = r.Err != nil && traffic.KindOf(r.Err) == traffic.Timeout && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	return nil
 }
 
 // endsOf translates what the sockets know; a socket that could not be used at all is an error.
 func endsOf(r traffic.Result) (proof.Ends, error) {
-	if r.Err == nil {
-		a := r.Answer
-		return proof.Ends{End: nat.EndAnswered, Server: a.Server, ServerAddr: a.Endpoint, ServerPeer: a.PeerSeen, ClientPeer: a.From}, nil
+	halted := haltOf(r.Err)
+	if a := r.Answer; a.Endpoint.IsValid() {
+		return proof.Ends{End: nat.EndAnswered, Server: a.Server, ServerAddr: a.Endpoint, ServerPeer: a.PeerSeen, ClientPeer: a.From, Halted: halted}, nil
 	}
 	switch traffic.KindOf(r.Err) {
 	case traffic.Refused, traffic.Unreachable:
-		return proof.Ends{End: traffic.EndOf(r.Err)}, nil
+		return proof.Ends{End: traffic.EndOf(r.Err), Halted: halted}, nil
 	case traffic.Timeout:
-		return proof.Ends{End: nat.EndLost}, nil
+		return proof.Ends{End: nat.EndLost, Halted: halted}, nil
 	case traffic.Reset, traffic.Garbled:
-		return proof.Ends{End: nat.EndUnknown}, nil
+		return proof.Ends{End: nat.EndUnknown, Halted: halted}, nil
 	case traffic.Broken:
 	}
 	return proof.Ends{}, r.Err
+}
+
+// haltOf is how an exchange failed whose TCP connection was made; "" for one that did not, or whose was not made.
+func haltOf(err error) string {
+	f, ok := errors.AsType[*traffic.Failure](err)
+	if !ok || f.Tuple.Proto() != nat.TCP || f.Stage == traffic.Connecting {
+		return ""
+	}
+	how := map[traffic.Kind]string{traffic.Reset: "an RST ended it", traffic.Unreachable: "an ICMP error ended it", traffic.Garbled: "something else answered"}[f.Kind]
+	if how == "" {
+		how = map[traffic.Stage]string{
+			traffic.Asking:  "no answer came to the request",
+			traffic.Ending:  "the answer came, and the server's FIN did not",
+			traffic.Closing: "the answer came, and no acknowledgement of the client's FIN",
+		}[f.Stage]
+	}
+	return "the connection was made, and then " + how
 }

@@ -8,12 +8,14 @@ import (
 	"natlab/topology"
 )
 
-// The source ports of natlab's clients: below the usual node ports and below the ports that kernels give out
-// themselves. The first of them stands for all in a prediction and is never used.
+// The source ports of natlab's clients: those that a kernel gives out itself (net.ipv4.ip_local_port_range). The first of them
+// stands for all in a prediction and is never used. Each port is a stride from the one before, so that a few attempts meet what
+// is done to any part of the range; the stride has no divisor in common with their number.
 const (
-	predictedPort = 10000
+	predictedPort = 32768
 	firstPort     = predictedPort + 1
-	lastPort      = 29999
+	lastPort      = 60999
+	stride        = 7919
 )
 
 // portBook hands out source ports so that no two attempts of one client ever share one, and none meets an entry that an
@@ -62,10 +64,7 @@ func (b *portBook) take(proto nat.Proto, client netip.Addr) (uint16, error) {
 		if !ok {
 			port = b.start
 		}
-		b.next[client] = port + 1
-		if port == lastPort {
-			b.next[client] = firstPort
-		}
+		b.next[client] = firstPort + uint16((uint32(port)-firstPort+stride)%(lastPort-firstPort+1))
 		mine := clientSocket{proto, netip.AddrPortFrom(client, port)}
 		if b.taken[mine] || b.taken[clientSocket{addr: netip.AddrPortFrom(netip.Addr{}, port)}] {
 			continue

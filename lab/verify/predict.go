@@ -32,6 +32,9 @@ func (v *verification) predict(flows []proof.Flow) error {
 			return err
 		}
 	}
+	if live != intent && v.rules.bySourcePort() {
+		v.driver.live = live
+	}
 	v.states = make([]*flowState, len(flows))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"net/netip"
@@ -20,6 +21,7 @@ const (
 	maxRetries  = 9    // discarded attempts of one flow before it is left inconclusive
 	maxAttempts = 2000 // attempts of one flow
 	maxVain     = 3    // attempts of one flow that are disproved and came to no endpoint at all: more tell no more
+	maxHalts    = 4    // attempts of one flow that are disproved since they halted: TCP's patience makes each of them long
 	missingOnce = 1e-9 // the chance that an endpoint that is chosen as it should be was never seen
 )
 
@@ -36,8 +38,10 @@ type flowState struct {
 	attempts int
 	retries  int  // attempts that told nothing of the flow, because something disturbed them
 	vain     int  // attempts that are disproved and came to no endpoint
+	halts    int  // attempts that are disproved since they ended after their connection was made
 	givenUp  bool // in a control run: it was not answered in time
 	doubted  bool // an attempt was lost that the live rules have answered, and is made once more
+	halted   bool // an exchange ended after its connection was made, and is made once more with all its packets watched
 	certs    []proof.Certificate
 	controls []proof.Control
 }
@@ -46,6 +50,7 @@ type flowState struct {
 func (q *flowState) expect(watched bool) {
 	q.missing, q.watched = map[netip.AddrPort]int{}, watched
 	q.attempts, q.retries, q.vain, q.givenUp = 0, 0, 0, false
+	q.halts, q.halted = 0, false
 	for _, endpoint := range proof.Expected(q.needed, q.intent) {
 		if p := q.live.Chance(endpoint); p > 0 {
 			q.missing[endpoint] = enoughAttempts(p)
@@ -64,7 +69,7 @@ func enoughAttempts(p float64) int {
 // open reports whether the flow has to be asked again: because an endpoint was not seen yet, or because the live
 // rules may go another way than they should and did not so far.
 func (q *flowState) open() bool {
-	if q.retries > maxRetries || q.vain >= maxVain || q.givenUp {
+	if q.retries > maxRetries || q.vain >= maxVain || q.halts >= maxHalts || q.givenUp {
 		return false
 	}
 	if q.attempts == 0 {
@@ -140,7 +145,15 @@ func (v *verification) progress(flows []*flowState) {
 type judge func(context.Context, []*attempt, []proof.Observation) error
 
 func (v *verification) runBatch(ctx context.Context, batch []*attempt, judge judge) error {
+	if batch[0].whole {
+		if err := v.driver.session.Later(true); err != nil {
+			return err
+		}
+	}
 	seen, err := v.driver.batch(ctx, batch)
+	if batch[0].whole {
+		err = errors.Join(err, v.driver.session.Later(false))
+	}
 	if err != nil {
 		return err
 	}
@@ -159,25 +172,35 @@ func (q *flowState) atOnce() int {
 }
 
 func (d *driver) newAttempt(q *flowState) (*attempt, error) {
-	port, err := d.ports.take(q.flow.Protocol, q.flow.Source)
-	if err != nil {
-		return nil, err
+	src := netip.AddrPortFrom(q.flow.Source, predictedPort)
+	t := &attempt{
+		flowState: q, intent: q.intent, live: q.live, whole: q.halted,
+		probe: nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
 	}
-	src := netip.AddrPortFrom(q.flow.Source, port)
-	return &attempt{
-		flowState: q,
-		probe:     nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
-		intent:    proof.Rebind(q.intent, predictedPort, port),
-		live:      proof.Rebind(q.live, predictedPort, port),
-	}, nil
+	return t, d.rebind(t)
+}
+
+// rebind gives an attempt another source port.
+func (d *driver) rebind(t *attempt) error {
+	was := t.probe.Tuple.Src()
+	port, err := d.ports.take(t.flow.Protocol, was.Addr())
+	if err != nil {
+		return err
+	}
+	t.probe.Tuple = t.probe.Tuple.WithSrc(netip.AddrPortFrom(was.Addr(), port))
+	t.intent, t.live = proof.Rebind(t.intent, was.Port(), port), proof.Rebind(t.live, was.Port(), port)
+	if d.live != nil && t.sticky == nil {
+		t.live, err = d.live.Predict(t.probe)
+	}
+	return err
 }
 
 // batches deals attempts out: those that may be lost apart from the others, those whose flow had one discarded in small ones and at last alone, those
 // with session affinity by themselves, and never two together that could not be told apart.
 func batches(attempts []*attempt) [][]*attempt {
 	type class struct {
-		expectedLost, sticky bool
-		size                 int
+		expectedLost, sticky, whole bool
+		size                        int
 	}
 	type mark struct {
 		class class
@@ -188,7 +211,7 @@ func batches(attempts []*attempt) [][]*attempt {
 	var order []class
 	var out [][]*attempt
 	for _, t := range attempts {
-		c := class{loses(t.live), t.sticky != nil, batchSize}
+		c := class{loses(t.live), t.sticky != nil, t.whole, batchSize}
 		switch {
 		case t.retries >= alone:
 			c.size = 1

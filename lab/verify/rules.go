@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -134,6 +135,13 @@ func (r nodeRules) all() []proof.RuleRef {
 		}
 	}
 	return out
+}
+
+// bySourcePort reports whether a rule of a node looks at the port that a client has: then a prediction for one holds for no other.
+func (r nodeRules) bySourcePort() bool {
+	return slices.ContainsFunc(r.all(), func(rule proof.RuleRef) bool {
+		return strings.Contains(rule.Text, "sport") || strings.Contains(rule.Text, " --ports ")
+	})
 }
 
 // asWanted reports whether every node holds exactly what it should, counters aside: then one prediction does for both.

@@ -72,6 +72,10 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	if err != nil {
 		return proof.Report{}, err
 	}
+	before, err := v.driver.segmentsResent()
+	if err != nil {
+		return proof.Report{}, err
+	}
 	err = v.ask(ctx, !o.WithoutControl)
 	if v.tell != nil {
 		v.tell("", 0, 0)
@@ -80,7 +84,13 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	if err != nil && ended == "" {
 		return proof.Report{}, err
 	}
-	return v.report(ended), nil
+	after, err := v.driver.segmentsResent()
+	if err != nil {
+		return proof.Report{}, err
+	}
+	r := v.report(ended)
+	r.Notes = append(r.Notes, resentNote(before, after)...)
+	return r, nil
 }
 
 // endedBy is why a proof ended before all was asked; "" where it did not, or where something else went wrong.
@@ -157,6 +167,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		meter: proof.Meter{}, discarded: map[string]int{},
 	}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}}
+	v.driver.size = exchangeSize(l.Plan())
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
 		if err != nil {
@@ -264,6 +275,9 @@ func (v *verification) report(ended string) proof.Report {
 	}
 	r.NotAsked = append(r.NotAsked, proof.Unfinished(unfinished, ended)...)
 	r.Notes = append(r.Notes, repeated(v.discarded)...)
+	for _, member := range slices.Sorted(maps.Keys(v.rules.network.World)) {
+		r.Notes = append(r.Notes, member+" is not as the lab made it: "+strings.Join(v.rules.network.World[member], "; "))
+	}
 	if nodes := v.rules.otherwise(v.chains); len(nodes) > 0 && !v.strict {
 		r.Notes = append(r.Notes, "the rules are not just kube-proxy's in "+strings.Join(nodes, ", ")+": natlab audit tells what differs, --strict asks for kube-proxy's")
 	}

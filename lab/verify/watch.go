@@ -43,12 +43,18 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 		cert := proof.Check(c)
 		why := t.discard(cert, c)
 		if why == "" {
-			t.record(cert)
+			if t.record(cert); c.Ends.Halted != "" {
+				t.halts++
+			}
 			continue
 		}
 		w.discarded[why]++
-		if why == lostOnce {
+		switch why {
+		case lostOnce:
 			t.doubted = true
+			continue
+		case haltedOnce:
+			t.halted = true
 			continue
 		}
 		if t.overdue {
@@ -68,6 +74,9 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 // lostOnce is why an attempt is made again whose packet was lost although the live rules have it answered.
 const lostOnce = "a packet was lost, and is asked for once more"
 
+// haltedOnce is why an exchange is made again that ended after its connection was made.
+const haltedOnce = "a connection halted, and is asked once more with all its packets watched"
+
 // unresolved reports whether the client's own stack gave up: nobody told it in time where the next hop is. On a machine
 // that has too much to do that tells nothing of the network.
 func unresolved(c proof.Case) bool {
@@ -83,7 +92,9 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	case cert.Verdict == proof.Proved:
 	case c.Lost > 0:
 		return "events were lost"
-	case t.lost && !t.doubted && !loses(t.live):
+	case c.Ends.Halted != "" && !t.whole:
+		return haltedOnce
+	case t.lost && !t.doubted && !t.whole && !loses(t.live):
 		return lostOnce
 	case t.lost:
 	case c.Seen.Repeated: // its entries may be two

@@ -99,6 +99,15 @@ func parseIPv4(b []byte) (nat.Tuple, nat.Proto, []byte) {
 		netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:])), dst)), proto, payload
 }
 
+// headerOf gives a packet's tuple and, of TCP, its flags; it looks into no tunnel.
+func headerOf(b []byte) (nat.Tuple, uint8) {
+	t, proto, payload := parseIPv4(b)
+	if proto == nat.TCP && len(payload) > tcpFlagsAt {
+		return t, payload[tcpFlagsAt]
+	}
+	return t, 0
+}
+
 // ports reads the ports, or the id of an ICMP query twice.
 func ports(proto nat.Proto, b []byte) (src, dst uint16) {
 	switch proto {

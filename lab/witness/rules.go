@@ -33,6 +33,7 @@ const fromTrace = "the kernel's trace reports it"
 type walk struct {
 	hook   nat.Hook
 	tuple  nat.Tuple
+	flags  uint8 // TCP
 	in     string
 	out    string
 	connID uint32
@@ -130,7 +131,7 @@ func (m *member) ruleHit(f frame) (o proof.Observation, ok bool) {
 	}
 	w := m.walkOf(t)
 	o = proof.Observation{
-		Kind: proof.RuleHit, Node: m.name, TraceID: t.id, InDev: w.in, OutDev: w.out, ConnID: w.connID, Direction: w.dir,
+		Kind: proof.RuleHit, Node: m.name, TraceID: t.id, TCPFlags: w.flags, InDev: w.in, OutDev: w.out, ConnID: w.connID, Direction: w.dir,
 		Step: nat.Step{Node: m.name, Hook: w.hook, Before: w.tuple, Mark: t.mark, Why: fromTrace},
 	}
 	s := &o.Step
@@ -185,7 +186,7 @@ func (m *member) walkOf(t traceMessage) *walk {
 	}
 	if t.network != nil {
 		*w = walk{in: m.device(t.in), out: m.device(t.out)}
-		w.tuple, _, _ = parseIPv4(append(append(m.head[:0], t.network...), t.transport...))
+		w.tuple, w.flags = headerOf(append(append(m.head[:0], t.network...), t.transport...))
 	}
 	if hook, err := nat.ParseHook(string(t.chain)); err == nil {
 		w.hook = hook

@@ -159,7 +159,7 @@ func (m *member) logHit(f frame) (o proof.Observation, ok bool) {
 	}
 	o.Kind, o.InDev, o.OutDev = proof.RuleHit, l.in, l.out
 	o.Step = nat.Step{Node: m.name, Hook: l.hook, Mark: l.mark, Why: fromTrace}
-	o.Step.Before, _, _ = parseIPv4(l.payload)
+	o.Step.Before, o.TCPFlags = headerOf(l.payload)
 	return o, m.placeLog(&o.Step, l.prefix)
 }
 

@@ -365,3 +365,42 @@ func TestStats(t *testing.T) {
 	}, 5*time.Second, time.Millisecond)
 	require.Equal(t, witness.Counters{}, before.Sub(before))
 }
+
+// Later packets of a connection are told of while they are asked for, with the rules that they meet, and at no other time.
+func TestLater(t *testing.T) {
+	for _, b := range dataplane.Backends() {
+		t.Run(string(b), func(t *testing.T) {
+			w := newWire(t)
+			s := w.watch(t, w.install(t, b, nodeRules), witness.Options{})
+			const syn = 2
+			later := func() (packets map[string]int, hits int) {
+				packets = map[string]int{}
+				require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:0 > 10.9.0.9:80"))
+				for _, o := range drain(t, s) {
+					switch {
+					case o.Kind == proof.RuleHit && o.Step.Before.Proto() == nat.TCP:
+						require.NotZero(t, o.TCPFlags)
+						if o.TCPFlags&syn == 0 {
+							hits++
+						}
+					case o.Kind == proof.PacketSeen && o.TCPFlags&syn == 0:
+						packets[o.Node]++
+					}
+				}
+				return packets, hits
+			}
+			packets, hits := later()
+			require.Empty(t, packets)
+			require.Zero(t, hits)
+			require.NoError(t, s.Later(true))
+			packets, hits = later()
+			require.Len(t, packets, 3, "%v", packets)
+			require.NotZero(t, hits)
+			require.NoError(t, s.Later(false))
+			drain(t, s) // what came meanwhile
+			packets, hits = later()
+			require.Empty(t, packets)
+			require.Zero(t, hits)
+		})
+	}
+}

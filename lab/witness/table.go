@@ -39,9 +39,10 @@ const (
 // makeTable replaces `table ip natlab` in the namespace of this thread, a leftover of a run that crashed included. It is
 // one transaction: all of it or nothing.
 //
-//	base chain of each tap      answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take
+//	base chain of each tap      answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take; all --> jump TAP-later
 //	TAP-take                    meta nftrace set 1 (where a packet enters), queue num N bypass
 //	TAP-copy                    meta nftrace set 1 (where a packet enters), log group N, accept
+//	TAP-later                   empty; while Later is on, all of TCP --> jump TAP-copy
 //
 // A TCP reset or ICMP error that the node makes hangs on the connection of the packet that it answers (nf_ct_attach). If
 // that is not confirmed yet, as with everything that REJECT answers, NFQUEUE drops the answer (nf_ct_drop_unconfirmed).
@@ -73,9 +74,38 @@ func makeTable(native bool) error {
 		for _, match := range firstPackets() {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: take.Name})})
 		}
+		c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.AddChain(laterChain(t, tap)).Name}}})
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("make table ip %s: %w", tableName, err)
+	}
+	return nil
+}
+
+// laterChain is empty but while Whole is on.
+func laterChain(t *nftables.Table, tap nat.Tap) *nftables.Chain {
+	return &nftables.Chain{Name: tap.String() + "-later", Table: t}
+}
+
+// watchLater makes the taps copy the later packets of TCP connections too, or no more.
+func watchLater(on bool) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	for _, tap := range nat.Taps() {
+		later := laterChain(t, tap)
+		if !on {
+			c.FlushChain(later)
+			continue
+		}
+		for _, match := range laterPackets() {
+			c.AddRule(&nftables.Rule{Table: t, Chain: later, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: tap.String() + "-copy"})})
+		}
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("watch later packets by table ip %s: %w", tableName, err)
 	}
 	return nil
 }
@@ -136,17 +166,34 @@ func logging(tap nat.Tap) expr.Any {
 // firstPackets are the matches for the packets that a proof is about: those that open a connection or refuse it, all
 // datagrams and ICMP, and the tunnel packets around such a one. The rest of a connection runs past the taps untouched.
 func firstPackets() [][]expr.Any {
-	port := binary.BigEndian.AppendUint16(nil, vxlanPort)
-	ipv4 := binary.BigEndian.AppendUint16(nil, etherIPv4)
-	transport, network := expr.PayloadBaseTransportHeader, expr.PayloadBaseNetworkHeader
-	ipip := field(network, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_IPIP})
-	vxlan := slices.Concat(
-		field(network, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_UDP}),
-		field(transport, 2, expr.CmpOpEq, port),
-		field(network, vxlanInner-2, expr.CmpOpEq, ipv4))
 	rules := opening(nil, 0)
-	rules[1] = append(rules[1], field(transport, 2, expr.CmpOpNeq, port)...) // UDP
-	return slices.Concat(rules, opening(ipip, ipipInner), opening(vxlan, vxlanInner))
+	rules[1] = append(rules[1], field(expr.PayloadBaseTransportHeader, 2, expr.CmpOpNeq, vxlanPorts)...) // UDP
+	return slices.Concat(rules, opening(ipip(), ipipInner), opening(vxlan(), vxlanInner))
+}
+
+var vxlanPorts = binary.BigEndian.AppendUint16(nil, vxlanPort)
+
+// ipip and vxlan match the packets of a tunnel.
+func ipip() []expr.Any {
+	return field(expr.PayloadBaseNetworkHeader, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_IPIP})
+}
+
+func vxlan() []expr.Any {
+	return slices.Concat(
+		field(expr.PayloadBaseNetworkHeader, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_UDP}),
+		field(expr.PayloadBaseTransportHeader, 2, expr.CmpOpEq, vxlanPorts),
+		field(expr.PayloadBaseNetworkHeader, vxlanInner-2, expr.CmpOpEq, binary.BigEndian.AppendUint16(nil, etherIPv4)))
+}
+
+// laterPackets are the matches for all of TCP, in tunnels too. They stand behind those for first packets, which take theirs.
+func laterPackets() (out [][]expr.Any) {
+	for _, in := range []struct {
+		tunnel []expr.Any
+		at     uint32
+	}{{nil, 0}, {ipip(), ipipInner}, {vxlan(), vxlanInner}} {
+		out = append(out, slices.Concat(in.tunnel, field(expr.PayloadBaseNetworkHeader, in.at+protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_TCP})))
+	}
+	return out
 }
 
 // answers are the packets with which a node may be answering for itself: TCP resets and ICMP errors that did not come

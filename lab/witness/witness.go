@@ -165,6 +165,19 @@ func (s *Session) SetRules(name string, r Known) error {
 	return nil
 }
 
+// Later makes the taps and the trace tell of all packets of TCP connections, and not only of those that open and refuse them, or no
+// more. What it tells of is not held: copies are taken.
+func (s *Session) Later(on bool) error {
+	return s.each("watch later packets of", func(m *member) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.closed || !m.table {
+			return nil
+		}
+		return m.ns.Do(func() error { return watchLater(on) })
+	})
+}
+
 // Close ends the watch: held packets go on, natlab's table and sockets go, and the namespaces are as before. A second
 // Close does nothing.
 func (s *Session) Close() error {

@@ -51,6 +51,10 @@ const kubeProxyDiffers = "kube-proxy's own rules do not do what the objects call
 // whose fault that is.
 func (e *evidence) wrong(failed Finding) *Wrong {
 	w := &Wrong{Check: failed.Name, Node: e.node(), Want: "to pass", Got: failed.Detail, Fault: FaultModel}
+	if e.Ends.Halted != "" && failed.Name != "dnat" && failed.Name != "masquerade" {
+		e.blameLater(w)
+		return w
+	}
 	live, m := choose(e.Case, e.Live)
 	switch {
 	case len(e.Live) == 0:
@@ -84,6 +88,9 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		e.nameRule(w)
 	}
 	w = e.orAnother(w)
+	if g := w.GotStep; w.LiveRule != "" && g != nil && g.Text == w.LiveRule && (g.Verdict == nat.Drop || g.Verdict == nat.Reject) {
+		w.Fault, w.Model = FaultRules, "" // the kernel told so, whatever was predicted
+	}
 	if w.WantRule == "" && w.LiveRule == "" && w.Fault != FaultServer {
 		e.blameWorld(w)
 		if h := e.Seen.LastHop; e.Vanished && h.Node != "" {
@@ -91,6 +98,31 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		}
 	}
 	return w
+}
+
+// blameLater finds what ended an exchange whose connection was made: the rule that one of its later packets met last, or what is
+// otherwise where one was seen last.
+func (e *evidence) blameLater(w *Wrong) {
+	w.Want = "a request and an answer of more than a packet, and a FIN each way"
+	for i := range e.Seen.Later {
+		s := e.Seen.Later[i]
+		if s.Verdict == nat.Drop || s.Verdict == nat.Reject {
+			w.Node, w.Fault, w.GotStep, w.LiveRule = s.Node, FaultRules, &s, s.Text
+			if s.Rule == 0 {
+				w.LiveRule = ""
+				w.because("the policy of %s drops a later packet of the connection", s.Chain)
+			}
+			w.because("the rule ends a later packet of the connection")
+			return
+		}
+	}
+	if h := e.Seen.LastHop; h.Node != "" {
+		w.Node = h.Node
+	}
+	e.blameWorld(w)
+	if h := e.Seen.LastHop; h.Node != "" {
+		w.because("a later packet of the connection was lost: the taps saw one last at %s %s %s", h.Node, h.Tap, h.Dev)
+	}
 }
 
 // blameWorld looks for what is otherwise on the way than the lab made it: where the packet was seen last, then on.

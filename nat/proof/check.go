@@ -35,6 +35,7 @@ type Ends struct {
 	ServerAddr netip.AddrPort // the address at which the request reached it
 	ServerPeer netip.AddrPort // the client as the server saw it
 	ClientPeer netip.AddrPort // where the answer came from, as the client saw it
+	Halted     string         // how a TCP exchange failed whose connection was made; "" where it went on to an orderly end
 }
 
 // Control is a try of the flow that nothing watched.

@@ -105,6 +105,7 @@ func TestEachCheckCanFail(t *testing.T) {
 			c.Ends.ServerPeer = netip.AddrPortFrom(c.Ends.ServerPeer.Addr(), seenPort+1)
 		}},
 		{"no answer reached the client", "ends control", func(c *Case) { c.Ends.End = nat.EndLost }},
+		{"the connection did not end in order", "ends", func(c *Case) { c.Ends.Halted = "and then the server's FIN did not come" }},
 		// state
 		{"a status bit is not as it must be", "state", func(c *Case) { c.Seen.Conns[1].Status &^= nat.SeenReply }},
 		{"an entry too many", "state control", func(c *Case) {
@@ -489,4 +490,52 @@ func TestTheDecisiveRuleIsNamed(t *testing.T) {
 		assert.Equal(t, row.want, cert.Wrong.WantRule, row.name)
 		assert.Equal(t, row.live, cert.Wrong.LiveRule, row.name)
 	}
+}
+
+// What ends a connection after its first packet and the answer is blamed by what its later packets met, and else by where one was
+// seen last.
+func TestALaterPacketIsBlamed(t *testing.T) {
+	const drop = "-A FORWARD -m length --length 1001:65535 -j DROP"
+	pass := step("vms100", nat.Forward, "filter", "FORWARD", 1, nat.Continue, asks, "-A FORWARD -m comment --comment x")
+	fatal := step("vms105", nat.Forward, "filter", "FORWARD", 2, nat.Drop, asks, drop)
+	policy := step("vms105", nat.Forward, "filter", "FORWARD", 0, nat.Drop, asks, "")
+	for _, row := range []struct {
+		name            string
+		later           nat.Trace
+		world           map[string][]string
+		node, rule, why string
+		fault           Fault
+	}{
+		{"a rule", nat.Trace{pass, fatal}, nil, "vms105", drop, "the rule ends a later packet of the connection", FaultRules},
+		{"a policy", nat.Trace{pass, policy}, nil, "vms105", "", "the policy of FORWARD drops a later packet of the connection", FaultRules},
+		{"the world", nat.Trace{pass}, map[string][]string{"outside": {"device eth0 has MTU 80"}}, "outside", "", "outside: device eth0 has MTU 80", FaultNode},
+		{"nobody knows", nat.Trace{pass}, nil, "outside", "", "a later packet of the connection was lost: the taps saw one last at outside postrouting eth0", FaultModel},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := asPredicted()
+			c.Ends.End, c.Ends.Halted, c.Vanished = nat.EndLost, "the connection was made, and then no answer came to the request", true
+			c.Seen.Later, c.World = row.later, row.world
+			c.Seen.LastHop = nat.Hop{Node: "outside", Tap: nat.TapPost, Dev: "eth0"}
+			cert := Check(c)
+			require.Equal(t, Disproved, cert.Verdict)
+			w := cert.Wrong
+			require.Equal(t, "ends", w.Check)
+			require.Equal(t, [4]any{row.node, row.rule, row.why, row.fault}, [4]any{w.Node, w.LiveRule, w.Why, w.Fault})
+			require.Contains(t, w.Got+cert.Checks[4].Detail, "no answer came to the request")
+		})
+	}
+}
+
+// With the mark that it should not have any more a packet may leave, where it is translated as it has to be.
+func TestTheMarkThatAMasqueradedPacketLeavesWith(t *testing.T) {
+	asked := asks
+	want := nat.Trace{
+		step("vms100", nat.PostRouting, "nat", "KUBE-POSTROUTING", 2, nat.Continue, asked, "-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0"),
+		step("vms100", nat.PostRouting, "nat", "KUBE-POSTROUTING", 3, nat.Accept, asked, "-A KUBE-POSTROUTING -j MASQUERADE"),
+	}
+	got := nat.Trace{step("vms100", nat.PostRouting, "nat", "cali-POSTROUTING", 1, nat.Accept, asked, "-A cali-POSTROUTING -j MASQUERADE")}
+	want[1].Target, got[0].Target, want[0].Mark = "MASQUERADE", "MASQUERADE", 0x4000
+	require.Nil(t, Chains{}.decisive(nat.Original, want, got))
+	got[0].Target = "SNAT"
+	require.NotNil(t, Chains{}.decisive(nat.Original, want, got))
 }

@@ -254,7 +254,14 @@ func (e *evidence) path(f Finding) Finding {
 func checkEnds(e *evidence) Finding {
 	const name = "ends"
 	if !e.needed.ends(e.Ends.End) {
-		return bad(name, "the client must be %s, but was %s", e.needed.end, e.Ends.End)
+		f := bad(name, "the client must be %s, but was %s", e.needed.end, e.Ends.End)
+		if e.Ends.Halted != "" {
+			f.Detail += ": " + e.Ends.Halted
+		}
+		return f
+	}
+	if e.Ends.Halted != "" {
+		return bad(name, "%s", e.Ends.Halted)
 	}
 	if e.Ends.End != nat.EndAnswered {
 		return ok(name, "%s: %s", e.needed.end, e.needed.why)

@@ -18,6 +18,8 @@ type Seen struct {
 	// Stray are packets that are neither a request nor an answer to it: a client's RST against an answer that it
 	// does not know.
 	Stray []nat.Hop
+	// Later are the rules that such packets met, where they were watched.
+	Later nat.Trace
 	// Repeated reports that the first packet or its answer was sent more than once, as TCP does with what is not answered in
 	// time: what comes after the first one's observations may be the second's.
 	Repeated bool
@@ -234,7 +236,7 @@ func (j *joiner) left(who owner, o Observation) int {
 
 // firstOrAnswer tells by its flags whether a packet can open a flow and whether it can answer the opening one.
 func firstOrAnswer(o Observation) (first, answer bool) {
-	if o.Hop.Tuple.Proto() != nat.TCP {
+	if o.Kind == PacketSeen && o.Hop.Tuple.Proto() != nat.TCP {
 		return true, true
 	}
 	return o.TCPFlags&tcpSYN != 0 && o.TCPFlags&tcpACK == 0, o.TCPFlags&tcpRST != 0 || o.TCPFlags&(tcpSYN|tcpACK) == tcpSYN|tcpACK
@@ -253,6 +255,10 @@ func (j *joiner) joinError(o Observation) {
 	}
 	s := &j.seen[who.try]
 	j.note(s, o)
+	if o.ICMP.tooLong() && o.ICMP.Inside.Proto() == nat.TCP { // about a later packet: one with data
+		s.Stray = append(s.Stray, o.Hop)
+		return
+	}
 	if who.dir == nat.Reply { // the client complains of an answer that it does not know
 		s.Stray = append(s.Stray, o.Hop)
 		return
@@ -285,9 +291,16 @@ func (j *joiner) joinRules(seen []Observation) {
 		if !ok {
 			continue
 		}
-		way := &j.seen[who.try].Request
+		s := &j.seen[who.try]
+		if o.TCPFlags != 0 {
+			if first, answer := firstOrAnswer(o); who.dir == nat.Original && !first || who.dir == nat.Reply && !answer {
+				s.Later = append(s.Later, o.Step)
+				continue
+			}
+		}
+		way := &s.Request
 		if who.dir == nat.Reply {
-			way = &j.seen[who.try].Reply
+			way = &s.Reply
 		}
 		way.Steps = append(way.Steps, o.Step)
 	}

@@ -143,3 +143,36 @@ func TestAnOlderEntryThatGoesIsNoneOfTheTrys(t *testing.T) {
 	}
 	assert.Empty(t, Join([]nat.Probe{probe}, []Observation{gone})[0].Conns)
 }
+
+// The packets of a TCP connection behind its first and the answer, and the rules that they meet, are kept apart, and so are the
+// ICMP errors that tell of an MTU.
+func TestLaterPacketsAreKeptApart(t *testing.T) {
+	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
+	see := func(tuple nat.Tuple, flags uint8) Observation {
+		return Observation{Kind: PacketSeen, Node: "vms100", Hop: nat.Hop{Node: "vms100", Tap: nat.TapPreRaw, Tuple: tuple}, TCPFlags: flags}
+	}
+	hit := func(rule int, tuple nat.Tuple, flags uint8) Observation {
+		return Observation{Kind: RuleHit, Node: "vms100", TCPFlags: flags, Step: nat.Step{Node: "vms100", Rule: rule, Before: tuple}}
+	}
+	tooLong := see(nat.TupleOf(nat.ICMP, netip.MustParseAddrPort("192.168.26.100:0"), netip.MustParseAddrPort("192.168.26.1:0")), 0)
+	tooLong.ICMP = ICMP{Type: 3, Code: 4, Inside: probe.Tuple}
+	const psh, fin = 8, 1
+	s := Join([]nat.Probe{probe}, []Observation{
+		hit(1, probe.Tuple, tcpSYN), see(probe.Tuple, tcpSYN),
+		hit(2, probe.Tuple.Reply(), tcpSYN|tcpACK), see(probe.Tuple.Reply(), tcpSYN|tcpACK),
+		hit(3, probe.Tuple, psh|tcpACK), see(probe.Tuple, psh|tcpACK), tooLong,
+		hit(4, probe.Tuple.Reply(), fin|tcpACK), see(probe.Tuple.Reply(), fin|tcpACK),
+		hit(5, probe.Tuple.Reply(), 0), // of a kernel that does not tell of flags
+	})[0]
+	rules := func(t nat.Trace) (out []int) {
+		for _, s := range t {
+			out = append(out, s.Rule)
+		}
+		return out
+	}
+	require.Equal(t, [3][]int{{1}, {2, 5}, {3, 4}}, [3][]int{rules(s.Request.Steps), rules(s.Reply.Steps), rules(s.Later)})
+	require.Len(t, s.Request.Hops, 1)
+	require.Len(t, s.Reply.Hops, 1)
+	require.Len(t, s.Stray, 3)
+	require.Empty(t, s.Errors)
+}

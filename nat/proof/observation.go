@@ -21,7 +21,7 @@ type Observation struct {
 	Node string // the member name of the namespace
 
 	Hop      nat.Hop // PacketSeen
-	TCPFlags uint8   // PacketSeen, TCP: the flag byte (FIN 1, SYN 2, RST 4, PSH 8, ACK 16); of the inner packet
+	TCPFlags uint8   // PacketSeen, and RuleHit where the kernel shows them, TCP: the flag byte (FIN 1, SYN 2, RST 4, PSH 8, ACK 16); of the inner packet
 	ICMP     ICMP    // PacketSeen, ICMP errors: what they report and about whom
 
 	Step    nat.Step // RuleHit: Hook, Table, Chain, Rule (0 for a policy), Verdict, Mark, Before; After is not known to the kernel's trace
@@ -41,3 +41,6 @@ type ICMP struct {
 	Type, Code uint8
 	Inside     nat.Tuple
 }
+
+// tooLong reports whether a router complains that a packet is longer than a link's MTU and must not be split (RFC 1191).
+func (i ICMP) tooLong() bool { return i.Type == 3 && i.Code == 4 }
