@@ -18,7 +18,7 @@ type Seen struct {
 	// Stray are packets that are neither a request nor an answer to it: a client's RST against an answer that it
 	// does not know.
 	Stray []nat.Hop
-	// Later are the rules that such packets met, where they were watched.
+	// Later are the rules that packets of the connection met, where they were watched, which neither open nor refuse it.
 	Later nat.Trace
 	// Repeated reports that the first packet or its answer was sent more than once, as TCP does with what is not answered in
 	// time: what comes after the first one's observations may be the second's.
@@ -236,7 +236,7 @@ func (j *joiner) left(who owner, o Observation) int {
 
 // firstOrAnswer tells by its flags whether a packet can open a flow and whether it can answer the opening one.
 func firstOrAnswer(o Observation) (first, answer bool) {
-	if o.Kind == PacketSeen && o.Hop.Tuple.Proto() != nat.TCP {
+	if o.Hop.Tuple.Proto() != nat.TCP {
 		return true, true
 	}
 	return o.TCPFlags&tcpSYN != 0 && o.TCPFlags&tcpACK == 0, o.TCPFlags&tcpRST != 0 || o.TCPFlags&(tcpSYN|tcpACK) == tcpSYN|tcpACK
@@ -292,11 +292,9 @@ func (j *joiner) joinRules(seen []Observation) {
 			continue
 		}
 		s := &j.seen[who.try]
-		if o.TCPFlags != 0 {
-			if first, answer := firstOrAnswer(o); who.dir == nat.Original && !first || who.dir == nat.Reply && !answer {
-				s.Later = append(s.Later, o.Step)
-				continue
-			}
+		if o.TCPFlags != 0 && o.TCPFlags&(tcpSYN|tcpRST) == 0 {
+			s.Later = append(s.Later, o.Step)
+			continue
 		}
 		way := &s.Request
 		if who.dir == nat.Reply {
