@@ -127,7 +127,7 @@ func newReader(t *testing.T, bin, page string) reader {
 }
 
 // ofALab are the commands that choose a lab by --name.
-var ofALab = regexp.MustCompile(`natlab (up|down|status|exec|verify|audit|view --node)\b`)
+var ofALab = regexp.MustCompile(`natlab (up|down|status|exec|verify|ask|apply|audit|view --node)\b`)
 
 // run runs an example in this test's labs and returns what it printed, as the page would have it.
 func (r reader) run(t *testing.T, command string) string {

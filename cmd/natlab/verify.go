@@ -164,13 +164,7 @@ func selection(s proof.Selector) string {
 }
 
 func (p *program) writeReport(found proof.Report, v verifyFlags) error {
-	switch v.format.value {
-	case "json":
-		return report.JSON(p.out, found)
-	case "junit":
-		return report.JUnit(p.out, found)
-	}
-	if v.only != (proof.Selector{}) {
+	if v.only != (proof.Selector{}) && v.format.value == "text" {
 		found.Coverage = proof.Coverage{} // what a few flows do not meet is no news
 	}
 	detail := report.DrawUnproved
@@ -180,5 +174,5 @@ func (p *program) writeReport(found proof.Report, v verifyFlags) error {
 	case v.draw, v.only != (proof.Selector{}), !terminal(p.out):
 		detail = report.DrawAll
 	}
-	return report.Text(p.out, found, detail, p.style())
+	return p.printReport(found, v.format.value, detail)
 }

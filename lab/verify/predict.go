@@ -16,23 +16,11 @@ import (
 
 // predict predicts each flow: what the objects call for, what the rules make of it that belong to them, and what the nodes' rules will.
 func (v *verification) predict(flows []proof.Flow) error {
-	wanted := v.rules.network.Setup
-	wanted.Plan = v.lab.Plan()
-	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
-	for _, node := range v.rules.nodes {
-		wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}
-	}
-	intent, err := gateway.NewNetwork(wanted)
+	intent, live, err := v.networks()
 	if err != nil {
 		return err
 	}
-	live := intent
-	if !v.rules.asWanted(v.chains) || len(v.rules.network.World) > 0 || !slices.Equal(v.rules.network.Servers, wanted.Servers) {
-		if live, err = gateway.NewNetwork(v.rules.network.Setup); err != nil {
-			return err
-		}
-	}
-	if live != intent && v.rules.bySourcePort() {
+	if (live != intent || v.asIs) && v.rules.bySourcePort() {
 		v.driver.live = live
 	}
 	v.states = make([]*flowState, len(flows))
@@ -45,7 +33,9 @@ func (v *verification) predict(flows []proof.Flow) error {
 			src := netip.AddrPortFrom(f.Source, predictedPort)
 			probe := nat.Probe{From: f.From, Tuple: nat.TupleOf(f.Protocol, src, f.Target)}
 			var err error
-			if q.needed, err = v.means.Ask(service.Flow{From: f.From, Protocol: f.Protocol, Source: f.Source, Target: f.Target}); err != nil {
+			if v.asIs {
+				q.needed = service.Answer{}
+			} else if q.needed, err = v.means.Ask(service.Flow{From: f.From, Protocol: f.Protocol, Source: f.Source, Target: f.Target}); err != nil {
 				return fmt.Errorf("what has to become of %s: %w", f.Name, err)
 			}
 			if q.intent, err = intent.Predict(probe); err != nil {
@@ -65,4 +55,26 @@ func (v *verification) predict(flows []proof.Flow) error {
 		})
 	}
 	return group.Wait()
+}
+
+// networks are the lab as it has to be and as it is; one where both are the same, or where it has to be as it is.
+func (v *verification) networks() (intent, live *gateway.Network, err error) {
+	if v.asIs {
+		live, err = gateway.NewNetwork(v.rules.network.Setup)
+		return live, live, err
+	}
+	wanted := v.rules.network.Setup
+	wanted.Plan = v.lab.Plan()
+	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
+	for _, node := range v.rules.nodes {
+		wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}
+	}
+	if intent, err = gateway.NewNetwork(wanted); err != nil {
+		return nil, nil, err
+	}
+	if v.rules.asWanted(v.chains) && len(v.rules.network.World) == 0 && slices.Equal(v.rules.network.Servers, wanted.Servers) {
+		return intent, intent, nil
+	}
+	live, err = gateway.NewNetwork(v.rules.network.Setup)
+	return intent, live, err
 }

@@ -27,6 +27,9 @@ type Options struct {
 	Flows []proof.Flow
 	// Intent is the cluster whose Services decide what must happen; nil is the lab's own.
 	Intent *topology.Cluster
+	// AsIs holds the flows against what the nodes hold, whatever the Services call for: a flow is proved where it goes as their own
+	// rules, routes and sysctls have it, though it is lost.
+	AsIs bool
 	// Strict asks for kube-proxy's own rules, and not only for rules that do what the Services call for.
 	Strict bool
 	// Timeout is how long the proof may take; 0 is as long as it takes.
@@ -141,6 +144,7 @@ type verification struct {
 	driver    driver
 	meter     proof.Meter
 	lost      uint64
+	asIs      bool
 	strict    bool
 	failFast  bool
 	tell      lab.Progress // may be nil
@@ -163,8 +167,11 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		return nil, err
 	}
 	v := &verification{
-		lab: l, means: means, rules: rules, chains: rules.chains(), strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
+		lab: l, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
 		meter: proof.Meter{}, discarded: map[string]int{},
+	}
+	if o.AsIs {
+		v.chains.Intent = v.chains.Live
 	}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}}
 	v.driver.size = exchangeSize(l.Plan())
@@ -193,7 +200,9 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if flows == nil {
 		flows = proof.Flows(intent, o.Selector)
 	}
-	v.notAsked = proof.Unasked(intent, o.Selector)
+	if !o.AsIs {
+		v.notAsked = proof.Unasked(intent, o.Selector)
+	}
 	return v, v.predict(flows)
 }
 

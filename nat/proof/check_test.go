@@ -539,3 +539,22 @@ func TestTheMarkThatAMasqueradedPacketLeavesWith(t *testing.T) {
 	got[0].Target = "SNAT"
 	require.NotNil(t, Chains{}.decisive(nat.Original, want, got))
 }
+
+// A packet that the rules translate and then drop has no entry, and is proved where it went like that.
+func TestTranslatedAndDropped(t *testing.T) {
+	c := asPredicted()
+	want := answered()
+	want.End, want.Endpoint, want.Server, want.Conns, want.Reply = nat.EndLost, netip.AddrPort{}, "", nil, nat.Journey{}
+	c.Intent, c.Live = nat.Prediction{want}, nat.Prediction{want}
+	c.Seen = Seen{Request: c.Seen.Request}
+	c.Ends, c.Controls = Ends{End: nat.EndLost}, nil
+	cert := Check(c)
+	require.Equal(t, Proved, cert.Verdict, "%+v %+v", cert.Wrong, cert.Checks)
+	require.Contains(t, cert.Checks[0].Detail, "and no entry of it stays")
+	for i := range c.Seen.Request.Hops {
+		if h := &c.Seen.Request.Hops[i]; h.Tuple.Dst() != c.Probe.Tuple.Dst() {
+			h.Tuple = h.Tuple.WithDst(netip.MustParseAddrPort(other))
+		}
+	}
+	require.Equal(t, Disproved, Check(c).Verdict)
+}

@@ -110,10 +110,17 @@ func checkDNAT(e *evidence) Finding {
 		if e.translation != nil {
 			return bad(name, "%s must not be translated, but %s made it %s", asked, e.translation.Node, e.translation.Reply.Src())
 		}
+		became := asked
 		for _, h := range e.Seen.Request.Hops {
-			if h.Tuple.Dst() != asked {
-				return bad(name, "%s must not be translated, but was %s at %s", asked, h.Tuple.Dst(), h)
+			if h.Tuple.Dst() == asked {
+				continue
 			}
+			if became = h.Tuple.Dst(); !e.dropsTranslated(became) {
+				return bad(name, "%s must not be translated, but was %s at %s", asked, became, h)
+			}
+		}
+		if became != asked {
+			return ok(name, "%s became %s, and no entry of it stays", asked, became)
 		}
 		return ok(name, "%s stayed as it was", asked)
 	}
@@ -142,6 +149,11 @@ func checkDNAT(e *evidence) Finding {
 		return bad(name, "conntrack has %s, but the server that answered is %s at %s", endpoint, e.Ends.Server, e.Ends.ServerAddr)
 	}
 	return ok(name, "%s became %s in %s: the same in the rule, on the wire and in conntrack", asked, endpoint, t.Node)
+}
+
+// dropsTranslated reports whether the intended rules make the destination that, and end the packet before an entry of it is confirmed.
+func (e *evidence) dropsTranslated(dst netip.AddrPort) bool {
+	return !e.needed.byObjects && slices.ContainsFunc(e.want.Request.Hops, func(h nat.Hop) bool { return h.Tuple.Dst() == dst })
 }
 
 // checkMasquerade: the source was changed if and only if it has to be, to the right address, and the mark that asks

@@ -3,6 +3,7 @@ package proof
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"natlab/nat"
 )
@@ -18,9 +19,10 @@ const (
 	ByExternalIP                 // spec.externalIPs
 	ByHealthCheck                // a node's address and the Service's healthCheckNodePort
 	ByNothing                    // a node's address and a port that no Service has: the node itself has to refuse it
+	ByAddress                    // any address that somebody wants to have asked
 )
 
-var accessNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "health check", "no Service"}
+var accessNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "health check", "no Service", "address"}
 
 func (a Access) String() string {
 	if int(a) < len(accessNames) {
@@ -40,7 +42,7 @@ func (a *Access) UnmarshalText(b []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("type %q: want ClusterIP, NodePort, LoadBalancer or ExternalIP", b)
+	return fmt.Errorf("type %q: want %s or %s", b, strings.Join(accessNames[:ByAddress], ", "), ByAddress)
 }
 
 // Vantage is the kind of client, as seen from the endpoints of the Service.
@@ -87,7 +89,7 @@ func (v *Vantage) UnmarshalText(b []byte) error {
 // Flow is one question a client asks: who asks for what, at which address.
 type Flow struct {
 	Name     string         `json:"name"`     // stable and unique in a lab: "outside -> NodePort vms100:30450 tcp velero/minio:console"
-	Service  string         `json:"service"`  // "velero/minio:console"; "" for ByNothing
+	Service  string         `json:"service"`  // "velero/minio:console"; "" for ByNothing and ByAddress
 	Type     Access         `json:"type"`     // the kind of address asked
 	Client   string         `json:"client"`   // the member that asks, a host-network pod by its own name
 	From     string         `json:"from"`     // the member in whose namespace it asks: Client, or the node of a host-network pod

@@ -1,0 +1,105 @@
+package verify
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/lab"
+	"natlab/lab/netns"
+	"natlab/nat"
+	"natlab/nat/proof"
+	"natlab/topology"
+)
+
+// Exchange is the flow of a client of a lab, a node, a pod (NAMESPACE/NAME) or an outside client, to any address. It asks from the
+// address that the client's kernel chooses, and is a Service's where Flows has it as such.
+func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort) (proof.Flow, error) {
+	if proto != nat.TCP && proto != nat.UDP {
+		return proof.Flow{}, fmt.Errorf("protocol %s has no client in a lab: want tcp or udp", proto)
+	}
+	if a := target.Addr(); !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || target.Port() == 0 {
+		return proof.Flow{}, fmt.Errorf("address %s: want the IPv4 address and the port of one host: a lab has no IPv6", target)
+	}
+	f := proof.Flow{Type: proof.ByAddress, Client: client, From: client, Target: target, Protocol: proto}
+	c := l.Cluster()
+	_, node := c.Node(client)
+	switch pod := slices.IndexFunc(c.Pods, func(p topology.Pod) bool { return p.Namespace+"/"+p.Name == client }); {
+	case node:
+		f.Vantage = proof.FromOtherNode
+	case pod >= 0 && c.Pods[pod].HostNetwork:
+		f.From, f.Vantage = c.Pods[pod].Node, proof.FromHostNetworkedPod
+	case pod >= 0:
+		f.Vantage = proof.FromPodElsewhere
+	case slices.ContainsFunc(c.Clients, func(cl topology.Client) bool { return cl.Name == client }):
+		f.Vantage = proof.FromOutside
+	default:
+		return proof.Flow{}, fmt.Errorf("lab %s has no client %q: want one of %s", l.Name(), client, strings.Join(Clients(l), ", "))
+	}
+	h, err := l.Handle(f.From)
+	if err != nil {
+		return proof.Flow{}, err
+	}
+	if f.Source, err = sourceOf(h, target); err != nil { // no route: then it is told so when it asks
+		if f.Source = firstAddress(l.Plan(), f.From); !f.Source.IsValid() {
+			return proof.Flow{}, fmt.Errorf("client %s: %w", client, err)
+		}
+	}
+	f.Name = fmt.Sprintf("%s -> %s %s", client, target, proto)
+	for _, known := range proof.Flows(c, proof.Selector{From: client, To: target.String()}) {
+		if known.Client == client && known.Protocol == proto && known.Source == f.Source {
+			return known, nil
+		}
+	}
+	return f, nil
+}
+
+// firstAddress is the first address that a member was given.
+func firstAddress(p topology.Plan, member string) netip.Addr {
+	for _, ns := range p.Namespaces {
+		if ns.Member == member && len(ns.Addresses) > 0 {
+			return ns.Addresses[0].Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// Clients lists who can ask in a lab: nodes, pods and clients outside.
+func Clients(l *lab.Lab) []string {
+	c := l.Cluster()
+	var out []string
+	for _, n := range c.Nodes {
+		out = append(out, n.Name)
+	}
+	for _, p := range c.Pods {
+		out = append(out, p.Namespace+"/"+p.Name)
+	}
+	for _, cl := range c.Clients {
+		out = append(out, cl.Name)
+	}
+	return out
+}
+
+// sourceOf is the address that the kernel gives a socket that asks the target: connect(2) of a datagram's chooses it and sends nothing.
+// Where there is no route it is the first that the namespace has.
+func sourceOf(h netns.Handle, target netip.AddrPort) (source netip.Addr, err error) {
+	err = h.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd) //nolint:errcheck // nothing was sent
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}); err != nil {
+			return fmt.Errorf("no way to %s: %w", target.Addr(), err)
+		}
+		name, err := unix.Getsockname(fd)
+		if at, ok := name.(*unix.SockaddrInet4); ok {
+			source = netip.AddrFrom4(at.Addr)
+		}
+		return err
+	})
+	return source, err
+}
