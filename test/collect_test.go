@@ -11,6 +11,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/bundle"
+	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
 	"natlab/topology"
 	"natlab/topology/dump"
@@ -83,7 +84,7 @@ func TestCollected(t *testing.T) {
 			require.False(t, n.Facts.NoAddresses)
 			require.NotZero(t, n.Facts.Kernel)
 			require.NotNil(t, n.Facts.Sets["peers"])
-			require.Equal(t, []bundle.Doubt{{What: "which of the next hops of route 10.45.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.45.0.0/16")}}, n.Doubts)
+			require.Equal(t, []diagnosis.Doubt{{What: "which of the next hops of route 10.45.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.45.0.0/16")}}, n.Doubts)
 
 			v4, both := n.Rules(nat.IPv4)
 			require.True(t, both)
@@ -120,7 +121,8 @@ func ends(t *testing.T, n *bundle.Node, packet string) string {
 	if s.In = s.Device; s.Device == "node" {
 		s.In = ""
 	}
-	x, err := n.Explain(s.Ask, nil)
+	c := n.Case(s.Ask)
+	x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
 	require.NoError(t, err)
 	require.Len(t, x.Prediction, 1, packet)
 	o := x.Prediction[0]

@@ -175,7 +175,9 @@ func (l *link) address(words []string) error {
 		}
 	}
 	if slices.Contains(words, "tentative") || slices.Contains(words, "dadfailed") {
-		l.notes = append(l.notes, fmt.Sprintf("%s: %s is not used: another host may have it (duplicate address detection)", l.name, p))
+		if !p.Addr().IsLinkLocalUnicast() { // which every device has one of, and packets beyond the link none
+			l.notes = append(l.notes, fmt.Sprintf("%s: %s is not used: another host may have it (duplicate address detection)", l.name, p))
+		}
 		return nil
 	}
 	l.add(a)

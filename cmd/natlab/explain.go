@@ -13,7 +13,9 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
+	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/portmap"
@@ -26,8 +28,10 @@ type explainFlags struct {
 	in     inputFlags
 	node   nodeFlags
 	packet packetFlags
+	bundle []string
 	rules  []string
 	why    string
+	code   string
 	seed   uint64
 	dice   conntrack.Chance // nil: every way
 	format *choice
@@ -36,7 +40,7 @@ type explainFlags struct {
 func (p *program) explain() *cobra.Command {
 	var e explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain [-f FILE]... --packet 'tcp SRC:PORT > DST:PORT' --from CLIENT | --node NODE | --rules FILE",
+		Use:   "explain [-f FILE]... --packet 'tcp SRC:PORT > DST:PORT' --from CLIENT | --node NODE | --bundle FILE | --rules FILE",
 		Short: "Predict a packet's path and its answer's: rules, translations, marks, conntrack; no root",
 		Long: `Predict what happens to a packet and to the answer to it, on every way that chance leaves open: each rule that it meets,
 where it is rewritten, its marks, and the conntrack entry. Nothing is sent, and no root is needed.
@@ -44,7 +48,11 @@ where it is rewritten, its marks, and the conntrack entry. Nothing is sent, and 
 With --from the packet goes through the whole cluster, from a node, pod or client; --rules NODE=FILE replaces a node's
 rules by those that iptables-save printed. Without it the packet goes through one node: --node takes its devices,
 addresses and routes from the cluster and kube-proxy's rules for it, unless --rules gives others; --link, --address
-and --route describe a node that is in no cluster.
+and --route describe a node that is in no cluster. --bundle FILE takes all of it from what the script of natlab collect printed on a
+node; an option given beside it takes the place of what the bundle has of that.
+
+The first line tells in a word whether the packet works: works, broken, depends or unknown. Behind it stand what is to blame, each by a code
+of which --code prints a page, and the rules that decide.
 
 --why tells of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.
 With --from it looks at the nodes that the packet comes to, or at the one named in front of the chain.`,
@@ -54,10 +62,15 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.node.add(cmd)
 	e.packet.add(cmd)
 	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families; - is standard input; with --from, NODE=FILE; may be repeated")
+	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "what the script of natlab collect printed on a node; with --from, NODE=FILE: its rules and sets on that node; - is standard input; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
+	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")
 	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
 	e.format = output(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if e.code != "" {
+			return p.printCode(&e)
+		}
 		if cmd.Flags().Changed("seed") {
 			e.dice = rand.New(rand.NewPCG(e.seed, 0)) // #nosec G404 -- the same again for the same seed is what it is for
 		}
@@ -67,8 +80,8 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 			return err
 		case len(packets) == 0:
 			return usage(cmd, errors.New("--packet or --packets is needed: which packet is sent"))
-		case packets[0].From == "" && e.node.alone() && len(e.rules) == 0:
-			return usage(cmd, errors.New("--from, --node or --rules is needed: who sends the packet, or which node it comes to"))
+		case packets[0].From == "" && e.node.alone() && len(e.rules)+len(e.bundle) == 0:
+			return usage(cmd, errors.New("--from, --node, --bundle or --rules is needed: who sends the packet, or which node it comes to"))
 		}
 		for _, a := range packets {
 			if (a.From == "") != (packets[0].From == "") {
@@ -86,45 +99,47 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	return cmd
 }
 
+// printCode prints a code's page.
+func (p *program) printCode(e *explainFlags) error {
+	page, err := diagnosis.Find(e.code)
+	if err != nil {
+		return fmt.Errorf("--code: %w", err)
+	}
+	if e.format.value == "json" {
+		return writeJSON(p.out, page)
+	}
+	_, err = io.WriteString(p.out, page.String())
+	return err
+}
+
 // explanation is what -o json prints of a packet.
 type explanation struct {
 	Packet string           `json:"packet"`
 	From   string           `json:"from,omitempty"`
 	In     string           `json:"in,omitempty"`
+	Answer diagnosis.Answer `json:"answer"`
 	Ways   nat.Prediction   `json:"ways"`
 	Why    []gateway.Reason `json:"why,omitempty"`
 }
 
 // explainNode follows packets through one node.
 func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
-	ns, rules, err := p.place(&e.in, &e.node)
-	if err != nil {
-		return err
-	}
-	if len(e.rules) > 0 {
-		rules = nil
-	}
-	for _, file := range e.rules {
-		rs, err := p.savedRules(file)
-		if err != nil {
-			return err
-		}
-		rules = append(rules, rs...)
-	}
-	facts, err := p.facts(&e.node, ns)
+	c, err := p.oneNode(e)
 	if err != nil {
 		return err
 	}
 	var out []explanation
 	for _, a := range packets {
-		if a.In, err = deviceOf(ns, a); err != nil {
+		if a.In, err = deviceOf(c.Namespace, a); err != nil {
 			return err
 		}
-		x, err := gateway.Explain(ns, rules, facts, a.Ask, e.dice)
+		c.Ask = a.Ask
+		one := c.ofFamily()
+		x, err := gateway.Explain(one.Namespace, one.Rules, one.Facts, one.Ask, e.dice)
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}
-		found := explanation{Packet: a.Tuple.String(), In: a.In, Ways: x.Prediction}
+		found := explanation{Packet: a.Tuple.String(), In: a.In, Answer: one.Diagnose(x.Prediction), Ways: x.Prediction}
 		if e.why != "" {
 			if found.Why, err = x.Why(e.why); err != nil {
 				return err
@@ -132,7 +147,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 		}
 		out = append(out, found)
 	}
-	p.tellRemedies(ns, out)
+	p.tellRemedies(c.Namespace, out)
 	return p.printExplanations(e, out)
 }
 
@@ -161,7 +176,7 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 	if err != nil {
 		return err
 	}
-	network, err := p.clusterNetwork(c, e.rules, facts)
+	network, err := p.clusterNetwork(c, e, facts)
 	if err != nil {
 		return err
 	}
@@ -177,7 +192,7 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 		if err != nil {
 			return fmt.Errorf("explain: %w", err)
 		}
-		found := explanation{Packet: a.Tuple.String(), From: a.From, Ways: x.Prediction}
+		found := explanation{Packet: a.Tuple.String(), From: a.From, Answer: diagnosis.Of(x.Prediction), Ways: x.Prediction}
 		if e.why != "" {
 			if found.Why, err = x.Why(e.why); err != nil {
 				return err
@@ -193,7 +208,7 @@ func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 		return writeJSON(p.out, all)
 	}
 	style := p.style()
-	style.Lines = len(e.rules) > 0
+	style.Lines = len(e.rules)+len(e.bundle) > 0
 	for i, x := range all {
 		if i > 0 {
 			if _, err := fmt.Fprintln(p.out); err != nil {
@@ -207,6 +222,9 @@ func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 		from := x.From
 		if from == "" {
 			from = tuple.Src().Addr().String()
+		}
+		if _, err := io.WriteString(p.out, x.Answer.String()+"\n"); err != nil {
+			return err
 		}
 		if _, err := io.WriteString(p.out, report.Ways(nat.Probe{From: from, Tuple: tuple}, x.Ways, style)); err != nil {
 			return err
@@ -239,15 +257,27 @@ func reasonsText(all []gateway.Reason, ways int) string {
 	return b.String()
 }
 
-// clusterNetwork is a cluster with kube-proxy's rules on every node and a server behind every endpoint. saved replaces the
-// rules of nodes, each by NODE=FILE; several for one node are those of several backends.
-func (p *program) clusterNetwork(c topology.Cluster, saved []string, f gateway.Facts) (*gateway.Network, error) {
+// clusterNetwork is a cluster with kube-proxy's rules on every node and a server behind every endpoint. --rules and --bundle replace those
+// of nodes, each by NODE=FILE; several for one node are those of several backends.
+func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.Facts) (*gateway.Network, error) {
 	plan, err := topology.NewPlan(c)
 	if err != nil {
 		return nil, err
 	}
-	rules := map[string]gateway.Rules{}
-	for _, text := range saved {
+	rules, sets := map[string]gateway.Rules{}, map[string]ipset.Sets{}
+	for _, text := range e.bundle {
+		node, _, ok := strings.Cut(text, "=")
+		if _, known := c.Node(node); !ok || !known {
+			return nil, fmt.Errorf("--bundle %q: want NODE=FILE, with a node of the cluster", text)
+		}
+		n, err := p.readBundle(text)
+		if err != nil {
+			return nil, err
+		}
+		rules[node], _ = n.Rules(nat.IPv4)
+		sets[node] = n.Facts.Sets
+	}
+	for _, text := range e.rules {
 		node, file, ok := strings.Cut(text, "=")
 		if _, known := c.Node(node); !ok || !known {
 			return nil, fmt.Errorf("--rules %q: want NODE=FILE, with a node of the cluster", text)
@@ -273,5 +303,5 @@ func (p *program) clusterNetwork(c topology.Cluster, saved []string, f gateway.F
 	}
 	p.hostPortNote(c)
 	servers, _ := topology.Servers(c)
-	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f})
+	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f, SetsOf: sets})
 }

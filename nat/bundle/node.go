@@ -10,6 +10,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
@@ -26,7 +27,7 @@ type Node struct {
 	Held      []Held
 	Facts     gateway.Facts
 	Addresses []netip.Addr // of its devices
-	Doubts    []Doubt
+	Doubts    []diagnosis.Doubt
 	Notes     []string // what is not used, or not there, and why
 }
 
@@ -34,13 +35,6 @@ type Node struct {
 type Held struct {
 	Backend  string             // "iptables-legacy", "iptables-nft", or "iptables" where the node has one program and it is not told which
 	Rulesets []iptables.Ruleset // one a family
-}
-
-// Doubt is something of the node that decides where packets go and that natlab does not follow. For which packets it counts is told by
-// an address of theirs.
-type Doubt struct {
-	What string
-	Of   netip.Prefix // an address that the packet has on its way; not valid for every packet
 }
 
 // Read makes a node of a bundle's text. An error names the section and the line of the bundle.
@@ -137,7 +131,32 @@ func (n *Node) namespace(b dump.Bundle) error {
 		n.note("%s", note)
 	}
 	n.Namespace = ns
+	n.behind(b)
 	return nil
+}
+
+// behind tells ports of bridges which hosts they lead to: what a host's hardware address is, and where the bridge has learnt that one.
+func (n *Node) behind(b dump.Bundle) {
+	port := map[string]string{}
+	s, _ := b.Section("bridge fdb show")
+	for line := range strings.Lines(s.Text) {
+		if w := strings.Fields(line); len(w) >= 5 && w[1] == "dev" && w[3] == "master" {
+			port[w[0]+" "+w[4]] = w[2]
+		}
+	}
+	s, _ = b.Section("ip neigh")
+	for line := range strings.Lines(s.Text) {
+		w := strings.Fields(line)
+		if len(w) < 5 || w[1] != "dev" || w[3] != "lladdr" {
+			continue
+		}
+		host, err := netip.ParseAddr(w[0])
+		i := slices.IndexFunc(n.Namespace.Devices, func(d topology.Device) bool { return d.Name == port[w[4]+" "+w[2]] })
+		if err == nil && i >= 0 {
+			d := &n.Namespace.Devices[i]
+			d.Behind = append(d.Behind, host)
+		}
+	}
 }
 
 // place is where a word stands in the bundle.
@@ -147,7 +166,7 @@ type place struct {
 }
 
 func (n *Node) doubt(of netip.Prefix, what string) {
-	if d := (Doubt{What: what, Of: of}); !slices.Contains(n.Doubts, d) {
+	if d := (diagnosis.Doubt{What: what, Of: of}); !slices.Contains(n.Doubts, d) {
 		n.Doubts = append(n.Doubts, d)
 	}
 }
@@ -390,10 +409,17 @@ func acts(rs iptables.Ruleset) bool {
 	return false
 }
 
-// Explain follows a packet through the node (gateway.Explain).
-func (n *Node) Explain(ask gateway.Ask, dice conntrack.Chance) (*gateway.Explanation, error) {
-	facts := n.Facts
-	var all gateway.Rules
-	all, facts.OrderOpen = n.Rules(nat.FamilyOf(ask.Tuple.Dst().Addr()))
-	return gateway.Explain(n.Namespace, all, facts, ask, dice)
+// Case is a packet that comes to the node, ready to be followed and diagnosed.
+func (n *Node) Case(ask gateway.Ask) diagnosis.Case {
+	c := diagnosis.Case{Namespace: n.Namespace, Facts: n.Facts, Ask: ask, Doubts: n.Doubts}
+	family := nat.FamilyOf(ask.Tuple.Dst().Addr())
+	c.Rules, c.Facts.OrderOpen = n.Rules(family)
+	for _, h := range slices.Backward(n.Held) {
+		for _, rs := range h.Rulesets {
+			if rs.Family == family && acts(rs) {
+				c.Backends = append(c.Backends, h.Backend)
+			}
+		}
+	}
+	return c
 }

@@ -118,6 +118,11 @@ func (v *visit) cross(p *passage, next *nextHop) {
 func (v *visit) hairpin(p *passage, next *nextHop) bool {
 	var modes []topology.Switch
 	for _, d := range v.host.devices {
+		if d.Master == next.dev.Name && slices.Contains(d.Behind, next.via) && d.Hairpin != topology.SwitchOpen {
+			return d.Hairpin == topology.SwitchOn
+		}
+	}
+	for _, d := range v.host.devices {
 		if d.Master == next.dev.Name && (p.port == nil || p.port == d) && !slices.Contains(modes, d.Hairpin) {
 			modes = append(modes, d.Hairpin)
 		}

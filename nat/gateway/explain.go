@@ -269,6 +269,9 @@ func (g *Gateway) answered(o *nat.Outcome, ask Ask, there Out) {
 		return
 	}
 	answer, why := answerTo(&p)
+	if !there.Local() && got.Src().Addr() == got.Dst().Addr() { // fib_validate_source; in IPv6 the answer stays in the host
+		why = fmt.Sprintf("%s drops what comes from its own address", got.Dst().Addr())
+	}
 	if why != "" {
 		o.Why = why
 		return

@@ -80,6 +80,7 @@ run nft --version
 run nft list ruleset
 run ip -d address
 run bridge -d link
+run bridge fdb show
 run ip -4 route show table all
 run ip -6 route show table all
 run ip -4 rule

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/bundle"
+	"natlab/nat/diagnosis"
+	"natlab/nat/gateway"
+)
+
+// readBundle reads --bundle FILE or NODE=FILE. A name in front that is a folder's or has a slash is a part of the file's.
+func (p *program) readBundle(text string) (*bundle.Node, error) {
+	name, file := "", text
+	if before, after, ok := strings.Cut(text, "="); ok && !strings.Contains(before, "/") {
+		name, file = before, after
+	}
+	r := p.in
+	if file != "-" {
+		f, err := os.Open(file) // #nosec G304 -- the user names it
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close() //nolint:errcheck // it was only read
+		r = f
+	}
+	n, err := bundle.Read(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, note := range n.Notes {
+		p.logf("%s: %s", file, note)
+	}
+	if name != "" {
+		n.Name, n.Namespace.Name, n.Namespace.Member = name, name, name
+	}
+	return n, nil
+}
+
+// oneCase is the node that packets are followed through, with its rules by family.
+type oneCase struct {
+	diagnosis.Case
+	node *bundle.Node // nil: it is of no bundle, or other rules than its own count
+}
+
+// ofFamily is the case with the rules that count for its packet.
+func (c oneCase) ofFamily() diagnosis.Case {
+	if c.node != nil {
+		own := c.node.Case(c.Ask)
+		c.Rules, c.Backends, c.Facts.OrderOpen = own.Rules, own.Backends, own.Facts.OrderOpen
+	}
+	return c.Case
+}
+
+// oneNode is the node that the flags name or describe.
+func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
+	var facts gateway.Facts
+	switch {
+	case len(e.bundle) > 1:
+		return c, errors.New("--bundle: a packet is followed through one node: give its bundle alone, or --from with the cluster")
+	case len(e.bundle) == 1 && !e.node.alone():
+		return c, errors.New("--node takes the node from the cluster, and --bundle from the node itself: leave one out")
+	case len(e.bundle) == 1:
+		if c, err = p.bundleCase(e.bundle[0], &e.node); err != nil {
+			return c, err
+		}
+		facts = c.Facts
+	default:
+		if c.Namespace, c.Rules, err = p.place(&e.in, &e.node); err != nil {
+			return c, err
+		}
+	}
+	if c.Facts, err = p.facts(&e.node, c.Namespace); err != nil {
+		return c, err
+	}
+	if len(e.bundle) == 1 {
+		facts.Kernel = cmpKernel(c.Facts.Kernel, facts.Kernel)
+		sets := maps.Clone(facts.Sets)
+		if sets == nil {
+			sets = c.Facts.Sets
+		}
+		maps.Copy(sets, c.Facts.Sets)
+		facts.Sets = sets
+		c.Facts = facts
+	}
+	if len(e.rules) > 0 {
+		c.Rules, c.node = nil, nil
+	}
+	for _, file := range e.rules {
+		rs, err := p.savedRules(file)
+		if err != nil {
+			return c, err
+		}
+		c.Rules = append(c.Rules, rs...)
+	}
+	return c, nil
+}
+
+// cmpKernel is the kernel that a flag tells, or else the bundle's.
+func cmpKernel(flag, own nat.Kernel) nat.Kernel {
+	if flag != (nat.Kernel{}) {
+		return flag
+	}
+	return own
+}
+
+// bundleCase is a bundle's node. Options in words take the place of what the bundle has of their kind; a sysctl that of the same one.
+func (p *program) bundleCase(text string, n *nodeFlags) (oneCase, error) {
+	node, err := p.readBundle(text)
+	if err != nil {
+		return oneCase{}, err
+	}
+	if n.inWords() {
+		ns, err := p.namespace(n)
+		if err != nil {
+			return oneCase{}, err
+		}
+		if len(n.links)+len(n.addresses) > 0 {
+			node.Namespace.Devices, node.Namespace.Addresses, node.Facts.NoAddresses = ns.Devices, ns.Addresses, false
+		}
+		if len(n.routes) > 0 {
+			node.Namespace.Routes = ns.Routes
+		}
+		own := len(ns.Sysctls) - len(n.sysctls) // what a node in words has anyway
+		node.Namespace.Sysctls = append(node.Namespace.Sysctls, ns.Sysctls[own:]...)
+	}
+	return oneCase{node: node, Case: diagnosis.Case{Namespace: node.Namespace, Facts: node.Facts, Doubts: node.Doubts}}, nil
+}

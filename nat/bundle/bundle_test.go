@@ -1,0 +1,169 @@
+package bundle
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/diagnosis"
+	"natlab/nat/gateway"
+	"natlab/nat/rules"
+	"natlab/topology"
+)
+
+// text is a bundle of sections, each a name and what it printed.
+func text(sections ...string) string {
+	var b strings.Builder
+	b.WriteString("=== natlab bundle 1\n")
+	for i := 0; i < len(sections); i += 2 {
+		b.WriteString("=== " + sections[i] + "\n" + sections[i+1] + "\n=== exit 0\n")
+	}
+	return b.String() + "=== end\n"
+}
+
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddr
+	for _, row := range []struct {
+		name, text string
+		want       []gateway.Socket
+	}{
+		{"none", "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n", []gateway.Socket{}},
+		{"of IPv4", "tcp   LISTEN 0 128 127.0.0.1:631 0.0.0.0:* users:((\"cupsd\",pid=1,fd=7))\n", []gateway.Socket{{Proto: nat.TCP, Addr: addr("127.0.0.1"), Port: 631}}},
+		{"any of IPv4", "udp UNCONN 0 0 0.0.0.0:68 0.0.0.0:*\n", []gateway.Socket{{Proto: nat.UDP, Addr: addr("0.0.0.0"), Port: 68}}},
+		{"on a device", "udp UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:*\n", []gateway.Socket{{Proto: nat.UDP, Addr: addr("127.0.0.53"), Port: 53}}},
+		{"of both families", "tcp LISTEN 0 4096 *:10250 *:*\n", []gateway.Socket{{Proto: nat.TCP, Port: 10250}}},
+		{"any of IPv6, which may be both", "tcp LISTEN 0 128 [::]:22 [::]:*\ntcp LISTEN 0 128 :::23 :::*\n", []gateway.Socket{{Proto: nat.TCP, Port: 22}, {Proto: nat.TCP, Port: 23}}},
+		{"link-local", "udp UNCONN 0 0 [fe80::1]%eth0:546 [::]:*\n", []gateway.Socket{{Proto: nat.UDP, Addr: addr("fe80::1"), Port: 546}}},
+		{"another protocol", "sctp LISTEN 0 128 0.0.0.0:9 0.0.0.0:*\n", []gateway.Socket{}},
+		{
+			"rows of /proc", "# /proc/net/tcp\n   0: 0100007F:0035 00000000:0000 0A 00000000:00000000\n# /proc/net/udp6\n 1: 00000000000000000000000000000000:0044 00000000000000000000000000000000:0000 07\n# /proc/net/tcp6\n 1: 000080FE000000000000000001000000:0050 0:0 0A\n",
+			[]gateway.Socket{{Proto: nat.TCP, Addr: addr("127.0.0.1"), Port: 53}, {Proto: nat.UDP, Port: 68}, {Proto: nat.TCP, Addr: addr("fe80::1"), Port: 80}},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n, err := Read(strings.NewReader(text("sockets", row.text)))
+			require.NoError(t, err)
+			require.Equal(t, row.want, n.Facts.Sockets)
+		})
+	}
+}
+
+// What a bundle does not tell is noted, and doubted where it decides.
+func TestUnknown(t *testing.T) {
+	t.Parallel()
+	n, err := Read(strings.NewReader("=== natlab bundle 1\n=== ipset save\n\n=== ! ipset: not found\n=== exit 127\n=== sysctl\n\n=== ! no\n=== exit 1\n=== iptables-save\n\n=== ! denied\n=== exit 4\n"))
+	require.NoError(t, err)
+	require.True(t, n.Facts.NoAddresses)
+	require.Nil(t, n.Facts.Sockets)
+	require.Nil(t, n.Facts.Sets)
+	require.Equal(t, []string{
+		"the bundle is cut off: what is not in it may be on the node",
+		`it has no section "ip -d address": no address and no device of the node is known`,
+		`it has no section "ip -4 route show table all": no route of that family is known`,
+		`it has no section "ip -6 route show table all": no route of that family is known`,
+		`section "sysctl": no: settings are taken as a router has them: forwarding is on`,
+		`section "iptables-save": denied: its rules are not known`,
+		"it has no rules of iptables: none of its programs printed any",
+		`section "ipset save": the node has no such program: what rules ask of sets is not known`,
+		`it has no section "sockets": every port of the node counts as one where a process listens`,
+	}, n.Notes)
+	require.Len(t, n.Doubts, 4, "%v", n.Doubts)
+}
+
+func TestForeignTables(t *testing.T) {
+	t.Parallel()
+	n, err := Read(strings.NewReader(text("nft list ruleset", `table ip nat {
+	chain PREROUTING {
+		type nat hook prerouting priority dstnat; policy accept;
+	}
+}
+table inet firewalld { # progname firewalld
+	chain filter_FORWARD {
+		type filter hook forward priority filter + 10; policy accept;
+		drop
+	}
+}
+table ip libvirt_network {
+	chain x {
+	}
+}
+table ip podman {
+	chain post {
+		type nat hook postrouting priority srcnat; policy accept;
+	}
+}
+`)))
+	require.NoError(t, err)
+	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "what the rules of nft table inet firewalld do, which natlab does not read"})
+	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "what the rules of nft table ip podman do, which natlab does not read"})
+	for _, d := range n.Doubts {
+		require.NotContains(t, d.What, "libvirt_network", "a table without a hook")
+		require.NotContains(t, d.What, "table ip nat")
+	}
+}
+
+// What else a section tells.
+func TestSections(t *testing.T) {
+	t.Parallel()
+	n, err := Read(strings.NewReader(text(
+		"hostname", "n1\n", "date -u +%s", "2026-01-02T03:04:05Z\n", "uname -r", "6.1.0-18-amd64\n", "ip xfrm policy count", "\t SPD IN  0 OUT 0 FWD 0\n",
+		"ip -d address", "2: cni0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    bridge forward_delay 1500\n    inet 10.42.0.1/24 scope global cni0\n"+
+			"3: v5@if2: <UP> mtu 1500 master cni0\n    link/ether 02:00:00:00:00:02 brd ff:ff:ff:ff:ff:ff promiscuity 1\n    veth\n    bridge_slave state forwarding hairpin off\n"+
+			"4: kube-ipvs0: <NOARP> mtu 1500\n    link/ether 02:00:00:00:00:03 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    dummy\n    inet 10.96.0.1/32 scope global kube-ipvs0\n",
+		"bridge fdb show", "02:00:00:00:00:55 dev v5 master cni0\n33:33:00:00:00:01 dev v5 self permanent\n",
+		"ip neigh", "10.42.0.5 dev cni0 lladdr 02:00:00:00:00:55 REACHABLE\n10.42.0.9 dev cni0 FAILED\n",
+		"ip -4 route show table all", "10.42.0.0/24 dev cni0 proto kernel scope link src 10.42.0.1\n10.7.0.0/16 \n\tnexthop via 10.42.0.7 dev cni0 weight 1 \n\tnexthop via 10.42.0.8 dev cni0 weight 1 \n",
+		"ip -6 route show table all", "",
+		"sysctl", "net.ipv4.conf.cni0.forwarding = 0\nnet.ipv4.ip_forward = 1\nnet.core.x = a\n  b = c\n",
+	)))
+	require.NoError(t, err)
+	require.Equal(t, "n1", n.Name)
+	require.Equal(t, "2026-01-02T03:04:05Z", n.Time)
+	require.Equal(t, nat.Kernel{Major: 6, Minor: 1}, n.Facts.Kernel)
+	require.Equal(t, rules.No, n.Facts.IPsec)
+	require.Equal(t, []netip.Addr{netip.MustParseAddr("10.42.0.5")}, n.Namespace.Devices[1].Behind)
+	require.Equal(t, []topology.Sysctl{
+		{Key: "net/ipv4/ip_forward", Value: "1"},
+		{Key: "net/ipv4/conf/cni0/forwarding", Value: "0"},
+		{Key: "net/core/x", Value: "a"},
+		{Key: "net/bridge/bridge-nf-call-iptables", Value: "0"},
+		{Key: "net/bridge/bridge-nf-call-ip6tables", Value: "0"},
+	}, n.Namespace.Sysctls, "what sets others comes first; br_netfilter is not loaded")
+	require.Equal(t, "10.7.0.0/16 via 10.42.0.7 dev cni0", n.Namespace.Routes[1].String())
+	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "which of the next hops of route 10.7.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.7.0.0/16")})
+	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "where IPVS (kube-ipvs0) sends the packet", Of: netip.MustParsePrefix("10.96.0.1/32")})
+}
+
+func TestReadRefuses(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ name, text, want string }{
+		{"rules", text("hostname", "n\n", "iptables-nft-save", "*nat\n-A PREROUTING -j\nCOMMIT\n"), `section "iptables-nft-save": line 8`},
+		{"sets", text("ipset save", "add x 1\n"), `section "ipset save": line 3: set x`},
+		{"links", text("ip -d address", "hello\n"), `section "ip -d address": line 3: "hello" is no line of ip link`},
+		{"a route", text("ip -d address", "2: eth0: <UP> mtu 1500\n", "ip -4 route show table all", "default via 10.0.0.1 dev eth0 how 7\n"), `section "ip -4 route show table all": line 7: route "default via 10.0.0.1 dev eth0 how 7": "how" is not known`},
+		{"entries", text("conntrack", "tcp\n"), `section "conntrack": line 3: want an entry`},
+		{"sockets", text("sockets", "tcp LISTEN 0 0 here there\n"), `section "sockets": line 3: "here": want ADDRESS:PORT`},
+		{"the kernel", text("uname -r", "new\n"), `section "uname -r": kernel "new"`},
+		{"no bundle", "x", "not a bundle"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n, err := Read(strings.NewReader(row.text))
+			require.ErrorContains(t, err, row.want)
+			require.Nil(t, n)
+		})
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(text("ip -d address", "2: eth0: <UP> mtu 1500\n    inet 192.0.2.10/24 scope global eth0\n", "ip -4 route show table all", "default via 192.0.2.1 dev eth0\n", "sockets", "tcp LISTEN 0 0 *:1 *:*\n"))
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := Read(strings.NewReader(text))
+		require.Equal(t, err == nil, n != nil)
+	})
+}

@@ -1,0 +1,141 @@
+package diagnosis
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/topology"
+)
+
+// Case is a packet and the node that it comes to.
+type Case struct {
+	Namespace topology.Namespace
+	Rules     gateway.Rules
+	Facts     gateway.Facts
+	Ask       gateway.Ask
+	Backends  []string // of Rules, one each, where it is known who wrote them
+	Doubts    []Doubt
+}
+
+// Doubt is something that decides where packets go and that natlab does not follow.
+type Doubt struct {
+	What string
+	Of   netip.Prefix // the route that it is about; not valid for one that counts for every packet
+}
+
+// Answer is what is told of a packet in front of its ways.
+type Answer struct {
+	Verdict Word    `json:"verdict"`
+	Why     string  `json:"why"`
+	Causes  []Cause `json:"causes,omitempty"`  // what is to blame, the surest first; of a packet that works what a reader should know
+	Decides []Rule  `json:"decides,omitempty"` // the rules that translate, mark, reject or drop it
+}
+
+// Cause is one thing that is to blame.
+type Cause struct {
+	Code string `json:"code"`           // of Codes
+	What string `json:"what"`           // with the names and numbers of this case
+	Rule *Rule  `json:"rule,omitempty"` // where it is a rule
+}
+
+// Rule is a rule, or a policy, with whose it is.
+type Rule struct {
+	Direction nat.Direction `json:"direction"`
+	Table     string        `json:"table"`
+	Chain     string        `json:"chain"`
+	Rule      int           `json:"rule"` // from 1; 0 for a policy
+	Line      int           `json:"line,omitempty"`
+	Text      string        `json:"text,omitempty"`
+	Owner     string        `json:"owner,omitempty"`
+}
+
+// String is the rule in a line: "filter DOCKER-USER:1 (Docker), line 12: -A DOCKER-USER -j DROP".
+func (r Rule) String() string {
+	s := fmt.Sprintf("%s %s:%d", r.Table, r.Chain, r.Rule)
+	if r.Rule == 0 {
+		s = fmt.Sprintf("%s %s policy", r.Table, r.Chain)
+	}
+	if r.Owner != "" {
+		s += " (" + r.Owner + ")"
+	}
+	if r.Line > 0 {
+		s += fmt.Sprintf(", line %d", r.Line)
+	}
+	if r.Text != "" {
+		s += ": " + r.Text
+	}
+	return s
+}
+
+// Of is the answer for a packet of which no more is known than its ways: one of a whole network.
+func Of(p nat.Prediction) Answer {
+	a := Answer{Decides: deciding(p)}
+	a.Verdict, a.Why = judge(p)
+	a.direct(p)
+	return a
+}
+
+// Diagnose is the answer for a packet and its ways through the node: what is to blame is what the packet works without.
+func (c Case) Diagnose(p nat.Prediction) Answer {
+	a := Of(p)
+	switch a.Verdict {
+	case Works:
+		c.unsure(&a, p)
+	case Broken, Depends:
+		c.blame(&a, p)
+	case Unknown:
+	}
+	if what, ok := c.doubted(p); ok && a.Verdict != Unknown && a.Verdict != Depends {
+		a.Why = fmt.Sprintf("on %s; without that it is %s: %s", what, a.Verdict, a.Why)
+		a.Verdict = Depends
+	}
+	return a
+}
+
+// doubted is what natlab does not follow of the node that may decide the packet's way.
+func (c Case) doubted(p nat.Prediction) (string, bool) {
+	for _, d := range c.Doubts {
+		if !d.Of.IsValid() {
+			return d.What, true
+		}
+		for _, o := range p {
+			for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
+				if r, ok := c.routeOf(h.Tuple.Dst().Addr()); ok && r.Dst == d.Of {
+					return d.What, true
+				}
+			}
+		}
+	}
+	return "", false
+}
+
+// routeOf is the route of the longest prefix to an address; ok is false for the node's own addresses, and where there is none.
+func (c Case) routeOf(a netip.Addr) (best topology.Route, ok bool) {
+	for _, own := range c.Namespace.Addresses {
+		if own.Prefix.Addr() == a {
+			return topology.Route{}, false
+		}
+	}
+	for _, r := range c.Namespace.Routes {
+		if r.Dst.Contains(a) && (!ok || r.Dst.Bits() > best.Dst.Bits()) {
+			best, ok = r, true
+		}
+	}
+	return best, ok
+}
+
+// String is the answer in lines, the word first.
+func (a Answer) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n", a.Verdict, a.Why)
+	for _, c := range a.Causes {
+		fmt.Fprintf(&b, "  %s: %s\n", c.Code, c.What)
+	}
+	for _, r := range a.Decides {
+		fmt.Fprintf(&b, "  decides: %s\n", r)
+	}
+	return b.String()
+}

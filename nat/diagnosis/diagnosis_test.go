@@ -1,0 +1,267 @@
+package diagnosis
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+	"natlab/nat/ipset"
+	"natlab/nat/iptables"
+	"natlab/topology"
+)
+
+// caseOf is a node with eth0 192.0.2.10/24 and a default route, eth1 198.51.100.10/24, and cni0, a bridge of 10.42.0.0/24 with the ports v5
+// and v6, that forwards.
+func caseOf(t *testing.T, packet string, rules ...string) Case {
+	t.Helper()
+	s, err := gateway.ParseSpec(packet)
+	require.NoError(t, err)
+	if s.In = s.Device; s.In == "node" {
+		s.In = ""
+	}
+	prefix := netip.MustParsePrefix
+	c := Case{
+		Ask: s.Ask,
+		Namespace: topology.Namespace{
+			Member: "n", Kind: topology.KindNode,
+			Devices: []topology.Device{
+				{Name: "eth0", Kind: topology.Veth},
+				{Name: "eth1", Kind: topology.Veth},
+				{Name: "cni0", Kind: topology.Bridge},
+				{Name: "v5", Kind: topology.Veth, Master: "cni0", Hairpin: topology.SwitchOn, Behind: []netip.Addr{netip.MustParseAddr("10.42.0.5")}},
+				{Name: "v6", Kind: topology.Veth, Master: "cni0", Hairpin: topology.SwitchOff, Behind: []netip.Addr{netip.MustParseAddr("10.42.0.6")}},
+			},
+			Addresses: []topology.Address{
+				{Device: "eth0", Prefix: prefix("192.0.2.10/24")},
+				{Device: "eth1", Prefix: prefix("198.51.100.10/24")},
+				{Device: "cni0", Prefix: prefix("10.42.0.1/24")},
+			},
+			Routes: []topology.Route{{Dst: prefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.1"), Device: "eth0"}},
+			Sysctls: []topology.Sysctl{
+				{Key: "net/ipv4/ip_forward", Value: "1"},
+				{Key: "net/bridge/bridge-nf-call-iptables", Value: "1"},
+			},
+		},
+	}
+	for _, text := range rules {
+		rs, err := iptables.ParseString(text, nat.IPv4)
+		require.NoError(t, err)
+		c.Rules = append(c.Rules, rs)
+	}
+	return c
+}
+
+func (c Case) answer(t *testing.T) Answer {
+	t.Helper()
+	x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
+	require.NoError(t, err)
+	return c.Diagnose(x.Prediction)
+}
+
+const (
+	fromOutside = "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0"
+	published   = "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.42.0.5:80\nCOMMIT\n"
+	forward     = "*filter\n:FORWARD ACCEPT [0:0]\n"
+	service     = "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n:KUBE-MARK-MASQ - [0:0]\n-A PREROUTING -d 10.43.0.5/32 -j KUBE-MARK-MASQ\n-A PREROUTING -d 10.43.0.5/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.42.0.5:80\n" +
+		"-A PREROUTING -d 10.43.0.6/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.42.0.6:80\n-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE\n"
+	marked = service + "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\nCOMMIT\n"
+)
+
+// Each code, and what decides it: a case that has it, and the same one without what is to blame.
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	off := func(key, value string) func(*Case) {
+		return func(c *Case) {
+			c.Namespace.Sysctls = append(c.Namespace.Sysctls, topology.Sysctl{Key: key, Value: value})
+		}
+	}
+	route := func(r topology.Route) func(*Case) {
+		return func(c *Case) { c.Namespace.Routes = append(c.Namespace.Routes, r) }
+	}
+	set := func(member string) func(*Case) {
+		return func(c *Case) {
+			sets, err := ipset.Parse("create good hash:ip\nadd good " + member + "\n")
+			if err != nil {
+				panic(err)
+			}
+			c.Facts.Sets = sets
+		}
+	}
+	entry := func(line string) func(*Case) {
+		return func(c *Case) {
+			all, err := conntrack.ParseEntries(line)
+			if err != nil {
+				panic(err)
+			}
+			c.Facts.Entries = all
+		}
+	}
+	nothing := func(*Case) {}
+	prefix := netip.MustParsePrefix
+	for _, row := range []struct {
+		code, packet string
+		rules, sound []string // with what is to blame, and without; sound nil: the same rules
+		wrong, right func(*Case)
+		word         Word
+		names        string
+	}{
+		{"policy.drop", fromOutside, []string{published + "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"}, []string{published}, nothing, nothing, Broken, "the policy of filter FORWARD drops the packet"},
+		{"rule.drop", fromOutside, []string{published + forward + ":DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n-A DOCKER-USER -s 192.0.2.99/32 -j DROP\nCOMMIT\n"}, []string{published}, nothing, nothing, Broken, "filter DOCKER-USER:1 (Docker), line 10"},
+		{"rule.drop", fromOutside, []string{published + forward + "-A FORWARD -s 10.42.0.5/32 -j DROP\nCOMMIT\n"}, []string{published}, nothing, nothing, Broken, "drops the answer"},
+		{"rule.reject", fromOutside, []string{published + forward + "-A FORWARD -j REJECT --reject-with icmp-port-unreachable\nCOMMIT\n"}, []string{published}, nothing, nothing, Broken, "rejects the packet"},
+		{"rpfilter.drop", "tcp 203.0.113.7:40000 > 192.0.2.10:8080 in eth1", []string{published}, nil, off("net/ipv4/conf/eth1/rp_filter", "1"), route(topology.Route{Dst: prefix("203.0.113.0/24"), Via: netip.MustParseAddr("198.51.100.1"), Device: "eth1"}), Broken, "comes in by eth1"},
+		{"route.asymmetric", "tcp 203.0.113.7:40000 > 192.0.2.10:8080 in eth1", []string{published}, nil, nothing, route(topology.Route{Dst: prefix("203.0.113.0/24"), Via: netip.MustParseAddr("198.51.100.1"), Device: "eth1"}), Works, "leaves by eth0"},
+		{"forwarding.off", fromOutside, []string{published}, nil, off("net/ipv4/ip_forward", "0"), nothing, Broken, "net.ipv4.ip_forward is 0"},
+		{"forwarding.off", fromOutside, []string{published}, nil, off("net/ipv4/conf/eth0/forwarding", "0"), nothing, Broken, "net.ipv4.conf.eth0.forwarding is 0"},
+		{"bridge.bypass", "tcp 10.42.0.6:40000 > 10.43.0.5:80 in cni0", []string{service + "COMMIT\n"}, nil, off("net/bridge/bridge-nf-call-iptables", "0"), nothing, Broken, "net.bridge.bridge-nf-call-iptables is 0"},
+		{"hairpin.off", "tcp 10.42.0.6:40000 > 10.43.0.6:80 in cni0", []string{strings.ReplaceAll(marked, "-d 10.43.0.5/32 -j KUBE", "-d 10.43.0.6/32 -j KUBE")}, nil, nothing, func(c *Case) { c.Namespace.Devices[4].Hairpin = topology.SwitchOn }, Broken, "v6"},
+		{"listener.missing", "tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", nil, nil, func(c *Case) {
+			c.Facts.Sockets = []gateway.Socket{{Proto: nat.TCP, Addr: netip.MustParseAddr("127.0.0.1"), Port: 22}}
+		}, func(c *Case) { c.Facts.Sockets = []gateway.Socket{{Proto: nat.TCP, Port: 22}} }, Broken, "nothing listens at 192.0.2.10:22"},
+		{"route.missing", "tcp 192.0.2.99:40000 > 203.0.113.7:80 in eth0", nil, nil, func(c *Case) { c.Namespace.Routes = nil }, nothing, Broken, "no route to 203.0.113.7, where the packet goes"},
+		{"route.closed", "tcp 192.0.2.99:40000 > 10.44.0.1:80 in eth0", nil, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Unreachable}), nothing, Broken, `"unreachable 10.44.0.0/16"`},
+		{"dnat.stale", fromOutside, []string{strings.ReplaceAll(published, "10.42.0.5", "10.44.0.5")}, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Blackhole}), nothing, Broken, "nat PREROUTING:1, line 4"},
+		{
+			"conntrack.stale", "udp 192.0.2.99:40000 > 192.0.2.10:53 in eth0",
+			[]string{strings.ReplaceAll(strings.ReplaceAll(published, "tcp", "udp"), "8080", "53") + forward + "-A FORWARD -d 10.42.0.9/32 -j DROP\nCOMMIT\n"},
+			nil,
+			entry("udp 17 20 src=192.0.2.99 dst=192.0.2.10 sport=40000 dport=53 [UNREPLIED] src=10.42.0.9 dst=192.0.2.99 sport=53 dport=40000 mark=0 use=1"), nothing, Broken, "conntrack -D -p udp -s 192.0.2.99 -d 192.0.2.10",
+		},
+		{"backend.shadowed", fromOutside, []string{published, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"}, []string{published}, func(c *Case) { c.Backends = []string{"iptables-nft", "iptables-legacy"} }, nothing, Broken, "without those of iptables-legacy the packet works"},
+		{"set.member", fromOutside, []string{published + forward + "-A FORWARD -i eth0 -m set ! --match-set good src -j DROP\nCOMMIT\n"}, nil, set("192.0.2.77"), set("192.0.2.99"), Broken, "the set good has no member for it"},
+		{"mark.missing", "tcp 10.42.0.5:40000 > 10.43.0.5:80 in cni0", []string{service + "COMMIT\n"}, []string{marked}, nothing, nothing, Broken, "sends the packet to KUBE-MARK-MASQ to be marked"},
+		{"mark.cleared", "tcp 10.42.0.5:40000 > 10.43.0.5:80 in cni0", []string{marked + "*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n"}, []string{marked}, nothing, nothing, Broken, "mangle FORWARD:1"},
+		{"masquerade.missing", "tcp 10.42.0.6:40000 > 203.0.113.7:80 in cni0", nil, []string{"*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n"}, nothing, nothing, Depends, "no rule masquerades 10.42.0.6"},
+		{"masquerade.missing", "tcp 192.0.2.98:40000 > 192.0.2.10:81 in eth0", []string{"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 192.0.2.99:80\nCOMMIT\n"}, []string{"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 192.0.2.99:80\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"}, nothing, nothing, Broken, "nobody masquerades the packet"},
+	} {
+		t.Run(row.code+" "+row.names, func(t *testing.T) {
+			t.Parallel()
+			c := caseOf(t, row.packet, row.rules...)
+			row.wrong(&c)
+			a := c.answer(t)
+			require.Equal(t, row.word, a.Verdict, "%s", a)
+			require.NotEmpty(t, a.Causes, "%s", a)
+			require.Equal(t, row.code, a.Causes[0].Code, "%s", a)
+			require.Contains(t, a.Causes[0].What, row.names)
+			_, err := Find(row.code)
+			require.NoError(t, err)
+
+			if row.sound == nil {
+				row.sound = row.rules
+			}
+			c = caseOf(t, row.packet, row.sound...)
+			row.right(&c)
+			a = c.answer(t)
+			require.Equal(t, Works, a.Verdict, "%s", a)
+			require.Empty(t, a.Causes, "%s", a)
+		})
+	}
+}
+
+// The codes of TestCodes are all that there are.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	require.True(t, slices.IsSortedFunc(Codes(), func(a, b Page) int { return strings.Compare(a.Code, b.Code) }))
+	for _, p := range Codes() {
+		require.NotContains(t, []string{p.Title, p.Means, p.See, p.Cure}, "")
+		require.Contains(t, p.String(), p.Cure)
+	}
+	_, err := Find("no.such")
+	require.ErrorContains(t, err, `code "no.such" is not known: want backend.shadowed, bridge.bypass`)
+}
+
+func TestWord(t *testing.T) {
+	t.Parallel()
+	end := netip.MustParseAddrPort
+	answered := func(at string, chance float64, assumed ...nat.Assumption) nat.Outcome {
+		return nat.Outcome{Probability: chance, End: nat.EndAnswered, Server: "s", Endpoint: end(at), ServerPeer: end("10.0.0.9:1"), Assumed: assumed}
+	}
+	lost := func(chance float64, assumed ...nat.Assumption) nat.Outcome {
+		return nat.Outcome{Probability: chance, End: nat.EndLost, Where: "n filter FORWARD:1", Why: "dropped", Assumed: assumed}
+	}
+	x := func(holds bool) nat.Assumption { return nat.Assumption{What: "X", Of: "n", Holds: holds} }
+	open := nat.Outcome{Probability: 1, Why: "not modelled"}
+	for _, row := range []struct {
+		name string
+		ways nat.Prediction
+		word Word
+		why  string
+	}{
+		{"one way", nat.Prediction{answered("10.0.0.1:80", 1)}, Works, "answered by 10.0.0.1:80, s, which sees 10.0.0.9:1"},
+		{"two endpoints", nat.Prediction{answered("10.0.0.1:80", .5), answered("10.0.0.2:80", .5)}, Works, "answered by 10.0.0.1:80, s, which sees 10.0.0.9:1, or by one of 1 more"},
+		{"lost", nat.Prediction{lost(1)}, Broken, "lost at n filter FORWARD:1: dropped"},
+		{"lost by chance", nat.Prediction{answered("10.0.0.1:80", .75), lost(.25)}, Broken, "with probability 0.25 lost at n filter FORWARD:1: dropped"},
+		{"lost if X", nat.Prediction{lost(1, x(true)), answered("10.0.0.1:80", 1, x(false))}, Depends, "on whether X, which is not known: if so, broken (lost at n filter FORWARD:1: dropped); if not, works (answered by 10.0.0.1:80, s, which sees 10.0.0.9:1)"},
+		{"the same, told the other way round", nat.Prediction{answered("10.0.0.1:80", 1, x(false)), lost(1, x(true))}, Depends, "on whether X, which is not known: if so, broken (lost at n filter FORWARD:1: dropped); if not, works (answered by 10.0.0.1:80, s, which sees 10.0.0.9:1)"},
+		{"another endpoint if X", nat.Prediction{answered("10.0.0.1:80", 1, x(true)), answered("10.0.0.2:80", 1, x(false))}, Depends, "on whether X, which is not known: if so, works (answered by 10.0.0.1:80, s, which sees 10.0.0.9:1); if not, works (answered by 10.0.0.2:80, s, which sees 10.0.0.9:1)"},
+		{"the same endpoint anyway", nat.Prediction{answered("10.0.0.1:80", 1, x(true)), answered("10.0.0.1:80", 1, x(false))}, Works, "answered by 10.0.0.1:80, s, which sees 10.0.0.9:1"},
+		{"not followed", nat.Prediction{open}, Unknown, "not modelled"},
+		{"no way", nil, Unknown, "no way of the packet was followed"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a := Of(row.ways)
+			require.Equal(t, row.word, a.Verdict)
+			require.Equal(t, row.why, a.Why)
+		})
+	}
+}
+
+// What natlab does not follow of a node makes an answer depend on it, where it may decide.
+func TestDoubts(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		doubt Doubt
+		word  Word
+	}{
+		{"of every packet", Doubt{What: "X"}, Depends},
+		{"of the route that is used", Doubt{What: "X", Of: netip.MustParsePrefix("0.0.0.0/0")}, Depends},
+		{"of another route", Doubt{What: "X", Of: netip.MustParsePrefix("203.0.113.0/24")}, Works},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := caseOf(t, "tcp 192.0.2.99:40000 > 203.0.114.7:80 in eth0")
+			c.Doubts = []Doubt{row.doubt}
+			a := c.answer(t)
+			require.Equal(t, row.word, a.Verdict, "%s", a)
+			require.Equal(t, row.word == Depends, strings.HasPrefix(a.Why, "on X; without that it is works: "), a.Why)
+		})
+	}
+}
+
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ chain, target, text, owner string }{
+		{"KUBE-SERVICES", "", "", "kube-proxy"},
+		{"KUBE-ROUTER-FORWARD", "", "", "kube-router"},
+		{"KUBE-NWPLCY-ABC", "", "", "kube-router"},
+		{"cali-FORWARD", "", "", "Calico"},
+		{"FLANNEL-POSTRTG", "", "", "flannel"},
+		{"DOCKER-ISOLATION-STAGE-1", "", "", "Docker"},
+		{"NETAVARK-1D8721804F16F", "", "", "Podman (Netavark)"},
+		{"CNI-HOSTPORT-DNAT", "", "", "CNI portmap"},
+		{"ts-forward", "", "", "Tailscale"},
+		{"ISTIO_OUTPUT", "", "", "Istio"},
+		{"ufw-before-input", "", "", "ufw"},
+		{"LIBVIRT_FWO", "", "", "libvirt"},
+		{"f2b-sshd", "", "", "fail2ban"},
+		{"AWS-SNAT-CHAIN-0", "", "", "AWS VPC CNI"},
+		{"FWDI_public", "", "", "firewalld"},
+		{"FORWARD", "DOCKER", "-A FORWARD -j DOCKER", "Docker"},
+		{"POSTROUTING", "MASQUERADE", `-A POSTROUTING -m comment --comment "flanneld masq" -j MASQUERADE`, "flannel"},
+		{"FORWARD", "ACCEPT", "-A FORWARD -o docker0 -j ACCEPT", "Docker"},
+		{"FORWARD", "DROP", "-A FORWARD -j DROP", ""},
+	} {
+		t.Run(row.chain+" "+row.target, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, row.owner, ruleOwner(row.chain, row.target, row.text))
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package diagnosis
+
+import "strings"
+
+// owners are whose chains begin how, the longest beginning of several first. Sources: the agents' own documentation and code.
+var owners = []struct{ prefix, owner string }{
+	{"KUBE-ROUTER-", "kube-router"},
+	{"KUBE-POD-FW-", "kube-router"},
+	{"KUBE-NWPLCY-", "kube-router"},
+	{"KUBE-DST-", "kube-router"},
+	{"KUBE-SRC-", "kube-router"},
+	{"KUBE-KUBELET-CANARY", "kubelet"},
+	{"KUBE-IPVS-", "kube-proxy"},
+	{"KUBE-", "kube-proxy"},
+	{"cali-", "Calico"},
+	{"califw-", "Calico"},
+	{"FLANNEL-", "flannel"},
+	{"WEAVE-", "Weave Net"},
+	{"WEAVE", "Weave Net"},
+	{"CILIUM_", "Cilium"},
+	{"OLD_CILIUM_", "Cilium"},
+	{"ANTREA-", "Antrea"},
+	{"OVN-KUBE-", "OVN-Kubernetes"},
+	{"AWS-SNAT-CHAIN-", "AWS VPC CNI"},
+	{"AWS-CONNMARK-CHAIN-", "AWS VPC CNI"},
+	{"AWS-", "AWS VPC CNI"},
+	{"IP-MASQ", "ip-masq-agent"},
+	{"DOCKER", "Docker"},
+	{"NETAVARK", "Podman (Netavark)"},
+	{"nv_", "Podman (Netavark)"},
+	{"CNI-HOSTPORT-", "CNI portmap"},
+	{"CNI-DN-", "CNI portmap"},
+	{"CNI-SN-", "CNI portmap"},
+	{"CNI-ISOLATION-", "CNI (Podman, nerdctl)"},
+	{"CNI-FORWARD", "CNI firewall"},
+	{"CNI-ADMIN", "CNI firewall"},
+	{"CNI-", "CNI"},
+	{"ts-", "Tailscale"},
+	{"ISTIO_", "Istio"},
+	{"PROXY_INIT_", "Linkerd"},
+	{"ufw-", "ufw"},
+	{"ufw6-", "ufw"},
+	{"LIBVIRT_", "libvirt"},
+	{"f2b-", "fail2ban"},
+	{"fail2ban-", "fail2ban"},
+	{"FWDI_", "firewalld"},
+	{"FWDO_", "firewalld"},
+	{"IN_", "firewalld"},
+	{"FORWARD_IN_ZONES", "firewalld"},
+	{"FORWARD_OUT_ZONES", "firewalld"},
+	{"FORWARD_direct", "firewalld"},
+	{"INPUT_ZONES", "firewalld"},
+	{"INPUT_direct", "firewalld"},
+	{"OUTPUT_direct", "firewalld"},
+	{"PRE_", "firewalld"},
+	{"POST_", "firewalld"},
+	{"PREROUTING_ZONES", "firewalld"},
+	{"PREROUTING_direct", "firewalld"},
+	{"POSTROUTING_ZONES", "firewalld"},
+	{"POSTROUTING_direct", "firewalld"},
+	{"CROWDSEC", "CrowdSec"},
+	{"sshguard", "sshguard"},
+	{"MINIUPNPD", "miniupnpd"},
+	{"LXC", "LXC"},
+}
+
+// Owner is whose a chain is, by its name; "" for a built-in chain and one that natlab does not know.
+func Owner(chain string) string {
+	for _, o := range owners {
+		if strings.HasPrefix(chain, o.prefix) {
+			return o.owner
+		}
+	}
+	return ""
+}
+
+// ruleOwner is whose a rule is: its chain's, or in a chain of many that of the chain that it leads to or the agent that its comment names.
+func ruleOwner(chain, target, text string) string {
+	if o := Owner(chain); o != "" {
+		return o
+	}
+	if o := Owner(target); o != "" {
+		return o
+	}
+	for _, named := range []struct{ part, owner string }{
+		{`--comment "cali:`, "Calico"},
+		{"--comment cali:", "Calico"},
+		{"flanneld masq", "flannel"},
+		{"flanneld forward", "flannel"},
+		{"AWS, ", "AWS VPC CNI"},
+		{"kubernetes service portals", "kube-proxy"},
+		{"generated for LXD network", "LXD"},
+		{"generated for Incus network", "Incus"},
+	} {
+		if strings.Contains(text, named.part) {
+			return named.owner
+		}
+	}
+	switch {
+	case strings.Contains(text, "-o docker0") || strings.Contains(text, "-i docker0"), strings.Contains(text, "-o br-") || strings.Contains(text, "-i br-"):
+		return "Docker"
+	case strings.Contains(text, "virbr"):
+		return "libvirt"
+	}
+	return ""
+}
