@@ -67,7 +67,7 @@ var house = []room{
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/packet nat/proof nat/report nat/view topology"},
 	{
-		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
+		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump",
 	},
 	{"test", ""},
@@ -93,7 +93,7 @@ var doors = map[string]string{
 	"github.com/vishvananda/netns":               "lab/netns",
 	"go.yaml.in/yaml/v2":                         "topology",
 	"golang.org/x/sync/errgroup":                 "lab lab/realise lab/verify lab/witness",
-	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/realise lab/traffic lab/tunnel lab/userspace lab/vm lab/witness",
+	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/realise lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
 	"golang.org/x/term":                          "cmd/natlab lab",
 	"k8s.io/api/core/v1":                         "topology",
 	"k8s.io/api/discovery/v1":                    "topology",

@@ -92,7 +92,7 @@ func flagsOf(cmd *cobra.Command) []string {
 	return names
 }
 
-var flagName = regexp.MustCompile("`--([a-z-]+)")
+var flagName = regexp.MustCompile("`--([a-z0-9-]+)")
 
 func flagsIn(section string) []string {
 	names := []string{}

@@ -88,9 +88,7 @@ func (s scene) translate(tb testing.TB, plane, text, text6 string) *userspace.Ga
 		if text == "" {
 			continue
 		}
-		rs, err := iptables.Parse(strings.NewReader(text), family)
-		require.NoError(tb, err)
-		sets[family] = gateway.Rules{rs}
+		sets[family] = gateway.Rules{parse(tb, text, family)}
 	}
 	if plane == planeKernel {
 		d, err := dataplane.New(dataplane.Legacy)
@@ -106,6 +104,13 @@ func (s scene) translate(tb testing.TB, plane, text, text6 string) *userspace.Ga
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
 	return g
+}
+
+func parse(tb testing.TB, text string, family nat.Family) iptables.Ruleset {
+	tb.Helper()
+	rs, err := iptables.Parse(strings.NewReader(text), family)
+	require.NoError(tb, err)
+	return rs
 }
 
 // serve opens a server in a namespace: it tells each client whom it sees, and sends back what it gets.

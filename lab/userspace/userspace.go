@@ -33,6 +33,9 @@ type Options struct {
 	Facts gateway.Facts
 	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
 	FailOpen bool
+	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
+	// Gateway.
+	Note func(what string)
 }
 
 // Stats count what a gateway did with packets, each at each hook.
@@ -45,6 +48,20 @@ type Stats struct {
 	Answers   uint64 // packets of the gateway's own: a REJECT rule's
 	Unsent    uint64 // of these, that the kernel did not send
 	Refused   uint64 // verdicts that the kernel did not take
+}
+
+// String is what was counted, in words: "packets 12, rewritten 4, dropped 0"; what never happened is left out but for these.
+func (s Stats) String() string {
+	out := fmt.Sprintf("packets %d, rewritten %d, dropped %d", s.Packets, s.Rewritten, s.Dropped)
+	for _, more := range []struct {
+		name string
+		n    uint64
+	}{{"malformed", s.Malformed}, {"too long", s.Cut}, {"answers", s.Answers}, {"unsent answers", s.Unsent}, {"refused verdicts", s.Refused}} {
+		if more.n > 0 {
+			out += fmt.Sprintf(", %s %d", more.name, more.n)
+		}
+	}
+	return out
 }
 
 // Gateway is a namespace's rules at work. Its methods may be called by many goroutines.
@@ -65,12 +82,13 @@ type Gateway struct {
 	surveyed realise.Surveyed
 	stats    Stats
 	failed   error // of the reader
+	unknown  map[string]bool
 }
 
 // Open begins to translate: what comes to the namespace's hooks from now on obeys the rules. A table that a gateway left there which was killed
 // is replaced. After an error the namespace is as it was. The Handle has to stay open as long as the Gateway.
 func Open(ns netns.Handle, o Options) (*Gateway, error) {
-	g := &Gateway{ns: ns, options: o, finished: make(chan struct{})}
+	g := &Gateway{ns: ns, options: o, finished: make(chan struct{}), unknown: map[string]bool{}}
 	err := g.open()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway of network namespace %q: %w", ns.Name(), err), g.Close())
@@ -86,7 +104,7 @@ func (g *Gateway) open() (err error) {
 		return err
 	}
 	for family, rules := range g.options.Rules {
-		o := gateway.NodeOptions{Chance: chance{}, Family: family, Facts: g.options.Facts}
+		o := gateway.NodeOptions{Chance: chance{}, Family: family, Facts: g.options.Facts, Unknown: g.undecided}
 		if g.families[family], err = gateway.NewGateway(g.surveyed.Namespace, rules, o); err != nil {
 			return err
 		}
@@ -219,6 +237,18 @@ func (g *Gateway) Close() error {
 	}
 	return errors.Join(append(errs, g.failed)...)
 }
+
+// undecided notes a rule that the gateway cannot decide. The Gateway is locked.
+func (g *Gateway) undecided(rule string) bool {
+	if !g.unknown[rule] && len(g.unknown) < mostUnknown && g.options.Note != nil {
+		g.unknown[rule] = true
+		g.options.Note("not decided, and taken for one that does not match: " + rule)
+	}
+	return false
+}
+
+// mostUnknown is of how many rules Note is told.
+const mostUnknown = 1000
 
 // chance is the system's.
 type chance struct{}

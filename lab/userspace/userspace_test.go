@@ -2,13 +2,24 @@ package userspace_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/nftables"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/netns"
+	"natlab/lab/userspace"
 	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+	"natlab/nat/packet"
 )
 
 // rules4 are as kube-proxy's: Services at 10.96.0.1, a NodePort, and what has no endpoints.
@@ -79,9 +90,11 @@ func ttl1(fd int) error {
 
 // What client and server see of each exchange is the same, whoever does the gateway's NAT: its kernel, or natlab.
 func TestExchanges(t *testing.T) {
+	t.Parallel()
 	small, large, huge := []byte("hello"), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
 	for _, plane := range []string{planeKernel, planeWire} {
 		t.Run(plane, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			s.translate(t, plane, rules4, rules6)
 			for _, addr := range []string{"10.0.2.2", "[fd00:2::2]"} {
@@ -134,6 +147,7 @@ func TestExchanges(t *testing.T) {
 
 // At the end nothing is left: packets pass untouched.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	g := s.translate(t, planeWire, rules4, "")
 	serve(t, s.server, "tcp", "10.0.2.2:8080")
@@ -144,4 +158,100 @@ func TestClose(t *testing.T) {
 		require.NoError(t, g.Close())
 	}
 	require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.0.2.2:8080", nil, nil))
+	require.Empty(t, tables(t, s))
+}
+
+// tables are the gateway's own in its namespace.
+func tables(t *testing.T, s scene) (names []string) {
+	t.Helper()
+	require.NoError(t, s.gateway.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		all, err := c.ListTables()
+		for _, table := range all {
+			names = append(names, table.Name)
+		}
+		return err
+	}))
+	return names
+}
+
+// A gateway that was killed leaves nobody to translate: packets are dropped, or with FailOpen pass as they are. The next one takes over what
+// was left; two at a time exclude each other.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for _, open := range []bool{false, true} {
+		t.Run(fmt.Sprintf("open=%t", open), func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			serve(t, s.server, "tcp", "10.0.2.2:8080")
+			start := func() (*userspace.Gateway, error) {
+				o := userspace.Options{Rules: map[nat.Family]gateway.Rules{nat.IPv4: {parse(t, rules4, nat.IPv4)}}, FailOpen: open}
+				return userspace.Open(s.gateway, o)
+			}
+			g, err := start()
+			require.NoError(t, err)
+			_, err = start()
+			require.ErrorIs(t, err, userspace.ErrBusy)
+			require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.96.0.1:80", nil, nil))
+			require.NoError(t, g.Die())
+			require.NotEmpty(t, tables(t, s))
+			want := "no answer"
+			if open {
+				want = "seen as 10.0.1.2"
+			}
+			ctx, stop := context.WithTimeout(t.Context(), time.Second)
+			defer stop()
+			require.Equal(t, want, ask(ctx, s.client, "tcp", "10.0.2.2:8080", nil, nil))
+
+			g, err = start()
+			require.NoError(t, err)
+			require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.96.0.1:80", nil, nil))
+			require.NoError(t, g.Close())
+			require.Empty(t, tables(t, s))
+		})
+	}
+}
+
+// What no stack would take is dropped and counted, and the gateway goes on.
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	g := s.translate(t, planeWire, rules4, "")
+	serve(t, s.server, "tcp", "10.0.2.2:8080")
+	short := packet.Build(nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.1.2:5"), netip.MustParseAddrPort("10.96.0.1:80")), packet.Fields{}).Bytes()[:24]
+	require.NoError(t, s.client.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		return errors.Join(unix.Sendto(fd, short, 0, &unix.SockaddrInet4{Addr: [4]byte{10, 96, 0, 1}}), unix.Close(fd))
+	}))
+	require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.96.0.1:80", nil, nil))
+	require.NotZero(t, g.Stats().Dropped, g.Stats().String())
+}
+
+// Addresses that come later are known to the rules, and other rules are obeyed without an end of what goes on.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	g := s.translate(t, planeWire, rules4, "")
+	serve(t, s.server, "tcp", "10.0.2.2:8080")
+	ip(t, s.gateway, "addr add 10.0.9.9/32 dev right")
+	require.Eventually(t, func() bool { // a node port is one of an address of the node, by addrtype
+		return ask(t.Context(), s.client, "tcp", "10.0.9.9:30080", nil, nil) == "seen as 10.0.2.1"
+	}, 20*time.Second, time.Millisecond)
+
+	require.NoError(t, g.SetRules(nat.IPv4, gateway.Rules{parse(t, strings.ReplaceAll(rules4, "10.96.0.1/32", "10.96.0.9/32"), nat.IPv4)}))
+	require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.96.0.9:80", nil, nil))
+	require.Error(t, g.SetRules(nat.IPv6, gateway.Rules{parse(t, rules6, nat.IPv6)}))
+	seen := 0
+	g.Conns(nat.IPv4, func(c *conntrack.Conn, _ time.Time) {
+		if c.Original.Dst().Addr() == netip.MustParseAddr("10.96.0.9") {
+			seen++
+		}
+	})
+	require.Equal(t, 1, seen)
 }
