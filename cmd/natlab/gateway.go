@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +14,6 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
-	"natlab/nat/iptables"
 )
 
 // gatewayFlags are what the flags of gateway ask for.
@@ -137,7 +135,7 @@ func (p *program) bothFamilies(flags gatewayFlags) (map[nat.Family]gateway.Rules
 		}
 		for _, rs := range all {
 			switch {
-			case rs.Family != nat.IPv6 && len(rs.Tables) > 0:
+			case rs.Family != nat.IPv6:
 				return nil, fmt.Errorf("--rules6: %s has rules of IPv4: give them by --rules", flags.rules6)
 			case len(sets[nat.IPv6]) > 0:
 				return nil, fmt.Errorf("--rules6: %s has rules of IPv6 already: leave one of them out", flags.rules)
@@ -145,15 +143,7 @@ func (p *program) bothFamilies(flags gatewayFlags) (map[nat.Family]gateway.Rules
 		}
 		sets[nat.IPv6] = append(sets[nat.IPv6], all...)
 	}
-	for family, all := range sets {
-		if !slices.ContainsFunc(all, func(rs iptables.Ruleset) bool { return len(rs.Tables) > 0 }) {
-			delete(sets, family)
-		}
-	}
-	if len(sets) > 0 {
-		return sets, nil
-	}
-	return nil, errors.New("there are no rules in what was given")
+	return sets, nil
 }
 
 // gatewayNamespace opens the namespace that is meant. The machine's own has to be asked for.
@@ -169,11 +159,11 @@ func (p *program) gatewayNamespace(flags gatewayFlags) (netns.Handle, error) {
 		return ns, fmt.Errorf("gateway: %w", err)
 	}
 	id, err := ns.ID()
-	first, err1 := netns.OfProcess(1)
+	machine, err1 := netns.Outermost()
 	if err := errors.Join(err, err1); err != nil {
 		return ns, errors.Join(fmt.Errorf("gateway: %w", err), ns.Close())
 	}
-	if id == first && !flags.host {
+	if id == machine && !flags.host {
 		return ns, errors.Join(errors.New("gateway: this is the machine's own network namespace: name another by --netns, or give --host"), ns.Close())
 	}
 	return ns, nil

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -113,6 +114,39 @@ func OfProcess(pid int) (ID, error) {
 		return ID{}, fmt.Errorf("network namespace of process %d: %w", pid, err)
 	}
 	return ID{Dev: st.Dev, Inode: st.Ino}, nil
+}
+
+// Outermost returns the namespace of the calling program's oldest ancestor whose namespace it may read: that of the machine, or of the
+// container, as init is the oldest.
+func Outermost() (ID, error) {
+	id, err := OfProcess(os.Getpid())
+	for pid := os.Getpid(); err == nil && pid > 1; {
+		if pid = parentOf(pid); pid == 0 {
+			break
+		}
+		if older, denied := OfProcess(pid); denied == nil {
+			id = older
+		}
+	}
+	return id, err
+}
+
+// parentOf is a process's parent, 0 where it has none, or none of this PID namespace.
+func parentOf(pid int) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if parent, ok := strings.CutPrefix(line, "PPid:"); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(parent))
+			if err != nil {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // Name is the name under which the namespace was made or opened.

@@ -238,3 +238,20 @@ func BenchmarkDo(b *testing.B) {
 		require.NoError(b, h.Do(func() error { return nil }))
 	}
 }
+
+// Whoever enters a namespace has the outermost one still: that of the process that began it all.
+func TestOutermost(t *testing.T) {
+	machine, err := Outermost()
+	require.NoError(t, err)
+	own, err := OfProcess(os.Getpid())
+	require.NoError(t, err)
+	current, err := Current()
+	require.NoError(t, err)
+	id, err := current.ID()
+	require.NoError(t, err)
+	require.Equal(t, own, id)
+	require.NoError(t, current.Close())
+	if out, err := exec.CommandContext(t.Context(), "readlink", "/proc/1/ns/net").Output(); err == nil {
+		require.Contains(t, string(out), fmt.Sprintf("[%d]", machine.Inode))
+	}
+}
