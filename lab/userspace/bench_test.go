@@ -22,7 +22,7 @@ func BenchmarkStream(b *testing.B) {
 			if plane == planeNone {
 				addr = "10.0.2.2:8080"
 			} else {
-				s.translate(b, plane, rules4, "")
+				s.translate(b, plane, "")
 			}
 			var l net.Listener
 			require.NoError(b, s.server.Do(func() (err error) {
@@ -65,7 +65,7 @@ func BenchmarkConnections(b *testing.B) {
 			if plane == planeNone {
 				addr = "10.0.2.2:8080"
 			} else {
-				s.translate(b, plane, rules4, "")
+				s.translate(b, plane, "")
 			}
 			serve(b, s.server, "tcp", "10.0.2.2:8080")
 			require.NoError(b, s.client.Do(func() error { // a thread for each would be most of the time

@@ -80,11 +80,11 @@ const (
 	planeWire   = "userspace"
 )
 
-// translate has a plane obey rules in the gateway; text6 may be "".
-func (s scene) translate(tb testing.TB, plane, text, text6 string) *userspace.Gateway {
+// translate has a plane obey rules4 in the gateway, and text6, which may be "".
+func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway {
 	tb.Helper()
 	sets := map[nat.Family]gateway.Rules{}
-	for family, text := range map[nat.Family]string{nat.IPv4: text, nat.IPv6: text6} {
+	for family, text := range map[nat.Family]string{nat.IPv4: rules4, nat.IPv6: text6} {
 		if text == "" {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,16 +53,17 @@ type Stats struct {
 
 // String is what was counted, in words: "packets 12, rewritten 4, dropped 0"; what never happened is left out but for these.
 func (s Stats) String() string {
-	out := fmt.Sprintf("packets %d, rewritten %d, dropped %d", s.Packets, s.Rewritten, s.Dropped)
+	var b strings.Builder
+	fmt.Fprintf(&b, "packets %d, rewritten %d, dropped %d", s.Packets, s.Rewritten, s.Dropped)
 	for _, more := range []struct {
 		name string
 		n    uint64
 	}{{"malformed", s.Malformed}, {"too long", s.Cut}, {"answers", s.Answers}, {"unsent answers", s.Unsent}, {"refused verdicts", s.Refused}} {
 		if more.n > 0 {
-			out += fmt.Sprintf(", %s %d", more.name, more.n)
+			fmt.Fprintf(&b, ", %s %d", more.name, more.n)
 		}
 	}
-	return out
+	return b.String()
 }
 
 // Gateway is a namespace's rules at work. Its methods may be called by many goroutines.

@@ -96,7 +96,7 @@ func TestExchanges(t *testing.T) {
 		t.Run(plane, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			s.translate(t, plane, rules4, rules6)
+			s.translate(t, plane, rules6)
 			for _, addr := range []string{"10.0.2.2", "[fd00:2::2]"} {
 				serve(t, s.server, "tcp", addr+":8080")
 				serve(t, s.server, "udp", addr+":5353")
@@ -149,7 +149,7 @@ func TestExchanges(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	g := s.translate(t, planeWire, rules4, "")
+	g := s.translate(t, planeWire, "")
 	serve(t, s.server, "tcp", "10.0.2.2:8080")
 	require.Equal(t, "seen as 10.0.1.2", ask(t.Context(), s.client, "tcp", "10.96.0.1:80", nil, nil))
 	require.Equal(t, []nat.Hook{nat.PreRouting, nat.Input, nat.Forward, nat.Output, nat.PostRouting}, g.Feeds(nat.IPv4))
@@ -219,7 +219,7 @@ func TestKilled(t *testing.T) {
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	g := s.translate(t, planeWire, rules4, "")
+	g := s.translate(t, planeWire, "")
 	serve(t, s.server, "tcp", "10.0.2.2:8080")
 	short := packet.Build(nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.1.2:5"), netip.MustParseAddrPort("10.96.0.1:80")), packet.Fields{}).Bytes()[:24]
 	require.NoError(t, s.client.Do(func() error {
@@ -237,7 +237,7 @@ func TestMalformed(t *testing.T) {
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	g := s.translate(t, planeWire, rules4, "")
+	g := s.translate(t, planeWire, "")
 	serve(t, s.server, "tcp", "10.0.2.2:8080")
 	ip(t, s.gateway, "addr add 10.0.9.9/32 dev right")
 	require.Eventually(t, func() bool { // a node port is one of an address of the node, by addrtype
