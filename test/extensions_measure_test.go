@@ -84,18 +84,23 @@ func (l loadedLine) undecided(t *testing.T) string {
 			chain := iptables.Chain{Name: l.chain, Policy: "ACCEPT", Rules: []iptables.Rule{part}}
 			compiled := iptables.Compile(iptables.Table{Name: l.table, Chains: []iptables.Chain{chain}})
 			for _, p := range extensionPackets(l.family, hook) {
-				compiled.Run(hook, &p, &extensionWorld{node.World(), &p}, nil)
+				compiled.Run(hook, &p, &extensionWorld{World: node.World(), packet: &p}, nil)
 			}
 		}
 	}
 	return strings.Join(order, "; ")
 }
 
-// extensionWorld is a node where each packet that is in the state of one has a connection, which answers have been seen of.
+// extensionWorld is a node where each packet that is in the state of one has a connection, which answers have been seen of, and is the first
+// one that the rule sees: how many connections there are depends on the kernel where some were counted before.
 type extensionWorld struct {
 	gateway.World
 	packet *rules.Packet
+	memory rules.Memory
 }
+
+// Memory is what the rule remembers for the packet.
+func (w *extensionWorld) Memory() *rules.Memory { return &w.memory }
 
 // Conn is the packet's connection.
 func (w *extensionWorld) Conn() (c rules.Conn, ok bool) {
