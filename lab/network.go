@@ -13,6 +13,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
+	"natlab/nat/iptables"
 	"natlab/nat/rules"
 	"natlab/topology"
 )
@@ -31,13 +32,16 @@ type Network struct {
 
 // Network reads the lab: what is wired, which rules the nodes hold, which servers run, what tunl0 is, and which kernel
 // this is. Rules that change meanwhile may be half old and half new.
-func (l *Lab) Network(ctx context.Context) (Network, error) {
+func (l *Lab) Network(ctx context.Context) (Network, error) { return l.NetworkOf(ctx, l.Members()) }
+
+// NetworkOf is Network where some members alone are of interest: the others are as they are planned, and nothing of them is read.
+func (l *Lab) NetworkOf(ctx context.Context, members []string) (Network, error) {
 	n := Network{Setup: gateway.Setup{Rules: map[string]gateway.Rules{}, KernelIPIP: l.Tunnel() == realise.KernelTunnel}}
-	err := l.world(ctx, &n)
+	err := l.world(ctx, &n, members)
 	if err != nil {
 		return Network{}, err
 	}
-	if n.Held, err = l.heldRules(ctx); err != nil {
+	if n.Held, err = l.heldRules(ctx, members); err != nil {
 		return Network{}, err
 	}
 	for node, held := range n.Held {
@@ -52,14 +56,18 @@ func (l *Lab) Network(ctx context.Context) (Network, error) {
 	return n, err
 }
 
-// world reads the namespaces as they are now. Where one has IPsec, or more than the lab gave it, it is named in n.World.
-func (l *Lab) world(ctx context.Context, n *Network) error {
+// world reads the members' namespaces as they are now. Where one has IPsec, or more than the lab gave it, it is named in n.World.
+func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 	n.Plan = l.plan
 	n.Plan.Namespaces = slices.Clone(l.plan.Namespaces)
 	n.World, n.SetsOf, n.IPsec = map[string][]string{}, map[string]ipset.Sets{}, rules.No
 	var mu sync.Mutex // for n
-	return each(ctx, l.Members(), func(member string) error {
-		i := slices.IndexFunc(l.plan.Namespaces, func(ns topology.Namespace) bool { return ns.Member == member })
+	at := map[string]int{}
+	for i, ns := range l.plan.Namespaces {
+		at[ns.Member] = i
+	}
+	return each(ctx, members, func(member string) error {
+		i := at[member]
 		h, err := l.Handle(member)
 		if err != nil {
 			return err
@@ -113,16 +121,18 @@ func keepHops(now *topology.Namespace, plan topology.Namespace) {
 	}
 }
 
-// heldRules reads the IPv4 rules of all nodes.
-func (l *Lab) heldRules(ctx context.Context) (map[string][]dataplane.Installed, error) {
+// heldRules reads the IPv4 rules of the nodes among the members.
+func (l *Lab) heldRules(ctx context.Context, members []string) (map[string][]dataplane.Installed, error) {
 	var mu sync.Mutex
 	held := map[string][]dataplane.Installed{} // under mu
-	err := each(ctx, l.Nodes(), func(node string) error {
+	var known iptables.Dictionary
+	nodes := slices.DeleteFunc(l.Nodes(), func(node string) bool { return !slices.Contains(members, node) })
+	err := each(ctx, nodes, func(node string) error {
 		h, err := l.Handle(node)
 		if err != nil {
 			return err
 		}
-		all, err := dataplane.DumpAll(ctx, h, nat.IPv4)
+		all, err := dataplane.DumpAll(ctx, h, nat.IPv4, &known)
 		if err != nil {
 			return fmt.Errorf("the rules that node %s holds: %w", node, err)
 		}

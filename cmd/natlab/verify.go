@@ -164,9 +164,6 @@ func selection(s proof.Selector) string {
 }
 
 func (p *program) writeReport(found proof.Report, v verifyFlags) error {
-	if v.only != (proof.Selector{}) && v.format.value == "text" {
-		found.Coverage = proof.Coverage{} // what a few flows do not meet is no news
-	}
 	detail := report.DrawUnproved
 	switch {
 	case v.brief:

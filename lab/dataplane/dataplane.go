@@ -40,6 +40,14 @@ func Backends() []Backend { return []Backend{Legacy, NFT} }
 
 // New returns the backend's Dataplane; "" is Legacy. It does not look whether the programs are installed: what needs one reports it.
 func New(b Backend) (Dataplane, error) {
+	p, err := newPrograms(b)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func newPrograms(b Backend) (*programs, error) {
 	switch b {
 	case "", Legacy:
 		return &programs{backend: Legacy, command: "legacy", present: legacyTables, remove: removeLegacy}, nil
@@ -80,15 +88,15 @@ type Installed struct {
 // both backends runs both, and of two chains with the same hook and priority the one that was registered last first
 // (nf_hook_entries_grow). iptables-nft registers its chains anew with every install, so its rules are listed first; only
 // a legacy table that was first made in the namespace after that runs ahead of them, which no kernel interface tells
-// before nfnetlink_hook.
-func DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed, error) {
+// before nfnetlink_hook. Lines that known has are not read again; it may be nil.
+func DumpAll(ctx context.Context, ns Namespace, family nat.Family, known *iptables.Dictionary) ([]Installed, error) {
 	var out []Installed
 	for _, b := range []Backend{NFT, Legacy} {
-		d, err := New(b)
+		p, err := newPrograms(b)
 		if err != nil {
 			return nil, err
 		}
-		rs, err := d.Dump(ctx, ns, family)
+		rs, err := p.dump(ctx, ns, family, known)
 		if err != nil {
 			return nil, err
 		}

@@ -17,11 +17,15 @@ import (
 
 // Dump reads the backend's tables with their counters.
 func (p *programs) Dump(ctx context.Context, ns Namespace, family nat.Family) (iptables.Ruleset, error) {
+	return p.dump(ctx, ns, family, nil)
+}
+
+func (p *programs) dump(ctx context.Context, ns Namespace, family nat.Family, known *iptables.Dictionary) (iptables.Ruleset, error) {
 	text, err := p.save(ctx, ns, family)
 	if err != nil || text == "" {
 		return iptables.Ruleset{Family: family}, err
 	}
-	rs, err := iptables.Parse(strings.NewReader(text), family)
+	rs, err := known.Parse(strings.NewReader(text), family)
 	if err != nil {
 		return iptables.Ruleset{Family: family}, fmt.Errorf("what %s printed: %w", p.program(family, "save"), err)
 	}

@@ -72,7 +72,7 @@ func (v *verification) networks() (intent, live *gateway.Network, err error) {
 	if intent, err = gateway.NewNetwork(wanted); err != nil {
 		return nil, nil, err
 	}
-	if v.rules.asWanted(v.chains) && len(v.rules.network.World) == 0 && slices.Equal(v.rules.network.Servers, wanted.Servers) {
+	if len(v.rules.differ) == 0 && len(v.rules.network.World) == 0 && slices.Equal(v.rules.network.Servers, wanted.Servers) {
 		return intent, intent, nil
 	}
 	live, err = gateway.NewNetwork(v.rules.network.Setup)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,10 +26,11 @@ type nodeRules struct {
 	nodes   []string
 	intent  map[string]iptables.Ruleset
 	network lab.Network // what the nodes hold is in Held
+	differ  []string    // the nodes that do not hold exactly what they should
 }
 
-// readRules computes what each node should hold and reads what it does hold.
-func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster) (nodeRules, error) {
+// readRules computes what each node should hold and reads what it does hold, and what else there is in the members.
+func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members []string) (nodeRules, error) {
 	r := nodeRules{nodes: l.Nodes(), intent: map[string]iptables.Ruleset{}}
 	intents := make([]iptables.Ruleset, len(r.nodes))
 	var group errgroup.Group
@@ -42,7 +44,7 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster) (nodeRu
 			return nil
 		})
 	}
-	network, err := l.Network(ctx)
+	network, err := l.NetworkOf(ctx, members)
 	if err := errors.Join(group.Wait(), err); err != nil {
 		return nodeRules{}, err
 	}
@@ -50,6 +52,7 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster) (nodeRu
 		r.intent[node] = intents[i]
 	}
 	r.network = network
+	r.differ = r.otherwise()
 	return r, nil
 }
 
@@ -69,18 +72,18 @@ func (r nodeRules) witnessed(node string) witness.Known {
 
 // chains lays both rule sets open for the proof.
 func (r nodeRules) chains() proof.Chains {
-	out := proof.Chains{Intent: map[proof.ChainRef][]nat.Met{}, Live: map[proof.ChainRef][]nat.Met{}}
+	intents, lives := map[string]*openChains{}, map[string]*openChains{}
+	var out proof.Chains
 	for _, node := range r.nodes {
-		addChains(out.Intent, node, r.intent[node])
+		intents[node] = &openChains{sets: []iptables.Ruleset{r.intent[node]}}
+		live, full := &openChains{}, 0
 		for _, in := range r.network.Held[node] {
-			addChains(out.Live, node, in.Rules)
-		}
-		full := 0
-		for _, in := range r.network.Held[node] {
+			live.sets = append(live.sets, in.Rules)
 			if !empty(in.Rules) {
 				full++
 			}
 		}
+		lives[node] = live
 		switch {
 		case full > 1:
 			out.Twice = append(out.Twice, node)
@@ -88,6 +91,8 @@ func (r nodeRules) chains() proof.Chains {
 			out.Spare = append(out.Spare, node)
 		}
 	}
+	out.Intent = func(c proof.ChainRef) ([]nat.Met, bool) { return intents[c.Node].chain(c) }
+	out.Live = func(c proof.ChainRef) ([]nat.Met, bool) { return lives[c.Node].chain(c) }
 	return out
 }
 
@@ -104,26 +109,57 @@ func empty(rs iptables.Ruleset) bool {
 	return true
 }
 
-func addChains(to map[proof.ChainRef][]nat.Met, node string, rs iptables.Ruleset) {
-	for _, t := range rs.Tables {
-		for _, c := range t.Chains {
-			ref := proof.ChainRef{Node: node, Table: t.Name, Chain: c.Name}
-			rules := to[ref]
-			if rules == nil {
-				rules = []nat.Met{}
-			}
-			for _, rule := range c.Rules {
-				rules = append(rules, rule.Met(c.Name))
-			}
-			to[ref] = rules
-		}
-	}
+// openChains are the chains of a node's rule sets as a proof reads them: each is laid open when it is first asked for, since a proof
+// asks for few of them.
+type openChains struct {
+	sets []iptables.Ruleset
+
+	mu   sync.Mutex
+	open map[proof.ChainRef]*[]nat.Met // under mu; nil: there is no such chain
 }
 
-// all lists every rule that the nodes hold, for the coverage.
-func (r nodeRules) all() []proof.RuleRef {
+func (o *openChains) chain(ref proof.ChainRef) ([]nat.Met, bool) {
+	if o == nil {
+		return nil, false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	rules, known := o.open[ref]
+	if !known {
+		if o.open == nil {
+			o.open = map[proof.ChainRef]*[]nat.Met{}
+		}
+		rules = o.lay(ref)
+		o.open[ref] = rules
+	}
+	if rules == nil {
+		return nil, false
+	}
+	return *rules, true
+}
+
+func (o *openChains) lay(ref proof.ChainRef) *[]nat.Met {
+	var out *[]nat.Met
+	for _, rs := range o.sets {
+		t, _ := rs.Table(ref.Table)
+		c, has := t.Chain(ref.Chain)
+		if !has {
+			continue
+		}
+		if out == nil {
+			out = &[]nat.Met{}
+		}
+		for _, rule := range c.Rules {
+			*out = append(*out, rule.Met(c.Name))
+		}
+	}
+	return out
+}
+
+// of lists every rule that nodes hold.
+func (r nodeRules) of(nodes []string) []proof.RuleRef {
 	var out []proof.RuleRef
-	for _, node := range r.nodes {
+	for _, node := range nodes {
 		for _, in := range r.network.Held[node] {
 			for _, t := range in.Rules.Tables {
 				for _, c := range t.Chains {
@@ -138,30 +174,24 @@ func (r nodeRules) all() []proof.RuleRef {
 }
 
 // bySourcePort reports whether a rule of a node looks at the port that a client has: then a prediction for one holds for no other.
+// kube-proxy's own rules do not.
 func (r nodeRules) bySourcePort() bool {
-	return slices.ContainsFunc(r.all(), func(rule proof.RuleRef) bool {
+	return slices.ContainsFunc(r.of(r.differ), func(rule proof.RuleRef) bool {
 		return strings.Contains(rule.Text, "sport") || strings.Contains(rule.Text, " --ports ")
 	})
 }
 
-// asWanted reports whether every node holds exactly what it should, counters aside: then one prediction does for both.
-func (r nodeRules) asWanted(chains proof.Chains) bool {
-	return len(chains.Twice) == 0 && len(r.otherwise(chains)) == 0
-}
-
-// otherwise are the nodes that do not hold exactly what they should.
-func (r nodeRules) otherwise(chains proof.Chains) []string {
+// otherwise are the nodes that do not hold exactly what they should, counters aside.
+func (r nodeRules) otherwise() []string {
 	var out []string
 	for _, node := range r.nodes {
-		same := func(a, b map[proof.ChainRef][]nat.Met) bool {
-			for ref, rules := range a {
-				if other, ok := b[ref]; ref.Node == node && (!ok || !slices.Equal(rules, other)) {
-					return false
-				}
+		var held []iptables.Ruleset
+		for _, in := range r.network.Held[node] {
+			if !empty(in.Rules) {
+				held = append(held, in.Rules)
 			}
-			return true
 		}
-		if !same(chains.Intent, chains.Live) || !same(chains.Live, chains.Intent) {
+		if len(held) != 1 || !r.intent[node].Same(held[0]) {
 			out = append(out, node)
 		}
 	}

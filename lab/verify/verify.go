@@ -150,6 +150,7 @@ type verification struct {
 	tell      lab.Progress // may be nil
 	step      string       // what tell is told of
 	notAsked  []proof.NotAsked
+	selected  bool           // some of the flows alone are asked
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
 
@@ -158,7 +159,12 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if o.Intent != nil {
 		intent = *o.Intent
 	}
-	rules, err := readRules(ctx, l, intent)
+	flows := o.Flows
+	if flows == nil {
+		flows = proof.Flows(intent, o.Selector)
+	}
+	members := concerned(l, intent, flows)
+	rules, err := readRules(ctx, l, intent, members)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +174,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	}
 	v := &verification{
 		lab: l, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
-		meter: proof.Meter{}, discarded: map[string]int{},
+		meter: proof.Meter{}, discarded: map[string]int{}, selected: o.Flows != nil || o.Selector != (proof.Selector{}),
 	}
 	if o.AsIs {
 		v.chains.Intent = v.chains.Live
@@ -186,7 +192,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 				v.driver.tunnels[ns.Member+" "+dev.Name] = true
 			}
 		}
-		if ns.Kind == topology.KindUnderlay {
+		if ns.Kind == topology.KindUnderlay || !slices.Contains(members, ns.Member) {
 			continue
 		}
 		w := witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h}
@@ -196,10 +202,6 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		v.watched = append(v.watched, w)
 	}
 	v.driver.servers, _ = topology.Servers(l.Cluster())
-	flows := o.Flows
-	if flows == nil {
-		flows = proof.Flows(intent, o.Selector)
-	}
 	if !o.AsIs {
 		v.notAsked = proof.Unasked(intent, o.Selector)
 	}
@@ -271,7 +273,10 @@ func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err 
 func (v *verification) report(ended string) proof.Report {
 	r := proof.Report{
 		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.Cluster().PodNetwork.Overlay.String(),
-		Coverage: v.meter.Of(v.rules.all()), Lost: v.lost, Notes: v.lab.Notes(), NotAsked: v.notAsked, Ended: ended,
+		Lost: v.lost, Notes: v.lab.Notes(), NotAsked: v.notAsked, Ended: ended,
+	}
+	if !v.selected {
+		r.Coverage = v.meter.Of(v.rules.of(v.rules.nodes))
 	}
 	var unfinished []proof.Flow
 	for _, q := range v.states {
@@ -287,7 +292,7 @@ func (v *verification) report(ended string) proof.Report {
 	for _, member := range slices.Sorted(maps.Keys(v.rules.network.World)) {
 		r.Notes = append(r.Notes, member+" is not as the lab made it: "+strings.Join(v.rules.network.World[member], "; "))
 	}
-	if nodes := v.rules.otherwise(v.chains); len(nodes) > 0 && !v.strict {
+	if nodes := v.rules.differ; len(nodes) > 0 && !v.strict {
 		r.Notes = append(r.Notes, "the rules are not just kube-proxy's in "+strings.Join(nodes, ", ")+": natlab audit tells what differs, --strict asks for kube-proxy's")
 	}
 	return r

@@ -124,7 +124,11 @@ func (b *builder) run(c *cursor) error {
 		b.jumps = append(b.jumps, jump{j, c.number, s.jumpTo.start + 1})
 	}
 	if m.verb == 'A' {
+		before := len(chain.Rules)
 		chain.Rules = s.appendRules(chain.Rules)
+		if len(s.notes) == 0 && !s.other {
+			b.appended, b.appendedTo = chain.Rules[before:], m.chain
+		}
 		return nil
 	}
 	return b.change(chain, m, s.appendRules(nil), fail)

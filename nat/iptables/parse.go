@@ -29,9 +29,17 @@ func (p *parser) parse(r io.Reader) (Ruleset, error) {
 	scan.Buffer(make([]byte, 0, 4096), maxLine)
 	for scan.Scan() {
 		p.number++
-		if err := p.line(scan.Text()); err != nil {
+		if p.recall(scan.Bytes()) {
+			continue
+		}
+		if p.table != nil {
+			p.table.appended = nil
+		}
+		line := scan.Text()
+		if err := p.line(line); err != nil {
 			return Ruleset{}, err
 		}
+		p.learn(line)
 	}
 	if err := scan.Err(); err != nil {
 		if errors.Is(err, bufio.ErrTooLong) {
@@ -57,6 +65,7 @@ type parser struct {
 	number int
 	cursor cursor // in the line; its words are reused for the next
 	notes  []Note
+	known  *Dictionary // may be nil
 }
 
 func (p *parser) fail(column int, format string, args ...any) error {
@@ -135,7 +144,9 @@ type builder struct {
 	reader     ruleReader     // of the line, reused for the next
 	words      []word         // of a chain's line, reused too
 	isDeclared func(string) bool
-	excerpt    bool // rules taken out of a table: what they refer to may be missing
+	appended   []Rule // by the line, where it did nothing else
+	appendedTo string // the chain
+	excerpt    bool   // rules taken out of a table: what they refer to may be missing
 	notes      []Note
 }
 

@@ -11,10 +11,26 @@ import (
 
 // Chains are the rule sets of all nodes, as they should be and as they are.
 type Chains struct {
-	Intent, Live map[ChainRef][]nat.Met // a chain's rules; no entry: there is no such chain
+	Intent, Live func(ChainRef) ([]nat.Met, bool) // a chain's rules; false: there is no such chain. nil: there are no rules at all
 	// Twice lists the nodes that hold rules of both backends; Live has all of them. Spare lists those that hold tables
 	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met.
 	Twice, Spare []string
+}
+
+// intent is the chain of that name, as it should be.
+func (r Chains) intent(c ChainRef) ([]nat.Met, bool) {
+	if r.Intent == nil {
+		return nil, false
+	}
+	return r.Intent(c)
+}
+
+// live is the chain of that name, as it is.
+func (r Chains) live(c ChainRef) ([]nat.Met, bool) {
+	if r.Live == nil {
+		return nil, false
+	}
+	return r.Live(c)
 }
 
 // inOrder makes the steps of the nodes that hold tables of both backends comparable. Each backend has a witness of its
@@ -213,15 +229,16 @@ func (e *evidence) nameRule(w *Wrong) {
 		w.Why = w.Node + " holds rules of both backends, iptables-legacy and iptables-nft: every packet meets both"
 	}
 	if want := w.WantStep; want != nil && want.Rule != 0 {
-		live, there := e.Chains.Live[chainOf(*want)]
+		live, there := e.Chains.live(chainOf(*want))
+		intent, _ := e.Chains.intent(chainOf(*want))
 		switch {
 		case !there:
 			w.WantRule = want.Text
 			w.because("there is no chain %s in the table %s", want.Chain, want.Table)
 			return
-		case countRule(live, want.Met) < max(1, countRule(e.Chains.Intent[chainOf(*want)], want.Met)):
+		case countRule(live, want.Met) < max(1, countRule(intent, want.Met)):
 			w.WantRule = want.Text
-			w.LiveRule = standsFor(e.Chains.Intent[chainOf(*want)], live, want.Met)
+			w.LiveRule = standsFor(intent, live, want.Met)
 			if w.LiveRule == "" {
 				w.because("the rule is missing")
 			} else {
@@ -230,10 +247,12 @@ func (e *evidence) nameRule(w *Wrong) {
 			return
 		}
 	}
-	if got := w.GotStep; got != nil && got.Rule != 0 && indexRule(e.Chains.Intent[chainOf(*got)], got.Met) < 0 {
-		w.LiveRule = got.Text
-		w.because("the rule should not be there")
-		return
+	if got := w.GotStep; got != nil && got.Rule != 0 {
+		if intent, _ := e.Chains.intent(chainOf(*got)); indexRule(intent, got.Met) < 0 {
+			w.LiveRule = got.Text
+			w.because("the rule should not be there")
+			return
+		}
 	}
 	if w.WantStep != nil {
 		e.nameByPolicy(w)
@@ -244,7 +263,8 @@ func (e *evidence) nameRule(w *Wrong) {
 // as they should be: a rule before the wanted one is there in another order.
 func (e *evidence) nameByPolicy(w *Wrong) {
 	want := *w.WantStep
-	intent, live := e.Chains.Intent[chainOf(want)], e.Chains.Live[chainOf(want)]
+	intent, _ := e.Chains.intent(chainOf(want))
+	live, _ := e.Chains.live(chainOf(want))
 	if w.GotStep == nil || chainOf(*w.GotStep) != chainOf(want) || slices.Equal(intent, live) {
 		return
 	}

@@ -268,7 +268,9 @@ func TestBlame(t *testing.T) {
 			row.seen(&live)
 			c.Live = nat.Prediction{live}
 			c.Seen = Join([]nat.Probe{c.Probe}, observe(live))[0]
-			row.live(c.Chains.Live)
+			chains := fixtureChains()
+			row.live(chains)
+			c.Chains.Live = chainsOf(chains)
 			cert := Check(c)
 			require.Equal(t, Disproved, cert.Verdict)
 			w := cert.Wrong
@@ -291,7 +293,9 @@ func TestNeverChosen(t *testing.T) {
 
 	c.Live = nat.Prediction{byOther()}
 	jump := ChainRef{"vms100", "nat", "KUBE-SVC-K6NOPV6C6M2DHO7B"}
-	c.Chains.Live[jump] = []nat.Met{byOther().Request.Steps[6].Met}
+	chains := fixtureChains()
+	chains[jump] = []nat.Met{byOther().Request.Steps[6].Met}
+	c.Chains.Live = chainsOf(chains)
 	cert = NeverChosen(c, endpoint, 1)
 	assert.Equal(t, FaultRules, cert.Wrong.Fault)
 	assert.Equal(t, requestSteps()[6].Text, cert.Wrong.WantRule)

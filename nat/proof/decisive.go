@@ -141,7 +141,7 @@ func (r Chains) withoutHarmless(steps nat.Trace, mark, bits uint32) nat.Trace {
 }
 
 func (r Chains) harmless(s nat.Step) bool {
-	chain, known := r.Intent[chainOf(s)]
+	chain, known := r.intent(chainOf(s))
 	switch s.Verdict {
 	case nat.Continue, nat.Jump, nat.Goto:
 		return s.Rule != 0 && !s.Untracks && indexRule(chain, s.Met) < 0

@@ -191,21 +191,27 @@ func asPredicted() Case {
 		Seen:     Join([]nat.Probe{probe}, observe(answered()))[0],
 		Ends:     ends,
 		Controls: []Control{{Tuple: conns[0].Original, Ends: ends, Conns: conns}},
-		Chains:   fixtureRules(),
+		Chains:   Chains{Intent: chainsOf(fixtureChains()), Live: chainsOf(fixtureChains())},
 	}
 }
 
-func fixtureRules() Chains {
-	chains := func() map[ChainRef][]nat.Met {
-		m := map[ChainRef][]nat.Met{}
-		for _, s := range slices.Concat(requestSteps(), replySteps()) {
-			if s.Rule != 0 && !slices.Contains(m[chainOf(s)], s.Met) {
-				m[chainOf(s)] = append(m[chainOf(s)], s.Met)
-			}
+// fixtureChains are the chains that the fixture's flow meets.
+func fixtureChains() map[ChainRef][]nat.Met {
+	m := map[ChainRef][]nat.Met{}
+	for _, s := range slices.Concat(requestSteps(), replySteps()) {
+		if s.Rule != 0 && !slices.Contains(m[chainOf(s)], s.Met) {
+			m[chainOf(s)] = append(m[chainOf(s)], s.Met)
 		}
-		return m
 	}
-	return Chains{Intent: chains(), Live: chains()}
+	return m
+}
+
+// chainsOf gives chains out of a map.
+func chainsOf(m map[ChainRef][]nat.Met) func(ChainRef) ([]nat.Met, bool) {
+	return func(c ChainRef) ([]nat.Met, bool) {
+		rules, has := m[c]
+		return rules, has
+	}
 }
 
 // met is a rule, from the text that iptables-save prints of it.

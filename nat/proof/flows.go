@@ -24,11 +24,13 @@ func (s Selector) wants(f Flow) bool {
 	if s.To != "" && s.To != f.Target.String() && s.To != f.Target.Addr().String() {
 		return false
 	}
-	if s.Service == "" || s.Service == f.Service {
-		return true
-	}
-	name, _, _ := strings.Cut(f.Service, ":")
-	return s.Service == name && f.Service != ""
+	return s.wantsService(f.Service)
+}
+
+// wantsService reports whether a Service, or a port of one, is wanted.
+func (s Selector) wantsService(name string) bool {
+	service, _, _ := strings.Cut(name, ":")
+	return s.Service == "" || s.Service == name || s.Service == service && name != ""
 }
 
 // Flows lists the questions whose answers prove a cluster's Services: every Service port of TCP or UDP, at every
@@ -38,14 +40,21 @@ func (s Selector) wants(f Flow) bool {
 // or a source range makes flows that must fail. The order is that of the Services, then of the addresses, then of
 // the clients; names are unique.
 func Flows(c topology.Cluster, s Selector) []Flow {
-	l := &lister{cluster: c, seen: map[flowKey]bool{}}
+	l := &lister{cluster: c, only: s, seen: map[flowKey]bool{}, nodeOf: map[string]string{}}
+	for _, p := range c.Pods {
+		l.nodeOf[p.Namespace+"/"+p.Name] = p.Node
+	}
 	for _, svc := range c.Services {
 		for _, port := range svc.Ports {
-			l.service(svc, port)
+			if s.wantsService(portName(svc, port)) {
+				l.service(svc, port)
+			}
 		}
 	}
-	l.noService()
-	return slices.DeleteFunc(l.flows, func(f Flow) bool { return !s.wants(f) })
+	if s.Service == "" {
+		l.noService()
+	}
+	return l.flows
 }
 
 type flowKey struct {
@@ -57,8 +66,10 @@ type flowKey struct {
 // lister collects flows; a question that two kinds of address share is asked once.
 type lister struct {
 	cluster topology.Cluster
+	only    Selector
 	flows   []Flow
-	seen    map[flowKey]bool
+	seen    map[flowKey]bool  // known already, wanted or not
+	nodeOf  map[string]string // the node of a pod, by "NS/NAME"
 }
 
 // caller is somebody who can ask.
@@ -75,6 +86,9 @@ func (l *lister) add(who caller, f Flow, at string) {
 	}
 	l.seen[k] = true
 	f.Client, f.From, f.Source, f.Vantage = who.name, who.from, who.source, who.vantage
+	if !l.only.wants(f) {
+		return
+	}
 	words := []string{who.name, "->", f.Type.String(), at + ":" + strconv.Itoa(int(f.Target.Port())), f.Protocol.String()}
 	if f.Service != "" {
 		words = append(words, f.Service)
@@ -132,7 +146,7 @@ func (l *lister) nodePort(port topology.ServicePort, f Flow) {
 		who := slices.Clone(l.outside(netip.Addr{}))
 		who = append(who, nodes[i], nodes[(i+1)%len(nodes)])
 		strangers := 0
-		for _, p := range strangersFirst(pods, n.Name, l.cluster) {
+		for _, p := range l.strangersFirst(pods, n.Name) {
 			if p.vantage == FromEndpointItself {
 				who = append(who, p)
 			} else if strangers++; strangers == 1 {
@@ -267,22 +281,9 @@ func (l *lister) pods(port topology.ServicePort) []caller {
 }
 
 // strangersFirst sorts the pods of a node before the others, so that the first stranger is one of its own if it has any.
-func strangersFirst(pods []caller, node string, c topology.Cluster) []caller {
-	on := map[string]string{}
-	for _, p := range c.Pods {
-		on[p.Namespace+"/"+p.Name] = p.Node
-	}
-	out := slices.Clone(pods)
-	slices.SortStableFunc(out, func(a, b caller) int {
-		rank := func(p caller) int {
-			if on[p.name] == node {
-				return 0
-			}
-			return 1
-		}
-		return rank(a) - rank(b)
-	})
-	return out
+func (l *lister) strangersFirst(pods []caller, node string) []caller {
+	elsewhere := func(p caller) bool { return l.nodeOf[p.name] != node }
+	return slices.Concat(slices.DeleteFunc(slices.Clone(pods), elsewhere), slices.DeleteFunc(slices.Clone(pods), func(p caller) bool { return !elsewhere(p) }))
 }
 
 func hasEndpoint(port topology.ServicePort, node string) bool {

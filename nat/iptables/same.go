@@ -1,0 +1,120 @@
+package iptables
+
+import (
+	"bytes"
+	"reflect"
+
+	"natlab/nat"
+	"natlab/nat/xt"
+)
+
+// Same reports whether two rule sets are the same to every packet and every reader: the same chains in each table, with the same
+// policies and the same rules in the same order. The order of chains, counters, and tables of built-in chains that hold nothing do not matter.
+func (rs Ruleset) Same(o Ruleset) bool {
+	c := comparison{}
+	return rs.within(o, c.chains) && o.within(rs, func(*Chain, *Chain) bool { return true })
+}
+
+// within reports whether o has all chains that rs has, each the same.
+func (rs Ruleset) within(o Ruleset, same func(a, b *Chain) bool) bool {
+	for _, t := range rs.Tables {
+		other, has := o.Table(t.Name)
+		if !has {
+			if t.idle() {
+				continue
+			}
+			return false
+		}
+		chains := make(map[string]*Chain, len(other.Chains))
+		for i := range other.Chains {
+			chains[other.Chains[i].Name] = &other.Chains[i]
+		}
+		for i := range t.Chains {
+			if c := chains[t.Chains[i].Name]; c == nil || !same(&t.Chains[i], c) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// idle reports whether a table has built-in chains alone, without rules, and with policies that accept.
+func (t *Table) idle() bool {
+	for i := range t.Chains {
+		if c := &t.Chains[i]; !c.BuiltIn() || len(c.Rules) > 0 || c.Policy != "ACCEPT" {
+			return false
+		}
+	}
+	return true
+}
+
+// comparison knows the types whose values Go compares without looking into interfaces.
+type comparison map[reflect.Type]bool
+
+func (c comparison) chains(a, b *Chain) bool {
+	if a.Policy != b.Policy || len(a.Rules) != len(b.Rules) {
+		return false
+	}
+	for i := range a.Rules {
+		if !c.rules(&a.Rules[i], &b.Rules[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// rules reports whether two rules have one text. Where their values are the same, which is the usual case, nothing is printed.
+func (c comparison) rules(a, b *Rule) bool {
+	if c.equal(a, b) {
+		return true
+	}
+	p, q := xt.NewPrinter(nil, nat.IPv4), xt.NewPrinter(nil, nat.IPv4)
+	a.print(p)
+	b.print(q)
+	return bytes.Equal(p.Bytes(), q.Bytes())
+}
+
+func (c comparison) equal(a, b *Rule) bool {
+	if len(a.Matches) != len(b.Matches) || !c.values(a.Target, b.Target) {
+		return false
+	}
+	for i := range a.Matches {
+		if !c.values(a.Matches[i], b.Matches[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c comparison) values(a, b xt.Value) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	t := reflect.TypeOf(a)
+	if t != reflect.TypeOf(b) {
+		return false
+	}
+	plain, known := c[t]
+	if !known {
+		plain = isPlain(t)
+		c[t] = plain
+	}
+	return plain && a == b
+}
+
+// isPlain reports whether == of a type's values cannot panic: what is equal has one text then.
+func isPlain(t reflect.Type) bool {
+	switch kind := t.Kind(); {
+	case kind == reflect.Struct:
+		for f := range t.Fields() {
+			if !isPlain(f.Type) {
+				return false
+			}
+		}
+		return true
+	case kind == reflect.Array:
+		return isPlain(t.Elem())
+	default:
+		return t.Comparable() && kind != reflect.Interface
+	}
+}
