@@ -104,17 +104,16 @@ func (c comparison) values(a, b xt.Value) bool {
 
 // isPlain reports whether == of a type's values cannot panic: what is equal has one text then.
 func isPlain(t reflect.Type) bool {
-	switch kind := t.Kind(); {
-	case kind == reflect.Struct:
+	if t.Kind() == reflect.Array {
+		return isPlain(t.Elem())
+	}
+	if t.Kind() == reflect.Struct {
 		for f := range t.Fields() {
 			if !isPlain(f.Type) {
 				return false
 			}
 		}
 		return true
-	case kind == reflect.Array:
-		return isPlain(t.Elem())
-	default:
-		return t.Comparable() && kind != reflect.Interface
 	}
+	return t.Comparable() && t.Kind() != reflect.Interface
 }
