@@ -98,22 +98,23 @@ var outages = []struct {
 	code   string
 	names  string // what the cause has to name
 	word   diagnosis.Word
+	change string // the kind of change that the bundles before and after have; "" for none
 }{
-	{"the mark rule is flushed", "pod5 tcp 10.42.0.5:40000 > 10.43.0.50:80", "iptables-nft -t nat -F KUBE-MARK-MASQ", "mark.missing", "KUBE-MARK-MASQ", diagnosis.Broken},
-	{"another agent takes the mark", "pod5 tcp 10.42.0.5:40000 > 10.43.0.50:80", "iptables-nft -t mangle -A FORWARD -o cni0 -j MARK --set-xmark 0x1/0xffffffff", "mark.cleared", "mangle FORWARD:1", diagnosis.Broken},
-	{"hairpin mode is off", "pod5 tcp 10.42.0.5:40000 > 10.43.0.50:80", "ip link set v5 type bridge_slave hairpin off", "hairpin.off", "v5", diagnosis.Broken},
-	{"bridges call no rules", "pod6 tcp 10.42.0.6:40000 > 10.43.0.50:80", "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables", "bridge.bypass", "net.bridge.bridge-nf-call-iptables", diagnosis.Broken},
-	{"rp_filter with a second uplink", "client tcp 203.0.113.7:40000 > 192.0.2.10:30080", "ip route del 203.0.113.0/25; echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter", "rpfilter.drop", "eth0", diagnosis.Broken},
-	{"the policy of FORWARD", "client tcp 192.0.2.99:40000 > 198.51.100.99:80", "iptables-nft -P FORWARD DROP", "policy.drop", "filter FORWARD", diagnosis.Broken},
-	{"a rule of the administrator in Docker's chain", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "iptables-nft -A DOCKER-USER -i eth0 -p tcp -m conntrack --ctorigdstport 30080 -j DROP", "rule.drop", "(Docker)", diagnosis.Broken},
-	{"no masquerade to the world", "pod5 tcp 10.42.0.5:40000 > 203.0.113.199:80", "iptables-nft -t nat -D POSTROUTING 2", "masquerade.missing", "10.42.0.5", diagnosis.Depends},
-	{"a set without the client", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "ipset del allowed 192.0.2.99", "set.member", "allowed", diagnosis.Broken},
-	{"an old entry", "client udp 192.0.2.99:40000 > 192.0.2.10:30053", "conntrack -I -p udp -s 192.0.2.99 -d 192.0.2.10 --sport 40000 --dport 30053 -r 10.42.1.9 -q 192.0.2.99 --reply-port-src 53 --reply-port-dst 40000 -t 300", "conntrack.stale", "10.42.1.9:53", diagnosis.Broken},
-	{"both backends", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "iptables-legacy -P FORWARD DROP", "backend.shadowed", "iptables-legacy", diagnosis.Broken},
-	{"forwarding is off", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "echo 0 > /proc/sys/net/ipv4/ip_forward", "forwarding.off", "net.ipv4.ip_forward", diagnosis.Broken},
-	{"the route to a pod is lost", "client tcp 192.0.2.99:40000 > 192.0.2.10:30081", "ip route del 10.42.1.5", "dnat.stale", "10.42.1.5", diagnosis.Broken},
-	{"nobody listens", "client tcp 192.0.2.99:40000 > 192.0.2.10:81", "", "listener.missing", "192.0.2.10:81", diagnosis.Broken},
-	{"the default route is lost", "pod5 tcp 10.42.0.5:40000 > 203.0.113.199:80", "ip route del default", "route.missing", "203.0.113.199", diagnosis.Broken},
+	{"the mark rule is flushed", "pod5 tcp 10.42.0.5:40000 > 10.43.0.50:80", "iptables-nft -t nat -F KUBE-MARK-MASQ", "mark.missing", "KUBE-MARK-MASQ", diagnosis.Broken, "rule"},
+	{"another agent takes the mark", "pod5 tcp 10.42.0.5:40000 > 10.43.0.50:80", "iptables-nft -t mangle -A FORWARD -o cni0 -j MARK --set-xmark 0x1/0xffffffff", "mark.cleared", "mangle FORWARD:1", diagnosis.Broken, "rule"},
+	{"hairpin mode is off", "pod5 tcp 10.42.0.5:40000 > 10.43.0.50:80", "ip link set v5 type bridge_slave hairpin off", "hairpin.off", "v5", diagnosis.Broken, "device"},
+	{"bridges call no rules", "pod6 tcp 10.42.0.6:40000 > 10.43.0.50:80", "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables", "bridge.bypass", "net.bridge.bridge-nf-call-iptables", diagnosis.Broken, "sysctl"},
+	{"rp_filter with a second uplink", "client tcp 203.0.113.7:40000 > 192.0.2.10:30080", "ip route del 203.0.113.0/25; echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter", "rpfilter.drop", "eth0", diagnosis.Broken, "route"},
+	{"the policy of FORWARD", "client tcp 192.0.2.99:40000 > 198.51.100.99:80", "iptables-nft -P FORWARD DROP", "policy.drop", "filter FORWARD", diagnosis.Broken, "policy"},
+	{"a rule of the administrator in Docker's chain", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "iptables-nft -A DOCKER-USER -i eth0 -p tcp -m conntrack --ctorigdstport 30080 -j DROP", "rule.drop", "(Docker)", diagnosis.Broken, "rule"},
+	{"no masquerade to the world", "pod5 tcp 10.42.0.5:40000 > 203.0.113.199:80", "iptables-nft -t nat -D POSTROUTING 2", "masquerade.missing", "10.42.0.5", diagnosis.Depends, "rule"},
+	{"a set without the client", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "ipset del allowed 192.0.2.99", "set.member", "allowed", diagnosis.Broken, "set"},
+	{"an old entry", "client udp 192.0.2.99:40000 > 192.0.2.10:30053", "conntrack -I -p udp -s 192.0.2.99 -d 192.0.2.10 --sport 40000 --dport 30053 -r 10.42.1.9 -q 192.0.2.99 --reply-port-src 53 --reply-port-dst 40000 -t 300", "conntrack.stale", "10.42.1.9:53", diagnosis.Broken, ""},
+	{"both backends", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "iptables-legacy -P FORWARD DROP", "backend.shadowed", "iptables-legacy", diagnosis.Broken, "policy"},
+	{"forwarding is off", "client tcp 192.0.2.99:40000 > 192.0.2.10:30080", "echo 0 > /proc/sys/net/ipv4/ip_forward", "forwarding.off", "net.ipv4.ip_forward", diagnosis.Broken, "sysctl"},
+	{"the route to a pod is lost", "client tcp 192.0.2.99:40000 > 192.0.2.10:30081", "ip route del 10.42.1.5", "dnat.stale", "10.42.1.5", diagnosis.Broken, "route"},
+	{"nobody listens", "client tcp 192.0.2.99:40000 > 192.0.2.10:81", "", "listener.missing", "192.0.2.10:81", diagnosis.Broken, ""},
+	{"the default route is lost", "pod5 tcp 10.42.0.5:40000 > 203.0.113.199:80", "ip route del default", "route.missing", "203.0.113.199", diagnosis.Broken, "route"},
 }
 
 // outageSite is the namespaces of one outage.
@@ -237,12 +238,14 @@ func (s outageSite) asks(t *testing.T, host string, tuple nat.Tuple, wait time.D
 }
 
 // answer is what natlab tells of a flow from what the script of natlab collect prints on the node.
-func (s outageSite) answer(t *testing.T, tuple nat.Tuple) diagnosis.Answer {
+func (s outageSite) answer(t *testing.T, tuple nat.Tuple) (diagnosis.Answer, dump.Bundle) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", s.name+"node", "sh", "-c", dump.Script) //nolint:gosec // the test's own
 	out, err := cmd.Output()
 	require.NoError(t, err)
-	n, err := bundle.Read(strings.NewReader(string(out)))
+	b, err := dump.Read(strings.NewReader(string(out)))
+	require.NoError(t, err)
+	n, err := bundle.Of(b)
 	require.NoError(t, err)
 	in := map[byte]string{192: "eth0", 203: "eth0", 10: "cni0"}[tuple.Src().Addr().As4()[0]]
 	ask := gateway.AskOf(tuple)
@@ -250,7 +253,7 @@ func (s outageSite) answer(t *testing.T, tuple nat.Tuple) diagnosis.Answer {
 	c := n.Case(ask)
 	x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, ask, nil)
 	require.NoError(t, err)
-	return c.Diagnose(x.Prediction)
+	return c.Diagnose(x.Prediction), b
 }
 
 // Every outage is one in the kernel, and what the node's own programs print of it is enough to name what was broken. Before, both agree that the flow
@@ -264,20 +267,28 @@ func TestOutages(t *testing.T) {
 			host, flow, _ := strings.Cut(row.flow, " ")
 			tuple, err := nat.ParseTuple(flow)
 			require.NoError(t, err)
+			var before dump.Bundle
 			if row.breaks != "" {
 				require.NoError(t, s.asks(t, host, tuple, 10*time.Second), "it works before")
-				require.Equal(t, diagnosis.Works, s.answer(t, tuple).Verdict, "%s", s.answer(t, tuple))
+				var a diagnosis.Answer
+				a, before = s.answer(t, tuple)
+				require.Equal(t, diagnosis.Works, a.Verdict, "%s", a)
 				if tuple.Proto() == nat.UDP {
 					s.in(t, "node", "conntrack -F")
 				}
 				s.in(t, "node", row.breaks)
 			}
 			require.Error(t, s.asks(t, host, tuple, time.Second), "it does not work any more")
-			a := s.answer(t, tuple)
+			a, after := s.answer(t, tuple)
 			require.Equal(t, row.word, a.Verdict, "%s", a)
 			require.NotEmpty(t, a.Causes, "%s", a)
 			require.Equal(t, row.code, a.Causes[0].Code, "%s", a)
 			require.Contains(t, a.Causes[0].What, row.names, "%s", a)
+			if row.breaks != "" {
+				changes, err := bundle.Changes(before, after)
+				require.NoError(t, err)
+				require.Equal(t, row.change != "", slices.ContainsFunc(changes, func(c bundle.Change) bool { return c.Kind == row.change }), "%v", changes)
+			}
 		})
 	}
 }

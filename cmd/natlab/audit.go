@@ -4,13 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"natlab/lab/dataplane"
 	"natlab/lab/inspect"
+	"natlab/nat"
 	"natlab/nat/audit"
+	"natlab/nat/bundle"
+	"natlab/nat/iptables"
+	"natlab/nat/kubeproxy"
 	"natlab/nat/view"
 	"natlab/topology"
 )
@@ -20,7 +26,7 @@ type auditFlags struct {
 	in              inputFlags
 	name            string
 	all             bool
-	as              []string
+	as, bundle      []string
 	backend, output *choice
 	release         *releaseFlag
 }
@@ -30,14 +36,15 @@ func (p *program) audit() *cobra.Command {
 		backend: &choice{words: []string{string(dataplane.Legacy), string(dataplane.NFT)}},
 	}
 	cmd := &cobra.Command{
-		Use:   "audit [NODE|--all] [--name N] [--as VERSION]... | audit -f FILE... [NODE]",
+		Use:   "audit [NODE|--all] [--name N] [--as VERSION]... | audit -f FILE... [NODE | --bundle NODE=FILE...]",
 		Short: "Compare what kube-proxy would have written with what the kernel holds",
 		Long: `Compare what kube-proxy would have written for a node with what the kernel holds, in both backends of iptables and in
 connection tracking. Each finding names what is wrong, what it does to packets, the issue that tells of it, and the
 remedy. Nothing is changed.
 
 Without -f it audits nodes of a lab: the one that is named, or all. With -f it audits this machine as the node that is
-named (default: this machine's host name).
+named (default: this machine's host name). With --bundle it audits the nodes from what the script of natlab collect printed on each, without
+root.
 
 Exit status 1 means that something was found.`,
 	}
@@ -45,6 +52,7 @@ Exit status 1 means that something was found.`,
 	f := cmd.Flags()
 	f.StringVar(&a.name, "name", "", "the lab's name (default: the one that is up)")
 	f.BoolVar(&a.all, "all", false, "all nodes of the lab")
+	f.StringArrayVar(&a.bundle, "bundle", nil, "NODE=FILE, or FILE of a node by its own name: what the script of natlab collect printed on a node of the cluster (-f); may be repeated")
 	f.StringArrayVar(&a.as, "as", nil, "a version of iptables that is used on the nodes; may be repeated (the installed one is always looked at)")
 	f.Var(a.backend, "backend", "the backend that kube-proxy writes with (default: the lab's, or the one with its chains)")
 	a.release = release(cmd)
@@ -71,7 +79,12 @@ func (p *program) runAudit(cmd *cobra.Command, a auditFlags, args []string) erro
 		o.Tools = append(o.Tools, v)
 	}
 	run := p.auditLab
-	if a.in.given() {
+	switch {
+	case len(a.bundle) > 0 && (!a.in.given() || len(args) > 0):
+		return usage(cmd, errors.New("--bundle tells the node itself, and -f its cluster: want both, and no NODE"))
+	case len(a.bundle) > 0:
+		run = p.auditBundles
+	case a.in.given():
 		run = p.auditMachine
 	}
 	r, err := run(cmd, a, o, args)
@@ -102,6 +115,64 @@ func (p *program) auditMachine(cmd *cobra.Command, a auditFlags, o inspect.Optio
 	}
 	found, err := inspect.AuditMachine(cmd.Context(), c, node, o)
 	return auditReport{Nodes: []string{node}, Findings: found}, err
+}
+
+// auditBundles audits nodes from their bundles.
+func (p *program) auditBundles(_ *cobra.Command, a auditFlags, o inspect.Options, _ []string) (auditReport, error) {
+	c, err := p.cluster(&a.in, topology.LoadForRules)
+	if err != nil {
+		return auditReport{}, err
+	}
+	var r auditReport
+	for _, text := range a.bundle {
+		n, err := p.readBundle(text)
+		if err != nil {
+			return auditReport{}, err
+		}
+		if _, known := c.Node(n.Name); !known {
+			return auditReport{}, fmt.Errorf("--bundle %s: the cluster has no node %q: want NODE=FILE", text, n.Name)
+		}
+		found, err := auditBundle(c, n, o)
+		if err != nil {
+			return auditReport{}, err
+		}
+		r.Nodes, r.Findings = append(r.Nodes, n.Name), append(r.Findings, found...)
+	}
+	return r, nil
+}
+
+// auditBundle compares a node's bundle with what kube-proxy would have written, for both families as far as the node has rules of them.
+func auditBundle(c topology.Cluster, n *bundle.Node, o inspect.Options) (found []audit.Finding, err error) {
+	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+		one := audit.Node{
+			Cluster: c, Name: n.Name, Backend: string(o.Backend), Tools: o.Tools,
+			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: n.Addresses},
+		}
+		for _, e := range n.Facts.Entries {
+			one.Conns = append(one.Conns, nat.Conn{Node: n.Name, Original: e.Original, Reply: e.Reply, Status: e.Status, Mark: e.Mark})
+		}
+		for _, h := range n.Held {
+			held := audit.Held{Backend: h.Backend, Rules: iptables.Ruleset{Family: family}}
+			for _, rs := range h.Rulesets {
+				if rs.Family == family {
+					held.Rules = rs
+				}
+			}
+			one.Held = append(one.Held, held)
+		}
+		if family == nat.IPv6 && !slices.ContainsFunc(c.Services, func(s topology.Service) bool { return slices.ContainsFunc(s.ClusterIPs, netip.Addr.Is6) }) {
+			continue
+		}
+		if what := one.Infer(); what != "" && o.Note != nil {
+			o.Note(what)
+		}
+		more, err := audit.Check(one)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
 }
 
 // auditLab audits one node of a lab, or all.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"natlab/nat/bundle"
 	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
+	"natlab/topology/dump"
 )
 
 // readBundle reads --bundle FILE or NODE=FILE. A name in front that is a folder's or has a slash is a part of the file's.
@@ -129,4 +132,69 @@ func (p *program) bundleCase(text string, n *nodeFlags) (oneCase, error) {
 		node.Namespace.Sysctls = append(node.Namespace.Sysctls, ns.Sysctls[own:]...)
 	}
 	return oneCase{node: node, Case: diagnosis.Case{Namespace: node.Namespace, Facts: node.Facts, Doubts: node.Doubts}}, nil
+}
+
+// diffBundles compares two bundles; done is false where neither file is one.
+func (p *program) diffBundles(files []string, format string) (done bool, err error) {
+	var all [2]dump.Bundle
+	are := 0
+	for i, file := range files {
+		if file == "-" {
+			continue // what is read from it would be gone
+		}
+		text, err := os.ReadFile(file) // #nosec G304 -- the user names it
+		if err != nil {
+			return true, err
+		}
+		if !dump.Is(string(text)) {
+			continue
+		}
+		are++
+		if all[i], err = dump.Read(bytes.NewReader(text)); err != nil {
+			return true, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	switch are {
+	case 0:
+		return false, nil
+	case 1:
+		return true, errors.New("one of A and B is a bundle, and the other is not: want two bundles, or two rule sets with --bundle for the node")
+	}
+	changes, err := bundle.Changes(all[0], all[1])
+	if err != nil {
+		return true, fmt.Errorf("diff: %w", err)
+	}
+	if err := p.printChanges(changes, format); err != nil {
+		return true, err
+	}
+	if len(changes) > 0 {
+		return true, errDiffers
+	}
+	return true, nil
+}
+
+func (p *program) printChanges(changes []bundle.Change, format string) error {
+	if format == "json" {
+		if changes == nil {
+			changes = []bundle.Change{}
+		}
+		return writeJSON(p.out, changes)
+	}
+	var b strings.Builder
+	heading := ""
+	for _, c := range changes {
+		if h := strings.TrimSpace(c.Kind + " " + c.Where); h != heading {
+			heading = h
+			fmt.Fprintf(&b, "%s\n", h)
+		}
+		if c.A != "" {
+			fmt.Fprintf(&b, "  - %s\n", c.A)
+		}
+		if c.B != "" {
+			fmt.Fprintf(&b, "  + %s\n", c.B)
+		}
+	}
+	fmt.Fprintf(&b, "%s\n", plural(len(changes), "change"))
+	_, err := io.WriteString(p.out, b.String())
+	return err
 }

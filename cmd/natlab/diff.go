@@ -12,13 +12,18 @@ import (
 
 func (p *program) diff() *cobra.Command {
 	var in inputFlags
-	var node nodeFlags
+	var e explainFlags
+	node := &e.node
 	cmd := &cobra.Command{
-		Use:   "diff A B [-f FILE]... [--node NODE | --address DEVICE=PREFIX... --route ROUTE...]",
-		Short: "Tell for which packets two saved rule sets have different outcomes; no root",
+		Use:   "diff A B [-f FILE]... [--node NODE | --bundle FILE | --address DEVICE=PREFIX... --route ROUTE...]",
+		Short: "Tell for which packets two saved rule sets have different outcomes, or what two bundles tell otherwise; no root",
 		Long: `Follow packets, and the answers to them, through a node that holds the rule set A, and through the same node with B, and print
 one packet for each pair of rules at which their ways part: how it ends with either. A and B are what iptables-save
-printed; - is standard input. The packets are made of what the rules of both ask for, from each kind of source.
+printed; - is standard input. The packets are made of what the rules of both ask for, from each kind of source. --bundle takes the node
+from what the script of natlab collect printed on it.
+
+Where A and B are bundles of a node, from two times, it prints what they tell otherwise: rules, routes, rules of routing, sysctls, sets, addresses,
+devices, sockets, and connections that are translated otherwise.
 
 The exit status is 0 where no outcome differs and 1 where one does.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -30,12 +35,19 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 	}
 	in.add(cmd)
 	node.add(cmd)
+	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "the node that the rules are held by: what the script of natlab collect printed on it")
 	format := output(cmd, "text", "json")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		ns, _, err := p.place(&in, &node)
+		if done, err := p.diffBundles(args, format.value); done {
+			return err
+		}
+		e.in = in
+		one, err := p.oneNode(&e)
 		if err != nil {
 			return err
 		}
+		ns, facts := one.Namespace, one.Facts
+		facts.Entries = nil // of packets that begin a connection
 		var sets [2]gateway.Rules
 		for i, file := range args {
 			rs, err := p.savedRules(file)
@@ -43,10 +55,6 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 				return err
 			}
 			sets[i] = rs
-		}
-		facts, err := p.facts(&node, ns)
-		if err != nil {
-			return err
 		}
 		all, tried, err := gateway.Differences(ns, sets[0], sets[1], facts)
 		if err != nil {

@@ -1,0 +1,256 @@
+package bundle
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/topology"
+	"natlab/topology/dump"
+)
+
+// Change is something that two bundles of a node tell otherwise.
+type Change struct {
+	Kind  string `json:"kind"`        // of Kinds
+	Where string `json:"where"`       // "iptables-nft ipv4 nat KUBE-SERVICES", a set's name, "ip -4 rule"; "" where the kind tells it
+	A     string `json:"a,omitempty"` // "" where only B has it
+	B     string `json:"b,omitempty"` // "" where only A has it
+}
+
+// Kinds are the kinds of change, in the order in which they are told.
+func Kinds() []string {
+	return []string{"rule", "policy", "order", "route", "ip rule", "sysctl", "set", "address", "device", "socket", "entry"}
+}
+
+// Changes are what two bundles tell otherwise, sorted by kind, and by place within it: rules without their counters, routes of all tables, rules of
+// routing, sysctls, sets with their members, addresses, devices, sockets, and connections that are translated otherwise. An error is one of
+// reading either.
+func Changes(a, b dump.Bundle) ([]Change, error) {
+	na, err := Of(a)
+	if err != nil {
+		return nil, fmt.Errorf("bundle A: %w", err)
+	}
+	nb, err := Of(b)
+	if err != nil {
+		return nil, fmt.Errorf("bundle B: %w", err)
+	}
+	var out []Change
+	out = append(out, ruleChanges(na, nb)...)
+	for _, family := range []string{"-4", "-6"} {
+		out = append(out, lineChanges("route", "ip "+family+" route", a, b, "ip "+family+" route show table all", plainLine)...)
+		out = append(out, lineChanges("ip rule", "ip "+family+" rule", a, b, "ip "+family+" rule", plainLine)...)
+	}
+	out = append(out, sysctlChanges(na, nb)...)
+	out = append(out, lineChanges("set", "", a, b, "ipset save", setLine)...)
+	out = append(out, changed("address", "", addressLines(na), addressLines(nb))...)
+	out = append(out, changed("device", "", deviceLines(na), deviceLines(nb))...)
+	out = append(out, changed("socket", "", socketLines(na), socketLines(nb))...)
+	out = append(out, entryChanges(na, nb)...)
+	slices.SortStableFunc(out, func(x, y Change) int { return slices.Index(Kinds(), x.Kind) - slices.Index(Kinds(), y.Kind) })
+	return out, nil
+}
+
+// changed are the lines that only one of two lists has, as often as it has them more.
+func changed(kind, where string, a, b []string) (out []Change) {
+	count := map[string]int{}
+	for _, line := range b {
+		count[line]++
+	}
+	for _, line := range a {
+		if count[line]--; count[line] < 0 {
+			out = append(out, Change{Kind: kind, Where: where, A: line})
+		}
+	}
+	clear(count)
+	for _, line := range a {
+		count[line]++
+	}
+	for _, line := range b {
+		if count[line]--; count[line] < 0 {
+			out = append(out, Change{Kind: kind, Where: where, B: line})
+		}
+	}
+	return out
+}
+
+// lineChanges compares a section line by line; one that either bundle does not have tells nothing.
+func lineChanges(kind, where string, a, b dump.Bundle, section string, plain func(string) string) []Change {
+	sa, okA := a.Section(section)
+	sb, okB := b.Section(section)
+	if !okA || !okB || !sa.OK() || !sb.OK() {
+		return nil
+	}
+	lines := func(text string) (out []string) {
+		for line := range strings.Lines(text) {
+			if line = plain(line); line != "" {
+				out = append(out, line)
+			}
+		}
+		return out
+	}
+	return changed(kind, where, lines(sa.Text), lines(sb.Text))
+}
+
+func plainLine(line string) string { return without(strings.Fields(line), "expires", "age") }
+
+// setLine is a line of ipset save without what is another each time.
+func setLine(line string) string {
+	words := strings.Fields(line)
+	if len(words) > 0 && words[0] == "create" {
+		return without(words, "initval", "hashsize", "bucketsize")
+	}
+	return without(words, "timeout", "packets", "bytes")
+}
+
+// without leaves words out, and what follows each.
+func without(words []string, names ...string) string {
+	var out []string
+	for i := 0; i < len(words); i++ {
+		if slices.Contains(names, words[i]) {
+			i++
+			continue
+		}
+		out = append(out, words[i])
+	}
+	return strings.Join(out, " ")
+}
+
+// ruleChanges compares both backends' rules chain by chain, in the order of their tables.
+func ruleChanges(a, b *Node) (out []Change) {
+	for _, backend := range []string{"iptables-legacy", "iptables-nft", "iptables"} {
+		for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+			ra, rb := a.held(backend, family), b.held(backend, family)
+			for _, table := range []string{"raw", "mangle", "nat", "filter", "security"} {
+				ta, _ := ra.Table(table)
+				tb, _ := rb.Table(table)
+				for _, chain := range chainsOf(ta, tb) {
+					out = append(out, chainChanges(fmt.Sprintf("%s %s %s %s", backend, family, table, chain), ta, tb, chain)...)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (n *Node) held(backend string, family nat.Family) iptables.Ruleset {
+	for _, h := range n.Held {
+		for _, rs := range h.Rulesets {
+			if h.Backend == backend && rs.Family == family {
+				return rs
+			}
+		}
+	}
+	return iptables.Ruleset{}
+}
+
+func chainsOf(a, b iptables.Table) []string {
+	names := map[string]bool{}
+	for _, t := range []iptables.Table{a, b} {
+		for _, c := range t.Chains {
+			names[c.Name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func chainChanges(where string, a, b iptables.Table, name string) []Change {
+	ca, _ := a.Chain(name)
+	cb, _ := b.Chain(name)
+	var out []Change
+	if policy := func(c iptables.Chain) string {
+		if c.Policy == "" || c.Policy == "-" {
+			return "ACCEPT" // what a chain that is not there comes to
+		}
+		return c.Policy
+	}; policy(ca) != policy(cb) {
+		out = append(out, Change{Kind: "policy", Where: where, A: policy(ca), B: policy(cb)})
+	}
+	la, lb := ruleLines(ca), ruleLines(cb)
+	rules := changed("rule", where, la, lb)
+	if len(rules) == 0 && !slices.Equal(la, lb) {
+		i := 0
+		for la[i] == lb[i] {
+			i++
+		}
+		rules = []Change{{Kind: "order", Where: where, A: fmt.Sprintf("rule %d: %s", i+1, la[i]), B: fmt.Sprintf("rule %d: %s", i+1, lb[i])}}
+	}
+	return append(out, rules...)
+}
+
+func ruleLines(c iptables.Chain) (out []string) {
+	for _, r := range c.Rules {
+		out = append(out, r.Text(c.Name))
+	}
+	return out
+}
+
+// counters are settings that are none: they count.
+var counters = []string{"net/netfilter/nf_conntrack_count"}
+
+func sysctlChanges(a, b *Node) (out []Change) {
+	values := func(n *Node) map[string]string {
+		m := map[string]string{}
+		for _, s := range n.Namespace.Sysctls {
+			m[s.Key] = s.Value
+		}
+		return m
+	}
+	va, vb := values(a), values(b)
+	all := maps.Clone(va)
+	maps.Copy(all, vb)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if va[key] != vb[key] && !slices.Contains(counters, key) {
+			out = append(out, Change{Kind: "sysctl", Where: strings.NewReplacer("/", ".", ".", "/").Replace(key), A: va[key], B: vb[key]})
+		}
+	}
+	return out
+}
+
+func addressLines(n *Node) (out []string) {
+	for _, a := range n.Namespace.Addresses {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func deviceLines(n *Node) (out []string) {
+	for _, d := range n.Namespace.Devices {
+		line := fmt.Sprintf("%s mtu %d", d.Name, d.MTU)
+		if d.Master != "" {
+			line += " master " + d.Master
+		}
+		if d.Hairpin != topology.SwitchOpen {
+			line += map[topology.Switch]string{topology.SwitchOn: " hairpin on", topology.SwitchOff: " hairpin off"}[d.Hairpin]
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func socketLines(n *Node) (out []string) {
+	for _, s := range n.Facts.Sockets {
+		host := "*"
+		if s.Addr.IsValid() {
+			host = s.Addr.String()
+		}
+		out = append(out, fmt.Sprintf("%s %s port %d", s.Proto, host, s.Port))
+	}
+	return out
+}
+
+// entryChanges are connections of both that are translated otherwise: others come and go all the time.
+func entryChanges(a, b *Node) (out []Change) {
+	was := map[nat.Tuple]nat.Tuple{}
+	for _, c := range a.Facts.Entries {
+		was[c.Original] = c.Reply
+	}
+	for _, c := range b.Facts.Entries {
+		if reply, ok := was[c.Original]; ok && reply != c.Reply {
+			out = append(out, Change{Kind: "entry", Where: c.Original.String(), A: reply.String(), B: c.Reply.String()})
+		}
+	}
+	return out
+}
