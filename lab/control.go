@@ -20,6 +20,7 @@ const (
 	doDown   = "down"
 	doStop   = "stop"
 	doStart  = "start"
+	doApply  = "apply"
 	doAttend = "attend" // answered at once; the connection then stays open as long as the lab does
 )
 
@@ -27,12 +28,19 @@ const (
 type request struct {
 	Do     string `json:"do"`
 	Server string `json:"server,omitempty"` // of stop and start: see serverSet.which
+
+	Cluster *topology.Cluster `json:"cluster,omitempty"` // of apply
+	Full    bool              `json:"full,omitempty"`    // of apply: all rules anew
 }
+
+// maxRequest is how long a request may be, in bytes: that of an apply holds a cluster.
+const maxRequest = 1 << 28
 
 // reply is the line that comes back.
 type reply struct {
 	Error   string            `json:"error,omitempty"`
 	Servers []topology.Server `json:"servers,omitempty"` // of status: those that run
+	Applied *Applied          `json:"applied,omitempty"` // of apply
 }
 
 // control is the owner's end of the control socket.
@@ -41,9 +49,10 @@ type control struct {
 	listen net.Listener
 	wait   sync.WaitGroup // accept, and serve of every connection in conns
 
-	mu     sync.Mutex
-	closed bool              // under mu
-	conns  map[net.Conn]bool // under mu
+	mu       sync.Mutex
+	closed   bool              // under mu
+	conns    map[net.Conn]bool // under mu
+	attended int               // under mu: how many wait for the lab's end, those that prove it
 }
 
 // listen opens the socket. Its directory is open to nobody else, and so is the socket itself.
@@ -91,6 +100,19 @@ func (c *control) track(conn net.Conn) bool {
 	return true
 }
 
+func (c *control) attend(more int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.attended += more
+}
+
+// proved reports whether somebody proves the lab, or waits for its end for another reason.
+func (c *control) proved() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.attended > 0
+}
+
 func (c *control) forget(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,7 +137,13 @@ func (c *control) accept() {
 func (c *control) serve(conn net.Conn) {
 	const silence = time.Minute
 	in := bufio.NewScanner(conn)
+	in.Buffer(nil, maxRequest)
 	attended := false
+	defer func() {
+		if attended {
+			c.attend(-1)
+		}
+	}()
 	for {
 		until := time.Now().Add(silence)
 		if attended {
@@ -139,7 +167,10 @@ func (c *control) serve(conn net.Conn) {
 			}()
 			return
 		}
-		attended = attended || q.Do == doAttend
+		if q.Do == doAttend && !attended {
+			attended = true
+			c.attend(1)
+		}
 		answer, err := c.do(q)
 		respond(conn, answer, err)
 	}
@@ -161,13 +192,19 @@ func (c *control) do(q request) (reply, error) {
 	switch q.Do {
 	case doAttend:
 		return reply{}, nil
+	case doApply:
+		if q.Cluster == nil {
+			return reply{}, errors.New("apply: no cluster")
+		}
+		applied, err := c.lab.apply(context.Background(), *q.Cluster, Sync(q.Full))
+		return reply{Applied: &applied}, err
 	case doStatus:
 		return reply{Servers: servers.list()}, nil
 	case doStop:
 		act = servers.stop
 	case doStart:
 	default:
-		return reply{}, fmt.Errorf("%q is not known: want %s, %s, %s, %s or %s", q.Do, doStatus, doDown, doStop, doStart, doAttend)
+		return reply{}, fmt.Errorf("%q is not known: want %s, %s, %s, %s, %s or %s", q.Do, doStatus, doDown, doStop, doStart, doApply, doAttend)
 	}
 	which, err := servers.which(q.Server)
 	for _, s := range which {

@@ -10,6 +10,8 @@ var (
 	ErrExists = errors.New("is there already")
 	// ErrDead is the answer to Open for a lab whose process has ended: Down is all that can be done with it.
 	ErrDead = errors.New("is dead")
+	// ErrRewire is the answer to Apply for a cluster that would need another lab.
+	ErrRewire = errors.New("a running lab keeps its nodes, pods and links: natlab down and natlab up make it anew")
 	// ErrGone is why what was done with a lab ended: somebody took the lab away meanwhile.
 	ErrGone = errors.New("was taken away meanwhile")
 )

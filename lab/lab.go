@@ -27,14 +27,14 @@ type Options struct {
 
 // Lab is a lab that stands. Its methods may be called by many goroutines at the same time.
 type Lab struct {
-	cluster topology.Cluster
-	plan    topology.Plan
-	record  record
-	own     *owned // nil for a lab that another process serves
+	plan topology.Plan
+	own  *owned // nil for a lab that another process serves
 
 	syncs syncs // what the nodes' kube-proxies remember
 
 	mu      sync.Mutex
+	cluster topology.Cluster        // under mu once the lab is up: Apply changes it, but for the backend and the nodes' names
+	record  record                  // likewise: its notes
 	handles map[string]netns.Handle // by member; under mu
 }
 
@@ -44,6 +44,8 @@ type owned struct {
 	tunnels []*tunnel.Tunnel
 	servers *serverSet
 	control *control
+
+	applying sync.Mutex // one Apply at a time
 
 	once sync.Once
 	err  error         // of the first Down
@@ -175,25 +177,33 @@ func Open(_ context.Context, name string) (*Lab, error) {
 // Name is the lab's name.
 func (l *Lab) Name() string { return l.plan.Lab }
 
-// Cluster is what the lab was made from.
-func (l *Lab) Cluster() topology.Cluster { return l.cluster }
+// Cluster is what the lab was made from, or the last Apply made of it.
+func (l *Lab) Cluster() topology.Cluster {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cluster
+}
 
 // Plan is what was made.
 func (l *Lab) Plan() topology.Plan { return l.plan }
 
 // Backend is how rules reach the nodes' kernel.
 func (l *Lab) Backend() dataplane.Backend {
-	if l.cluster.KubeProxy.Backend == "" {
-		return dataplane.Legacy
+	if b := l.Cluster().KubeProxy.Backend; b != "" {
+		return dataplane.Backend(b)
 	}
-	return dataplane.Backend(l.cluster.KubeProxy.Backend)
+	return dataplane.Legacy
 }
 
 // Tunnel is what tunl0 is in this lab.
 func (l *Lab) Tunnel() realise.TunnelKind { return l.record.Tunnel }
 
 // Notes list what this lab has not, and why.
-func (l *Lab) Notes() []string { return slices.Clone(l.record.Notes) }
+func (l *Lab) Notes() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.record.Notes)
+}
 
 // Members lists all namespaces by their members' names, in the Plan's order.
 func (l *Lab) Members() []string {
@@ -206,8 +216,9 @@ func (l *Lab) Members() []string {
 
 // Nodes lists the nodes' names, in the Plan's order.
 func (l *Lab) Nodes() []string {
-	out := make([]string, len(l.cluster.Nodes))
-	for i, n := range l.cluster.Nodes {
+	nodes := l.Cluster().Nodes
+	out := make([]string, len(nodes))
+	for i, n := range nodes {
 		out[i] = n.Name
 	}
 	return out
@@ -216,7 +227,7 @@ func (l *Lab) Nodes() []string {
 // Handle is the door into a member's namespace: a node's, "NAMESPACE/POD", a client's, "router" or "underlay". A pod on
 // the host network has its node's. It is the Lab's own, to be closed by Close or Down only.
 func (l *Lab) Handle(member string) (netns.Handle, error) {
-	if pod, ok := l.cluster.Pod(member); ok && pod.HostNetwork {
+	if pod, ok := l.Cluster().Pod(member); ok && pod.HostNetwork {
 		member = pod.Node
 	}
 	ns, ok := l.plan.Namespace(member)

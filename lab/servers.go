@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"natlab/lab/netns"
@@ -15,10 +16,10 @@ import (
 
 // serverSet is the servers of a lab, each of which may be stopped and started again.
 type serverSet struct {
-	all     []topology.Server
 	handles map[string]netns.Handle // by member
 
 	mu      sync.Mutex
+	all     []topology.Server             // under mu
 	running map[topology.Server]io.Closer // under mu
 }
 
@@ -71,6 +72,8 @@ func (p *serverSet) stop(s topology.Server) error {
 // which finds the servers that a name stands for: a server's own ("velero/minio-b6d98746c-m7rzc": all its ports), or
 // one of them by its whole String.
 func (p *serverSet) which(name string) ([]topology.Server, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var out []topology.Server
 	for _, s := range p.all {
 		if s.Name == name || s.String() == name {
@@ -101,9 +104,53 @@ func (p *serverSet) Close() error {
 	if p == nil {
 		return nil
 	}
+	p.mu.Lock()
+	servers := slices.Clone(p.all)
+	p.mu.Unlock()
 	var all []error
-	for _, s := range p.all {
+	for _, s := range servers {
 		all = append(all, p.stop(s))
 	}
 	return errors.Join(all...)
+}
+
+// add starts those of the servers that are new, and names them. After an error none of them runs.
+func (p *serverSet) add(want []topology.Server) ([]string, error) {
+	started := []string{}
+	var fresh []topology.Server
+	p.mu.Lock()
+	for _, s := range want {
+		if !slices.Contains(p.all, s) {
+			fresh = append(fresh, s)
+		}
+	}
+	p.mu.Unlock()
+	for i, s := range fresh {
+		if err := p.start(s); err != nil {
+			for _, undone := range fresh[:i] {
+				err = errors.Join(err, p.stop(undone))
+			}
+			return nil, err
+		}
+		started = append(started, s.String())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.all = append(p.all, fresh...)
+	return started, nil
+}
+
+// keep stops all other servers, and names them.
+func (p *serverSet) keep(want []topology.Server) ([]string, error) {
+	p.mu.Lock()
+	gone := slices.DeleteFunc(slices.Clone(p.all), func(s topology.Server) bool { return slices.Contains(want, s) })
+	p.all = slices.Clone(want)
+	p.mu.Unlock()
+	stopped := []string{}
+	var errs []error
+	for _, s := range gone {
+		errs = append(errs, p.stop(s))
+		stopped = append(stopped, s.String())
+	}
+	return stopped, errors.Join(errs...)
 }

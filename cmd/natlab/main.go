@@ -95,7 +95,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	root.SetErr(p.err)
 	root.SetFlagErrorFunc(usage)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.up(), p.down(), p.status(), p.exec(), p.verify(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.gateway(), p.scenario(), p.vm(), p.version(), p.supervise())
+	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.exec(), p.verify(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.gateway(), p.scenario(), p.vm(), p.version(), p.supervise())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.DisableFlagsInUseLine = true // the usage lines name them
 	}

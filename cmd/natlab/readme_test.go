@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
+	"natlab/lab"
 	"natlab/lab/doctor"
 	"natlab/nat"
 	"natlab/nat/gateway"
@@ -111,6 +112,7 @@ var schemas = map[string]reflect.Type{
 	"status -o json": reflect.TypeFor[struct {
 		Labs []labStatus `json:"labs"`
 	}](),
+	"apply -o json": reflect.TypeFor[lab.Applied](),
 	"doctor -o json": reflect.TypeFor[struct {
 		Features []doctor.Feature `json:"features"`
 	}](),
