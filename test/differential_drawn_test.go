@@ -27,8 +27,6 @@ var undrawn = map[string]string{
 	"target CONNSECMARK": "the kernel refuses it without SELinux",
 	"target RATEEST":     "rates are of the clock",
 	"match rateest":      "rates are of the clock",
-	"target DNPT":        "what the node hears itself keeps its route in the kernel, whatever DNPT writes; the emulator routes it anew",
-	"target SNPT":        "what the node hears itself shares its bytes with the packet that leaves: which of them SNPT writes into is a race",
 	"target TEE":         "the copy that it sends is not modelled",
 }
 

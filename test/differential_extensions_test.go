@@ -3,6 +3,8 @@ package test
 import (
 	"fmt"
 	"strings"
+
+	"natlab/nat"
 )
 
 // fresh stands in a rule set for a number that no other rule set has: the kernel keeps what goes by a name from one to the next.
@@ -41,6 +43,17 @@ func (d drawn) further(table string, c ruleChain) string {
 	return pick(d, list)
 }
 
+// npt draws a translation of prefixes, mostly of addresses that have the prefix: only of these the checksums stay right.
+func (d drawn) npt(target, side string) string {
+	of := ""
+	if !d.chance(4) {
+		of = " -m iprange --" + side + "-range fd00::-fd00::ffff:ffff:ffff:ffff"
+	}
+	return of + " -j " + target + pick(d, []string{
+		" --src-pfx fd00::/64 --dst-pfx fd00:0:0:9::/64", " --src-pfx fd00::/48 --dst-pfx fd00:1::/48", " --src-pfx fd00::/64 --dst-pfx fd00::/64", " --src-pfx fd00::/48 --dst-pfx fd00:2:3::/56",
+	})
+}
+
 // furtherTarget draws a target that rule sets seldom have.
 func (d drawn) furtherTarget(table string, c ruleChain) string {
 	list := []string{
@@ -56,6 +69,13 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 			" -j HMARK --hmark-tuple ct,src,dst --hmark-mod 8 --hmark-offset 0x4000 --hmark-rnd 0x000000ff")
 		if strings.Contains(c.hooks, "o") {
 			list = append(list, " -j CLASSIFY --set-class 0001:0010")
+		}
+		switch {
+		case d.family == nat.IPv4:
+		case c.name == "PREROUTING" || c.name == "OUTPUT":
+			list = append(list, d.npt("DNPT", "dst"), d.npt("DNPT", "dst"))
+		case c.name == "INPUT" || c.name == "POSTROUTING":
+			list = append(list, d.npt("SNPT", "src"), d.npt("SNPT", "src"))
 		}
 	}
 	return pick(d, list)

@@ -156,6 +156,9 @@ func (d drawn) rule(table string, c ruleChain) string {
 	if d.chance(4) && strings.Contains(c.hooks, "i") {
 		fmt.Fprintf(&m, " %s-i %s", d.not(), pick(d, []string{"in0", "out0", "pod0", "p+", "lo"}))
 	}
+	if d.chance(10) && c.hooks == "" { // the chains that call it are of all hooks
+		fmt.Fprintf(&m, " %s%s %s", d.not(), pick(d, []string{"-i", "-o"}), pick(d, []string{"in0", "out0", "p+", "lo"}))
+	}
 	if d.chance(4) && strings.Contains(c.hooks, "o") {
 		fmt.Fprintf(&m, " %s-o %s", d.not(), pick(d, []string{"in0", "out0", "pod0", "o+", "lo"}))
 	}

@@ -85,6 +85,15 @@ func (v *visit) translateOutput(p *passage) bool {
 	return v.translate(p, nat.Output) && (p.view.Tuple.Dst().Addr() == dst || v.reroute(p))
 }
 
+// translateInbound takes the route of a packet that came back by lo away where it gets another destination (nf_nat_ipv4_pre_routing,
+// nf_nat_ipv6_in).
+func (v *visit) translateInbound(p *passage) bool {
+	dst := p.view.Tuple.Dst().Addr()
+	ok := v.translate(p, nat.PreRouting)
+	p.astray = p.view.Tuple.Dst().Addr() != dst
+	return ok
+}
+
 // translateError translates an ICMP error and the packet inside it (nf_nat_icmp_reply_translation). false: it cannot,
 // and the packet is dropped.
 func (v *visit) translateError(p *passage, m conntrack.Manip) bool {

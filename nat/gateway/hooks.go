@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 
 	"natlab/nat"
@@ -103,7 +104,8 @@ func (h *hooks) addTracking() {
 
 // addNAT registers NAT (nf_nat_ipv4_ops): each of its functions asks the base chains of all tables that translate.
 func (h *hooks) addNAT() {
-	for _, hook := range []nat.Hook{nat.PreRouting, nat.Input, nat.PostRouting} {
+	h.add(nat.PreRouting, function{nat.TablePriority(tableNAT, nat.PreRouting), "nat", (*visit).translateInbound})
+	for _, hook := range []nat.Hook{nat.Input, nat.PostRouting} {
 		h.add(hook, function{nat.TablePriority(tableNAT, hook), "nat", func(v *visit, p *passage) bool { return v.translate(p, hook) }})
 	}
 	h.add(nat.Output, function{nat.TablePriority(tableNAT, nat.Output), "nat", (*visit).translateOutput})
@@ -150,8 +152,24 @@ func (v *visit) filtered(c *baseChain, p *passage) bool {
 	return ok
 }
 
-// routed does as filtered for a packet of the node itself, which goes another way where the rules changed what routes ask for.
+// routed does as filtered for a packet of the node itself, which goes another way where the rules changed what routes ask for, or in IPv6 its
+// hop limit (ipt_mangle_out, ip6t_mangle_out).
 func (v *visit) routed(c *baseChain, p *passage) bool {
-	mark, tos := p.view.Mark, p.pkt.TOS()
-	return v.filtered(c, p) && (p.view.Mark == mark && p.pkt.TOS() == tos || v.reroute(p))
+	before := routedBy(p)
+	return v.filtered(c, p) && (routedBy(p) == before || v.reroute(p))
+}
+
+// routeKey is what a packet is routed anew for when it changes.
+type routeKey struct {
+	src, dst netip.Addr
+	mark     uint32
+	tos, ttl uint8
+}
+
+func routedBy(p *passage) routeKey {
+	k := routeKey{src: p.view.Tuple.Src().Addr(), dst: p.view.Tuple.Dst().Addr(), mark: p.view.Mark, tos: p.pkt.TOS()}
+	if p.pkt.V6() {
+		k.ttl = p.pkt.TTL()
+	}
+	return k
 }

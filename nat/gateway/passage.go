@@ -24,6 +24,9 @@ type passage struct {
 
 	looped bool       // it came back by lo with its connection
 	sent   netip.Addr // where the node sent it, when it came back
+	kind   routeKind  // of the route that it was sent by
+	astray bool       // NAT has given it another destination since: its route does not lead there
+	shared bool       // its bytes are also those of the packet that leaves (skb_clone)
 	onward bool       // it is forwarded
 	group  bool       // it is for the node and others: broadcast or multicast
 	echoes bool       // the node hears it, too
@@ -43,6 +46,10 @@ func (p *passage) reset() {
 	p.view.State = rules.Invalid
 }
 
+// keeps reports whether a packet came back by lo with its route, which is one to the node itself wherever other rules than NAT's have it go
+// since.
+func (p *passage) keeps() bool { return p.sent.IsValid() && !p.astray }
+
 // read brings what rules see up to date with the bytes.
 func (p *passage) read() {
 	p.view.Tuple, p.view.TTL = p.pkt.Tuple(), p.pkt.TTL()
@@ -54,5 +61,5 @@ func (p *passage) read() {
 
 // leave notes where a packet goes.
 func (p *passage) leave(next *nextHop) {
-	p.out, p.via, p.echoes, p.group = next.dev, next.via, next.echoes(), next.group()
+	p.out, p.via, p.kind, p.echoes, p.group = next.dev, next.via, next.kind, next.echoes(), next.group()
 }

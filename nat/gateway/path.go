@@ -50,10 +50,11 @@ func (v *visit) receive(p *passage, d *device) {
 	}
 }
 
-// inbound routes a packet that came in; one that the node sent to itself has its route.
+// inbound routes a packet that came in; one that the node sent to itself has its route, whatever other rules than NAT's wrote into it
+// (skb_valid_dst).
 func (v *visit) inbound(d *device, p *passage) inbound {
 	switch {
-	case p.sent.IsValid() && p.sent == p.view.Tuple.Dst().Addr():
+	case p.keeps():
 		if p.onward {
 			return inbound{next: nextHop{kind: routeUnicast, dev: p.out, via: p.via, dst: p.sent}}
 		}
@@ -97,7 +98,10 @@ func (v *visit) forward(p *passage, in *device, next nextHop) {
 	}
 	p.pkt.DecrementTTL()
 	p.view.TTL = p.pkt.TTL()
-	p.view.In, p.view.Out = in.Name, next.dev.Name
+	p.view.In, p.view.Out, p.view.Came = in.Name, next.dev.Name, ""
+	if !v.options.Kernel.Before(5, 7) {
+		p.view.Came = in.Name
+	}
 	p.leave(&next)
 	p.echoes, p.group, p.onward = false, false, true // what is broadcast beyond the link is like the rest (bc_forwarding)
 	if v.hook(nat.Forward, p) {

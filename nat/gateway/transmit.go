@@ -32,7 +32,7 @@ func (v *visit) echo(p *passage) bool {
 	q := *p
 	q.pkt = p.pkt.Clone()
 	q.read()
-	q.echoes, q.echo, q.group = false, true, true
+	q.echoes, q.echo, q.group, q.shared = false, true, true, true
 	v.postrouting(&q)
 	if p.echoes = false; v.process {
 		v.drainLoopback()

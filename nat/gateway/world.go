@@ -25,6 +25,7 @@ type World interface {
 	rules.Bridger
 	rules.Clock
 	rules.Versioned
+	rules.Sharer
 }
 
 // World answers rules of the node as they stand with the packet that was handed in last.
@@ -84,6 +85,9 @@ func (v *visit) PathMTU(p *rules.Packet) (mtu int, ok bool) {
 	}
 	return mtu, true
 }
+
+// Shares reports whether the packet at the rules is a clone of one that leaves.
+func (v *visit) Shares(*rules.Packet) bool { return v.ruled != nil && v.ruled.shared }
 
 // Ethernet tells whether a device's frames are Ethernet's.
 func (v *visit) Ethernet(dev string) rules.Answer {

@@ -41,7 +41,7 @@ func (s *Set) keyOf(p *rules.Packet, w rules.Linked, d rules.SetDims) (a asked, 
 			}
 		case partDevice:
 			if a.device = p.Out; source {
-				a.device = p.In
+				a.device = p.Input()
 			}
 			ok = a.device != ""
 		case partMark:

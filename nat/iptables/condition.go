@@ -294,11 +294,11 @@ func (r *compiledRun) holds(c *instruction) bool {
 	case opStates:
 		return (uint32(p.State)&c.low != 0) != c.not
 	case opIn:
-		return (p.In == r.table.names[c.low]) != c.not
+		return (p.Input() == r.table.names[c.low]) != c.not
 	case opOut:
 		return (p.Out == r.table.names[c.low]) != c.not
 	case opInPrefix:
-		return strings.HasPrefix(p.In, r.table.names[c.low]) != c.not
+		return strings.HasPrefix(p.Input(), r.table.names[c.low]) != c.not
 	case opOutPrefix:
 		return strings.HasPrefix(p.Out, r.table.names[c.low]) != c.not
 	case opChance:

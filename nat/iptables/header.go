@@ -122,11 +122,11 @@ func (m InInterface) Save(p *xt.Printer) { p.Option(m.Not, "-i", m.Device) }
 
 // Holds compares the in device's name (ifname_compare).
 func (m InInterface) Holds(v *rules.Visit) rules.Answer {
-	return rules.Is(deviceMatches(m.Device, v.In), m.Not)
+	return rules.Is(deviceMatches(m.Device, v.Input()), m.Not)
 }
 
 // Actual is the in device.
-func (InInterface) Actual(v *rules.Visit) string { return deviceText("in", v.In) }
+func (InInterface) Actual(v *rules.Visit) string { return deviceText("in", v.Input()) }
 
 // Name is "": -o needs no -m.
 func (OutInterface) Name() string { return "" }

@@ -19,6 +19,7 @@ type Packet struct {
 	TTL      uint8  // or the hop limit
 	Later    bool   // a second or later fragment
 	In, Out  string // devices; "" where the hook has none
+	Came     string // at POSTROUTING, where In is "": the device that it came in by; see Input
 	Mark     uint32 // skb mark
 	State    State  // of the connection: one of Invalid to Untracked, with SNATed and DNATed
 	ConnMark uint32
@@ -54,6 +55,15 @@ type Template struct {
 
 // Tracked reports whether the packet has a connection.
 func (p *Packet) Tracked() bool { return p.State&(New|Related|Established) != 0 }
+
+// Input is the device that the hook is told of as the one that the packet came in by: since Linux 5.7 that of a forwarded packet at POSTROUTING,
+// too (ip_output, ip6_output).
+func (p *Packet) Input() string {
+	if p.In != "" {
+		return p.In
+	}
+	return p.Came
+}
 
 // Clone is a copy that shares no bytes with p.
 func (p *Packet) Clone() Packet {

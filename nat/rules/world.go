@@ -207,6 +207,12 @@ type Bridger interface {
 // one that no bridge handed to the IP tables. It leaves by a port only where the bridge itself carries it on.
 type BridgePorts struct{ In, Out string }
 
+// Sharer is a World that knows which packets share their bytes.
+type Sharer interface {
+	// Shares reports whether the bytes of the packet that is at the rules are also those of another one, which leaves.
+	Shares(p *Packet) bool
+}
+
 // Clock is a World that may know what time it is.
 type Clock interface {
 	Clock() (now time.Time, ok bool)

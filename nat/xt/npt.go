@@ -104,9 +104,15 @@ func (t NPT) List(p *Printer) {
 // Act gives the packet's end the other prefix, and the other end of the packet that an ICMPv6 error is about. An address
 // whose host part leaves no room for the checksum's difference is dropped, with an ICMPv6 error that is not modelled.
 func (t NPT) Act(v *rules.Visit) rules.Action {
+	if w, ok := v.World.(rules.Sharer); ok && w.Shares(v.Packet) {
+		return t.open("what the node hears of a packet while that leaves: which of both have it is a race")
+	}
 	from := v.Tuple.Src()
 	if t.Dest {
 		from = v.Tuple.Dst()
+	}
+	if v.Hook == nat.Input && !t.From.Contains(from.Addr()) {
+		return t.open("an address without the prefix, so that the checksum is right only where the kernel has verified it before")
 	}
 	to, ok := t.mapped(from.Addr())
 	if !ok {
@@ -124,16 +130,22 @@ func (t NPT) Act(v *rules.Visit) rules.Action {
 		v.Wire.SetSrcAddr(to)
 		v.Tuple = v.Wire.Tuple()
 	}
-	if v.Wire != nil {
+	if v.Wire != nil && v.Sender.Socket != rules.ProcessSocket {
 		t.actInside(v.Wire)
 	}
 	return rules.Continue()
 }
 
-// actInside translates the packet inside an ICMPv6 error, which went the other way (Linux 5.10).
+// open is a packet of which no more is known, since the target writes into what.
+func (t NPT) open(what string) rules.Action {
+	return rules.Action{Verdict: nat.Accept, Effect: &rules.Open{Why: t.Name() + " writes into " + what}}
+}
+
+// actInside translates the packet inside an ICMPv6 error, which went the other way (Linux 5.10), where that follows the IPv6 header. In what a
+// process writes whole the kernel does not find it (icmpv6_bounced_ipv6hdr, rawv6_send_hdrinc).
 func (t NPT) actInside(p *packet.Packet) {
 	inside, ok := p.Inside()
-	if !ok {
+	if !ok || nat.Proto(p.Bytes()[6]) != nat.ICMPv6 {
 		return
 	}
 	end := inside.Tuple().Dst().Addr()

@@ -1,0 +1,32 @@
+package test
+
+// foundPrefixes are differences of addresses that NPT writes, and of the device that a packet came in by.
+func foundPrefixes() []found {
+	const forwarded, home = "udp 192.168.1.10:1000 > 10.0.0.20:80", "tcp 10.244.0.1:40001 > 192.168.1.1:80"
+	away := " --src-pfx fd00::/64 --dst-pfx fd00:0:0:9::/64"
+	return []found{
+		{"DNPT at PREROUTING leaves what came back by lo its route, and at OUTPUT finds another one", mangleRules("-A PREROUTING -p tcp -j DNPT"+away, "-A PREROUTING -p ipv6-icmp -j DNPT"+away, "-A OUTPUT -p udp -j DNPT"+away), []given{
+			{tuple: home, flags: 2, seq: 1000},
+			{tuple: "icmp 10.244.0.1:8 > 192.168.1.1:8"},
+			{tuple: "tcp 10.0.0.1:8080 > 10.0.0.0:80", flags: 2, seq: 1000},
+			{tuple: "udp 10.0.0.1:1000 > 10.0.0.20:80"},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.0.0.20:80", flags: 2, seq: 1000},
+		}, only6, nil},
+		{"NAT finds another one where DNPT does not", mangleRules("-A PREROUTING -p tcp -j DNPT"+away) + natRules("-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.0.0.20"), []given{
+			{tuple: "tcp 10.244.0.1:40001 > 192.168.1.1:81", flags: 2, seq: 1000},
+			{tuple: home, flags: 2, seq: 1000},
+		}, only6, nil},
+		{"the packet inside an error is translated the other way, and not in what a process writes", mangleRules("-A PREROUTING -j DNPT"+away, "-A OUTPUT -j DNPT"+away, "-A POSTROUTING -o in0 -j SNPT"+away), []given{
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80"},
+			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{tuple: "icmp 192.168.1.1:0 > 10.244.0.5:0", kind: 3, about: "udp 10.244.0.5:1000 > 192.168.1.1:80"},
+		}, only6, nil},
+		{"at POSTROUTING a packet has the device that it came in by", mangleRules(":M1 - [0:0]", "-A POSTROUTING -j M1", "-A M1 -i in0", "-A M1 ! -i in0", "-A M1 -i p+", "-A M1 -j SET --add-set learntlinks src,src"), []given{
+			{dev: "in0", tuple: forwarded},
+			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.20:80"},
+			{tuple: "udp 10.0.0.1:1000 > 10.0.0.20:80"},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
+			{tuple: home, flags: 2, seq: 1000},
+		}, both, nil},
+	}
+}
