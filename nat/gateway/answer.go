@@ -109,7 +109,7 @@ func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 func (v *visit) resets(p *passage, attached bool) bool {
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	single := func(a netip.Addr) bool { return !a.IsMulticast() && !a.IsUnspecified() }
-	return attached && single(src) && single(dst) || !attached && (v.host.isLocal(dst) || p.keeps() && p.kind == routeLocal || dst.IsUnspecified())
+	return attached && single(src) && single(dst) || !attached && (v.host.isLocal(dst) || p.home() || dst.IsUnspecified())
 }
 
 // unreachable is an ICMP error of that type.

@@ -50,6 +50,9 @@ func (p *passage) reset() {
 // since.
 func (p *passage) keeps() bool { return p.sent.IsValid() && !p.astray }
 
+// home reports whether that route is to an address of the node's own, and not to one for any router (ipv6_unicast_destination).
+func (p *passage) home() bool { return p.keeps() && p.kind == routeLocal }
+
 // read brings what rules see up to date with the bytes.
 func (p *passage) read() {
 	p.view.Tuple, p.view.TTL = p.pkt.Tuple(), p.pkt.TTL()

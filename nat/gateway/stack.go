@@ -126,7 +126,7 @@ func (v *visit) pong(p *passage) {
 		return
 	}
 	back, q := p.view.Tuple.Reply(), &passage{}
-	if from, dst := back.Src().Addr(), back.Dst().Addr(); p.group || !v.host.isLocal(from) && !(p.keeps() && p.kind == routeLocal) && from.Is6() {
+	if from, dst := back.Src().Addr(), back.Dst().Addr(); p.group || !v.host.isLocal(from) && !p.home() && from.Is6() {
 		if from.Is6() && !dst.IsLoopback() {
 			q.by = v.devices[p.came]
 		}
