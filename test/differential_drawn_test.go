@@ -27,7 +27,6 @@ var undrawn = map[string]string{
 	"target CONNSECMARK": "the kernel refuses it without SELinux",
 	"target RATEEST":     "rates are of the clock",
 	"match rateest":      "rates are of the clock",
-	"target TEE":         "the copy that it sends is not modelled",
 }
 
 // The twins are given every extension that the emulator evaluates, in each family that has it: in generated rules, or in the rules of

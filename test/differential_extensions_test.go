@@ -61,7 +61,7 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 	}
 	switch table {
 	case "raw":
-		list = append(list, " -j TRACE")
+		list = append(list, " -j TRACE", " -j TEE --gateway 192.168.1.10")
 	case "filter":
 		list = append(list, " -j NFQUEUE --queue-num 9")
 	case "mangle":
@@ -70,6 +70,7 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 		if strings.Contains(c.hooks, "o") {
 			list = append(list, " -j CLASSIFY --set-class 0001:0010")
 		}
+		list = append(list, " -j TEE --gateway "+pick(d, []string{"10.0.0.20", "10.244.0.5", "192.168.1.10", "203.0.113.9", "10.0.0.20 --oif out0", "10.99.0.1", "192.168.1.10 --oif pod0"}))
 		switch {
 		case d.family == nat.IPv4:
 		case c.name == "PREROUTING" || c.name == "OUTPUT":

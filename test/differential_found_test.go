@@ -206,7 +206,7 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "udp 127.0.0.1:8080 > 192.168.1.1:9"},
 		}, both, nil},
 	}
-	all = slices.Concat(all, foundProtocols(), foundHeaders(), foundRoutes(), foundRoutes6(), foundPrefixes())
+	all = slices.Concat(all, foundProtocols(), foundHeaders(), foundRoutes(), foundRoutes6(), foundPrefixes(), foundCopies())
 	onAllTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
 		for _, c := range all {

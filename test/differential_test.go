@@ -147,9 +147,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	} else {
 		w.kernel.inject(t, dev, pkt)
 	}
-	kernelOut := w.kernel.collect(t)
-	kernelSteps, err := w.kernel.tracer.read()
-	require.NoError(t, err)
+	kernelOut, kernelSteps := w.hear(t)
 	asked, flow, known := w.flowOf(t, pkt)
 	w.ports.asked, w.unknown = false, ""
 	w.ports.next, w.ports.known = chosenPort(asked, kernelOut, flow, known)
@@ -162,6 +160,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	} else {
 		outs, trace, why = w.emulator.Handle(slices.Clone(pkt), dev, at)
 	}
+	w.await(t, outs, trace, kernelOut, &kernelSteps)
 	var diff []string
 	if got, want := outLines(outs), kernelLines(kernelOut); got != want {
 		diff = append(diff, "left the emulator:\n"+got, "left the kernel:\n"+want)
@@ -206,6 +205,43 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 		return undecided
 	}
 	return fmt.Sprintf("packet %s by %q, emulator: %s\n%s", described(pkt), dev, why, strings.Join(diff, "\n"))
+}
+
+// hear is what has left the kernel, and the rules that it met, since the last call.
+func (w *twins) hear(t *testing.T) (out map[string][][]byte, steps []string) {
+	t.Helper()
+	out = w.kernel.collect(t)
+	steps, err := w.kernel.tracer.read()
+	require.NoError(t, err)
+	return out, steps
+}
+
+// await waits for what is still to come from the kernel, which may leave what lo brings back to a thread of its own (ksoftirqd) where the
+// machine is busy.
+func (w *twins) await(t *testing.T, outs []gateway.Out, trace nat.Trace, kernelOut map[string][][]byte, steps *[]string) {
+	t.Helper()
+	const tries, pause = 10, 20 * time.Millisecond
+	expected := 0
+	for _, s := range trace {
+		if w.backend == dataplane.NFT || s.Why != iptables.WhyHotdrop {
+			expected++
+		}
+	}
+	for range tries {
+		left := 0
+		for _, list := range kernelOut {
+			left += len(list)
+		}
+		if left >= len(outs) && len(*steps) >= expected {
+			return
+		}
+		time.Sleep(pause)
+		more, met := w.hear(t)
+		*steps = append(*steps, met...)
+		for dev, list := range more {
+			kernelOut[dev] = append(kernelOut[dev], list...)
+		}
+	}
 }
 
 // forMany reports whether a packet is one that the node hears itself, when the kernel comes to it.

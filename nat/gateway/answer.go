@@ -160,6 +160,9 @@ func (v *visit) answersFrom(p *passage, dst netip.Addr) bool {
 	if dst.Is6() && dst.IsLoopback() {
 		return p.in == nil || p.in.Name == "lo"
 	}
+	if p.copy && dst.Is4() { // RTCF_LOCAL, of the route to TEE's neighbour
+		return p.kind == routeLocal
+	}
 	kind, _ := v.host.localTable(dst)
 	return kind == routeLocal || kind == routeAnycast || dst.Is4() && dst.IsUnspecified()
 }

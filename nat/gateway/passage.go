@@ -33,6 +33,7 @@ type passage struct {
 	echo   bool       // it is what the node hears of it
 	sound  bool       // its checksum counts as right where it comes back to the node (skb_csum_unnecessary)
 	answer bool       // the node's own, because of another
+	copy   bool       // it is TEE's
 	raw    bool       // a process gave it as it is
 	by     *device    // it has to leave by this device
 
@@ -51,7 +52,9 @@ func (p *passage) reset() {
 func (p *passage) keeps() bool { return p.sent.IsValid() && !p.astray }
 
 // home reports whether that route is to an address of the node's own, and not to one for any router (ipv6_unicast_destination).
-func (p *passage) home() bool { return p.keeps() && p.kind == routeLocal }
+func (p *passage) home() bool {
+	return p.keeps() && p.kind == routeLocal && !p.sent.IsUnspecified()
+}
 
 // read brings what rules see up to date with the bytes.
 func (p *passage) read() {

@@ -27,7 +27,7 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 	var verdict nat.Verdict
 	var effect rules.Effect
 	if v.prediction.choices == nil {
-		verdict, effect = v.walk.Run(t, hook, &p.view, v, hits)
+		verdict, effect = v.walker().Run(t, hook, &p.view, v, hits)
 	} else {
 		verdict, effect = v.wayThrough(t, hook, p)
 	}

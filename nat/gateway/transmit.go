@@ -81,7 +81,7 @@ func (v *visit) loop(p *passage) {
 	}
 	q := *p
 	q.echo, q.sound = false, p.echo || p.sound // dev_loopback_xmit
-	q.sent = p.view.Tuple.Dst().Addr()
+	q.sent, q.raw = p.view.Tuple.Dst().Addr(), false
 	q.looped = p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
 	v.pending = append(v.pending, &q)
 }

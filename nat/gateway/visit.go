@@ -37,6 +37,7 @@ type visit struct {
 	depth     int        // of answers to answers
 	icmpBusy  bool       // the stack is sending an ICMP packet (icmp_xmit_lock)
 	answering bool       // what was tapped last is the node's own
+	copying   bool       // what is sent is TEE's copy (nf_skb_duplicated)
 	process   bool       // a process is sending: what it hears of it comes in at once
 	pending   []*passage // on their way through lo
 	loops     int
@@ -57,7 +58,7 @@ type visit struct {
 func (g *Gateway) begin(at time.Time) *visit {
 	v := &g.visit
 	v.at, v.outs, v.trace, v.why, v.where, v.rejected, v.open, v.unknown, v.switched = at, v.outs[:0], nil, "", "", false, false, "", ""
-	v.depth, v.icmpBusy, v.answering, v.process, v.pending, v.loops = 0, false, false, false, nil, 0
+	v.depth, v.icmpBusy, v.answering, v.copying, v.process, v.pending, v.loops = 0, false, false, false, false, nil, 0
 	return v
 }
 

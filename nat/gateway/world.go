@@ -26,6 +26,7 @@ type World interface {
 	rules.Clock
 	rules.Versioned
 	rules.Sharer
+	rules.Duplicator
 }
 
 // World answers rules of the node as they stand with the packet that was handed in last.
@@ -88,6 +89,9 @@ func (v *visit) PathMTU(p *rules.Packet) (mtu int, ok bool) {
 
 // Shares reports whether the packet at the rules is a clone of one that leaves.
 func (v *visit) Shares(*rules.Packet) bool { return v.ruled != nil && v.ruled.shared }
+
+// Raw reports whether the packet at the rules, or what it is a copy of, was given to Send.
+func (v *visit) Raw(*rules.Packet) bool { return v.ruled != nil && v.ruled.raw }
 
 // Ethernet tells whether a device's frames are Ethernet's.
 func (v *visit) Ethernet(dev string) rules.Answer {

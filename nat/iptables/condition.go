@@ -122,7 +122,7 @@ func (w *compiler) rule(at rules.Place, rule *Rule) {
 		}
 	}
 	switch t := rule.Target.(type) {
-	case nil, xt.Log, xt.NFLog, xt.Trace, xt.Audit, xt.Classify, xt.Tee, xt.Checksum, xt.LED:
+	case nil, xt.Log, xt.NFLog, xt.Trace, xt.Audit, xt.Classify, xt.Checksum, xt.LED:
 		r.low = uint32(nat.Continue)
 	case xt.Return:
 		r.low = uint32(nat.Return)

@@ -181,6 +181,16 @@ func (p *Packet) SetTTL(ttl uint8) {
 	binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), old[:], p.b[8:10]))
 }
 
+// SetDontFragment forbids routers to split the packet, as they never do IPv6's.
+func (p *Packet) SetDontFragment() {
+	if !p.V6() {
+		old := [2]byte{p.b[6], p.b[7]}
+		p.b[6] |= 0x40
+		check := p.b[10:12]
+		binary.BigEndian.PutUint16(check, replaced(binary.BigEndian.Uint16(check), old[:], p.b[6:8]))
+	}
+}
+
 // SetTOS writes the type of service byte or the traffic class (ipv4_change_dsfield, ipv6_change_dsfield).
 func (p *Packet) SetTOS(tos uint8) {
 	if p.V6() {

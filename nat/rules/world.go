@@ -207,10 +207,24 @@ type Bridger interface {
 // one that no bridge handed to the IP tables. It leaves by a port only where the bridge itself carries it on.
 type BridgePorts struct{ In, Out string }
 
-// Sharer is a World that knows which packets share their bytes.
+// Sharer is a World that knows where the bytes of packets come from, and which of them share theirs.
 type Sharer interface {
 	// Shares reports whether the bytes of the packet that is at the rules are also those of another one, which leaves.
 	Shares(p *Packet) bool
+	// Raw reports whether a process wrote the packet that is at the rules, or what it is a copy of, with its IP header.
+	Raw(p *Packet) bool
+}
+
+// Duplicator is a World that sends copies of packets.
+type Duplicator interface {
+	// Duplicate sends a copy of the packet that is at the rules of a hook.
+	Duplicate(p *Packet, at nat.Hook, c Copy)
+}
+
+// Copy is where the copy of a packet goes.
+type Copy struct {
+	Via netip.Addr // the neighbour, whatever the packet's destination
+	Out string     // the device that it is reached by; "" for any
 }
 
 // Clock is a World that may know what time it is.

@@ -104,7 +104,8 @@ func (t NPT) List(p *Printer) {
 // Act gives the packet's end the other prefix, and the other end of the packet that an ICMPv6 error is about. An address
 // whose host part leaves no room for the checksum's difference is dropped, with an ICMPv6 error that is not modelled.
 func (t NPT) Act(v *rules.Visit) rules.Action {
-	if w, ok := v.World.(rules.Sharer); ok && w.Shares(v.Packet) {
+	w, knows := v.World.(rules.Sharer)
+	if knows && w.Shares(v.Packet) {
 		return t.open("what the node hears of a packet while that leaves: which of both have it is a race")
 	}
 	from := v.Tuple.Src()
@@ -130,7 +131,7 @@ func (t NPT) Act(v *rules.Visit) rules.Action {
 		v.Wire.SetSrcAddr(to)
 		v.Tuple = v.Wire.Tuple()
 	}
-	if v.Wire != nil && v.Sender.Socket != rules.ProcessSocket {
+	if raw := knows && w.Raw(v.Packet); v.Wire != nil && !raw {
 		t.actInside(v.Wire)
 	}
 	return rules.Continue()

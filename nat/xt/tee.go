@@ -7,8 +7,7 @@ import (
 	"natlab/nat/rules"
 )
 
-// Tee is -j TEE: a copy of the packet goes to a neighbour, untracked, and the packet goes on (xt_TEE.c). The copy is not
-// modelled.
+// Tee is -j TEE: a copy of the packet goes to a neighbour, untracked, and the packet goes on (xt_TEE.c).
 type Tee struct {
 	Gateway netip.Addr
 	Out     string // the device for the copy's route; "" for any
@@ -77,5 +76,10 @@ func (t Tee) List(p *Printer) {
 	}
 }
 
-// Act goes on.
-func (Tee) Act(*rules.Visit) rules.Action { return rules.Continue() }
+// Act sends the copy, and goes on.
+func (t Tee) Act(v *rules.Visit) rules.Action {
+	if w, ok := v.World.(rules.Duplicator); ok {
+		w.Duplicate(v.Packet, v.Hook, rules.Copy{Via: t.Gateway, Out: t.Out})
+	}
+	return rules.Continue()
+}

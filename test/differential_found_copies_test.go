@@ -1,0 +1,33 @@
+package test
+
+// foundCopies are differences of the copies that TEE makes.
+func foundCopies() []found {
+	const forwarded, home = "udp 192.168.1.10:1000 > 10.244.0.5:80", "udp 192.168.1.10:1000 > 192.168.1.1:80"
+	each := []given{
+		{dev: "in0", tuple: forwarded},
+		{dev: "in0", tuple: forwarded, ttl: 1},
+		{dev: "in0", tuple: home, ttl: 1},
+		{dev: "in0", tuple: home, ttl: 0xff},
+		{tuple: "udp 10.0.0.1:1000 > 10.244.0.5:80"},
+		{tuple: "tcp 10.0.0.1:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
+		{dev: "in0", tuple: "icmp 192.168.1.10:8 > 192.168.1.1:8"},
+	}
+	return []found{
+		{"TEE sends a copy without a connection by OUTPUT and POSTROUTING, with a TTL less one where the packet came in", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20", "-A INPUT -j TEE --gateway 10.0.0.20", "-A FORWARD -j TEE --gateway 10.0.0.20",
+			"-A OUTPUT -m conntrack ! --ctstate UNTRACKED -j TEE --gateway 203.0.113.9", "-A POSTROUTING -j TEE --gateway 10.0.0.20 --oif out0") + natRules("-A POSTROUTING -o out0 -j MASQUERADE"), each, both, nil},
+		{"a copy has no process, and makes no other one", filterRules("-A OUTPUT -m owner --socket-exists -j TEE --gateway 10.0.0.20", "-A OUTPUT -m owner ! --socket-exists -j TEE --gateway 10.0.0.21", "-A OUTPUT -o out0 -j REJECT"), each, both, nil},
+		{"there is no copy where there is no way to the neighbour", mangleRules("-A PREROUTING -j TEE --gateway 10.99.0.1", "-A OUTPUT -j TEE --gateway 10.97.0.1"), each, both, nil},
+		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
+		{"a copy that is too long is told of, from where the copy's route is", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20"), []given{
+			{dev: "in0", tuple: forwarded, payload: make([]byte, 1300)},
+			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 192.168.1.1:80", payload: make([]byte, 1300)},
+		}, both, nil},
+		{"a copy of what a process writes is told of, too", mangleRules("-A OUTPUT -j TEE --gateway 10.0.0.20"), []given{
+			{tuple: "udp 10.244.0.1:1000 > 10.244.0.5:80", payload: make([]byte, 1350)},
+		}, only4, nil}, // of IPv6 it would learn
+		{"the packet inside an error that a process writes is not translated in a copy either", mangleRules("-A OUTPUT -j TEE --gateway 10.0.0.20", "-A POSTROUTING -o out0 -j SNPT --src-pfx fd00::/64 --dst-pfx fd00:0:0:9::/64"), []given{
+			{tuple: "icmp 192.168.1.1:0 > 10.244.0.5:0", kind: 3, about: "udp 10.244.0.5:1000 > 192.168.1.1:80"},
+		}, only6, nil},
+		{"at POSTROUTING a copy came by the device that it leaves by", mangleRules(":M1 - [0:0]", "-A PREROUTING -j TEE --gateway 10.0.0.20", "-A POSTROUTING -j M1", "-A M1 -i in0", "-A M1 -i out0"), each, both, nil},
+	}
+}
