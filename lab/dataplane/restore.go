@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -129,7 +128,7 @@ func run(ctx context.Context, ns Namespace, name, input string, options ...strin
 	if err != nil {
 		return "", "", err
 	}
-	var out, errs bytes.Buffer
+	var out, errs strings.Builder
 	cmd := command(ctx, path, input, options...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	// The child is born in the namespace of the thread that forks.

@@ -2,8 +2,8 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,31 +29,49 @@ type nodeRules struct {
 	differ  []string    // the nodes that do not hold exactly what they should
 }
 
-// readRules computes what each node should hold and reads what it does hold, and what else there is in the members.
+// readRules reads what each node holds, and what else there is in the members, and computes what each node should hold.
 func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members []string) (nodeRules, error) {
-	r := nodeRules{nodes: l.Nodes(), intent: map[string]iptables.Ruleset{}}
-	intents := make([]iptables.Ruleset, len(r.nodes))
+	network, err := l.NetworkOf(ctx, members)
+	if err != nil {
+		return nodeRules{}, err
+	}
+	r := nodeRules{nodes: l.Nodes(), network: network, intent: map[string]iptables.Ruleset{}}
+	var mu sync.Mutex // for r
 	var group errgroup.Group
-	for i, node := range r.nodes {
-		group.Go(func() (err error) {
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, node := range r.nodes {
+		group.Go(func() error {
 			rs, err := kubeproxy.Rules(intent, node, kubeproxy.Options{})
 			if err != nil {
 				return fmt.Errorf("the rules that node %s should hold: %w", node, err)
 			}
-			intents[i] = portmap.Add(rs, intent, node)
+			should, differs := r.shouldHold(node, portmap.Add(rs, intent, node))
+			mu.Lock()
+			defer mu.Unlock()
+			if r.intent[node] = should; differs {
+				r.differ = append(r.differ, node)
+			}
 			return nil
 		})
 	}
-	network, err := l.NetworkOf(ctx, members)
-	if err := errors.Join(group.Wait(), err); err != nil {
-		return nodeRules{}, err
+	err = group.Wait()
+	slices.SortFunc(r.differ, func(a, b string) int { return slices.Index(r.nodes, a) - slices.Index(r.nodes, b) })
+	return r, err
+}
+
+// shouldHold is what a node should hold: the rules that it does hold where they are the same, counters aside, so that one copy of
+// them is kept; else differs.
+func (r nodeRules) shouldHold(node string, wanted iptables.Ruleset) (should iptables.Ruleset, differs bool) {
+	var held []iptables.Ruleset
+	for _, in := range r.network.Held[node] {
+		if !empty(in.Rules) {
+			held = append(held, in.Rules)
+		}
 	}
-	for i, node := range r.nodes {
-		r.intent[node] = intents[i]
+	if len(held) == 1 && wanted.Same(held[0]) {
+		return held[0], false
 	}
-	r.network = network
-	r.differ = r.otherwise()
-	return r, nil
+	return wanted, true
 }
 
 // witnessed is what the witness of a node needs to know of its rules.
@@ -179,21 +197,4 @@ func (r nodeRules) bySourcePort() bool {
 	return slices.ContainsFunc(r.of(r.differ), func(rule proof.RuleRef) bool {
 		return strings.Contains(rule.Text, "sport") || strings.Contains(rule.Text, " --ports ")
 	})
-}
-
-// otherwise are the nodes that do not hold exactly what they should, counters aside.
-func (r nodeRules) otherwise() []string {
-	var out []string
-	for _, node := range r.nodes {
-		var held []iptables.Ruleset
-		for _, in := range r.network.Held[node] {
-			if !empty(in.Rules) {
-				held = append(held, in.Rules)
-			}
-		}
-		if len(held) != 1 || !r.intent[node].Same(held[0]) {
-			out = append(out, node)
-		}
-	}
-	return out
 }
