@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -53,7 +54,7 @@ type program struct {
 func (p *program) run(ctx context.Context, args []string) int {
 	root := p.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := execute(ctx, root, args)
 	switch {
 	case err == nil:
 		return exitOK
@@ -65,6 +66,26 @@ func (p *program) run(ctx context.Context, args []string) int {
 	p.logf("%s", strings.TrimSpace(err.Error()))
 	return exitError
 }
+
+// execute runs the command. One that only reads files and computes is left where it is when it is interrupted: it has nothing to take away, and
+// what it follows may take long. All others end by their context.
+func execute(ctx context.Context, root *cobra.Command, args []string) error {
+	cmd, _, err := root.Find(args)
+	if err != nil || cmd.Annotations[computes] == "" {
+		return root.ExecuteContext(ctx)
+	}
+	done := make(chan error, 1)
+	go func() { done <- root.ExecuteContext(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// computes marks commands that touch nothing but files that they read.
+const computes = "computes"
 
 // logf writes one line to standard error. Where that is gone, nobody is there to be told.
 func (p *program) logf(format string, args ...any) {
@@ -96,6 +117,11 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	root.SetFlagErrorFunc(usage)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.exec(), p.verify(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.gateway(), p.scenario(), p.vm(), p.version(), p.supervise())
+	for _, cmd := range root.Commands() {
+		if slices.Contains([]string{"explain", "rules", "diff", "plan", "collect"}, cmd.Name()) {
+			cmd.Annotations = map[string]string{computes: "yes"}
+		}
+	}
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.DisableFlagsInUseLine = true // the usage lines name them
 	}

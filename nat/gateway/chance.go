@@ -123,7 +123,7 @@ func (s *choices) probability() float64 {
 func (s *choices) tell(o *nat.Outcome) {
 	o.Probability, o.Assumed, o.Unknown = s.probability(), s.assumed, s.open
 	if s.cut {
-		o.End, o.Where, o.Why = nat.EndUnknown, "", "the packet has more ways through a table than are followed"
+		o.End, o.Where, o.Why = nat.EndUnknown, "", "the packet has more ways through a table, or meets more rules there, than are followed"
 	}
 }
 

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -107,7 +108,7 @@ func (k *Walk) through(c *Compiled, hook nat.Hook, pkt *rules.Packet, w rules.Wo
 		return nat.Accept, nil
 	}
 	r := &k.run
-	r.table, r.hits, r.effect = c, hits, nil
+	r.table, r.hits, r.effect, r.left = c, hits, nil, maxTriedRules
 	r.visit.Packet, r.visit.World, r.visit.Decider, r.visit.Hook, r.visit.HotDrop = pkt, w, d, hook, false
 	r.readTuple()
 	if v := r.chain(b.at, 0); v != nat.Continue {
@@ -143,6 +144,7 @@ type compiledRun struct {
 	hits         *[]Hit
 	tuple        nat.Tuple // of which the rest is
 	src, dst     address
+	left         int  // rules that it may still try
 	narrow       bool // IPv4
 	short        bool // the transport header is cut short: who asks for it drops the packet
 	sport, dport uint16
@@ -202,12 +204,19 @@ func (r *compiledRun) hit(chain *instruction, rule uint32, v nat.Verdict) {
 	}
 }
 
+// What bounds a packet's way through a table, on top of maxTriedRules: chains that each call the next one twice are a few lines, and more rules
+// than anybody can wait for.
+const maxMetRules = 1 << 12
+
+var tooMany = &rules.Open{Why: fmt.Sprintf("the packet meets more than %d rules of one table, or tries more than %d: natlab follows it no further", maxMetRules, maxTriedRules)}
+
 // chain walks the chain whose head is there; Continue: the packet came out at its end or by a RETURN.
 func (r *compiledRun) chain(at uint32, depth int) nat.Verdict {
-	if depth > maxDepth {
+	head := &r.table.code[at]
+	if r.left -= int(head.low); depth > maxDepth || r.left < 0 || r.hits != nil && len(*r.hits) > maxMetRules {
+		r.effect = tooMany
 		return nat.Drop
 	}
-	head := &r.table.code[at]
 	if head.operands != 0 && !r.short {
 		return r.indexed(head, depth)
 	}

@@ -91,7 +91,7 @@ func (e *explorer) chain(at int, in []open, depth int) (out, done []open) {
 	}
 	c := &e.table.source[at]
 	for i := range c.Rules {
-		if e.tried += len(in); e.tried > maxTriedRules || len(in) > maxOpenWays {
+		if e.tried += len(in); e.tried > maxTriedRules || len(in) > maxOpenWays || len(in) > 0 && len(in[0].hits) > maxMetRules {
 			e.cut = true
 			return nil, done
 		}
