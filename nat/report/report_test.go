@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,6 +107,19 @@ func TestWayOfEveryEnd(t *testing.T) {
 		require.Equal(t, end != nat.EndAnswered, strings.Contains(way, "(expected: answered)"), way)
 		require.Equal(t, end == nat.EndLost, strings.Contains(way, "does not get through to outside"), way)
 	}
+}
+
+// A node is drawn as the one that translates where its entry tells so, and not where it carries the packet on as it came.
+func TestWayNamesWhoTranslates(t *testing.T) {
+	t.Parallel()
+	c := nodePort()
+	require.Contains(t, report.Journeys(c, report.Style{}), "vms100  translates\n")
+	require.Contains(t, report.Journeys(c, report.Style{}), "vms100  translates back\n")
+	c.Conntrack = slices.Clone(c.Conntrack)
+	for i := range c.Conntrack {
+		c.Conntrack[i].Status &^= nat.SrcNAT | nat.DstNAT
+	}
+	require.NotContains(t, report.Journeys(c, report.Style{}), "translates")
 }
 
 // The answer that was not translated back is what the masquerade is there to prevent.

@@ -103,8 +103,9 @@ func (d *drawing) stop(s stop, dir nat.Direction) {
 
 // part is what the node that the proof is about does with the packet.
 func (d *drawing) part(node string, dir nat.Direction) string {
+	translates := slices.ContainsFunc(d.flow.Conntrack, func(c nat.Conn) bool { return c.Node == node && c.Status&(nat.SrcNAT|nat.DstNAT) != 0 })
 	switch answered := d.flow.End == nat.EndAnswered; {
-	case node != d.flow.Node:
+	case node != d.flow.Node, answered && !translates:
 		return ""
 	case answered && dir == nat.Original:
 		return "  translates"
