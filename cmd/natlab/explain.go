@@ -118,6 +118,11 @@ type explanation struct {
 	From   string           `json:"from,omitempty"`
 	In     string           `json:"in,omitempty"`
 	Answer diagnosis.Answer `json:"answer"`
+
+	// The way that the answer is about.
+	Forward []diagnosis.Leg `json:"forward"`
+	Return  []diagnosis.Leg `json:"return"`
+
 	Ways   nat.Prediction   `json:"ways"`
 	Why    []gateway.Reason `json:"why,omitempty"`
 }
@@ -140,6 +145,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 			return fmt.Errorf("explain: %w", err)
 		}
 		found := explanation{Packet: a.Tuple.String(), In: a.In, Answer: one.Diagnose(x.Prediction), Ways: x.Prediction}
+		found.Forward, found.Return = diagnosis.Paths(x.Prediction)
 		if e.why != "" {
 			if found.Why, err = x.Why(e.why); err != nil {
 				return err
@@ -193,6 +199,7 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 			return fmt.Errorf("explain: %w", err)
 		}
 		found := explanation{Packet: a.Tuple.String(), From: a.From, Answer: diagnosis.Of(x.Prediction), Ways: x.Prediction}
+		found.Forward, found.Return = diagnosis.Paths(x.Prediction)
 		if e.why != "" {
 			if found.Why, err = x.Why(e.why); err != nil {
 				return err

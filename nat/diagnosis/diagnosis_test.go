@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -264,4 +265,33 @@ func TestOwner(t *testing.T) {
 			require.Equal(t, row.owner, ruleOwner(row.chain, row.target, row.text))
 		})
 	}
+}
+
+// The way is told device by device and rule by rule, with the packet as it came and as it left.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	c := caseOf(t, fromOutside, published+forward+"-A FORWARD -d 10.42.0.5/32 -j ACCEPT\nCOMMIT\n")
+	x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
+	require.NoError(t, err)
+	there, back := Paths(x.Prediction)
+	show := func(legs []Leg) (out []string) {
+		for _, l := range legs {
+			at := l.Device
+			if l.Rule != nil {
+				at = fmt.Sprintf("%s %s:%d", l.Rule.Table, l.Rule.Chain, l.Rule.Rule)
+			}
+			out = append(out, fmt.Sprintf("%s %s %s > %s", l.Hook, at, l.In.Dst(), l.Out.Dst()))
+		}
+		return out
+	}
+	require.Equal(t, []string{
+		"PREROUTING eth0 192.0.2.10:8080 > 192.0.2.10:8080",
+		"PREROUTING nat PREROUTING:1 192.0.2.10:8080 > 10.42.0.5:80",
+		"FORWARD filter FORWARD:1 10.42.0.5:80 > 10.42.0.5:80",
+		"POSTROUTING cni0 10.42.0.5:80 > 10.42.0.5:80",
+	}, show(there))
+	require.Equal(t, []string{
+		"PREROUTING cni0 192.0.2.99:40000 > 192.0.2.99:40000",
+		"POSTROUTING eth0 192.0.2.99:40000 > 192.0.2.99:40000",
+	}, show(back))
 }
