@@ -136,7 +136,7 @@ func matchRules(family nat.Family) (rules []string) {
 
 // contentRules are all that twins get in the tests of content, a list each time.
 func contentRules(family nat.Family) [][]string {
-	list := [][]string{matchRules(family), connLimits(family)}
+	list := [][]string{matchRules(family), connLimits(family), rateRules}
 	return append(list, targetRules(family)...)
 }
 

@@ -2,6 +2,7 @@ package test
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,13 +21,29 @@ import (
 // undrawn are the extensions that the emulator evaluates and that no twin is given, with what is in the way; "match" or "target" and the
 // name.
 var undrawn = map[string]string{
-	"target AUDIT":       "it writes into the machine's audit log",
-	"target LED":         "it takes a LED of the machine",
-	"target IDLETIMER":   "its timers are the machine's, not the namespace's",
-	"target SECMARK":     "the kernel refuses it without SELinux",
-	"target CONNSECMARK": "the kernel refuses it without SELinux",
-	"target RATEEST":     "rates are of the clock",
-	"match rateest":      "rates are of the clock",
+	"target AUDIT":     "it writes into the machine's audit log",
+	"target LED":       "it takes a LED of the machine",
+	"target IDLETIMER": "its timers are the machine's, not the namespace's",
+	"target SECMARK":   "the kernel refuses it without SELinux",
+}
+
+// What a kernel refuses cannot be drawn, as far as it has no part that takes it.
+func TestUndrawnAreRefused(t *testing.T) {
+	t.Parallel()
+	onAllTwins(t, func(t *testing.T, w *twins) {
+		t.Helper()
+		for _, row := range []struct{ rule, part string }{
+			{"-A FORWARD -j SECMARK --selctx system_u:object_r:httpd_packet_t:s0", "/sys/fs/selinux"},
+			{`-A FORWARD -j LED --led-trigger-id "natlab"`, "/sys/class/leds"},
+		} {
+			if _, err := os.Stat(row.part); err == nil {
+				continue // it would be the machine's
+			}
+			rs, err := iptables.ParseString(mangleRules(row.rule), w.family)
+			require.NoError(t, err)
+			require.Error(t, w.kernel.restore(t.Context(), w.backend, rs), row.rule)
+		}
+	})
 }
 
 // The twins are given every extension that the emulator evaluates, in each family that has it: in generated rules, or in the rules of

@@ -66,6 +66,7 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 		list = append(list, " -j NFQUEUE --queue-num 9")
 	case "mangle":
 		list = append(list, " -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 16 --hmark-offset 0x40 --hmark-rnd 0x01020304",
+			" -j CONNSECMARK --save", " -j CONNSECMARK --restore",
 			" -j HMARK --hmark-tuple ct,src,dst --hmark-mod 8 --hmark-offset 0x4000 --hmark-rnd 0x000000ff")
 		if strings.Contains(c.hooks, "o") {
 			list = append(list, " -j CLASSIFY --set-class 0001:0010")

@@ -78,7 +78,7 @@ func textIn(family nat.Family, text string) string {
 }
 
 // tracking matches the text of rule sets with which the kernel tracks connections.
-var tracking = regexp.MustCompile(`-j (DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP|CONNMARK)|-m (conntrack|connmark)`)
+var tracking = regexp.MustCompile(`-j (DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP|CONNMARK|CONNSECMARK)|-m (conntrack|connmark)`)
 
 var (
 	ipv4Words = regexp.MustCompile(`\b\d+\.\d+\.\d+\.\d+(/\d+)?`)
