@@ -10,10 +10,11 @@ import (
 )
 
 // Duplicate sends a copy of the packet at the rules by a neighbour, as a packet of the node's own without a connection, before the rules go on
-// (nf_dup_ipv4, nf_dup_ipv6): what a copy meets makes no copies. A prediction is of the packet alone, and has none.
+// (nf_dup_ipv4, nf_dup_ipv6): what a copy meets makes no copies. A prediction is of the packet alone, and has none; nor has what a kernel hands
+// over at its hooks: it would send the copy by the packet's destination.
 func (v *visit) Duplicate(p *rules.Packet, at nat.Hook, c rules.Copy) {
 	of := v.ruled
-	if v.copying || of == nil || v.prediction.choices != nil {
+	if v.copying || of == nil || v.wire || v.prediction.choices != nil {
 		return
 	}
 	switch dst := p.Tuple.Dst().Addr(); {
