@@ -66,7 +66,7 @@ func settle(tb testing.TB) {
 func canary(tb testing.TB, which string) netns.Handle {
 	tb.Helper()
 	name := fmt.Sprintf("natlab-canary-%d-%s", os.Getpid(), which)
-	h, err := netns.Create(name)
+	h, err := netns.CreateLeased(name)
 	require.NoError(tb, err)
 	require.NoError(tb, netns.Delete(name))
 	return h

@@ -67,19 +67,51 @@ func Down(ctx context.Context, name string) error {
 	return s.clear(ctx, r.Namespaces)
 }
 
-// DownAll takes every lab away. It goes on after an error.
+// DownAll takes every lab away, and the namespaces that tests left behind which have ended. It goes on after an error.
 func DownAll(ctx context.Context) error {
-	entries, err := os.ReadDir(root)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return downThose(ctx, func(Status) bool { return true })
+}
+
+// DownDead takes away what nobody has any more: the labs of programs that ended, natlab's own supervisors aside, and the namespaces
+// that tests left behind. What runs stays.
+func DownDead(ctx context.Context) error { return downThose(ctx, abandoned) }
+
+// abandoned reports whether a lab is one that nobody can have any more: a program's own, which has ended.
+func abandoned(s Status) bool { return s.State == Dead && !s.Supervised }
+
+func downThose(ctx context.Context, which func(Status) bool) error {
+	labs, err := List()
+	if err != nil {
 		return err
 	}
+	var names []string
+	for _, s := range labs {
+		if which(s) {
+			names = append(names, s.Name)
+		}
+	}
+	left, err := netns.Orphans()
+	if err != nil {
+		return err
+	}
+	return takeAway(ctx, names, left)
+}
+
+// takeAway takes labs away, and namespaces of no lab with the processes in them.
+func takeAway(ctx context.Context, labs, namespaces []string) error {
 	var all []error
-	for _, e := range entries {
-		if err := Down(ctx, e.Name()); err != nil && !errors.Is(err, ErrNoLab) {
+	for _, name := range labs {
+		if err := Down(ctx, name); err != nil && !errors.Is(err, ErrNoLab) {
 			all = append(all, err)
 		}
 	}
-	return errors.Join(all...)
+	err := endInhabitants(ctx, namespaces)
+	for _, name := range namespaces {
+		if err == nil {
+			err = netns.Delete(name)
+		}
+	}
+	return errors.Join(append(all, err)...)
 }
 
 // takeOver ends the lab's owner and takes the lock. It is false where the lab vanished meanwhile: its owner is gone then.

@@ -21,13 +21,13 @@ import (
 func TestStartAndDown(t *testing.T) {
 	before := hostNetwork(t)
 	c := reference(t)
-	require.NoError(t, Start(t.Context(), c, Options{}))
+	require.NoError(t, Start(t.Context(), c, Options{With: os.Getpid()}))
 	l, err := Open(t.Context(), c.Name)
 	require.NoError(t, err)
 	require.Equal(t, c.Name, l.Name())
 	require.Equal(t, before, hostNetwork(t), "the host's own network")
 
-	require.ErrorIs(t, Start(t.Context(), c, Options{}), ErrExists)
+	require.ErrorIs(t, Start(t.Context(), c, Options{With: os.Getpid()}), ErrExists)
 	_, err = Up(t.Context(), c, Options{})
 	require.ErrorContains(t, err, "lab "+c.Name+" is already up: natlab down --name "+c.Name+" first")
 	st := status(t, c.Name)
@@ -73,12 +73,12 @@ func TestTwoLabsSideBySide(t *testing.T) {
 // TestKilledSupervisor ends the process that serves a lab: the lab is dead, and Down takes the rest away.
 func TestKilledSupervisor(t *testing.T) {
 	c := reference(t)
-	require.NoError(t, Start(t.Context(), c, Options{}))
+	require.NoError(t, Start(t.Context(), c, Options{With: os.Getpid()}))
 	kill(t, status(t, c.Name).PID)
 	require.Equal(t, Dead, status(t, c.Name).State)
 	_, err := Open(t.Context(), c.Name)
 	require.ErrorIs(t, err, ErrDead)
-	require.ErrorIs(t, Start(t.Context(), c, Options{}), ErrExists)
+	require.ErrorIs(t, Start(t.Context(), c, Options{With: os.Getpid()}), ErrExists)
 	require.NoError(t, Down(t.Context(), c.Name))
 	requireGone(t, c.Name)
 }
@@ -158,7 +158,7 @@ func TestInterruptedStart(t *testing.T) {
 	c := reference(t)
 	for _, step := range []string{"namespaces", "devices", "addresses and routes", "servers"} {
 		ctx, cancel := context.WithCancel(t.Context())
-		err := Start(ctx, c, Options{Progress: func(s string, _, _ int) {
+		err := Start(ctx, c, Options{With: os.Getpid(), Progress: func(s string, _, _ int) {
 			if s == step {
 				cancel()
 			}
@@ -250,7 +250,7 @@ func TestOneOfManyWins(t *testing.T) {
 	const many = 4
 	results := make(chan error, many)
 	for range many {
-		go func() { results <- Start(t.Context(), c, Options{}) }()
+		go func() { results <- Start(t.Context(), c, Options{With: os.Getpid()}) }()
 	}
 	won := 0
 	for range many {

@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"os"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func TestExecAll(t *testing.T) {
 // TestServersStopAndStart asks the supervisor over its socket.
 func TestServersStopAndStart(t *testing.T) {
 	c := reference(t)
-	require.NoError(t, Start(t.Context(), c, Options{}))
+	require.NoError(t, Start(t.Context(), c, Options{With: os.Getpid()}))
 	l, err := Open(t.Context(), c.Name)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })

@@ -23,6 +23,7 @@ type Options struct {
 	Name     string            // instead of the cluster's own; "" leaves that
 	Backend  dataplane.Backend // instead of the cluster's own; "" leaves that
 	Progress Progress          // nil for silence
+	With     int               // Start: the process with which the lab ends; 0 for none
 }
 
 // Lab is a lab that stands. Its methods may be called by many goroutines at the same time.

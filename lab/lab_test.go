@@ -15,8 +15,8 @@ import (
 	"natlab/topology"
 )
 
-// TestMain is also the supervisor that Start starts (the test binary, called as `natlab supervise --name NAME`), and an up
-// to be killed.
+// TestMain is also the supervisor that Start starts (the test binary, called as `natlab supervise --name NAME`), an up to be
+// killed, and a program with labs to be killed.
 func TestMain(m *testing.M) {
 	role := ""
 	if len(os.Args) == 4 {
@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "supervise":
 		err = Supervise(context.Background(), os.Args[3])
+	case "hold": // a program with a lab of its own, a supervised one and a namespace, which is killed
+		err = hold(os.Args[3])
 	case "up":
 		var c topology.Cluster
 		if c, err = topology.Reference(); err == nil {

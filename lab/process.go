@@ -100,6 +100,35 @@ func waitGone(ctx context.Context, fd int, patience time.Duration) (bool, error)
 	return false, nil
 }
 
+// await cancels ctx when the process has ended, and returns then or when ctx has ended otherwise.
+func (p process) await(ctx context.Context, cancel context.CancelCauseFunc) {
+	file, err := p.open()
+	if err != nil {
+		cancel(err)
+		return
+	}
+	defer file.Close() //nolint:errcheck // holds no data
+	ended, end, err := os.Pipe()
+	if err != nil {
+		cancel(err)
+		return
+	}
+	defer ended.Close()                                        //nolint:errcheck // nothing is written
+	stop := context.AfterFunc(ctx, func() { _ = end.Close() }) // wakes the poll
+	defer func() {
+		if stop() {
+			_ = end.Close()
+		}
+	}()
+	for ctx.Err() == nil {
+		fds := []unix.PollFd{{Fd: int32(file.Fd()), Events: unix.POLLIN}, {Fd: int32(ended.Fd()), Events: unix.POLLIN}}
+		_, err := unix.Poll(fds, -1)
+		if fds[0].Revents != 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			cancel(fmt.Errorf("process %d has ended", p.PID))
+		}
+	}
+}
+
 // inhabitants lists the processes that are in one of the namespaces, but for the calling one.
 func inhabitants(ids map[netns.ID]bool) ([]process, error) {
 	entries, err := os.ReadDir("/proc")

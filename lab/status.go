@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"natlab/lab/netns"
 	"natlab/lab/realise"
 	"natlab/topology"
 )
@@ -57,6 +58,9 @@ func List() ([]Status, error) {
 	}
 	return out, nil
 }
+
+// Orphans lists the namespaces of no lab that tests left behind which have ended.
+func Orphans() ([]string, error) { return netns.Orphans() }
 
 func (s *stateDir) status() Status {
 	st := Status{Name: s.lab, State: Dead}

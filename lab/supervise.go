@@ -27,6 +27,7 @@ const (
 type startRequest struct {
 	Cluster  topology.Cluster `json:"cluster"`
 	Progress bool             `json:"progress"` // somebody looks at it
+	With     process          `json:"with"`     // the process with which the lab ends; zero for none
 }
 
 // startProgress is what the supervisor sends back, a line each.
@@ -47,11 +48,17 @@ func Start(ctx context.Context, c topology.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
+	request := startRequest{Cluster: c, Progress: o.Progress != nil}
+	if o.With != 0 {
+		if request.With, err = processOf(o.With); err != nil {
+			return fmt.Errorf("lab %s: there is no process %d to end with: %w", c.Name, o.With, err)
+		}
+	}
 	s, err := createState(c.Name)
 	if err != nil {
 		return err
 	}
-	err = s.start(ctx, c, o.Progress)
+	err = s.start(ctx, request, o.Progress)
 	if err == nil {
 		return s.dir.Close() // the supervisor holds the lock now
 	}
@@ -63,7 +70,7 @@ func Start(ctx context.Context, c topology.Cluster, o Options) error {
 }
 
 // start runs the supervisor until the lab is up, or until it has ended after a failure.
-func (s *stateDir) start(ctx context.Context, c topology.Cluster, tell Progress) error {
+func (s *stateDir) start(ctx context.Context, r startRequest, tell Progress) error {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return fmt.Errorf("lab %s: start its supervisor: %w", s.lab, err)
@@ -81,7 +88,7 @@ func (s *stateDir) start(ctx context.Context, c topology.Cluster, tell Progress)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = ours.CloseWrite() }) // told so, it takes all down and reports what it did
 	defer stop()
-	err = s.follow(ours, c, tell)
+	err = s.follow(ours, r, tell)
 	if err == nil {
 		return cmd.Process.Release()
 	}
@@ -93,8 +100,8 @@ func (s *stateDir) start(ctx context.Context, c topology.Cluster, tell Progress)
 }
 
 // follow sends the request and listens until the last line.
-func (s *stateDir) follow(conn *net.UnixConn, c topology.Cluster, tell Progress) error {
-	if err := json.NewEncoder(conn).Encode(startRequest{Cluster: c, Progress: tell != nil}); err != nil {
+func (s *stateDir) follow(conn *net.UnixConn, r startRequest, tell Progress) error {
+	if err := json.NewEncoder(conn).Encode(r); err != nil {
 		return fmt.Errorf("lab %s: tell its supervisor: %w", s.lab, err)
 	}
 	in := json.NewDecoder(conn)
@@ -177,10 +184,14 @@ func Supervise(ctx context.Context, name string) error {
 		return err
 	}
 	_ = conn.Close()
+	if o.With != (process{}) {
+		watch.Go(func() { o.With.await(ctx, cancel) })
+	}
 	select {
 	case <-ctx.Done():
 	case <-l.own.gone:
 	}
+	cancel(nil)
 	return l.Down(context.WithoutCancel(ctx))
 }
 

@@ -89,6 +89,11 @@ func (n bridgeNetwork) in(text string) string {
 func newBridgeNetwork(t *testing.T, family nat.Family) bridgeNetwork {
 	t.Helper()
 	n := bridgeNetwork{name: strings.Replace(uniqueName(t), "plan-", "br-", 1), family: family, hosts: map[netip.Addr]netns.Handle{}}
+	for _, of := range append([]string{"", "-sw"}, names()...) {
+		lease, err := netns.Lease(n.name + of)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, lease.Close()) })
+	}
 	script := []string{"N=" + n.name, "ip netns add $N", "ip netns add $N-sw", "at() { ns=$1; shift; ip netns exec $ns \"$@\"; }"}
 	for _, h := range bridgeHosts {
 		script = append(script, "ip netns add $N-"+h.name)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,6 +37,7 @@ func TestCLI(t *testing.T) {
 				return err
 			}
 			env.Setenv("HOSTS", hosts)
+			env.Setenv("NATLAB_WITH", strconv.Itoa(os.Getpid())) // a lab ends with this test
 			reference, err := filepath.Abs("../topology/reference/cluster.yaml")
 			if err != nil {
 				return err

@@ -102,7 +102,7 @@ var mtus = map[string]int{"in0": 1500, "out0": 1300, "pod0": 1400}
 func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *kernelNode {
 	t.Helper()
 	name := strings.Replace(uniqueName(t), "plan-", "diff-", 1)
-	h, err := netns.Create(name)
+	h, err := netns.CreateLeased(name)
 	require.NoError(t, err)
 	version, err := dataplane.Kernel()
 	require.NoError(t, err)

@@ -71,7 +71,7 @@ type extensionLoader struct {
 func (x extensionLoader) load(t *testing.T, lines []extensionLine) (loaded []loadedLine, ok bool) {
 	t.Helper()
 	name := strings.Replace(uniqueName(t), "plan-", "ext-", 1)
-	h, err := netns.Create(name)
+	h, err := netns.CreateLeased(name)
 	require.NoError(t, err)
 	defer func() {
 		require.NoError(t, h.Close())

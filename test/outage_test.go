@@ -128,7 +128,7 @@ func newOutageSite(t *testing.T, name string) outageSite {
 	s := outageSite{name: name, hosts: map[string]netns.Handle{}}
 	for _, host := range []string{"node", "client", "up", "pod5", "pod6", "pod15"} {
 		full := name + host
-		h, err := netns.Create(full)
+		h, err := netns.CreateLeased(full)
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			require.NoError(t, h.Close())

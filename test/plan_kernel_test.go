@@ -40,8 +40,9 @@ func TestPlanRunsByHand(t *testing.T) {
 func hasIPIP(t *testing.T) bool {
 	t.Helper()
 	name := uniqueName(t)
-	run(t, "ip netns add "+name)
-	t.Cleanup(func() { run(t, "ip netns del "+name) })
+	h, err := netns.CreateLeased(name)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, errors.Join(h.Close(), netns.Delete(name))) })
 	out, err := exec.CommandContext(t.Context(), "ip", "-n", name, "link", "add", "t0", "type", "ipip", "local", "127.0.0.1").CombinedOutput()
 	if err != nil {
 		require.Contains(t, string(out), "Unknown device type", "only a kernel without ipip may refuse")
@@ -82,6 +83,11 @@ func standByHand(t *testing.T, overlay topology.Overlay) topology.Plan {
 			}
 		}
 	})
+	for _, ns := range p.Namespaces {
+		lease, err := netns.Lease(ns.Name)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, lease.Close()) })
+	}
 	run(t, p.String())
 	return p
 }

@@ -27,7 +27,7 @@ func newRestorer(t *testing.T, family nat.Family) restorer {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "rules are loaded into a network namespace, which needs root")
 	name := strings.Replace(uniqueName(t), "plan-", "rest-", 1)
-	h, err := netns.Create(name)
+	h, err := netns.CreateLeased(name)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, h.Close())

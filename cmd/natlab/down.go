@@ -10,17 +10,23 @@ import (
 )
 
 func (p *program) down() *cobra.Command {
-	var all bool
+	var all, dead bool
 	cmd := &cobra.Command{
-		Use:   "down [--name N | --all]",
+		Use:   "down [--name N | --all | --dead]",
 		Short: "Take a lab away, whatever state it is in",
 		Args:  noArgs,
 	}
 	name := named(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "take every lab away")
+	cmd.Flags().BoolVar(&all, "all", false, "take every lab away, and what tests left behind that have ended")
+	cmd.Flags().BoolVar(&dead, "dead", false, "take away what programs and tests left behind that have ended, and nothing that runs")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if all && *name != "" {
+		switch {
+		case all && *name != "":
 			return usage(cmd, errors.New("--name and --all exclude each other"))
+		case dead && (all || *name != ""):
+			return usage(cmd, errors.New("--dead excludes --name and --all"))
+		case dead:
+			return lab.DownDead(cmd.Context())
 		}
 		if all {
 			return lab.DownAll(cmd.Context())

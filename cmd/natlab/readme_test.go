@@ -109,10 +109,8 @@ func flagsIn(section string) []string {
 // schemas are the JSON outputs, and the values that several of them have, by their headings.
 var schemas = map[string]reflect.Type{
 	"verify -o json": reflect.TypeFor[proof.Report](),
-	"status -o json": reflect.TypeFor[struct {
-		Labs []labStatus `json:"labs"`
-	}](),
-	"apply -o json": reflect.TypeFor[lab.Applied](),
+	"status -o json": reflect.TypeFor[labList](),
+	"apply -o json":  reflect.TypeFor[lab.Applied](),
 	"doctor -o json": reflect.TypeFor[struct {
 		Features []doctor.Feature `json:"features"`
 	}](),

@@ -44,7 +44,14 @@ func (p *program) status() *cobra.Command {
 			p.logf("there is no lab %s", *name)
 			running = false
 		}
-		if err := p.writeLabs(found, format.value); err != nil {
+		left, err := lab.Orphans()
+		if err != nil {
+			return err
+		}
+		if *name != "" {
+			left = nil
+		}
+		if err := p.writeLabs(labList{found, left}, format.value); err != nil {
 			return err
 		}
 		if !running {
@@ -101,12 +108,17 @@ func headline(s lab.Status) string {
 	return strings.Join(words, "  ")
 }
 
-func (p *program) writeLabs(labs []labStatus, format string) error {
+// labList is what status prints.
+type labList struct {
+	Labs    []labStatus `json:"labs"`
+	Orphans []string    `json:"orphans,omitempty"` // namespaces of tests that have ended
+}
+
+func (p *program) writeLabs(all labList, format string) error {
 	if format == "json" {
-		return writeJSON(p.out, struct {
-			Labs []labStatus `json:"labs"`
-		}{labs})
+		return writeJSON(p.out, all)
 	}
+	labs := all.Labs
 	var b strings.Builder
 	for _, l := range labs {
 		fmt.Fprintf(&b, "%s\n", headline(l.Status))
@@ -119,6 +131,9 @@ func (p *program) writeLabs(labs []labStatus, format string) error {
 	}
 	if len(labs) == 0 {
 		b.WriteString("no labs\n")
+	}
+	if len(all.Orphans) > 0 {
+		fmt.Fprintf(&b, "of tests that have ended: %s (natlab down --dead takes them away)\n", strings.Join(all.Orphans, " "))
 	}
 	_, err := fmt.Fprint(p.out, b.String())
 	return err

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,11 +13,15 @@ import (
 	"natlab/topology"
 )
 
+// withVariable is the environment variable that stands for --with.
+const withVariable = "NATLAB_WITH"
+
 func (p *program) up() *cobra.Command {
 	var in inputFlags
 	var o lab.Options
+	var with int
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Args:  noArgs,
 	}
@@ -23,7 +29,18 @@ func (p *program) up() *cobra.Command {
 	cmd.Flags().StringVar(&o.Name, "name", "", "the lab's name (default: the cluster's)")
 	backend := &choice{words: []string{topology.BackendLegacy, topology.BackendNFT}}
 	cmd.Flags().Var(backend, "backend", "how rules reach the kernel (default: as the Lab document has it)")
+	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if text, set := os.LookupEnv(withVariable); set && with == 0 {
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				return fmt.Errorf("%s=%s: want the number of a process", withVariable, text)
+			}
+			with = n
+		}
+		if o.With = with; with < 0 {
+			return usage(cmd, fmt.Errorf("--with %d: want the number of a process", with))
+		}
 		c, err := p.cluster(&in, topology.Load)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func namespace(tb testing.TB) netns.Handle {
 	tb.Helper()
 	require.Zero(tb, os.Geteuid(), "network namespaces need root")
 	name := fmt.Sprintf("natlab-dataplane-%d-%d", os.Getpid(), names.Add(1))
-	h, err := netns.Create(name)
+	h, err := netns.CreateLeased(name)
 	require.NoError(tb, err)
 	tb.Cleanup(func() {
 		require.NoError(tb, h.Close())

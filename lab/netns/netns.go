@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,8 +25,9 @@ var ErrNotNamespace = errors.New("is not a network namespace")
 // Handle is an open network namespace. It keeps the namespace alive, with or without its name, until Close. It may be
 // copied and used by many goroutines at the same time; the zero Handle is closed.
 type Handle struct {
-	name string
-	file *os.File
+	name  string
+	file  *os.File
+	lease io.Closer // nil but for CreateLeased
 }
 
 // ID tells namespaces apart: two handles are of one namespace exactly when their IDs are equal.
@@ -98,6 +100,7 @@ func Delete(name string) error {
 	if err := os.Remove(path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("network namespace %s: %w", name, err)
 	}
+	endLease(name)
 	return nil
 }
 
@@ -198,6 +201,9 @@ func (h Handle) Fd() (int, error) {
 func (h Handle) Close() error {
 	if h.file == nil {
 		return nil
+	}
+	if h.lease != nil {
+		_ = h.lease.Close() // it holds nothing but a lock
 	}
 	if err := h.file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return fmt.Errorf("network namespace %s: %w", h.name, err)

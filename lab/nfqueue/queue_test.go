@@ -28,7 +28,7 @@ func feed(t *testing.T, bypass bool) netns.Handle {
 	t.Helper()
 	require.Zero(t, os.Geteuid(), "network namespaces need root")
 	name := fmt.Sprintf("natlab-nfqueue-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
-	h, err := netns.Create(name)
+	h, err := netns.CreateLeased(name)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, h.Close())

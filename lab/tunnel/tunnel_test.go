@@ -36,7 +36,7 @@ func pair(tb testing.TB) [2]end {
 	var ends [2]end
 	for i := range ends {
 		name := fmt.Sprintf("natlab-tunnel-%d-%d-%d", os.Getpid(), time.Now().UnixNano(), i)
-		h, err := netns.Create(name)
+		h, err := netns.CreateLeased(name)
 		require.NoError(tb, err)
 		tb.Cleanup(func() {
 			require.NoError(tb, netns.Delete(name))

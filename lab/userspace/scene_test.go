@@ -39,7 +39,7 @@ func newScene(tb testing.TB) scene {
 	require.Zero(tb, os.Geteuid(), "network namespaces need root")
 	id := fmt.Sprintf("natlab-wire-%d-%d", os.Getpid(), scenes.Add(1))
 	space := func(name string) netns.Handle {
-		h, err := netns.Create(id + name)
+		h, err := netns.CreateLeased(id + name)
 		require.NoError(tb, err)
 		tb.Cleanup(func() {
 			require.NoError(tb, h.Close())

@@ -18,7 +18,7 @@ func BenchmarkStart(b *testing.B) {
 	var watched []witness.Watched
 	for i := range 13 {
 		name := fmt.Sprintf("natlab-witness-bench-%d-%d", os.Getpid(), i)
-		h, err := netns.Create(name)
+		h, err := netns.CreateLeased(name)
 		require.NoError(b, err)
 		b.Cleanup(func() {
 			require.NoError(b, h.Close())

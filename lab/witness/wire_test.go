@@ -39,7 +39,7 @@ func newWire(t *testing.T) wire {
 		into *netns.Handle
 	}{{"client", &w.client}, {"node", &w.node}, {"server", &w.server}} {
 		name := fmt.Sprintf("natlab-witness-%d-%d-%s", os.Getpid(), n, at.name)
-		h, err := netns.Create(name)
+		h, err := netns.CreateLeased(name)
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			require.NoError(t, h.Close())
