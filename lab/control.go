@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"natlab/lab/witness"
+	"natlab/nat"
 	"natlab/topology"
 )
 
@@ -22,6 +24,14 @@ const (
 	doStart  = "start"
 	doApply  = "apply"
 	doAttend = "attend" // answered at once; the connection then stays open as long as the lab does
+
+	// Of a lab whose NAT is not the kernel's: a node's gateway.
+	doRules   = "rules"   // what it obeys
+	doInstall = "install" // what it is to obey
+	doConns   = "conns"   // its connections
+	doForget  = "forget"  // these connections
+	doWatch   = "watch"   // from now on, by this connection
+	doRead    = "read"    // what was seen since the last one
 )
 
 // request is one line to the control socket.
@@ -31,9 +41,12 @@ type request struct {
 
 	Cluster *topology.Cluster `json:"cluster,omitempty"` // of apply
 	Full    bool              `json:"full,omitempty"`    // of apply: all rules anew
+	Node    string            `json:"node,omitempty"`    // of what is a gateway's
+	Rules   string            `json:"rules,omitempty"`   // of install: whole tables
+	Conns   []nat.Conn        `json:"conns,omitempty"`   // of forget
 }
 
-// maxRequest is how long a request may be, in bytes: that of an apply holds a cluster.
+// maxRequest is how long a request may be, in bytes: that of an apply holds a cluster, that of an install a node's rules.
 const maxRequest = 1 << 28
 
 // reply is the line that comes back.
@@ -41,6 +54,11 @@ type reply struct {
 	Error   string            `json:"error,omitempty"`
 	Servers []topology.Server `json:"servers,omitempty"` // of status: those that run
 	Applied *Applied          `json:"applied,omitempty"` // of apply
+
+	Rules  string               `json:"rules,omitempty"`
+	Conns  []nat.Conn           `json:"conns,omitempty"`
+	Count  int                  `json:"count,omitempty"` // of forget
+	Report *witness.PlaneReport `json:"report,omitempty"`
 }
 
 // control is the owner's end of the control socket.
@@ -144,9 +162,11 @@ func (c *control) serve(conn net.Conn) {
 			c.attend(-1)
 		}
 	}()
+	var eyes wireEyes
+	defer eyes.close()
 	for {
 		until := time.Now().Add(silence)
-		if attended {
+		if attended || eyes.by != nil {
 			until = time.Time{}
 		}
 		_ = conn.SetDeadline(until) // fails only on a closed connection
@@ -171,7 +191,7 @@ func (c *control) serve(conn net.Conn) {
 			attended = true
 			c.attend(1)
 		}
-		answer, err := c.do(q)
+		answer, err := c.do(q, &eyes)
 		respond(conn, answer, err)
 	}
 	c.forget(conn)
@@ -186,7 +206,7 @@ func respond(conn net.Conn, answer reply, err error) {
 	_ = json.NewEncoder(conn).Encode(answer)
 }
 
-func (c *control) do(q request) (reply, error) {
+func (c *control) do(q request, eyes *wireEyes) (reply, error) {
 	servers := c.lab.own.servers
 	act := servers.start
 	switch q.Do {
@@ -200,6 +220,8 @@ func (c *control) do(q request) (reply, error) {
 		return reply{Applied: &applied}, err
 	case doStatus:
 		return reply{Servers: servers.list()}, nil
+	case doRules, doInstall, doConns, doForget, doWatch, doRead:
+		return c.lab.own.gateway(q, eyes)
 	case doStop:
 		act = servers.stop
 	case doStart:

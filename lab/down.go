@@ -43,6 +43,7 @@ func (l *Lab) Down(ctx context.Context) error {
 func (l *Lab) release() {
 	_ = l.own.control.Close()
 	_ = l.own.servers.Close()
+	l.closeGateways()
 	for _, t := range l.own.tunnels {
 		_ = t.Abandon()
 	}

@@ -15,13 +15,14 @@ import (
 	"natlab/lab/netns"
 	"natlab/lab/realise"
 	"natlab/lab/tunnel"
+	"natlab/lab/userspace"
 	"natlab/topology"
 )
 
 // Options is what Up and Start take besides the cluster.
 type Options struct {
 	Name     string            // instead of the cluster's own; "" leaves that
-	Backend  dataplane.Backend // instead of the cluster's own; "" leaves that
+	Backend  dataplane.Backend // instead of the cluster's own, or dataplane.Userspace; "" leaves that
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
 }
@@ -46,7 +47,9 @@ type owned struct {
 	servers *serverSet
 	control *control
 
-	applying sync.Mutex // one Apply at a time
+	applying  sync.Mutex // one Apply at a time
+	gatewayMu sync.Mutex
+	gateways  map[string]*userspace.Gateway // by node, of a lab whose NAT is not the kernel's; under gatewayMu
 
 	once sync.Once
 	err  error         // of the first Down
@@ -75,8 +78,10 @@ func prepare(c topology.Cluster, o Options) (topology.Cluster, topology.Plan, er
 	if o.Backend != "" {
 		c.KubeProxy.Backend = string(o.Backend)
 	}
-	if _, err := dataplane.New(dataplane.Backend(c.KubeProxy.Backend)); err != nil {
-		return c, topology.Plan{}, err
+	if b := dataplane.Backend(c.KubeProxy.Backend); b != dataplane.Userspace {
+		if _, err := dataplane.New(b); err != nil {
+			return c, topology.Plan{}, err
+		}
 	}
 	plan, err := topology.NewPlan(c)
 	return c, plan, err
@@ -109,11 +114,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	if err != nil {
 		return build.Made(), err
 	}
-	// Rules need no device, and the kernel's one lock for devices leaves a processor free for them.
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return build.Wire(groupCtx) })
-	group.Go(func() error { return l.installRules(groupCtx, p) })
-	err = group.Wait()
+	err = l.wireAndRule(ctx, build, p)
 	l.own.tunnels, l.record.Tunnel = build.Tunnels(), build.Tunnel()
 	if err != nil {
 		return build.Made(), err
@@ -129,6 +130,21 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	}
 	l.record.Ready = true
 	return build.Made(), l.own.state.write(recordFile, l.record)
+}
+
+// wireAndRule makes devices, addresses and routes, and gives the nodes their rules.
+func (l *Lab) wireAndRule(ctx context.Context, build *realise.Build, p *progress) error {
+	if l.wired() { // a gateway reads its namespace
+		if err := build.Wire(ctx); err != nil {
+			return err
+		}
+		return l.installRules(ctx, p)
+	}
+	// Rules need no device, and the kernel's one lock for devices leaves a processor free for them.
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return build.Wire(groupCtx) })
+	group.Go(func() error { return l.installRules(groupCtx, p) })
+	return group.Wait()
 }
 
 // claim writes down what is going to be made, after it made sure that none of it belongs to somebody else: what the

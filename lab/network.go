@@ -136,6 +136,13 @@ func (l *Lab) heldRules(ctx context.Context, members []string) (map[string][]dat
 		if err != nil {
 			return fmt.Errorf("the rules that node %s holds: %w", node, err)
 		}
+		if l.wired() { // its gateway's come behind the kernel's, which are somebody else's
+			rs, err := (&wirePlane{l}).Dump(ctx, h, nat.IPv4)
+			if err != nil {
+				return err
+			}
+			all = append(all, dataplane.Installed{Backend: dataplane.Userspace, Rules: rs})
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		held[node] = inKernelOrder(all, l.Backend())
@@ -158,6 +165,10 @@ func inKernelOrder(all []dataplane.Installed, own dataplane.Backend) (out []data
 
 // Conns lists the connection tracking entries of a member's namespace.
 func (l *Lab) Conns(member string) ([]nat.Conn, error) {
+	if l.gatewayOf(member) != "" {
+		answer, err := l.call(context.Background(), request{Do: doConns, Node: l.gatewayOf(member)})
+		return answer.Conns, err
+	}
 	h, err := l.Handle(member)
 	if err != nil {
 		return nil, err
@@ -168,6 +179,9 @@ func (l *Lab) Conns(member string) ([]nat.Conn, error) {
 // ForgetConns deletes the connection tracking entries that match agrees to, as `conntrack -D` does, and returns how many
 // there were.
 func (l *Lab) ForgetConns(member string, match func(nat.Conn) bool) (n int, err error) {
+	if l.gatewayOf(member) != "" {
+		return l.forgetWired(member, match)
+	}
 	h, err := l.Handle(member)
 	if err != nil {
 		return 0, err

@@ -10,6 +10,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/nat"
+	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/portmap"
 	"natlab/topology"
@@ -17,7 +18,7 @@ import (
 
 // installRules gives each node the rules that kube-proxy would have written there, and CNI's portmap plugin for hostPorts.
 func (l *Lab) installRules(ctx context.Context, p *progress) error {
-	plane, err := dataplane.New(l.Backend())
+	plane, err := l.plane()
 	if err != nil {
 		return err
 	}
@@ -33,6 +34,19 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 		l.syncs.remember(n.Name, synced{l.cluster, time.Now()})
 		return nil
 	})
+}
+
+// Install gives a node tables in place of those that it holds, by whatever its rules reach it; those that rs does not list stay.
+func (l *Lab) Install(ctx context.Context, node string, rs iptables.Ruleset) error {
+	plane, err := l.plane()
+	if err != nil {
+		return err
+	}
+	h, err := l.Handle(node)
+	if err != nil {
+		return err
+	}
+	return plane.Install(ctx, h, rs)
 }
 
 // synced is what a node's kube-proxy remembers of its last sync.
@@ -79,7 +93,7 @@ func (l *Lab) Change(ctx context.Context, c topology.Cluster, nodes ...string) e
 }
 
 func (l *Lab) sync(ctx context.Context, c topology.Cluster, nodes []string, since func(synced) *topology.Cluster) error {
-	plane, err := dataplane.New(l.Backend())
+	plane, err := l.plane()
 	if err != nil {
 		return err
 	}

@@ -56,11 +56,11 @@ var house = []room{
 	{"lab/nfqueue", ""},
 	{"lab/witness", "lab/nfqueue nat nat/iptables nat/proof nat/xt topology"},
 	{"lab/realise", "lab/netns lab/tunnel topology"},
-	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/conntrack nat/gateway nat/packet nat/rules"}, // the emulator, on the wire
+	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/conntrack nat/gateway nat/packet nat/proof nat/rules"}, // the emulator, on the wire
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
-	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/witness nat nat/gateway nat/ipset nat/kubeproxy nat/portmap nat/rules topology"},
+	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/userspace lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules topology"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/portmap nat/proof nat/service topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},

@@ -57,10 +57,10 @@ func labOf(t *testing.T, c topology.Cluster, backend dataplane.Backend) *lab.Lab
 	return l
 }
 
-// TestReferenceLabIsProved proves every flow of the reference lab in each combination of backend and overlay, and
+// TestReferenceLabIsProved proves every flow of the reference lab in each combination of data plane and overlay, and
 // holds the proof against facts.md.
 func TestReferenceLabIsProved(t *testing.T) {
-	for _, backend := range dataplane.Backends() {
+	for _, backend := range append(dataplane.Backends(), dataplane.Userspace) {
 		for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 			t.Run(string(backend)+" "+overlay.String(), func(t *testing.T) {
 				c := reference(t)

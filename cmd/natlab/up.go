@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -21,7 +22,7 @@ func (p *program) up() *cobra.Command {
 	var o lab.Options
 	var with int
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Args:  noArgs,
 	}
@@ -29,8 +30,16 @@ func (p *program) up() *cobra.Command {
 	cmd.Flags().StringVar(&o.Name, "name", "", "the lab's name (default: the cluster's)")
 	backend := &choice{words: []string{topology.BackendLegacy, topology.BackendNFT}}
 	cmd.Flags().Var(backend, "backend", "how rules reach the kernel (default: as the Lab document has it)")
+	plane := &choice{value: planeKernel, words: []string{planeKernel, string(dataplane.Userspace)}}
+	cmd.Flags().Var(plane, "dataplane", "whose the nodes' NAT is: their kernel's, or natlab's own, fed by NFQUEUE, without a rule of kube-proxy in the kernel")
 	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if plane.value != planeKernel {
+			if backend.value != "" {
+				return usage(cmd, errors.New("--backend and --dataplane userspace exclude each other: no rule reaches the kernel"))
+			}
+			backend.value = plane.value
+		}
 		if text, set := os.LookupEnv(withVariable); set && with == 0 {
 			n, err := strconv.Atoi(text)
 			if err != nil {
@@ -65,6 +74,9 @@ func (p *program) up() *cobra.Command {
 	}
 	return cmd
 }
+
+// planeKernel is the word of --dataplane for NAT that is the kernel's.
+const planeKernel = "kernel"
 
 // describe is "6 nodes, 5 pods, 1 client; ipip (userspace ipip), iptables-legacy".
 func describe(l *lab.Lab) string {

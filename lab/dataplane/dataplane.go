@@ -35,6 +35,9 @@ const (
 	NFT    Backend = "iptables-nft"    // nf_tables through nft_compat, iptables-nft-restore
 )
 
+// Userspace is what stands for a backend where NAT is not the kernel's: rules are lab/userspace's, and no program is to install them.
+const Userspace Backend = "userspace"
+
 // Backends lists every backend.
 func Backends() []Backend { return []Backend{Legacy, NFT} }
 
@@ -53,6 +56,7 @@ func newPrograms(b Backend) (*programs, error) {
 		return &programs{backend: Legacy, command: "legacy", present: legacyTables, remove: removeLegacy}, nil
 	case NFT:
 		return &programs{backend: NFT, command: "nft", present: nftTables, remove: removeNFT}, nil
+	case Userspace: // the lab's own
 	}
 	return nil, fmt.Errorf("backend %q: want %s or %s", b, Legacy, NFT)
 }

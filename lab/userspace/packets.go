@@ -50,7 +50,13 @@ func (g *Gateway) judgeOne(p *nfqueue.Packet, now time.Time) error {
 		UID: rules.ID{Known: p.Owned, Number: p.UID}, GID: rules.ID{Known: p.Owned, Number: p.GID},
 		Unsummed: p.Unsummed, Sound: !p.Unverified && nat.Hook(p.Hook) <= nat.Forward,
 	}
+	flags, traced := g.traced(p)
+	s.Trace = traced
 	r := one.At(s, now)
+	if traced {
+		g.tellRuling(&s, flags, &r)
+	}
+	g.tellConn(r.Conn)
 	for _, a := range r.Answers {
 		g.stats.Answers++
 		if g.sender.send(a) != nil {

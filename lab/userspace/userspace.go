@@ -32,6 +32,7 @@ type Options struct {
 	// Rules are the rule sets of each family that is translated; what a family without any sends is left alone.
 	Rules map[nat.Family]gateway.Rules
 	Facts gateway.Facts
+	Node  string // the name that observations bear
 	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
 	FailOpen bool
 	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
@@ -81,10 +82,14 @@ type Gateway struct {
 
 	mu       sync.Mutex // guards what follows
 	families [2]*gateway.Gateway
+	rules    [2]gateway.Rules
 	surveyed realise.Surveyed
 	stats    Stats
 	failed   error // of the reader
 	unknown  map[string]bool
+	watchers []*Watcher
+	entries  map[*conntrack.Conn]entry // what watchers were told of
+	number   uint32                    // of the last connection that got one
 }
 
 // Open begins to translate: what comes to the namespace's hooks from now on obeys the rules. A table that a gateway left there which was killed
@@ -107,6 +112,7 @@ func (g *Gateway) open() (err error) {
 	}
 	for family, rules := range g.options.Rules {
 		o := gateway.NodeOptions{Chance: chance{}, Family: family, Facts: g.options.Facts, Unknown: g.undecided}
+		g.rules[family] = rules
 		if g.families[family], err = gateway.NewGateway(g.surveyed.Namespace, rules, o); err != nil {
 			return err
 		}
@@ -179,14 +185,27 @@ func (g *Gateway) Stats() Stats {
 func (g *Gateway) Conns(f nat.Family, each func(c *conntrack.Conn, now time.Time)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.families[f] == nil {
-		return
-	}
 	now := time.Now()
-	g.families[f].Conns().Advance(now)
-	for _, c := range g.families[f].Conns().Conns() {
+	for _, c := range g.conns(f) {
 		each(c, now)
 	}
+}
+
+// conns are the connections of a family. The Gateway is locked.
+func (g *Gateway) conns(f nat.Family) []*conntrack.Conn {
+	one := g.families[f]
+	if one == nil {
+		return nil
+	}
+	one.Conns().Advance(time.Now())
+	return one.Conns().Conns()
+}
+
+// Rules are those that a family obeys now; nil for one that is left alone. They are not to be changed.
+func (g *Gateway) Rules(f nat.Family) gateway.Rules {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.rules[f]
 }
 
 // SetRules makes the rules of a family others; its connections stay. It has to be a family that had rules from the beginning.
@@ -200,6 +219,7 @@ func (g *Gateway) SetRules(f nat.Family, rules gateway.Rules) error {
 	if err := g.families[f].Become(g.surveyed.Namespace, rules); err != nil {
 		return err
 	}
+	g.rules[f] = rules
 	if maps.EqualFunc(before, g.feeds(), slices.Equal) { // making the tables anew drops what waits in the queue
 		return nil
 	}

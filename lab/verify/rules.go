@@ -83,6 +83,7 @@ func (r nodeRules) witnessed(node string) witness.Known {
 			w.Legacy = in.Rules
 		case dataplane.NFT:
 			w.NFT = in.Rules
+		case dataplane.Userspace: // its gateway tells them itself
 		}
 	}
 	return w

@@ -197,7 +197,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		}
 		w := witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h}
 		if ns.Kind == topology.KindNode {
-			w.Rules = rules.witnessed(ns.Member)
+			w.Rules, w.Plane = rules.witnessed(ns.Member), l.Plane(ns.Member)
 		}
 		v.watched = append(v.watched, w)
 	}

@@ -120,6 +120,10 @@ func (s *Session) Stats(_ context.Context, name string) (Counters, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.plane != nil {
+		err := m.readPlane()
+		return m.planeSaw.Counters, err
+	}
 	var sum Counters
 	err = m.control.request(newMessage(ctGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(_ uint16, body []byte) {
 		if len(body) < genHeader {

@@ -47,6 +47,11 @@ func (s *Session) Conns(_ context.Context, name string) ([]nat.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.plane != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.plane.Conns()
+	}
 	return Conns(m.ns, name)
 }
 

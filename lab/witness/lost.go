@@ -17,7 +17,7 @@ func (m *member) countLost() uint64 {
 }
 
 func (m *member) countLostLocked() uint64 {
-	n := uint64(0)
+	n := m.planeSaw.Lost
 	for _, s := range m.sockets() {
 		lost := s.dropped()
 		if s == m.log {

@@ -33,6 +33,10 @@ type member struct {
 	conns   *socket // ctnetlink events; nil but in a node
 	control *socket // requests and their answers; no events
 
+	openPlane func() (Plane, error)
+	plane     Plane // in place of trace and conns; nil where NAT is the kernel's
+	planeSaw  PlaneReport
+
 	queueFile  *os.File        // the namespace's /proc/net/netfilter/nfnetlink_queue
 	neighbours *netlink.Handle // to list them; nil in a control run
 	logger     string          // what net.netfilter.nf_log.2 was before; "" where it was not changed
@@ -56,7 +60,7 @@ type member struct {
 
 func newMember(w Watched, seq *atomic.Uint64, wake func()) *member {
 	m := &member{
-		name: w.Member, kind: w.Kind, ns: w.NS, seq: seq, wake: wake,
+		name: w.Member, kind: w.Kind, ns: w.NS, seq: seq, wake: wake, openPlane: w.Plane,
 		buf: make([]byte, readSize), walks: map[uint32]*walk{}, logNext: map[uint16]uint32{},
 	}
 	m.setRules(w.Rules)
@@ -69,7 +73,12 @@ func (m *member) open(o Options, native bool) error {
 		if m.control, err = openSocket(o.Buffer); err != nil {
 			return err
 		}
-		if m.kind == topology.KindNode {
+		switch {
+		case m.openPlane != nil:
+			if m.plane, err = m.openPlane(); err != nil {
+				return err
+			}
+		case m.kind == topology.KindNode:
 			if m.conns, err = openConns(o.Buffer); err != nil {
 				return err
 			}
@@ -104,7 +113,7 @@ func (m *member) openRules(o Options) (err error) {
 	for _, tap := range nat.Taps() {
 		groups = append(groups, logGroup(tap))
 	}
-	if m.kind != topology.KindNode {
+	if m.kind != topology.KindNode || m.plane != nil {
 		m.log, err = openLog(o.Buffer, groups)
 		return err
 	}
@@ -181,7 +190,25 @@ func (m *member) takePacket(tap nat.Tap, a nfqueue.Attribute) {
 
 // readRules takes what the trace and the log have.
 func (m *member) readRules() error {
+	if m.plane != nil {
+		return errors.Join(m.readPlane(), m.readLog())
+	}
 	return errors.Join(m.readTrace(), m.readLog())
+}
+
+// readPlane takes what there is of rules and connections where they are not the kernel's. Without taps rules are not asked for.
+func (m *member) readPlane() error {
+	r, err := m.plane.Read()
+	if err != nil {
+		return fmt.Errorf("the plane of %s: %w", m.name, err)
+	}
+	m.planeSaw = PlaneReport{Lost: r.Lost, Counters: r.Counters}
+	for _, o := range r.Seen {
+		if o.Kind == proof.ConnSeen || m.table {
+			m.record(o)
+		}
+	}
+	return nil
 }
 
 func (m *member) readTrace() error {
@@ -312,6 +339,9 @@ func (m *member) close() error {
 	if m.queueFile != nil {
 		errs = append(errs, m.queueFile.Close())
 	}
+	if m.plane != nil {
+		errs = append(errs, m.plane.Close())
+	}
 	if m.neighbours != nil {
 		m.neighbours.Close()
 	}
@@ -335,7 +365,7 @@ func (m *member) release() error {
 	defer bound.Stop()
 	for {
 		m.mu.Lock()
-		n := m.queued()
+		n := m.tapped()
 		m.mu.Unlock()
 		if n == 0 {
 			return err

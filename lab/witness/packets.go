@@ -1,9 +1,11 @@
 package witness
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/florianl/go-nfqueue/v2"
@@ -197,6 +199,18 @@ func (m *member) queued() (n uint64) {
 	size, err := m.queueFile.ReadAt(m.buf, 0)
 	if size > 0 || err == nil {
 		n = queueColumns(m.buf[:size], 2, 3)
+	}
+	return n
+}
+
+// tapped is queued without the queues that are not the taps', such as a gateway's.
+func (m *member) tapped() (n uint64) {
+	size, _ := m.queueFile.ReadAt(m.buf, 0) // at its end it is io.EOF
+	for line := range bytes.Lines(m.buf[:max(size, 0)]) {
+		number, _, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
+		if queue, err := strconv.ParseUint(string(number), 10, 16); err == nil && int(queue) < len(m.queues.taps) {
+			n += queueColumns(line, 2, 3)
+		}
 	}
 	return n
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/nfqueue"
+	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -29,6 +30,24 @@ type Watched struct {
 	Kind   topology.Kind
 	NS     Namespace
 	Rules  Known // of a node: what it holds; see Known
+	// Plane opens what stands for the kernel's tables and conntrack in a node where NAT is not the kernel's; nil where it is.
+	Plane func() (Plane, error)
+}
+
+// Plane tells what rules and connections did in a node whose NAT is not its kernel's.
+type Plane interface {
+	// Read tells what was seen since the last Read. What a packet met that has come to a tap is in it.
+	Read() (PlaneReport, error)
+	// Conns lists the connections that there are now.
+	Conns() ([]nat.Conn, error)
+	Close() error
+}
+
+// PlaneReport is what a Plane has seen.
+type PlaneReport struct {
+	Seen     []proof.Observation
+	Lost     uint64   // observations that nobody got, since it was opened
+	Counters Counters // of its connection table
 }
 
 // Options are how to watch. The zero value is the usual way.

@@ -79,17 +79,19 @@ type transit struct {
 	count        int
 	spare        *traveller
 	id           uint16 // of the IPv4 packet that was sent last
+	serial       uint32 // of the packet that came last
 }
 
 // traveller is one of them.
 type traveller struct {
 	passage
-	print fingerprint
-	stage stage
-	since int64
-	next  *traveller // of the same print, the younger; or the next spare one
-	older *traveller // of all
-	young *traveller
+	print  fingerprint
+	serial uint32
+	stage  stage
+	since  int64
+	next   *traveller // of the same print, the younger; or the next spare one
+	older  *traveller // of all
+	young  *traveller
 }
 
 // What the kernel takes off between two hooks is not told: after this time, or when so many are on their way, the oldest are taken for
@@ -109,6 +111,8 @@ func (t *transit) traveller() *traveller {
 	}
 	one.next = nil
 	one.reset()
+	t.serial = max(t.serial+1, 1)
+	one.serial = t.serial
 	return one
 }
 

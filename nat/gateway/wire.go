@@ -28,17 +28,21 @@ type Seen struct {
 	Unsummed bool
 	// Sound: nobody has to look at its checksum any more (skb_csum_unnecessary).
 	Sound bool
+	// Trace asks for the rules that the packet meets, in place of NodeOptions.Trace.
+	Trace bool
 }
 
 // Ruling is what becomes of a packet at a hook.
 type Ruling struct {
-	Verdict nat.Verdict // Accept or Drop
-	Packet  []byte      // as it goes on, with its checksums complete where Changed
-	Changed bool        // it is not what came
-	Mark    uint32      // that it goes on with
-	Answers []Answer    // what the node sends because of it
-	Trace   nat.Trace   // if the Gateway traces
-	Why     string      // it goes no further; "" where it does
+	Verdict nat.Verdict     // Accept or Drop
+	Packet  []byte          // as it goes on, with its checksums complete where Changed
+	Changed bool            // it is not what came
+	Mark    uint32          // that it goes on with
+	Answers []Answer        // what the node sends because of it
+	Trace   nat.Trace       // where it was asked for
+	Serial  uint32          // the same at all hooks of a packet that has a connection, and another one's for none that is on its way
+	Conn    *conntrack.Conn // its connection; nil for none. It may be kept and read between calls
+	Why     string          // it goes no further; "" where it does
 	// Malformed: it is no packet that an IP stack would take, or not one of the Gateway's family.
 	Malformed bool
 }
@@ -62,12 +66,13 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	g.transit.expire(&g.conns, at)
 	var head [headLength]byte
 	n := copy(head[:], s.Packet)
+	g.options.Trace = s.Trace
 	p, ok := v.arrive(&s)
 	malformed := !ok
 	if ok {
 		ok = v.hook(s.Hook, &p.passage)
 	}
-	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed}
+	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Serial: p.serial, Conn: p.ref.Conn}
 	if !ok {
 		g.transit.free(p)
 		return r
@@ -113,7 +118,10 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 	if s.Hook == nat.PreRouting {
 		p.origin = pkt.Tuple().Src().Addr()
 	}
-	p.view.Mark, p.view.In, p.view.Out = s.Mark, s.In, s.Out
+	p.view.Mark, p.view.In, p.view.Out, p.view.Came = s.Mark, s.In, s.Out, ""
+	if s.Hook == nat.PostRouting { // the kernel tells it where it knows it
+		p.view.In, p.view.Came = "", s.In
+	}
 	p.out, p.via = v.devices[s.Out], netip.Addr{}
 	p.read()
 	if s.Hook == nat.PostRouting && p.ref.Conn != nil && !p.ref.Conn.Has(nat.Confirmed) {

@@ -1,0 +1,263 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/netns"
+	"natlab/lab/userspace"
+	"natlab/lab/witness"
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+)
+
+// wired reports whether the nodes' NAT is natlab's own, and not their kernel's.
+func (l *Lab) wired() bool { return l.Backend() == dataplane.Userspace }
+
+// gatewayOf is the node whose gateway translates in a member's namespace, "" for none.
+func (l *Lab) gatewayOf(member string) string {
+	if pod, ok := l.cluster.Pod(member); ok && pod.HostNetwork {
+		member = pod.Node
+	}
+	if l.wired() && slices.Contains(l.Nodes(), member) {
+		return member
+	}
+	return ""
+}
+
+// plane is how rules reach the nodes.
+func (l *Lab) plane() (dataplane.Dataplane, error) {
+	if l.wired() {
+		return &wirePlane{l}, nil
+	}
+	return dataplane.New(l.Backend())
+}
+
+// wirePlane has the nodes' gateways obey rules: the lab's owner has them.
+type wirePlane struct{ lab *Lab }
+
+var _ dataplane.Dataplane = (*wirePlane)(nil)
+
+// nodeIn is the node whose namespace this is.
+func (w *wirePlane) nodeIn(ns dataplane.Namespace) (string, error) {
+	if h, ok := ns.(netns.Handle); ok {
+		for _, of := range w.lab.plan.Namespaces {
+			if of.Name == h.Name() {
+				return of.Member, nil
+			}
+		}
+	}
+	return "", errors.New("the lab has no node in this namespace")
+}
+
+// Install gives a node's gateway tables; those that rs does not list stay. Its first rules begin its work.
+func (w *wirePlane) Install(ctx context.Context, ns dataplane.Namespace, rs iptables.Ruleset) error {
+	node, err := w.nodeIn(ns)
+	if err != nil {
+		return err
+	}
+	if w.lab.own != nil {
+		return w.lab.own.obey(w.lab, node, rs)
+	}
+	_, err = w.lab.call(ctx, request{Do: doInstall, Node: node, Rules: rs.String()})
+	return err
+}
+
+// Dump is what a node's gateway obeys, without counters.
+func (w *wirePlane) Dump(ctx context.Context, ns dataplane.Namespace, family nat.Family) (iptables.Ruleset, error) {
+	node, err := w.nodeIn(ns)
+	if err != nil || family != nat.IPv4 {
+		return iptables.Ruleset{Family: family}, err
+	}
+	answer, err := w.lab.call(ctx, request{Do: doRules, Node: node})
+	if err != nil {
+		return iptables.Ruleset{}, err
+	}
+	return iptables.Parse(strings.NewReader(answer.Rules), family)
+}
+
+// Remove leaves a node's gateway without rules.
+func (w *wirePlane) Remove(ctx context.Context, ns dataplane.Namespace) error {
+	return w.Install(ctx, ns, iptables.Ruleset{Family: nat.IPv4})
+}
+
+// obey opens a node's gateway, or gives it other rules.
+func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
+	o.gatewayMu.Lock()
+	defer o.gatewayMu.Unlock()
+	if g := o.gateways[node]; g != nil {
+		held := g.Rules(nat.IPv4)[0].Clone()
+		for _, t := range rs.Tables {
+			if at := slices.IndexFunc(held.Tables, func(h iptables.Table) bool { return h.Name == t.Name }); at >= 0 {
+				held.Tables[at] = t
+			} else {
+				held.Tables = append(held.Tables, t)
+			}
+		}
+		if len(rs.Tables) == 0 {
+			held.Tables = nil
+		}
+		return g.SetRules(nat.IPv4, gateway.Rules{held})
+	}
+	h, err := l.Handle(node)
+	if err != nil {
+		return err
+	}
+	facts := gateway.Facts{}
+	if facts.Kernel, err = dataplane.Kernel(); err != nil {
+		return err
+	}
+	if facts.Sets, err = setsIn(h); err != nil {
+		return err
+	}
+	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts})
+	if err != nil {
+		return err
+	}
+	if o.gateways == nil {
+		o.gateways = map[string]*userspace.Gateway{}
+	}
+	o.gateways[node] = g
+	return nil
+}
+
+// closeGateways ends the nodes' NAT.
+func (l *Lab) closeGateways() {
+	l.own.gatewayMu.Lock()
+	defer l.own.gatewayMu.Unlock()
+	for node, g := range l.own.gateways {
+		_ = g.Close()
+		delete(l.own.gateways, node)
+	}
+}
+
+// wireEyes is what one connection to the control socket watches.
+type wireEyes struct {
+	on *userspace.Gateway
+	by *userspace.Watcher
+}
+
+func (e *wireEyes) close() {
+	if e.by != nil {
+		e.by.Close()
+	}
+}
+
+// gateway answers what is asked of a node's gateway.
+func (o *owned) gateway(q request, eyes *wireEyes) (answer reply, err error) {
+	if q.Do == doRead {
+		if eyes.by == nil {
+			return answer, fmt.Errorf("%s comes behind %s", doRead, doWatch)
+		}
+		seen, lost := eyes.by.Read()
+		counted := eyes.on.Counters()
+		return reply{Report: &witness.PlaneReport{Seen: seen, Lost: lost, Counters: witness.Counters{
+			InsertFailed: counted.InsertFailed, Drop: counted.Drop, EarlyDrop: counted.EarlyDrop, ClashResolve: counted.ClashResolve,
+		}}}, nil
+	}
+	o.gatewayMu.Lock()
+	g := o.gateways[q.Node]
+	o.gatewayMu.Unlock()
+	if g == nil {
+		return answer, fmt.Errorf("node %q has no gateway: its NAT is the kernel's", q.Node)
+	}
+	switch q.Do {
+	case doRules:
+		answer.Rules = g.Rules(nat.IPv4)[0].String()
+	case doInstall:
+		var rs iptables.Ruleset
+		if rs, err = iptables.Parse(strings.NewReader(q.Rules), nat.IPv4); err == nil {
+			err = o.obey(nil, q.Node, rs)
+		}
+	case doConns:
+		answer.Conns = g.Entries()
+	case doForget:
+		answer.Count = g.Forget(func(c nat.Conn) bool {
+			return slices.ContainsFunc(q.Conns, func(o nat.Conn) bool { return o.Original == c.Original && o.Reply == c.Reply })
+		})
+	case doWatch:
+		eyes.close()
+		eyes.on, eyes.by = g, g.Watch()
+	}
+	return answer, err
+}
+
+func (l *Lab) forgetWired(member string, match func(nat.Conn) bool) (int, error) {
+	all, err := l.Conns(member)
+	if err != nil {
+		return 0, err
+	}
+	all = slices.DeleteFunc(all, func(c nat.Conn) bool { return !match(c) })
+	answer, err := l.call(context.Background(), request{Do: doForget, Node: l.gatewayOf(member), Conns: all})
+	return answer.Count, err
+}
+
+// Plane opens what a witness asks of a node's gateway in place of its kernel; nil where NAT is the kernel's.
+func (l *Lab) Plane(node string) func() (witness.Plane, error) {
+	if l.gatewayOf(node) == "" {
+		return nil
+	}
+	return func() (witness.Plane, error) {
+		s, err := openState(l.Name())
+		if err != nil {
+			return nil, err
+		}
+		defer s.dir.Close() //nolint:errcheck // opened for reading
+		conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", s.file(controlFile))
+		if err != nil {
+			return nil, err
+		}
+		p := &wireWitness{lab: l, node: node, conn: conn, in: json.NewDecoder(conn), out: json.NewEncoder(conn)}
+		if _, err := p.ask(request{Do: doWatch, Node: node}); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return p, nil
+	}
+}
+
+// wireWitness is a node's gateway, as a witness sees it.
+type wireWitness struct {
+	lab  *Lab
+	node string
+	conn net.Conn
+	in   *json.Decoder
+	out  *json.Encoder
+}
+
+func (p *wireWitness) ask(q request) (answer reply, err error) {
+	if err := p.out.Encode(q); err != nil {
+		return answer, err
+	}
+	if err := p.in.Decode(&answer); err != nil {
+		return answer, err
+	}
+	if answer.Error != "" {
+		return answer, errors.New(answer.Error)
+	}
+	return answer, nil
+}
+
+// Read tells what the gateway saw since the last Read.
+func (p *wireWitness) Read() (witness.PlaneReport, error) {
+	answer, err := p.ask(request{Do: doRead})
+	if err != nil || answer.Report == nil {
+		return witness.PlaneReport{}, err
+	}
+	return *answer.Report, nil
+}
+
+// Conns lists the gateway's connections.
+func (p *wireWitness) Conns() ([]nat.Conn, error) {
+	answer, err := p.ask(request{Do: doConns, Node: p.node})
+	return answer.Conns, err
+}
+
+// Close ends the watch.
+func (p *wireWitness) Close() error { return p.conn.Close() }
