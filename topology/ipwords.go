@@ -60,6 +60,8 @@ type NodeWords struct {
 	Addresses []string // eth0=192.168.1.10/24
 	Routes    []string // 10.1.0.0/16 via 10.0.0.1 dev eth0
 	Sysctls   []string // net.ipv4.ip_forward=1: what is not the kernel's own; forwarding is on
+	Rules     []string // rules of routing as ip rule prints them; none: the kernel's own
+	Rules6    []string // those of IPv6
 
 	// Whole: the links, routes and sysctls are all that the node has, as it prints them itself, so that the kernel's own routes are among
 	// them. Else connected routes come of the addresses, a node of which nothing is told has a default route, and forwarding is on.
@@ -68,7 +70,7 @@ type NodeWords struct {
 
 // WordError is a word of NodeWords that could not be read.
 type WordError struct {
-	Kind string // "link", "address", "route" or "sysctl"
+	Kind string // "link", "address", "route", "rule" or "sysctl"
 	Text string // the word; "" for a whole text of links
 	Err  error
 }
@@ -119,6 +121,9 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 		}
 		ns.Sysctls = append(ns.Sysctls, s)
 	}
+	if err := ns.addRules(w); err != nil {
+		return Namespace{}, nil, err
+	}
 	unused, err := ns.addRoutes(w.Routes)
 	if err != nil {
 		return Namespace{}, nil, err
@@ -131,6 +136,20 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	}
 	ns.nameDevices()
 	return ns, notes, nil
+}
+
+// addRules adds the rules of routing, where any are told.
+func (n *Namespace) addRules(w NodeWords) error {
+	for i, texts := range [][]string{w.Rules, w.Rules6} {
+		for _, text := range texts {
+			r, err := ParseRoutingRule(text, i == 1)
+			if err != nil {
+				return &WordError{"rule", text, err}
+			}
+			n.Rules = append(n.Rules, r)
+		}
+	}
+	return nil
 }
 
 // addRoutes adds those of the routes that the kernel would use, the lowest metric first, and tells of the

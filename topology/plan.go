@@ -44,6 +44,9 @@ type Namespace struct {
 	Routes     []Route     `json:"routes,omitzero"`
 	Neighbours []Neighbour `json:"neighbours,omitzero"` // static and proxy entries
 	Sysctls    []Sysctl    `json:"sysctls,omitzero"`    // sorted by key
+
+	// Rules are a node's rules of routing as it is; a Plan has none but the kernel's own.
+	Rules []RoutingRule `json:"-"`
 }
 
 // Title names a namespace in an error: "node vms105", "pod velero/minio-b6d98746c-m7rzc", "router".
@@ -151,7 +154,7 @@ const (
 	Throw                 // as if the table had no route
 )
 
-// Route is an entry of the main table.
+// Route is an entry of a table of routes; a Plan's are of the main one.
 type Route struct {
 	Type     RouteType    `json:"type"`
 	Dst      netip.Prefix `json:"dst,omitzero"` // 0.0.0.0/0 for the default route
@@ -161,6 +164,7 @@ type Route struct {
 	Scope    Scope        `json:"scope,omitzero"`
 	Protocol string       `json:"protocol,omitzero"` // "bird", "kernel", "boot", "static"; "" is boot, as ip(8) has it
 	Onlink   bool         `json:"onlink,omitzero"`
+	Table    string       `json:"-"` // "" is main
 }
 
 // Neighbour is a static ARP or FDB entry, or a proxy one.

@@ -114,11 +114,13 @@ func (r *routeWords) read(words []string) (n int, err error) {
 // unused is why the kernel does not use a route of a node; "" where it does, and for those that it makes of its addresses.
 func (n *Namespace) unused(r *routeWords) string {
 	switch {
+	case r.own != "" && !slices.Contains([]string{"", "local", "255"}, r.table):
+		return "not used: natlab knows " + r.own + " routes of the table local only"
 	case r.own == "local" && !slices.ContainsFunc(n.Addresses, func(a Address) bool { return r.Dst.Contains(a.Prefix.Addr()) }) && !r.Dst.Addr().IsLoopback():
 		return "a local address that no address of the node tells of: add it by DEVICE=ADDRESS/LENGTH"
 	case r.own != "" || r.table == "local" || r.table == "255":
 		return ""
-	case !slices.Contains([]string{"", "main", "254", "default", "253"}, r.table):
+	case !n.asks(r):
 		return "not used: no rule of routing (ip rule) that leads to table " + r.table + " is known"
 	case r.dead:
 		return "not used: its device is down (dead)"
@@ -126,6 +128,20 @@ func (n *Namespace) unused(r *routeWords) string {
 		return "not used: its device has no carrier (linkdown), and ignore_routes_with_linkdown is 1"
 	}
 	return ""
+}
+
+// asks reports whether a rule of routing leads to a route's table, and keeps the table as rules name it. Without rules the kernel's own ask main, and
+// default behind it.
+func (n *Namespace) asks(r *routeWords) bool {
+	table, six := tableName(r.table), r.Dst.Addr().Is6()
+	ruled := slices.ContainsFunc(n.Rules, func(rule RoutingRule) bool { return rule.Six == six })
+	if !ruled {
+		return table == "" || table == "default"
+	}
+	r.Table = table
+	return slices.ContainsFunc(n.Rules, func(rule RoutingRule) bool {
+		return rule.Six == six && rule.Action == RouteByTable && rule.Table == table
+	})
 }
 
 // ignoresLinkdown reports whether the kernel takes a route for gone while its device has no carrier: a device has the setting of its

@@ -128,6 +128,9 @@ func (p *program) bundleCase(text string, n *nodeFlags) (oneCase, error) {
 		if len(n.routes) > 0 {
 			node.Namespace.Routes = ns.Routes
 		}
+		if len(n.rules) > 0 {
+			node.Namespace.Rules = ns.Rules
+		}
 		own := len(ns.Sysctls) - len(n.sysctls) // what a node in words has anyway
 		node.Namespace.Sysctls = append(node.Namespace.Sysctls, ns.Sysctls[own:]...)
 	}

@@ -123,8 +123,8 @@ type explanation struct {
 	Forward []diagnosis.Leg `json:"forward"`
 	Return  []diagnosis.Leg `json:"return"`
 
-	Ways   nat.Prediction   `json:"ways"`
-	Why    []gateway.Reason `json:"why,omitempty"`
+	Ways nat.Prediction   `json:"ways"`
+	Why  []gateway.Reason `json:"why,omitempty"`
 }
 
 // explainNode follows packets through one node.

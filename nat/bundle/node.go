@@ -110,6 +110,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 		words.Routes = append(words.Routes, n.routes(s, at)...)
 	}
 	words.Sysctls = n.sysctls(b, at)
+	words.Rules, words.Rules6 = n.routingRules(b, "ip -4 rule", at), n.routingRules(b, "ip -6 rule", at)
 	ns, notes, err := words.Node()
 	if wrong := (*topology.WordError)(nil); errors.As(err, &wrong) {
 		if p, ok := at[wrong.Text]; ok {
@@ -125,6 +126,11 @@ func (n *Node) namespace(b dump.Bundle) error {
 		n.Addresses = append(n.Addresses, a.Prefix.Addr())
 		if a.Device == "kube-ipvs0" {
 			n.doubt(netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()), "where IPVS (kube-ipvs0) sends the packet")
+		}
+	}
+	for _, r := range ns.Rules {
+		if r.Open != "" {
+			n.doubt(netip.Prefix{}, fmt.Sprintf("whether rule of routing %d is for the packet: %s is not modelled", r.Priority, r.Open))
 		}
 	}
 	for _, note := range notes {
@@ -157,6 +163,23 @@ func (n *Node) behind(b dump.Bundle) {
 			d.Behind = append(d.Behind, host)
 		}
 	}
+}
+
+// routingRules are the lines of a section. Without it they are taken for the kernel's own.
+func (n *Node) routingRules(b dump.Bundle, name string, at map[string]place) (out []string) {
+	s, ok := b.Section(name)
+	if !ok || !s.OK() {
+		return nil
+	}
+	number := s.Line - 1
+	for line := range strings.Lines(s.Text) {
+		number++
+		if text := strings.TrimSpace(line); text != "" {
+			at[text] = place{name, number}
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // place is where a word stands in the bundle.

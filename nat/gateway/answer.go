@@ -181,7 +181,7 @@ func (v *visit) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool
 		}
 		return v.host.deviceAddr(nextHop{dev: d, via: to, dst: to}), true
 	}
-	next, why := v.host.outbound(netip.Addr{}, to)
+	next, why := v.host.outbound(netip.Addr{}, to, routingKey{})
 	if why != "" {
 		return netip.Addr{}, false
 	}
@@ -250,7 +250,7 @@ func (v *visit) complete(q *passage) bool {
 		}
 	}
 	if from.IsUnspecified() {
-		next, why := v.host.outbound(netip.Addr{}, to)
+		next, why := v.host.outbound(netip.Addr{}, to, routingKey{})
 		if to.Is6() && to.IsUnspecified() { // an address like others to ip6_route_output
 			next, why = v.host.lookup(to)
 		}

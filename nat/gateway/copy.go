@@ -53,7 +53,7 @@ func (v *visit) copied(of *passage, at nat.Hook, c rules.Copy) (q *passage, ok b
 	}
 	q.pkt.SetDontFragment()
 	q.read()
-	next, why := v.host.outbound(netip.Addr{}, c.Via)
+	next, why := v.host.outbound(netip.Addr{}, c.Via, routingKey{})
 	if d := v.devices[c.Out]; c.Out != "" {
 		if d == nil {
 			return nil, false

@@ -328,3 +328,14 @@ func Arrives(ns topology.Namespace, from netip.Addr) (dev string, ok bool) {
 	}
 	return next.dev.Name, true
 }
+
+// Leaves is a packet as it leaves the node, or as a process of it gets it, on the first way of all; without bytes where it goes no further.
+func (g *Gateway) Leaves(ask Ask) Out {
+	f := g.fresh(predicting{choices: &choices{}})
+	for _, out := range f.pass(ask.packet(), ask.In, ask.Mark) {
+		if !out.Answer {
+			return out
+		}
+	}
+	return Out{}
+}

@@ -27,7 +27,7 @@ func (v *visit) inbound4(d *device, p *passage) inbound {
 	case src.IsMulticast(), src == limitedBroadcast:
 		return drop("martian source " + src.String())
 	case dst == limitedBroadcast, src.IsUnspecified() && dst.IsUnspecified():
-		return h.broadcast4(d, src, nextHop{kind: routeBroadcast, dst: dst})
+		return v.broadcast4(p, d, src, nextHop{kind: routeBroadcast, dst: dst})
 	case src.IsUnspecified():
 		return drop("martian source " + src.String())
 	case dst.IsUnspecified():
@@ -37,27 +37,27 @@ func (v *visit) inbound4(d *device, p *passage) inbound {
 	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
 		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
 	}
-	next, why := h.lookup(dst)
+	next, why := h.route(dst, v.key(p, d))
 	switch {
 	case why == "" && next.kind == routeBroadcast && !d.settings.bcForwarding:
-		return h.broadcast4(d, src, next)
+		return v.broadcast4(p, d, src, next)
 	case why == "" && next.kind == routeBroadcast:
-		return inbound{next: next, why: h.martianSource(d, src, next.dev), quiet: true}
+		return inbound{next: next, why: h.martianSource(d, src, next.dev, v.back(p, d, next.dev)), quiet: true}
 	case why == "" && next.local():
-		return inbound{next: next, why: h.martianSource(d, src, nil), quiet: true}
+		return inbound{next: next, why: h.martianSource(d, src, nil, v.back(p, d, nil)), quiet: true}
 	case !d.settings.forwarding:
 		return drop("not for this host, and forwarding is off")
 	case why != "":
 		return inbound{next: next, why: why, quiet: next.kind == routeBlackhole}
 	}
-	return inbound{next: next, why: h.martianSource(d, src, next.dev), quiet: true}
+	return inbound{next: next, why: h.martianSource(d, src, next.dev, v.back(p, d, next.dev)), quiet: true}
 }
 
 // broadcast4 is a packet for all on the link, which the node is one of.
-func (h *host) broadcast4(d *device, src netip.Addr, next nextHop) inbound {
+func (v *visit) broadcast4(p *passage, d *device, src netip.Addr, next nextHop) inbound {
 	in := inbound{next: next, group: true, quiet: true}
 	if !src.IsUnspecified() {
-		in.why = h.martianSource(d, src, nil)
+		in.why = v.host.martianSource(d, src, nil, v.back(p, d, nil))
 	}
 	return in
 }
@@ -75,7 +75,7 @@ func (v *visit) multicast4(d *device, p *passage) inbound {
 	case src.IsLoopback() && !d.settings.localnet:
 		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
 	case !src.IsUnspecified():
-		in.why = h.martianSource(d, src, nil)
+		in.why = h.martianSource(d, src, nil, v.back(p, d, nil))
 	case !localGroup(dst) && p.view.Tuple.Proto() != igmp:
 		return drop("martian source " + src.String())
 	}
@@ -129,22 +129,22 @@ func solicited(a netip.Addr) netip.Addr {
 }
 
 // martianSource names what is wrong with the source of a packet that came in by dev and goes out by another device, nil for
-// none (fib_validate_source): rp_filter with 1 wants the way back to leave by the same device, with 2 that there is one.
-func (h *host) martianSource(dev *device, src netip.Addr, out *device) string {
+// none (fib_validate_source), k being what rules of routing see of the way back: rp_filter with 1 wants the way back to leave by the same device, with 2 that there is one.
+func (h *host) martianSource(dev *device, src netip.Addr, out *device, k routingKey) string {
 	mode := dev.settings.rpFilter
-	if (mode == "0") && (out != dev || !dev.settings.redirects) { // a short look at the addresses is enough
+	if mode == "0" && h.rules == nil && (out != dev || !dev.settings.redirects) { // a short look at the addresses is enough
 		if _, own := h.local[src]; own && !dev.settings.acceptLocal {
 			return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
 		}
 		return ""
 	}
-	return h.wayBack(dev, src, mode)
+	return h.wayBack(dev, src, mode, k)
 }
 
 // wayBack is the whole check of a source (__fib_validate_source).
-func (h *host) wayBack(dev *device, src netip.Addr, mode string) string {
+func (h *host) wayBack(dev *device, src netip.Addr, mode string, k routingKey) string {
 	rp := mode != "0"
-	back, why := h.lookup(src)
+	back, why := h.route(src, k)
 	switch {
 	case why != "" && rp:
 		return "rp_filter on " + dev.Name + ": " + why + " back to " + src.String()
@@ -192,7 +192,7 @@ func (v *visit) inbound6(d *device, p *passage) inbound {
 	case dst.IsMulticast():
 		return inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	}
-	next, why := v.host.lookup(dst)
+	next, why := v.host.route(dst, v.key(p, d))
 	if dst.IsLinkLocalUnicast() || dst.IsLoopback() { // rt6_need_strict
 		next, why = v.host.lookupBy(d, dst)
 	}

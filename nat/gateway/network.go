@@ -123,8 +123,10 @@ type host struct {
 	kind     topology.Kind
 	family   nat.Family
 	kernel   nat.Kernel
-	devices  []*device // in the order in which they were made, which is that of their indexes
-	routes   []route   // the longest prefix first
+	devices  []*device              // in the order in which they were made, which is that of their indexes
+	routes   []route                // of the table main, the longest prefix first
+	tables   map[string][]route     // the others, likewise
+	rules    []topology.RoutingRule // of routing, by priority; nil: the kernel's own
 	local    map[netip.Addr]string
 	proxies  []topology.Neighbour
 	static   []topology.Neighbour
@@ -171,10 +173,11 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.
 	h.address(ns)
 	h.own()
 	for _, r := range ns.Routes {
-		if nat.FamilyOf(r.Dst.Addr()) == family {
+		if nat.FamilyOf(r.Dst.Addr()) == family && r.Table == "" {
 			h.routes = append(h.routes, route{Route: r})
 		}
 	}
+	h.policies(ns)
 	slices.SortStableFunc(h.routes, func(a, b route) int { return b.Dst.Bits() - a.Dst.Bits() })
 	for _, nb := range ns.Neighbours {
 		if nb.Proxy {

@@ -147,7 +147,7 @@ func (v *visit) send(p *passage) {
 	if p.raw {
 		src = netip.Addr{}
 	}
-	next, why := v.host.outbound(src, p.view.Tuple.Dst().Addr())
+	next, why := v.host.outbound(src, p.view.Tuple.Dst().Addr(), v.key(p, nil))
 	if p.by != nil {
 		next, why = v.host.lookupBy(p.by, p.view.Tuple.Dst().Addr())
 	}
@@ -176,7 +176,7 @@ func (v *visit) reroute(p *passage) bool {
 		return true
 	}
 	dst := p.view.Tuple.Dst().Addr()
-	next, why := v.host.outbound(v.host.named(p.view.Tuple.Src().Addr()), dst)
+	next, why := v.host.outbound(v.host.named(p.view.Tuple.Src().Addr()), dst, v.key(p, nil))
 	if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) { // what is of a link stays on it
 		next, why = v.host.lookupBy(p.out, dst)
 	}

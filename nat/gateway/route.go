@@ -76,7 +76,28 @@ func (h *host) localTable(a netip.Addr) (kind routeKind, dev string) {
 // lookup finds the route for a destination: the local table, then the longest prefix of the main one
 // (fib_table_lookup). why names what is wrong where the packet goes nowhere, of what kind is known then.
 func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
-	if kind, dev := h.localTable(dst); kind == routeLocal || kind == routeAnycast {
+	if h.rules != nil {
+		return h.route(dst, routingKey{})
+	}
+	if next, ok := h.ownRoute(dst); ok {
+		return next, ""
+	}
+	if h.family == nat.IPv6 && dst.IsMulticast() {
+		return h.multicast6(dst, nil)
+	}
+	for i := range h.routes {
+		if r := &h.routes[i]; r.Dst.Contains(dst) && (r.Type != topology.Unicast || h.device(r.Device) != nil) {
+			return h.take(r, dst)
+		}
+	}
+	return nextHop{}, noRoute
+}
+
+// ownRoute is the route to what is the namespace's own, by the table "local"; ok is false for what is not.
+func (h *host) ownRoute(dst netip.Addr) (next nextHop, ok bool) {
+	kind, dev := h.localTable(dst)
+	switch kind {
+	case routeLocal, routeAnycast:
 		src, own := h.preferred[dst]
 		switch {
 		case kind == routeAnycast:
@@ -84,33 +105,30 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 		case !own:
 			src = h.loopback()
 		}
-		return nextHop{kind: kind, dev: h.device("lo"), via: dst, src: src, dst: dst}, ""
-	} else if kind == routeBroadcast {
-		return nextHop{kind: kind, dev: h.device(dev), via: dst, src: h.broadcasts[dst].Prefix.Addr(), dst: dst}, ""
+		return nextHop{kind: kind, dev: h.device("lo"), via: dst, src: src, dst: dst}, true
+	case routeBroadcast:
+		return nextHop{kind: kind, dev: h.device(dev), via: dst, src: h.broadcasts[dst].Prefix.Addr(), dst: dst}, true
+	case routeNone, routeUnicast, routeMulticast, routeBlackhole, routeUnreachable, routeProhibit:
 	}
-	if h.family == nat.IPv6 && dst.IsMulticast() {
-		return h.multicast6(dst, nil)
+	return nextHop{}, false
+}
+
+// take is what a route does with a packet to a destination.
+func (h *host) take(r *route, dst netip.Addr) (next nextHop, why string) {
+	kind := routeUnicast
+	switch r.Type {
+	case topology.Unicast:
+		return r.hop(h.device(r.Device), dst), ""
+	case topology.Blackhole:
+		kind = routeBlackhole
+	case topology.Unreachable:
+		kind = routeUnreachable
+	case topology.Prohibit:
+		kind = routeProhibit
+	case topology.Throw:
+		return nextHop{}, noRoute + ": " + r.Type.String() + " route " + r.Dst.String()
 	}
-	for _, r := range h.routes {
-		if !r.Dst.Contains(dst) {
-			continue
-		}
-		switch r.Type {
-		case topology.Blackhole:
-			return nextHop{kind: routeBlackhole}, r.Type.String() + " route " + r.Dst.String()
-		case topology.Unreachable:
-			return nextHop{kind: routeUnreachable}, r.Type.String() + " route " + r.Dst.String()
-		case topology.Prohibit:
-			return nextHop{kind: routeProhibit}, r.Type.String() + " route " + r.Dst.String()
-		case topology.Throw:
-			return nextHop{}, noRoute + ": " + r.Type.String() + " route " + r.Dst.String()
-		case topology.Unicast:
-		}
-		if d := h.device(r.Device); d != nil {
-			return r.hop(d, dst), ""
-		}
-	}
-	return nextHop{}, noRoute
+	return nextHop{kind: kind}, r.Type.String() + " route " + r.Dst.String()
 }
 
 // lookupBy finds the route for a destination by one device (RT6_LOOKUP_F_IFACE).
@@ -139,19 +157,19 @@ func (r *route) hop(d *device, dst netip.Addr) nextHop {
 
 // outbound is the route of a packet of the node itself (ip_route_output_key_hash_rcu, __mkroute_output): out of it goes none
 // from 127.0.0.0/8 where route_localnet is 0, what is for many has no gateway, and what is for no address is for the node
-// itself. src is not valid where the sender names none to the routes.
-func (h *host) outbound(src, dst netip.Addr) (next nextHop, why string) {
+// itself. src is not valid where the sender names none to the routes; rules of routing see k.
+func (h *host) outbound(src, dst netip.Addr, k routingKey) (next nextHop, why string) {
 	group := dst.IsMulticast() || dst == limitedBroadcast
 	kind, dev := h.localTable(src)
 	switch {
 	case h.family == nat.IPv6 && (src.IsValid() || !dst.IsUnspecified()):
-		return h.lookup(dst)
+		return h.route(dst, k)
 	case dst.IsUnspecified():
 		return nextHop{kind: routeLocal, dev: h.device("lo"), via: h.loopback(), src: h.loopback(), dst: dst}, ""
 	case group && kind == routeLocal:
 		next = nextHop{dev: h.device(dev), src: src, dst: dst}
 	default:
-		if next, why = h.lookup(dst); why != "" {
+		if next, why = h.route(dst, k); why != "" {
 			return next, why
 		}
 	}

@@ -24,6 +24,7 @@ type deviceSettings struct {
 	forwarding   bool   // ip_forward sets all devices', and those to come
 	localnet     bool   // route_localnet, on for all devices or for this one (IN_DEV_ORCONF), as are the next four
 	acceptLocal  bool   // accept_local
+	srcValidMark bool   // src_valid_mark: the way back to a source is that of the packet's mark
 	proxyARP     bool   // proxy_arp
 	redirects    bool   // send_redirects
 	bcForwarding bool   // bc_forwarding, on for all devices and for this one
@@ -37,7 +38,7 @@ func Sysctls(f nat.Family) []string {
 		return []string{"net/ipv6/conf/all/forwarding", "net/ipv6/icmp/echo_ignore_all", "net/ipv6/icmp/echo_ignore_multicast", "net/ipv6/fwmark_reflect"}
 	}
 	return []string{
-		"net/ipv4/ip_forward", "net/ipv4/conf/*/forwarding", "net/ipv4/conf/*/route_localnet", "net/ipv4/conf/*/accept_local",
+		"net/ipv4/ip_forward", "net/ipv4/conf/*/forwarding", "net/ipv4/conf/*/route_localnet", "net/ipv4/conf/*/accept_local", "net/ipv4/conf/*/src_valid_mark",
 		"net/ipv4/conf/*/proxy_arp", "net/ipv4/conf/*/send_redirects", "net/ipv4/conf/*/bc_forwarding", "net/ipv4/conf/*/rp_filter",
 		"net/ipv4/icmp_echo_ignore_all", "net/ipv4/icmp_echo_ignore_broadcasts", "net/ipv4/icmp_errors_use_inbound_ifaddr", "net/ipv4/fwmark_reflect",
 		"net/ipv4/ip_default_ttl",
@@ -118,7 +119,7 @@ func settingsOf(conf map[string]string, dev string) deviceSettings {
 	}
 	either := func(key, fallback string) bool { return all(key, fallback) != "0" || own(key, fallback) != "0" }
 	return deviceSettings{
-		forwarding: own("forwarding", "0") != "0", localnet: either("route_localnet", "0"), acceptLocal: either("accept_local", "0"),
+		forwarding: own("forwarding", "0") != "0", localnet: either("route_localnet", "0"), acceptLocal: either("accept_local", "0"), srcValidMark: either("src_valid_mark", "0"),
 		proxyARP: either("proxy_arp", "0"), redirects: either("send_redirects", "1"),
 		bcForwarding: all("bc_forwarding", "0") != "0" && own("bc_forwarding", "0") != "0",
 		rpFilter:     max(all("rp_filter", "0"), own("rp_filter", "0")),
