@@ -89,6 +89,9 @@ func Find(name string) (Scenario, error) {
 	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
 		return all[i], nil
 	}
+	if i := slices.IndexFunc(all, func(s Scenario) bool { return strings.HasSuffix(s.Name, "-"+strings.TrimPrefix(name, "#")) }); i >= 0 {
+		return Scenario{}, fmt.Errorf("%w: %q; did you mean %s?", ErrUnknown, name, all[i].Name)
+	}
 	return Scenario{}, fmt.Errorf("%w: %q; natlab scenario list names them, and a file's name ends in .txtar", ErrUnknown, name)
 }
 

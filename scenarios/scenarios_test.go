@@ -27,6 +27,8 @@ func TestPages(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, s, found)
 	}
+	_, err = Find("114537")
+	require.ErrorContains(t, err, "did you mean kubernetes-114537?")
 	_, err = Find("no-such-bug")
 	require.ErrorIs(t, err, ErrUnknown)
 	_, err = Parse("x", []byte("lab\n"))

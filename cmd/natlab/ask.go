@@ -27,8 +27,7 @@ Services against what their objects call for.
 
 Where chance decides who answers, it asks until everybody did who may. Exit status 1 means that the exchange is disproved, or
 that too little was seen of it.`,
-		Args:              askArgs,
-		ValidArgsFunction: askCompletion,
+		Args: askArgs,
 	}
 	name := named(cmd)
 	format := output(cmd, "text", "json", "junit")
@@ -105,24 +104,4 @@ func askWords(args []string) (nat.Proto, netip.AddrPort, error) {
 		return 0, netip.AddrPort{}, fmt.Errorf("address %q: want ADDRESS:PORT, such as 10.96.0.10:53", args[2])
 	}
 	return proto, target, nil
-}
-
-// askCompletion offers the clients of the lab, and the protocols.
-func askCompletion(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	switch len(args) {
-	case 0:
-		name, err := cmd.Flags().GetString("name")
-		if err != nil {
-			break
-		}
-		l, err := open(cmd.Context(), name)
-		if err != nil {
-			break
-		}
-		defer l.Close() //nolint:errcheck // nothing was changed
-		return verify.Clients(l), cobra.ShellCompDirectiveNoFileComp
-	case 1:
-		return []string{"tcp", "udp"}, cobra.ShellCompDirectiveNoFileComp
-	}
-	return nil, cobra.ShellCompDirectiveNoFileComp
 }

@@ -15,7 +15,8 @@ func (p *program) exec() *cobra.Command {
 		Use:   "exec NODE|--all [--name N] -- COMMAND [ARGUMENT]...",
 		Short: "Run a command in one node, pod or client, or in all nodes with each line labelled",
 		Long: `Run a command in the network namespace of a node, a pod (NAMESPACE/NAME), a client or the router, or in those of all
-nodes at once with each line of its output labelled. Exit status 1 means that the command ended with another than 0.`,
+nodes at once with each line of its output labelled. The exit status is the command's, with --all the highest; 128 and a
+signal's number where that ended it.`,
 	}
 	name := named(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "run it in all nodes")
@@ -40,7 +41,7 @@ nodes at once with each line of its output labelled. Exit status 1 means that th
 		}
 		if status != 0 {
 			p.logf("%s ended with status %d", argv[0], status)
-			return errDiffers
+			return exitStatus(status)
 		}
 		return nil
 	}

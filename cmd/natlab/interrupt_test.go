@@ -27,7 +27,7 @@ func TestInterrupted(t *testing.T) {
 			cancel()
 			var problems bytes.Buffer
 			p := program{in: in, out: io.Discard, err: &problems}
-			require.Equal(t, exitError, p.run(ctx, args))
+			require.Equal(t, exitInterrupted, p.run(ctx, args))
 			require.Equal(t, "natlab: interrupted\n", problems.String())
 		})
 	}

@@ -2,8 +2,8 @@
 // sends traffic through it and proves what the NAT did.
 //
 // Each command is a file here: its flags, one call into the packages that do the work, and the report of what came
-// out. The exit status is 0 where all is as wanted, 1 where something is disproved or differs, and 2 for errors of
-// usage, input or environment.
+// out. The exit status is 0 where all is as wanted, 1 where something is disproved or differs, 2 for errors of
+// usage, input or environment, and 130 for an interrupt; exec has its command's own.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"natlab/lab/vm"
@@ -36,13 +37,19 @@ func main() {
 
 // The exit statuses.
 const (
-	exitOK      = 0
-	exitDiffers = 1
-	exitError   = 2
+	exitOK          = 0
+	exitDiffers     = 1
+	exitError       = 2
+	exitInterrupted = 130 // 128 and SIGINT, as a shell has it
 )
 
 // errDiffers ends a command with exitDiffers; what differs has been printed.
 var errDiffers = errors.New("something differs")
+
+// exitStatus ends a command with a status of its own; why has been printed.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // program is what all commands share: the three streams.
 type program struct {
@@ -55,13 +62,19 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root := p.root()
 	root.SetArgs(args)
 	err := execute(ctx, root, args)
+	var status exitStatus
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
+	case errors.Is(err, errDiffers) && ctx.Err() != nil: // a report of what was found until then
+		return exitInterrupted
 	case errors.Is(err, errDiffers):
 		return exitDiffers
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		err = errors.New("interrupted")
+		p.logf("interrupted")
+		return exitInterrupted
 	}
 	p.logf("%s", strings.TrimSpace(err.Error()))
 	return exitError
@@ -100,7 +113,8 @@ func (p *program) root() *cobra.Command {
 in it, sends traffic through it, and proves what the NAT did: the DNAT of the request, the translation back of the
 reply, the masquerade exactly where it has to be.
 
-Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, input or environment.`,
+Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, input or environment; 130 interrupted.`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -114,9 +128,9 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	root.SetIn(p.in)
 	root.SetOut(p.out)
 	root.SetErr(p.err)
-	root.SetFlagErrorFunc(usage)
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.exec(), p.verify(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.gateway(), p.scenario(), p.vm(), p.version(), p.supervise())
+	root.SetFlagErrorFunc(flagError)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.exec(), p.verify(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.gateway(), p.scenario(), p.vm(), p.man(), p.version(), p.supervise())
 	for _, cmd := range root.Commands() {
 		if slices.Contains([]string{"explain", "rules", "diff", "plan", "collect"}, cmd.Name()) {
 			cmd.Annotations = map[string]string{computes: "yes"}
@@ -125,12 +139,63 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.DisableFlagsInUseLine = true // the usage lines name them
 	}
+	p.complete(root)
+	addExamples(root)
 	return root
 }
 
 // usage adds where the command's flags are listed.
 func usage(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+}
+
+// flagError is usage of a flag that is wrong. For one that is not there it names the nearest one.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) && len(unknown.GetSpecifiedName()) > 1 {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, f.Name)
+			}
+		})
+		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
+			err = fmt.Errorf("%w; did you mean --%s?", err, near)
+		}
+	}
+	return usage(cmd, err)
+}
+
+// nearest is the name that the fewest changes of a letter make of a word, three at most and less than half of its letters; "" for none.
+func nearest(word string, names []string) (near string) {
+	least := min(3, (len(word)-1)/2) + 1
+	for _, name := range names {
+		if d := distance(word, name); d < least {
+			near, least = name, d
+		}
+	}
+	return near
+}
+
+// distance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := before
+			if a[i] != b[j] {
+				change++
+			}
+			before = row[j+1]
+			row[j+1] = min(change, row[j]+1, before+1)
+		}
+	}
+	return row[len(b)]
 }
 
 func suggestion(cmd *cobra.Command, word string) string {

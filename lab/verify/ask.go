@@ -37,7 +37,7 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 	case slices.ContainsFunc(c.Clients, func(cl topology.Client) bool { return cl.Name == client }):
 		f.Vantage = proof.FromOutside
 	default:
-		return proof.Flow{}, fmt.Errorf("lab %s has no client %q: want one of %s", l.Name(), client, strings.Join(Clients(l), ", "))
+		return proof.Flow{}, fmt.Errorf("lab %s has no client %q: want one of %s", l.Name(), client, strings.Join(clients(l), ", "))
 	}
 	h, err := l.Handle(f.From)
 	if err != nil {
@@ -67,8 +67,8 @@ func firstAddress(p topology.Plan, member string) netip.Addr {
 	return netip.Addr{}
 }
 
-// Clients lists who can ask in a lab: nodes, pods and clients outside.
-func Clients(l *lab.Lab) []string {
+// clients lists who can ask in a lab: nodes, pods and clients outside.
+func clients(l *lab.Lab) []string {
 	c := l.Cluster()
 	var out []string
 	for _, n := range c.Nodes {

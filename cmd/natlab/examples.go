@@ -1,0 +1,87 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// examples stand on the commands' help and manual pages, by the command's path.
+var examples = map[string]string{
+	"natlab up": `
+sudo natlab up
+kubectl get node,pod,svc,endpointslice -A -o yaml | sudo natlab up -f - --name mine`,
+	"natlab apply": `
+sudo natlab apply -f services.yaml
+sudo natlab apply -f services.yaml --name mine --full`,
+	"natlab down": `
+sudo natlab down
+sudo natlab down --all`,
+	"natlab status": `
+natlab status
+natlab status --name mine -o json`,
+	"natlab exec": `
+sudo natlab exec vms100 -- iptables-save -t nat
+sudo natlab exec velero/minio-b6d98746c-lxt2c -- ip route
+sudo natlab exec --all -- conntrack -C`,
+	"natlab verify": `
+sudo natlab verify
+sudo natlab verify -f cluster.yaml --service velero/minio
+sudo natlab verify --from outside --to 192.168.26.100:30450
+sudo natlab verify -o junit`,
+	"natlab ask": `
+sudo natlab ask outside tcp 192.168.26.101:30450
+sudo natlab ask vms100 udp 10.96.0.10:53`,
+	"natlab rules": `
+natlab rules --node vms100
+natlab rules -f cluster.yaml --node worker-1 --release v1.31 --family ipv6`,
+	"natlab explain": `
+natlab explain --from outside --packet 'tcp 192.168.26.1 > 192.168.26.101:30450'
+natlab explain --node vms100 --rules saved.txt --packet 'tcp 10.244.1.2:40000 > 10.96.0.1:443'
+natlab explain --bundle vms100.bundle --packet 'udp 10.0.0.9 > 10.96.0.10:53'
+natlab explain --code masquerade.missing`,
+	"natlab view": `
+sudo natlab view --as 1.4.21
+natlab view --as 1.8.9 --rules saved.txt --style list`,
+	"natlab collect": `
+natlab collect > collect.sh
+natlab collect --kubectl`,
+	"natlab audit": `
+sudo natlab audit --all
+sudo natlab audit -f cluster.yaml
+natlab audit -f cluster.yaml --bundle vms100=vms100.bundle`,
+	"natlab plan": `
+natlab plan -f cluster.yaml
+natlab plan -o mermaid`,
+	"natlab doctor": `
+sudo natlab doctor
+sudo natlab doctor -o json`,
+	"natlab diff": `
+natlab diff before.txt after.txt --node vms100
+natlab diff monday.bundle tuesday.bundle`,
+	"natlab gateway": `
+sudo natlab gateway --rules saved.txt --netns blue`,
+	"natlab scenario list": `
+natlab scenario list`,
+	"natlab scenario show": `
+natlab scenario show kubernetes-114537`,
+	"natlab scenario run": `
+sudo natlab scenario run kubernetes-114537 --variant buggy
+sudo natlab scenario run --all --shard 1/4 -o junit`,
+	"natlab vm run": `
+natlab vm run --kernel 6.1 --kernel 7.x -- natlab verify`,
+	"natlab man": `
+natlab man man1`,
+	"natlab version": `
+natlab version`,
+}
+
+// addExamples gives a command and those below it their examples.
+func addExamples(cmd *cobra.Command) {
+	if lines := strings.TrimSpace(examples[cmd.CommandPath()]); lines != "" {
+		cmd.Example = "  " + strings.ReplaceAll(lines, "\n", "\n  ")
+	}
+	for _, sub := range cmd.Commands() {
+		addExamples(sub)
+	}
+}
