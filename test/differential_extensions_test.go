@@ -43,6 +43,9 @@ func (d drawn) further(table string, c ruleChain) string {
 	return pick(d, list)
 }
 
+// fewCopies is a TEE that ends after some packets: copies that another rule leads back to the node would be copied again, and again.
+const fewCopies = " -m limit --limit 1/hour --limit-burst 9 -j TEE --gateway "
+
 // npt draws a translation of prefixes, mostly of addresses that have the prefix: only of these the checksums stay right.
 func (d drawn) npt(target, side string) string {
 	of := ""
@@ -61,7 +64,7 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 	}
 	switch table {
 	case "raw":
-		list = append(list, " -j TRACE", " -j TEE --gateway 192.168.1.10")
+		list = append(list, " -j TRACE", fewCopies+"192.168.1.10")
 	case "filter":
 		list = append(list, " -j NFQUEUE --queue-num 9")
 	case "mangle":
@@ -71,7 +74,7 @@ func (d drawn) furtherTarget(table string, c ruleChain) string {
 		if strings.Contains(c.hooks, "o") {
 			list = append(list, " -j CLASSIFY --set-class 0001:0010")
 		}
-		list = append(list, " -j TEE --gateway "+pick(d, []string{"10.0.0.20", "10.244.0.5", "192.168.1.10", "203.0.113.9", "10.0.0.20 --oif out0", "10.99.0.1", "192.168.1.10 --oif pod0"}))
+		list = append(list, fewCopies+pick(d, []string{"10.0.0.20", "10.244.0.5", "192.168.1.10", "203.0.113.9", "10.0.0.20 --oif out0", "10.99.0.1", "192.168.1.10 --oif pod0"}))
 		switch {
 		case d.family == nat.IPv4:
 		case c.name == "PREROUTING" || c.name == "OUTPUT":

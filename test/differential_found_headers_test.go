@@ -55,6 +55,10 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: "59 192.168.1.10:0 > 10.0.0.20:0"},
 			{dev: "in0", tuple: "253 192.168.1.10:0 > 10.0.0.20:0"},
 		}, both, nil},
+		{"nor to be in a set by", mangleRules("-A FORWARD -j SET --add-set learntports src,dst", "-A FORWARD -j SET --add-set learntpairs src,dst,dst"), []given{
+			{dev: "in0", tuple: "59 192.168.1.10:0 > 10.0.0.20:0"},
+			{dev: "in0", tuple: "253 192.168.1.10:0 > 10.0.0.20:0"},
+		}, both, nil},
 		{"HMARK leaves an error as it is that quotes no header", mangleRules("-A FORWARD -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 16 --hmark-offset 0x40 --hmark-rnd 0x01020304"), []given{
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, payload: []byte("none")},
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80"},

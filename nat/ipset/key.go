@@ -90,6 +90,7 @@ var headers = map[nat.Proto]int{nat.TCP: 20, nat.UDP: 8, nat.UDPLite: 8, nat.SCT
 
 // port is a packet's port on one side, or its ICMP type and code; protocols without either have 0.
 func port(p *rules.Packet, source bool) (number uint16, proto nat.Proto, ok bool) {
+	const noNextHeader nat.Proto = 59 // of IPv6: nothing is behind it (ipv6_skip_exthdr)
 	proto = p.Tuple.Proto()
 	later, length := p.Later, headers[proto]
 	if p.Wire != nil {
@@ -99,7 +100,7 @@ func port(p *rules.Packet, source bool) (number uint16, proto nat.Proto, ok bool
 		}
 	}
 	switch {
-	case later || proto == 0 && !p.Tuple.Src().Addr().Is6():
+	case later || proto == 0 && !p.Tuple.Src().Addr().Is6() || proto == noNextHeader && p.Tuple.Src().Addr().Is6():
 		return 0, proto, false
 	case length == 0:
 		return 0, proto, true
