@@ -198,6 +198,6 @@ func (p *program) printChanges(changes []bundle.Change, format string) error {
 		}
 	}
 	fmt.Fprintf(&b, "%s\n", plural(len(changes), "change"))
-	_, err := io.WriteString(p.out, b.String())
+	_, err := io.WriteString(p.out, printable(b.String()))
 	return err
 }

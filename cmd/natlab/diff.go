@@ -111,7 +111,7 @@ func (p *program) printDifferences(all []gateway.Difference, tried int, format s
 	} else {
 		fmt.Fprintf(&b, "%d packets tried: the outcomes of %d differ; diverging rules: %d\n", tried, differ, len(all))
 	}
-	_, err := fmt.Fprint(p.out, b.String())
+	_, err := fmt.Fprint(p.out, printable(b.String()))
 	return err
 }
 

@@ -138,7 +138,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 		if a.In, err = deviceOf(c.Namespace, a); err != nil {
 			return err
 		}
-		c.Ask = a.Ask
+		c.Ask, c.AnyPort = a.Ask, a.AnyPort
 		one := c.ofFamily()
 		x, err := gateway.Explain(one.Namespace, one.Rules, one.Facts, one.Ask, e.dice)
 		if err != nil {
@@ -230,13 +230,13 @@ func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 		if from == "" {
 			from = tuple.Src().Addr().String()
 		}
-		if _, err := io.WriteString(p.out, x.Answer.String()+"\n"); err != nil {
+		if _, err := io.WriteString(p.out, printable(x.Answer.String())+"\n"); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(p.out, report.Ways(nat.Probe{From: from, Tuple: tuple}, x.Ways, style)); err != nil {
+		if _, err := io.WriteString(p.out, report.Ways(nat.Probe{From: from, Tuple: tuple}, printableWays(x.Ways), style)); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(p.out, reasonsText(x.Why, len(x.Ways))); err != nil {
+		if _, err := io.WriteString(p.out, printable(reasonsText(x.Why, len(x.Ways)))); err != nil {
 			return err
 		}
 	}

@@ -102,7 +102,7 @@ const computes = "computes"
 
 // logf writes one line to standard error. Where that is gone, nobody is there to be told.
 func (p *program) logf(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.err, "natlab: "+format+"\n", args...)
+	_, _ = fmt.Fprintln(p.err, "natlab: "+printable(fmt.Sprintf(format, args...)))
 }
 
 func (p *program) root() *cobra.Command {

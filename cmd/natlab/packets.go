@@ -21,7 +21,7 @@ type packetFlags struct {
 
 func (f *packetFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringArrayVar(&f.packets, "packet", nil, "a packet: 'tcp SRC:PORT > DST:PORT [in DEVICE] [from CLIENT] [mark N] [flags S] [uid N]' or 'icmp SRC > DST [type N[/CODE]]', a ping without a type; may be repeated")
+	flags.StringArrayVar(&f.packets, "packet", nil, "a packet: 'tcp SRC[:PORT] > DST:PORT [in DEVICE] [from CLIENT] [mark N] [flags S] [uid N]' or 'icmp SRC > DST [type N[/CODE]]', a ping without a type; may be repeated")
 	flags.StringVar(&f.file, "packets", "", "a file with a packet a line; - is standard input")
 	flags.StringVar(&f.in, "in", "", "the device that packets come in by, where a packet names none; node for the node's own (default: the one towards the source)")
 	flags.StringVar(&f.from, "from", "", "the node, pod or client of the cluster that sends the packets, where a packet names none")

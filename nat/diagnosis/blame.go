@@ -126,6 +126,30 @@ func (c Case) entry(nat.Prediction) []Cause {
 	return nil
 }
 
+// otherPorts looks for an old connection that a packet from another source port would belong to, and not work.
+func (c Case) otherPorts(a *Answer) {
+	t := c.Ask.Tuple
+	for _, e := range c.Facts.Entries {
+		if o := e.Original; o.Proto() != t.Proto() || o.Src().Addr() != t.Src().Addr() || o.Dst() != t.Dst() {
+			continue
+		}
+		one := c
+		one.Ask.Tuple, one.AnyPort = e.Original, false
+		x, err := gateway.Explain(one.Namespace, one.Rules, one.Facts, one.Ask, nil)
+		if err != nil {
+			continue
+		}
+		if w, why := judge(x.Prediction); w == Broken {
+			a.Why = fmt.Sprintf("on the source port: from %d it belongs to an old connection and is %s (%s); from others it is %s: %s", e.Original.Src().Port(), w, why, a.Verdict, a.Why)
+			a.Verdict = Depends
+			for _, cause := range one.entry(x.Prediction) {
+				a.add(cause)
+			}
+			return
+		}
+	}
+}
+
 // filter is rp_filter.
 func (c Case) filter(p nat.Prediction) []Cause {
 	if !c.with(c.everyDevice("rp_filter", "0")...).helps(p) {

@@ -16,6 +16,7 @@ type Case struct {
 	Rules     gateway.Rules
 	Facts     gateway.Facts
 	Ask       gateway.Ask
+	AnyPort   bool     // the packet's source port stands for any
 	Backends  []string // of Rules, one each, where it is known who wrote them
 	Doubts    []Doubt
 }
@@ -87,6 +88,9 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 	case Broken, Depends:
 		c.blame(&a, p)
 	case Unknown:
+	}
+	if c.AnyPort && a.Verdict == Works {
+		c.otherPorts(&a)
 	}
 	if what, ok := c.doubted(p); ok && a.Verdict != Unknown && a.Verdict != Depends {
 		a.Why = fmt.Sprintf("on %s; without that it is %s: %s", what, a.Verdict, a.Why)

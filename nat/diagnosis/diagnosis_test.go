@@ -295,3 +295,33 @@ func TestPaths(t *testing.T) {
 		"POSTROUTING eth0 192.0.2.99:40000 > 192.0.2.99:40000",
 	}, show(back))
 }
+
+// Where no source port is told, an old connection from one of them decides for that port alone.
+func TestAnyPort(t *testing.T) {
+	t.Parallel()
+	udp := strings.ReplaceAll(strings.ReplaceAll(published, "tcp", "udp"), "8080", "53") + forward + "-A FORWARD -d 10.42.0.9/32 -j DROP\nCOMMIT\n"
+	for _, row := range []struct {
+		name, entry string
+		word        Word
+	}{
+		{"none", "", Works},
+		{"to an endpoint that is gone", "udp 17 20 src=192.0.2.99 dst=192.0.2.10 sport=5353 dport=53 [UNREPLIED] src=10.42.0.9 dst=192.0.2.99 sport=53 dport=5353 mark=0 use=1", Depends},
+		{"to one that is there", "udp 17 20 src=192.0.2.99 dst=192.0.2.10 sport=5353 dport=53 src=10.42.0.6 dst=192.0.2.99 sport=53 dport=5353 mark=0 use=1", Works},
+		{"of another client", "udp 17 20 src=192.0.2.98 dst=192.0.2.10 sport=5353 dport=53 [UNREPLIED] src=10.42.0.9 dst=192.0.2.98 sport=53 dport=5353 mark=0 use=1", Works},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := caseOf(t, "udp 192.0.2.99 > 192.0.2.10:53 in eth0", udp)
+			c.AnyPort = true
+			all, err := conntrack.ParseEntries(row.entry)
+			require.NoError(t, err)
+			c.Facts.Entries = all
+			a := c.answer(t)
+			require.Equal(t, row.word, a.Verdict, "%s", a)
+			if row.word == Depends {
+				require.Contains(t, a.Why, "on the source port: from 5353 it belongs to an old connection and is broken")
+				require.Equal(t, "conntrack.stale", a.Causes[0].Code)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -17,21 +18,35 @@ type Spec struct {
 	Ask           // In is left to the caller, who knows the node
 	From   string // the node, pod or client of a cluster that sends it; "" where none is named
 	Device string // as it is written: "" for none, "node" for a packet of the node itself
+
+	// AnyPort: no source port was written. The tuple has anySource, which stands for any.
+	AnyPort bool
 }
+
+// anySource is a port that clients send from, where no port is written.
+const anySource = 40000
 
 // flagLetters are the TCP flags in the order of their bits (RFC 9293, RFC 3168).
 const flagLetters = "FSRPAUEW"
 
-// ParseSpec reads "tcp SRC:PORT > DST:PORT" and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
+// ParseSpec reads "tcp SRC:PORT > DST:PORT", or without the source's port, and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
 // flags LETTERS, type N or N/CODE, uid N, gid N. Without a type an ICMP packet is an echo request; it is "icmp SRC > DST", or
 // has its identifier at both ends, as conntrack prints it.
 func ParseSpec(text string) (Spec, error) {
 	words := strings.Fields(text)
+	anyPort := false
+	if len(words) > 3 {
+		if proto, err := nat.ParseProto(words[0]); err == nil && proto.HasPorts() {
+			if src, err := netip.ParseAddr(words[1]); err == nil {
+				words[1], anyPort = netip.AddrPortFrom(src, anySource).String(), true
+			}
+		}
+	}
 	tuple, err := nat.ParseTuple(strings.Join(words[:min(4, len(words))], " "))
 	if err != nil {
 		return Spec{}, err
 	}
-	s := Spec{Ask: AskOf(tuple)}
+	s := Spec{Ask: AskOf(tuple), AnyPort: anyPort}
 	if icmp := s.Type != 0; icmp && tuple.Src().Port() != tuple.Dst().Port() {
 		return Spec{}, fmt.Errorf("%q: %s has an identifier, which is the same at both ends, and no ports: want \"%s %s > %s\", with a type behind it if it is no ping",
 			text, tuple.Proto(), tuple.Proto(), tuple.Src().Addr(), tuple.Dst().Addr())
@@ -100,7 +115,11 @@ func (s *Spec) option(name, value string) error {
 // String is what ParseSpec reads.
 func (s Spec) String() string {
 	var b strings.Builder
-	b.WriteString(s.Tuple.String())
+	if s.AnyPort {
+		fmt.Fprintf(&b, "%s %s > %s", s.Tuple.Proto(), s.Tuple.Src().Addr(), s.Tuple.Dst())
+	} else {
+		b.WriteString(s.Tuple.String())
+	}
 	if s.Device != "" {
 		b.WriteString(" in " + s.Device)
 	}

@@ -14,6 +14,8 @@ func TestParseSpec(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ text, want string }{
 		{"tcp 10.0.0.1:40000 > 10.0.0.2:80", ""},
+		{"tcp 10.0.0.1 > 10.0.0.2:80", ""},
+		{"udp fd00::1 > [fd00::2]:53 in eth0", ""},
 		{"tcp 10.0.0.1:40000 > 10.0.0.2:80 in eth0 mark 0x4000 flags SA", ""},
 		{"tcp 10.0.0.1:40000 > 10.0.0.2:80 flags AS mark 16384 in eth0", "tcp 10.0.0.1:40000 > 10.0.0.2:80 in eth0 mark 0x4000 flags SA"},
 		{"udp [2001:db8::1]:53 > [2001:db8::2]:53 in node", ""},
@@ -49,7 +51,7 @@ func TestParseSpec(t *testing.T) {
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 256", "want an ICMP type"},
 		{"icmp 10.0.0.1:8 > 10.0.0.2:0", `want "icmp 10.0.0.1 > 10.0.0.2", with a type behind it`},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:1 type 8", "type 8: tcp has no type"},
-		{"dccp 10.0.0.1 > 10.0.0.2", "source: "},
+		{"dccp 10.0.0.1 > 10.0.0.2", "destination: "},
 		{"icmp 10.0.0.1:1 > 10.0.0.2:1 type 3/256", "want an ICMP type"},
 		{"tcp 10.0.0.1:1 > 10.0.0.2:2 out eth0", "out is not known: want in, from, mark, flags, type, uid or gid"},
 	} {
