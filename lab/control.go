@@ -55,10 +55,10 @@ type reply struct {
 	Servers []topology.Server `json:"servers,omitempty"` // of status: those that run
 	Applied *Applied          `json:"applied,omitempty"` // of apply
 
-	Rules  string               `json:"rules,omitempty"`
-	Conns  []nat.Conn           `json:"conns,omitempty"`
-	Count  int                  `json:"count,omitempty"` // of forget
-	Report *witness.PlaneReport `json:"report,omitempty"`
+	Rules   string               `json:"rules,omitempty"`
+	Entries []nat.Entry          `json:"entries,omitempty"` // of conns
+	Count   int                  `json:"count,omitempty"`   // of forget
+	Report  *witness.PlaneReport `json:"report,omitempty"`
 }
 
 // control is the owner's end of the control socket.

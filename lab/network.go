@@ -165,15 +165,21 @@ func inKernelOrder(all []dataplane.Installed, own dataplane.Backend) (out []data
 
 // Conns lists the connection tracking entries of a member's namespace.
 func (l *Lab) Conns(member string) ([]nat.Conn, error) {
+	all, err := l.Entries(member)
+	return connsOf(all), err
+}
+
+// Entries lists the connection tracking entries of a member's namespace as conntrack -L does, whoever tracks there.
+func (l *Lab) Entries(member string) ([]nat.Entry, error) {
 	if l.gatewayOf(member) != "" {
 		answer, err := l.call(context.Background(), request{Do: doConns, Node: l.gatewayOf(member)})
-		return answer.Conns, err
+		return answer.Entries, err
 	}
 	h, err := l.Handle(member)
 	if err != nil {
 		return nil, err
 	}
-	return witness.Conns(h, member)
+	return witness.Entries(h, member)
 }
 
 // ForgetConns deletes the connection tracking entries that match agrees to, as `conntrack -D` does, and returns how many

@@ -177,7 +177,7 @@ func (o *owned) gateway(q request, eyes *wireEyes) (answer reply, err error) {
 			err = o.obey(nil, q.Node, rs)
 		}
 	case doConns:
-		answer.Conns = g.Entries()
+		answer.Entries = g.Entries(nat.IPv4)
 	case doForget:
 		answer.Count = g.Forget(func(c nat.Conn) bool {
 			return slices.ContainsFunc(q.Conns, func(o nat.Conn) bool { return o.Original == c.Original && o.Reply == c.Reply })
@@ -256,7 +256,15 @@ func (p *wireWitness) Read() (witness.PlaneReport, error) {
 // Conns lists the gateway's connections.
 func (p *wireWitness) Conns() ([]nat.Conn, error) {
 	answer, err := p.ask(request{Do: doConns, Node: p.node})
-	return answer.Conns, err
+	return connsOf(answer.Entries), err
+}
+
+func connsOf(all []nat.Entry) []nat.Conn {
+	out := make([]nat.Conn, len(all))
+	for i, e := range all {
+		out[i] = e.Conn
+	}
+	return out
 }
 
 // Close ends the watch.

@@ -41,6 +41,7 @@ func (p *program) argumentCompleters() map[string]completer {
 		}
 	}
 	return map[string]completer{
+		"natlab conntrack":     first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab exec":          first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab audit":         first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) }),
 		"natlab scenario show": first(names),

@@ -20,6 +20,9 @@ sudo natlab down --all`,
 	"natlab status": `
 natlab status
 natlab status --name mine -o json`,
+	"natlab conntrack": `
+sudo natlab conntrack vms101
+sudo natlab conntrack vms101 -o extended`,
 	"natlab exec": `
 sudo natlab exec vms100 -- iptables-save -t nat
 sudo natlab exec velero/minio-b6d98746c-lxt2c -- ip route

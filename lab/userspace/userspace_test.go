@@ -2,10 +2,13 @@ package userspace_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 
 	"natlab/lab/netns"
 	"natlab/lab/userspace"
+	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
@@ -144,6 +148,44 @@ func TestExchanges(t *testing.T) {
 		})
 	}
 }
+
+// Entries are those of the kernel's NAT, but for what is counted down and chosen by chance, and are read back.
+func TestEntries(t *testing.T) {
+	t.Parallel()
+	var lists []string
+	for _, plane := range []string{planeKernel, planeWire} {
+		s := newScene(t)
+		g := s.translate(t, plane, "")
+		serve(t, s.server, "udp", "10.0.2.2:5353")
+		ask(t.Context(), s.client, "udp", "10.96.0.1:53", []byte("x"), nil)
+		ask(t.Context(), s.client, "udp", "10.96.0.1:54", []byte("x"), nil)
+		var all []nat.Entry
+		if g != nil {
+			all = g.Entries(nat.IPv4)
+		} else {
+			var err error
+			all, err = witness.Entries(s.gateway, "")
+			require.NoError(t, err)
+			slices.SortFunc(all, func(a, b nat.Entry) int { return cmp.Compare(a.Original.Dst().Port(), b.Original.Dst().Port()) })
+		}
+		var b strings.Builder
+		for _, e := range all {
+			read, err := conntrack.ParseEntries(e.String())
+			require.NoError(t, err)
+			require.Equal(t, e.Original, read[0].Original)
+			require.Equal(t, e.Reply, read[0].Reply)
+			e.Seconds /= 100
+			b.WriteString(clientPort.ReplaceAllString(e.String(), "=ephemeral ") + " # " + e.Decoded() + "\n")
+		}
+		lists = append(lists, b.String())
+	}
+	require.Equal(t, lists[0], lists[1])
+	require.Contains(t, lists[1], "DNAT to 10.0.2.2:5353\n")
+	require.Contains(t, lists[1], "DNAT to 10.0.2.2:5454, unreplied\n")
+}
+
+// clientPort is a port of the clients', which the kernel chooses.
+var clientPort = regexp.MustCompile(`=[3-6]\d\d\d\d `)
 
 // At the end nothing is left: packets pass untouched.
 func TestClose(t *testing.T) {

@@ -2,6 +2,7 @@ package userspace
 
 import (
 	"slices"
+	"time"
 
 	"natlab/lab/nfqueue"
 	"natlab/nat"
@@ -153,12 +154,19 @@ func opens(b []byte) (flags uint8, is bool) {
 	return flags, pkt.Proto() != nat.TCP || flags&synOrRST != 0
 }
 
-// Entries lists the connections of IPv4 that there are now.
-func (g *Gateway) Entries() (out []nat.Conn) {
+// Entries lists the connections of a family that there are now, as conntrack -L does.
+func (g *Gateway) Entries(f nat.Family) (out []nat.Entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, c := range g.conns(nat.IPv4) {
-		out = append(out, g.connOf(c))
+	now := time.Now()
+	for _, c := range g.conns(f) {
+		e := nat.Entry{
+			Conn: g.connOf(c), Seconds: uint32(max(0, c.Expires().Sub(now)) / time.Second), State: c.State(), Zone: c.Zone.ID,
+		}
+		e.Packets, e.Bytes, e.Counted = c.Counters()
+		e.Kind, e.Code = c.ICMP()
+		e.AnswerKind, _ = conntrack.ICMPAnswer(c.Original.Proto(), e.Kind)
+		out = append(out, e)
 	}
 	if len(g.watchers) == 0 {
 		g.entries = nil

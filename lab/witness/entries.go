@@ -22,6 +22,35 @@ func Conns(ns Namespace, node string) ([]nat.Conn, error) {
 	return out, err
 }
 
+// Entries lists the connection tracking entries of a namespace with all that conntrack -L prints of them.
+func Entries(ns Namespace, node string) ([]nat.Entry, error) {
+	var out []nat.Entry
+	err := eachEntry(ns, func(_ *ctnetlink.Conn, f ctnetlink.Flow) error {
+		e := nat.Entry{
+			Conn: connOf(node, f), Seconds: f.Timeout, Zone: f.Zone, Use: f.Use, Kind: f.TupleOrig.Proto.ICMPType, Code: f.TupleOrig.Proto.ICMPCode,
+			AnswerKind: f.TupleReply.Proto.ICMPType,
+			Packets:    [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets}, Bytes: [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
+		}
+		e.Counted = e.Packets[0] > 0
+		switch {
+		case f.ProtoInfo.TCP != nil:
+			e.State = stateOf(nat.TCPStates, f.ProtoInfo.TCP.State)
+		case f.ProtoInfo.SCTP != nil:
+			e.State = stateOf(nat.SCTPStates, f.ProtoInfo.SCTP.State)
+		}
+		out = append(out, e)
+		return nil
+	})
+	return out, err
+}
+
+func stateOf(names []string, number uint8) string {
+	if int(number) < len(names) {
+		return names[number]
+	}
+	return "UNKNOWN"
+}
+
 // ForgetConns deletes the entries of a namespace that match agrees to, as `conntrack -D` does, and returns how many there
 // were. One that went by itself meanwhile is not counted.
 func ForgetConns(ns Namespace, node string, match func(nat.Conn) bool) (n int, err error) {

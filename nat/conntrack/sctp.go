@@ -23,9 +23,7 @@ const (
 	sctpInvalid = sctpStates
 )
 
-var sctpNames = [sctpStates]string{
-	"NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT",
-}
+var sctpNames = [sctpStates]string(nat.SCTPStates)
 
 func (s sctpState) String() string { return sctpNames[s] }
 

@@ -22,7 +22,7 @@ const (
 	tcpIgnored = tcpStates + 1
 )
 
-var tcpNames = [tcpStates]string{"NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2"}
+var tcpNames = [tcpStates]string(nat.TCPStates)
 
 // String is the name that conntrack -L prints.
 func (s TCPState) String() string {
