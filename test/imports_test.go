@@ -87,6 +87,8 @@ var doors = map[string]string{
 	"github.com/rogpeppe/go-internal/testscript": "scenarios",
 	"github.com/rogpeppe/go-internal/txtar":      "scenarios",
 	"github.com/spf13/cobra":                     "cmd/natlab",
+	"github.com/spf13/cobra/doc":                 "cmd/natlab",
+	"github.com/spf13/pflag":                     "cmd/natlab",
 	"github.com/therootcompany/xz":               "lab/vm",
 	"github.com/ti-mo/conntrack":                 "lab/witness",
 	"github.com/vishvananda/netlink":             "lab/doctor lab/netns lab/realise lab/witness",
