@@ -106,6 +106,8 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 		{"affinity.yaml", "v1.25", dataplane.NFT, topology.IPIP, map[nat.End]int{nat.EndAnswered: 76, nat.EndRejected: 16, nat.EndRefused: 2}},
 		{"affinity.yaml", "v1.28", dataplane.Legacy, topology.None, affinityEnds},
 		{"affinity.yaml", "v1.37", dataplane.NFT, topology.VXLAN, affinityEnds},
+		{"hostports.yaml", "v1.35", dataplane.Legacy, topology.None, hostPortEnds},
+		{"hostports.yaml", "v1.37", dataplane.NFT, topology.IPIP, hostPortEnds},
 	}
 	for _, row := range rows {
 		t.Run(row.cluster+" "+row.release+" "+string(row.backend), func(t *testing.T) {
@@ -123,6 +125,7 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 
 var (
 	policyEnds   = map[nat.End]int{nat.EndAnswered: 286, nat.EndLost: 24, nat.EndRefused: 6, nat.EndRejected: 66}
+	hostPortEnds = map[nat.End]int{nat.EndAnswered: 48, nat.EndRefused: 2}
 	affinityEnds = map[nat.End]int{nat.EndAnswered: 92, nat.EndRefused: 2}
 )
 

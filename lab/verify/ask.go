@@ -49,9 +49,13 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 		}
 	}
 	f.Name = fmt.Sprintf("%s -> %s %s", client, target, proto)
-	for _, known := range proof.Flows(c, proof.Selector{From: client, To: target.String()}) {
-		if known.Client == client && known.Protocol == proto && known.Source == f.Source {
+	for _, known := range proof.Flows(c, proof.Selector{To: target.String()}) {
+		switch {
+		case known.Protocol != proto || known.Type == proof.ByNothing:
+		case known.Client == client && known.Source == f.Source:
 			return known, nil
+		default: // asked by others
+			f.Service, f.Type = known.Service, known.Type
 		}
 	}
 	return f, nil

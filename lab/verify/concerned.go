@@ -19,10 +19,13 @@ func concerned(l *lab.Lab, intent topology.Cluster, flows []proof.Flow) []string
 	if len(l.Members()) <= watchedWhole {
 		return l.Members()
 	}
-	asked, pods, targets := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}
+	asked, pods, targets, hostPorts := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}, map[uint16]bool{}
 	for _, f := range flows {
 		service, _, _ := strings.Cut(f.Service, ":")
 		asked[service], pods[f.From], targets[f.Target.Addr()] = true, true, true
+		if f.Type == proof.ByHostPort || f.Type == proof.ByAddress {
+			hostPorts[f.Target.Port()] = true
+		}
 	}
 	for _, s := range slices.Concat(intent.Services, l.Cluster().Services) {
 		if !asked[s.Namespace+"/"+s.Name] {
@@ -35,7 +38,8 @@ func concerned(l *lab.Lab, intent topology.Cluster, flows []proof.Flow) []string
 		}
 	}
 	for _, p := range l.Cluster().Pods {
-		if slices.ContainsFunc(p.IPs, func(ip netip.Addr) bool { return targets[ip] }) {
+		if slices.ContainsFunc(p.IPs, func(ip netip.Addr) bool { return targets[ip] }) ||
+			slices.ContainsFunc(p.HostPorts, func(h topology.HostPort) bool { return hostPorts[h.Port] }) {
 			pods[p.Namespace+"/"+p.Name] = true
 		}
 	}

@@ -69,6 +69,7 @@ type driver struct {
 	handles map[string]netns.Handle
 	servers []topology.Server
 	nodes   []string
+	members []string // that are watched
 	chains  proof.Chains
 	session *witness.Session
 	watched bool          // the session sees packets and rules, not only connections

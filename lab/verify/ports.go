@@ -19,11 +19,11 @@ const (
 )
 
 // portBook hands out source ports so that no two attempts of one client ever share one, and none meets an entry that an
-// earlier connection left behind.
+// earlier connection left behind. All clients take from one sequence: what is masqueraded may keep its port, and then it is the
+// node's, which may ask the same server itself.
 type portBook struct {
 	taken map[clientSocket]bool
-	next  map[netip.Addr]uint16
-	start uint16
+	next  uint16
 }
 
 type clientSocket struct {
@@ -34,10 +34,16 @@ type clientSocket struct {
 // newPortBook keeps clear of every port that the cluster uses and of the entries that stand. start is where to
 // begin; runs that begin elsewhere do not meet each other's sockets in TIME_WAIT.
 func newPortBook(c topology.Cluster, standing []nat.Conn, start uint32) *portBook {
-	b := &portBook{taken: map[clientSocket]bool{}, next: map[netip.Addr]uint16{}, start: uint16(firstPort + start%(lastPort-firstPort+1))}
+	b := &portBook{taken: map[clientSocket]bool{}, next: uint16(firstPort + start%(lastPort-firstPort+1))}
 	for _, conn := range standing {
 		b.taken[clientSocket{conn.Original.Proto(), conn.Original.Src()}] = true
 		b.taken[clientSocket{conn.Reply.Proto(), conn.Reply.Dst()}] = true
+	}
+	for _, p := range c.Pods {
+		for _, h := range p.HostPorts {
+			b.reserve(h.Port)
+			b.reserve(h.Container)
+		}
 	}
 	for _, svc := range c.Services {
 		b.reserve(svc.HealthCheckNodePort)
@@ -60,11 +66,8 @@ func (b *portBook) reserve(port uint16) {
 // take returns the next free port of a client's address.
 func (b *portBook) take(proto nat.Proto, client netip.Addr) (uint16, error) {
 	for range lastPort - firstPort + 1 {
-		port, ok := b.next[client]
-		if !ok {
-			port = b.start
-		}
-		b.next[client] = firstPort + uint16((uint32(port)-firstPort+stride)%(lastPort-firstPort+1))
+		port := b.next
+		b.next = firstPort + uint16((uint32(port)-firstPort+stride)%(lastPort-firstPort+1))
 		mine := clientSocket{proto, netip.AddrPortFrom(client, port)}
 		if b.taken[mine] || b.taken[clientSocket{addr: netip.AddrPortFrom(netip.Addr{}, port)}] {
 			continue

@@ -60,12 +60,12 @@ func (r *resent) of(member string) map[traffic.Ends]int {
 	return sockets
 }
 
-// segmentsResent reads how many TCP segments each member's kernel has sent again since its namespace was made, SYNs and those of
+// segmentsResent reads how many TCP segments each watched member's kernel has sent again since its namespace was made, SYNs and those of
 // sockets without a process among them.
 func (d *driver) segmentsResent() (map[string]uint64, error) {
 	out := map[string]uint64{}
-	for member, h := range d.handles {
-		n, err := retransSegs(h)
+	for _, member := range d.members {
+		n, err := retransSegs(d.handles[member])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", member, err)
 		}

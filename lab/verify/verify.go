@@ -200,6 +200,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 			w.Rules, w.Plane = rules.witnessed(ns.Member), l.Plane(ns.Member)
 		}
 		v.watched = append(v.watched, w)
+		v.driver.members = append(v.driver.members, ns.Member)
 	}
 	v.driver.servers, _ = topology.Servers(l.Cluster())
 	if !o.AsIs {

@@ -20,9 +20,10 @@ const (
 	ByHealthCheck                // a node's address and the Service's healthCheckNodePort
 	ByNothing                    // a node's address and a port that no Service has: the node itself has to refuse it
 	ByAddress                    // any address that somebody wants to have asked
+	ByHostPort                   // an address of a Pod's node and a hostPort of the Pod
 )
 
-var accessNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "health check", "no Service", "address"}
+var accessNames = [...]string{"ClusterIP", "NodePort", "LoadBalancer", "ExternalIP", "health check", "no Service", "address", "hostPort"}
 
 func (a Access) String() string {
 	if int(a) < len(accessNames) {
@@ -42,7 +43,7 @@ func (a *Access) UnmarshalText(b []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("type %q: want %s or %s", b, strings.Join(accessNames[:ByAddress], ", "), ByAddress)
+	return fmt.Errorf("type %q: want one of %s", b, strings.Join(accessNames[:], ", "))
 }
 
 // Vantage is the kind of client, as seen from the endpoints of the Service.
@@ -89,7 +90,7 @@ func (v *Vantage) UnmarshalText(b []byte) error {
 // Flow is one question a client asks: who asks for what, at which address.
 type Flow struct {
 	Name     string         `json:"name"`     // stable and unique in a lab: "outside -> NodePort vms100:30450 tcp velero/minio:console"
-	Service  string         `json:"service"`  // "velero/minio:console"; "" for ByNothing and ByAddress
+	Service  string         `json:"service"`  // "velero/minio:console"; "" for ByNothing, ByAddress and ByHostPort
 	Type     Access         `json:"type"`     // the kind of address asked
 	Client   string         `json:"client"`   // the member that asks, a host-network pod by its own name
 	From     string         `json:"from"`     // the member in whose namespace it asks: Client, or the node of a host-network pod

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -34,7 +35,7 @@ func (s Selector) wantsService(name string) bool {
 }
 
 // Flows lists the questions whose answers prove a cluster's Services: every Service port of TCP or UDP, at every
-// address it has, from every kind of client that can get there. Of many pods of one kind on one node it takes the
+// address it has, and every hostPort of a Pod, from every kind of client that can get there. Of many pods of one kind on one node it takes the
 // first; every node is asked, since every node has its own copy of the rules. How each flow has to end is not decided
 // here: that is what the prediction from the intended rules is for, and a Service without endpoints, a Local policy
 // or a source range makes flows that must fail. The order is that of the Services, then of the addresses, then of
@@ -52,6 +53,9 @@ func Flows(c topology.Cluster, s Selector) []Flow {
 		}
 	}
 	if s.Service == "" {
+		for _, p := range c.Pods {
+			l.hostPorts(p)
+		}
 		l.noService()
 	}
 	return l.flows
@@ -90,8 +94,8 @@ func (l *lister) add(who caller, f Flow, at string) {
 		return
 	}
 	words := []string{who.name, "->", f.Type.String(), at + ":" + strconv.Itoa(int(f.Target.Port())), f.Protocol.String()}
-	if f.Service != "" {
-		words = append(words, f.Service)
+	if of := cmp.Or(f.Service, f.Name); of != "" {
+		words = append(words, of)
 	}
 	f.Name = strings.Join(words, " ")
 	l.flows = append(l.flows, f)
@@ -190,6 +194,11 @@ func (l *lister) noService() {
 			for _, e := range p.Endpoints {
 				taken[e.Addr.Port()] = true
 			}
+		}
+	}
+	for _, p := range l.cluster.Pods {
+		for _, h := range p.HostPorts {
+			taken[h.Port], taken[h.Container] = true, true
 		}
 	}
 	free := uint16(32767)

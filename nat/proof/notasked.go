@@ -10,7 +10,7 @@ import (
 
 // NotAsked is an address of a Service port that no flow asks, and the reason: nothing is passed over in silence.
 type NotAsked struct {
-	Service  string `json:"service"`  // "NS/NAME:PORT"
+	Service  string `json:"service"`  // "NS/NAME:PORT"; "" of a hostPort
 	Type     Access `json:"type"`     // the kind of address
 	Target   string `json:"target"`   // "ADDRESS:PORT", of a node port the unspecified one of its family
 	Protocol string `json:"protocol"` // "TCP", "UDP" or "SCTP", as the Service has it
@@ -24,7 +24,7 @@ const (
 	notVIP   = "ipMode Proxy: kube-proxy leaves the address to the load balancer"
 )
 
-// Unasked lists the addresses, ports, families and protocols of Services that Flows has no flow for.
+// Unasked lists the addresses, ports, families and protocols of Services, and the hostPorts of Pods, that Flows has no flow for.
 func Unasked(c topology.Cluster, s Selector) []NotAsked {
 	var out []NotAsked
 	for _, svc := range c.Services {
@@ -35,6 +35,9 @@ func Unasked(c topology.Cluster, s Selector) []NotAsked {
 				}
 			}
 		}
+	}
+	if s == (Selector{}) {
+		out = append(out, unaskedHostPorts(c)...)
 	}
 	return out
 }
