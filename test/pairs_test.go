@@ -1,7 +1,6 @@
 package test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +37,7 @@ func TestProofsSideBySide(t *testing.T) {
 				out, err := cmd.CombinedOutput()
 				lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 				assert.Equal(t, proofs[p].status, cmd.ProcessState.ExitCode(), "pair %d, proof %d: %v: %s", i+1, j+1, err, out)
-				assert.Contains(t, lines[len(lines)-1], proofs[p].last, fmt.Sprintf("pair %d, proof %d", i+1, j+1))
+				assert.Contains(t, lines[len(lines)-1], proofs[p].last, "pair %d, proof %d", i+1, j+1)
 			})
 		}
 		wait.Wait()

@@ -27,12 +27,20 @@ func TestHostPortFlows(t *testing.T) {
 		{"loopback without route_localnet", func(c *topology.Cluster, p *topology.Pod) {
 			c.KubeProxy.LocalhostNodePorts, p.HostPorts[0].IP = false, addr("127.0.0.1")
 		}, nil, 0, []string{"hostPort 127.0.0.1:8080 TCP: Pod d/web: no client reaches its address: the node has no route_localnet"}},
-		{"SCTP", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].Protocol = "SCTP" }, nil, 0,
-			[]string{"hostPort 0.0.0.0:8080 SCTP: Pod d/web: natlab has no client for this protocol"}},
-		{"an IPv6 address", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].IP = addr("fd00::1") }, nil, 0,
-			[]string{"hostPort [fd00::1]:8080 TCP: Pod d/web: a lab has no IPv6"}},
-		{"a pod of both families", func(_ *topology.Cluster, p *topology.Pod) { p.IPs = append(p.IPs, addr("fd00::2")) }, []string{"10.0.0.1:8080", "10.9.0.1:8080", "127.0.0.1:8080"}, 6,
-			[]string{"hostPort [::]:8080 TCP: Pod d/web: a lab has no IPv6"}},
+		{
+			"SCTP", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].Protocol = "SCTP" }, nil, 0,
+			[]string{"hostPort 0.0.0.0:8080 SCTP: Pod d/web: natlab has no client for this protocol"},
+		},
+		{
+			"an IPv6 address", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].IP = addr("fd00::1") }, nil, 0,
+			[]string{"hostPort [fd00::1]:8080 TCP: Pod d/web: a lab has no IPv6"},
+		},
+		{
+			"a pod of both families", func(_ *topology.Cluster, p *topology.Pod) { p.IPs = append(p.IPs, addr("fd00::2")) },
+			[]string{"10.0.0.1:8080", "10.9.0.1:8080", "127.0.0.1:8080"},
+			6,
+			[]string{"hostPort [::]:8080 TCP: Pod d/web: a lab has no IPv6"},
+		},
 		{"on the host network", func(_ *topology.Cluster, p *topology.Pod) {
 			p.HostNetwork, p.IPs = true, []netip.Addr{addr("10.0.0.1")}
 		}, []string{"10.0.0.1:8080"}, 5, nil},
