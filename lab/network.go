@@ -13,7 +13,6 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
-	"natlab/nat/iptables"
 	"natlab/nat/rules"
 	"natlab/topology"
 )
@@ -125,14 +124,14 @@ func keepHops(now *topology.Namespace, plan topology.Namespace) {
 func (l *Lab) heldRules(ctx context.Context, members []string) (map[string][]dataplane.Installed, error) {
 	var mu sync.Mutex
 	held := map[string][]dataplane.Installed{} // under mu
-	var known iptables.Dictionary
+	var reader dataplane.Reader
 	nodes := slices.DeleteFunc(l.Nodes(), func(node string) bool { return !slices.Contains(members, node) })
 	err := each(ctx, nodes, func(node string) error {
 		h, err := l.Handle(node)
 		if err != nil {
 			return err
 		}
-		all, err := dataplane.DumpAll(ctx, h, nat.IPv4, &known)
+		all, err := reader.DumpAll(ctx, h, nat.IPv4)
 		if err != nil {
 			return fmt.Errorf("the rules that node %s holds: %w", node, err)
 		}

@@ -68,7 +68,7 @@ func (s *stage) liveRules(node string) (r witness.Known, err error) {
 	if err != nil {
 		return r, err
 	}
-	all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4, nil)
+	all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4)
 	for _, installed := range all {
 		if installed.Backend == dataplane.NFT {
 			r.NFT = installed.Rules

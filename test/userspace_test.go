@@ -21,7 +21,7 @@ func TestUserspaceIsHeldToAccount(t *testing.T) {
 	const node, service = "vms101", "velero/minio:console"
 	h, err := l.Handle(node)
 	require.NoError(t, err)
-	inKernel, err := dataplane.DumpAll(t.Context(), h, nat.IPv4, nil)
+	inKernel, err := dataplane.DumpAll(t.Context(), h, nat.IPv4)
 	require.NoError(t, err)
 	require.Empty(t, inKernel)
 

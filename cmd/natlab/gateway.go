@@ -183,7 +183,7 @@ func (p *program) gatewayFacts(ctx context.Context, ns netns.Handle, sets map[na
 		return f, err
 	}
 	for family := range sets {
-		held, err := dataplane.DumpAll(ctx, ns, family, nil)
+		held, err := dataplane.DumpAll(ctx, ns, family)
 		if err != nil {
 			return f, err
 		}

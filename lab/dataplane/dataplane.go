@@ -92,8 +92,21 @@ type Installed struct {
 // both backends runs both, and of two chains with the same hook and priority the one that was registered last first
 // (nf_hook_entries_grow). iptables-nft registers its chains anew with every install, so its rules are listed first; only
 // a legacy table that was first made in the namespace after that runs ahead of them, which no kernel interface tells
-// before nfnetlink_hook. Lines that known has are not read again; it may be nil.
-func DumpAll(ctx context.Context, ns Namespace, family nat.Family, known *iptables.Dictionary) ([]Installed, error) {
+// before nfnetlink_hook.
+func DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed, error) {
+	return dumpAll(ctx, ns, family, nil)
+}
+
+// Reader reads the rules of many namespaces that are much alike: a line that several have is read once, and kept once. The zero value is
+// ready; its methods may be called by many goroutines.
+type Reader struct{ known iptables.Dictionary }
+
+// DumpAll is the function of that name.
+func (r *Reader) DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed, error) {
+	return dumpAll(ctx, ns, family, &r.known)
+}
+
+func dumpAll(ctx context.Context, ns Namespace, family nat.Family, known *iptables.Dictionary) ([]Installed, error) {
 	var out []Installed
 	for _, b := range []Backend{NFT, Legacy} {
 		p, err := newPrograms(b)

@@ -244,7 +244,7 @@ func TestDumpAllSeesBothBackends(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, d.Install(t.Context(), ns, parse(t, nat.IPv4, first)))
 	}
-	all, err := dataplane.DumpAll(t.Context(), ns, nat.IPv4, nil)
+	all, err := dataplane.DumpAll(t.Context(), ns, nat.IPv4)
 	require.NoError(t, err)
 	require.Len(t, all, 2)
 	require.Equal(t, byTable(all[0].Rules), byTable(all[1].Rules))

@@ -345,7 +345,7 @@ func TestBothBackends(t *testing.T) {
 				}
 			}
 			require.Equal(t, []string{"  nat PREROUTING:1 accept toclient> tcp 10.1.0.2:41006 > 10.9.0.9:80 0x0"}, hits, "the other's are not reached")
-			all, err := dataplane.DumpAll(t.Context(), w.node, nat.IPv4, nil)
+			all, err := dataplane.DumpAll(t.Context(), w.node, nat.IPv4)
 			require.NoError(t, err)
 			require.Len(t, all, 2)
 		})
