@@ -54,7 +54,8 @@ func parseSysctl(text string) (Sysctl, error) {
 	return Sysctl{Key: key, Value: value}, nil
 }
 
-// NodeWords describe a node that is in no cluster, as ip(8) and sysctl(8) write it.
+// NodeWords describe a node that is in no cluster, as ip(8) and sysctl(8) write it. A route, a sysctl or a rule may be many, a line each, as the
+// programs print them.
 type NodeWords struct {
 	Links     []string // whole texts of ip link, ip addr and bridge link, with -d and -j or without
 	Addresses []string // eth0=192.168.1.10/24
@@ -94,6 +95,7 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	if w.Whole {
 		ns.Sysctls = nil
 	}
+	w.Routes, w.Sysctls, w.Rules, w.Rules6 = linesOf(w.Routes), linesOf(w.Sysctls), linesOf(w.Rules), linesOf(w.Rules6)
 	told, err := ns.addLinks(w.Links)
 	if err != nil {
 		return Namespace{}, nil, &WordError{Kind: "link", Err: err}
@@ -136,6 +138,23 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	}
 	ns.nameDevices()
 	return ns, notes, nil
+}
+
+// linesOf are the lines of all texts. One that begins with a blank goes on with the line before it: a next hop.
+func linesOf(texts []string) (out []string) {
+	for _, text := range texts {
+		first := true
+		for line := range strings.Lines(text) {
+			switch more := strings.TrimLeft(line, " \t") != line; {
+			case strings.TrimSpace(line) == "":
+			case more && !first:
+				out[len(out)-1] += " " + strings.TrimSpace(line)
+			default:
+				out, first = append(out, strings.TrimRight(line, "\r\n")), false
+			}
+		}
+	}
+	return out
 }
 
 // addRules adds the rules of routing, where any are told.

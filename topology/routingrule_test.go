@@ -86,3 +86,20 @@ func TestNodeWithRules(t *testing.T) {
 	_, _, err = NodeWords{Rules: []string{"1: from all"}}.Node()
 	require.ErrorContains(t, err, `rule "1: from all": it does nothing`)
 }
+
+// What the programs print may be given whole.
+func TestNodeOfWholeTexts(t *testing.T) {
+	t.Parallel()
+	ns, notes, err := NodeWords{
+		Routes:  []string{"default via 10.0.0.1 dev eth0 \n10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.2 \n\n", "10.7.0.0/16 dev eth1"},
+		Sysctls: []string{"net.ipv4.ip_forward = 0\nnet.ipv4.conf.all.rp_filter = 1\n"},
+		Rules:   []string{"0:\tfrom all lookup local\n32766:\tfrom all lookup main\n"},
+	}.Node()
+	require.NoError(t, err)
+	require.Empty(t, notes)
+	require.Len(t, ns.Routes, 3)
+	require.Len(t, ns.Rules, 2)
+	require.Contains(t, ns.Sysctls, Sysctl{Key: "net/ipv4/conf/all/rp_filter", Value: "1"})
+	_, _, err = NodeWords{Routes: []string{"default proto static\n\tnexthop via 10.0.0.1 dev eth0 weight 1\n"}}.Node()
+	require.ErrorContains(t, err, "nexthop: which of several next hops a packet takes")
+}

@@ -31,8 +31,12 @@ const flagLetters = "FSRPAUEW"
 
 // ParseSpec reads "tcp SRC:PORT > DST:PORT", or without the source's port, and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
 // flags LETTERS, type N or N/CODE, uid N, gid N. Without a type an ICMP packet is an echo request; it is "icmp SRC > DST", or
-// has its identifier at both ends, as conntrack prints it.
+// has its identifier at both ends, as conntrack prints it. A packet as the kernel's log, tcpdump -n or conntrack -L prints it is read, too.
 func ParseSpec(text string) (Spec, error) {
+	text, err := posted(text)
+	if err != nil {
+		return Spec{}, err
+	}
 	words := strings.Fields(text)
 	anyPort := false
 	if len(words) > 3 {

@@ -92,3 +92,44 @@ func FuzzParseSpec(f *testing.F) {
 		require.Equal(t, s, again)
 	})
 }
+
+// Packets as other programs print them.
+func TestPostedSpecs(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ text, want string }{
+		{
+			"[  1.2] TRACE: raw:PREROUTING:policy:2 IN=eth0 OUT= MAC=02:00:00:00:00:01:02:00:00:00:00:02:08:00 SRC=10.0.0.1 DST=10.0.0.2 LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=1 DF PROTO=TCP SPT=40000 DPT=80 SEQ=1 ACK=0 WINDOW=64240 RES=0x00 SYN URGP=0 MARK=0x4000",
+			"tcp 10.0.0.1:40000 > 10.0.0.2:80 in eth0 mark 0x4000 flags S",
+		},
+		{"kernel: drop: IN= OUT=eth0 SRC=10.0.0.2 DST=10.0.0.9 LEN=40 PROTO=UDP SPT=53 DPT=1000 LEN=20 UID=0 GID=0", "udp 10.0.0.2:53 > 10.0.0.9:1000 in node uid 0"},
+		{"IN=eth0 OUT=eth1 SRC=fd00::1 DST=fd00::2 LEN=60 TC=0 HOPLIMIT=63 FLOWLBL=0 PROTO=TCP SPT=1 DPT=2 ACK PSH URGP=0", "tcp [fd00::1]:1 > [fd00::2]:2 in eth0 flags PA"},
+		{"IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=84 PROTO=ICMP TYPE=3 CODE=1 [SRC=10.0.0.2 DST=10.0.0.1 LEN=60 PROTO=TCP SPT=1 DPT=2 ]", "icmp 10.0.0.1:0 > 10.0.0.2:0 in eth0 type 3/1"},
+		{"12:00:00.000001 IP 10.0.0.1.40000 > 10.0.0.2.80: Flags [S], seq 1, win 64240, length 0", "tcp 10.0.0.1:40000 > 10.0.0.2:80 flags S"},
+		{"12:00:00.000001 eth0  In  IP 10.0.0.2.80 > 10.0.0.1.40000: Flags [S.], seq 1, ack 2, length 0", "tcp 10.0.0.2:80 > 10.0.0.1:40000 in eth0 flags SA"},
+		{"IP 10.0.0.1.5353 > 10.0.0.2.53: 4660+ A? example.com. (29)", "udp 10.0.0.1:5353 > 10.0.0.2:53"},
+		{"IP6 fd00::1.40000 > fd00::2.80: Flags [S], length 0", "tcp [fd00::1]:40000 > [fd00::2]:80 flags S"},
+		{"IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 7, seq 1, length 64", "icmp 10.0.0.1:0 > 10.0.0.2:0"},
+		{"IP6 fd00::1 > fd00::2: ICMP6, echo request, id 7, seq 1, length 64", "icmpv6 [fd00::1]:0 > [fd00::2]:0"},
+		{"udp      17 29 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=53 [UNREPLIED] src=10.9.0.2 dst=10.0.0.1 sport=53 dport=1 mark=0 use=1", "udp 10.0.0.1:1 > 10.0.0.2:53"},
+	} {
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			s, err := gateway.ParseSpec(row.text)
+			require.NoError(t, err)
+			require.Equal(t, row.want, s.String())
+		})
+	}
+	for _, row := range []struct{ text, want string }{
+		{"IN=eth0 SRC=10.0.0.1 DST=10.0.0.2 PROTO=TCP SPT=x DPT=80", "want SRC=, DST=, SPT= and DPT="},
+		{"IP 10.0.0.1.40000 > 10.0.0.2.http: Flags [S]", "destination: "},
+		{"eth0 Out IP 10.0.0.1.4 > 10.0.0.2.80: Flags [S]", "the packet leaves by eth0"},
+		{"IP 10.0.0.1 > 10.0.0.2: ICMP host 10.0.0.9 unreachable, length 36", "of ICMP natlab reads echo requests and replies"},
+		{"udp 17 29 src=10.0.0.1 dst=x src=", "not an entry as conntrack -L prints it"},
+	} {
+		t.Run(row.text, func(t *testing.T) {
+			t.Parallel()
+			_, err := gateway.ParseSpec(row.text)
+			require.ErrorContains(t, err, row.want)
+		})
+	}
+}
