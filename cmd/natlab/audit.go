@@ -182,6 +182,9 @@ func (p *program) auditLab(cmd *cobra.Command, a auditFlags, o inspect.Options, 
 		return auditReport{}, err
 	}
 	defer func() { err = joinClose(err, l) }()
+	if l.Backend() == dataplane.Userspace {
+		return auditReport{}, fmt.Errorf("audit: lab %s is up with --dataplane userspace: its nodes' kernels hold no rules; natlab verify proves it", l.Name())
+	}
 	r = auditReport{Lab: l.Name(), Nodes: l.Nodes()}
 	if len(args) > 0 {
 		r.Nodes = args
