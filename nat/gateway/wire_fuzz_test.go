@@ -47,8 +47,13 @@ func FuzzAt(f *testing.F) {
 		at := time.Unix(1, 0)
 		for _, b := range [][]byte{syn, first, second, first} {
 			for _, s := range []gateway.Seen{
-				{Hook: nat.PreRouting, In: "eth0"}, {Hook: nat.Forward, In: "eth0", Out: "pods"}, {Hook: nat.PostRouting, Out: "pods"},
-				{Hook: nat.Input, In: "eth0"}, {Hook: nat.Output, Out: "lo"}, {Hook: nat.PostRouting, Out: "lo"}, {Hook: nat.PreRouting, In: "lo"},
+				{Hook: nat.PreRouting, In: "eth0"},
+				{Hook: nat.Forward, In: "eth0", Out: "pods"},
+				{Hook: nat.PostRouting, Out: "pods"},
+				{Hook: nat.Input, In: "eth0"},
+				{Hook: nat.Output, Out: "lo"},
+				{Hook: nat.PostRouting, Out: "lo"},
+				{Hook: nat.PreRouting, In: "lo"},
 			} {
 				if how>>uint(s.Hook)&1 != 0 {
 					continue

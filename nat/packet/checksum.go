@@ -3,16 +3,25 @@ package packet
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math/bits"
 
 	"natlab/nat"
 )
 
-// sum adds bytes in 16-bit words to a one's complement sum, not yet folded.
+// sum adds bytes in 16-bit words to a one's complement sum, not yet folded. 2^16 counts as 1, and so does 2^64: words are added four at
+// a time, and what is carried comes back at the other end (RFC 1071, 2).
 func sum(acc uint64, b []byte) uint64 {
-	for ; len(b) >= 8; b = b[8:] {
-		w := binary.BigEndian.Uint64(b) // 2^16 counts as 1, so that two words may be added as one
-		acc += w>>32 + w&0xffffffff
+	var carry uint64
+	for ; len(b) >= 32; b = b[32:] {
+		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(b), carry)
+		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(b[8:]), carry)
+		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(b[16:]), carry)
+		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(b[24:]), carry)
 	}
+	for ; len(b) >= 8; b = b[8:] {
+		acc, carry = bits.Add64(acc, binary.BigEndian.Uint64(b), carry)
+	}
+	acc = acc>>32 + acc&0xffffffff + carry
 	for ; len(b) >= 2; b = b[2:] {
 		acc += uint64(binary.BigEndian.Uint16(b))
 	}
