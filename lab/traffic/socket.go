@@ -211,7 +211,7 @@ func (f *Failure) classify() {
 	case errors.Is(f.Err, unix.ECONNREFUSED), errors.Is(f.Err, unix.EHOSTUNREACH), errors.Is(f.Err, unix.ENETUNREACH),
 		errors.Is(f.Err, unix.ENOPROTOOPT), errors.Is(f.Err, unix.EACCES), blackholed(f.Err):
 		f.Kind = Unreachable
-	case errors.Is(f.Err, unix.ECONNRESET), errors.Is(f.Err, unix.EPIPE):
+	case errors.Is(f.Err, unix.ECONNRESET), errors.Is(f.Err, unix.EPIPE), errors.Is(f.Err, unix.ENOTCONN):
 		f.Kind = Reset
 	}
 }

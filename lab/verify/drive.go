@@ -346,6 +346,9 @@ func endsOf(r traffic.Result) (proof.Ends, error) {
 	case traffic.Reset, traffic.Garbled:
 		return proof.Ends{End: nat.EndUnknown, Halted: halted}, nil
 	case traffic.Broken:
+		if halted != "" {
+			return proof.Ends{End: nat.EndUnknown, Halted: halted}, nil
+		}
 	}
 	return proof.Ends{}, r.Err
 }
@@ -355,6 +358,9 @@ func haltOf(err error) string {
 	f, ok := errors.AsType[*traffic.Failure](err)
 	if !ok || f.Tuple.Proto() != nat.TCP || f.Stage == traffic.Connecting {
 		return ""
+	}
+	if f.Kind == traffic.Broken {
+		return "the connection was made, and then it broke: " + f.Err.Error()
 	}
 	how := map[traffic.Kind]string{traffic.Reset: "an RST ended it", traffic.Unreachable: "an ICMP error ended it", traffic.Garbled: "something else answered"}[f.Kind]
 	if how == "" {

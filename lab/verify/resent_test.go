@@ -2,6 +2,7 @@ package verify
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 	"testing"
 
@@ -70,9 +71,37 @@ func TestHaltOf(t *testing.T) {
 		{&traffic.Failure{Tuple: tcp, Kind: traffic.Timeout, Stage: traffic.Closing}, "the connection was made, and then the answer came, and no acknowledgement of the client's FIN"},
 		{&traffic.Failure{Tuple: tcp, Kind: traffic.Reset, Stage: traffic.Asking, Err: unix.ECONNRESET}, "the connection was made, and then an RST ended it"},
 		{&traffic.Failure{Tuple: tcp, Kind: traffic.Unreachable, Stage: traffic.Ending}, "the connection was made, and then an ICMP error ended it"},
+		{&traffic.Failure{Tuple: tcp, Kind: traffic.Broken, Stage: traffic.Asking, Err: io.ErrUnexpectedEOF}, "the connection was made, and then it broke: unexpected EOF"},
+		{&traffic.Failure{Tuple: tcp, Kind: traffic.Broken, Stage: traffic.Connecting, Err: unix.EMFILE}, ""},
 	} {
 		require.Equal(t, row.want, haltOf(row.err))
 	}
 }
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// What ends a connection is told of its flow; only a socket that could not be used at all ends the proof.
+func TestEndsOf(t *testing.T) {
+	tcp := nat.TupleOf(nat.TCP, addrPort("10.0.0.1:40000"), addrPort("10.0.0.2:80"))
+	answer := traffic.Answer{Server: "a", Endpoint: addrPort("10.0.0.2:80")}
+	for _, row := range []struct {
+		r      traffic.Result
+		end    nat.End
+		halted bool
+		err    bool
+	}{
+		{traffic.Result{Answer: answer}, nat.EndAnswered, false, false},
+		{traffic.Result{Answer: answer, Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Timeout, Stage: traffic.Ending}}, nat.EndAnswered, true, false},
+		{traffic.Result{Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Timeout}}, nat.EndLost, false, false},
+		{traffic.Result{Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Timeout, Stage: traffic.Asking}}, nat.EndLost, true, false},
+		{traffic.Result{Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Refused}}, nat.EndRefused, false, false},
+		{traffic.Result{Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Reset, Stage: traffic.Asking}}, nat.EndUnknown, true, false},
+		{traffic.Result{Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Broken, Stage: traffic.Asking, Err: io.ErrUnexpectedEOF}}, nat.EndUnknown, true, false},
+		{traffic.Result{Err: &traffic.Failure{Tuple: tcp, Kind: traffic.Broken, Err: unix.EMFILE}}, nat.EndUnknown, false, true},
+	} {
+		ends, err := endsOf(row.r)
+		require.Equal(t, row.err, err != nil)
+		require.Equal(t, row.end, ends.End)
+		require.Equal(t, row.halted, ends.Halted != "", ends.Halted)
+	}
+}

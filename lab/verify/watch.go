@@ -97,7 +97,7 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	case t.lost && !t.doubted && !t.whole && !loses(t.live):
 		return lostOnce
 	case t.lost:
-	case c.Seen.Repeated: // its entries may be two
+	case c.Seen.Repeated && c.Ends.Halted == "": // its entries may be two
 		return "a packet was sent twice"
 	case lacksControl(cert):
 	case t.overdue:

@@ -135,6 +135,11 @@ func (e *evidence) blameLater(w *Wrong) {
 	if h := e.Seen.LastHop; h.Node != "" {
 		w.Node = h.Node
 	}
+	if !e.Vanished { // whoever ended it was heard of
+		w.Fault = NoFault
+		w.because("%s", e.Ends.Halted)
+		return
+	}
 	e.blameWorld(w)
 	if h := e.Seen.LastHop; h.Node != "" {
 		w.because("a later packet of the connection was lost: the taps saw one last at %s %s %s", h.Node, h.Tap, h.Dev)

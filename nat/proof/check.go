@@ -182,7 +182,7 @@ func (e *evidence) conclude(cert *Certificate) {
 		cert.Wrong = &Wrong{Check: "path", Want: "every event of the kernel", Got: "some that could not be delivered"}
 	case failed >= 0 && e.blind() != "":
 		cert.Wrong = &Wrong{Check: "path", Node: e.blind(), Want: "the rules that every packet meets there", Got: "packets, and not one rule"}
-	case failed >= 0 && e.Seen.Repeated && !e.Vanished: // each of them may have been translated otherwise, and answered
+	case failed >= 0 && e.Seen.Repeated && !e.Vanished && e.Ends.Halted == "": // each of them may have been translated otherwise, and answered
 		cert.Wrong = &Wrong{Check: cert.Checks[failed].Name, Want: "a first packet and an answer that were sent once", Got: "one that was sent again: " + cert.Checks[failed].Detail}
 	case e.Seen.Mixed:
 		cert.Wrong = &Wrong{Check: "path", Want: "tuples of its own", Got: "tuples that another try had too"}

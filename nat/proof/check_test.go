@@ -105,7 +105,7 @@ func TestEachCheckCanFail(t *testing.T) {
 			c.Ends.ServerPeer = netip.AddrPortFrom(c.Ends.ServerPeer.Addr(), seenPort+1)
 		}},
 		{"no answer reached the client", "ends control", func(c *Case) { c.Ends.End = nat.EndLost }},
-		{"the connection did not end in order", "ends", func(c *Case) { c.Ends.Halted = "and then the server's FIN did not come" }},
+		{"the connection did not end in order", "ends", func(c *Case) { c.Ends.Halted, c.Vanished = "and then the server's FIN did not come", true }},
 		// state
 		{"a status bit is not as it must be", "state", func(c *Case) { c.Seen.Conns[1].Status &^= nat.SeenReply }},
 		{"an entry too many", "state control", func(c *Case) {
@@ -523,6 +523,13 @@ func TestALaterPacketIsBlamed(t *testing.T) {
 			cert := Check(c)
 			require.Equal(t, Disproved, cert.Verdict)
 			w := cert.Wrong
+			if row.fault != FaultRules { // where nothing is lost, nothing is to blame for it
+				heard := c
+				heard.Vanished, heard.Seen.Repeated = false, true
+				other := Check(heard)
+				require.Equal(t, Disproved, other.Verdict)
+				require.Equal(t, [2]any{c.Ends.Halted, NoFault}, [2]any{other.Wrong.Why, other.Wrong.Fault})
+			}
 			require.Equal(t, "ends", w.Check)
 			require.Equal(t, [4]any{row.node, row.rule, row.why, row.fault}, [4]any{w.Node, w.LiveRule, w.Why, w.Fault})
 			require.Contains(t, w.Got+cert.Checks[4].Detail, "no answer came to the request")
