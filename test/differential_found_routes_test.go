@@ -48,6 +48,10 @@ func foundRoutes() []found {
 			{tuple: "udp 192.168.1.1:1000 > 255.255.255.255:137"},
 			{tuple: "udp 127.0.0.1:1000 > 127.255.255.255:137"},
 		}, only4, nil},
+		{"what is sent to many has its connection translated by what the node hears itself of it", mangleRules("-A POSTROUTING -m conntrack --ctstate SNAT -j MARK --set-xmark 0x4000/0x4000") + natRules("-A POSTROUTING -j MASQUERADE"), []given{
+			{tuple: "udp 192.168.1.1:1000 > 10.0.0.255:137"},
+			{tuple: "udp 192.168.1.1:1000 > 224.0.0.1:137", ttl: 1},
+		}, only4, nil},
 		{"what is broadcast beyond the link is forwarded, whatever the device forwards", plain, []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.255:137"},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.255:137"},

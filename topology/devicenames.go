@@ -15,6 +15,20 @@ var devicesByName = []struct {
 	{regexp.MustCompile(`^(eth|en|em|bond|team|wl|ib)[a-zA-Z]*\d[\w.]*$|^(veth|cali|lxc|eni|azv|gke|vnet|tap)\w+$`), Veth},
 }
 
+// overlays are the tunnels of network plugins by name: flannel's, Calico's, Cilium's, Antrea's, and the kernel's own ipip.
+var overlays = regexp.MustCompile(`^(tunl\d+|flannel[.-].+|vxlan.+|cilium_(vxlan|geneve)|gene?ve?\d*|antrea-tun0)$`)
+
+// Tunnels reports whether a device hands packets on inside others, to hosts that have ways of their own: by its kind, else by what its name
+// is by custom.
+func (d Device) Tunnels() bool {
+	switch d.Kind {
+	case TunnelIPIP, TunnelVXLAN, PointToPoint:
+		return true
+	case Veth, Bridge, Loopback:
+	}
+	return d.KindFrom == KindOpen && overlays.MatchString(d.Name)
+}
+
 // deviceNamed is a device of which nothing is known but its name.
 func deviceNamed(name string) Device {
 	for _, by := range devicesByName {

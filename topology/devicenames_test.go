@@ -7,6 +7,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A tunnel is one by its kind, or where nothing else tells by its name.
+func TestTunnels(t *testing.T) {
+	t.Parallel()
+	for names, want := range map[string]bool{
+		"tunl0 flannel.1 flannel-v6.1 flannel.4096 vxlan.calico vxlan-v6.calico cilium_vxlan cilium_geneve antrea-tun0 wg0 tailscale0 flannel-wg": true,
+		"eth0 ens32 lan cni0 docker0 weave cali0123456789a veth1a2b3c4d lo dummy0 kube-ipvs0":                                                     false,
+	} {
+		for name := range strings.FieldsSeq(names) {
+			require.Equal(t, want, deviceNamed(name).Tunnels(), "%s", name)
+		}
+	}
+	require.True(t, Device{Name: "x", Kind: TunnelVXLAN}.Tunnels())
+	require.False(t, Device{Name: "tunl0", Kind: Veth}.Tunnels(), "its kind is told")
+}
+
 // What a name tells of a device by custom.
 func TestDeviceNames(t *testing.T) {
 	t.Parallel()

@@ -127,7 +127,7 @@ func TestCodes(t *testing.T) {
 		}, func(c *Case) { c.Facts.Sockets = []gateway.Socket{{Proto: nat.TCP, Port: 22}} }, Broken, "nothing listens at 192.0.2.10:22"},
 		{"route.missing", "tcp 192.0.2.99:40000 > 203.0.113.7:80 in eth0", nil, nil, func(c *Case) { c.Namespace.Routes = nil }, nothing, Broken, "no route to 203.0.113.7, where the packet goes"},
 		{"route.closed", "tcp 192.0.2.99:40000 > 10.44.0.1:80 in eth0", nil, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Unreachable}), nothing, Broken, `"unreachable 10.44.0.0/16"`},
-		{"dnat.stale", fromOutside, []string{strings.ReplaceAll(published, "10.42.0.5", "10.44.0.5")}, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Blackhole}), nothing, Broken, "nat PREROUTING:1, line 4"},
+		{"dnat.stale", fromOutside, []string{strings.ReplaceAll(published, "10.42.0.5", "10.44.0.5")}, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Blackhole}), route(topology.Route{Dst: prefix("10.44.0.0/16"), Device: "cni0"}), Broken, "nat PREROUTING:1, line 4"},
 		{
 			"conntrack.stale", "udp 192.0.2.99:40000 > 192.0.2.10:53 in eth0",
 			[]string{strings.ReplaceAll(strings.ReplaceAll(published, "tcp", "udp"), "8080", "53") + forward + "-A FORWARD -d 10.42.0.9/32 -j DROP\nCOMMIT\n"},

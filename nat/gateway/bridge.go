@@ -177,10 +177,17 @@ func (g *Gateway) entryName(name string) string {
 }
 
 // past is why an answer never comes to the node, though the packet that it answers did: who answers and who asked are on one link, and
-// reach each other without the node; "" where it comes. asked is the answer that who asked waits for.
+// reach each other without the node, or a router between them may know a shorter way; "" where it comes. asked is the answer that who
+// asked waits for.
 func (v *visit) past(d *device, t, asked nat.Tuple) string {
 	a, b := t.Src().Addr(), t.Dst().Addr()
 	beside := v.host.beside(d, a, b)
+	if router := v.host.around(d, a, b); router != "" && t != asked {
+		if why := fmt.Sprintf("%s, which %s is behind, hands the answer to %s without the node", router, a, b); v.Unknown(why) {
+			return why
+		}
+		return ""
+	}
 	switch {
 	case !beside && (t == asked || !v.host.maybeBeside(d, a, b)), d.Kind == topology.PointToPoint:
 		return ""
@@ -196,6 +203,44 @@ func (v *visit) past(d *device, t, asked nat.Tuple) string {
 		return ""
 	}
 	return fmt.Sprintf("%s and %s are on one link, behind %s, and the answer goes from the one to the other without the node", a, b, d.Name)
+}
+
+// around is the router that a host is behind, as far as the node's routes tell, where they lead to that router and to another host by one
+// link: it may send what the one answers the other without the node. "" for none.
+func (h *host) around(d *device, a, b netip.Addr) (router string) {
+	one, why := h.lookup(a)
+	other, why2 := h.lookup(b)
+	if d == nil || why != "" || why2 != "" || one.kind != routeUnicast || other.kind != routeUnicast || one.dev != d {
+		return ""
+	}
+	carrier := d
+	switch tunnels := d.Tunnels(); {
+	case tunnels:
+		carrier = h.carrier(d, one.via)
+	case one.via == a:
+		return ""
+	}
+	switch {
+	case carrier == nil || other.dev != carrier:
+		return ""
+	case one.via == a:
+		return "the peer of " + d.Name
+	}
+	return one.via.String()
+}
+
+// carrier is the device that a tunnel's packets to a peer leave by: that of the way to the peer, or where the peer is in the tunnel's own
+// network, of the default route.
+func (h *host) carrier(tunnel *device, peer netip.Addr) *device {
+	if next, why := h.lookup(peer); why == "" && next.kind == routeUnicast && next.dev != tunnel {
+		return next.dev
+	}
+	for _, r := range h.routes {
+		if r.Dst.Bits() == 0 && r.Type == topology.Unicast && r.Device != tunnel.Name {
+			return h.device(r.Device)
+		}
+	}
+	return nil
 }
 
 // maybeBeside reports whether two hosts, of which nothing is known but that all the world is behind a device, look like hosts of one

@@ -96,6 +96,9 @@ func TestBridge(t *testing.T) {
 		calls, hairpin = "net.bridge.bridge-nf-call-iptables is 1", "the port of cni0 that 10.42.0.6 is behind is in hairpin mode"
 		calls6         = "net.bridge.bridge-nf-call-ip6tables is 1"
 		beside         = "10.42.0.6 and 10.42.0.5 reach each other without the node"
+		around         = "10.0.0.1, which 10.42.0.6 is behind, hands the answer to 10.42.0.5 without the node"
+		peer           = "the peer of wg0, which 10.42.0.6 is behind, hands the answer to 10.42.0.5 without the node"
+		tunnelled      = "10.42.0.9, which 10.42.0.6 is behind, hands the answer to 10.42.0.5 without the node"
 		alone          = "what is behind lan reaches one another through the node alone"
 	)
 	no, yes := []string{"net.bridge.bridge-nf-call-iptables=0"}, []string{"net.bridge.bridge-nf-call-iptables = 1"}
@@ -143,7 +146,12 @@ func TestBridge(t *testing.T) {
 		{"a tunnel is the only way", another, wordsOf(t, nil, "default dev wg0"), "answered"},
 		{"of two networks", "tcp 10.41.0.5:40000 > 10.43.0.50:80", wordsOf(t, nil), "answered"},
 		{"what nobody translated", "tcp 10.42.0.5:40000 > 10.42.0.6:80", wordsOf(t, nil), "answered"},
-		{"behind a router", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0"), "answered"},
+		{"behind a router", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0"), "lost if " + around + "; answered if not " + around},
+		{"behind another router than the client", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0", "10.42.0.5/32 dev eth1"), "answered"},
+		{"in a tunnel that leaves by the client's link", another, wordsOf(t, nil, "10.42.0.0/24 dev eth0", "10.42.0.6/32 via 10.42.0.9 dev tunl0 onlink"), "lost if " + tunnelled + "; answered if not " + tunnelled},
+		{"in a tunnel that leaves by the default route", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0", "10.42.0.6/32 via 10.42.0.9 dev vxlan.calico onlink", "10.42.0.9/32 dev vxlan.calico"), "lost if " + tunnelled + "; answered if not " + tunnelled},
+		{"in a tunnel without a router", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0", "10.42.0.6/32 dev wg0"), "lost if " + peer + "; answered if not " + peer},
+		{"in a tunnel, from a pod", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0", "10.42.0.6/32 via 10.0.0.9 dev tunl0 onlink", "10.42.0.5/32 dev cali1"), "answered"},
 
 		// What is no bridge, or may be one.
 		{"two hosts on one link", another, bridgeNode(t, "eth0", nil), "lost"},
