@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gaissmai/bart"
+
 	"natlab/nat"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
@@ -123,10 +125,11 @@ type host struct {
 	kind     topology.Kind
 	family   nat.Family
 	kernel   nat.Kernel
-	devices  []*device              // in the order in which they were made, which is that of their indexes
-	routes   []route                // of the table main, the longest prefix first
-	tables   map[string][]route     // the others, likewise
-	rules    []topology.RoutingRule // of routing, by priority; nil: the kernel's own
+	devices  []*device                      // in the order in which they were made, which is that of their indexes
+	routes   []route                        // of the table main, the longest prefix first
+	main     *bart.Table[*route]            // the same, by prefix
+	tables   map[string]*bart.Table[*route] // the others
+	rules    []topology.RoutingRule         // of routing, by priority; nil: the kernel's own
 	local    map[netip.Addr]string
 	proxies  []topology.Neighbour
 	static   []topology.Neighbour
@@ -179,6 +182,7 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.
 	}
 	h.policies(ns)
 	slices.SortStableFunc(h.routes, func(a, b route) int { return b.Dst.Bits() - a.Dst.Bits() })
+	h.main = h.longest(h.routes)
 	for _, nb := range ns.Neighbours {
 		if nb.Proxy {
 			h.proxies = append(h.proxies, nb)

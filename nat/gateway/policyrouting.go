@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gaissmai/bart"
+
 	"natlab/nat"
 	"natlab/nat/rules"
 	"natlab/topology"
@@ -107,22 +109,31 @@ func (h *host) inTable(table string, dst netip.Addr, suppress int) (next nextHop
 		next, ok := h.ownRoute(dst)
 		return next, "", ok
 	}
-	list := h.routes
+	routes := h.main
 	if table != "" {
-		list = h.tables[table]
+		routes = h.tables[table]
 	}
-	for i := range list {
-		r := &list[i]
-		if !r.Dst.Contains(dst) || r.Type == topology.Unicast && h.device(r.Device) == nil {
-			continue
-		}
-		if r.Type == topology.Throw || r.Type == topology.Unicast && r.Dst.Bits() <= suppress {
-			return nextHop{}, "", false
-		}
-		next, why = h.take(r, dst)
-		return next, why, true
+	if routes == nil {
+		return nextHop{}, "", false
 	}
-	return nextHop{}, "", false
+	r, ok := routes.Lookup(dst)
+	if !ok || r.Type == topology.Throw || r.Type == topology.Unicast && r.Dst.Bits() <= suppress {
+		return nextHop{}, "", false
+	}
+	next, why = h.take(r, dst)
+	return next, why, true
+}
+
+// longest finds routes by the longest prefix; of several to one prefix it has the first whose device is there.
+func (h *host) longest(routes []route) *bart.Table[*route] {
+	t := &bart.Table[*route]{}
+	for i := range routes {
+		r := &routes[i]
+		if _, there := t.Get(r.Dst); !there && (r.Type != topology.Unicast || h.device(r.Device) != nil) {
+			t.Insert(r.Dst, r)
+		}
+	}
+	return t
 }
 
 // policies takes over the namespace's rules of routing, and the routes of other tables than main.
@@ -134,13 +145,14 @@ func (h *host) policies(ns *topology.Namespace) {
 		}
 	}
 	slices.SortStableFunc(h.rules, func(a, b topology.RoutingRule) int { return int(int64(a.Priority) - int64(b.Priority)) })
-	h.tables = map[string][]route{}
+	tables := map[string][]route{}
 	for _, r := range ns.Routes {
 		if r.Table != "" && nat.FamilyOf(r.Dst.Addr()) == h.family {
-			h.tables[r.Table] = append(h.tables[r.Table], route{Route: r})
+			tables[r.Table] = append(tables[r.Table], route{Route: r})
 		}
 	}
-	for name := range h.tables {
-		slices.SortStableFunc(h.tables[name], func(a, b route) int { return b.Dst.Bits() - a.Dst.Bits() })
+	h.tables = map[string]*bart.Table[*route]{}
+	for name, routes := range tables {
+		h.tables[name] = h.longest(routes)
 	}
 }

@@ -85,10 +85,8 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 	if h.family == nat.IPv6 && dst.IsMulticast() {
 		return h.multicast6(dst, nil)
 	}
-	for i := range h.routes {
-		if r := &h.routes[i]; r.Dst.Contains(dst) && (r.Type != topology.Unicast || h.device(r.Device) != nil) {
-			return h.take(r, dst)
-		}
+	if r, ok := h.main.Lookup(dst); ok {
+		return h.take(r, dst)
 	}
 	return nextHop{}, noRoute
 }

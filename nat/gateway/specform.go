@@ -113,9 +113,10 @@ func dumped(m []string) (string, error) {
 	default: // of UDP tcpdump prints what is inside
 		out = fmt.Sprintf("udp %s > %s", src, dst)
 	}
-	if way == "In" {
+	switch way {
+	case "In":
 		out += " in " + device
-	} else if way == "Out" {
+	case "Out":
 		return "", fmt.Errorf("%q: the packet leaves by %s: want one that comes in, or in front of the node", m[0], device)
 	}
 	if flags != nil {
