@@ -18,7 +18,7 @@ import (
 func (p *program) ask() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit]",
+		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit|mermaid]",
 		Short: "Ask any address of a running lab, and draw the way of the exchange",
 		Long: `Ask an address from a node, a pod (NAMESPACE/NAME) or an outside client of a running lab by tcp or udp, be it a Service's or
 not, and draw the way of the request and of the answer, hop by hop, with the rules that both met. It is proved where they
@@ -30,7 +30,7 @@ that too little was seen of it.`,
 		Args: askArgs,
 	}
 	name := named(cmd)
-	format := output(cmd, "text", "json", "junit")
+	format := output(cmd, "text", "json", "junit", "mermaid")
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long it may take; 0 for as long as it takes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		proto, target, err := askWords(args)
@@ -71,13 +71,15 @@ func (p *program) exchange(ctx context.Context, l *lab.Lab, o verify.Options, cl
 	return found, err
 }
 
-// printReport writes a report in one of the three forms.
+// printReport writes a report in one of the forms.
 func (p *program) printReport(found proof.Report, format string, d report.Detail) error {
 	switch format {
 	case "json":
 		return report.JSON(p.out, found)
 	case "junit":
 		return report.JUnit(p.out, found)
+	case "mermaid":
+		return report.Mermaid(p.out, found, d)
 	}
 	return report.Text(p.out, found, d, p.style())
 }

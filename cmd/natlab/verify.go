@@ -38,7 +38,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit|mermaid]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
@@ -50,7 +50,7 @@ With -f the files decide what has to happen: a lab of its own is built for the p
 of that name is proved where it is up.
 
 Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
-does not go to a terminal, or with --draw, that of every flow.`,
+does not go to a terminal, or with --draw, that of every flow. mermaid draws the same ways as one sequence diagram.`,
 		Args: noArgs,
 	}
 	v.in.add(cmd)
@@ -66,7 +66,7 @@ does not go to a terminal, or with --draw, that of every flow.`,
 	f.DurationVar(&v.timeout, "timeout", 10*time.Minute, "how long the proof may take; 0 for as long as it takes")
 	v.allow = &choice{words: []string{allowNotAsked}}
 	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
-	v.format = output(cmd, "text", "json", "junit")
+	v.format = output(cmd, "text", "json", "junit", "mermaid")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
 			return usage(cmd, errors.New("--brief and --draw exclude each other"))

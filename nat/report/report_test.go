@@ -133,6 +133,24 @@ func TestWayOfAnAnswerFromAStranger(t *testing.T) {
 		"outside asked 192.168.26.100:30450 and drops the answer from 10.244.38.178:9090: wrong source")
 }
 
+// A diagram has the ways of the flows that text draws too; what would end one of its lines does not.
+func TestMermaid(t *testing.T) {
+	t.Parallel()
+	for name, detail := range map[string]report.Detail{"report.mmd": report.DrawAll, "unproved.mmd": report.DrawUnproved} {
+		var b bytes.Buffer
+		require.NoError(t, report.Mermaid(&b, whole(), detail))
+		golden(t, name, b.String())
+	}
+	c := nodePort()
+	c.Name = "a;b#c<d>\nend"
+	var b bytes.Buffer
+	require.NoError(t, report.Mermaid(&b, proof.Report{Lab: "x", Flows: []proof.Certificate{c}}, report.DrawAll))
+	require.Contains(t, b.String(), "a#59;b#35;c#lt;d#gt; end")
+	b.Reset()
+	require.NoError(t, report.Mermaid(&b, proof.Report{Lab: "x"}, report.DrawAll))
+	require.Contains(t, b.String(), "every flow is proved")
+}
+
 func TestJSON(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, report.JSON(&b, whole()))

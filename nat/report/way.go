@@ -251,7 +251,10 @@ func rewrites(target string) bool {
 	return false
 }
 
-func (d *drawing) requestEnd() {
+func (d *drawing) requestEnd() { fmt.Fprintf(&d.b, "  ● %s\n", d.endOfRequest()) }
+
+// endOfRequest is what became of the request, in words.
+func (d *drawing) endOfRequest() string {
 	c := d.flow
 	what := "nothing is known of its end"
 	switch c.End {
@@ -273,35 +276,37 @@ func (d *drawing) requestEnd() {
 	if c.End != c.Expect {
 		what += d.style.paint(bad, fmt.Sprintf(" (expected: %s)", c.Expect))
 	}
-	fmt.Fprintf(&d.b, "  ● %s\n", what)
+	return what
 }
 
 func (d *drawing) replyEnd() {
-	c := d.flow
 	if peer := d.flow.ClientPeer; d.flow.End == nat.EndAnswered && peer.IsValid() && d.last.Tuple.Src() != peer && d.atClient() {
 		undone := d.last // at INPUT, behind the last tap
 		undone.Tap, undone.Tuple = nat.TapPreNAT, d.last.Tuple.WithSrc(peer)
 		d.hop(undone, nat.Reply)
 	}
+	fmt.Fprintf(&d.b, "  ● %s\n", d.endOfReply())
+}
+
+// endOfReply is what became of the answer, in words: d.last is where it was seen last.
+func (d *drawing) endOfReply() string {
+	c := d.flow
 	from := d.last.Tuple.Src()
-	var what string
 	switch {
 	case c.End == nat.EndAnswered && c.ClientPeer.IsValid():
-		what = fmt.Sprintf("%s has its answer from %s", c.Client, c.ClientPeer)
+		return fmt.Sprintf("%s has its answer from %s", c.Client, c.ClientPeer)
 	case c.End == nat.EndAnswered:
-		what = fmt.Sprintf("%s has its answer from %s", c.Client, from)
+		return fmt.Sprintf("%s has its answer from %s", c.Client, from)
 	case c.End == nat.EndRefused || c.End == nat.EndRejected:
-		what = fmt.Sprintf("%s is %s", c.Client, c.End)
+		return fmt.Sprintf("%s is %s", c.Client, c.End)
 	case c.End == nat.EndUnreachable:
-		what = fmt.Sprintf("%s hears that %s is unreachable", c.Client, c.Target)
+		return fmt.Sprintf("%s hears that %s is unreachable", c.Client, c.Target)
 	case d.last.Node == c.From && d.last.Tuple.Proto() == c.Protocol && from != c.Target:
-		what = fmt.Sprintf("%s asked %s and drops the answer from %s: wrong source", c.Client, c.Target, from)
+		return fmt.Sprintf("%s asked %s and drops the answer from %s: wrong source", c.Client, c.Target, from)
 	case c.End == nat.EndLost:
-		what = fmt.Sprintf("the answer does not get through to %s", c.Client)
-	default:
-		what = fmt.Sprintf("how it ends for %s is not known", c.Client)
+		return fmt.Sprintf("the answer does not get through to %s", c.Client)
 	}
-	fmt.Fprintf(&d.b, "  ● %s\n", what)
+	return fmt.Sprintf("how it ends for %s is not known", c.Client)
 }
 
 // atClient reports whether the hop drawn last came in where the client is: in its namespace, or where nothing is drawn of that one
