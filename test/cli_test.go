@@ -23,7 +23,7 @@ func build(t *testing.T) (dir string) {
 }
 
 // TestCLI runs the scripts of testdata/cli, each in a directory of its own, with natlab in PATH and the name of a lab
-// that no other test uses in $LAB, and saved rule sets of hosts in $HOSTS, the reference cluster in $REFERENCE. Beside testscript's own commands a script has
+// that no other test uses in $LAB, and saved rule sets of hosts in $HOSTS, the reference cluster in $REFERENCE, a small one in $SHOP. Beside testscript's own commands a script has
 //
 //	exits STATUS natlab ARGUMENT...    run natlab, which has to end with that exit status
 func TestCLI(t *testing.T) {
@@ -43,6 +43,11 @@ func TestCLI(t *testing.T) {
 				return err
 			}
 			env.Setenv("REFERENCE", reference)
+			shop, err := filepath.Abs("../lab/labtest/testdata/shop.yaml")
+			if err != nil {
+				return err
+			}
+			env.Setenv("SHOP", shop)
 			name := strings.ReplaceAll(filepath.Base(env.WorkDir), "_", "-")
 			env.Setenv("LAB", fmt.Sprintf("cli%d-%s", os.Getpid(), strings.TrimPrefix(name, "script-")))
 			return nil

@@ -31,6 +31,7 @@ sudo natlab exec --all -- conntrack -C`,
 sudo natlab verify
 sudo natlab verify -f cluster.yaml --service velero/minio
 sudo natlab verify --from outside --to 192.168.26.100:30450
+sudo natlab verify --planes legacy,nft,userspace -f cluster.yaml
 sudo natlab verify -o junit`,
 	"natlab ask": `
 sudo natlab ask outside tcp 192.168.26.101:30450

@@ -108,9 +108,10 @@ func flagsIn(section string) []string {
 
 // schemas are the JSON outputs, and the values that several of them have, by their headings.
 var schemas = map[string]reflect.Type{
-	"verify -o json": reflect.TypeFor[proof.Report](),
-	"status -o json": reflect.TypeFor[labList](),
-	"apply -o json":  reflect.TypeFor[lab.Applied](),
+	"verify -o json":          reflect.TypeFor[proof.Report](),
+	"verify --planes -o json": reflect.TypeFor[proof.Comparison](),
+	"status -o json":          reflect.TypeFor[labList](),
+	"apply -o json":           reflect.TypeFor[lab.Applied](),
 	"doctor -o json": reflect.TypeFor[struct {
 		Features []doctor.Feature `json:"features"`
 	}](),

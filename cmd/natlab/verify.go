@@ -30,6 +30,7 @@ type verifyFlags struct {
 	timeout     time.Duration
 	format      *choice
 	allow       *choice
+	planes      planes
 }
 
 // allowNotAsked is the word of --allow.
@@ -38,7 +39,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit|mermaid]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,...] [-o text|json|junit|mermaid]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
@@ -48,6 +49,10 @@ not-asked lets pass. A proof that is interrupted, or whose time is over, prints 
 
 With -f the files decide what has to happen: a lab of its own is built for the proof and taken away. With --name too, a lab
 of that name is proved where it is up.
+
+With --planes a lab of its own is built of the files, or of the reference cluster, for each of these data planes, one after the
+other, and the same flows are proved in all: a table has a row for each and a column for each plane, what differs first. The
+kernel's results judge natlab's own. Exit status 1 means that planes differ, or that a flow is not proved on one.
 
 Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
 does not go to a terminal, or with --draw, that of every flow. mermaid draws the same ways as one sequence diagram.`,
@@ -66,6 +71,7 @@ does not go to a terminal, or with --draw, that of every flow. mermaid draws the
 	f.DurationVar(&v.timeout, "timeout", 10*time.Minute, "how long the proof may take; 0 for as long as it takes")
 	v.allow = &choice{words: []string{allowNotAsked}}
 	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
+	f.Var(&v.planes, "planes", "prove the same flows on each of these data planes, and compare; two or three of them, a comma between")
 	v.format = output(cmd, "text", "json", "junit", "mermaid")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
@@ -73,6 +79,9 @@ does not go to a terminal, or with --draw, that of every flow. mermaid draws the
 		}
 		if v.timeout < 0 {
 			return usage(cmd, fmt.Errorf("--timeout %s: want 0 or more", v.timeout))
+		}
+		if len(v.planes) > 0 {
+			return p.verifyPlanes(cmd, v)
 		}
 		found, err := p.prove(cmd.Context(), v)
 		if err != nil {
