@@ -125,6 +125,9 @@ func (e *evidence) certificate() Certificate {
 			c.Hops = append(c.Hops, Hop{dir, h})
 		}
 		steps := ordered(way[0].Steps, way[1].Steps, stepNode)
+		if e.Seen.Repeated && e.went.steps[dir] == nil && len(steps) > len(way[0].Steps) { // a SYN that is sent again meets other rules than the first
+			steps = steps[:len(way[0].Steps)]
+		}
 		for _, s := range steps {
 			c.Met = append(c.Met, Step{dir, s})
 			if s.Verdict == nat.Reject && (c.End == nat.EndRefused || c.End == nat.EndUnreachable) {

@@ -569,3 +569,16 @@ func TestTranslatedAndDropped(t *testing.T) {
 	}
 	require.Equal(t, Disproved, Check(c).Verdict)
 }
+
+// What a packet met that was sent again is none of the rules that the flow met: nat is asked of a first packet only, and sets no mark then.
+func TestTheRulesOfARepeatedPacketAreNotTheFlows(t *testing.T) {
+	c := asPredicted()
+	before := len(Check(c).Met)
+	c.Seen.Repeated = true
+	c.Seen.Request.Steps = append(c.Seen.Request.Steps, step("vms100", nat.Forward, "filter", "FORWARD", 4, nat.Jump, asks, "-A FORWARD -j KUBE-SERVICES"))
+	cert := Check(c)
+	require.Equal(t, Proved, cert.Verdict, "%+v", cert.Wrong)
+	require.Len(t, cert.Met, before)
+	c.Seen.Repeated = false
+	require.Len(t, Check(c).Met, before+1)
+}
