@@ -20,7 +20,7 @@ func drop(why string) inbound { return inbound{why: why, quiet: true} }
 
 // inbound4 routes an IPv4 packet that came in (ip_route_input_slow).
 func (v *visit) inbound4(d *device, p *passage) inbound {
-	h, src, dst := v.host, p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	switch {
 	case dst.IsMulticast():
 		return v.multicast4(d, p)
@@ -37,27 +37,27 @@ func (v *visit) inbound4(d *device, p *passage) inbound {
 	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
 		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
 	}
-	next, why := h.route(dst, v.key(p, d))
+	next, why := v.route(p, d, dst)
 	switch {
 	case why == "" && next.kind == routeBroadcast && !d.settings.bcForwarding:
 		return v.broadcast4(p, d, src, next)
 	case why == "" && next.kind == routeBroadcast:
-		return inbound{next: next, why: h.martianSource(d, src, next.dev, v.back(p, d, next.dev)), quiet: true}
+		return inbound{next: next, why: v.martianSource(p, d, src, next.dev), quiet: true}
 	case why == "" && next.local():
-		return inbound{next: next, why: h.martianSource(d, src, nil, v.back(p, d, nil)), quiet: true}
+		return inbound{next: next, why: v.martianSource(p, d, src, nil), quiet: true}
 	case !d.settings.forwarding:
 		return drop("not for this host, and forwarding is off")
 	case why != "":
 		return inbound{next: next, why: why, quiet: next.kind == routeBlackhole}
 	}
-	return inbound{next: next, why: h.martianSource(d, src, next.dev, v.back(p, d, next.dev)), quiet: true}
+	return inbound{next: next, why: v.martianSource(p, d, src, next.dev), quiet: true}
 }
 
 // broadcast4 is a packet for all on the link, which the node is one of.
 func (v *visit) broadcast4(p *passage, d *device, src netip.Addr, next nextHop) inbound {
 	in := inbound{next: next, group: true, quiet: true}
 	if !src.IsUnspecified() {
-		in.why = v.host.martianSource(d, src, nil, v.back(p, d, nil))
+		in.why = v.martianSource(p, d, src, nil)
 	}
 	return in
 }
@@ -75,7 +75,7 @@ func (v *visit) multicast4(d *device, p *passage) inbound {
 	case src.IsLoopback() && !d.settings.localnet:
 		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
 	case !src.IsUnspecified():
-		in.why = h.martianSource(d, src, nil, v.back(p, d, nil))
+		in.why = v.martianSource(p, d, src, nil)
 	case !localGroup(dst) && p.view.Tuple.Proto() != igmp:
 		return drop("martian source " + src.String())
 	}
@@ -130,15 +130,16 @@ func solicited(a netip.Addr) netip.Addr {
 
 // martianSource names what is wrong with the source of a packet that came in by dev and goes out by another device, nil for
 // none (fib_validate_source), k being what rules of routing see of the way back: rp_filter with 1 wants the way back to leave by the same device, with 2 that there is one.
-func (h *host) martianSource(dev *device, src netip.Addr, out *device, k routingKey) string {
+func (v *visit) martianSource(p *passage, dev *device, src netip.Addr, out *device) string {
+	h := v.host
 	mode := dev.settings.rpFilter
 	if mode == "0" && h.rules == nil && (out != dev || !dev.settings.redirects) { // a short look at the addresses is enough
-		if _, own := h.local[src]; own && !dev.settings.acceptLocal {
+		if own, is := h.own(src); is && own.kind == routeLocal && !dev.settings.acceptLocal {
 			return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
 		}
 		return ""
 	}
-	return h.wayBack(dev, src, mode, k)
+	return h.wayBack(dev, src, mode, v.back(p, dev, out))
 }
 
 // wayBack is the whole check of a source (__fib_validate_source).
@@ -192,7 +193,7 @@ func (v *visit) inbound6(d *device, p *passage) inbound {
 	case dst.IsMulticast():
 		return inbound{next: nextHop{kind: routeLocal, dst: dst}, group: true, quiet: true}
 	}
-	next, why := v.host.route(dst, v.key(p, d))
+	next, why := v.route(p, d, dst)
 	if dst.IsLinkLocalUnicast() || dst.IsLoopback() { // rt6_need_strict
 		next, why = v.host.lookupBy(d, dst)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -135,7 +136,8 @@ type host struct {
 	static   []topology.Neighbour
 	settings settings
 
-	owned      map[netip.Addr]ownAddress       // the table "local" of them all
+	owned      map[netip.Addr]ownAddress       // the table "local" of them all, of IPv6
+	owned4     map[uint32]ownAddress           // of IPv4: each packet is looked up in it more than once
 	preferred  map[netip.Addr]netip.Addr       // of the node's addresses: itself, of an IPv4 network's further ones the first
 	broadcasts map[netip.Addr]topology.Address // what is for all on a network, with the address that the network is of
 	anycasts   map[netip.Addr]string           // of IPv6: what is for any router of a network that the node is one of, with its device
@@ -174,7 +176,7 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.
 	}
 	h.settle(ns.Sysctls)
 	h.address(ns)
-	h.own()
+	h.makeOwn()
 	for _, r := range ns.Routes {
 		if nat.FamilyOf(r.Dst.Addr()) == family && r.Table == "" {
 			h.routes = append(h.routes, route{Route: r})
@@ -231,18 +233,41 @@ func (h *host) address(ns *topology.Namespace) {
 	}
 }
 
-// own makes the table "local" of the addresses. What a node has itself goes before what is for many.
-func (h *host) own() {
-	h.owned = make(map[netip.Addr]ownAddress, len(h.local)+len(h.broadcasts)+len(h.anycasts))
+// makeOwn makes the table "local" of the addresses. What a node has itself goes before what is for many.
+func (h *host) makeOwn() {
+	h.owned, h.owned4 = map[netip.Addr]ownAddress{}, map[uint32]ownAddress{}
+	add := func(a netip.Addr, own ownAddress) {
+		if a.Is4() {
+			h.owned4[number4(a)] = own
+		} else {
+			h.owned[a] = own
+		}
+	}
 	for a, dev := range h.anycasts {
-		h.owned[a] = ownAddress{routeAnycast, dev}
+		add(a, ownAddress{routeAnycast, dev})
 	}
 	for a, of := range h.broadcasts {
-		h.owned[a] = ownAddress{routeBroadcast, of.Device}
+		add(a, ownAddress{routeBroadcast, of.Device})
 	}
 	for a, dev := range h.local {
-		h.owned[a] = ownAddress{routeLocal, dev}
+		add(a, ownAddress{routeLocal, dev})
 	}
+}
+
+// own looks an address up in the table "local".
+func (h *host) own(a netip.Addr) (own ownAddress, ok bool) {
+	if a.Is4() {
+		own, ok = h.owned4[number4(a)]
+	} else {
+		own, ok = h.owned[a]
+	}
+	return own, ok
+}
+
+// number4 is an IPv4 address as a number.
+func number4(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
 }
 
 // ownAddress is an entry of the table "local".

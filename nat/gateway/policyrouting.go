@@ -68,6 +68,14 @@ func takes(r *topology.RoutingRule, dst netip.Addr, k *routingKey) bool {
 	return holds != r.Not
 }
 
+// route is the way of a packet that came in by a device to a destination.
+func (v *visit) route(p *passage, in *device, dst netip.Addr) (next nextHop, why string) {
+	if v.host.rules == nil {
+		return v.host.lookup(dst)
+	}
+	return v.host.route(dst, v.key(p, in))
+}
+
 // route finds the route for a destination as rules of routing have it (fib_rules_lookup). One that asks a table without a route there, or with one that
 // is suppressed, leaves the packet to the next.
 func (h *host) route(dst netip.Addr, k routingKey) (next nextHop, why string) {

@@ -64,7 +64,7 @@ func (h *host) isLocal(a netip.Addr) bool {
 // localTable looks an address up in the table "local": the namespace's addresses, the whole of 127.0.0.0/8, the last address of
 // each network, and before Linux 5.14 the first one too. dev has the address, or is on the network.
 func (h *host) localTable(a netip.Addr) (kind routeKind, dev string) {
-	if own, ok := h.owned[a]; ok {
+	if own, ok := h.own(a); ok {
 		return own.kind, own.dev
 	}
 	if a.IsLoopback() {
@@ -79,13 +79,17 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 	if h.rules != nil {
 		return h.route(dst, routingKey{})
 	}
-	if next, ok := h.ownRoute(dst); ok {
+	if kind, _ := h.localTable(dst); kind != routeNone {
+		next, _ = h.ownRoute(dst)
 		return next, ""
 	}
 	if h.family == nat.IPv6 && dst.IsMulticast() {
 		return h.multicast6(dst, nil)
 	}
-	if r, ok := h.main.Lookup(dst); ok {
+	switch r, ok := h.main.Lookup(dst); {
+	case ok && r.Type == topology.Unicast:
+		return r.hop(h.device(r.Device), dst), ""
+	case ok:
 		return h.take(r, dst)
 	}
 	return nextHop{}, noRoute
