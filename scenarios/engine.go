@@ -58,6 +58,10 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	start := time.Now()
 	r = Result{Scenario: j.scenario.Name, Variant: j.variant, Backend: j.backend, Run: j.run}
 	defer func() { r.Took = time.Since(start) }()
+	if j.backend == string(dataplane.Userspace) && j.scenario.Kernel != "" {
+		r.Outcome, r.Why = Skipped, j.scenario.Kernel
+		return r
+	}
 	dir, err := os.MkdirTemp("", "natlab-scenario-")
 	if err != nil {
 		r.Outcome, r.Log = Failed, err.Error()
@@ -119,6 +123,8 @@ func (s *stage) condition(word string) (bool, error) {
 		return s.job.backend == string(dataplane.Legacy), nil
 	case "nft":
 		return s.job.backend == string(dataplane.NFT), nil
+	case "userspace":
+		return s.job.backend == string(dataplane.Userspace), nil
 	case "feature":
 		return s.feature(value)
 	case "kernel":
@@ -130,7 +136,7 @@ func (s *stage) condition(word string) (bool, error) {
 		}
 		return s.cluster.KubeProxy.Release == release, nil
 	}
-	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
+	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, userspace, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
 }
 
 // kernelAtLeast compares the running kernel's version with X.Y. What can be probed is a feature; this is for behaviour that

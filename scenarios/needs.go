@@ -13,6 +13,25 @@ import (
 // one of them and under no other: [!kernel:6.12] skip 'why'.
 var machineConditions = []string{"kernel:", "feature:", "exec:"}
 
+// ofKernel are the verbs that change or ask the kernel's own tables, and its statistics of connection tracking.
+var ofKernel = []string{"iptables", "stat", "counter", "view", "audit"}
+
+// kernelVerbs lists those of ofKernel that a script has for runs on the backend "userspace" too, sorted.
+func kernelVerbs(text []byte) (out []string) {
+	for line := range strings.Lines(string(txtar.Parse(text).Comment)) {
+		words := strings.Fields(line)
+		verb := slices.IndexFunc(words, func(w string) bool { return w != "!" && !strings.HasPrefix(w, "[") })
+		if verb < 0 || !slices.Contains(ofKernel, words[verb]) || slices.Contains(out, words[verb]) {
+			continue
+		}
+		if !slices.ContainsFunc(words[:verb], func(w string) bool { return w == "[legacy]" || w == "[nft]" || w == "[!userspace]" }) {
+			out = append(out, words[verb])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // skipsOf lists what a script needs of the machine, by the conditions of its skips. A skip that names nothing that is
 // missing is an error: whatever the machine, it would not run, and nobody would know.
 func skipsOf(text []byte) (needs []string, err error) {

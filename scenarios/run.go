@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"natlab/lab/dataplane"
 )
 
 // Options are what Run is to do.
 type Options struct {
 	Variants []Variant // none means all that a scenario has
-	Backends []string  // none means all that it is for
+	Backends []string  // none means all that it is for; "userspace" is asked for by name alone, and skipped where Scenario.Kernel tells why
 	Repeat   int       // how often each is run; 0 means once
 	Parallel int       // how many at a time; 0 means 4
 	Shard    int       // of Shards, from 1; 0 means all
@@ -70,7 +72,11 @@ func plan(all []Scenario, o Options) []job {
 			continue
 		}
 		for _, v := range s.variants() {
-			for _, b := range s.Backends {
+			backends := s.Backends
+			if slices.Contains(o.Backends, string(dataplane.Userspace)) {
+				backends = append(slices.Clip(backends), string(dataplane.Userspace))
+			}
+			for _, b := range backends {
 				if len(o.Variants) > 0 && !slices.Contains(o.Variants, v) || len(o.Backends) > 0 && !slices.Contains(o.Backends, b) {
 					continue
 				}

@@ -32,6 +32,7 @@ type Scenario struct {
 	Fix      string   `json:"fix,omitempty"`      //
 	Backends []string `json:"backends"`           // that it is run on: "iptables-legacy", "iptables-nft"; both unless it names one
 	Needs    []string `json:"needs,omitempty"`    // of the machine, or it is skipped: "kernel:6.12", "feature:netem", "exec:tcpdump"
+	Kernel   string   `json:"kernel,omitempty"`   // why it is about the kernel's own NAT, and skipped on the backend "userspace"; "" where it is not
 	Text     []byte   `json:"-"`                  // the whole file
 }
 
@@ -140,6 +141,9 @@ func Parse(name string, text []byte) (Scenario, error) {
 	}
 	if s.Issue != "" && (s.TellTale == "" || s.Fix == "") {
 		return Scenario{}, fmt.Errorf("scenario %s: a bug's page needs \"# tell-tale:\" and \"# fix:\" too", name)
+	}
+	if verbs := kernelVerbs(text); len(verbs) > 0 {
+		s.Kernel = "about the kernel's own NAT: " + strings.Join(verbs, ", ")
 	}
 	needs, err := skipsOf(text)
 	if err != nil {

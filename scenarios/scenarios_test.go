@@ -231,6 +231,42 @@ func TestChanceOfRuns(t *testing.T) {
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Variants: []Variant{Buggy}}), 2)
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"iptables-nft"}}), 3)
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Shard: 2, Shards: 2}), 1)
+	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"userspace"}}), 3, "each variant, whatever backends of the kernel's it is for")
+}
+
+// A script that is about the kernel's own NAT is skipped where that is natlab's, with the verbs that make it so; nothing is run.
+func TestScriptOfTheKernel(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ what, script, why string }{
+		{"none", "lab\nask cl tcp 192.168.0.1:30080", ""},
+		{"two", "lab\nstat n1 reset\n[fixed] iptables n1 -F\n! stat n1 Invalid", "about the kernel's own NAT: iptables, stat"},
+		{"negated", "lab\n! audit n1", "about the kernel's own NAT: audit"},
+		{"for the kernel's alone", "lab\n[!userspace] ! audit n1\n[legacy] iptables n1 -F\n[buggy] [nft] counter n1 nat x", ""},
+		{"an argument", "lab\nrun n1 echo counter", ""},
+		{"a file", "lab\n-- x --\ncounter n1", ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			s, err := Parse("x", []byte("# title: a\n# what: b\n"+row.script+"\n"))
+			require.NoError(t, err)
+			require.Equal(t, row.why, s.Kernel)
+			if row.why == "" {
+				return
+			}
+			all := Run(t.Context(), []Scenario{s}, Options{Backends: []string{"userspace"}})
+			require.NotEmpty(t, all)
+			for _, r := range all {
+				require.Equal(t, Skipped, r.Outcome)
+				require.Equal(t, row.why, r.Why)
+			}
+		})
+	}
+	s := &stage{job: job{backend: "userspace"}}
+	for word, want := range map[string]bool{"userspace": true, "legacy": false, "nft": false} {
+		got, err := s.condition(word)
+		require.NoError(t, err)
+		require.Equal(t, want, got, word)
+	}
 }
 
 // A release is asked for by any of its versions.

@@ -163,7 +163,11 @@ func (s *stage) watched() []witness.Watched {
 		if err != nil {
 			continue // the plan has it, so the lab does
 		}
-		out = append(out, witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h})
+		w := witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h}
+		if ns.Kind == topology.KindNode {
+			w.Plane = s.lab.Plane(ns.Member)
+		}
+		out = append(out, w)
 	}
 	return out
 }

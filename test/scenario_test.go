@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,33 @@ func TestScenarios(t *testing.T) {
 		})
 	}
 	t.Logf("%d runs, %d skipped", len(results), skipped)
+}
+
+// Scenarios that are not about the kernel's own NAT end as they say where NAT is natlab's own.
+func TestScenariosOnUserspace(t *testing.T) {
+	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
+	all, err := scenarios.List()
+	require.NoError(t, err)
+	results := scenarios.Run(t.Context(), all, scenarios.Options{
+		Backends: []string{string(dataplane.Userspace)}, Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("su%d", os.Getpid()),
+	})
+	passed := 0
+	for _, r := range results {
+		of := all[slices.IndexFunc(all, func(s scenarios.Scenario) bool { return s.Name == r.Scenario })]
+		t.Run(fmt.Sprintf("%s/%s", r.Scenario, r.Variant), func(t *testing.T) {
+			switch {
+			case of.Kernel != "":
+				require.Equal(t, scenarios.Skipped, r.Outcome)
+				require.Equal(t, of.Kernel, r.Why)
+			case r.Outcome == scenarios.Skipped:
+				requireLacking(t, r)
+			default:
+				require.Equal(t, scenarios.Passed, r.Outcome, r.Log)
+				passed++
+			}
+		})
+	}
+	require.Greater(t, passed, len(results)/2, "most scenarios are not about the kernel's NAT")
 }
 
 // runs is how many runs a full run of the library makes: a bug is run with and without its remedy, a feature once.

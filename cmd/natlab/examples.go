@@ -71,6 +71,7 @@ natlab scenario list`,
 natlab scenario show kubernetes-114537`,
 	"natlab scenario run": `
 sudo natlab scenario run kubernetes-114537 --variant buggy
+sudo natlab scenario run --all --backend userspace
 sudo natlab scenario run --all --shard 1/4 -o junit`,
 	"natlab vm run": `
 natlab vm run --kernel 6.1 --kernel 7.x -- natlab verify`,
