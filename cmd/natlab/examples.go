@@ -22,7 +22,8 @@ natlab status
 natlab status --name mine -o json`,
 	"natlab conntrack": `
 sudo natlab conntrack vms101
-sudo natlab conntrack vms101 -o extended`,
+sudo natlab conntrack vms101 -o extended
+sudo natlab conntrack vms101 -o json`,
 	"natlab exec": `
 sudo natlab exec vms100 -- iptables-save -t nat
 sudo natlab exec velero/minio-b6d98746c-lxt2c -- ip route

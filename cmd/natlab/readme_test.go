@@ -111,6 +111,7 @@ var schemas = map[string]reflect.Type{
 	"verify -o json":          reflect.TypeFor[proof.Report](),
 	"verify --planes -o json": reflect.TypeFor[proof.Comparison](),
 	"status -o json":          reflect.TypeFor[labList](),
+	"conntrack -o json":       reflect.TypeFor[describedEntry](),
 	"apply -o json":           reflect.TypeFor[lab.Applied](),
 	"doctor -o json": reflect.TypeFor[struct {
 		Features []doctor.Feature `json:"features"`
