@@ -22,7 +22,7 @@
 // kernel:6.12 (that or later), feature:NAME as natlab doctor names it. stop, stdout, stderr, cmp, env and the others are
 // there too. skip has to stand behind a condition that names what the machine lacks, as in [!kernel:6.12] skip 'why': a
 // run that was skipped on a machine that lacks nothing has failed. On the backend userspace, where NAT is natlab's own, a script is
-// skipped that has iptables, stat, counter, view or audit, which are about the kernel's, and not behind [!userspace]. Ours:
+// skipped that has stat, counter, view or audit, which are about the kernel's, and not behind [!userspace]. Ours:
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
 //	apply FILE [node=N]...            change objects, and give the nodes what kube-proxy then writes: since 1.27 the chains of

@@ -13,8 +13,8 @@ import (
 // one of them and under no other: [!kernel:6.12] skip 'why'.
 var machineConditions = []string{"kernel:", "feature:", "exec:"}
 
-// ofKernel are the verbs that change or ask the kernel's own tables, and its statistics of connection tracking.
-var ofKernel = []string{"iptables", "stat", "counter", "view", "audit"}
+// ofKernel are the verbs that ask the kernel's own tables, and its statistics of connection tracking.
+var ofKernel = []string{"stat", "counter", "view", "audit"}
 
 // kernelVerbs lists those of ofKernel that a script has for runs on the backend "userspace" too, sorted.
 func kernelVerbs(text []byte) (out []string) {

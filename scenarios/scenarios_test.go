@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/iptables"
 	"natlab/topology"
 )
 
@@ -234,14 +235,50 @@ func TestChanceOfRuns(t *testing.T) {
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"userspace"}}), 3, "each variant, whatever backends of the kernel's it is for")
 }
 
+// A command of iptables changes one table, as iptables would, and what that would refuse is refused.
+func TestEdited(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString("*filter\n:FORWARD ACCEPT [0:0]\n:X - [0:0]\n-A FORWARD -j X\nCOMMIT\n*nat\n:OUTPUT ACCEPT [0:0]\n:Y - [0:0]\n-A Y -j RETURN\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	for _, row := range []struct{ args, table, has, hasNot, refused string }{
+		{"-A X -j DROP", "filter", "-A X -j DROP", "", ""},
+		{"-P FORWARD DROP", "filter", ":FORWARD DROP", "", ""},
+		{"-D FORWARD 1", "filter", ":X", "-A FORWARD", ""},
+		{"-t nat -F Y", "nat", ":Y", "-A Y", ""},
+		{"-t nat -I Y 1 -m comment --comment two_words -j ACCEPT", "nat", "--comment \"two words\" -j ACCEPT\n-A Y -j RETURN", "", ""},
+		{"-t mangle -A OUTPUT -j MARK --set-mark 1", "mangle", "-A OUTPUT -j MARK", "", ""},
+		{"-t nat -A X -j RETURN", "", "", "", "table nat has no chain X"},
+		{"-D FORWARD 2", "", "", "", "rule number 2"},
+	} {
+		t.Run(row.args, func(t *testing.T) {
+			t.Parallel()
+			args := strings.Fields(row.args)
+			for i := range args {
+				args[i] = strings.ReplaceAll(args[i], "_", " ")
+			}
+			got, err := edited(rs, args)
+			if row.refused != "" {
+				require.ErrorContains(t, err, row.refused)
+				return
+			}
+			require.NoError(t, err)
+			require.Len(t, got.Tables, 1)
+			require.Equal(t, row.table, string(got.Tables[0].Name))
+			require.Contains(t, got.String(), row.has)
+			require.True(t, row.hasNot == "" || !strings.Contains(got.String(), row.hasNot), got.String())
+		})
+	}
+}
+
 // A script that is about the kernel's own NAT is skipped where that is natlab's, with the verbs that make it so; nothing is run.
 func TestScriptOfTheKernel(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ what, script, why string }{
 		{"none", "lab\nask cl tcp 192.168.0.1:30080", ""},
-		{"two", "lab\nstat n1 reset\n[fixed] iptables n1 -F\n! stat n1 Invalid", "about the kernel's own NAT: iptables, stat"},
+		{"two", "lab\nstat n1 reset\n[fixed] counter n1 nat x\n! stat n1 Invalid", "about the kernel's own NAT: counter, stat"},
+		{"an edit", "lab\niptables n1 -F", ""},
 		{"negated", "lab\n! audit n1", "about the kernel's own NAT: audit"},
-		{"for the kernel's alone", "lab\n[!userspace] ! audit n1\n[legacy] iptables n1 -F\n[buggy] [nft] counter n1 nat x", ""},
+		{"for the kernel's alone", "lab\n[!userspace] ! audit n1\n[legacy] view n1 1.8.7\n[buggy] [nft] counter n1 nat x", ""},
 		{"an argument", "lab\nrun n1 echo counter", ""},
 		{"a file", "lab\n-- x --\ncounter n1", ""},
 	} {

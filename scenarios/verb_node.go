@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,11 +16,12 @@ import (
 	"natlab/lab/inspect"
 	"natlab/lab/traffic"
 	"natlab/nat"
+	"natlab/nat/iptables"
 	"natlab/nat/view"
 )
 
 // doIptables: iptables NODE ARGS... runs the iptables program of the run's backend in a node, as another agent would;
-// iptables legacy:NODE or nft:NODE that of the named one.
+// iptables legacy:NODE or nft:NODE that of the named one. Where NAT is natlab's own the node's gateway gets the edited rules.
 func doIptables(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if len(args) < 2 {
 		return usagef("iptables [legacy:|nft:]NODE ARGS...")
@@ -28,7 +31,56 @@ func doIptables(s *stage, ts *testscript.TestScript, not bool, args []string) er
 	if !named {
 		node, program = args[0], string(s.lab.Backend())
 	}
+	if program == string(dataplane.Userspace) {
+		return s.edit(not, node, args[1:])
+	}
 	return s.exec(ts, not, node, append([]string{program, "-w"}, args[1:]...)) // -w: other labs may be at work
+}
+
+// edit carries one command of iptables out on the rules that a node's gateway obeys.
+func (s *stage) edit(not bool, node string, args []string) error {
+	now, err := s.lab.Network(s.ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(now.Held[node], func(in dataplane.Installed) bool { return in.Backend == dataplane.Userspace })
+	if at < 0 {
+		return fmt.Errorf("node %q has no gateway", node)
+	}
+	rs, err := edited(now.Held[node][at].Rules, args)
+	if not {
+		if err == nil {
+			return fmt.Errorf("iptables %s in %s: it works, and must not", strings.Join(args, " "), node)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("iptables %s in %s: %w", strings.Join(args, " "), node, err)
+	}
+	return s.lab.Install(s.ctx, node, rs)
+}
+
+// edited is the table of a rule set that a command of iptables changes, changed.
+func edited(rs iptables.Ruleset, args []string) (iptables.Ruleset, error) {
+	table := "filter"
+	if len(args) > 1 && args[0] == "-t" {
+		table, args = args[1], args[2:]
+	}
+	line := ""
+	for _, a := range args {
+		line += " " + strconv.Quote(a)
+	}
+	one := iptables.Ruleset{Family: rs.Family}
+	for _, t := range rs.Tables {
+		if t.Name == table {
+			one.Tables = append(one.Tables, t)
+		}
+	}
+	text := one.String()
+	if len(one.Tables) == 0 {
+		text = "*" + table + "\nCOMMIT\n"
+	}
+	return iptables.ParseString(strings.Replace(text, "COMMIT\n", line[1:]+"\nCOMMIT\n", 1), rs.Family)
 }
 
 // doRun: run MEMBER PROGRAM ARGS... runs a program in a namespace; its output is for stdout and stderr to look at.
