@@ -66,9 +66,9 @@ func edited(rs iptables.Ruleset, args []string) (iptables.Ruleset, error) {
 	if len(args) > 1 && args[0] == "-t" {
 		table, args = args[1], args[2:]
 	}
-	line := ""
-	for _, a := range args {
-		line += " " + strconv.Quote(a)
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = strconv.Quote(a)
 	}
 	one := iptables.Ruleset{Family: rs.Family}
 	for _, t := range rs.Tables {
@@ -80,7 +80,7 @@ func edited(rs iptables.Ruleset, args []string) (iptables.Ruleset, error) {
 	if len(one.Tables) == 0 {
 		text = "*" + table + "\nCOMMIT\n"
 	}
-	return iptables.ParseString(strings.Replace(text, "COMMIT\n", line[1:]+"\nCOMMIT\n", 1), rs.Family)
+	return iptables.ParseString(strings.Replace(text, "COMMIT\n", strings.Join(words, " ")+"\nCOMMIT\n", 1), rs.Family)
 }
 
 // doRun: run MEMBER PROGRAM ARGS... runs a program in a namespace; its output is for stdout and stderr to look at.
