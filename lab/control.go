@@ -30,6 +30,7 @@ const (
 	doInstall = "install" // what it is to obey
 	doConns   = "conns"   // its connections
 	doForget  = "forget"  // these connections
+	doRecent  = "recent"  // the lists of -m recent: they are emptied
 	doWatch   = "watch"   // from now on, by this connection
 	doRead    = "read"    // what was seen since the last one
 )
@@ -220,7 +221,7 @@ func (c *control) do(q request, eyes *wireEyes) (reply, error) {
 		return reply{Applied: &applied}, err
 	case doStatus:
 		return reply{Servers: servers.list()}, nil
-	case doRules, doInstall, doConns, doForget, doWatch, doRead:
+	case doRules, doInstall, doConns, doForget, doRecent, doWatch, doRead:
 		return c.lab.own.gateway(q, eyes)
 	case doStop:
 		act = servers.stop

@@ -3,6 +3,8 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -192,4 +194,28 @@ func (l *Lab) ForgetConns(member string, match func(nat.Conn) bool) (n int, err 
 		return 0, err
 	}
 	return witness.ForgetConns(h, member, match)
+}
+
+// recentLists are where a namespace's kernel shows the lists of the recent match (xt_recent.c) that kube-proxy has.
+const recentLists = "/proc/thread-self/net/xt_recent/KUBE-SEP-*"
+
+// ForgetServed empties a node's lists of who was served by whom, by which Services with session affinity choose.
+func (l *Lab) ForgetServed(node string) error {
+	if l.gatewayOf(node) != "" {
+		_, err := l.call(context.Background(), request{Do: doRecent, Node: node})
+		return err
+	}
+	h, err := l.Handle(node)
+	if err != nil {
+		return err
+	}
+	return h.Do(func() error {
+		lists, err := filepath.Glob(recentLists)
+		for _, list := range lists {
+			if err := os.WriteFile(list, []byte("/"), 0); err != nil {
+				return err
+			}
+		}
+		return err
+	})
 }

@@ -182,6 +182,8 @@ func (o *owned) gateway(q request, eyes *wireEyes) (answer reply, err error) {
 		answer.Count = g.Forget(func(c nat.Conn) bool {
 			return slices.ContainsFunc(q.Conns, func(o nat.Conn) bool { return o.Original == c.Original && o.Reply == c.Reply })
 		})
+	case doRecent:
+		g.ForgetRecent()
 	case doWatch:
 		eyes.close()
 		eyes.on, eyes.by = g, g.Watch()

@@ -106,6 +106,7 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 		{"affinity.yaml", "v1.25", dataplane.NFT, topology.IPIP, map[nat.End]int{nat.EndAnswered: 76, nat.EndRejected: 16, nat.EndRefused: 2}},
 		{"affinity.yaml", "v1.28", dataplane.Legacy, topology.None, affinityEnds},
 		{"affinity.yaml", "v1.37", dataplane.NFT, topology.VXLAN, affinityEnds},
+		{"affinity.yaml", "v1.28", dataplane.Userspace, topology.None, affinityEnds},
 		{"hostports.yaml", "v1.35", dataplane.Legacy, topology.None, hostPortEnds},
 		{"hostports.yaml", "v1.37", dataplane.NFT, topology.IPIP, hostPortEnds},
 	}

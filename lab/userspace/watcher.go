@@ -187,6 +187,17 @@ func (g *Gateway) Forget(match func(nat.Conn) bool) (n int) {
 	return n
 }
 
+// ForgetRecent empties the lists of -m recent.
+func (g *Gateway) ForgetRecent() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, one := range g.families {
+		if one != nil {
+			one.ForgetRecent()
+		}
+	}
+}
+
 // Counters are the connection table's of IPv4.
 func (g *Gateway) Counters() (s conntrack.Stats) {
 	g.mu.Lock()

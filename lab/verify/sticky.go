@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 
 	"natlab/nat"
 	"natlab/nat/proof"
@@ -58,32 +56,12 @@ func (d *driver) seconds(batch []*attempt) ([]*attempt, error) {
 	return out, nil
 }
 
-// recentLists are where a namespace's kernel shows the lists of the recent match (xt_recent.c).
-const recentLists = "/proc/thread-self/net/xt_recent/KUBE-SEP-*"
-
-// forget empties the nodes' lists of who was served by whom.
-func (d *driver) forget() error {
-	for _, node := range d.nodes {
-		err := d.handles[node].Do(func() error {
-			lists, err := filepath.Glob(recentLists)
-			for _, list := range lists {
-				if err := os.WriteFile(list, []byte("/"), 0); err != nil {
-					return err
-				}
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("node %s: forget who was served by whom: %w", node, err)
-		}
-	}
-	return nil
-}
-
 // runSticky asks a batch of first contacts, and then once more those that were served.
 func (v *verification) runSticky(ctx context.Context, batch []*attempt, judge judge) error {
-	if err := v.driver.forget(); err != nil {
-		return err
+	for _, node := range v.driver.nodes {
+		if err := v.lab.ForgetServed(node); err != nil {
+			return fmt.Errorf("node %s: forget who was served by whom: %w", node, err)
+		}
 	}
 	if err := v.runBatch(ctx, batch, judge); err != nil {
 		return err

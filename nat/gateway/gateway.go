@@ -12,6 +12,7 @@ import (
 	"natlab/nat/ipset"
 	"natlab/nat/packet"
 	"natlab/nat/rules"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -131,6 +132,9 @@ type unforeseen struct{ asked bool }
 
 // Uint32 makes 1024 to 65535 the port 61234.
 func (u *unforeseen) Uint32() uint32 { u.asked = true; return 61234 - 1024 }
+
+// ForgetRecent empties the lists of -m recent: no client is remembered to have been served.
+func (g *Gateway) ForgetRecent() { xt.ForgetRecent(&g.memory) }
 
 // Conns is the node's connection table.
 func (g *Gateway) Conns() *conntrack.Table { return &g.conns }

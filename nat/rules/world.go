@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -252,4 +253,9 @@ func Recall[T any](m *Memory, key any, fresh func() T) *T {
 	*at = fresh()
 	m.kept[key] = at
 	return at
+}
+
+// Forget forgets what is remembered under the keys that of agrees to.
+func (m *Memory) Forget(of func(key any) bool) {
+	maps.DeleteFunc(m.kept, func(key, _ any) bool { return of(key) })
 }

@@ -20,6 +20,11 @@ type recentEntry struct {
 	stamps []time.Time // the latest last
 }
 
+// ForgetRecent empties the lists of -m recent, as writing "/" to each in /proc/net/xt_recent does.
+func ForgetRecent(m *rules.Memory) {
+	m.Forget(func(key any) bool { _, ok := key.(recentKey); return ok })
+}
+
 const (
 	// recentEntries is how many addresses a list remembers (ip_list_tot): the one that was seen longest ago goes.
 	recentEntries = 100
