@@ -19,7 +19,7 @@ type inbound struct {
 func drop(why string) inbound { return inbound{why: why, quiet: true} }
 
 // inbound4 routes an IPv4 packet that came in (ip_route_input_slow).
-func (v *visit) inbound4(d *device, p *passage) inbound {
+func (v *visit) inbound4(d *device, p *passage) (in inbound) {
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	switch {
 	case dst.IsMulticast():
@@ -37,20 +37,26 @@ func (v *visit) inbound4(d *device, p *passage) inbound {
 	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
 		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
 	}
-	next, why := v.route(p, d, dst)
+	if v.host.rules == nil { // it is the usual case, and a route is much to hand on
+		in.next, in.why = v.host.lookup(dst)
+	} else {
+		in.next, in.why = v.route(p, d, dst)
+	}
+	next, out := &in.next, in.next.dev
 	switch {
-	case why == "" && next.kind == routeBroadcast && !d.settings.bcForwarding:
-		return v.broadcast4(p, d, src, next)
-	case why == "" && next.kind == routeBroadcast:
-		return inbound{next: next, why: v.martianSource(p, d, src, next.dev), quiet: true}
-	case why == "" && next.local():
-		return inbound{next: next, why: v.martianSource(p, d, src, nil), quiet: true}
+	case in.why == "" && next.kind == routeBroadcast && !d.settings.bcForwarding:
+		return v.broadcast4(p, d, src, *next)
+	case in.why == "" && next.kind == routeBroadcast:
+	case in.why == "" && next.local():
+		out = nil
 	case !d.settings.forwarding:
 		return drop("not for this host, and forwarding is off")
-	case why != "":
-		return inbound{next: next, why: why, quiet: next.kind == routeBlackhole}
+	case in.why != "":
+		in.quiet = next.kind == routeBlackhole
+		return in
 	}
-	return inbound{next: next, why: v.martianSource(p, d, src, next.dev), quiet: true}
+	in.why, in.quiet = v.martianSource(p, d, src, out), true
+	return in
 }
 
 // broadcast4 is a packet for all on the link, which the node is one of.

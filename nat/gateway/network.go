@@ -179,7 +179,7 @@ func newHost(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.
 	h.makeOwn()
 	for _, r := range ns.Routes {
 		if nat.FamilyOf(r.Dst.Addr()) == family && r.Table == "" {
-			h.routes = append(h.routes, route{Route: r})
+			h.routes = append(h.routes, route{r, h.device(r.Device)})
 		}
 	}
 	h.policies(ns)
@@ -222,7 +222,7 @@ func (h *host) address(ns *topology.Namespace) {
 			if h.family == nat.IPv4 { // in IPv6 the source is chosen for each destination
 				r.Src = a.Prefix.Addr()
 			}
-			h.routes = append(h.routes, route{Route: r})
+			h.routes = append(h.routes, route{r, h.device(r.Device)})
 		}
 		if h.family == nat.IPv4 && a.Prefix.Bits() < 31 {
 			h.broadcast(a)

@@ -137,7 +137,7 @@ func (h *host) longest(routes []route) *bart.Table[*route] {
 	t := &bart.Table[*route]{}
 	for i := range routes {
 		r := &routes[i]
-		if _, there := t.Get(r.Dst); !there && (r.Type != topology.Unicast || h.device(r.Device) != nil) {
+		if _, there := t.Get(r.Dst); !there && (r.Type != topology.Unicast || r.dev != nil) {
 			t.Insert(r.Dst, r)
 		}
 	}
@@ -156,7 +156,7 @@ func (h *host) policies(ns *topology.Namespace) {
 	tables := map[string][]route{}
 	for _, r := range ns.Routes {
 		if r.Table != "" && nat.FamilyOf(r.Dst.Addr()) == h.family {
-			tables[r.Table] = append(tables[r.Table], route{Route: r})
+			tables[r.Table] = append(tables[r.Table], route{r, h.device(r.Device)})
 		}
 	}
 	h.tables = map[string]*bart.Table[*route]{}

@@ -10,7 +10,10 @@ import (
 )
 
 // route is an entry of a namespace's main table, or one that the kernel makes for an address.
-type route struct{ topology.Route }
+type route struct {
+	topology.Route
+	dev *device // that Route.Device names; nil where it is none of the namespace
+}
 
 // routeKind is what a lookup finds (rtm_type).
 type routeKind uint8
@@ -88,7 +91,7 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 	}
 	switch r, ok := h.main.Lookup(dst); {
 	case ok && r.Type == topology.Unicast:
-		return r.hop(h.device(r.Device), dst), ""
+		return r.hop(r.dev, dst), ""
 	case ok:
 		return h.take(r, dst)
 	}
@@ -120,7 +123,7 @@ func (h *host) take(r *route, dst netip.Addr) (next nextHop, why string) {
 	kind := routeUnicast
 	switch r.Type {
 	case topology.Unicast:
-		return r.hop(h.device(r.Device), dst), ""
+		return r.hop(r.dev, dst), ""
 	case topology.Blackhole:
 		kind = routeBlackhole
 	case topology.Unreachable:

@@ -19,7 +19,9 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 	}
 	if p.ref.Conn != nil { // another packet of the connection may have been at rules meanwhile
 		p.view.ConnMark, p.view.Labels = p.ref.Conn.Mark, p.ref.Conn.Labels()
-		p.view.State |= natStates(p.ref.Conn)
+		if p.ref.Conn.Status&(nat.SrcNAT|nat.DstNAT) != 0 {
+			p.view.State |= natStates(p.ref.Conn)
+		}
 	}
 	if v.prediction.look != nil {
 		v.prediction.look(look{node: v.host.member, hook: hook, table: t.Name(), packet: p.view.Clone(), answer: p.answer})
