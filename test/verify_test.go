@@ -100,6 +100,7 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 	}{
 		{"policies.yaml", "v1.25", dataplane.Legacy, topology.None, policyEnds},
 		{"policies.yaml", "v1.28", dataplane.NFT, topology.VXLAN, policyEnds},
+		{"policies.yaml", "v1.28", dataplane.Userspace, topology.IPIP, policyEnds},
 		{"policies.yaml", "v1.37", dataplane.Legacy, topology.IPIP, policyEnds},
 		{"flat.yaml", "v1.28", dataplane.NFT, topology.None, map[nat.End]int{nat.EndAnswered: 42, nat.EndRefused: 2}},
 		// 1.25 sends nothing to endpoints that are going away, 1.28 does where there are no others.

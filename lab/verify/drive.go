@@ -77,6 +77,7 @@ type driver struct {
 	ports   *portBook
 	live    *gateway.Network // where each source port needs a prediction of its own; else nil
 	size    int              // bytes of a request, and of its answer: more than a packet holds
+	wired   map[string]bool  // nodes whose NAT is not their kernel's
 	tunnels map[string]bool  // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
 }
 

@@ -41,6 +41,7 @@ func (v *verification) predict(flows []proof.Flow) error {
 			if q.intent, err = intent.Predict(probe); err != nil {
 				return fmt.Errorf("predict %s: %w", f.Name, err)
 			}
+			q.intent = v.driver.tapped(q.intent)
 			q.live = q.intent
 			if live == intent {
 				q.contacts()
@@ -49,6 +50,7 @@ func (v *verification) predict(flows []proof.Flow) error {
 			if q.live, err = live.Predict(probe); err != nil {
 				return fmt.Errorf("predict %s by the live rules: %w", f.Name, err)
 			}
+			q.live = v.driver.tapped(q.live)
 			q.contacts()
 			q.deviation = proof.Deviation(q.intent, q.live, v.chains, v.strict)
 			return nil
@@ -77,4 +79,22 @@ func (v *verification) networks() (intent, live *gateway.Network, err error) {
 	}
 	live, err = gateway.NewNetwork(v.rules.network.Setup)
 	return intent, live, err
+}
+
+// tapped is a prediction without what no tap sees where NAT is not the kernel's: a gateway does nat and filter of OUTPUT in one hook, so
+// that a request that ends in it is not seen between them.
+func (d *driver) tapped(all nat.Prediction) nat.Prediction {
+	all = slices.Clone(all)
+	for i := range all {
+		hops, steps := all[i].Request.Hops, all[i].Request.Steps
+		if len(hops) == 0 || len(steps) == 0 {
+			continue
+		}
+		last, end := hops[len(hops)-1], steps[len(steps)-1]
+		if last.Tap == nat.TapOutNAT && d.wired[last.Node] && end.Node == last.Node && end.Hook == nat.Output &&
+			(end.Verdict == nat.Drop || end.Verdict == nat.Reject) {
+			all[i].Request.Hops = hops[:len(hops)-1]
+		}
+	}
+	return all
 }

@@ -191,6 +191,7 @@ func (d *driver) rebind(t *attempt) error {
 	t.intent, t.live = proof.Rebind(t.intent, was.Port(), port), proof.Rebind(t.live, was.Port(), port)
 	if d.live != nil && t.sticky == nil {
 		t.live, err = d.live.Predict(t.probe)
+		t.live = d.tapped(t.live)
 	}
 	return err
 }

@@ -179,7 +179,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if o.AsIs {
 		v.chains.Intent = v.chains.Live
 	}
-	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}}
+	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}, wired: map[string]bool{}}
 	v.driver.size = exchangeSize(l.Plan())
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
@@ -198,6 +198,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		w := witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h}
 		if ns.Kind == topology.KindNode {
 			w.Rules, w.Plane = rules.witnessed(ns.Member), l.Plane(ns.Member)
+			v.driver.wired[ns.Member] = w.Plane != nil
 		}
 		v.watched = append(v.watched, w)
 		v.driver.members = append(v.driver.members, ns.Member)
