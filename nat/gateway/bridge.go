@@ -83,7 +83,8 @@ func (v *visit) crosses(p *passage, d *device, asked netip.Addr) bool {
 	if p.looped || p.sent.IsValid() || !d.mayBridge() {
 		return false
 	}
-	in := v.inbound(d, p)
+	var in inbound
+	v.inbound(d, p, &in)
 	if in.why != "" && v.host.family == nat.IPv4 && !d.settings.forwarding { // bridged-and-DNAT'ed traffic needs no forwarding
 		in.next, in.why = v.host.lookup(dst)
 	}

@@ -18,45 +18,59 @@ type inbound struct {
 // drop is a packet that ends in silence.
 func drop(why string) inbound { return inbound{why: why, quiet: true} }
 
-// inbound4 routes an IPv4 packet that came in (ip_route_input_slow).
-func (v *visit) inbound4(d *device, p *passage) (in inbound) {
+// inbound4 routes an IPv4 packet that came in (ip_route_input_slow). in is the zero one.
+func (v *visit) inbound4(d *device, p *passage, in *inbound) {
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
-	switch {
+	switch why := martian4(d, src, dst); {
 	case dst.IsMulticast():
-		return v.multicast4(d, p)
-	case src.IsMulticast(), src == limitedBroadcast:
-		return drop("martian source " + src.String())
-	case dst == limitedBroadcast, src.IsUnspecified() && dst.IsUnspecified():
-		return v.broadcast4(p, d, src, nextHop{kind: routeBroadcast, dst: dst})
-	case src.IsUnspecified():
-		return drop("martian source " + src.String())
-	case dst.IsUnspecified():
-		return drop("martian destination " + dst.String())
-	case dst.IsLoopback() && !d.settings.localnet:
-		return drop("martian destination " + dst.String() + " on " + d.Name + ": route_localnet is 0")
-	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
-		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
+		*in = v.multicast4(d, p)
+		return
+	case why != "":
+		*in = drop(why)
+		return
+	case dst == limitedBroadcast, dst.IsUnspecified():
+		*in = v.broadcast4(p, d, src, nextHop{kind: routeBroadcast, dst: dst})
+		return
 	}
 	if v.host.rules == nil { // it is the usual case, and a route is much to hand on
-		in.next, in.why = v.host.lookup(dst)
+		in.why = v.host.find(dst, &in.next)
 	} else {
 		in.next, in.why = v.route(p, d, dst)
 	}
-	next, out := &in.next, in.next.dev
+	out := in.next.dev
 	switch {
-	case in.why == "" && next.kind == routeBroadcast && !d.settings.bcForwarding:
-		return v.broadcast4(p, d, src, *next)
-	case in.why == "" && next.kind == routeBroadcast:
-	case in.why == "" && next.local():
+	case in.why == "" && in.next.kind == routeBroadcast && !d.settings.bcForwarding:
+		*in = v.broadcast4(p, d, src, in.next)
+		return
+	case in.why == "" && in.next.kind == routeBroadcast:
+	case in.why == "" && in.next.local():
 		out = nil
 	case !d.settings.forwarding:
-		return drop("not for this host, and forwarding is off")
+		*in = drop("not for this host, and forwarding is off")
+		return
 	case in.why != "":
-		in.quiet = next.kind == routeBlackhole
-		return in
+		in.quiet = in.next.kind == routeBlackhole
+		return
 	}
 	in.why, in.quiet = v.martianSource(p, d, src, out), true
-	return in
+}
+
+// martian4 is why no host takes a packet of such addresses by a device, whatever its routes; "" where one may.
+func martian4(d *device, src, dst netip.Addr) string {
+	switch {
+	case src.IsMulticast(), src == limitedBroadcast:
+		return "martian source " + src.String()
+	case dst == limitedBroadcast, src.IsUnspecified() && dst.IsUnspecified():
+	case src.IsUnspecified():
+		return "martian source " + src.String()
+	case dst.IsUnspecified():
+		return "martian destination " + dst.String()
+	case dst.IsLoopback() && !d.settings.localnet:
+		return "martian destination " + dst.String() + " on " + d.Name + ": route_localnet is 0"
+	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
+		return "martian source " + src.String() + " on " + d.Name + ": route_localnet is 0"
+	}
+	return ""
 }
 
 // broadcast4 is a packet for all on the link, which the node is one of.

@@ -33,7 +33,8 @@ func (v *visit) receive(p *passage, d *device) {
 	if !p.bridged && !v.hopByHop(p) || !v.hook(nat.PreRouting, p) || v.crosses(p, d, asked) {
 		return
 	}
-	in := v.inbound(d, p)
+	var in inbound
+	v.inbound(d, p, &in)
 	p.group = in.group
 	switch {
 	case in.why != "":
@@ -46,26 +47,25 @@ func (v *visit) receive(p *passage, d *device) {
 	case in.next.local(), in.group:
 		v.input(p)
 	default:
-		v.forward(p, d, in.next)
+		v.forward(p, d, &in.next)
 	}
 }
 
 // inbound routes a packet that came in; one that the node sent to itself has its route, whatever other rules than NAT's wrote into it
 // (skb_valid_dst).
-func (v *visit) inbound(d *device, p *passage) inbound {
+func (v *visit) inbound(d *device, p *passage, in *inbound) {
 	switch {
+	case p.keeps() && p.onward:
+		in.next = nextHop{kind: routeUnicast, dev: p.out, via: p.via, dst: p.sent}
+	case p.keeps() && p.sent.Is4() && p.sent.IsMulticast() && !v.host.joined(d, p.sent): // dst_discard, of a route that is not RTCF_LOCAL (__mkroute_output)
+		*in = v.host.unjoined(p.sent)
 	case p.keeps():
-		if p.onward {
-			return inbound{next: nextHop{kind: routeUnicast, dev: p.out, via: p.via, dst: p.sent}}
-		}
-		if p.sent.Is4() && p.sent.IsMulticast() && !v.host.joined(d, p.sent) { // dst_discard, of a route that is not RTCF_LOCAL (__mkroute_output)
-			return v.host.unjoined(p.sent)
-		}
-		return inbound{next: nextHop{kind: routeLocal, dev: d, dst: p.sent}, group: p.group}
+		in.next, in.group = nextHop{kind: routeLocal, dev: d, dst: p.sent}, p.group
 	case v.host.family == nat.IPv6:
-		return v.inbound6(d, p)
+		*in = v.inbound6(d, p)
+	default:
+		v.inbound4(d, p, in)
 	}
-	return v.inbound4(d, p)
 }
 
 // unwelcome is why a packet is not let in at all, before any hook (ip6_rcv_core; IPv4 asks behind PREROUTING).
@@ -84,7 +84,7 @@ func (v *visit) unwelcome(p *passage, d *device) string {
 }
 
 // forward is ip_forward, or ip6_forward.
-func (v *visit) forward(p *passage, in *device, next nextHop) {
+func (v *visit) forward(p *passage, in *device, next *nextHop) {
 	if p.pkt.TTL() <= 1 {
 		v.lost("forwarding", "TTL exceeded")
 		v.error(p, v.icmp().timeExceeded, 0, 0)
@@ -102,7 +102,7 @@ func (v *visit) forward(p *passage, in *device, next nextHop) {
 	if !v.options.Kernel.Before(5, 7) {
 		p.view.Came = in.Name
 	}
-	p.leave(&next)
+	p.leave(next)
 	p.echoes, p.group, p.onward = false, false, true // what is broadcast beyond the link is like the rest (bc_forwarding)
 	if v.hook(nat.Forward, p) {
 		v.postrouting(p)

@@ -82,20 +82,29 @@ func (h *host) lookup(dst netip.Addr) (next nextHop, why string) {
 	if h.rules != nil {
 		return h.route(dst, routingKey{})
 	}
+	why = h.find(dst, &next)
+	return next, why
+}
+
+// find is lookup where there are no rules of routing. next is the zero one.
+func (h *host) find(dst netip.Addr, next *nextHop) (why string) {
 	if kind, _ := h.localTable(dst); kind != routeNone {
-		next, _ = h.ownRoute(dst)
-		return next, ""
+		*next, _ = h.ownRoute(dst)
+		return ""
 	}
 	if h.family == nat.IPv6 && dst.IsMulticast() {
-		return h.multicast6(dst, nil)
+		*next, why = h.multicast6(dst, nil)
+		return why
 	}
 	switch r, ok := h.main.Lookup(dst); {
 	case ok && r.Type == topology.Unicast:
-		return r.hop(r.dev, dst), ""
+		r.lead(next, r.dev, dst)
+		return ""
 	case ok:
-		return h.take(r, dst)
+		*next, why = h.take(r, dst)
+		return why
 	}
-	return nextHop{}, noRoute
+	return noRoute
 }
 
 // ownRoute is the route to what is the namespace's own, by the table "local"; ok is false for what is not.
@@ -152,12 +161,17 @@ func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
 	return nextHop{}, noRoute
 }
 
-func (r *route) hop(d *device, dst netip.Addr) nextHop {
-	next := nextHop{kind: routeUnicast, dev: d, via: r.Via, src: r.Src, dst: dst, net: r.Dst}
+func (r *route) hop(d *device, dst netip.Addr) (next nextHop) {
+	r.lead(&next, d, dst)
+	return next
+}
+
+// lead makes next the hop by this route.
+func (r *route) lead(next *nextHop, d *device, dst netip.Addr) {
+	next.kind, next.dev, next.via, next.src, next.dst, next.net = routeUnicast, d, r.Via, r.Src, dst, r.Dst
 	if !next.via.IsValid() {
 		next.via = dst
 	}
-	return next
 }
 
 // outbound is the route of a packet of the node itself (ip_route_output_key_hash_rcu, __mkroute_output): out of it goes none
