@@ -340,18 +340,16 @@ func checkControl(e *evidence) Finding {
 	if e.Controls == nil {
 		return ok(name, "not asked for")
 	}
-	client := func(t nat.Tuple) nat.Tuple { return t }
-	if t := e.translation; mayStay(e.wanted) && t != nil && t.Reply.Dst() == t.Original.Src() { // chance chose the port that it had
-		client = func(nat.Tuple) nat.Tuple { return nat.Tuple{} }
-	}
-	got, endpoint := shape(e.Seen.Conns, client(e.Probe.Tuple)), EndpointOf(e.Probe.Tuple, e.Seen, e.Ends)
+	got, endpoint := shape(e.Seen.Conns, e.Probe.Tuple), EndpointOf(e.Probe.Tuple, e.Seen, e.Ends)
+	free := mayStay(e.wanted) && e.translation != nil // chance may choose the port that it had, with taps or without
 	var others []string
 	for _, c := range e.Controls {
 		if EndpointOf(c.Tuple, Seen{Conns: c.Conns}, c.Ends) != endpoint && c.Ends.End == e.Ends.End {
 			continue
 		}
-		other := shape(c.Conns, client(c.Tuple))
-		if other == got && c.Ends.End == e.Ends.End {
+		other := shape(c.Conns, c.Tuple)
+		same := other == got || free && shape(c.Conns, nat.Tuple{}) == shape(e.Seen.Conns, nat.Tuple{})
+		if same && c.Ends.End == e.Ends.End {
 			return ok(name, "the same without taps")
 		}
 		others = append(others, fmt.Sprintf("%s by %s", c.Ends.End, other))

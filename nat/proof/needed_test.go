@@ -144,6 +144,7 @@ func TestAPortThatStaysByChance(t *testing.T) {
 		ok        bool
 	}{
 		{"the port stays", netip.AddrPortFrom(source.Addr(), 0), source, netip.AddrPortFrom(source.Addr(), 33333), true},
+		{"the port stays without taps", netip.AddrPortFrom(source.Addr(), 0), netip.AddrPortFrom(source.Addr(), 33333), source, true},
 		{"the port stays, another address without taps", netip.AddrPortFrom(source.Addr(), 0), source, netip.MustParseAddrPort("192.0.2.1:33333"), false},
 		{"it must become another address", netip.MustParseAddrPort("10.244.239.128:0"), source, netip.MustParseAddrPort("10.244.239.128:33333"), false},
 	} {
