@@ -22,15 +22,11 @@ func (p *program) readBundle(text string) (*bundle.Node, error) {
 	if before, after, ok := strings.Cut(text, "="); ok && !strings.Contains(before, "/") {
 		name, file = before, after
 	}
-	r := p.in
-	if file != "-" {
-		f, err := os.Open(file) // #nosec G304 -- the user names it
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close() //nolint:errcheck // it was only read
-		r = f
+	r, err := p.reader(file)
+	if err != nil {
+		return nil, err
 	}
+	defer r.Close() //nolint:errcheck // it was only read
 	n, err := bundle.Read(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)

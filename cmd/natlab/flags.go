@@ -102,6 +102,14 @@ func (p *program) cluster(in *inputFlags, load func(...topology.Source) (topolog
 	return c, err
 }
 
+// reader opens a file; - is standard input, which stays open.
+func (p *program) reader(file string) (io.ReadCloser, error) {
+	if file == "-" {
+		return io.NopCloser(p.in), nil
+	}
+	return os.Open(file) // #nosec G304 -- the user names it
+}
+
 // sources opens files; done closes them.
 func (p *program) sources(files []string) (_ []topology.Source, done func() error, err error) {
 	var open []io.Closer

@@ -151,15 +151,11 @@ func (p *program) ipsets(files []string) (ipset.Sets, error) {
 // savedRules reads rules as people keep them (iptables.Read); - is standard input. What they leave open is told on standard
 // error.
 func (p *program) savedRules(file string) (gateway.Rules, error) {
-	r := p.in
-	if file != "-" {
-		f, err := os.Open(file) // #nosec G304 -- the user names it
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close() //nolint:errcheck // it was only read
-		r = f
+	r, err := p.reader(file)
+	if err != nil {
+		return nil, err
 	}
+	defer r.Close() //nolint:errcheck // it was only read
 	text, err := io.ReadAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)

@@ -13,17 +13,23 @@ import (
 // planeNone forwards alone.
 const planeNone = "forwarding"
 
+// benchScene is a scene with a plane, and the address that its client asks.
+func benchScene(b *testing.B, plane string) (scene, string) {
+	b.Helper()
+	s := newScene(b)
+	if plane == planeNone {
+		return s, "10.0.2.2:8080"
+	}
+	s.translate(b, plane, "")
+	return s, "10.96.0.1:80"
+}
+
 // BenchmarkStream is one TCP stream from the client to a Service, by each plane: forwarded without NAT by plain routing, through the kernel's NAT,
 // and through natlab's, which rewrites every packet.
 func BenchmarkStream(b *testing.B) {
 	for _, plane := range []string{planeNone, planeKernel, planeWire} {
 		b.Run(plane, func(b *testing.B) {
-			s, addr := newScene(b), "10.96.0.1:80"
-			if plane == planeNone {
-				addr = "10.0.2.2:8080"
-			} else {
-				s.translate(b, plane, "")
-			}
+			s, addr := benchScene(b, plane)
 			var l net.Listener
 			require.NoError(b, s.server.Do(func() (err error) {
 				l, err = (&net.ListenConfig{}).Listen(b.Context(), "tcp", "10.0.2.2:8080")
@@ -61,12 +67,7 @@ func BenchmarkStream(b *testing.B) {
 func BenchmarkConnections(b *testing.B) {
 	for _, plane := range []string{planeNone, planeKernel, planeWire} {
 		b.Run(plane, func(b *testing.B) {
-			s, addr := newScene(b), "10.96.0.1:80"
-			if plane == planeNone {
-				addr = "10.0.2.2:8080"
-			} else {
-				s.translate(b, plane, "")
-			}
+			s, addr := benchScene(b, plane)
 			serve(b, s.server, "tcp", "10.0.2.2:8080")
 			require.NoError(b, s.client.Do(func() error { // a thread for each would be most of the time
 				for b.Loop() {
