@@ -28,6 +28,8 @@ func foundCopies() []found {
 		{"the packet inside an error that a process writes is not translated in a copy either", mangleRules("-A OUTPUT -j TEE --gateway 10.0.0.20", "-A POSTROUTING -o out0 -j SNPT --src-pfx fd00::/64 --dst-pfx fd00:0:0:9::/64"), []given{
 			{tuple: "icmp 192.168.1.1:0 > 10.244.0.5:0", kind: 3, about: "udp 10.244.0.5:1000 > 192.168.1.1:80"},
 		}, only6, nil},
+		{"what comes back to a process of the copy comes before its packet has a connection", mangleRules("-A PREROUTING -i lo -j CONNMARK --set-xmark 0x8000/0x8000", "-A OUTPUT -j TEE --gateway 10.0.0.20") +
+			filterRules("-A OUTPUT -m conntrack --ctstate UNTRACKED -j REJECT"), each, both, nil},
 		{"at POSTROUTING a copy came by the device that it leaves by", mangleRules(":M1 - [0:0]", "-A PREROUTING -j TEE --gateway 10.0.0.20", "-A POSTROUTING -j M1", "-A M1 -i in0", "-A M1 -i out0"), each, both, nil},
 	}
 }

@@ -47,6 +47,9 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 		p.ref.Conn.Mark = p.view.ConnMark
 		p.ref.Conn.SetLabels(p.view.Labels)
 	}
+	if v.process && len(v.pending) > 0 {
+		v.hear()
+	}
 	if o, is := effect.(*rules.Open); is {
 		v.blame("not known behind ", t, steps)
 		v.why, v.open = v.why+": "+o.Why, true

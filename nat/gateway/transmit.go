@@ -35,8 +35,7 @@ func (v *visit) echo(p *passage) bool {
 	q.echoes, q.echo, q.group, q.shared = false, true, true, true
 	v.postrouting(&q)
 	if p.echoes = false; v.process {
-		v.drainLoopback()
-		v.process = true
+		v.hear()
 	}
 	if p.pkt.TTL() == 0 && p.view.Tuple.Dst().Addr().IsMulticast() {
 		v.lost("", "multicast with a TTL of 0 stays in the node")
@@ -84,6 +83,17 @@ func (v *visit) loop(p *passage) {
 	q.sent, q.raw = p.view.Tuple.Dst().Addr(), false
 	q.looped = p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
 	v.pending = append(v.pending, &q)
+}
+
+// hear takes in what comes back by lo to a process that is sending, before what it sends goes on (do_softirq, when bottom halves are let in
+// again): its copies and groups, and the errors about them.
+func (v *visit) hear() {
+	why, where := v.why, v.where
+	v.drainLoopback()
+	v.process = true
+	if !v.open {
+		v.why, v.where = why, where
+	}
 }
 
 // drainLoopback takes in what came back to the node meanwhile.
