@@ -84,7 +84,7 @@ func TestCollected(t *testing.T) {
 			require.False(t, n.Facts.NoAddresses)
 			require.NotZero(t, n.Facts.Kernel)
 			require.NotNil(t, n.Facts.Sets["peers"])
-			require.Equal(t, []diagnosis.Doubt{{What: "which of the next hops of route 10.45.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.45.0.0/16")}}, n.Doubts)
+			require.Equal(t, []diagnosis.Doubt{{What: "which of the next hops of route 10.45.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.45.0.0/16"), Route: true}}, n.Doubts)
 
 			v4, both := n.Rules(nat.IPv4)
 			require.True(t, both)

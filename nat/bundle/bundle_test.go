@@ -65,7 +65,9 @@ func TestUnknown(t *testing.T) {
 	require.Equal(t, []string{
 		"the bundle is cut off: what is not in it may be on the node",
 		`it has no section "ip -d address": no address and no device of the node is known`,
+		`it has no section "ip -4 rule": rules of routing are taken as the kernel has them at first`,
 		`it has no section "ip -4 route show table all": no route of that family is known`,
+		`it has no section "ip -6 rule": rules of routing are taken as the kernel has them at first`,
 		`it has no section "ip -6 route show table all": no route of that family is known`,
 		`section "sysctl": no: settings are taken as a router has them: forwarding is on`,
 		`section "iptables-save": denied: its rules are not known`,
@@ -73,14 +75,31 @@ func TestUnknown(t *testing.T) {
 		`section "ipset save": the node has no such program: what rules ask of sets is not known`,
 		`it has no section "sockets": every port of the node counts as one where a process listens`,
 	}, n.Notes)
-	require.Len(t, n.Doubts, 4, "%v", n.Doubts)
+	require.Len(t, n.Doubts, 7, "%v", n.Doubts)
 }
 
 func TestForeignTables(t *testing.T) {
 	t.Parallel()
-	n, err := Read(strings.NewReader(text("nft list ruleset", `table ip nat {
+	n, err := Read(strings.NewReader(text("iptables-nft-save", "# Table `filter' is incompatible, use 'nft' tool.\n*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n",
+		"iptables-legacy-save", "*mangle\n:FORWARD ACCEPT [0:0]\nCOMMIT\n", "nft list ruleset", `table ip nat {
 	chain PREROUTING {
 		type nat hook prerouting priority dstnat; policy accept;
+	}
+}
+table ip filter {
+	chain mine {
+		type filter hook input priority filter; policy accept;
+		tcp dport 22 drop
+	}
+}
+table ip mangle {
+	chain forward {
+		type filter hook forward priority mangle; policy accept;
+	}
+}
+table bridge nat {
+	chain in {
+		type filter hook prerouting priority 0; policy accept;
 	}
 }
 table inet firewalld { # progname firewalld
@@ -100,12 +119,18 @@ table ip podman {
 }
 `)))
 	require.NoError(t, err)
-	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "what the rules of nft table inet firewalld do, which natlab does not read"})
-	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "what the rules of nft table ip podman do, which natlab does not read"})
+	var got []diagnosis.Doubt
 	for _, d := range n.Doubts {
-		require.NotContains(t, d.What, "libvirt_network", "a table without a hook")
-		require.NotContains(t, d.What, "table ip nat")
+		if strings.Contains(d.What, "nft table") {
+			got = append(got, d)
+		}
 	}
+	of := func(table, network string) diagnosis.Doubt {
+		d := diagnosis.Doubt{What: "what the rules of nft table " + table + " do, which natlab does not read"}
+		d.Of, _ = netip.ParsePrefix(network)
+		return d
+	}
+	require.Equal(t, []diagnosis.Doubt{of("ip filter", "0.0.0.0/0"), of("ip mangle", "0.0.0.0/0"), of("inet firewalld", ""), of("ip podman", "0.0.0.0/0")}, got)
 }
 
 // What else a section tells.
@@ -136,7 +161,7 @@ func TestSections(t *testing.T) {
 		{Key: "net/bridge/bridge-nf-call-ip6tables", Value: "0"},
 	}, n.Namespace.Sysctls, "what sets others comes first; br_netfilter is not loaded")
 	require.Equal(t, "10.7.0.0/16 via 10.42.0.7 dev cni0", n.Namespace.Routes[1].String())
-	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "which of the next hops of route 10.7.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.7.0.0/16")})
+	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "which of the next hops of route 10.7.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.7.0.0/16"), Route: true})
 	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "where IPVS (kube-ipvs0) sends the packet", Of: netip.MustParsePrefix("10.96.0.1/32")})
 }
 

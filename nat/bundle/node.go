@@ -102,15 +102,24 @@ func (n *Node) namespace(b dump.Bundle) error {
 		words.Links = append(words.Links, s.AtLine())
 	}
 	at := map[string]place{}
-	for _, name := range []string{"ip -4 route show table all", "ip -6 route show table all"} {
-		s, lacks := n.missing(b, name, "no route of that family is known")
+	for _, f := range []struct {
+		rules, routes string
+		family        nat.Family
+		words         *[]string
+	}{
+		{"ip -4 rule", "ip -4 route show table all", nat.IPv4, &words.Rules},
+		{"ip -6 rule", "ip -6 route show table all", nat.IPv6, &words.Rules6},
+	} {
+		if *f.words, lacks = n.routingRules(b, f.rules, at); lacks {
+			n.doubt(every(f.family), "which rules of routing the node has: the bundle does not tell ("+f.rules+")")
+		}
+		s, lacks := n.missing(b, f.routes, "no route of that family is known")
 		if lacks {
-			n.doubt(netip.Prefix{}, "where routes lead, which the bundle does not tell")
+			n.doubt(every(f.family), "where routes lead: the bundle does not tell ("+f.routes+")")
 		}
 		words.Routes = append(words.Routes, n.routes(s, at)...)
 	}
 	words.Sysctls = n.sysctls(b, at)
-	words.Rules, words.Rules6 = n.routingRules(b, "ip -4 rule", at), n.routingRules(b, "ip -6 rule", at)
 	ns, notes, err := words.Node()
 	if wrong := (*topology.WordError)(nil); errors.As(err, &wrong) {
 		if p, ok := at[wrong.Text]; ok {
@@ -130,7 +139,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 	}
 	for _, r := range ns.Rules {
 		if r.Open != "" {
-			n.doubt(netip.Prefix{}, fmt.Sprintf("whether rule of routing %d is for the packet: %s is not modelled", r.Priority, r.Open))
+			n.doubt(every(familyOf(r.Six)), fmt.Sprintf("whether rule of routing %d is for the packet: %s is not modelled", r.Priority, r.Open))
 		}
 	}
 	for _, note := range notes {
@@ -141,98 +150,21 @@ func (n *Node) namespace(b dump.Bundle) error {
 	return nil
 }
 
-// behind tells ports of bridges which hosts they lead to: what a host's hardware address is, and where the bridge has learnt that one.
-func (n *Node) behind(b dump.Bundle) {
-	port := map[string]string{}
-	s, _ := b.Section("bridge fdb show")
-	for line := range strings.Lines(s.Text) {
-		if w := strings.Fields(line); len(w) >= 5 && w[1] == "dev" && w[3] == "master" {
-			port[w[0]+" "+w[4]] = w[2]
-		}
-	}
-	s, _ = b.Section("ip neigh")
-	for line := range strings.Lines(s.Text) {
-		w := strings.Fields(line)
-		if len(w) < 5 || w[1] != "dev" || w[3] != "lladdr" {
-			continue
-		}
-		host, err := netip.ParseAddr(w[0])
-		i := slices.IndexFunc(n.Namespace.Devices, func(d topology.Device) bool { return d.Name == port[w[4]+" "+w[2]] })
-		if err == nil && i >= 0 {
-			d := &n.Namespace.Devices[i]
-			d.Behind = append(d.Behind, host)
-		}
-	}
-}
-
-// routingRules are the lines of a section. Without it they are taken for the kernel's own.
-func (n *Node) routingRules(b dump.Bundle, name string, at map[string]place) (out []string) {
-	s, ok := b.Section(name)
-	if !ok || !s.OK() {
-		return nil
-	}
-	number := s.Line - 1
-	for line := range strings.Lines(s.Text) {
-		number++
-		if text := strings.TrimSpace(line); text != "" {
-			at[text] = place{name, number}
-			out = append(out, text)
-		}
-	}
-	return out
-}
-
 // place is where a word stands in the bundle.
 type place struct {
 	section string
 	line    int
 }
 
+// doubt notes what is not known of packets to a network; of one that is not valid, of all packets.
 func (n *Node) doubt(of netip.Prefix, what string) {
-	if d := (diagnosis.Doubt{What: what, Of: of}); !slices.Contains(n.Doubts, d) {
+	n.doubts(diagnosis.Doubt{What: what, Of: of})
+}
+
+func (n *Node) doubts(d diagnosis.Doubt) {
+	if !slices.Contains(n.Doubts, d) {
 		n.Doubts = append(n.Doubts, d)
 	}
-}
-
-// routes are the lines of a section, a route with several next hops in one.
-func (n *Node) routes(s dump.Section, at map[string]place) (out []string) {
-	number := s.Line - 1
-	for line := range strings.Lines(s.Text) {
-		number++
-		text := strings.Join(strings.Fields(line), " ")
-		if text == "" {
-			continue
-		}
-		if hop, is := strings.CutPrefix(text, "nexthop "); is && len(out) > 0 {
-			out[len(out)-1] = n.oneHop(out[len(out)-1], hop)
-		} else {
-			out = append(out, text)
-		}
-		at[out[len(out)-1]] = place{s.Name, number}
-	}
-	return out
-}
-
-// oneHop gives a route the first of its next hops, and notes that it has others: a hash of the packet chooses.
-func (n *Node) oneHop(route, hop string) string {
-	words := strings.Fields(route)
-	if slices.Contains(words, "via") || slices.Contains(words, "dev") {
-		dst := words[0]
-		if dst == "default" {
-			dst = "0.0.0.0/0"
-			if strings.Contains(route, ":") {
-				dst = "::/0"
-			}
-		}
-		if p, err := topology.ParsePrefix(dst); err == nil {
-			n.doubt(p, "which of the next hops of route "+words[0]+" the packet takes")
-		}
-		return route
-	}
-	if i := slices.Index(strings.Fields(hop), "weight"); i >= 0 {
-		hop = strings.Join(strings.Fields(hop)[:i], " ")
-	}
-	return route + " " + hop
 }
 
 // general are the settings that set those of each device, so that they come first.
@@ -289,7 +221,7 @@ func (n *Node) rules(b dump.Bundle) error {
 		}
 		if !s.OK() {
 			n.note("section %q: %s: its rules are not known", s.Name, s.Failure())
-			n.doubt(netip.Prefix{}, "the rules that "+s.Name+" did not print")
+			n.doubt(every(familyOf(strings.HasPrefix(s.Name, "ip6"))), "the rules that "+s.Name+" did not print")
 			continue
 		}
 		told++
@@ -378,33 +310,11 @@ func (n *Node) others(b dump.Bundle) error {
 		n.Facts.IPsec = rules.No
 	}
 	if s, ok := b.Section("nft list ruleset"); ok && s.OK() {
-		for _, table := range foreignTables(s.Text) {
-			n.doubt(netip.Prefix{}, "what the rules of nft table "+table+" do, which natlab does not read")
+		for _, t := range n.foreignTables(s.Text) {
+			n.doubt(t.of(), "what the rules of nft table "+t.family+" "+t.name+" do, which natlab does not read")
 		}
 	}
 	return nil
-}
-
-// foreignTables are nft's tables with rules that iptables-nft does not print.
-func foreignTables(text string) (out []string) {
-	table, hooked := "", false
-	for line := range strings.Lines(text) {
-		words := strings.Fields(line)
-		switch {
-		case len(words) >= 3 && words[0] == "table":
-			table, hooked = words[1]+" "+words[2], false
-			if slices.Contains([]string{"ip", "ip6"}, words[1]) && nat.TableHooks(words[2]) != nil {
-				table = ""
-			}
-			if slices.Contains([]string{"bridge", "arp"}, words[1]) {
-				table = ""
-			}
-		case table != "" && !hooked && len(words) > 2 && words[0] == "type" && slices.Contains(words, "hook"):
-			hooked = true
-			out = append(out, table)
-		}
-	}
-	return out
 }
 
 // Rules are the rule sets that packets may meet, of those backends that hold any, nft's first: which comes first of the two the kernel

@@ -23,8 +23,9 @@ type Case struct {
 
 // Doubt is something that decides where packets go and that natlab does not follow.
 type Doubt struct {
-	What string
-	Of   netip.Prefix // the route that it is about; not valid for one that counts for every packet
+	What  string
+	Of    netip.Prefix // it counts for what goes to an address in it; not valid for one that counts for every packet
+	Route bool         // it counts for what takes the route to Of alone
 }
 
 // Answer is what is told of a packet in front of its ways.
@@ -107,13 +108,22 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 		}
 		for _, o := range p {
 			for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
-				if r, ok := c.routeOf(h.Tuple.Dst().Addr()); ok && r.Dst == d.Of {
+				if c.concerns(d, h.Tuple.Dst().Addr()) {
 					return d.What, true
 				}
 			}
 		}
 	}
 	return "", false
+}
+
+// concerns reports whether a doubt that is not about every packet is about one to an address.
+func (c Case) concerns(d Doubt, to netip.Addr) bool {
+	if !d.Route {
+		return d.Of.Contains(to)
+	}
+	r, ok := c.routeOf(to)
+	return ok && r.Dst == d.Of
 }
 
 // routeOf is the route of the longest prefix to an address; ok is false for the node's own addresses, and where there is none.

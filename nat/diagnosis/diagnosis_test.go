@@ -223,8 +223,12 @@ func TestDoubts(t *testing.T) {
 		word  Word
 	}{
 		{"of every packet", Doubt{What: "X"}, Depends},
-		{"of the route that is used", Doubt{What: "X", Of: netip.MustParsePrefix("0.0.0.0/0")}, Depends},
-		{"of another route", Doubt{What: "X", Of: netip.MustParsePrefix("203.0.113.0/24")}, Works},
+		{"of the route that is used", Doubt{What: "X", Of: netip.MustParsePrefix("0.0.0.0/0"), Route: true}, Depends},
+		{"of another route", Doubt{What: "X", Of: netip.MustParsePrefix("203.0.113.0/24"), Route: true}, Works},
+		{"of a network that is none of a route", Doubt{What: "X", Of: netip.MustParsePrefix("203.0.114.0/24")}, Depends},
+		{"of an address that the answer goes to", Doubt{What: "X", Of: netip.MustParsePrefix("192.0.2.99/32")}, Depends},
+		{"of its family", Doubt{What: "X", Of: netip.MustParsePrefix("0.0.0.0/0")}, Depends},
+		{"of the other family", Doubt{What: "X", Of: netip.MustParsePrefix("::/0")}, Works},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
