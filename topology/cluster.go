@@ -17,6 +17,7 @@ type Cluster struct {
 	Clients       []Client       `json:"clients,omitzero"`
 	LoadBalancers []LoadBalancer `json:"loadBalancers,omitzero"`
 	KubeProxy     KubeProxy      `json:"kubeProxy,omitzero"`
+	ServiceCIDRs  []netip.Prefix `json:"serviceCIDRs,omitzero"` // of the ServiceCIDR objects, sorted, each once
 }
 
 // Underlay is the network between the nodes.
@@ -155,6 +156,8 @@ type LoadBalancer struct {
 // spec.kubeProxy. Zero values are kube-proxy's defaults unless noted otherwise.
 type KubeProxy struct {
 	Release            string          `json:"release,omitzero"` // one of Releases; "" means: from the nodes, else the newest
+	Version            string          `json:"version,omitzero"` // the patch release that Release was read from, "v1.33.4"; "" where none was named
+	Mode               string          `json:"mode,omitzero"`    // "nftables"; "" means iptables
 	Backend            string          `json:"backend,omitzero"` // "iptables-legacy" (default) or "iptables-nft"
 	HostnameOverride   string          `json:"hostnameOverride,omitzero"`
 	Configured         bool            `json:"configured,omitzero"` // there is a KubeProxyConfiguration

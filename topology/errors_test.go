@@ -144,9 +144,11 @@ func TestErrors(t *testing.T) {
 		{"backend", "backend: iptables-nft", "backend: nftables", `in.yaml: document 1: Lab small: spec.kubeProxy.backend: "nftables" is not known: want iptables-legacy or iptables-nft`},
 
 		// KubeProxyConfiguration.
-		{"mode", "mode: iptables", "mode: ipvs", `in.yaml: document 2: KubeProxyConfiguration: mode: "ipvs": natlab knows kube-proxy's iptables mode only; set mode: iptables to see what that would do`},
+		{"mode", "mode: iptables", "mode: ipvs", `in.yaml: document 2: KubeProxyConfiguration: mode: "ipvs": natlab knows kube-proxy's modes iptables and nftables; set one of them to see what that would do`},
 		{"clusterCIDR", "clusterCIDR: 10.244.0.0/16", "clusterCIDR: 10.244.0.0/99", `in.yaml: document 2: KubeProxyConfiguration: clusterCIDR: "10.244.0.0/99" is not an address range in CIDR form`},
 		{"syncPeriod", "mode: iptables", "iptables: {syncPeriod: soon}", `in.yaml: document 2: KubeProxyConfiguration: iptables.syncPeriod: "soon" is not a duration such as 30s`},
+		{"nftables' own section", "mode: iptables", "mode: nftables\nnftables: {masqueradeBit: 32}", "in.yaml: document 2: KubeProxyConfiguration: nftables.masqueradeBit: 32: want 0 to 31"},
+		{"nftables' own periods", "mode: iptables", "mode: nftables\nnftables: {syncPeriod: 500ms}", "in.yaml: document 2: KubeProxyConfiguration: nftables.syncPeriod: 500ms is shorter than nftables.minSyncPeriod, 1s: kube-proxy exits"},
 		{"syncPeriod below zero", "mode: iptables", "iptables: {minSyncPeriod: -1s}", `in.yaml: document 2: KubeProxyConfiguration: iptables.minSyncPeriod: "-1s" is not a duration such as 30s`},
 		{"syncPeriod too short", "mode: iptables", "iptables: {syncPeriod: 500ms}", "in.yaml: document 2: KubeProxyConfiguration: iptables.syncPeriod: 500ms is shorter than iptables.minSyncPeriod, 1s: kube-proxy exits"},
 		{"masqueradeBit", "mode: iptables", "iptables: {masqueradeBit: 32}", "in.yaml: document 2: KubeProxyConfiguration: iptables.masqueradeBit: 32: want 0 to 31"},

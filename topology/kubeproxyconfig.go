@@ -25,16 +25,29 @@ type proxyConfig struct {
 		InterfaceNamePrefix string `json:"interfaceNamePrefix"`
 	} `json:"detectLocal"`
 	IPTables struct {
-		MasqueradeBit      *int32 `json:"masqueradeBit"`
-		MasqueradeAll      bool   `json:"masqueradeAll"`
-		LocalhostNodePorts *bool  `json:"localhostNodePorts"`
-		SyncPeriod         string `json:"syncPeriod"`
-		MinSyncPeriod      string `json:"minSyncPeriod"`
+		modeConfig
+
+		LocalhostNodePorts *bool `json:"localhostNodePorts"`
 	} `json:"iptables"`
+	NFTables  modeConfig `json:"nftables"`
 	Conntrack struct {
 		TCPBeLiberal bool `json:"tcpBeLiberal"`
 	} `json:"conntrack"`
 }
+
+// modeConfig is what both modes have, each in a section of its own. kube-proxy reads that of the mode it runs in.
+type modeConfig struct {
+	MasqueradeBit *int32 `json:"masqueradeBit"`
+	MasqueradeAll bool   `json:"masqueradeAll"`
+	SyncPeriod    string `json:"syncPeriod"`
+	MinSyncPeriod string `json:"minSyncPeriod"`
+}
+
+// The modes of kube-proxy that natlab knows. Without one in its configuration kube-proxy runs in iptables mode, until 1.39.
+const (
+	ModeIPTables = "iptables"
+	ModeNFTables = "nftables"
+)
 
 func detectLocalModes() []string {
 	return []string{"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}
@@ -73,8 +86,13 @@ func (l *loader) kubeProxyConfig(o object) {
 	}
 	bad := func(field, format string, args ...any) { l.fail(o.origin, field, format, args...) }
 	kp := &l.c.KubeProxy
-	if cfg.Mode != "" && cfg.Mode != "iptables" {
-		bad("mode", "%q: natlab knows kube-proxy's iptables mode only; set mode: iptables to see what that would do", short(cfg.Mode))
+	name, section := ModeIPTables, cfg.IPTables.modeConfig
+	switch cfg.Mode {
+	case "", ModeIPTables:
+	case ModeNFTables:
+		kp.Mode, name, section = ModeNFTables, ModeNFTables, cfg.NFTables
+	default:
+		bad("mode", "%q: natlab knows kube-proxy's modes iptables and nftables; set one of them to see what that would do", short(cfg.Mode))
 	}
 	if kp.HostnameOverride = strings.ToLower(strings.TrimSpace(cfg.HostnameOverride)); kp.HostnameOverride != "" {
 		if what := badSubdomain(kp.HostnameOverride); what != "" {
@@ -90,17 +108,17 @@ func (l *loader) kubeProxyConfig(o object) {
 	}
 	l.detectLocal(o.origin, cfg)
 	l.nodePortAddresses(o.origin, cfg.NodePortAddresses)
-	if bit := cfg.IPTables.MasqueradeBit; bit != nil {
+	if bit := section.MasqueradeBit; bit != nil {
 		if *bit < 0 || *bit > 31 {
-			bad("iptables.masqueradeBit", "%d: want 0 to 31", *bit)
+			bad(name+".masqueradeBit", "%d: want 0 to 31", *bit)
 		}
 		kp.MasqueradeBit = *bit
 	}
 	if on := cfg.IPTables.LocalhostNodePorts; on != nil {
 		kp.LocalhostNodePorts = *on
 	}
-	l.syncPeriod(o.origin, cfg)
-	kp.MasqueradeAll = cfg.IPTables.MasqueradeAll
+	l.syncPeriod(o.origin, name, section)
+	kp.MasqueradeAll = section.MasqueradeAll
 	kp.TCPBeLiberal = cfg.Conntrack.TCPBeLiberal
 	kp.FeatureGates = cfg.FeatureGates
 }
@@ -109,7 +127,7 @@ func (l *loader) kubeProxyConfig(o object) {
 const syncPeriod, minSyncPeriod = 30 * time.Second, time.Second
 
 // syncPeriod reads how often kube-proxy cleans up. It exits where that is less often than it may write rules at all.
-func (l *loader) syncPeriod(o origin, cfg proxyConfig) {
+func (l *loader) syncPeriod(o origin, name string, section modeConfig) {
 	read := func(field, text string, otherwise time.Duration) time.Duration {
 		if text == "" {
 			return otherwise
@@ -123,9 +141,9 @@ func (l *loader) syncPeriod(o origin, cfg proxyConfig) {
 		}
 		return d
 	}
-	period := read("iptables.syncPeriod", cfg.IPTables.SyncPeriod, syncPeriod)
-	if least := read("iptables.minSyncPeriod", cfg.IPTables.MinSyncPeriod, minSyncPeriod); least > period {
-		l.fail(o, "iptables.syncPeriod", "%v is shorter than iptables.minSyncPeriod, %v: kube-proxy exits", period, least)
+	period := read(name+".syncPeriod", section.SyncPeriod, syncPeriod)
+	if least := read(name+".minSyncPeriod", section.MinSyncPeriod, minSyncPeriod); least > period {
+		l.fail(o, name+".syncPeriod", "%v is shorter than %s.minSyncPeriod, %v: kube-proxy exits", period, name, least)
 	}
 	l.c.KubeProxy.SyncPeriod = period
 }
@@ -182,9 +200,10 @@ func (l *loader) nodePortAddresses(o origin, list []string) {
 }
 
 // routesLocalnet reports whether kube-proxy sets net.ipv4.conf.all.route_localnet at its start, so that a node
-// port answers on 127.0.0.1: localhostNodePorts, and node port addresses that contain a loopback address.
+// port answers on 127.0.0.1: localhostNodePorts, and node port addresses that contain a loopback address. In nftables mode
+// node ports are not served there.
 func (k KubeProxy) routesLocalnet() bool {
-	if !k.LocalhostNodePorts {
+	if !k.LocalhostNodePorts || k.Mode == ModeNFTables {
 		return false
 	}
 	only := false // some IPv4 addresses, so not all of them

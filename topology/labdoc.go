@@ -268,7 +268,7 @@ func (l *loader) labKubeProxy(k labKubeProxy) {
 		if err != nil {
 			l.fail(l.labAt, "spec.kubeProxy.release", "%q is not known: %v", short(k.Release), err)
 		}
-		l.c.KubeProxy.Release = release
+		l.c.KubeProxy.Release, l.c.KubeProxy.Version = release, PatchOf(k.Release)
 	}
 	if backends := []string{BackendLegacy, BackendNFT}; k.Backend != "" && !slices.Contains(backends, k.Backend) {
 		l.fail(l.labAt, "spec.kubeProxy.backend", "%q is not known: want %s", short(k.Backend), oneOf(backends))

@@ -75,6 +75,7 @@ type loader struct {
 	services []placed[corev1.Service]
 	slices   []placed[discoveryv1.EndpointSlice]
 	legacy   []placed[endpointsObject]
+	ranges   []placed[serviceCIDR]
 }
 
 func newLoader() *loader {
@@ -146,6 +147,8 @@ func (l *loader) decode(o object) bool {
 		take(l, o, &l.services)
 	case "discovery.k8s.io/v1 EndpointSlice", "discovery.k8s.io/v1beta1 EndpointSlice":
 		take(l, o, &l.slices)
+	case "networking.k8s.io/v1 ServiceCIDR", "networking.k8s.io/v1beta1 ServiceCIDR":
+		take(l, o, &l.ranges)
 	case "v1 Endpoints":
 		take(l, o, &l.legacy)
 	case "v1 ConfigMap":
@@ -207,6 +210,7 @@ func (l *loader) translate() {
 	}
 	l.translatePods()
 	l.translateServices()
+	l.translateServiceCIDRs()
 	slices.SortFunc(l.c.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	sortPods(l.c.Pods)
 	slices.SortFunc(l.c.Services, func(a, b Service) int {

@@ -110,7 +110,9 @@ func (l *loader) chooseRelease() {
 	}
 	chosen := min(max(oldest, oldestMinor), newestMinor)
 	l.c.KubeProxy.Release = releaseName(chosen)
-	if chosen != oldest {
+	if chosen == oldest {
+		l.c.KubeProxy.Version = PatchOf(seen)
+	} else {
 		l.warn(origin{}, "the nodes run %s: natlab writes the rules of kube-proxy %s", short(seen), releaseName(chosen))
 	}
 }

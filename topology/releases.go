@@ -22,7 +22,7 @@ func Releases() []string {
 func releaseName(minor int) string { return "v1." + strconv.Itoa(minor) }
 
 // version is a Kubernetes version as nodes report it: a patch release and a distribution's own addition may follow.
-var version = regexp.MustCompile(`^v?1\.(\d{1,3})(?:\.\d{1,5})?(?:[-+].*)?$`)
+var version = regexp.MustCompile(`^v?1\.(\d{1,3})(\.\d{1,5})?(?:[-+].*)?$`)
 
 // minorOf is the minor version of a Kubernetes version; ok is false where s is none.
 func minorOf(s string) (minor int, ok bool) {
@@ -32,6 +32,15 @@ func minorOf(s string) (minor int, ok bool) {
 	}
 	minor, err := strconv.Atoi(m[1])
 	return minor, err == nil
+}
+
+// PatchOf is the patch release in a Kubernetes version: "v1.33.4" of "1.33.4+k3s1"; "" where it names none.
+func PatchOf(s string) string {
+	m := version.FindStringSubmatch(s)
+	if m == nil || m[2] == "" {
+		return ""
+	}
+	return "v1." + m[1] + m[2]
 }
 
 // ParseRelease finds the release that a version belongs to: "v1.28", "1.28", "v1.28.15" and "v1.28.15+k3s1" are all

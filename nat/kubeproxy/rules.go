@@ -27,8 +27,11 @@ type Options struct {
 // Rules returns the rules that kube-proxy has on a node, as iptables-save prints them after a sync: the tables mangle,
 // filter and nat, the built-in chains first, then kube-proxy's by name. Where kube-proxy itself leaves the order of
 // rules to chance (KUBE-SERVICES, KUBE-NODEPORTS, KUBE-EXTERNAL-SERVICES, KUBE-PROXY-FIREWALL), they follow the
-// Services as the cluster lists them. Errors are ErrRelease, ErrExits and an unknown node.
+// Services as the cluster lists them. Errors are ErrRelease, ErrExits, ErrMode and an unknown node.
 func Rules(c topology.Cluster, node string, o Options) (ipt.Ruleset, error) {
+	if err := checkMode(&c); err != nil {
+		return ipt.Ruleset{}, err
+	}
 	g, err := newGenerator(c, node, o)
 	if err != nil {
 		return ipt.Ruleset{}, err

@@ -27,6 +27,9 @@ type Update struct {
 // full one, as kube-proxy's first is, the one after another configuration or another label of the node, and the one after
 // somebody deleted a canary. Errors are those of Rules.
 func NewUpdate(before *topology.Cluster, after topology.Cluster, node string, o Options) (Update, error) {
+	if err := checkMode(&after); err != nil {
+		return Update{}, err
+	}
 	g, err := newGenerator(after, node, o)
 	if err != nil {
 		return Update{}, err
