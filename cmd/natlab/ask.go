@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,7 +19,7 @@ import (
 func (p *program) ask() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit|mermaid]",
+		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit|mermaid|pcapng]",
 		Short: "Ask any address of a running lab, and draw the way of the exchange",
 		Long: `Ask an address from a node, a pod (NAMESPACE/NAME) or an outside client of a running lab by tcp or udp, be it a Service's or
 not, and draw the way of the request and of the answer, hop by hop, with the rules that both met. It is proved where they
@@ -30,7 +31,7 @@ that too little was seen of it.`,
 		Args: askArgs,
 	}
 	name := named(cmd)
-	format := output(cmd, "text", "json", "junit", "mermaid")
+	format := proofForms(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long it may take; 0 for as long as it takes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		proto, target, err := askWords(args)
@@ -40,11 +41,14 @@ that too little was seen of it.`,
 		if timeout < 0 {
 			return usage(cmd, fmt.Errorf("--timeout %s: want 0 or more", timeout))
 		}
+		if err := p.binary(format); err != nil {
+			return usage(cmd, err)
+		}
 		l, err := open(cmd.Context(), *name)
 		if err != nil {
 			return err
 		}
-		found, err := p.exchange(cmd.Context(), l, verify.Options{AsIs: true, WithoutControl: true, Timeout: timeout}, args[0], proto, target)
+		found, err := p.exchange(cmd.Context(), l, verify.Options{AsIs: true, WithoutControl: true, Timeout: timeout, Keep: format.value == formPcapng}, args[0], proto, target)
 		if err := joinClose(err, l); err != nil {
 			return err
 		}
@@ -71,6 +75,22 @@ func (p *program) exchange(ctx context.Context, l *lab.Lab, o verify.Options, cl
 	return found, err
 }
 
+// formPcapng is the form of a proof that has its packets byte for byte.
+const formPcapng = "pcapng"
+
+// proofForms adds -o with the forms of a proof.
+func proofForms(cmd *cobra.Command) *choice {
+	return output(cmd, "text", "json", "junit", "mermaid", formPcapng)
+}
+
+// binary refuses a form that is no text where a person would have to look at it.
+func (p *program) binary(format *choice) error {
+	if format.value == formPcapng && terminal(p.out) {
+		return errors.New("-o pcapng is no text: redirect it to a file, or to tshark -r -")
+	}
+	return nil
+}
+
 // printReport writes a report in one of the forms.
 func (p *program) printReport(found proof.Report, format string, d report.Detail) error {
 	switch format {
@@ -78,6 +98,8 @@ func (p *program) printReport(found proof.Report, format string, d report.Detail
 		return report.JSON(p.out, found)
 	case "junit":
 		return report.JUnit(p.out, found)
+	case formPcapng:
+		return report.Pcapng(p.out, found)
 	case "mermaid":
 		return report.Mermaid(p.out, found, d)
 	}

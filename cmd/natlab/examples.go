@@ -36,7 +36,8 @@ sudo natlab verify --planes legacy,nft,userspace -f cluster.yaml
 sudo natlab verify -o junit`,
 	"natlab ask": `
 sudo natlab ask outside tcp 192.168.26.101:30450
-sudo natlab ask vms100 udp 10.96.0.10:53`,
+sudo natlab ask vms100 udp 10.96.0.10:53
+sudo natlab ask outside tcp 192.168.26.101:30450 -o pcapng`,
 	"natlab rules": `
 natlab rules --node vms100
 natlab rules -f cluster.yaml --node worker-1 --release v1.31 --family ipv6`,

@@ -39,7 +39,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,...] [-o text|json|junit|mermaid]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,...] [-o text|json|junit|mermaid|pcapng]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
@@ -55,7 +55,8 @@ other, and the same flows are proved in all: a table has a row for each and a co
 kernel's results judge natlab's own. Exit status 1 means that planes differ, or that a flow is not proved on one.
 
 Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
-does not go to a terminal, or with --draw, that of every flow. mermaid draws the same ways as one sequence diagram.`,
+does not go to a terminal, or with --draw, that of every flow. mermaid draws the same ways as one sequence diagram; pcapng is a
+capture of the packets of all flows for Wireshark and tcpdump, with what each met in its comments.`,
 		Args: noArgs,
 	}
 	v.in.add(cmd)
@@ -72,7 +73,7 @@ does not go to a terminal, or with --draw, that of every flow. mermaid draws the
 	v.allow = &choice{words: []string{allowNotAsked}}
 	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
 	f.Var(&v.planes, "planes", "prove the same flows on each of these data planes, and compare; two or three of them, a comma between")
-	v.format = output(cmd, "text", "json", "junit", "mermaid")
+	v.format = proofForms(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
 			return usage(cmd, errors.New("--brief and --draw exclude each other"))
@@ -82,6 +83,9 @@ does not go to a terminal, or with --draw, that of every flow. mermaid draws the
 		}
 		if len(v.planes) > 0 {
 			return p.verifyPlanes(cmd, v)
+		}
+		if err := p.binary(v.format); err != nil {
+			return usage(cmd, err)
 		}
 		found, err := p.prove(cmd.Context(), v)
 		if err != nil {
@@ -100,7 +104,7 @@ does not go to a terminal, or with --draw, that of every flow. mermaid draws the
 
 // prove opens the lab, or builds one, and verifies it.
 func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report, err error) {
-	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)}
+	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Keep: v.format.value == formPcapng, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
 		return proof.Report{}, err

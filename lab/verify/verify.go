@@ -40,6 +40,8 @@ type Options struct {
 	Progress lab.Progress
 	// WithoutControl leaves out the run without taps, and with it the check of that name.
 	WithoutControl bool
+	// Keep keeps the packets byte for byte (Certificate.Packets).
+	Keep bool
 }
 
 // Lab proves the flows of a lab, one of this process or one that lab.Open found: it predicts each from the rules that the
@@ -147,6 +149,7 @@ type verification struct {
 	asIs      bool
 	strict    bool
 	failFast  bool
+	keep      bool         // packets byte for byte
 	tell      lab.Progress // may be nil
 	step      string       // what tell is told of
 	notAsked  []proof.NotAsked
@@ -173,7 +176,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		return nil, err
 	}
 	v := &verification{
-		lab: l, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, tell: o.Progress,
+		lab: l, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, keep: o.Keep, tell: o.Progress,
 		meter: proof.Meter{}, discarded: map[string]int{}, selected: o.Flows != nil || o.Selector != (proof.Selector{}),
 	}
 	if o.AsIs {
@@ -249,7 +252,7 @@ func (v *verification) controlRun(ctx context.Context, flows []*flowState, patie
 
 // watchedRun asks the flows with all witnesses at work.
 func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err error) {
-	s, err := witness.Start(ctx, v.watched, witness.Options{})
+	s, err := witness.Start(ctx, v.watched, witness.Options{Keep: v.keep})
 	if err != nil {
 		return err
 	}

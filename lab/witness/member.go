@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +24,7 @@ type member struct {
 	kind topology.Kind
 	ns   Namespace
 	wake func()
+	keep bool // packets byte for byte
 
 	mu     sync.Mutex // guards everything below, and every read and write of the sockets
 	closed bool
@@ -69,6 +71,7 @@ func newMember(w Watched, seq *atomic.Uint64, wake func()) *member {
 
 // open makes the namespace's sockets and the table that feeds them. After an error, close takes away what was made.
 func (m *member) open(o Options, native bool) error {
+	m.keep = o.Keep
 	return m.ns.Do(func() (err error) {
 		if m.control, err = openSocket(o.Buffer); err != nil {
 			return err
@@ -164,6 +167,13 @@ func (m *member) drain() ([]proof.Observation, error) {
 	seen, err := m.seen, m.err
 	m.seen, m.err = nil, nil
 	return seen, err
+}
+
+// kept makes an observation of a packet hold its bytes, where packets are kept.
+func (m *member) kept(o *proof.Observation, payload []byte) {
+	if m.keep {
+		o.Packet, o.At = bytes.Clone(payload), time.Now()
+	}
 }
 
 func (m *member) record(o proof.Observation) {

@@ -142,6 +142,7 @@ func (m *member) readPacket(tap nat.Tap, a nfqueue.Attribute) packet {
 	h := parseHeader(p.payload)
 	hop.Tuple, hop.Outer = h.tuple, h.outer
 	p.seen.TCPFlags, p.seen.ICMP = h.flags, h.icmp
+	m.kept(&p.seen, p.payload)
 	return p
 }
 

@@ -155,6 +155,7 @@ func (m *member) logHit(f frame) (o proof.Observation, ok bool) {
 		h := parseHeader(l.payload)
 		o.Hop = nat.Hop{Node: m.name, Tap: nat.Tap(tap), Dev: cmp.Or(l.out, l.in), Tuple: h.tuple, Outer: h.outer, Mark: l.mark}
 		o.TCPFlags, o.ICMP = h.flags, h.icmp
+		m.kept(&o, l.payload)
 		return o, true
 	}
 	o.Kind, o.InDev, o.OutDev = proof.RuleHit, l.in, l.out

@@ -53,6 +53,7 @@ type PlaneReport struct {
 // Options are how to watch. The zero value is the usual way.
 type Options struct {
 	Control bool // connection tracking events only: no table, no queue, no trace; the control run of a proof
+	Keep    bool // keep packets byte for byte (Observation.Packet)
 	Buffer  int  // bytes of each socket's receive buffer; 0 is 16 MiB
 }
 

@@ -95,6 +95,7 @@ type Certificate struct {
 	Met         []Step         `json:"rules"`               // the rules met, likewise
 	Conntrack   []nat.Conn     `json:"conntrack"`           // in the order of the nodes met
 	Wrong       *Wrong         `json:"wrong,omitempty"`     // for every verdict but Proved: the first thing that is wrong, or not seen
+	Packets     []Packet       `json:"-"`                   // Seen.Packets, where packets are kept
 }
 
 // Hop is a packet at a tap, with its direction in the flow.

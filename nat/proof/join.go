@@ -3,6 +3,7 @@ package proof
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"natlab/nat"
 )
@@ -30,6 +31,17 @@ type Seen struct {
 	// Last is the number (Observation.Seq) of the newest observation of a packet of this try, and LastHop where that was.
 	Last    uint64
 	LastHop nat.Hop
+	// Packets are all packets of this try at all taps, in the order seen, where packets are kept.
+	Packets []Packet
+}
+
+// Packet is a packet as it was at a tap, byte for byte.
+type Packet struct {
+	Direction nat.Direction
+	Seq       uint64 // Observation.Seq
+	At        time.Time
+	Hop       nat.Hop
+	Bytes     []byte // from the IP header on; of what was copied at a tap perhaps the first bytes alone
 }
 
 // The TCP flags of Observation.TCPFlags that tell a first packet from an answer.
@@ -199,6 +211,7 @@ func (j *joiner) joinPacket(o Observation) {
 	}
 	s := &j.seen[who.try]
 	j.note(s, o)
+	s.keep(who.dir, o)
 	switch first, answer := firstOrAnswer(o); {
 	case who.dir == nat.Original && first:
 		if n := j.left(who, o); o.Hop.Tuple == j.tries[who.try].Tuple && o.Node == j.tries[who.try].From {
@@ -210,6 +223,13 @@ func (j *joiner) joinPacket(o Observation) {
 		s.Reply.Hops = append(s.Reply.Hops, o.Hop)
 	default:
 		s.Stray = append(s.Stray, o.Hop)
+	}
+}
+
+// keep keeps a packet byte for byte, where the witness did.
+func (s *Seen) keep(dir nat.Direction, o Observation) {
+	if o.Packet != nil {
+		s.Packets = append(s.Packets, Packet{Direction: dir, Seq: o.Seq, At: o.At, Hop: o.Hop, Bytes: o.Packet})
 	}
 }
 
@@ -255,6 +275,7 @@ func (j *joiner) joinError(o Observation) {
 	}
 	s := &j.seen[who.try]
 	j.note(s, o)
+	s.keep(nat.Reply-who.dir, o)                              // it goes to whom the packet inside it came from
 	if o.ICMP.tooLong() && o.ICMP.Inside.Proto() == nat.TCP { // about a later packet: one with data
 		s.Stray = append(s.Stray, o.Hop)
 		return

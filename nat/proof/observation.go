@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"time"
+
 	"natlab/nat"
 )
 
@@ -34,6 +36,9 @@ type Observation struct {
 
 	ConnID    uint32        // PacketSeen and RuleHit: the conntrack id where the kernel gives it, else 0
 	Direction nat.Direction // with ConnID
+
+	Packet []byte    // PacketSeen, where packets are kept: from the IP header on, as it was at the tap; a copy may be cut short
+	At     time.Time // with Packet: when natlab received it
 }
 
 // ICMP is an ICMP error's type, code and the tuple of the packet inside it.
