@@ -208,6 +208,19 @@ func (n *Namespace) deviceTowards(via netip.Addr) string {
 	return ""
 }
 
+// Place makes a device lead to a network, by a route of its own.
+func (n *Namespace) Place(device string, network netip.Prefix) {
+	n.Routes = append(slices.Clip(n.Routes), Route{Dst: network, Device: device})
+	n.Devices = slices.Clip(n.Devices)
+	n.nameDevices()
+}
+
+// Leads reports whether an address or a route leads to an address, a default route left out.
+func (n *Namespace) Leads(a netip.Addr) bool {
+	return slices.ContainsFunc(n.Addresses, func(own Address) bool { return own.Prefix.Contains(a) }) ||
+		slices.ContainsFunc(n.Routes, func(r Route) bool { return r.Dst.Bits() > 0 && r.Dst.Contains(a) })
+}
+
 // nameDevices adds the devices that the addresses and routes name.
 func (n *Namespace) nameDevices() {
 	var names []string

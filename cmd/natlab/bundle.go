@@ -96,6 +96,9 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 		}
 		c.Rules = append(c.Rules, rs...)
 	}
+	if e.node.alone() && len(e.bundle)+len(e.node.links) == 0 {
+		c.Facts.Unplaced = p.placeDevices(&c.Namespace, c.Rules)
+	}
 	return c, nil
 }
 

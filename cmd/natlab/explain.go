@@ -138,6 +138,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 		if a.In, err = deviceOf(c.Namespace, a); err != nil {
 			return err
 		}
+		a.Routed = a.Device == ""
 		c.Ask, c.AnyPort = a.Ask, a.AnyPort
 		one := c.ofFamily()
 		x, err := gateway.Explain(one.Namespace, one.Rules, one.Facts, one.Ask, e.dice)

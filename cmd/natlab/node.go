@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,6 +104,41 @@ func (p *program) place(in *inputFlags, n *nodeFlags) (topology.Namespace, gatew
 		}
 	}
 	return topology.Namespace{}, nil, fmt.Errorf("--node %s: the cluster has %s", n.node, strings.Join(nodes, ", "))
+}
+
+// placeDevices makes the devices that rules name, and nobody else, lead to the networks that the rules tell to be behind them; those of which
+// they tell nothing come back. What it takes from the rules is told on standard error.
+func (p *program) placeDevices(ns *topology.Namespace, rules gateway.Rules) (unplaced []string) {
+	has := func(name string) bool {
+		return slices.ContainsFunc(ns.Devices, func(d topology.Device) bool { return d.Name == name })
+	}
+	var places []iptables.Place
+	for _, rs := range rules {
+		for _, place := range rs.Places() {
+			if !has(place.Device) && !ns.Leads(place.Network.Addr()) {
+				places = append(places, place)
+			}
+		}
+	}
+	slices.SortStableFunc(places, func(a, b iptables.Place) int { return a.Network.Bits() - b.Network.Bits() })
+	for i, place := range places {
+		within := func(p iptables.Place) bool {
+			return p.Device == place.Device && p.Network.Contains(place.Network.Addr())
+		}
+		if slices.ContainsFunc(places[:i], within) {
+			continue
+		}
+		ns.Place(place.Device, place.Network)
+		p.logf("%s counts as what leads to %s, by line %d, %s: --route or --link FILE tells", place.Device, place.Network, place.Line, place.Rule)
+	}
+	for _, rs := range rules {
+		for _, name := range rs.Devices() {
+			if !has(name) && !slices.Contains(unplaced, name) {
+				unplaced = append(unplaced, name)
+			}
+		}
+	}
+	return unplaced
 }
 
 // hostPortNote tells whose rules are taken for those of hostPorts, where the cluster has any: no object tells of them.

@@ -48,6 +48,9 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 			}
 			if to, translates := effect.(*rules.Translation); translates && !v.applyNAT(p, hook, to) {
 				v.lost("NAT", "no address to translate to")
+				if v.options.NoAddresses {
+					v.unmodelled("the address to translate to is not known: none of the node's is told")
+				}
 				if n := len(v.trace); n > 0 { // the target's own verdict
 					v.trace[n-1].Verdict = nat.Drop
 				}

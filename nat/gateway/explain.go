@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +18,9 @@ import (
 type Ask struct {
 	Tuple nat.Tuple `json:"tuple"`
 	In    string    `json:"in,omitempty"` // the device that it comes in by; "" for a packet of the node itself
-	Mark  uint32    `json:"mark"`         // skb mark that it comes with
+	// Routed: In is where a route to its source leads, not what was told.
+	Routed bool   `json:"-"`
+	Mark   uint32 `json:"mark"` // skb mark that it comes with
 	// Flags is a TCP segment's flag byte; 0 stands for a SYN.
 	Flags uint8 `json:"flags,omitempty"`
 	// Type and Code are those of an ICMP packet: 0 is an echo reply. AskOf makes it an echo request.
@@ -87,51 +87,8 @@ func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrac
 	}
 	x := &Explanation{Ask: ask, nodes: []*Gateway{g}}
 	x.Prediction, x.looks = g.ways(ask, dice)
-	if f.OrderOpen && len(rules) == 2 {
-		other, err := NewGateway(ns, Rules{rules[1], rules[0]}, g.options)
-		if err != nil {
-			return nil, err
-		}
-		x.eitherWay(other, secondFirst, dice)
-	}
-	if dst := ask.Tuple.Dst().Addr(); f.NoAddresses && g.host.routingType(dst, "") == "UNICAST" && len(g.host.devices) > 0 {
-		dev := cmp.Or(ask.In, g.host.devices[0].Name)
-		ns.Addresses = append(slices.Clip(ns.Addresses), topology.Address{Device: dev, Prefix: netip.PrefixFrom(dst, dst.BitLen())})
-		own, err := NewGateway(ns, rules, g.options)
-		if err != nil {
-			return nil, err
-		}
-		x.eitherWay(own, dst.String()+" is an address of the node", dice)
-	}
-	return x, nil
+	return x, x.open(g, ns, rules, dice)
 }
-
-// secondFirst is what is not known of a node with rules of two backends.
-const secondFirst = "iptables-legacy's rules come before iptables-nft's"
-
-// eitherWay adds the ways of a node of which something holds that is not known, where they are others. Dice choose one of the two.
-func (x *Explanation) eitherWay(own *Gateway, what string, dice conntrack.Chance) {
-	ways, looks := own.ways(x.Ask, dice)
-	if slices.EqualFunc(ways, x.Prediction, sameWay) {
-		return
-	}
-	assume := func(ways nat.Prediction, holds bool) {
-		for i := range ways {
-			ways[i].Assumed = append([]nat.Assumption{{What: what, Of: own.host.member, Holds: holds}}, ways[i].Assumed...)
-		}
-	}
-	assume(ways, true)
-	assume(x.Prediction, false)
-	switch {
-	case dice == nil:
-		x.Prediction, x.looks = append(ways, x.Prediction...), append(looks, x.looks...)
-	case dice.Uint32()&1 == 0:
-		x.Prediction, x.looks = ways, looks
-	}
-}
-
-// sameWay reports whether two ways are drawn alike.
-func sameWay(a, b nat.Outcome) bool { return reflect.DeepEqual(a, b) }
 
 // of are the rule sets of a family.
 func (r Rules) of(family nat.Family) (out Rules) {

@@ -16,6 +16,9 @@ type Facts struct {
 	Sets   ipset.Sets // what rules ask of others is not known
 	// NoAddresses tells that the namespace's addresses need not be all that the node has: any other may be its own.
 	NoAddresses bool
+	// Unplaced are devices that rules name and of which it is not told what is behind them: an address that no route but a default one leads to
+	// may be. An explanation follows the packet there, too.
+	Unplaced []string
 	// OrderOpen tells that of two rule sets, iptables-nft's in front of iptables-legacy's, it is not known which packets meet first: no program
 	// tells which was registered last. An explanation follows both orders.
 	OrderOpen bool

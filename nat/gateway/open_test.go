@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,43 +9,67 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/topology"
 )
 
-// A target that cannot be read is never held for what it is not: one that translates does so, one that goes on goes on, of
-// another one nothing is known. What is asked of the request and of its answer are two questions.
-func TestExplainUnreadTargets(t *testing.T) {
+// An address that no route but a default one leads to may be behind a device that rules name and nobody has placed.
+func TestExplainUnplaced(t *testing.T) {
 	t.Parallel()
+	const drop = ":FORWARD DROP [0:0]\n"
 	for _, row := range []struct {
-		rules string
-		ends  []nat.End
+		name, rules, packet string
+		unplaced            []string
+		routed              bool
+		want                []string // of each way how it ends, and what it depends on
 	}{
-		{"*nat\n-A PREROUTING -p tcp -j DNAT [unsupported revision]\nCOMMIT\n", []nat.End{nat.EndUnknown}},
-		{"*nat\n-A POSTROUTING -p tcp -j SNAT [unsupported revision]\nCOMMIT\n", []nat.End{nat.EndUnknown}},
-		{"*nat\n-A PREROUTING -p udp -j DNAT [unsupported revision]\nCOMMIT\n", []nat.End{nat.EndAnswered}},
-		{"*mangle\n-A FORWARD -j CONNMARK [unsupported revision]\nCOMMIT\n", []nat.End{nat.EndAnswered}},
-		{"*mangle\n-A FORWARD -j TARPIT --tarpit\nCOMMIT\n", []nat.End{nat.EndUnknown, nat.EndUnknown, nat.EndAnswered}},
-		{"-A PREROUTING -s 192.168.1.9 -j NOT-THERE\n", []nat.End{nat.EndUnknown, nat.EndAnswered}},
-		{"# iptables -t nat -nvL\nChain PREROUTING (policy ACCEPT 0 packets, 0 bytes)\n" +
-			" pkts bytes target     prot opt in     out     source               destination\n" +
-			"    0     0 DNAT       tcp  --  *      *       0.0.0.0/0            0.0.0.0/0            DNAT [unsupported revision]\n", []nat.End{nat.EndUnknown}},
-		{"# iptables -L -n\nChain FORWARD (policy DROP)\ntarget     prot opt source               destination\n" +
-			"ACCEPT     all  --  0.0.0.0/0            0.0.0.0/0\n", []nat.End{nat.EndAnswered, nat.EndLost, nat.EndLost}},
+		{"where it goes", drop + "-A FORWARD -o wg0 -j ACCEPT\n-A FORWARD -m state --state ESTABLISHED -j ACCEPT\n", "tcp 192.0.2.99:40000 > 10.8.0.2:80 in eth0", []string{"wg0"}, false, []string{"answered 10.8.0.2 is behind wg0 true", "lost 10.8.0.2 is behind wg0 false"}},
+		{"where it comes from", drop + "-A FORWARD -i wg0 -j ACCEPT\n-A FORWARD -m state --state ESTABLISHED -j ACCEPT\n", "tcp 10.8.0.2:40000 > 192.0.2.99:80 in eth0", []string{"wg0"}, true, []string{"answered 10.8.0.2 is behind wg0 true", "lost 10.8.0.2 is behind wg0 false"}},
+		{"it was told where it comes from", drop + "-A FORWARD -i wg0 -j ACCEPT\n", "tcp 10.8.0.2:40000 > 192.0.2.99:80 in eth0", []string{"wg0"}, false, []string{"lost"}},
+		{"a network of the node's", drop + "-A FORWARD -o wg0 -j ACCEPT\n", "tcp 10.8.0.2:40000 > 192.0.2.99:80 in eth0", []string{"wg0"}, false, []string{"lost"}},
+		{"it makes no difference", drop + "-A FORWARD -i wg0 -j ACCEPT\n", "tcp 192.0.2.99:40000 > 10.8.0.2:80 in eth0", []string{"wg0"}, false, []string{"lost"}},
+		{"every device is placed", drop + "-A FORWARD -o wg0 -j ACCEPT\n", "tcp 192.0.2.99:40000 > 10.8.0.2:80 in eth0", nil, false, []string{"lost"}},
+		{"one of two", drop + "-A FORWARD -o wg1 -j ACCEPT\n-A FORWARD -i wg0 -j ACCEPT\n-A FORWARD -m state --state ESTABLISHED -j ACCEPT\n", "tcp 192.0.2.99:40000 > 10.8.0.2:80 in eth0", []string{"wg0", "wg1"}, false, []string{"answered 10.8.0.2 is behind wg1 true", "lost 10.8.0.2 is behind wg1 false"}},
 	} {
-		t.Run(row.rules, func(t *testing.T) {
+		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			read, err := iptables.Read(row.rules)
-			require.NoError(t, err, row.rules)
-			s, err := gateway.ParseSpec("tcp 192.168.1.9:40000 > 10.244.1.5:80")
+			rs, err := iptables.ParseString("*filter\n"+row.rules+"COMMIT\n", nat.IPv4)
 			require.NoError(t, err)
-			s.In = "eth0"
-			x, err := gateway.Explain(twoNetworks(), read.Rulesets, gateway.Facts{}, s.Ask, nil)
+			ns, _, err := topology.NodeWords{Addresses: []string{"eth0=192.0.2.10/24"}, Routes: []string{"default via 192.0.2.1"}}.Node()
 			require.NoError(t, err)
-			var ends []nat.End
+			s, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err)
+			s.In, s.Routed = s.Device, row.routed
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{Unplaced: row.unplaced}, s.Ask, nil)
+			require.NoError(t, err)
+			var got []string
 			for _, o := range x.Prediction {
-				ends = append(ends, o.End)
-				require.True(t, o.End == nat.EndAnswered || o.Why != "")
+				way := o.End.String()
+				for _, a := range o.Assumed {
+					way += fmt.Sprintf(" %s %t", a.What, a.Holds)
+				}
+				got = append(got, way)
 			}
-			require.Equal(t, row.ends, ends, row.rules)
+			require.Equal(t, row.want, got)
 		})
+	}
+}
+
+// An address that nobody told is not known to be missing.
+func TestExplainMasqueradeWithoutAddresses(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString("*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	ns, _, err := topology.NodeWords{}.Node()
+	require.NoError(t, err)
+	s, err := gateway.ParseSpec("tcp 192.0.2.99:40000 > 10.8.0.2:80 in eth0")
+	require.NoError(t, err)
+	s.In = s.Device
+	for _, row := range []struct {
+		unknown bool
+		want    nat.End
+	}{{true, nat.EndUnknown}, {false, nat.EndLost}} {
+		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{NoAddresses: row.unknown}, s.Ask, nil)
+		require.NoError(t, err)
+		require.Equal(t, row.want, x.Prediction[len(x.Prediction)-1].End, x.Prediction[len(x.Prediction)-1].Why)
 	}
 }

@@ -1,0 +1,130 @@
+package gateway
+
+import (
+	"cmp"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/topology"
+)
+
+// secondFirst is what is not known of a node with rules of two backends.
+const secondFirst = "iptables-legacy's rules come before iptables-nft's"
+
+// mostUnplaced is how many devices a packet is followed to that nobody has placed.
+const mostUnplaced = 16
+
+// open adds the ways of nodes that are like this one in all that is known, and differ in what is not.
+func (x *Explanation) open(g *Gateway, ns topology.Namespace, rules Rules, dice conntrack.Chance) error {
+	f := &g.options.Facts
+	if f.OrderOpen && len(rules) == 2 {
+		other, err := NewGateway(ns, Rules{rules[1], rules[0]}, g.options)
+		if err != nil {
+			return err
+		}
+		x.eitherWay(other.explained(x.Ask, dice), secondFirst, dice)
+	}
+	if err := x.elsewhere(g, ns, rules, dice); err != nil {
+		return err
+	}
+	dst := x.Ask.Tuple.Dst().Addr()
+	if !f.NoAddresses || g.host.routingType(dst, "") != "UNICAST" || len(g.host.devices) == 0 {
+		return nil
+	}
+	dev := cmp.Or(x.Ask.In, g.host.devices[0].Name)
+	ns.Addresses = append(slices.Clip(ns.Addresses), topology.Address{Device: dev, Prefix: netip.PrefixFrom(dst, dst.BitLen())})
+	own, err := NewGateway(ns, rules, g.options)
+	if err != nil {
+		return err
+	}
+	other := own.explained(x.Ask, dice)
+	if err := other.elsewhere(own, ns, rules, dice); err != nil {
+		return err
+	}
+	x.eitherWay(other, dst.String()+" is an address of the node", dice)
+	return nil
+}
+
+// explained are the ways of a packet through this node.
+func (g *Gateway) explained(ask Ask, dice conntrack.Chance) *Explanation {
+	x := &Explanation{Ask: ask, nodes: []*Gateway{g}}
+	x.Prediction, x.looks = g.ways(ask, dice)
+	return x
+}
+
+// elsewhere adds the ways of a packet whose source, or where it goes, is behind a device that rules name and nobody has placed, where it comes
+// to something else there.
+func (x *Explanation) elsewhere(g *Gateway, ns topology.Namespace, rules Rules, dice conntrack.Chance) error {
+	known := slices.Clone(x.Prediction)
+	for i, dev := range g.options.Unplaced {
+		if i == mostUnplaced {
+			break
+		}
+		for _, addr := range unplacedEnds(ns, x.Ask, known) {
+			ask, there := x.Ask, ns
+			there.Place(dev, netip.PrefixFrom(addr, addr.BitLen()))
+			if addr == ask.Tuple.Src().Addr() {
+				ask.In = dev
+			}
+			other, err := NewGateway(there, rules, g.options)
+			if err != nil {
+				return err
+			}
+			if found := other.explained(ask, dice); !slices.EqualFunc(found.Prediction, known, alike) {
+				x.eitherWay(found, addr.String()+" is behind "+dev, dice)
+			}
+		}
+	}
+	return nil
+}
+
+// unplacedEnds are the packet's source, where that told by which device it comes, and the addresses that it goes to, as far as no route but a
+// default one leads there.
+func unplacedEnds(ns topology.Namespace, ask Ask, ways nat.Prediction) (out []netip.Addr) {
+	add := func(a netip.Addr) {
+		if !slices.Contains(out, a) && !ns.Leads(a) {
+			out = append(out, a)
+		}
+	}
+	if ask.Routed {
+		add(ask.Tuple.Src().Addr())
+	}
+	for _, o := range ways {
+		if n := len(o.Request.Hops); n > 0 {
+			add(o.Request.Hops[n-1].Tuple.Dst().Addr())
+		}
+	}
+	return out
+}
+
+// alike reports whether two ways come to the same.
+func alike(a, b nat.Outcome) bool {
+	return a.End == b.End && a.Endpoint == b.Endpoint && a.ServerPeer.Addr() == b.ServerPeer.Addr() && a.ClientPeer == b.ClientPeer
+}
+
+// eitherWay adds the ways of a node of which something holds that is not known, where they are others. Dice choose one of the two.
+func (x *Explanation) eitherWay(own *Explanation, what string, dice conntrack.Chance) {
+	ways, looks := own.Prediction, own.looks
+	if slices.EqualFunc(ways, x.Prediction, sameWay) {
+		return
+	}
+	assume := func(ways nat.Prediction, holds bool) {
+		for i := range ways {
+			ways[i].Assumed = append([]nat.Assumption{{What: what, Of: own.nodes[0].host.member, Holds: holds}}, ways[i].Assumed...)
+		}
+	}
+	assume(ways, true)
+	assume(x.Prediction, false)
+	switch {
+	case dice == nil:
+		x.Prediction, x.looks = append(ways, x.Prediction...), append(looks, x.looks...)
+	case dice.Uint32()&1 == 0:
+		x.Prediction, x.looks = ways, looks
+	}
+}
+
+// sameWay reports whether two ways are drawn alike.
+func sameWay(a, b nat.Outcome) bool { return reflect.DeepEqual(a, b) }
