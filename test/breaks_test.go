@@ -12,13 +12,13 @@ import (
 
 // breakage is one way to spoil one node's rules, with the rules in which the proof has to see intent and live part.
 type breakage struct {
-	name string
-	node string
-	live iptables.Ruleset
-	both bool // install the rules with the other backend as well, instead of live
+	name   string
+	node   string
+	place  place
+	change func([]iptables.Rule) []iptables.Rule // of the chain's rules
+	both   bool                                  // install the rules with the other backend as well, and change none
 
-	meets   proof.RuleRef // a packet that meets this rule of the unspoilt node notices
-	enters  bool          // one that enters the rule's chain does
+	meets   proof.RuleRef // a packet that meets this rule of the unspoilt node notices; without a number, that enters its chain
 	want    string        // Wrong.WantRule
 	instead string        // Wrong.LiveRule
 
@@ -36,21 +36,21 @@ func breaksOf(node string, rs iptables.Ruleset, endpoints []netip.AddrPort) []br
 		for ci, c := range t.Chains {
 			for ri, rule := range c.Rules {
 				ref := proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name, Rule: ri + 1, Text: rule.Text(c.Name)}
-				at := place{ti, ci, ri}
+				at := place{ti, ci}
 				out = append(out, breakage{
-					name: "delete " + ref.Text, node: node, meets: ref, want: ref.Text, harmless: twin(c, ri),
-					live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { return slices.Delete(rules, ri, ri+1) }),
+					name: "delete " + ref.Text, node: node, meets: ref, want: ref.Text, harmless: twin(c, ri), place: at,
+					change: func(rules []iptables.Rule) []iptables.Rule { return slices.Delete(rules, ri, ri+1) },
 				})
 				for _, s := range spoil(rule.Target, endpoints) {
 					bad := rule
 					bad.Target = s.target
 					out = append(out, breakage{
-						name: s.name + ": " + bad.Text(c.Name), node: node, meets: ref, want: ref.Text, instead: bad.Text(c.Name),
-						live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { rules[ri] = bad; return rules }),
+						name: s.name + ": " + bad.Text(c.Name), node: node, meets: ref, want: ref.Text, instead: bad.Text(c.Name), place: at,
+						change: func(rules []iptables.Rule) []iptables.Rule { rules[ri] = bad; return rules },
 					})
 				}
 			}
-			out = append(out, shadows(node, rs, place{ti, ci, 0})...)
+			out = append(out, shadows(node, rs, place{ti, ci})...)
 		}
 	}
 	return append(out, breakage{name: "both backends at once", node: node, both: true})
@@ -70,13 +70,16 @@ func twin(c iptables.Chain, at int) string {
 	return ""
 }
 
-// place is where a rule stands in a Ruleset.
-type place struct{ table, chain, rule int }
+// place is where a chain stands in a Ruleset.
+type place struct{ table, chain int }
 
-func (p place) edit(rs iptables.Ruleset, change func([]iptables.Rule) []iptables.Rule) iptables.Ruleset {
+// spoiltBy is a node's rules with breaks of different chains in them.
+func spoiltBy(rs iptables.Ruleset, breaks []breakage) iptables.Ruleset {
 	rs = rs.Clone()
-	c := &rs.Tables[p.table].Chains[p.chain]
-	c.Rules = change(c.Rules)
+	for _, br := range breaks {
+		c := &rs.Tables[br.place.table].Chains[br.place.chain]
+		c.Rules = br.change(c.Rules)
+	}
 	return rs
 }
 
@@ -123,8 +126,8 @@ func shadows(node string, rs iptables.Ruleset, at place) []breakage {
 	put := func(name string, target xt.Target) breakage {
 		rule := iptables.Rule{Target: target}
 		return breakage{
-			name: fmt.Sprintf("%s %s", t.Name, name), node: node, meets: first, enters: true, instead: rule.Text(c.Name),
-			live: at.edit(rs, func(rules []iptables.Rule) []iptables.Rule { return slices.Insert(rules, 0, rule) }),
+			name: fmt.Sprintf("%s %s", t.Name, name), node: node, meets: first, instead: rule.Text(c.Name), place: at,
+			change: func(rules []iptables.Rule) []iptables.Rule { return slices.Insert(rules, 0, rule) },
 		}
 	}
 	out := []breakage{put("shadowing RETURN in "+c.Name, xt.Return{})}

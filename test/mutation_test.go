@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,8 +26,9 @@ import (
 // TestEveryBreakIsNoticed breaks the reference lab's live rules one by one and wants Verify to say so, in the right
 // node and rule. A proof that cannot fail proves nothing.
 //
-// The intact lab is proved first, with all flows. Its certificates say which flow met which rule, so that each break
-// is asked about with one flow that meets the broken rule, and one that goes another way and has to stay proved.
+// The intact lab is proved first, with all flows. Its certificates tell which flow met which rule, so that each break is asked
+// about with one flow that meets the broken rule. Breaks are tried together where no flow that is asked meets two of them; a
+// flow that meets none has to stay proved.
 //
 // NATLAB_CLUSTER (a file of testdata/verify), NATLAB_BACKEND and NATLAB_BREAK (a part of a node's name and a break's)
 // choose something else to break.
@@ -46,33 +46,35 @@ func TestEveryBreakIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, proof.Proved, intact.Outcome(), "the intact lab: %s", firstWrong(intact))
 
-	s := &score{met: meeters(intact), all: flowsOf(intact)}
-	jobs := make(chan breakage)
+	s := newScore(intact)
+	breaks, err := s.breaksOf(ctx, labs[0])
+	require.NoError(t, err)
+	jobs := make(chan round)
 	var workers errgroup.Group
 	for _, l := range labs {
 		workers.Go(func() error {
 			b := &breaker{lab: l, score: s}
-			for br := range jobs {
-				if err := b.try(ctx, br); err != nil {
-					return fmt.Errorf("%s: %s: %w", br.node, br.name, err)
+			var errs []error
+			for r := range jobs {
+				if err := b.try(ctx, r); err != nil {
+					errs = append(errs, fmt.Errorf("%s: %w", r, err))
 				}
 			}
-			return nil
+			return errors.Join(errs...)
 		})
 	}
-	err = s.eachBreak(ctx, labs[0], func(br breakage) { jobs <- br })
+	for _, r := range s.rounds(breaks) {
+		jobs <- r
+	}
 	close(jobs)
-	require.NoError(t, errors.Join(err, workers.Wait()))
+	require.NoError(t, workers.Wait())
 	s.report(t)
 
-	for _, l := range labs {
-		workers.Go(func() error {
-			again, err := verify.Lab(ctx, l, verify.Options{Strict: true, WithoutControl: true})
-			assert.Equal(t, proof.Proved, again.Outcome(), "after all rules are mended: %s", firstWrong(again))
-			return err
-		})
+	for _, l := range labs { // one after the other: together they would wait for each other's packets
+		again, err := verify.Lab(ctx, l, verify.Options{Strict: true, WithoutControl: true})
+		require.NoError(t, err)
+		assert.Equal(t, proof.Proved, again.Outcome(), "after all rules are mended: %s", firstWrong(again))
 	}
-	require.NoError(t, workers.Wait())
 }
 
 // breakers is how many labs are broken at the same time: most of a short proof is waiting for the kernel.
@@ -84,32 +86,12 @@ type at struct {
 	rule               int
 }
 
-// meeters lists for each rule and each chain the flows that met it or came into it.
-func meeters(r proof.Report) map[at][]proof.Flow {
-	out := map[at][]proof.Flow{}
-	add := func(k at, f proof.Flow) {
-		if !slices.ContainsFunc(out[k], func(g proof.Flow) bool { return g.Name == f.Name }) {
-			out[k] = append(out[k], f)
-		}
-	}
-	for _, c := range r.Flows {
-		for _, s := range c.Met {
-			add(at{s.Node, s.Table, s.Chain, s.Rule}, c.Flow)
-			add(at{s.Node, s.Table, s.Chain, 0}, c.Flow)
-			if s.Verdict == nat.Jump || s.Verdict == nat.Goto {
-				words := strings.Fields(s.Text)
-				add(at{s.Node, s.Table, words[len(words)-1], 0}, c.Flow)
-			}
-			add(at{node: s.Node}, c.Flow)
-		}
-	}
-	return out
-}
-
 // score is what came of all breaks.
 type score struct {
-	all []proof.Flow // of the intact lab
-	met map[at][]proof.Flow
+	all    []proof.Flow                // of the intact lab
+	met    map[at][]proof.Flow         // those that met a rule there, came into a chain, or, by the node alone, met any rule of it
+	isMet  map[at]map[string]bool      // the same, by the flow's name
+	intact map[string]iptables.Ruleset // by node
 
 	mu                sync.Mutex
 	noticed           int      // under mu
@@ -117,29 +99,51 @@ type score struct {
 	slow, harmless    []string // under mu
 }
 
-// eachBreak calls f for every break of every node that some flow meets.
-func (s *score) eachBreak(ctx context.Context, l *lab.Lab, f func(breakage)) error {
-	for _, node := range l.Nodes() {
-		rules, err := rulesOf(ctx, l, node)
-		if err != nil {
-			return err
+// newScore lists for each rule and each chain of the intact lab the flows that met it or came into it.
+func newScore(intact proof.Report) *score {
+	s := &score{all: flowsOf(intact), met: map[at][]proof.Flow{}, isMet: map[at]map[string]bool{}, intact: map[string]iptables.Ruleset{}}
+	add := func(k at, f proof.Flow) {
+		if s.isMet[k] == nil {
+			s.isMet[k] = map[string]bool{}
 		}
-		for _, br := range breaksOf(node, rules, endpoints(l)) {
-			if f := os.Getenv("NATLAB_BREAK"); !strings.Contains(node+" "+br.name, f) {
-				continue
-			}
-			if len(s.met[br.at()]) == 0 {
-				s.uncovered = append(s.uncovered, node+": "+br.name)
-				continue
-			}
-			if br.harmless != "" {
-				s.harmless = append(s.harmless, node+": "+br.name+": "+br.harmless)
-				continue
-			}
-			f(br)
+		if !s.isMet[k][f.Name] {
+			s.isMet[k][f.Name] = true
+			s.met[k] = append(s.met[k], f)
 		}
 	}
-	return nil
+	for _, c := range intact.Flows {
+		for _, step := range c.Met {
+			add(at{step.Node, step.Table, step.Chain, step.Rule}, c.Flow)
+			add(at{step.Node, step.Table, step.Chain, 0}, c.Flow)
+			if step.Verdict == nat.Jump || step.Verdict == nat.Goto {
+				words := strings.Fields(step.Text)
+				add(at{step.Node, step.Table, words[len(words)-1], 0}, c.Flow)
+			}
+			add(at{node: step.Node}, c.Flow)
+		}
+	}
+	return s
+}
+
+// breaksOf lists every break of every node that some flow meets, and notes the others.
+func (s *score) breaksOf(ctx context.Context, l *lab.Lab) (out []breakage, err error) {
+	for _, node := range l.Nodes() {
+		if s.intact[node], err = rulesOf(ctx, l, node); err != nil {
+			return nil, err
+		}
+		for _, br := range breaksOf(node, s.intact[node], endpoints(l)) {
+			switch {
+			case !strings.Contains(node+" "+br.name, os.Getenv("NATLAB_BREAK")):
+			case len(s.met[br.at()]) == 0:
+				s.uncovered = append(s.uncovered, node+": "+br.name)
+			case br.harmless != "":
+				s.harmless = append(s.harmless, node+": "+br.name+": "+br.harmless)
+			default:
+				out = append(out, br)
+			}
+		}
+	}
+	return out, nil
 }
 
 func rulesOf(ctx context.Context, l *lab.Lab, node string) (iptables.Ruleset, error) {
@@ -160,16 +164,6 @@ func (br breakage) at() at {
 		return at{node: br.node}
 	}
 	return at{br.meets.Node, br.meets.Table, br.meets.Chain, br.meets.Rule}
-}
-
-// stranger is a flow that never meets a rule of the node.
-func (s *score) stranger(node string) proof.Flow {
-	for _, f := range s.all {
-		if !slices.ContainsFunc(s.met[at{node: node}], func(g proof.Flow) bool { return g.Name == f.Name }) {
-			return f
-		}
-	}
-	return proof.Flow{}
 }
 
 func (s *score) report(t *testing.T) {
@@ -199,33 +193,47 @@ type breaker struct {
 }
 
 // try breaks, judges and mends.
-func (b *breaker) try(ctx context.Context, br breakage) error {
-	h, err := b.lab.Handle(br.node)
+func (b *breaker) try(ctx context.Context, r round) error {
+	own, err := dataplane.New(b.lab.Backend())
 	if err != nil {
 		return err
 	}
-	intact, err := rulesOf(ctx, b.lab, br.node)
+	second, err := dataplane.New(other(b.lab.Backend()))
 	if err != nil {
 		return err
 	}
-	backend, rules := b.lab.Backend(), br.live
-	if br.both {
-		backend, rules = other(backend), intact
+	for node, breaks := range r.byNode() {
+		h, err := b.lab.Handle(node)
+		if err != nil {
+			return err
+		}
+		if breaks[0].both {
+			err = second.Install(ctx, h, b.score.intact[node])
+		} else {
+			err = own.Install(ctx, h, spoiltBy(b.score.intact[node], breaks))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	plane, err := dataplane.New(backend)
-	if err != nil {
+	if err := b.judge(ctx, r); err != nil {
 		return err
 	}
-	if err := plane.Install(ctx, h, rules); err != nil {
-		return err
+	for node, breaks := range r.byNode() {
+		h, err := b.lab.Handle(node)
+		if err != nil {
+			return err
+		}
+		if breaks[0].both {
+			err = second.Remove(ctx, h)
+		} else {
+			err = own.Install(ctx, h, b.score.intact[node])
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := b.judge(ctx, br); err != nil {
-		return err
-	}
-	if br.both {
-		return plane.Remove(ctx, h)
-	}
-	return plane.Install(ctx, h, intact)
+	return nil
 }
 
 func other(b dataplane.Backend) dataplane.Backend {
@@ -235,44 +243,58 @@ func other(b dataplane.Backend) dataplane.Backend {
 	return dataplane.NFT
 }
 
-// judge proves the flow that meets the break, and a stranger to it.
-func (b *breaker) judge(ctx context.Context, br breakage) error {
+// judge proves the flows that meet the breaks, and a stranger to them all.
+func (b *breaker) judge(ctx context.Context, tried round) error {
 	start := time.Now()
-	f, stranger := b.score.met[br.at()][0], b.score.stranger(br.node)
-	r, err := verify.Lab(ctx, b.lab, verify.Options{Strict: true, Flows: []proof.Flow{f, stranger}, WithoutControl: true})
+	flows := []proof.Flow{tried.stranger}
+	for _, t := range tried.trials {
+		flows = append(flows, t.flow)
+	}
+	r, err := verify.Lab(ctx, b.lab, verify.Options{Strict: true, Flows: flows, WithoutControl: true})
 	if err != nil {
 		return err
 	}
-	var why []string
-	named, blamed := false, ""
-	for _, c := range r.Flows {
-		if c.Name == stranger.Name && c.Verdict != proof.Proved {
-			blamed = fmt.Sprintf("%s never comes there: %s: %+v", c.Name, c.Verdict, *c.Wrong)
-		}
-		if c.Name == f.Name && c.Verdict == proof.Disproved {
-			named = named || br.named(c.Wrong)
-			why = append(why, fmt.Sprintf("%+v", *c.Wrong))
-		}
-	}
 	b.score.mu.Lock()
 	defer b.score.mu.Unlock()
-	if d := time.Since(start); d > 2*time.Second {
-		b.score.slow = append(b.score.slow, fmt.Sprintf("%v %s: %s", d.Round(time.Millisecond), br.node, br.name))
+	if d := time.Since(start); d > 10*time.Second {
+		b.score.slow = append(b.score.slow, fmt.Sprintf("%v %s", d.Round(time.Millisecond), tried))
 	}
-	miss := func(format string, args ...any) {
-		b.score.missed = append(b.score.missed, br.node+": "+br.name+": "+f.Name+" "+fmt.Sprintf(format, args...))
+	for _, c := range r.Flows {
+		if c.Name == tried.stranger.Name && c.Verdict != proof.Proved {
+			b.score.missed = append(b.score.missed, fmt.Sprintf("%s never comes there: %s: %+v: %s", c.Name, c.Verdict, *c.Wrong, tried))
+		}
 	}
-	switch {
-	case len(why) == 0:
-		miss("is not disproved: %s", firstWrong(r))
-	case !named:
-		miss("names another rule: %s", strings.Join(why, " | "))
-	case blamed != "":
-		miss("is not alone: %s", blamed)
-	default:
-		b.score.noticed++
+	for _, t := range tried.trials {
+		if why := t.missed(r); why != "" {
+			b.score.missed = append(b.score.missed, fmt.Sprintf("%s: %s: %s %s", t.node, t.name, t.flow.Name, why))
+		} else {
+			b.score.noticed++
+		}
 	}
 	return nil
+}
+
+// missed is how a report fails to name a break; "" where it does.
+func (t trial) missed(r proof.Report) string {
+	var of proof.Report
+	var why []string
+	for _, c := range r.Flows {
+		if c.Name != t.flow.Name {
+			continue
+		}
+		of.Flows = append(of.Flows, c)
+		if c.Verdict != proof.Disproved {
+			continue
+		}
+		if t.named(c.Wrong) {
+			return ""
+		}
+		why = append(why, fmt.Sprintf("%+v", *c.Wrong))
+	}
+	if len(why) == 0 {
+		return "is not disproved: " + firstWrong(of)
+	}
+	return "names another rule: " + strings.Join(why, " | ")
 }
 
 // named reports whether a certificate points at the break.
