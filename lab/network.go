@@ -29,6 +29,8 @@ type Network struct {
 	// World is what is otherwise in a member's namespace than the lab made it, one line each: topology.Differences, and
 	// what the emulator does not know of.
 	World map[string][]string
+	// SavedSets are the sets of SetsOf, by member, as ipset save prints them.
+	SavedSets map[string]string
 }
 
 // Network reads the lab: what is wired, which rules the nodes hold, which servers run, what tunl0 is, and which kernel
@@ -62,6 +64,7 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 	n.Plan = l.plan
 	n.Plan.Namespaces = slices.Clone(l.plan.Namespaces)
 	n.World, n.SetsOf, n.IPsec = map[string][]string{}, map[string]ipset.Sets{}, rules.No
+	n.SavedSets = map[string]string{}
 	var mu sync.Mutex // for n
 	at := map[string]int{}
 	for i, ns := range l.plan.Namespaces {
@@ -81,7 +84,7 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
 		}
-		sets, err := setsIn(h)
+		sets, saved, err := setsIn(h)
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
 		}
@@ -91,6 +94,7 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		n.Plan.Namespaces[i], n.SetsOf[member] = is, sets
+		n.SavedSets[member] = saved
 		if len(ipsec) > 0 {
 			n.IPsec = rules.Yes
 		}
@@ -101,13 +105,13 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 	})
 }
 
-// setsIn are a namespace's ipsets.
-func setsIn(h netns.Handle) (ipset.Sets, error) {
-	saved, err := dataplane.DumpSets(h)
-	if err != nil {
-		return nil, err
+// setsIn are a namespace's ipsets, and as ipset save prints them.
+func setsIn(h netns.Handle) (sets ipset.Sets, saved string, err error) {
+	if saved, err = dataplane.DumpSets(h); err != nil {
+		return nil, "", err
 	}
-	return ipset.Parse(saved)
+	sets, err = ipset.Parse(saved)
+	return sets, saved, err
 }
 
 // keepHops puts the Plan's next hops into the routes of a user-space tunnel, which knows no others.

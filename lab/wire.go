@@ -114,7 +114,7 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 	if facts.Kernel, err = dataplane.Kernel(); err != nil {
 		return err
 	}
-	if facts.Sets, err = setsIn(h); err != nil {
+	if facts.Sets, _, err = setsIn(h); err != nil {
 		return err
 	}
 	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts})

@@ -62,7 +62,7 @@ var house = []room{
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
 	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/userspace lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules topology"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/portmap nat/proof nat/service topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},

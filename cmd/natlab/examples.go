@@ -33,7 +33,12 @@ sudo natlab verify
 sudo natlab verify -f cluster.yaml --service velero/minio
 sudo natlab verify --from outside --to 192.168.26.100:30450
 sudo natlab verify --planes legacy,nft,userspace -f cluster.yaml
-sudo natlab verify -o junit`,
+sudo natlab verify -o junit
+sudo natlab verify --record run-1`,
+	"natlab replay": `
+natlab replay run-1
+natlab replay run-1 --strict --brief
+natlab replay run-1 --from outside -o pcapng`,
 	"natlab ask": `
 sudo natlab ask outside tcp 192.168.26.101:30450
 sudo natlab ask vms100 udp 10.96.0.10:53

@@ -63,7 +63,7 @@ func (s *planes) Set(list string) error {
 
 // verifyPlanes proves the same flows in a lab on each plane, and prints what differs.
 func (p *program) verifyPlanes(cmd *cobra.Command, v verifyFlags) error {
-	for _, with := range []string{"name", "brief", "draw", "fail-fast"} {
+	for _, with := range []string{"name", "brief", "draw", "fail-fast", "record"} {
 		if cmd.Flags().Changed(with) {
 			return usage(cmd, fmt.Errorf("--planes and --%s exclude each other", with))
 		}

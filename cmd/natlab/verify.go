@@ -26,6 +26,7 @@ type verifyFlags struct {
 	only        proof.Selector
 	brief, draw bool
 	strict      bool
+	record      string
 	failFast    bool
 	timeout     time.Duration
 	format      *choice
@@ -61,17 +62,12 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 	}
 	v.in.add(cmd)
 	v.name = named(cmd)
+	v.selecting(cmd)
 	f := cmd.Flags()
-	f.StringVar(&v.only.Service, "service", "", "only flows to this Service, NAMESPACE/NAME or NAMESPACE/NAME:PORT")
-	f.StringVar(&v.only.From, "from", "", "only flows from this client: a node, a pod (NAMESPACE/NAME) or an outside client")
-	f.StringVar(&v.only.To, "to", "", "only flows to this address, or address and port, as the client asks it")
-	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
-	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
 	f.BoolVar(&v.strict, "strict", false, "ask for kube-proxy's own rules too, and not only for what the Services call for")
+	f.StringVar(&v.record, "record", "", "keep all of the run in this directory, for natlab replay")
 	f.BoolVar(&v.failFast, "fail-fast", false, "end at the first flow that is disproved")
 	f.DurationVar(&v.timeout, "timeout", 10*time.Minute, "how long the proof may take; 0 for as long as it takes")
-	v.allow = &choice{words: []string{allowNotAsked}}
-	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
 	f.Var(&v.planes, "planes", "prove the same flows on each of these data planes, and compare; two or three of them, a comma between")
 	v.format = proofForms(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -91,20 +87,37 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 		if err != nil {
 			return err
 		}
-		if err := p.writeReport(found, v); err != nil {
-			return err
-		}
-		if found.Outcome() != proof.Proved || len(found.NotAsked) > 0 && v.allow.value != allowNotAsked {
-			return errDiffers
-		}
-		return nil
+		return p.reported(found, v)
 	}
 	return cmd
 }
 
+// selecting adds the flags that choose flows, and how much of them is shown.
+func (v *verifyFlags) selecting(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&v.only.Service, "service", "", "only flows to this Service, NAMESPACE/NAME or NAMESPACE/NAME:PORT")
+	f.StringVar(&v.only.From, "from", "", "only flows from this client: a node, a pod (NAMESPACE/NAME) or an outside client")
+	f.StringVar(&v.only.To, "to", "", "only flows to this address, or address and port, as the client asks it")
+	f.BoolVar(&v.brief, "brief", false, "a line for each kind of flow, and the ways of a few that are not proved")
+	f.BoolVar(&v.draw, "draw", false, "draw the way of every flow")
+	v.allow = &choice{words: []string{allowNotAsked}}
+	f.Var(v.allow, "allow", "not-asked: addresses of Services that cannot be asked are no failure")
+}
+
+// reported writes a report; it is errDiffers where not all is proved.
+func (p *program) reported(found proof.Report, v verifyFlags) error {
+	if err := p.writeReport(found, v); err != nil {
+		return err
+	}
+	if found.Outcome() != proof.Proved || len(found.NotAsked) > 0 && v.allow.value != allowNotAsked {
+		return errDiffers
+	}
+	return nil
+}
+
 // prove opens the lab, or builds one, and verifies it.
 func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report, err error) {
-	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Keep: v.format.value == formPcapng, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)}
+	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Record: v.record, Keep: v.format.value == formPcapng, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
 		return proof.Report{}, err

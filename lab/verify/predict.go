@@ -66,7 +66,7 @@ func (v *verification) networks() (intent, live *gateway.Network, err error) {
 		return live, live, err
 	}
 	wanted := v.rules.network.Setup
-	wanted.Plan = v.lab.Plan()
+	wanted.Plan = v.about.Plan
 	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
 	for _, node := range v.rules.nodes {
 		wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}

@@ -35,7 +35,12 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members
 	if err != nil {
 		return nodeRules{}, err
 	}
-	r := nodeRules{nodes: l.Nodes(), network: network, intent: map[string]iptables.Ruleset{}}
+	return rulesOf(network, l.Nodes(), intent)
+}
+
+// rulesOf computes what each node should hold, and holds that against what it does.
+func rulesOf(network lab.Network, nodes []string, intent topology.Cluster) (nodeRules, error) {
+	r := nodeRules{nodes: nodes, network: network, intent: map[string]iptables.Ruleset{}}
 	var mu sync.Mutex // for r
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -54,7 +59,7 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members
 			return nil
 		})
 	}
-	err = group.Wait()
+	err := group.Wait()
 	slices.SortFunc(r.differ, func(a, b string) int { return slices.Index(r.nodes, a) - slices.Index(r.nodes, b) })
 	return r, err
 }

@@ -40,6 +40,8 @@ type Options struct {
 	Progress lab.Progress
 	// WithoutControl leaves out the run without taps, and with it the check of that name.
 	WithoutControl bool
+	// Record is a directory that is made, and keeps all that Replay needs to judge the run again; "" for none.
+	Record string
 	// Keep keeps the packets byte for byte (Certificate.Packets).
 	Keep bool
 }
@@ -94,7 +96,11 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 		return proof.Report{}, err
 	}
 	r := v.report(ended)
-	r.Notes = append(r.Notes, resentNote(before, after)...)
+	notes := resentNote(before, after)
+	r.Notes = append(r.Notes, notes...)
+	if err := v.record.finish(closing{Ended: ended, Notes: notes}, r); err != nil {
+		return proof.Report{}, err
+	}
 	return r, nil
 }
 
@@ -137,7 +143,9 @@ func (v *verification) ask(ctx context.Context, control bool) error {
 
 // verification is one call of Lab at work.
 type verification struct {
-	lab       *lab.Lab
+	lab       *lab.Lab // nil where a recording is judged again
+	about     Recording
+	record    *recorder      // nil where nothing is recorded
 	means     *service.Model // what the objects call for
 	rules     nodeRules
 	chains    proof.Chains
@@ -175,19 +183,43 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	if err != nil {
 		return nil, err
 	}
+	about := Recording{
+		Lab: l.Name(), Backend: string(l.Backend()), Overlay: l.Cluster().PodNetwork.Overlay.String(), Notes: l.Notes(),
+		Intent: intent, Plan: l.Plan(), AsIs: o.AsIs, Strict: o.Strict, Selected: o.Flows != nil || o.Selector != (proof.Selector{}), Flows: flows,
+	}
 	v := &verification{
-		lab: l, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, keep: o.Keep, tell: o.Progress,
-		meter: proof.Meter{}, discarded: map[string]int{}, selected: o.Flows != nil || o.Selector != (proof.Selector{}),
+		lab: l, about: about, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, keep: o.Keep || o.Record != "", tell: o.Progress,
+		meter: proof.Meter{}, discarded: map[string]int{}, selected: about.Selected,
 	}
 	if o.AsIs {
 		v.chains.Intent = v.chains.Live
 	}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}, wired: map[string]bool{}}
 	v.driver.size = exchangeSize(l.Plan())
+	if err := v.watch(members); err != nil {
+		return nil, err
+	}
+	v.driver.servers, _ = topology.Servers(l.Cluster())
+	if !o.AsIs {
+		v.notAsked = proof.Unasked(intent, o.Selector)
+	}
+	if o.Record != "" {
+		v.about.NotAsked, v.about.MadeServers = v.notAsked, v.driver.servers
+		v.about.keep(rules, v.driver.wired)
+		if v.record, err = newRecorder(o.Record, v.about); err != nil {
+			return nil, err
+		}
+	}
+	return v, v.predict(flows)
+}
+
+// watch notes the namespaces of a lab, and how those of the members are watched.
+func (v *verification) watch(members []string) error {
+	l := v.lab
 	for _, ns := range l.Plan().Namespaces {
 		h, err := l.Handle(ns.Member)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		v.driver.handles[ns.Member] = h
 		for _, dev := range ns.Devices {
@@ -200,17 +232,13 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		}
 		w := witness.Watched{Member: ns.Member, Kind: ns.Kind, NS: h}
 		if ns.Kind == topology.KindNode {
-			w.Rules, w.Plane = rules.witnessed(ns.Member), l.Plane(ns.Member)
+			w.Rules, w.Plane = v.rules.witnessed(ns.Member), l.Plane(ns.Member)
 			v.driver.wired[ns.Member] = w.Plane != nil
 		}
 		v.watched = append(v.watched, w)
 		v.driver.members = append(v.driver.members, ns.Member)
 	}
-	v.driver.servers, _ = topology.Servers(l.Cluster())
-	if !o.AsIs {
-		v.notAsked = proof.Unasked(intent, o.Selector)
-	}
-	return v, v.predict(flows)
+	return nil
 }
 
 // uncontrolled lists the flows that lack nothing but a control attempt, which came to no end in its moment, and forgets what is
@@ -265,6 +293,9 @@ func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err 
 	for _, q := range flows {
 		q.expect(true)
 	}
+	if err := v.record.round(v.states, flows); err != nil {
+		return err
+	}
 	w := &watcher{verification: v, session: s, stats: map[string]witness.Counters{}}
 	if _, err := w.troubles(ctx); err != nil {
 		return err
@@ -277,8 +308,8 @@ func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err 
 // report is what was found; ended is why not all was asked, "" where all was.
 func (v *verification) report(ended string) proof.Report {
 	r := proof.Report{
-		Lab: v.lab.Name(), Backend: string(v.lab.Backend()), Overlay: v.lab.Cluster().PodNetwork.Overlay.String(),
-		Lost: v.lost, Notes: v.lab.Notes(), NotAsked: v.notAsked, Ended: ended,
+		Lab: v.about.Lab, Backend: v.about.Backend, Overlay: v.about.Overlay,
+		Lost: v.lost, Notes: slices.Clone(v.about.Notes), NotAsked: v.notAsked, Ended: ended,
 	}
 	if !v.selected {
 		r.Coverage = v.meter.Of(v.rules.of(v.rules.nodes))

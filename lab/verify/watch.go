@@ -18,8 +18,7 @@ type watcher struct {
 	stats   map[string]witness.Counters
 }
 
-// judge issues the certificates of a batch. An attempt that something disturbed is not judged: its flow is asked again, and only
-// where that goes on its certificate stays, inconclusive.
+// judge issues the certificates of a batch by what else is known of it.
 func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Observation) error {
 	lost := w.session.Lost()
 	missed := lost - w.lost
@@ -28,17 +27,27 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 	if err != nil {
 		return err
 	}
+	if err := w.record.batch(w.states, batch, batchRecord{Seen: seen, Missed: missed, Troubles: troubles}); err != nil {
+		return err
+	}
+	w.certify(batch, seen, missed, troubles)
+	return nil
+}
+
+// certify issues the certificates of a batch. An attempt that something disturbed is not judged: its flow is asked again, and only
+// where that goes on its certificate stays, inconclusive.
+func (v *verification) certify(batch []*attempt, seen []proof.Observation, missed uint64, troubles map[string][]string) {
 	for _, o := range seen {
 		if o.Kind == proof.RuleHit {
-			w.meter.Add(nat.Trace{o.Step})
+			v.meter.Add(nat.Trace{o.Step})
 		}
 	}
 	for i, s := range proof.Join(probesOf(batch), seen) {
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
-			Stuck: t.stuck, Strict: w.strict, World: w.rules.network.World,
-			Chains: w.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
+			Stuck: t.stuck, Strict: v.strict, World: v.rules.network.World,
+			Chains: v.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}
 		cert := proof.Check(c)
 		why := t.discard(cert, c)
@@ -48,7 +57,7 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 			}
 			continue
 		}
-		w.discarded[why]++
+		v.discarded[why]++
 		switch why {
 		case lostOnce:
 			t.doubted = true
@@ -68,7 +77,6 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 		}
 		t.record(cert)
 	}
-	return nil
 }
 
 // lostOnce is why an attempt is made again whose packet was lost although the live rules have it answered.

@@ -18,7 +18,8 @@ type Selector struct {
 	To      string // the address asked, "ADDRESS" or "ADDRESS:PORT"
 }
 
-func (s Selector) wants(f Flow) bool {
+// Takes reports whether a flow is selected.
+func (s Selector) Takes(f Flow) bool {
 	if s.From != "" && s.From != f.Client && s.From != f.From {
 		return false
 	}
@@ -90,7 +91,7 @@ func (l *lister) add(who caller, f Flow, at string) {
 	}
 	l.seen[k] = true
 	f.Client, f.From, f.Source, f.Vantage = who.name, who.from, who.source, who.vantage
-	if !l.only.wants(f) {
+	if !l.only.Takes(f) {
 		return
 	}
 	words := []string{who.name, "->", f.Type.String(), at + ":" + strconv.Itoa(int(f.Target.Port())), f.Protocol.String()}
