@@ -51,6 +51,9 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 	if l.own.control.proved() { // a verdict would be about two labs
 		return Applied{}, errors.New("it is being proved at the moment: let that end first")
 	}
+	if l.twin != nil {
+		return Applied{}, errors.New("its nodes hold what was dumped of them, which no kube-proxy follows up: make it anew (natlab down, natlab up --bundle)")
+	}
 	was := l.Cluster()
 	c.Name = was.Name
 	if c.KubeProxy.Backend != "" && c.KubeProxy.Backend != string(l.Backend()) {

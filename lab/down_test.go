@@ -223,11 +223,11 @@ func TestErrorsSayWhere(t *testing.T) {
 	} {
 		t.Run(row.want, func(t *testing.T) {
 			c := reference(t)
-			c, plan, err := prepare(c, Options{})
+			l, err := prepare(c, Options{})
 			require.NoError(t, err)
 			s, err := createState(c.Name)
 			require.NoError(t, err)
-			l := &Lab{cluster: c, plan: plan, own: &owned{state: s}}
+			l.own = &owned{state: s}
 			row.wreck(l)
 			_, err = bringUp(t.Context(), l, nil)
 			require.ErrorContains(t, err, "lab "+c.Name+": "+row.want)

@@ -16,6 +16,7 @@ import (
 	"natlab/lab/realise"
 	"natlab/lab/tunnel"
 	"natlab/lab/userspace"
+	"natlab/nat/twin"
 	"natlab/topology"
 )
 
@@ -25,12 +26,14 @@ type Options struct {
 	Backend  dataplane.Backend // instead of the cluster's own, or dataplane.Userspace; "" leaves that
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
+	Bundles  []Bundle          // what nodes' own programs printed of them: they hold that, and not what natlab would give them
 }
 
 // Lab is a lab that stands. Its methods may be called by many goroutines at the same time.
 type Lab struct {
 	plan topology.Plan
-	own  *owned // nil for a lab that another process serves
+	twin *twin.Twin // nil for a lab that is all natlab's
+	own  *owned     // nil for a lab that another process serves
 
 	syncs syncs // what the nodes' kube-proxies remember
 
@@ -59,19 +62,23 @@ type owned struct {
 // Up makes a lab that the calling process serves: it stands until Down, and is dead when the process ends. An error
 // leaves nothing behind.
 func Up(ctx context.Context, c topology.Cluster, o Options) (*Lab, error) {
-	c, plan, err := prepare(c, o)
+	l, err := prepare(c, o)
 	if err != nil {
 		return nil, err
 	}
-	s, err := createState(c.Name)
+	s, err := createState(l.Name())
 	if err != nil {
 		return nil, err
 	}
-	return bringUp(ctx, &Lab{cluster: c, plan: plan, own: &owned{state: s}}, o.Progress)
+	l.own = &owned{state: s}
+	if err := l.keepBundles(o.Bundles); err != nil {
+		return nil, errors.Join(err, s.clear(ctx, nil))
+	}
+	return bringUp(ctx, l, o.Progress)
 }
 
 // prepare is all that can be found wrong before anything is made.
-func prepare(c topology.Cluster, o Options) (topology.Cluster, topology.Plan, error) {
+func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	if o.Name != "" {
 		c.Name = o.Name
 	}
@@ -80,11 +87,14 @@ func prepare(c topology.Cluster, o Options) (topology.Cluster, topology.Plan, er
 	}
 	if b := dataplane.Backend(c.KubeProxy.Backend); b != dataplane.Userspace {
 		if _, err := dataplane.New(b); err != nil {
-			return c, topology.Plan{}, err
+			return nil, err
 		}
 	}
+	if len(o.Bundles) > 0 {
+		return prepareTwin(c, o.Bundles)
+	}
 	plan, err := topology.NewPlan(c)
-	return c, plan, err
+	return &Lab{cluster: c, plan: plan}, err
 }
 
 // bringUp makes the lab whose directory is there and locked.
@@ -120,7 +130,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 		return build.Made(), err
 	}
 	servers, notes := topology.Servers(l.cluster)
-	l.record.Notes = notes
+	l.record.Notes = append(append(l.record.Notes, build.Notes()...), notes...)
 	if l.own.servers, err = openServers(ctx, servers, l.handles); err != nil {
 		return build.Made(), err
 	}
@@ -186,6 +196,9 @@ func Open(_ context.Context, name string) (*Lab, error) {
 	}
 	if err := s.readFile(clusterFile, &l.cluster); err != nil {
 		return nil, err
+	}
+	if l.record.Bundles {
+		return l, l.reopenTwin(s)
 	}
 	l.plan, err = topology.NewPlan(l.cluster)
 	return l, err

@@ -3,16 +3,21 @@ package lab
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/replay"
 	"natlab/nat"
+	"natlab/nat/bundle"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/portmap"
+	"natlab/nat/twin"
 	"natlab/topology"
 )
 
@@ -24,6 +29,9 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 	}
 	return each(ctx, l.cluster.Nodes, func(n topology.Node) error {
 		defer p.done("rules")
+		if l.twin != nil && l.twin.Nodes[n.Name] != nil {
+			return l.replay(ctx, n.Name)
+		}
 		rs, err := kubeproxy.Rules(l.cluster, n.Name, kubeproxy.Options{Family: nat.IPv4})
 		if err == nil {
 			err = plane.Install(ctx, l.handles[n.Name], portmap.Add(rs, l.cluster, n.Name))
@@ -142,3 +150,78 @@ func (l *Lab) syncNode(ctx context.Context, plane dataplane.Dataplane, node stri
 
 // syncPeriod is kube-proxy's iptables.syncPeriod where there is no configuration.
 const syncPeriod = 30 * time.Second
+
+// Bundle is what the script of natlab collect printed on a node.
+type Bundle struct {
+	Node string `json:"node"` // the cluster's name for it; "" where the bundle's own is that
+	Text string `json:"text"`
+}
+
+// prepareTwin plans a lab some of whose nodes are dumped.
+func prepareTwin(c topology.Cluster, bundles []Bundle) (*Lab, error) {
+	if dataplane.Backend(c.KubeProxy.Backend) == dataplane.Userspace {
+		return nil, errors.New("nodes that hold what was dumped of them have their kernel's NAT: leave --dataplane userspace out")
+	}
+	t, err := twinOf(c, bundles)
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{cluster: t.Cluster, plan: t.Plan, twin: t, record: record{Bundles: true, Notes: t.Notes}}, nil
+}
+
+func twinOf(c topology.Cluster, bundles []Bundle) (*twin.Twin, error) {
+	var nodes []*bundle.Node
+	for _, b := range bundles {
+		n, err := bundle.Read(strings.NewReader(b.Text))
+		if err != nil {
+			return nil, fmt.Errorf("bundle of node %q: %w", b.Node, err)
+		}
+		if b.Node != "" {
+			n.Name, n.Namespace.Name, n.Namespace.Member = b.Node, b.Node, b.Node
+		}
+		nodes = append(nodes, n)
+	}
+	return twin.New(c, nodes)
+}
+
+// keepBundles writes down what the lab's nodes are dumped as.
+func (l *Lab) keepBundles(bundles []Bundle) error {
+	if l.twin == nil {
+		return nil
+	}
+	return l.own.state.write(bundlesFile, bundles)
+}
+
+// reopenTwin reads what the lab was made from. Its cluster is the one that the dumps settled, and they settle the same of it again.
+func (l *Lab) reopenTwin(s *stateDir) error {
+	var bundles []Bundle
+	if err := s.readFile(bundlesFile, &bundles); err != nil {
+		return err
+	}
+	t, err := twinOf(l.cluster, bundles)
+	if err != nil {
+		return fmt.Errorf("lab %s: %w", s.lab, err)
+	}
+	l.twin, l.plan, l.cluster = t, t.Plan, t.Cluster
+	return nil
+}
+
+// replay gives a dumped node its sets and rules.
+func (l *Lab) replay(ctx context.Context, node string) error {
+	notes, err := replay.Node(ctx, l.handles[node], l.twin.Nodes[node], l.Backend())
+	l.mu.Lock()
+	l.record.Notes = append(l.record.Notes, notes...)
+	l.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("node %s: %w", node, err)
+	}
+	return nil
+}
+
+// Dumped are the nodes that hold what was dumped of them, by name; none of a lab that is all natlab's.
+func (l *Lab) Dumped() map[string]*bundle.Node {
+	if l.twin == nil {
+		return nil
+	}
+	return l.twin.Nodes
+}

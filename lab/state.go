@@ -21,6 +21,7 @@ const root = "/run/natlab"
 const (
 	recordFile  = "state.json"
 	clusterFile = "cluster.json"
+	bundlesFile = "bundles.json"
 	controlFile = "control.sock"
 	logFile     = "log"
 )
@@ -35,7 +36,8 @@ type record struct {
 	Namespaces []string           `json:"namespaces"`
 	Backend    string             `json:"backend"`
 	Tunnel     realise.TunnelKind `json:"tunnel,omitempty"`
-	Notes      []string           `json:"notes,omitempty"` // what this lab has not, and why
+	Notes      []string           `json:"notes,omitempty"`   // what this lab has not, and why
+	Bundles    bool               `json:"bundles,omitempty"` // some nodes hold what their bundles tell
 }
 
 // stateDir is a lab's directory. Whoever has it locked (flock) owns the lab: the process that makes and serves it, and a

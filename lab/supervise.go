@@ -28,6 +28,7 @@ type startRequest struct {
 	Cluster  topology.Cluster `json:"cluster"`
 	Progress bool             `json:"progress"` // somebody looks at it
 	With     process          `json:"with"`     // the process with which the lab ends; zero for none
+	Bundles  []Bundle         `json:"bundles,omitempty"`
 }
 
 // startProgress is what the supervisor sends back, a line each.
@@ -44,11 +45,12 @@ type startProgress struct {
 // itself (/proc/self/exe), called as `natlab supervise --name NAME`, in a session of its own; it ends with the lab. If
 // ctx ends, or the calling process does, before the lab is up, the supervisor takes everything down again.
 func Start(ctx context.Context, c topology.Cluster, o Options) error {
-	c, _, err := prepare(c, o)
+	prepared, err := prepare(c, o)
 	if err != nil {
 		return err
 	}
-	request := startRequest{Cluster: c, Progress: o.Progress != nil}
+	c.Name, c.KubeProxy.Backend = prepared.Name(), string(prepared.Backend())
+	request := startRequest{Cluster: c, Progress: o.Progress != nil, Bundles: o.Bundles}
 	if o.With != 0 {
 		if request.With, err = processOf(o.With); err != nil {
 			return fmt.Errorf("lab %s: there is no process %d to end with: %w", c.Name, o.With, err)
@@ -209,11 +211,14 @@ func watchStarter(in *json.Decoder, up <-chan struct{}, cancel context.CancelCau
 // supervise makes the lab, and reports so, up being closed from the moment at which the starter may go its way. A lab of
 // which the starter does not hear is taken down again.
 func (s *stateDir) supervise(ctx context.Context, o startRequest, conn net.Conn, up chan<- struct{}) (*Lab, error) {
-	c, plan, err := prepare(o.Cluster, Options{})
+	l, err := prepare(o.Cluster, Options{Bundles: o.Bundles})
 	if err != nil {
 		return nil, errors.Join(err, s.clear(ctx, nil))
 	}
-	l := &Lab{cluster: c, plan: plan, record: record{Supervised: true}, own: &owned{state: s}}
+	l.record.Supervised, l.own = true, &owned{state: s}
+	if err := l.keepBundles(o.Bundles); err != nil {
+		return nil, errors.Join(err, s.clear(ctx, nil))
+	}
 	out := json.NewEncoder(conn)
 	var tell Progress
 	if o.Progress {

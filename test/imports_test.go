@@ -42,6 +42,7 @@ var house = []room{
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
 	{"nat/diagnosis", "nat nat/gateway nat/iptables topology"},                                                            // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/rules topology topology/dump"}, // a node as its dumps tell it
+	{"nat/twin", "nat nat/bundle nat/gateway topology"},                                                                   // the plan of a lab of dumped nodes
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat nat/service topology"},
@@ -60,7 +61,8 @@ var house = []room{
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
-	{"lab", "lab/dataplane lab/netns lab/realise lab/traffic lab/tunnel lab/userspace lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules topology"},
+	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
+	{"lab", "lab/dataplane lab/netns lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules nat/twin topology"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},

@@ -120,6 +120,9 @@ func (r Route) String() string {
 	if r.Device != "" {
 		b.WriteString(" dev " + r.Device)
 	}
+	if r.Table != "" {
+		b.WriteString(" table " + r.Table)
+	}
 	if r.Protocol != "" {
 		b.WriteString(" proto " + r.Protocol)
 	}

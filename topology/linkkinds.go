@@ -61,6 +61,9 @@ func (l *link) device(bridges []string) Device {
 	if l.linkType == "ether" && strings.Contains(l.mac, ":") {
 		d.MAC = l.mac
 	}
+	if d.Kind == TunnelVXLAN {
+		d.VNI, d.Port, d.Parent, d.Local = l.vxlan.id, uint16(l.vxlan.port), l.vxlan.parent, l.vxlan.local
+	}
 	if d.Kind == Bridge {
 		d.Calls, d.Calls6 = l.calls, l.own6
 	}
@@ -80,6 +83,8 @@ func (l *link) kindOf(bridges []string) (DeviceKind, KindSource) {
 		return Loopback, KindTold
 	case l.linkType == "ipip":
 		return TunnelIPIP, KindTold
+	case l.kind == "vxlan":
+		return TunnelVXLAN, KindTold
 	case l.linkType != "" && l.linkType != "ether" && l.linkType != "infiniband":
 		return PointToPoint, KindTold
 	case l.linkType != "" && (l.kind != "" || l.details), l.upper, l.slave == "bridge", slices.Contains(bridges, l.master):

@@ -20,8 +20,16 @@ type link struct {
 	details              bool   // they are of -d, so that a device without a kind is one of hardware
 	upper                bool   // NAME@OTHER: it is the end of a pair, or on top of another device
 	hairpin, calls, own6 Switch // a port's mode; nf_call_iptables and nf_call_ip6tables of a bridge itself
+	vxlan                vxlanWords
 	addresses            []linkAddress
 	notes                []string
+}
+
+// vxlanWords are what a VXLAN device is told of.
+type vxlanWords struct {
+	id, port int
+	local    netip.Addr
+	parent   string
 }
 
 // linkAddress is an address of a device. Of one with a peer, the peer is what the device's route leads to.
@@ -131,8 +139,31 @@ func (l *link) more(words []string) error {
 		l.kind = kind
 	}
 	l.details = l.details || slices.Contains(words, "promiscuity")
+	if words[0] == "vxlan" {
+		return l.vxlanLine(words[1:])
+	}
 	for i := range len(words) - 1 {
 		l.setting(words[i], words[i+1])
+	}
+	return nil
+}
+
+// vxlanLine reads "id 4096 local 192.0.2.10 dev eth0 srcport 0 0 dstport 4789 nolearning ttl auto".
+func (l *link) vxlanLine(words []string) (err error) {
+	for i := range len(words) - 1 {
+		switch value := words[i+1]; words[i] {
+		case "id":
+			l.vxlan.id, err = strconv.Atoi(value)
+		case "dstport":
+			l.vxlan.port, err = strconv.Atoi(value)
+		case "local", "local6":
+			l.vxlan.local, err = netip.ParseAddr(value)
+		case "dev":
+			l.vxlan.parent = value
+		}
+		if err != nil {
+			return fmt.Errorf("vxlan %s %s: %w", words[i], short(words[i+1]), err)
+		}
 	}
 	return nil
 }
@@ -262,11 +293,23 @@ func (l *link) takeJSON(d *linkJSON) {
 		l.setting("hairpin", strconv.FormatBool(*d.Hairpin))
 	}
 	l.setting("isolated", strconv.FormatBool(d.Isolated))
+	if d.LinkInfo.Kind == "vxlan" {
+		l.vxlanJSON(d.LinkInfo.Data)
+	}
 	for _, data := range []map[string]json.RawMessage{d.LinkInfo.Data, d.LinkInfo.Port} {
 		for name, value := range data { // in any order: each is of one setting
 			if name != "type" {
 				l.setting(name, string(value))
 			}
+		}
+	}
+}
+
+// vxlanJSON takes over a VXLAN device's data; what is not as ip(8) prints it stays zero.
+func (l *link) vxlanJSON(data map[string]json.RawMessage) {
+	for name, into := range map[string]any{"id": &l.vxlan.id, "port": &l.vxlan.port, "local": &l.vxlan.local, "link": &l.vxlan.parent} {
+		if text, ok := data[name]; ok {
+			_ = json.Unmarshal(text, into)
 		}
 	}
 }

@@ -47,6 +47,9 @@ type Namespace struct {
 
 	// Rules are a node's rules of routing as it is; a Plan has none but the kernel's own.
 	Rules []RoutingRule `json:"-"`
+	// Dumped: it is as a node's own programs printed it. Its addresses bring no routes, its Rules are all that there are, and what a kernel
+	// cannot make of it is passed over and noted.
+	Dumped bool `json:"-"`
 }
 
 // Title names a namespace in an error: "node vms105", "pod velero/minio-b6d98746c-m7rzc", "router".

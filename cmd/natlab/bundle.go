@@ -16,12 +16,17 @@ import (
 	"natlab/topology/dump"
 )
 
-// readBundle reads --bundle FILE or NODE=FILE. A name in front that is a folder's or has a slash is a part of the file's.
-func (p *program) readBundle(text string) (*bundle.Node, error) {
-	name, file := "", text
+// bundleName takes --bundle FILE or NODE=FILE apart. A name in front that is a folder's or has a slash is a part of the file's.
+func bundleName(text string) (name, file string) {
 	if before, after, ok := strings.Cut(text, "="); ok && !strings.Contains(before, "/") {
-		name, file = before, after
+		return before, after
 	}
+	return "", text
+}
+
+// readBundle reads --bundle FILE or NODE=FILE.
+func (p *program) readBundle(text string) (*bundle.Node, error) {
+	name, file := bundleName(text)
 	r, err := p.reader(file)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,8 @@ import (
 var examples = map[string]string{
 	"natlab up": `
 sudo natlab up
-kubectl get node,pod,svc,endpointslice -A -o yaml | sudo natlab up -f - --name mine`,
+kubectl get node,pod,svc,endpointslice -A -o yaml | sudo natlab up -f - --name mine
+sudo natlab up -f cluster.yaml --bundle vms100=vms100.bundle --name twin`,
 	"natlab apply": `
 sudo natlab apply -f services.yaml
 sudo natlab apply -f services.yaml --name mine --full`,

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/topology"
+	"natlab/topology/dump"
 )
 
 // withVariable is the environment variable that stands for --with.
@@ -21,10 +23,17 @@ func (p *program) up() *cobra.Command {
 	var in inputFlags
 	var o lab.Options
 	var with int
+	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--bundle NODE=FILE]... [--with PID]",
 		Short: "Build a lab and leave it running",
-		Args:  noArgs,
+		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
+
+With --bundle the nodes that are named hold what the script of natlab collect printed on them: their real rules of both backends, sets,
+devices, bridges, addresses, routes, rules of routing and sysctls. The other nodes and the pods are made up from the files; routers, load balancers and
+what else is around the nodes is stood in for. What is, and what this kernel does not take, is listed. natlab verify then proves or
+disproves what the Services call for on what the nodes hold, and names what is to blame.`,
+		Args: noArgs,
 	}
 	in.add(cmd)
 	cmd.Flags().StringVar(&o.Name, "name", "", "the lab's name (default: the cluster's)")
@@ -32,6 +41,7 @@ func (p *program) up() *cobra.Command {
 	cmd.Flags().Var(backend, "backend", "how rules reach the kernel (default: as the Lab document has it)")
 	plane := &choice{value: planeKernel, words: []string{planeKernel, string(dataplane.Userspace)}}
 	cmd.Flags().Var(plane, "dataplane", "whose the nodes' NAT is: their kernel's, or natlab's own, fed by NFQUEUE, without a rule of kube-proxy in the kernel")
+	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "NODE=FILE, or FILE of a node by its own name: a node as the script of natlab collect printed it; may be repeated")
 	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if plane.value != planeKernel {
@@ -54,6 +64,9 @@ func (p *program) up() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if o.Bundles, err = p.bundles(bundles); err != nil {
+			return err
+		}
 		o.Backend, o.Progress = dataplane.Backend(backend.value), lab.ShowProgress(p.err)
 		if err := lab.Start(cmd.Context(), c, o); err != nil {
 			return err
@@ -73,6 +86,28 @@ func (p *program) up() *cobra.Command {
 		return joinClose(err, l)
 	}
 	return cmd
+}
+
+// bundles reads the texts that --bundle names.
+func (p *program) bundles(all []string) (out []lab.Bundle, err error) {
+	for _, text := range all {
+		var one lab.Bundle
+		node, file := bundleName(text)
+		if one.Node = node; file == "" {
+			return nil, fmt.Errorf("--bundle %s: want NODE=FILE", text)
+		}
+		r, err := p.reader(file)
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(io.LimitReader(r, dump.MaxBytes+1))
+		if err := errors.Join(err, r.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		one.Text = string(b)
+		out = append(out, one)
+	}
+	return out, nil
 }
 
 // planeKernel is the word of --dataplane for NAT that is the kernel's.

@@ -21,6 +21,9 @@ func (b *builder) addAddress(a topology.Address) error {
 	if a.Prefix.Addr().Is6() {
 		address.Flags = unix.IFA_F_NODAD // nobody else can have it, and it can be used at once
 	}
+	if a.NoRoute {
+		address.Flags |= unix.IFA_F_NOPREFIXROUTE
+	}
 	return b.nl.AddrAdd(link, address)
 }
 
@@ -58,6 +61,9 @@ func (b *builder) addRoute(r topology.Route) error {
 		return err
 	}
 	route.Protocol = protocol
+	if route.Table, err = tableID(r.Table); err != nil {
+		return err
+	}
 	return b.nl.RouteAdd(&route)
 }
 

@@ -192,6 +192,9 @@ func (b *builder) takeUp(d topology.Device) error {
 		if err := b.nl.LinkSetMasterByIndex(link, master.Index); err != nil {
 			return fmt.Errorf("port of %s: %w", d.Master, err)
 		}
+		if err := b.port(link, d); err != nil {
+			return fmt.Errorf("port of %s: hairpin mode: %w", d.Master, err)
+		}
 	}
 	if err := b.nl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("up: %w", err)

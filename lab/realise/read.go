@@ -1,7 +1,6 @@
 package realise
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -52,6 +51,9 @@ func (r *reader) read() (topology.Namespace, []string, error) {
 		return now, nil, fmt.Errorf("list devices: %w", err)
 	}
 	now.Devices = r.devices(links)
+	if err := r.hairpins(now.Devices, links); err != nil {
+		return now, nil, err
+	}
 	if now.Addresses, err = r.addresses(); err != nil {
 		return now, nil, err
 	}
@@ -62,10 +64,15 @@ func (r *reader) read() (topology.Namespace, []string, error) {
 		return now, nil, err
 	}
 	now.Sysctls = r.sysctls()
-	if err := errors.Join(r.rules(), r.disciplines(links)); err != nil {
+	if err := r.disciplines(links); err != nil {
 		return now, nil, err
 	}
-	return now, r.other, nil
+	if len(r.plan.Rules) > 0 {
+		now.Rules, err = r.heldRules()
+	} else {
+		err = r.rules()
+	}
+	return now, r.other, err
 }
 
 // devices are those of the Plan that are there, in the Plan's order, with their MTU and whether they are up.
@@ -115,7 +122,9 @@ func (r *reader) addresses() (out []topology.Address, err error) {
 		if !ok || dev == "lo" && p.Addr().IsLoopback() && p.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
 			continue
 		}
-		out = append(out, topology.Address{Device: dev, Prefix: p, Scope: scopeOf(netlink.Scope(a.Scope))})
+		out = append(out, topology.Address{
+			Device: dev, Prefix: p, Scope: scopeOf(netlink.Scope(a.Scope)), NoRoute: r.plan.Dumped && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+		})
 	}
 	return out, nil
 }
@@ -152,6 +161,8 @@ func (r *reader) routes(addresses []topology.Address) (out []topology.Route, err
 		}
 		route := r.route(x)
 		switch {
+		case r.plan.Dumped:
+			out = append(out, typed(route, x))
 		case x.Type == unix.RTN_UNREACHABLE || x.Type == unix.RTN_PROHIBIT:
 			r.other = append(r.other, "a route refuses "+route.Dst.String())
 		case x.Table != unix.RT_TABLE_MAIN:
@@ -162,6 +173,20 @@ func (r *reader) routes(addresses []topology.Address) (out []topology.Route, err
 		}
 	}
 	return out, nil
+}
+
+// typed is a route with the types and the table that a Plan's own routes have not.
+func typed(route topology.Route, x netlink.Route) topology.Route {
+	route.Table = tableName(x.Table)
+	switch x.Type {
+	case unix.RTN_UNREACHABLE:
+		route.Type = topology.Unreachable
+	case unix.RTN_PROHIBIT:
+		route.Type = topology.Prohibit
+	case unix.RTN_THROW:
+		route.Type = topology.Throw
+	}
+	return route
 }
 
 func (r *reader) route(x netlink.Route) topology.Route {
@@ -259,7 +284,9 @@ func (r *reader) sysctls() []topology.Sysctl {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b topology.Sysctl) int { return strings.Compare(a.Key, b.Key) })
+	if !r.plan.Dumped { // whose settings stand in the order in which they are made
+		slices.SortFunc(out, func(a, b topology.Sysctl) int { return strings.Compare(a.Key, b.Key) })
+	}
 	return out
 }
 

@@ -119,6 +119,14 @@ func (b *Build) Tunnels() []*tunnel.Tunnel {
 // Tunnel is what tunl0 is, once Wire was called.
 func (b *Build) Tunnel() TunnelKind { return b.ipip.kind }
 
+// Notes are what this kernel could not make of dumped nodes, once Wire was called.
+func (b *Build) Notes() (out []string) {
+	for _, one := range b.all {
+		out = append(out, one.notes...)
+	}
+	return out
+}
+
 // Close lets go of what only the making needed.
 func (b *Build) Close() {
 	for _, one := range b.all {
@@ -136,6 +144,7 @@ type builder struct {
 	nl     *netlink.Handle
 	tunnel *tunnel.Tunnel
 	index  map[string]int // of its devices
+	notes  []string       // what could not be made
 }
 
 // create makes the namespace and the settings that hold for all its devices to come.
@@ -158,7 +167,7 @@ func (b *builder) sysctls(ofDevice bool) error {
 		if (ctl.Device != "") != ofDevice {
 			continue
 		}
-		if err := writeSysctl(ctl); err != nil {
+		if err := b.lacks("sysctl "+ctl.Key, writeSysctl(ctl)); err != nil {
 			return fmt.Errorf("sysctl %s: %w", ctl.Key, err)
 		}
 	}
@@ -220,11 +229,11 @@ func (b *builder) configure(ipip *ipipProbe) error {
 		}
 	}
 	for _, r := range b.plan.Routes {
-		if err := b.addRoute(r); err != nil {
+		if err := b.lacks("route "+r.String(), b.addRoute(r)); err != nil {
 			return fmt.Errorf("route %s: %w", r.Dst, err)
 		}
 	}
-	return nil
+	return b.rules()
 }
 
 // introduce adds the neighbours. All devices have to have their carrier by then: one that is seen without loses its proxy

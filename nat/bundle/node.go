@@ -29,6 +29,7 @@ type Node struct {
 	Addresses []netip.Addr // of its devices
 	Doubts    []diagnosis.Doubt
 	Notes     []string // what is not used, or not there, and why
+	Dump      dump.Bundle
 }
 
 // Held is what one backend of iptables holds.
@@ -48,7 +49,7 @@ func Read(r io.Reader) (*Node, error) {
 
 // Of makes a node of a bundle.
 func Of(b dump.Bundle) (*Node, error) {
-	n := &Node{Name: "node"}
+	n := &Node{Name: "node", Dump: b}
 	if s, ok := b.Section("hostname"); ok && s.OK() && len(strings.Fields(s.Text)) == 1 {
 		n.Name = strings.TrimSpace(s.Text)
 	}
@@ -147,6 +148,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 	}
 	n.Namespace = ns
 	n.behind(b)
+	n.neighbours(b)
 	return nil
 }
 

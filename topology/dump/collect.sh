@@ -86,6 +86,7 @@ run ip -6 route show table all
 run ip -4 rule
 run ip -6 rule
 run ip neigh
+run ip neigh show proxy
 run ip xfrm policy count
 run ip xfrm state count
 run ipset save

@@ -1,0 +1,105 @@
+// Package replay puts into a network namespace what a bundle tells of a node besides its devices and routes: its sets and the rules of both backends
+// of iptables. What this kernel or its programs do not take is left out, by name.
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/nat/bundle"
+	"natlab/nat/iptables"
+)
+
+// mostRefused is how many lines of one rule set, or of the sets, are left out before it is given up.
+const mostRefused = 64
+
+// Node gives a namespace a node's sets and its IPv4 rules, those of the backend first by which they reached the node: of two chains with one hook the
+// one that is registered later runs first. Notes are what is left out, and why.
+func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, first dataplane.Backend) (notes []string, err error) {
+	note := func(format string, args ...any) { notes = append(notes, n.Name+": "+fmt.Sprintf(format, args...)) }
+	if err := sets(ctx, ns, n, note); err != nil {
+		return notes, fmt.Errorf("sets: %w", err)
+	}
+	held := slices.Clone(n.Held)
+	slices.SortStableFunc(held, func(a, b bundle.Held) int {
+		rank := map[bool]int{true: 0, false: 1}
+		return rank[a.Backend == string(first)] - rank[b.Backend == string(first)]
+	})
+	for _, h := range held {
+		backend := dataplane.Backend(h.Backend)
+		if h.Backend == "iptables" {
+			backend = first
+			note("which backend holds its rules is not told: they are loaded by %s", first)
+		}
+		for _, rs := range h.Rulesets {
+			if rs.Family != nat.IPv4 {
+				continue
+			}
+			if err := rules(ctx, ns, backend, rs, note); err != nil {
+				return notes, fmt.Errorf("rules of %s: %w", backend, err)
+			}
+		}
+	}
+	return notes, nil
+}
+
+// sets loads the sets as ipset save printed them.
+func sets(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, note func(string, ...any)) error {
+	s, ok := n.Dump.Section("ipset save")
+	if !ok || !s.OK() || strings.TrimSpace(s.Text) == "" {
+		return nil
+	}
+	lines := strings.SplitAfter(s.Text, "\n")
+	for range mostRefused {
+		err := dataplane.RestoreSets(ctx, ns, strings.Join(lines, ""))
+		refused := (*dataplane.RefusedError)(nil)
+		if !errors.As(err, &refused) || refused.Line == 0 {
+			return err
+		}
+		note("the line %q of its sets is left out: %s", strings.TrimSpace(refused.Text), refused.Reason)
+		lines = slices.Delete(lines, refused.Line-1, refused.Line)
+	}
+	return fmt.Errorf("more than %d lines are refused", mostRefused)
+}
+
+// rules loads a rule set without the rules that are refused.
+func rules(ctx context.Context, ns dataplane.Namespace, backend dataplane.Backend, rs iptables.Ruleset, note func(string, ...any)) error {
+	plane, err := dataplane.New(backend)
+	if err != nil {
+		return err
+	}
+	rs = rs.Clone()
+	for range mostRefused {
+		err := plane.Install(ctx, ns, rs)
+		refused := (*dataplane.RefusedError)(nil)
+		if !errors.As(err, &refused) || !without(&rs, refused) {
+			return err
+		}
+		note("the rule %q (table %s, %s) is left out: %s", refused.Text, refused.Table, backend, refused.Reason)
+	}
+	return fmt.Errorf("more than %d rules are refused", mostRefused)
+}
+
+// without takes the rule away that was refused; false: there is none of that text, or a whole table was refused.
+func without(rs *iptables.Ruleset, refused *dataplane.RefusedError) bool {
+	for t := range rs.Tables {
+		if rs.Tables[t].Name != refused.Table {
+			continue
+		}
+		for c := range rs.Tables[t].Chains {
+			chain := &rs.Tables[t].Chains[c]
+			for i, rule := range chain.Rules {
+				if rule.Text(chain.Name) == refused.Text {
+					chain.Rules = slices.Delete(slices.Clone(chain.Rules), i, i+1)
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
