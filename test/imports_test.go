@@ -36,7 +36,7 @@ var house = []room{
 	{"nat/iptables", "nat nat/rules nat/xt"},
 	{"nat/xtables", "nat nat/iptables nat/xt"},
 	{"nat/view", "nat nat/iptables nat/xt nat/xtables"}, // what programs print of a table
-	{"nat/nftables", "nat nat/rules"}, // nf_tables' rules, as nft lists them
+	{"nat/nftables", "nat nat/rules"},                   // nf_tables' rules, as nft lists them
 	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
