@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestWhatApplyRefuses(t *testing.T) {
 		{"another MTU", func(c *topology.Cluster) { c.Underlay.MTU = 1400 }, "MTU 1400, the lab made it 1500"},
 		{"a client's address", func(c *topology.Cluster) {
 			c.Clients = slices.Clone(c.Clients)
-			c.Clients[0].Address = c.Clients[0].Address.Next().Next().Next()
+			c.Clients[0].Addresses = []netip.Addr{c.Clients[0].Addresses[0].Next().Next().Next()}
 		}, "client outside: the address"},
 		{"a hostPort", func(c *topology.Cluster) { at(c).HostPorts = []topology.HostPort{{}} }, "pod " + pod + ": its hostPorts are others"},
 	} {

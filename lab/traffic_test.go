@@ -58,7 +58,7 @@ func askAll(t *testing.T, l *Lab, ns topology.Namespace, servers []topology.Serv
 // TestClientBehindTheRouter has a client that is not of the underlay.
 func TestClientBehindTheRouter(t *testing.T) {
 	c := reference(t)
-	c.Clients = append(c.Clients, topology.Client{Name: "far", Address: netip.MustParseAddr("203.0.113.9")})
+	c.Clients = append(c.Clients, topology.Client{Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.9")}})
 	l := raise(t, c)
 	far, ok := l.Plan().Namespace("far")
 	require.True(t, ok)

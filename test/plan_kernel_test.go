@@ -73,7 +73,7 @@ func standByHand(t *testing.T, overlay topology.Overlay) topology.Plan {
 	c, err := topology.Reference()
 	require.NoError(t, err)
 	c.Name, c.PodNetwork.Overlay = uniqueName(t), overlay
-	c.Clients = append(c.Clients, topology.Client{Name: "far", Address: netip.MustParseAddr("203.0.113.7")})
+	c.Clients = append(c.Clients, topology.Client{Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})
 	p, err := topology.NewPlan(c)
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -22,16 +22,17 @@ type Cluster struct {
 
 // Underlay is the network between the nodes.
 type Underlay struct {
-	CIDR      netip.Prefix `json:"cidr,omitzero"`      // the zero Prefix in a cluster that only `rules` can use
-	Gateway   netip.Addr   `json:"gateway,omitzero"`   // the nodes' default route, an address of the lab's router
-	Interface string       `json:"interface,omitzero"` // the nodes' device on it; "eth0" where the Lab document is silent
-	MTU       int          `json:"mtu,omitzero"`       // bytes; 1500 where the Lab document is silent
+	CIDRs     []netip.Prefix `json:"cidrs,omitzero"`     // one a family, the primary one first; none in a cluster that only `rules` can use
+	Gateways  []netip.Addr   `json:"gateways,omitzero"`  // the nodes' default routes, addresses of the lab's router; in the order of CIDRs
+	Interface string         `json:"interface,omitzero"` // the nodes' device on it; "eth0" where the Lab document is silent
+	MTU       int            `json:"mtu,omitzero"`       // bytes; 1500 where the Lab document is silent
 }
 
 // PodNetwork is the network of the pods.
 type PodNetwork struct {
-	CIDR    netip.Prefix `json:"cidr,omitzero"`
-	Overlay Overlay      `json:"overlay"`
+	CIDRs    []netip.Prefix `json:"cidrs,omitzero"` // one a family
+	Overlay  Overlay        `json:"overlay"`        // of IPv4
+	Overlay6 Overlay        `json:"overlay6"`       // of IPv6: VXLAN or None; IPIP, which cannot carry it, stands for None
 }
 
 // Overlay is how a packet for a pod of another node crosses the underlay.
@@ -46,14 +47,14 @@ const (
 
 // Node is a machine of the cluster.
 type Node struct {
-	Name          string            `json:"name"`
-	Labels        map[string]string `json:"labels,omitzero"`
-	Addresses     []netip.Addr      `json:"addresses,omitzero"`     // InternalIP addresses, in the order of the Node object; the first of a family is the primary one
-	ExternalIPs   []netip.Addr      `json:"externalIPs,omitzero"`   // ExternalIP addresses of a Node that has InternalIP ones, which come before them
-	PodCIDRs      []netip.Prefix    `json:"podCIDRs,omitzero"`      // spec.podCIDRs
-	PodBlocks     []netip.Prefix    `json:"podBlocks,omitzero"`     // Calico's address blocks, from the Lab document; PodCIDRs where it is silent
-	TunnelAddress netip.Addr        `json:"tunnelAddress,omitzero"` // of tunl0 or vxlan.calico; the first address of the first block where the Lab document is silent
-	KubeProxy     string            `json:"kubeProxy,omitzero"`     // status.nodeInfo.kubeProxyVersion, may be ""
+	Name            string            `json:"name"`
+	Labels          map[string]string `json:"labels,omitzero"`
+	Addresses       []netip.Addr      `json:"addresses,omitzero"`       // InternalIP addresses, in the order of the Node object; the first of a family is the primary one
+	ExternalIPs     []netip.Addr      `json:"externalIPs,omitzero"`     // ExternalIP addresses of a Node that has InternalIP ones, which come before them
+	PodCIDRs        []netip.Prefix    `json:"podCIDRs,omitzero"`        // spec.podCIDRs
+	PodBlocks       []netip.Prefix    `json:"podBlocks,omitzero"`       // Calico's address blocks, from the Lab document; PodCIDRs where it is silent
+	TunnelAddresses []netip.Addr      `json:"tunnelAddresses,omitzero"` // of tunl0 or vxlan.calico, and of vxlan-v6.calico: one a family; the first address of the first block where the Lab document is silent
+	KubeProxy       string            `json:"kubeProxy,omitzero"`       // status.nodeInfo.kubeProxyVersion, may be ""
 }
 
 // Pod is a pod that runs, or one natlab made up for an endpoint without a pod.
@@ -141,12 +142,12 @@ type Endpoint struct {
 
 // Client is an outside client, from the Lab document, or a host outside of the cluster that is an endpoint.
 type Client struct {
-	Name     string     `json:"name"`
-	Address  netip.Addr `json:"address"`           // on the underlay, or behind the router
-	Invented bool       `json:"invented,omitzero"` // made up for an endpoint without a node; it has the address of Endpoint.Addr
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses"`         // one a family at most; on the underlay, or behind the router
+	Invented  bool         `json:"invented,omitzero"` // made up for an endpoint without a node; it has the address of Endpoint.Addr
 }
 
-// LoadBalancer is which node answers ARP for a load balancer's address.
+// LoadBalancer is which node answers ARP, or neighbour solicitations, for a load balancer's address.
 type LoadBalancer struct {
 	Address     netip.Addr `json:"address"`
 	AnnouncedBy string     `json:"announcedBy,omitzero"` // a node

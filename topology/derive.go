@@ -12,19 +12,13 @@ const (
 	defaultInterface = "eth0"
 	defaultMTU       = 1500
 	defaultClient    = "outside"
-	widestUnderlay   = 16 // nodes whose addresses have less than this in common are not taken to be on one network
-	narrowUnderlay   = 24
-	blockBits        = 26 // Calico's block size
-	widestPodNetwork = 8
-	narrowPodNetwork = 16
 )
-
-func defaultPodNetwork() netip.Prefix { return netip.MustParsePrefix("10.244.0.0/16") }
 
 // complete derives what a lab needs and the input leaves open. The order is that of dependence: who is there
 // (pods for endpoints without one), the network around them, where the pods' addresses are, then who is outside.
 func (l *loader) complete() {
-	l.nodesHaveIPv4()
+	l.checkNodes()
+	l.chooseFamilies()
 	if len(l.errs) > 0 {
 		return
 	}
@@ -35,13 +29,17 @@ func (l *loader) complete() {
 		return
 	}
 	l.deriveUnderlay()
-	l.deriveOverlay()
-	l.derivePodNetwork()
+	for _, f := range l.families {
+		l.deriveOverlay(f)
+	}
+	l.derivePodNetworks()
 	if len(l.errs) > 0 {
 		return
 	}
-	l.deriveBlocks()
-	l.deriveTunnels()
+	for _, f := range l.families {
+		l.deriveBlocks(f)
+		l.deriveTunnels(f)
+	}
 	if len(l.errs) > 0 {
 		return
 	}
@@ -49,14 +47,9 @@ func (l *loader) complete() {
 	l.deriveLoadBalancers()
 }
 
-func (l *loader) nodesHaveIPv4() {
+func (l *loader) checkNodes() {
 	if len(l.c.Nodes) == 0 {
 		l.fail(origin{}, "", "the input has no Node: a lab needs one at least (kubectl get nodes -o yaml)")
-	}
-	for _, n := range l.c.Nodes {
-		if !n.IPv4().IsValid() {
-			l.fail(l.at["Node "+n.Name], "status.addresses", "no InternalIP of IPv4: the lab's network is IPv4")
-		}
 	}
 	for _, name := range sortedKeys(l.labOf) {
 		if _, ok := l.c.Node(name); !ok {
@@ -70,24 +63,22 @@ func (l *loader) nodesHaveIPv4() {
 func (l *loader) explicitBlocks() {
 	for i := range l.c.Nodes {
 		n := &l.c.Nodes[i]
-		if len(n.PodBlocks) > 0 {
-			continue
-		}
-		used := true
-		for _, p := range l.c.Pods {
-			if ip := p.IPv4(); p.Node == n.Name && !p.HostNetwork && ip.IsValid() && !inAny(n.PodCIDRs, ip) {
-				used = false
-			}
-		}
-		if n.TunnelAddress.IsValid() && !inAny(n.PodCIDRs, n.TunnelAddress) {
-			used = false
-		}
-		for _, p := range n.PodCIDRs {
-			if used && p.Addr().Is4() {
-				n.PodBlocks = append(n.PodBlocks, p)
+		for _, f := range l.families {
+			if len(f.networks(n.PodBlocks)) == 0 && l.usesPodCIDRs(*n, f) {
+				n.PodBlocks = append(n.PodBlocks, f.networks(n.PodCIDRs)...)
 			}
 		}
 	}
+}
+
+// usesPodCIDRs reports whether all that is known of a node's pods and of its tunnel is of its podCIDRs, in one family.
+func (l *loader) usesPodCIDRs(n Node, f Family) bool {
+	for _, p := range l.c.Pods {
+		if ip := p.Address(f); p.Node == n.Name && !p.HostNetwork && ip.IsValid() && !inAny(n.PodCIDRs, ip) {
+			return false
+		}
+	}
+	return !n.Tunnel(f).IsValid() || inAny(n.PodCIDRs, n.Tunnel(f))
 }
 
 // podsHaveNodes reports once for each node that is not described which pod needs it.
@@ -112,46 +103,52 @@ func (l *loader) podsHaveNodes() {
 	}
 }
 
-// deriveUnderlay settles the network between the nodes: the smallest range (a /24 at most) that holds their
-// addresses, with a free address for the gateway.
+// deriveUnderlay settles what the network between the nodes is: its device, its MTU, and a free address of each family for the gateway.
 func (l *loader) deriveUnderlay() {
 	u := &l.c.Underlay
 	u.Interface = cmp.Or(u.Interface, defaultInterface)
 	u.MTU = cmp.Or(u.MTU, defaultMTU)
-	if !u.CIDR.IsValid() {
-		var ends []netip.Addr
-		for _, n := range l.c.Nodes {
-			ends = append(ends, n.IPv4())
+	given := u.Gateways
+	u.Gateways = nil
+	for _, a := range given {
+		if !l.c.Has(a) {
+			l.fail(l.labAt, "spec.underlay.gateway", "%s is %s, and the underlay is %v", a, FamilyOf(a).title(), u.CIDRs)
 		}
-		if u.Gateway.IsValid() {
-			ends = append(ends, u.Gateway)
+	}
+	for _, f := range l.families {
+		a := f.first(given)
+		if !a.IsValid() {
+			a = l.freeAddress(f, given)
 		}
-		p := covering(ends, narrowUnderlay)
-		for p.Bits() >= widestUnderlay && slices.ContainsFunc(ends, func(a netip.Addr) bool { return a == p.Addr() || a == lastAddr(p) }) {
-			p = netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked() // an address must not be the network's own or its broadcast
-		}
-		if p.Bits() < widestUnderlay {
-			l.fail(l.labAt, "", "the nodes' addresses (%s, %s) are not of one network of /%d or smaller: set spec.underlay.cidr in a Lab document", slices.MinFunc(ends, netip.Addr.Compare), slices.MaxFunc(ends, netip.Addr.Compare), widestUnderlay)
+		if !a.IsValid() {
+			l.fail(l.labAt, "", "the underlay %s has no free address for the router: set spec.underlay in a Lab document", u.CIDR(f))
 			return
 		}
-		u.CIDR = p
+		u.Gateways = append(u.Gateways, a)
 	}
-	if u.Gateway.IsValid() {
-		return
-	}
-	taken := l.addresses()
-	for a := u.CIDR.Addr().Next(); a != lastAddr(u.CIDR) && u.CIDR.Contains(a); a = a.Next() {
-		if !taken[a] && !l.ofABlock(a) {
-			u.Gateway = a
-			return
-		}
-	}
-	l.fail(l.labAt, "", "the underlay %s has no free address for the router: set spec.underlay in a Lab document", u.CIDR)
 }
 
-// addresses is every IPv4 address of the input that somebody has.
+// freeAddress is the first address of a family's underlay that nobody has.
+func (l *loader) freeAddress(f Family, gateways []netip.Addr) netip.Addr {
+	net := l.c.Underlay.CIDR(f)
+	taken := l.addresses()
+	for _, a := range gateways {
+		taken[a] = true
+	}
+	for a := net.Addr().Next(); a != lastAddr(net) && net.Contains(a); a = a.Next() {
+		if !taken[a] && !l.ofABlock(a) {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// addresses is every address of the input that somebody has.
 func (l *loader) addresses() map[netip.Addr]bool {
-	taken := map[netip.Addr]bool{l.c.Underlay.Gateway: true}
+	taken := map[netip.Addr]bool{}
+	for _, a := range l.c.Underlay.Gateways {
+		taken[a] = true
+	}
 	for _, n := range l.c.Nodes {
 		for _, a := range n.Addresses {
 			taken[a] = true
@@ -163,7 +160,9 @@ func (l *loader) addresses() map[netip.Addr]bool {
 		}
 	}
 	for _, c := range slices.Concat(l.c.Clients, l.outsideEndpoints) {
-		taken[c.Address] = true
+		for _, a := range c.Addresses {
+			taken[a] = true
+		}
 	}
 	for _, b := range l.c.LoadBalancers {
 		taken[b.Address] = true
@@ -187,19 +186,25 @@ func (l *loader) deriveClients() {
 	if l.c.Clients != nil {
 		return // also an empty list: it means that there is none
 	}
-	u := l.c.Underlay.CIDR
 	taken := l.addresses()
-	name := defaultClient
-	for _, ok := l.c.Node(name); ok; _, ok = l.c.Node(name) {
-		name += "-client"
+	cl := Client{Name: defaultClient}
+	for _, ok := l.c.Node(cl.Name); ok; _, ok = l.c.Node(cl.Name) {
+		cl.Name += "-client"
 	}
-	for a := lastAddr(u).Prev(); u.Contains(a) && a != u.Addr(); a = a.Prev() {
-		if !taken[a] && !l.ofABlock(a) {
-			l.c.Clients = []Client{{Name: name, Address: a}}
+	for _, f := range l.families {
+		u, had := l.c.Underlay.CIDR(f), len(cl.Addresses)
+		for a := lastAddr(u).Prev(); u.Contains(a) && a != u.Addr(); a = a.Prev() {
+			if !taken[a] && !l.ofABlock(a) {
+				cl.Addresses = append(cl.Addresses, a)
+				break
+			}
+		}
+		if len(cl.Addresses) == had {
+			l.fail(l.labAt, "", "the underlay %s has no free address for an outside client: set spec.clients in a Lab document", u)
 			return
 		}
 	}
-	l.fail(l.labAt, "", "the underlay %s has no free address for an outside client: set spec.clients in a Lab document", u)
+	l.c.Clients = []Client{cl}
 }
 
 // deriveLoadBalancers lets a ready node announce each load balancer address and external IP that the Lab
@@ -212,7 +217,7 @@ func (l *loader) deriveLoadBalancers() {
 	for i := range l.c.Services {
 		s := &l.c.Services[i]
 		for _, a := range s.announced() {
-			if !done[a] {
+			if !done[a] && l.c.Has(a) {
 				done[a] = true
 				l.c.LoadBalancers = append(l.c.LoadBalancers, LoadBalancer{Address: a, AnnouncedBy: l.announcer(s)})
 			}
@@ -231,21 +236,16 @@ func (l *loader) ownAddresses() map[netip.Addr]bool {
 	return own
 }
 
-// announced is the IPv4 addresses of s that a node has to take packets for: those of load balancers that
+// announced is the addresses of s that a node has to take packets for: those of load balancers that
 // kube-proxy programs (not ipMode Proxy), and the external IPs.
 func (s *Service) announced() []netip.Addr {
 	var out []netip.Addr
 	for _, in := range s.Ingress {
-		if in.IP.Is4() && in.IPMode != "Proxy" {
+		if in.IPMode != "Proxy" {
 			out = append(out, in.IP)
 		}
 	}
-	for _, a := range s.ExternalIPs {
-		if a.Is4() {
-			out = append(out, a)
-		}
-	}
-	return out
+	return append(out, s.ExternalIPs...)
 }
 
 func (l *loader) announcer(s *Service) string {

@@ -31,7 +31,7 @@ func TestInvented(t *testing.T) {
 			}
 			for _, cl := range c.Clients {
 				if cl.Invented {
-					client = cl.Name + " " + cl.Address.String()
+					client = cl.Name + " " + cl.Addresses[0].String()
 				}
 			}
 			require.Equal(t, row.pod, pod)
@@ -64,9 +64,9 @@ func TestDerived(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c, _ := load(t, strings.Join(row.docs, "\n---\n")+"\n")
-			require.Equal(t, row.underlay, c.Underlay.CIDR.String())
-			require.Equal(t, row.gateway, c.Underlay.Gateway.String())
-			require.Equal(t, row.client, c.Clients[0].Address.String())
+			require.Equal(t, row.underlay, c.Underlay.CIDR(IPv4).String())
+			require.Equal(t, row.gateway, c.Underlay.Gateway(IPv4).String())
+			require.Equal(t, row.client, c.Clients[0].Address(IPv4).String())
 			var blocks []string
 			for _, n := range c.Nodes {
 				blocks = append(blocks, fmt.Sprint(n.PodBlocks))
@@ -86,7 +86,7 @@ func TestLabDocumentIsOptional(t *testing.T) {
 	require.Empty(t, none.Clients, "an empty list means that there is none")
 	require.Equal(t, None, none.PodNetwork.Overlay)
 	gateway, _ := load(t, with("{apiVersion: natlab/v1alpha1, kind: Lab, spec: {underlay: {gateway: 10.0.9.1}}}"))
-	require.Equal(t, "10.0.0.0/20", gateway.Underlay.CIDR.String(), "the gateway is of the underlay too")
+	require.Equal(t, "10.0.0.0/20", gateway.Underlay.CIDR(IPv4).String(), "the gateway is of the underlay too")
 }
 
 // TestUnderivable sees the errors of a dump from which no network can be made out.
@@ -129,7 +129,7 @@ func TestCalicoAnnotations(t *testing.T) {
 		text := strings.Replace(with(), "name: n1", "name: n1, annotations: {projectcalico.org/"+key+": 10.244.169.64}", 1)
 		c, _ := load(t, text)
 		require.Equal(t, want, c.PodNetwork.Overlay)
-		require.Equal(t, addr("10.244.169.64"), c.Nodes[0].TunnelAddress)
+		require.Equal(t, addr("10.244.169.64"), c.Nodes[0].Tunnel(IPv4))
 		require.Equal(t, "[10.244.169.64/26]", fmt.Sprint(c.Nodes[0].PodBlocks), "its podCIDR is not in use")
 	}
 }

@@ -32,6 +32,7 @@ func oneOf(names []string) string {
 }
 
 var (
+	familyNames        = []string{"ipv4", "ipv6"}
 	overlayNames       = []string{"ipip", "vxlan", "none"}
 	serviceTypeNames   = []string{"ClusterIP", "NodePort", "LoadBalancer"}
 	trafficPolicyNames = []string{"Cluster", "Local"}

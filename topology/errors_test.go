@@ -115,7 +115,10 @@ func TestErrors(t *testing.T) {
 		{"its name's length", "name: small", "name: a23456789-123456789-123456789-123", "in.yaml: document 1: Lab a23456789-123456789-123456789-123: metadata.name: is longer than 32 characters"},
 		{"underlay", "cidr: 192.168.26.0/24", "cidr: 192.168.26.0", `in.yaml: document 1: Lab small: spec.underlay.cidr: "192.168.26.0" is not an address range in CIDR form`},
 		{"underlay's host bits", "cidr: 192.168.26.0/24", "cidr: 192.168.26.9/24", "in.yaml: document 1: Lab small: spec.underlay.cidr: 192.168.26.9/24 has host bits set: write 192.168.26.0/24"},
-		{"underlay of IPv6", "cidr: 192.168.26.0/24", "cidr: 'fd00::/64'", "in.yaml: document 1: Lab small: spec.underlay.cidr: fd00::/64 is not IPv4: the lab's network is"},
+		{"underlay of IPv6", "cidr: 192.168.26.0/24", "cidr: 'fd00::/64'", "in.yaml: document 3: Node a: status.addresses: no InternalIP of IPv6: the underlay of the Lab document is fd00::/64\nin.yaml: document 4: Node b: status.addresses: no InternalIP of IPv6: the underlay of the Lab document is fd00::/64"},
+		{"two underlays of a family", "cidr: 192.168.26.0/24", "cidr: '192.168.26.0/24,10.0.0.0/24'", "in.yaml: document 1: Lab small: spec.underlay.cidr: 10.0.0.0/24 is the second network of IPv4: want one a family at most"},
+		{"gateway of IPv6", "gateway: 192.168.26.2", "gateway: 'fd00::1'", "in.yaml: document 1: Lab small: spec.underlay.gateway: fd00::1 is IPv6, and the underlay is [192.168.26.0/24]"},
+		{"ipip for IPv6", "overlay: ipip", "overlay6: ipip", "in.yaml: document 1: Lab small: spec.podNetwork.overlay6: ipip carries IPv4 only: want vxlan or none"},
 		{"underlay too small", "cidr: 192.168.26.0/24", "cidr: 192.168.26.0/31", "in.yaml: document 1: Lab small: spec.underlay.cidr: 192.168.26.0/31: want a range of /8 to /29"},
 		{"gateway elsewhere", "gateway: 192.168.26.2", "gateway: 192.168.27.2", "in.yaml: document 1: Lab small: spec.underlay.gateway: 192.168.27.2 is not of the underlay 192.168.26.0/24: correct it or spec.underlay.cidr of the Lab document"},
 		{"gateway a node's", "gateway: 192.168.26.2", "gateway: 192.168.26.11", "in.yaml: document 1: Lab small: spec.underlay.gateway: 192.168.26.11 is already the address of Node b: give one of them another"},
@@ -160,7 +163,7 @@ func TestErrors(t *testing.T) {
 
 		// Nodes and Pods.
 		{"node's name", "metadata: {name: b}", `metadata: {name: "b\n-j ACCEPT"}`, `in.yaml: document 4: Node b?-j ACCEPT: metadata.name: "b\n-j ACCEPT" has '\n' in it: lower-case letters, digits and dashes only`},
-		{"node without IPv4", "address: 192.168.26.11", "address: 'fd00::1'", "in.yaml: document 4: Node b: status.addresses: no InternalIP of IPv4: the lab's network is IPv4"},
+		{"node without IPv4", "address: 192.168.26.11", "address: 'fd00::1'", "in.yaml: document 4: Node b: status.addresses: no InternalIP of IPv4: the underlay of the Lab document is 192.168.26.0/24"},
 		{"node off the underlay", "address: 192.168.26.11", "address: 192.168.27.11", "in.yaml: document 4: Node b: status.addresses: 192.168.27.11 is not of the underlay 192.168.26.0/24: correct it or spec.underlay.cidr of the Lab document"},
 		{"nodes with one address", "address: 192.168.26.11", "address: 192.168.26.10", "in.yaml: document 4: Node b: status.addresses: 192.168.26.10 is already the address of Node a: give one of them another"},
 		{"node's address no address", "address: 192.168.26.11", "address: somewhere", `in.yaml: document 4: Node b: status.addresses[0]: "somewhere" is not an IP address`},

@@ -39,7 +39,7 @@ func TestFlatNetwork(t *testing.T) {
 			require.Equal(t, row.routes, strings.Join(texts(namespace(t, p, "a").Routes), ", "))
 			require.Equal(t, row.answers, strings.Join(texts(namespace(t, p, "b").Neighbours), ", "))
 			for _, pod := range c.Pods {
-				require.Contains(t, texts(namespace(t, p, "b").Routes), pod.IPv4().String()+" dev "+pod.HostDevice()+" scope link")
+				require.Contains(t, texts(namespace(t, p, "b").Routes), pod.Address(IPv4).String()+" dev "+pod.HostDevice()+" scope link")
 			}
 		})
 	}

@@ -61,7 +61,7 @@ func (l *loader) hostPorts(o placed[corev1.Pod]) (out []HostPort) {
 
 // hostPortServers are the sockets behind hostPorts: of each container's port one, whoever asks for it. Which addresses a Pod on the host
 // network binds is not known: those of its node count.
-func hostPortServers(p Pod) (out []Server, notes []string) {
+func hostPortServers(c Cluster, p Pod) (out []Server, notes []string) {
 	for _, h := range p.HostPorts {
 		proto := lowerProto(h.Protocol)
 		if proto == "" {
@@ -73,7 +73,7 @@ func hostPortServers(p Pod) (out []Server, notes []string) {
 			s.Member = p.Node
 		}
 		for _, a := range p.IPs {
-			if a.Is4() {
+			if c.Has(a) {
 				s.Addr = netip.AddrPortFrom(a, h.Container)
 				out = append(out, s)
 			}

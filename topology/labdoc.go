@@ -2,6 +2,7 @@ package topology
 
 import (
 	"encoding/json"
+	"iter"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -36,26 +37,27 @@ type labSpec struct {
 }
 
 type labUnderlay struct {
-	CIDR      string `json:"cidr"`
-	Gateway   string `json:"gateway"`
+	CIDR      string `json:"cidr"`    // one a family, with a comma between two, as kubeadm's podSubnet
+	Gateway   string `json:"gateway"` // likewise
 	Interface string `json:"interface"`
 	MTU       int    `json:"mtu"`
 }
 
 type labPodNetwork struct {
-	CIDR    string `json:"cidr"`
-	Overlay string `json:"overlay"`
+	CIDR     string `json:"cidr"` // one a family, with a comma between two
+	Overlay  string `json:"overlay"`
+	Overlay6 string `json:"overlay6"` // of IPv6; else as overlay, which for ipip is none
 }
 
 type labNode struct {
 	Name          string   `json:"name"`
 	PodBlocks     []string `json:"podBlocks"`
-	TunnelAddress string   `json:"tunnelAddress"`
+	TunnelAddress string   `json:"tunnelAddress"` // one a family, with a comma between two
 }
 
 type labClient struct {
 	Name    string `json:"name"`
-	Address string `json:"address"`
+	Address string `json:"address"` // one a family, with a comma between two
 }
 
 type labLoadBalancer struct {
@@ -74,8 +76,8 @@ const (
 	BackendNFT    = "iptables-nft"
 )
 
-// The smallest MTU IPv4 allows a tunnel to work with, and the largest veth takes.
-const minMTU, maxMTU = 576, 65535
+// The smallest MTU IPv4 allows a tunnel to work with, that of IPv6 (RFC 8200, 5), and the largest veth takes.
+const minMTU, minMTU6, maxMTU = 576, 1280, 65535
 
 // lab reads the Lab document into the cluster; nodeDocs gets the parts of it that belong to nodes.
 func (l *loader) lab(o object) {
@@ -134,22 +136,14 @@ func (l *loader) unknownField(err error) {
 }
 
 func (l *loader) labUnderlay(u labUnderlay) {
-	if u.CIDR != "" {
-		p, err := parsePrefix(u.CIDR)
-		switch {
-		case err != nil:
-			l.fail(l.labAt, "spec.underlay.cidr", "%v", err)
-		case !p.Addr().Is4():
-			l.fail(l.labAt, "spec.underlay.cidr", "%s is not IPv4: the lab's network is", p)
-		case p != p.Masked():
-			l.fail(l.labAt, "spec.underlay.cidr", "%s has host bits set: write %s", p, p.Masked())
-		case p.Bits() < 8 || p.Bits() > 29:
-			l.fail(l.labAt, "spec.underlay.cidr", "%s: want a range of /8 to /29", p)
-		default:
-			l.c.Underlay.CIDR = p
+	for _, p := range l.labPrefixes("spec.underlay.cidr", u.CIDR) {
+		if least, most := 8, p.Addr().BitLen()-3; p.Bits() < least || p.Bits() > most {
+			l.fail(l.labAt, "spec.underlay.cidr", "%s: want a range of /%d to /%d", p, least, most)
+			continue
 		}
+		l.c.Underlay.CIDRs = append(l.c.Underlay.CIDRs, p)
 	}
-	l.c.Underlay.Gateway = l.labAddr("spec.underlay.gateway", u.Gateway)
+	l.c.Underlay.Gateways = l.labAddrs("spec.underlay.gateway", u.Gateway)
 	if u.Interface != "" {
 		if bad := badDevice(u.Interface); bad != "" {
 			l.fail(l.labAt, "spec.underlay.interface", "%s", bad)
@@ -164,42 +158,75 @@ func (l *loader) labUnderlay(u labUnderlay) {
 	l.c.Underlay.MTU = u.MTU
 }
 
-// labAddr reads an IPv4 address of the Lab document; an empty one gives the zero Addr.
-func (l *loader) labAddr(field, s string) netip.Addr {
-	if s == "" {
-		return netip.Addr{}
+// labAddrs reads addresses of the Lab document, one a family at most; an empty text has none.
+func (l *loader) labAddrs(field, s string) (out []netip.Addr) {
+	for one := range commaSeparated(s) {
+		a, err := parseAddr(one)
+		switch {
+		case err != nil:
+			l.fail(l.labAt, field, "%v", err)
+		case FamilyOf(a).first(out).IsValid():
+			l.fail(l.labAt, field, "%s is the second address of %s: want one a family at most", a, FamilyOf(a).title())
+		default:
+			out = append(out, a)
+		}
 	}
-	a, err := parseAddr(s)
-	if err != nil {
-		l.fail(l.labAt, field, "%v", err)
-		return netip.Addr{}
+	return out
+}
+
+// labPrefixes reads networks of the Lab document, one a family at most; an empty text has none.
+func (l *loader) labPrefixes(field, s string) (out []netip.Prefix) {
+	for one := range commaSeparated(s) {
+		p, err := parsePrefix(one)
+		switch {
+		case err != nil:
+			l.fail(l.labAt, field, "%v", err)
+		case p != p.Masked():
+			l.fail(l.labAt, field, "%s has host bits set: write %s", p, p.Masked())
+		case FamilyOf(p.Addr()).network(out).IsValid():
+			l.fail(l.labAt, field, "%s is the second network of %s: want one a family at most", p, FamilyOf(p.Addr()).title())
+		default:
+			out = append(out, p)
+		}
 	}
-	if !a.Is4() {
-		l.fail(l.labAt, field, "%s is not IPv4: the lab's network is", a)
-		return netip.Addr{}
+	return out
+}
+
+// commaSeparated are the parts of a text between its commas; an empty text has none.
+func commaSeparated(s string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if s == "" {
+			return
+		}
+		for one := range strings.SplitSeq(s, ",") {
+			if !yield(strings.TrimSpace(one)) {
+				return
+			}
+		}
 	}
-	return a
 }
 
 func (l *loader) labPodNetwork(n labPodNetwork) {
-	if n.CIDR != "" {
-		p, err := parsePrefix(n.CIDR)
-		switch {
-		case err != nil:
-			l.fail(l.labAt, "spec.podNetwork.cidr", "%v", err)
-		case !p.Addr().Is4():
-			l.fail(l.labAt, "spec.podNetwork.cidr", "%s is not IPv4: the lab's network is", p)
-		case p != p.Masked():
-			l.fail(l.labAt, "spec.podNetwork.cidr", "%s has host bits set: write %s", p, p.Masked())
-		default:
-			l.c.PodNetwork.CIDR, l.podNetworkGiven, l.labPodCIDR = p, true, true
+	for _, p := range l.labPrefixes("spec.podNetwork.cidr", n.CIDR) {
+		f := FamilyOf(p.Addr())
+		l.c.PodNetwork.CIDRs = append(l.c.PodNetwork.CIDRs, p)
+		l.podNetworkGiven[f], l.labPodCIDR[f] = true, true
+	}
+	if n.Overlay != "" {
+		if err := l.c.PodNetwork.Overlay.UnmarshalText([]byte(n.Overlay)); err != nil {
+			l.fail(l.labAt, "spec.podNetwork.overlay", "%v", err)
 		}
+		l.c.PodNetwork.Overlay6 = l.c.PodNetwork.Overlay
+		l.overlayGiven = [2]bool{true, true}
 	}
-	if l.overlayGiven = n.Overlay != ""; !l.overlayGiven {
-		return
-	}
-	if err := l.c.PodNetwork.Overlay.UnmarshalText([]byte(n.Overlay)); err != nil {
-		l.fail(l.labAt, "spec.podNetwork.overlay", "%v", err)
+	if n.Overlay6 != "" {
+		err := l.c.PodNetwork.Overlay6.UnmarshalText([]byte(n.Overlay6))
+		switch l.overlayGiven[IPv6] = true; {
+		case err != nil:
+			l.fail(l.labAt, "spec.podNetwork.overlay6", "%v", err)
+		case l.c.PodNetwork.Overlay6 == IPIP:
+			l.fail(l.labAt, "spec.podNetwork.overlay6", "ipip carries IPv4 only: want vxlan or none")
+		}
 	}
 }
 
@@ -221,15 +248,13 @@ func (l *loader) labNodes(nodes []labNode) {
 			switch at := index(field+".podBlocks", j); {
 			case err != nil:
 				l.fail(l.labAt, at, "%v", err)
-			case !p.Addr().Is4():
-				l.fail(l.labAt, at, "%s is not IPv4: the lab's network is", p)
 			case p != p.Masked():
 				l.fail(l.labAt, at, "%s has host bits set: write %s", p, p.Masked())
 			default:
 				about.blocks = append(about.blocks, p)
 			}
 		}
-		about.tunnel = l.labAddr(field+".tunnelAddress", n.TunnelAddress)
+		about.tunnels = l.labAddrs(field+".tunnelAddress", n.TunnelAddress)
 		l.labOf[n.Name] = about
 	}
 }
@@ -245,20 +270,26 @@ func (l *loader) labOutside(spec labSpec) {
 			l.fail(l.labAt, field+".name", "%s", bad)
 		}
 		if c.Address == "" {
-			l.fail(l.labAt, field+".address", "is empty: want the client's IPv4 address")
+			l.fail(l.labAt, field+".address", "is empty: want the client's address")
 		}
-		l.c.Clients = append(l.c.Clients, Client{Name: c.Name, Address: l.labAddr(field+".address", c.Address)})
+		l.c.Clients = append(l.c.Clients, Client{Name: c.Name, Addresses: l.labAddrs(field+".address", c.Address)})
 	}
 	l.labBalancers = len(spec.LoadBalancers)
 	for i, b := range spec.LoadBalancers {
 		field := index("spec.loadBalancers", i)
 		if b.Address == "" {
-			l.fail(l.labAt, field+".address", "is empty: want the load balancer's IPv4 address")
+			l.fail(l.labAt, field+".address", "is empty: want the load balancer's address")
 		}
 		if b.AnnouncedBy == "" {
 			l.fail(l.labAt, field+".announcedBy", "is empty: want the name of a node")
 		}
-		l.c.LoadBalancers = append(l.c.LoadBalancers, LoadBalancer{Address: l.labAddr(field+".address", b.Address), AnnouncedBy: b.AnnouncedBy})
+		balancer := LoadBalancer{AnnouncedBy: b.AnnouncedBy}
+		if a, err := parseAddr(b.Address); err == nil {
+			balancer.Address = a
+		} else if b.Address != "" {
+			l.fail(l.labAt, field+".address", "%v", err)
+		}
+		l.c.LoadBalancers = append(l.c.LoadBalancers, balancer)
 	}
 }
 

@@ -50,9 +50,9 @@ type placed[T any] struct {
 
 // nodeAddition is what the Lab document has of one node.
 type nodeAddition struct {
-	field  string
-	blocks []netip.Prefix
-	tunnel netip.Addr
+	field   string
+	blocks  []netip.Prefix
+	tunnels []netip.Addr
 }
 
 // loader is one Load under way.
@@ -61,9 +61,10 @@ type loader struct {
 	c                           Cluster
 	forRules                    bool
 	labBalancers                int                     // how many of Cluster.LoadBalancers the Lab document has
-	podNetworkGiven, labPodCIDR bool                    // by anybody; by the Lab document
-	overlayGiven                bool                    // by the Lab document, or by what Calico writes on the nodes
-	flat                        bool                    // pods have addresses of the nodes' own network
+	families                    []Family                // of the lab, the primary one first
+	podNetworkGiven, labPodCIDR [2]bool                 // by family: by anybody; by the Lab document
+	overlayGiven                [2]bool                 // by family: by the Lab document, or by what Calico writes on the nodes
+	flat                        [2]bool                 // by family: pods have addresses of the nodes' own network
 	labAt                       origin                  // the Lab document; zero where there is none
 	configAt                    origin                  // the KubeProxyConfiguration
 	labOf                       map[string]nodeAddition // by node name

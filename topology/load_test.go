@@ -37,7 +37,7 @@ func TestReference(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, warnings)
 	require.Equal(t, "reference", c.Name)
-	require.Equal(t, Underlay{CIDR: prefix("192.168.26.0/24"), Gateway: addr("192.168.26.2"), Interface: "ens32", MTU: 1500}, c.Underlay)
+	require.Equal(t, Underlay{CIDRs: []netip.Prefix{prefix("192.168.26.0/24")}, Gateways: []netip.Addr{addr("192.168.26.2")}, Interface: "ens32", MTU: 1500}, c.Underlay)
 	require.Equal(t, []LoadBalancer{{Address: addr("192.168.26.223"), AnnouncedBy: "vms102"}}, c.LoadBalancers)
 	require.Equal(t, "v1.25", c.KubeProxy.Release)
 	require.Equal(t, BackendLegacy, c.KubeProxy.Backend)
@@ -190,12 +190,12 @@ func TestDumpWithoutLabDocument(t *testing.T) {
 		"1.yaml: document 1: passed over 1 object of kind Deployment (apps/v1), which natlab does not need",
 	}, warnings)
 	require.Equal(t, "lab", c.Name)
-	require.Equal(t, Underlay{CIDR: prefix("172.18.0.0/24"), Gateway: addr("172.18.0.1"), Interface: "eth0", MTU: 1500}, c.Underlay)
-	require.Equal(t, PodNetwork{CIDR: prefix("10.244.0.0/16"), Overlay: IPIP}, c.PodNetwork)
-	require.Equal(t, []Client{{Name: "outside", Address: addr("172.18.0.254")}}, c.Clients)
+	require.Equal(t, Underlay{CIDRs: []netip.Prefix{prefix("172.18.0.0/24")}, Gateways: []netip.Addr{addr("172.18.0.1")}, Interface: "eth0", MTU: 1500}, c.Underlay)
+	require.Equal(t, PodNetwork{CIDRs: []netip.Prefix{prefix("10.244.0.0/16")}, Overlay: IPIP}, c.PodNetwork)
+	require.Equal(t, []Client{{Name: "outside", Addresses: []netip.Addr{addr("172.18.0.254")}}}, c.Clients)
 	require.Equal(t, []LoadBalancer{{Address: addr("172.18.255.200"), AnnouncedBy: "kind-worker"}}, c.LoadBalancers, "the control plane is not ready")
 	require.Equal(t, []netip.Prefix{prefix("10.244.1.0/24")}, c.Nodes[1].PodBlocks)
-	require.Equal(t, addr("10.244.1.0"), c.Nodes[1].TunnelAddress)
+	require.Equal(t, addr("10.244.1.0"), c.Nodes[1].Tunnel(IPv4))
 	require.Equal(t, "v1.34", c.KubeProxy.Release)
 	require.Equal(t, []Pod{ // not those that have ended or wait; one made up for the API server's endpoint, which names no Pod
 		{Namespace: "default", Name: "host-kind-control-plane", Node: "kind-control-plane", IPs: []netip.Addr{addr("172.18.0.2")}, HostNetwork: true, Invented: true},
@@ -277,7 +277,7 @@ func TestForRules(t *testing.T) {
 	}, texts(warnings))
 	require.Equal(t, "10.244.9.5:9 nowhere ready serving", describe(c.Services[0].Ports[0].Endpoints))
 	require.Equal(t, []netip.Addr{addr("203.0.113.7")}, c.Services[0].ExternalIPs)
-	require.False(t, c.Underlay.CIDR.IsValid())
+	require.Empty(t, c.Underlay.CIDRs)
 }
 
 func FuzzLoad(f *testing.F) {
@@ -295,7 +295,7 @@ func FuzzLoad(f *testing.F) {
 				require.Less(t, len(err.Error()), 1<<16)
 				continue
 			}
-			if c.Underlay.CIDR.IsValid() {
+			if len(c.Underlay.CIDRs) > 0 {
 				p, err := NewPlan(c)
 				require.NoError(t, err)
 				require.NotContains(t, strings.ReplaceAll(p.String(), "||", ""), "|")

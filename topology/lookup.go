@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -25,20 +24,5 @@ func (c Cluster) Pod(member string) (Pod, bool) {
 	return Pod{}, false
 }
 
-// IPv4 is the node's primary IPv4 address; the zero Addr where it has none.
-func (n Node) IPv4() netip.Addr { return firstIPv4(n.Addresses) }
-
-// IPv4 is the pod's IPv4 address; the zero Addr where it has none.
-func (p Pod) IPv4() netip.Addr { return firstIPv4(p.IPs) }
-
 // Member is the pod's member name: "NAMESPACE/NAME".
 func (p Pod) Member() string { return p.Namespace + "/" + p.Name }
-
-func firstIPv4(list []netip.Addr) netip.Addr {
-	for _, a := range list {
-		if a.Is4() {
-			return a
-		}
-	}
-	return netip.Addr{}
-}

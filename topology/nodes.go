@@ -35,7 +35,7 @@ func (l *loader) translateNodes() {
 			n.PodCIDRs = append(n.PodCIDRs, p.Masked())
 		}
 		add := l.labOf[n.Name]
-		n.PodBlocks, n.TunnelAddress = add.blocks, add.tunnel
+		n.PodBlocks, n.TunnelAddresses = slices.Clone(add.blocks), slices.Clone(add.tunnels)
 		l.calico(o, &n)
 		l.c.Nodes = append(l.c.Nodes, n)
 	}
@@ -68,16 +68,20 @@ func (l *loader) nodeAddresses(o placed[corev1.Node]) (addresses, external []net
 
 // calico reads what Calico writes on a node: the address of its tunnel device, and by it the overlay.
 func (l *loader) calico(o placed[corev1.Node], n *Node) {
-	for overlay, key := range []string{IPIP: "projectcalico.org/IPv4IPIPTunnelAddr", VXLAN: "projectcalico.org/IPv4VXLANTunnelAddr"} {
-		a, err := parseAddr(o.v.Annotations[key])
-		if err != nil || !a.Is4() {
+	for _, is := range []struct {
+		family  Family
+		overlay Overlay
+		key     string
+	}{{IPv4, IPIP, "IPv4IPIPTunnelAddr"}, {IPv4, VXLAN, "IPv4VXLANTunnelAddr"}, {IPv6, VXLAN, "IPv6VXLANTunnelAddr"}} {
+		a, err := parseAddr(o.v.Annotations["projectcalico.org/"+is.key])
+		if err != nil || FamilyOf(a) != is.family {
 			continue
 		}
-		if !l.overlayGiven {
-			l.c.PodNetwork.Overlay, l.overlayGiven = Overlay(overlay), true
+		if !l.overlayGiven[is.family] {
+			*l.overlay(is.family), l.overlayGiven[is.family] = is.overlay, true
 		}
-		if !n.TunnelAddress.IsValid() && l.c.PodNetwork.Overlay == Overlay(overlay) {
-			n.TunnelAddress = a
+		if !n.Tunnel(is.family).IsValid() && l.c.PodNetwork.Of(is.family) == is.overlay {
+			n.TunnelAddresses = append(n.TunnelAddresses, a)
 		}
 	}
 }

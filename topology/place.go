@@ -2,6 +2,7 @@ package topology
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -125,17 +126,17 @@ func (l *loader) inventPod(w *places, s *Service, p Pod, ref string) string {
 // Service without selector, for example.
 func (l *loader) outsideEndpoint(at origin, e *Endpoint) {
 	ip := e.Addr.Addr()
-	if l.c.PodNetwork.CIDR.Contains(ip) {
+	if inAny(l.c.PodNetwork.CIDRs, ip) {
 		l.fail(at, "endpoint "+e.Addr.String(), "it has no nodeName, and its address is of no node's pod block: which Node is it on?")
 		return
 	}
-	if !ip.Is4() {
+	if !l.c.Has(ip) {
 		return
 	}
 	for _, c := range append(l.c.Clients, l.outsideEndpoints...) {
-		if c.Address == ip {
+		if slices.Contains(c.Addresses, ip) {
 			return
 		}
 	}
-	l.outsideEndpoints = append(l.outsideEndpoints, Client{Name: "endpoint-" + dashed(ip), Address: ip, Invented: true})
+	l.outsideEndpoints = append(l.outsideEndpoints, Client{Name: "endpoint-" + dashed(ip), Addresses: []netip.Addr{ip}, Invented: true})
 }

@@ -6,7 +6,7 @@ import "net/netip"
 // in which it can be made, and everything an emulator has to know of the wiring. The same Cluster gives the same
 // Plan to the byte.
 //
-// What the kernel makes by itself is not in it: 127.0.0.1/8 on lo, and the connected route and the local one of
+// What the kernel makes by itself is not in it: 127.0.0.1/8 and ::1 on lo, and the connected route and the local one of
 // each address.
 //
 //	client outside      node vms100                       node vms105
@@ -17,7 +17,8 @@ import "net/netip"
 //	                     router 192.168.26.2   ...                        pod velero/minio
 type Plan struct {
 	Lab        string      `json:"lab"`
-	Overlay    Overlay     `json:"overlay"`
+	Overlay    Overlay     `json:"overlay"`    // of IPv4
+	Families   []Family    `json:"families"`   // the primary one first
 	Namespaces []Namespace `json:"namespaces"` // underlay, router, nodes, pods, clients
 }
 
@@ -175,7 +176,7 @@ type Neighbour struct {
 	Device string     `json:"device"`
 	IP     netip.Addr `json:"ip,omitzero"` // invalid for an FDB entry without one
 	MAC    string     `json:"mac,omitzero"`
-	Proxy  bool       `json:"proxy,omitzero"` // answer ARP for IP on this device (ip neigh add proxy)
+	Proxy  bool       `json:"proxy,omitzero"` // answer ARP or neighbour solicitations for IP on this device (ip neigh add proxy)
 	FDB    bool       `json:"fdb,omitzero"`   // a bridge-table entry of a VXLAN device: MAC is reached at Remote
 	Remote netip.Addr `json:"remote,omitzero"`
 }

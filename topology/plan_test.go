@@ -133,7 +133,7 @@ func TestOverlays(t *testing.T) {
 			p := planOf(t, c)
 			node := namespace(t, p, "vms100")
 			require.Contains(t, texts(node.Routes), row.route)
-			require.Equal(t, row.device, row.overlay.Device())
+			require.Equal(t, row.device, row.overlay.Device(IPv4))
 			require.Equal(t, row.mtu, node.device("calic2f7856928d").MTU)
 			require.Equal(t, row.device != "", node.device(row.device) != nil)
 			for _, n := range row.neigh {
@@ -153,7 +153,7 @@ func TestLinksHaveTwoEnds(t *testing.T) {
 	for _, overlay := range []Overlay{IPIP, VXLAN, None} {
 		c := reference(t)
 		c.PodNetwork.Overlay = overlay
-		c.Clients = append(c.Clients, Client{Name: "far-away-with-a-long-name", Address: netip.MustParseAddr("203.0.113.7")})
+		c.Clients = append(c.Clients, Client{Name: "far-away-with-a-long-name", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})
 		p := planOf(t, c)
 		macs := map[string]string{}
 		for _, ns := range p.Namespaces {
@@ -200,7 +200,7 @@ func memberOf(p Plan, name string) string {
 
 func TestClientBehindTheRouter(t *testing.T) {
 	c := reference(t)
-	c.Clients = append(c.Clients, Client{Name: "far", Address: netip.MustParseAddr("203.0.113.7")})
+	c.Clients = append(c.Clients, Client{Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})
 	c.LoadBalancers = append(c.LoadBalancers, LoadBalancer{Address: netip.MustParseAddr("203.0.113.77"), AnnouncedBy: "vms103"})
 	p := planOf(t, c)
 	far := namespace(t, p, "far")

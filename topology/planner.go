@@ -25,29 +25,30 @@ const (
 
 // takenDevices is the names a node's underlay device must not have.
 func takenDevices() []string {
-	return []string{"lo", "all", "default", ipipDevice, vxlanDevice, announceDevice}
+	return []string{"lo", "all", "default", ipipDevice, vxlanDevice, vxlanDevice6, announceDevice}
 }
 
 // planner is one NewPlan under way.
 type planner struct {
-	c      Cluster
-	podsOf map[string][]Pod // by node; only pods with a namespace of their own
-	plan   Plan
+	c        Cluster
+	families []Family
+	podsOf   map[string][]Pod // by node; only pods with a namespace of their own
+	plan     Plan
 }
 
 // NewPlan works out the lab of a cluster that Load made. It fails only for a Cluster that Load did not make, or
 // whose name was changed since.
 func NewPlan(c Cluster) (Plan, error) {
-	if !c.Underlay.CIDR.IsValid() || len(c.Nodes) == 0 {
+	if len(c.Underlay.CIDRs) == 0 || len(c.Nodes) == 0 {
 		return Plan{}, errors.New("plan: the cluster has no network: it was read for its rules only")
 	}
 	if bad := badLabel(c.Name, maxLabName); bad != "" {
 		return Plan{}, fmt.Errorf("plan: the lab's name %s", bad)
 	}
-	b := &planner{c: c, podsOf: map[string][]Pod{}}
-	b.plan = Plan{Lab: c.Name, Overlay: c.PodNetwork.Overlay}
+	b := &planner{c: c, families: c.Families(), podsOf: map[string][]Pod{}}
+	b.plan = Plan{Lab: c.Name, Overlay: c.PodNetwork.Overlay, Families: c.Families()}
 	for _, p := range c.Pods {
-		if !p.HostNetwork && p.IPv4().IsValid() {
+		if len(p.among(c)) > 0 {
 			b.podsOf[p.Node] = append(b.podsOf[p.Node], p)
 		}
 	}
@@ -57,7 +58,7 @@ func NewPlan(c Cluster) (Plan, error) {
 		b.add(b.node(n))
 	}
 	for _, p := range c.Pods {
-		if !p.HostNetwork && p.IPv4().IsValid() {
+		if len(p.among(c)) > 0 {
 			b.add(b.pod(p))
 		}
 	}
@@ -76,27 +77,56 @@ func (b *planner) add(ns Namespace) {
 	b.plan.Namespaces = append(b.plan.Namespaces, ns)
 }
 
-// namespace begins a member's namespace. The lab has no IPv6 of its own, and without it nothing but the lab's
-// traffic is on its links.
+// namespace begins a member's namespace. Without IPv6 in it nothing but the lab's traffic is on its links.
 func (b *planner) namespace(kind Kind, member string) Namespace {
 	ns := Namespace{Name: b.c.namespaceName(member), Member: member, Kind: kind}
-	ns.set("net/ipv6/conf/all/disable_ipv6", "1")
-	ns.set("net/ipv6/conf/default/disable_ipv6", "1")
+	off := "0"
+	if six := slices.Contains(b.families, IPv6); !six || kind == KindUnderlay {
+		off = "1"
+	}
+	ns.set("net/ipv6/conf/all/disable_ipv6", off)
+	ns.set("net/ipv6/conf/default/disable_ipv6", off)
 	if kind == KindUnderlay {
 		return ns
 	}
 	ns.Devices = []Device{{Name: "lo", Kind: Loopback}}
-	// No packet is dropped for its source, whatever the host's setting: a wrong one is to be seen, not lost.
-	ns.set("net/ipv4/conf/all/rp_filter", "0")
-	ns.set("net/ipv4/conf/default/rp_filter", "0")
-	// Every ICMP error is sent, also the seventh in a second.
-	ns.set("net/ipv4/icmp_ratelimit", "0")
-	if kind == KindRouter || kind == KindNode {
-		ns.set("net/ipv4/ip_forward", "1")
-		ns.set("net/ipv4/conf/all/send_redirects", "0")
-		ns.set("net/ipv4/conf/default/send_redirects", "0")
+	for _, f := range b.families {
+		ns.behave(f, kind == KindRouter || kind == KindNode)
 	}
 	return ns
+}
+
+// behave makes the settings of a family that hold for all devices.
+func (n *Namespace) behave(f Family, forwards bool) {
+	if f == IPv6 {
+		// All addresses are the Plan's, at once; a host asks no router for more, and takes no redirect.
+		n.set("net/ipv6/conf/default/addr_gen_mode", "1")
+		n.set("net/ipv6/conf/default/accept_dad", "0")
+		n.set("net/ipv6/conf/default/accept_ra", "0")
+		n.set("net/ipv6/conf/default/accept_redirects", "0")
+		n.set("net/ipv6/icmp/ratelimit", "0")
+		if forwards {
+			n.set("net/ipv6/conf/all/forwarding", "1")
+		}
+		return
+	}
+	// No packet is dropped for its source, whatever the host's setting: a wrong one is to be seen, not lost.
+	n.set("net/ipv4/conf/all/rp_filter", "0")
+	n.set("net/ipv4/conf/default/rp_filter", "0")
+	// Every ICMP error is sent, also the seventh in a second.
+	n.set("net/ipv4/icmp_ratelimit", "0")
+	if forwards {
+		n.set("net/ipv4/ip_forward", "1")
+		n.set("net/ipv4/conf/all/send_redirects", "0")
+		n.set("net/ipv4/conf/default/send_redirects", "0")
+	}
+}
+
+// setOf4 makes a setting of a device that IPv4 alone has, where the lab has that.
+func (b *planner) setOf4(n *Namespace, device, format, value string) {
+	if slices.Contains(b.families, IPv4) {
+		n.setOf(device, format, value)
+	}
 }
 
 // namespaceName is the kernel's name of a member's namespace: LAB.MEMBER, the slash of a pod's as a dot.
@@ -128,7 +158,7 @@ func (b *planner) underlay() Namespace {
 		port(n.Name, b.c.Underlay.Interface)
 	}
 	for _, cl := range b.c.Clients {
-		if b.c.Underlay.CIDR.Contains(cl.Address) {
+		if b.near(cl) {
 			port(cl.Name, outerDevice)
 		}
 	}
@@ -144,50 +174,61 @@ func portName(member string) string {
 	return name
 }
 
-// outer gives a member its device on the underlay.
-func (b *planner) outer(ns *Namespace, device string, addr netip.Addr) {
-	ns.Devices = append(ns.Devices, Device{
-		Name: device, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: macOf(0x0a, 0x58, addr),
-		Peer: Peer{Namespace: b.c.namespaceName(memberUnderlay), Device: portName(ns.Member)},
-	})
-	ns.Addresses = append(ns.Addresses, Address{Device: device, Prefix: netip.PrefixFrom(addr, b.c.Underlay.CIDR.Bits())})
+// primary is the address, of those that the lab has, by which a device's MAC is made.
+func (b *planner) primary(list []netip.Addr) netip.Addr {
+	for _, f := range b.families {
+		if a := f.first(list); a.IsValid() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
-// router is the nodes' default gateway. It knows the way to clients behind it, to addresses that a node announces
-// outside of the underlay, and to the pods, whose answers to a host outside may come back by it.
-func (b *planner) router() Namespace {
-	ns := b.namespace(KindRouter, memberRouter)
-	b.outer(&ns, outerDevice, b.c.Underlay.Gateway)
-	ns.setOf(outerDevice, "net/ipv4/conf/%s/rp_filter", "0")
-	ns.setOf(outerDevice, "net/ipv4/conf/%s/send_redirects", "0")
-	for _, cl := range b.c.Clients {
-		if b.c.Underlay.CIDR.Contains(cl.Address) {
-			continue
-		}
-		dev := portName(cl.Name)
-		ns.Devices = append(ns.Devices, Device{
-			Name: dev, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: hashMAC(ns.Name, dev),
-			Peer: Peer{Namespace: b.c.namespaceName(cl.Name), Device: outerDevice}, Create: true,
-		})
-		ns.Addresses = append(ns.Addresses, Address{Device: dev, Prefix: host(linkLocal()), Scope: ScopeLink})
-		ns.Routes = append(ns.Routes, Route{Dst: host(cl.Address), Device: dev, Scope: ScopeLink})
-		ns.setOf(dev, "net/ipv4/conf/%s/rp_filter", "0")
-		ns.setOf(dev, "net/ipv4/conf/%s/send_redirects", "0")
-	}
-	for _, lb := range b.c.LoadBalancers {
-		if n, ok := b.c.Node(lb.AnnouncedBy); ok && !b.c.Underlay.CIDR.Contains(lb.Address) {
-			ns.Routes = append(ns.Routes, Route{Dst: host(lb.Address), Via: n.IPv4(), Device: outerDevice})
+// outer gives a member its device on the underlay, with the first address of each family.
+func (b *planner) outer(ns *Namespace, device string, addrs []netip.Addr) {
+	mac := macOf(0x0a, 0x58, b.primary(addrs))
+	ns.Devices = append(ns.Devices, Device{
+		Name: device, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: mac,
+		Peer: Peer{Namespace: b.c.namespaceName(memberUnderlay), Device: portName(ns.Member)},
+	})
+	for _, f := range b.families {
+		if a := f.first(addrs); a.IsValid() {
+			ns.Addresses = append(ns.Addresses, Address{Device: device, Prefix: netip.PrefixFrom(a, b.c.Underlay.CIDR(f).Bits())})
 		}
 	}
-	for _, n := range b.c.Nodes {
-		for _, dst := range b.rangesOf(n) {
-			ns.Routes = append(ns.Routes, Route{Dst: dst, Via: n.IPv4(), Device: outerDevice})
+	b.linkLocal(ns, device, mac)
+}
+
+// linkLocal gives a device the address of IPv6 that its neighbours are asked from.
+func (b *planner) linkLocal(ns *Namespace, device, mac string) {
+	if slices.Contains(b.families, IPv6) {
+		ns.Addresses = append(ns.Addresses, Address{Device: device, Prefix: netip.PrefixFrom(eui64(mac), 64), Scope: ScopeLink})
+	}
+}
+
+// onLink is the scope of a route to a host on a device; IPv6 has none.
+func onLink(a netip.Addr) Scope {
+	if a.Is6() {
+		return ScopeGlobal
+	}
+	return ScopeLink
+}
+
+// defaultRoutes lead by the router, of each family that the member has an address of.
+func (b *planner) defaultRoutes(ns *Namespace, device string, addrs []netip.Addr) {
+	for _, f := range b.families {
+		if f.first(addrs).IsValid() {
+			ns.Routes = append(ns.Routes, Route{Dst: f.any(), Via: b.c.Underlay.Gateway(f), Device: device})
 		}
 	}
-	// The world beyond does not answer. Without the route the router would report that it knows no way, but only five
-	// times at once and then once a second, whatever icmp_ratelimit is (ip_error).
-	ns.Routes = append(ns.Routes, Route{Type: Blackhole, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0)})
-	return ns
+}
+
+// has are those of the addresses that the lab has the families of, in the families' order.
+func (b *planner) has(list []netip.Addr) (out []netip.Addr) {
+	for _, f := range b.families {
+		out = append(out, f.all(list)...)
+	}
+	return out
 }
 
 // node is a node as kube-proxy and Calico leave it, without kube-proxy's rules.
@@ -195,23 +236,27 @@ func (b *planner) node(n Node) Namespace {
 	ns := b.namespace(KindNode, n.Name)
 	ns.Node = n.Name
 	dev := b.c.Underlay.Interface
-	b.outer(&ns, dev, n.IPv4())
-	for _, a := range n.Addresses {
-		if a.Is4() && a != n.IPv4() {
+	b.outer(&ns, dev, n.Addresses)
+	for _, a := range b.has(n.Addresses) {
+		if a != n.Address(FamilyOf(a)) {
 			ns.Addresses = append(ns.Addresses, Address{Device: dev, Prefix: host(a)})
 		}
 	}
-	ns.Routes = append(ns.Routes, Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: b.c.Underlay.Gateway, Device: dev})
-	b.overlayOf(&ns, n)
+	b.defaultRoutes(&ns, dev, n.Addresses)
+	for _, f := range b.families {
+		b.overlayOf(&ns, n, f)
+	}
 	for _, p := range b.podsOf[n.Name] {
 		b.podLink(&ns, p)
 	}
 	b.announce(&ns, n)
-	local := "0"
-	if b.c.KubeProxy.routesLocalnet() {
-		local = "1"
+	if slices.Contains(b.families, IPv4) {
+		local := "0"
+		if b.c.KubeProxy.routesLocalnet() {
+			local = "1"
+		}
+		ns.set("net/ipv4/conf/all/route_localnet", local)
 	}
-	ns.set("net/ipv4/conf/all/route_localnet", local)
 	if b.c.KubeProxy.TCPBeLiberal {
 		ns.set("net/netfilter/nf_conntrack_tcp_be_liberal", "1")
 	}
@@ -223,8 +268,8 @@ func (b *planner) node(n Node) Namespace {
 		if strings.HasPrefix(d.Name, "cali") {
 			filter = "1" // Calico: a pod must not send from another's address
 		}
-		ns.setOf(d.Name, "net/ipv4/conf/%s/rp_filter", filter)
-		ns.setOf(d.Name, "net/ipv4/conf/%s/send_redirects", "0")
+		b.setOf4(&ns, d.Name, "net/ipv4/conf/%s/rp_filter", filter)
+		b.setOf4(&ns, d.Name, "net/ipv4/conf/%s/send_redirects", "0")
 	}
 	return ns
 }
@@ -236,26 +281,35 @@ func (b *planner) podLink(ns *Namespace, p Pod) {
 		Name: dev, Kind: Veth, MTU: b.podMTU(), MAC: caliMAC,
 		Peer: Peer{Namespace: b.c.namespaceName(p.Member()), Device: outerDevice}, Create: true,
 	})
-	ns.Routes = append(ns.Routes, Route{Dst: host(p.IPv4()), Device: dev, Scope: ScopeLink})
-	ns.setOf(dev, "net/ipv4/conf/%s/proxy_arp", "1")
-	ns.setOf(dev, "net/ipv4/neigh/%s/proxy_delay", "0")
-	if b.flat(p) {
-		b.answersFor(ns, p.IPv4())
+	b.linkLocal(ns, dev, caliMAC)
+	for _, f := range b.families {
+		a := p.Address(f)
+		if !a.IsValid() {
+			continue
+		}
+		ns.Routes = append(ns.Routes, Route{Dst: host(a), Device: dev, Scope: onLink(a)})
+		if f == IPv4 { // of IPv6 a pod's next hop is an address that the device has
+			ns.setOf(dev, "net/ipv4/conf/%s/proxy_arp", "1")
+			ns.setOf(dev, "net/ipv4/neigh/%s/proxy_delay", "0")
+		}
+		if b.c.Underlay.holds(a) {
+			b.answersFor(ns, a)
+		}
 	}
 }
 
 // announce makes a node take the packets for the addresses it announces, as MetalLB's speaker does: it answers
-// ARP for those of the underlay (the router has a route to the others) and has them on no device.
+// ARP and neighbour solicitations for those of the underlay (the router has a route to the others) and has them on no device.
 func (b *planner) announce(ns *Namespace, n Node) {
 	for _, lb := range b.c.LoadBalancers {
-		if lb.AnnouncedBy != n.Name {
+		if lb.AnnouncedBy != n.Name || !b.c.Has(lb.Address) {
 			continue
 		}
 		if ns.device(announceDevice) == nil {
 			ns.Devices = append(ns.Devices, Device{Name: announceDevice, Kind: Bridge, MTU: b.c.Underlay.MTU, MAC: hashMAC(ns.Name, announceDevice)})
 		}
-		ns.Routes = append(ns.Routes, Route{Dst: host(lb.Address), Device: announceDevice, Src: n.IPv4(), Scope: ScopeLink})
-		if b.c.Underlay.CIDR.Contains(lb.Address) {
+		ns.Routes = append(ns.Routes, Route{Dst: host(lb.Address), Device: announceDevice, Src: n.Address(FamilyOf(lb.Address)), Scope: onLink(lb.Address)})
+		if b.c.Underlay.holds(lb.Address) {
 			b.answersFor(ns, lb.Address)
 		}
 	}
@@ -265,37 +319,12 @@ func (b *planner) announce(ns *Namespace, n Node) {
 func (b *planner) pod(p Pod) Namespace {
 	ns := b.namespace(KindPod, p.Member())
 	ns.Node = p.Node
+	mac := macOf(0x0a, 0x58, b.primary(p.IPs))
 	ns.Devices = append(ns.Devices, Device{
-		Name: outerDevice, Kind: Veth, MTU: b.podMTU(), MAC: macOf(0x0a, 0x58, p.IPv4()),
+		Name: outerDevice, Kind: Veth, MTU: b.podMTU(), MAC: mac,
 		Peer: Peer{Namespace: b.c.namespaceName(p.Node), Device: p.HostDevice()},
 	})
-	behind(&ns, p.IPv4())
-	return ns
-}
-
-// behind gives a namespace an address of its own and a way out by 169.254.1.1.
-func behind(ns *Namespace, addr netip.Addr) {
-	ns.Addresses = append(ns.Addresses, Address{Device: outerDevice, Prefix: host(addr)})
-	ns.Routes = append(ns.Routes,
-		Route{Dst: host(linkLocal()), Device: outerDevice, Scope: ScopeLink},
-		Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: linkLocal(), Device: outerDevice})
-	ns.setOf(outerDevice, "net/ipv4/conf/%s/rp_filter", "0")
-}
-
-// client is a host outside of the cluster: on the underlay, or behind the router by a link of its own.
-func (b *planner) client(cl Client) Namespace {
-	ns := b.namespace(KindClient, cl.Name)
-	if b.c.Underlay.CIDR.Contains(cl.Address) {
-		b.outer(&ns, outerDevice, cl.Address)
-		ns.Routes = append(ns.Routes, Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: b.c.Underlay.Gateway, Device: outerDevice})
-		ns.setOf(outerDevice, "net/ipv4/conf/%s/rp_filter", "0")
-		return ns
-	}
-	ns.Devices = append(ns.Devices, Device{
-		Name: outerDevice, Kind: Veth, MTU: b.c.Underlay.MTU, MAC: macOf(0x0a, 0x58, cl.Address),
-		Peer: Peer{Namespace: b.c.namespaceName(memberRouter), Device: portName(cl.Name)},
-	})
-	behind(&ns, cl.Address)
+	b.behind(&ns, mac, p.IPs, caliMAC)
 	return ns
 }
 
@@ -344,9 +373,16 @@ func (p Plan) Namespace(member string) (Namespace, bool) {
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// macOf is two bytes, of which the first marks that the address is locally administered, and an IPv4 address.
+// macOf is two bytes, of which the first marks that the address is locally administered, and an IPv4 address, or four bytes of the hash
+// of an IPv6 one.
 func macOf(first, second byte, a netip.Addr) string {
-	b := a.As4()
+	var b [4]byte
+	if a.Is4() {
+		b = a.As4()
+	} else {
+		sum := sha1.Sum([]byte(a.String()))
+		b = [4]byte(sum[:])
+	}
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", first, second, b[0], b[1], b[2], b[3])
 }
 

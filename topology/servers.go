@@ -37,7 +37,7 @@ func Servers(c Cluster) (servers []Server, notes []string) {
 			for _, e := range port.Endpoints {
 				pod, ok := c.Pod(e.Pod)
 				k := key{proto, e.Addr}
-				if !ok || !e.Addr.Addr().Is4() || seen[k] { // a lab is IPv4; every endpoint that Load gives an address in it has a pod
+				if !ok || !c.Has(e.Addr.Addr()) || seen[k] { // every endpoint that Load gives an address in it has a pod
 					continue
 				}
 				seen[k] = true
@@ -50,7 +50,7 @@ func Servers(c Cluster) (servers []Server, notes []string) {
 		}
 	}
 	for _, p := range c.Pods {
-		behind, more := hostPortServers(p)
+		behind, more := hostPortServers(c, p)
 		notes = append(notes, more...)
 		for _, s := range behind {
 			if k := (key{s.Proto, s.Addr}); !seen[k] {

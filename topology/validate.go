@@ -55,24 +55,37 @@ func (l *loader) of(kind, name string) origin {
 func (l *loader) checkUnderlay() {
 	u := l.c.Underlay
 	onIt := func(o origin, field string, a netip.Addr) {
+		net := u.CIDR(FamilyOf(a))
 		switch {
-		case !u.CIDR.Contains(a):
-			l.fail(o, field, "%s is not of the underlay %s: correct it or spec.underlay.cidr of the Lab document", a, u.CIDR)
-		case a == u.CIDR.Addr() || a == lastAddr(u.CIDR):
-			l.fail(o, field, "%s is the underlay's own or its broadcast address (%s): no host can have it", a, u.CIDR)
+		case !net.Contains(a):
+			l.fail(o, field, "%s is not of the underlay %s: correct it or spec.underlay.cidr of the Lab document", a, net)
+		case a == net.Addr() || a == lastAddr(net):
+			l.fail(o, field, "%s is the underlay's own or its broadcast address (%s): no host can have it", a, net)
 		}
 	}
-	onIt(l.labAt, "spec.underlay.gateway", u.Gateway)
-	for _, n := range l.c.Nodes {
-		onIt(l.of("Node", n.Name), "status.addresses", n.IPv4())
+	least := minMTU
+	for _, f := range l.families {
+		onIt(l.labAt, "spec.underlay.gateway", u.Gateway(f))
+		for _, n := range l.c.Nodes {
+			onIt(l.of("Node", n.Name), "status.addresses", n.Address(f))
+		}
+		if f == IPv6 {
+			least = minMTU6
+		}
 	}
 	for i, c := range l.c.Clients {
-		if u.CIDR.Contains(c.Address) {
-			onIt(l.labAt, index("spec.clients", i)+".address", c.Address)
+		field, near := index("spec.clients", i)+".address", slices.ContainsFunc(c.Addresses, u.holds)
+		for _, a := range c.Addresses {
+			switch {
+			case !l.c.Has(a):
+				l.fail(l.labAt, field, "%s is %s, and the underlay is %v", a, FamilyOf(a).title(), u.CIDRs)
+			case near:
+				onIt(l.labAt, field, a)
+			}
 		}
 	}
-	if mtu := u.MTU - l.c.PodNetwork.Overlay.overhead(); mtu < minMTU {
-		l.fail(l.labAt, "spec.underlay.mtu", "%d leaves the pods %d: want %d at least", u.MTU, mtu, minMTU)
+	if mtu := l.c.podMTU(); mtu < least {
+		l.fail(l.labAt, "spec.underlay.mtu", "%d leaves the pods %d: want %d at least", u.MTU, mtu, least)
 	}
 }
 
@@ -84,7 +97,7 @@ type claims struct {
 
 // take gives an address to who, or reports why it cannot be had.
 func (c *claims) take(a netip.Addr, who string, o origin, field string) bool {
-	if what := special(a); what != "" {
+	if what := special(a); what != "" && (a.Is4() || c.l.c.Has(a)) {
 		c.l.fail(o, field, "%s is %s: nobody can be reached by it", a, what)
 		return false
 	}
@@ -107,7 +120,7 @@ func special(a netip.Addr) string {
 		return "a multicast address"
 	case a.Is4() && a.As4()[0] >= 240:
 		return "a reserved address"
-	case a.Is4() && a.IsLinkLocalUnicast():
+	case a.IsLinkLocalUnicast():
 		return "a link-local address"
 	}
 	return ""
@@ -121,11 +134,15 @@ func (l *loader) checkAddresses() {
 			c.take(a, "Node "+n.Name, l.of("Node", n.Name), "status.addresses")
 		}
 	}
-	c.take(l.c.Underlay.Gateway, "the gateway", l.labAt, "spec.underlay.gateway")
+	for _, a := range l.c.Underlay.Gateways {
+		c.take(a, "the gateway", l.labAt, "spec.underlay.gateway")
+	}
 	for i, cl := range l.c.Clients {
 		o, field := l.labAt, index("spec.clients", i)+".address"
-		if c.take(cl.Address, "client "+cl.Name, o, field) {
-			l.notOfPods(cl.Address, o, field)
+		for _, a := range cl.Addresses {
+			if c.take(a, "client "+cl.Name, o, field) {
+				l.notOfPods(a, o, field)
+			}
 		}
 	}
 	for _, p := range l.podsInOrder() {
@@ -134,21 +151,21 @@ func (l *loader) checkAddresses() {
 		}
 		o := l.of("Pod", p.Member())
 		for _, a := range p.IPs {
-			if c.take(a, "Pod "+p.Member(), o, "status.podIPs") && l.c.Underlay.CIDR.Contains(a) {
+			if c.take(a, "Pod "+p.Member(), o, "status.podIPs") && l.c.Underlay.holds(a) {
 				l.checkFlat(a, o)
 			}
 		}
 	}
 	for _, n := range l.c.Nodes {
-		if n.TunnelAddress.IsValid() {
-			c.take(n.TunnelAddress, "the tunnel device of Node "+n.Name, l.nodeAt(n), "tunnelAddress")
+		for _, a := range n.TunnelAddresses {
+			c.take(a, "the tunnel device of Node "+n.Name, l.nodeAt(n), "tunnelAddress")
 		}
 	}
 	for _, s := range l.servicesInOrder() {
 		o := l.of("Service", s.Namespace+"/"+s.Name)
 		for _, a := range s.ClusterIPs {
-			if c.take(a, "Service "+s.Namespace+"/"+s.Name, o, "spec.clusterIPs") && l.notOfPods(a, o, "spec.clusterIPs") && l.c.Underlay.CIDR.Contains(a) {
-				l.fail(o, "spec.clusterIPs", "%s is of the underlay %s", a, l.c.Underlay.CIDR)
+			if c.take(a, "Service "+s.Namespace+"/"+s.Name, o, "spec.clusterIPs") && l.notOfPods(a, o, "spec.clusterIPs") && l.c.Underlay.holds(a) {
+				l.fail(o, "spec.clusterIPs", "%s is of the underlay %s", a, l.c.Underlay.CIDR(FamilyOf(a)))
 			}
 		}
 	}
@@ -162,7 +179,7 @@ func (l *loader) checkAddresses() {
 
 // nodeAt is the Lab document for what it has of a node, else the Node object.
 func (l *loader) nodeAt(n Node) origin {
-	if add, ok := l.labOf[n.Name]; ok && add.tunnel.IsValid() {
+	if add, ok := l.labOf[n.Name]; ok && len(add.tunnels) > 0 {
 		o := l.labAt
 		o.object += ": " + add.field
 		return o
@@ -194,9 +211,10 @@ func (l *loader) announcedAt(i int) (origin, string) {
 // notOfPods reports whether a is outside of the pods' addresses, and reports it where it is not.
 func (l *loader) notOfPods(a netip.Addr, o origin, field string) bool {
 	// A clusterCIDR may be of a whole company's network, with the nodes in it.
-	around := (!l.labPodCIDR || l.c.PodNetwork.Overlay == None) && l.c.Underlay.CIDR.Contains(a)
-	if l.podNetworkGiven && l.c.PodNetwork.CIDR.Contains(a) && !around {
-		l.fail(o, field, "%s is of the pod network %s", a, l.c.PodNetwork.CIDR)
+	f := FamilyOf(a)
+	around := (!l.labPodCIDR[f] || l.c.PodNetwork.Of(f) == None) && l.c.Underlay.holds(a)
+	if net := l.c.PodNetwork.CIDR(f); l.podNetworkGiven[f] && net.Contains(a) && !around {
+		l.fail(o, field, "%s is of the pod network %s", a, net)
 		return false
 	}
 	for _, n := range l.c.Nodes {
@@ -212,10 +230,12 @@ func (l *loader) notOfPods(a netip.Addr, o origin, field string) bool {
 
 // checkRanges sees that pod blocks overlap neither each other nor, but for flat networks, the underlay.
 func (l *loader) checkRanges() {
-	u, net := l.c.Underlay.CIDR, l.c.PodNetwork.CIDR
-	if l.labPodCIDR && u.Overlaps(net) && l.c.PodNetwork.Overlay != None {
-		l.fail(l.labAt, "spec.podNetwork.cidr", "%s overlaps the underlay %s", net, u)
-		return
+	for _, f := range l.families {
+		u, net := l.c.Underlay.CIDR(f), l.c.PodNetwork.CIDR(f)
+		if l.labPodCIDR[f] && u.Overlaps(net) && l.c.PodNetwork.Of(f) != None {
+			l.fail(l.labAt, "spec.podNetwork.cidr", "%s overlaps the underlay %s", net, u)
+			return
+		}
 	}
 	type block struct {
 		prefix netip.Prefix
@@ -230,14 +250,18 @@ func (l *loader) checkRanges() {
 			o, field = l.labAt, add.field+".podBlocks"
 		}
 		for _, p := range n.PodBlocks {
-			if u.Overlaps(p) && l.c.PodNetwork.Overlay != None {
+			f := FamilyOf(p.Addr())
+			u, net := l.c.Underlay.CIDR(f), l.c.PodNetwork.CIDR(f)
+			if u.Overlaps(p) && l.c.PodNetwork.Of(f) != None {
 				l.fail(o, field, "%s overlaps the underlay %s", p, u)
 				continue
 			} else if who := l.blockHolds(p); who != "" {
 				l.fail(o, field, "%s is of the underlay %s and holds the address of %s, which is no Pod", p, u, who)
 				continue
 			}
-			if inLab && (p.Bits() < net.Bits() || !net.Contains(p.Addr())) {
+			if inLab && !net.IsValid() {
+				l.fail(o, field, "%s is %s, and the underlay is %v", p, f.title(), l.c.Underlay.CIDRs)
+			} else if inLab && (p.Bits() < net.Bits() || !net.Contains(p.Addr())) {
 				l.fail(o, field, "%s is not of the pod network %s", p, net)
 			}
 			for _, other := range seen {
@@ -256,6 +280,9 @@ func (l *loader) checkAnnouncers() {
 	for i, b := range l.c.LoadBalancers {
 		if _, ok := l.c.Node(b.AnnouncedBy); !ok {
 			l.fail(l.labAt, index("spec.loadBalancers", i)+".announcedBy", "Node %s is not described", short(b.AnnouncedBy))
+		}
+		if !l.c.Has(b.Address) && b.Address.IsValid() {
+			l.fail(l.labAt, index("spec.loadBalancers", i)+".address", "%s is %s, and the underlay is %v", b.Address, FamilyOf(b.Address).title(), l.c.Underlay.CIDRs)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -78,15 +79,24 @@ func look(ctx context.Context, s lab.Status) labStatus {
 	}
 	c := l.Cluster()
 	for _, n := range c.Nodes {
-		out.members = append(out.members, fmt.Sprintf("node    %-20s %s", n.Name, n.IPv4()))
+		out.members = append(out.members, fmt.Sprintf("node    %-20s %s", n.Name, addresses(n.Addresses)))
 	}
 	for _, pod := range c.Pods {
-		out.members = append(out.members, fmt.Sprintf("pod     %-20s %-15s %s", pod.Node, pod.IPv4(), pod.Member()))
+		out.members = append(out.members, fmt.Sprintf("pod     %-20s %-15s %s", pod.Node, addresses(pod.IPs), pod.Member()))
 	}
 	for _, client := range c.Clients {
-		out.members = append(out.members, fmt.Sprintf("client  %-20s %s", client.Name, client.Address))
+		out.members = append(out.members, fmt.Sprintf("client  %-20s %s", client.Name, addresses(client.Addresses)))
 	}
 	return out
+}
+
+// addresses are those of both families in a row.
+func addresses(list []netip.Addr) string {
+	var out []string
+	for _, a := range list {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, ",")
 }
 
 // headline is "reference  running  ipip (userspace ipip)  iptables-legacy  14 namespaces  process 4242".

@@ -167,10 +167,7 @@ func (g *generator) nodePortStrings() []string {
 // deviceAddresses are the addresses of the node's devices that the cluster knows of: loopback, the underlay's, the tunnel's.
 func (g *generator) deviceAddresses() []netip.Addr {
 	addrs := append([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, g.node.Addresses...)
-	if g.node.TunnelAddress.IsValid() {
-		addrs = append(addrs, g.node.TunnelAddress)
-	}
-	addrs = append(addrs, g.more...)
+	addrs = slices.Concat(addrs, g.node.TunnelAddresses, g.more)
 	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !ofFamily(a, g.family) })
 }
 

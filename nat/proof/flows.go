@@ -234,7 +234,7 @@ func (l *lister) outside(ip netip.Addr) []caller {
 	}
 	var out []caller
 	for _, cl := range l.cluster.Clients {
-		out = append(out, caller{cl.Name, cl.Name, cl.Address, FromOutside})
+		out = append(out, caller{cl.Name, cl.Name, cl.Address(topology.IPv4), FromOutside})
 	}
 	return out
 }

@@ -32,7 +32,7 @@ func small() topology.Cluster {
 			{Namespace: "d", Name: "b", Node: "n2", IPs: addrs("10.244.2.3")},
 			{Namespace: "d", Name: "host", Node: "n2", IPs: addrs("10.0.0.2"), HostNetwork: true},
 		},
-		Clients:       []topology.Client{{Name: "c", Address: netip.MustParseAddr("10.0.0.100")}},
+		Clients:       []topology.Client{{Name: "c", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.100")}}},
 		LoadBalancers: []topology.LoadBalancer{{Address: netip.MustParseAddr("10.0.0.200"), AnnouncedBy: "n2"}},
 		KubeProxy:     topology.KubeProxy{LocalhostNodePorts: true},
 		Services: []topology.Service{{

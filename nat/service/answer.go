@@ -175,7 +175,7 @@ func (v visit) asNode(e topology.Endpoint) []netip.Addr {
 	case at == v.node.Name || v.Source.Is6() || i < 0:
 		return all
 	case at != "" && v.cluster.PodNetwork.Overlay != topology.None && !v.isNode(e.Addr.Addr()):
-		return []netip.Addr{v.node.TunnelAddress}
+		return []netip.Addr{v.node.Tunnel(topology.IPv4)}
 	}
 	return first[i : i+1]
 }

@@ -25,7 +25,7 @@ func cluster() topology.Cluster {
 	node := func(name, zone, address, tunnel, block string) topology.Node {
 		return topology.Node{
 			Name: name, Labels: map[string]string{"topology.kubernetes.io/zone": zone}, Addresses: []netip.Addr{addr(address)},
-			TunnelAddress: addr(tunnel), PodCIDRs: []netip.Prefix{netip.MustParsePrefix(block)},
+			TunnelAddresses: []netip.Addr{addr(tunnel)}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix(block)},
 		}
 	}
 	pod := func(name, node, ip string, host bool) topology.Pod {
@@ -42,7 +42,7 @@ func cluster() topology.Cluster {
 			pod("web-a", "a", "10.60.1.10", false), pod("idle-a", "a", "10.60.1.11", false), pod("web-b", "b", "10.60.2.10", false),
 			pod("idle-c", "c", "10.60.3.10", false), pod("host-c", "c", "172.20.0.3", true),
 		},
-		Clients:       []topology.Client{{Name: "near", Address: addr("172.20.0.200")}, {Name: "far", Address: addr("198.51.100.7")}},
+		Clients:       []topology.Client{{Name: "near", Addresses: []netip.Addr{addr("172.20.0.200")}}, {Name: "far", Addresses: []netip.Addr{addr("198.51.100.7")}}},
 		LoadBalancers: []topology.LoadBalancer{{Address: addr("172.20.0.100"), AnnouncedBy: "a"}, {Address: addr("203.0.113.9"), AnnouncedBy: "b"}},
 		KubeProxy:     topology.KubeProxy{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.60.0.0/16")}, LocalhostNodePorts: true},
 		Services: []topology.Service{{

@@ -157,8 +157,10 @@ func (m *Model) placeOf(a netip.Addr) string { return m.places[a] }
 // addressesOf are the addresses that a node has on its devices, loopback aside.
 func (m *Model) addressesOf(n topology.Node) []netip.Addr {
 	out := slices.Clone(n.Addresses)
-	if n.TunnelAddress.IsValid() && m.cluster.PodNetwork.Overlay != topology.None {
-		out = append(out, n.TunnelAddress)
+	for _, a := range n.TunnelAddresses {
+		if m.cluster.PodNetwork.Of(topology.FamilyOf(a)) != topology.None {
+			out = append(out, a)
+		}
 	}
 	return out
 }

@@ -184,7 +184,7 @@ func flow(c topology.Cluster, from, to string) service.Flow {
 		f.Source = p.IPs[0]
 		return f
 	}
-	f.Source = c.Clients[slices.IndexFunc(c.Clients, func(cl topology.Client) bool { return cl.Name == from })].Address
+	f.Source = c.Clients[slices.IndexFunc(c.Clients, func(cl topology.Client) bool { return cl.Name == from })].Address(topology.FamilyOf(f.Target.Addr()))
 	return f
 }
 
