@@ -90,13 +90,13 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 			return nil, err
 		}
 	}
-	if len(o.Bundles) > 0 {
-		return prepareTwin(c, o.Bundles)
-	}
 	if !slices.Contains(c.Families(), topology.IPv4) {
 		return nil, errors.New("the cluster's network is IPv6 alone: a lab is made of IPv4 yet")
 	}
 	c = c.Narrowed(topology.IPv4)
+	if len(o.Bundles) > 0 {
+		return prepareTwin(c, o.Bundles)
+	}
 	plan, err := topology.NewPlan(c)
 	return &Lab{cluster: c, plan: plan}, err
 }

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -23,6 +24,12 @@ func (c Cluster) Pod(member string) (Pod, bool) {
 	}
 	return Pod{}, false
 }
+
+// IPv4 is the node's primary IPv4 address; the zero Addr where it has none.
+func (n Node) IPv4() netip.Addr { return n.Address(IPv4) }
+
+// IPv4 is the pod's IPv4 address; the zero Addr where it has none.
+func (p Pod) IPv4() netip.Addr { return p.Address(IPv4) }
 
 // Member is the pod's member name: "NAMESPACE/NAME".
 func (p Pod) Member() string { return p.Namespace + "/" + p.Name }

@@ -142,7 +142,7 @@ func (b *builder) pod(d *dumped, ns *topology.Namespace, o *topology.Device, p t
 		}
 	}
 	if o.Master != "" && o.Master == d.address.Device { // pods of the nodes' own network
-		via = b.Cluster.Underlay.Gateway
+		via = b.Cluster.Underlay.Gateway(topology.IPv4)
 	}
 	pod.Addresses = []topology.Address{{Device: podDevice, Prefix: network}}
 	if network.IsSingleIP() {

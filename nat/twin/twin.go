@@ -47,6 +47,7 @@ type segment struct {
 // New plans the lab of a cluster that topology.Load made, with nodes as their bundles tell them. A bundle is of the node of its name, or else of the
 // one that has an address of its.
 func New(c topology.Cluster, nodes []*bundle.Node) (*Twin, error) {
+	c = c.Narrowed(topology.IPv4) // what a dump tells of IPv6 is read by nobody here
 	b := &builder{Twin: Twin{Cluster: c, Nodes: map[string]*bundle.Node{}}, at: map[string]int{}}
 	b.Cluster.Nodes = slices.Clone(c.Nodes)
 	if err := b.match(nodes); err != nil {
@@ -116,11 +117,11 @@ func (b *builder) network(d *dumped) {
 			u.MTU = mtu
 		}
 		if p := d.address.Prefix.Masked(); !p.IsSingleIP() && !slices.ContainsFunc(b.Cluster.Nodes, func(n topology.Node) bool { return !p.Contains(n.IPv4()) }) {
-			u.CIDR = p
+			u.CIDRs = []netip.Prefix{p}
 		}
 		for _, via := range d.gateways(d.address.Device) {
-			if u.CIDR.Contains(via) && !b.taken(via) {
-				u.Gateway = via
+			if u.CIDR(topology.IPv4).Contains(via) && !b.taken(via) {
+				u.Gateways = []netip.Addr{via}
 				break
 			}
 		}
@@ -134,7 +135,7 @@ func (b *builder) network(d *dumped) {
 	for i := range b.Cluster.Nodes {
 		n := &b.Cluster.Nodes[i]
 		if a := d.tunnelOf(n.Name, n.IPv4()); a.IsValid() {
-			n.TunnelAddress = a
+			n.TunnelAddresses = []netip.Addr{a}
 		}
 	}
 }
@@ -144,7 +145,7 @@ func (b *builder) taken(a netip.Addr) bool {
 	c := &b.Cluster
 	return slices.ContainsFunc(c.Nodes, func(n topology.Node) bool { return slices.Contains(n.Addresses, a) }) ||
 		slices.ContainsFunc(c.Pods, func(p topology.Pod) bool { return slices.Contains(p.IPs, a) }) ||
-		slices.ContainsFunc(c.Clients, func(o topology.Client) bool { return o.Address == a }) ||
+		slices.ContainsFunc(c.Clients, func(o topology.Client) bool { return slices.Contains(o.Addresses, a) }) ||
 		slices.ContainsFunc(c.LoadBalancers, func(l topology.LoadBalancer) bool { return l.Address == a })
 }
 

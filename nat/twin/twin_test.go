@@ -114,14 +114,14 @@ func TestPods(t *testing.T) {
 func TestNetwork(t *testing.T) {
 	t.Parallel()
 	w := planned(t, uplink+links, "default via 192.0.2.3 dev eth7\n10.42.1.0/24 via 192.0.2.20 dev eth7\n")
-	require.Equal(t, topology.Underlay{CIDR: netip.MustParsePrefix("192.0.2.0/24"), Gateway: netip.MustParseAddr("192.0.2.3"), Interface: "eth7", MTU: 1400}, w.Cluster.Underlay)
+	require.Equal(t, topology.Underlay{CIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Gateways: []netip.Addr{netip.MustParseAddr("192.0.2.3")}, Interface: "eth7", MTU: 1400}, w.Cluster.Underlay)
 	require.Equal(t, topology.None, w.Cluster.PodNetwork.Overlay)
 	require.Equal(t, []string{"made up from the objects, since they are not dumped: n2"}, w.Notes[len(w.Notes)-1:])
 
 	w = planned(t, uplink+links+tunnel, "10.42.1.0/24 via 192.0.2.20 dev tunl0 onlink\n")
 	require.Equal(t, topology.IPIP, w.Cluster.PodNetwork.Overlay)
 	n1, _ := w.Cluster.Node("n1")
-	require.Equal(t, "10.42.0.0", n1.TunnelAddress.String())
+	require.Equal(t, "10.42.0.0", n1.Tunnel(topology.IPv4).String())
 
 	w = planned(t, uplink+links+vxlan, "10.42.1.0/24 via 10.42.1.0 dev flannel.1 onlink\n",
 		"ip neigh", "10.42.1.0 dev flannel.1 lladdr 02:00:00:00:00:77 PERMANENT\n", "bridge fdb show", "02:00:00:00:00:77 dev flannel.1 dst 192.0.2.20 self permanent\n")
