@@ -35,7 +35,8 @@ type Recording struct {
 	Intent      topology.Cluster             `json:"intent"` // whose Services decide what must happen
 	Plan        topology.Plan                `json:"plan"`   // as the lab was made
 	MadeServers []topology.Server            `json:"madeServers"`
-	Now         topology.Plan                `json:"now"` // as it was read
+	Now         topology.Plan                `json:"now"` // as it was read, but for what is in Beside
+	Beside      []beside                     `json:"beside"`
 	Servers     []topology.Server            `json:"servers"`
 	KernelIPIP  bool                         `json:"kernelIPIP"`
 	Kernel      nat.Kernel                   `json:"kernel"`
@@ -58,12 +59,63 @@ type recordedRuleset struct {
 	Rules   string            `json:"rules"`
 }
 
+// beside is what a Namespace's own JSON leaves out, in its order: it is no part of a lab's plan.
+type beside struct {
+	Rules   []topology.RoutingRule `json:"rules,omitempty"`
+	Tables  []string               `json:"tables,omitempty"`  // of its Routes
+	NoRoute []bool                 `json:"noRoute,omitempty"` // of its Addresses
+	Devices []besideDevice         `json:"devices,omitempty"`
+}
+
+type besideDevice struct {
+	KindFrom      topology.KindSource
+	Hairpin       topology.Switch
+	Behind        []netip.Addr
+	Calls, Calls6 topology.Switch
+}
+
+func besideOf(ns topology.Namespace) beside {
+	b := beside{Rules: ns.Rules}
+	for _, r := range ns.Routes {
+		b.Tables = append(b.Tables, r.Table)
+	}
+	for _, a := range ns.Addresses {
+		b.NoRoute = append(b.NoRoute, a.NoRoute)
+	}
+	for _, d := range ns.Devices {
+		b.Devices = append(b.Devices, besideDevice{d.KindFrom, d.Hairpin, d.Behind, d.Calls, d.Calls6})
+	}
+	return b
+}
+
+// restore puts it back.
+func (b beside) restore(ns *topology.Namespace) error {
+	if len(b.Tables) != len(ns.Routes) || len(b.NoRoute) != len(ns.Addresses) || len(b.Devices) != len(ns.Devices) {
+		return fmt.Errorf("namespace %s: its routes, addresses and devices are not as many as what is noted beside them", ns.Member)
+	}
+	ns.Rules = b.Rules
+	for i, table := range b.Tables {
+		ns.Routes[i].Table = table
+	}
+	for i, is := range b.NoRoute {
+		ns.Addresses[i].NoRoute = is
+	}
+	for i, d := range b.Devices {
+		to := &ns.Devices[i]
+		to.KindFrom, to.Hairpin, to.Behind, to.Calls, to.Calls6 = d.KindFrom, d.Hairpin, d.Behind, d.Calls, d.Calls6
+	}
+	return nil
+}
+
 // keep notes the lab as it was read.
 func (r *Recording) keep(held nodeRules, wired map[string]bool) {
 	n := held.network
 	r.Now, r.Servers, r.KernelIPIP, r.Kernel, r.IPsec = n.Plan, n.Servers, n.KernelIPIP, n.Kernel, n.IPsec
 	r.Sets, r.Nodes, r.World, r.Wired = n.SavedSets, held.nodes, n.World, wired
 	r.Held = map[string][]recordedRuleset{}
+	for _, ns := range n.Plan.Namespaces {
+		r.Beside = append(r.Beside, besideOf(ns))
+	}
 	for node, all := range n.Held {
 		for _, in := range all {
 			r.Held[node] = append(r.Held[node], recordedRuleset{in.Backend, in.Rules.String()})

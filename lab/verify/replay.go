@@ -58,6 +58,14 @@ func replayed(about Recording, strict bool) (*verification, error) {
 		Setup: gateway.Setup{Plan: about.Now, Servers: about.Servers, KernelIPIP: about.KernelIPIP, Rules: map[string]gateway.Rules{}, SetsOf: map[string]ipset.Sets{}},
 		Held:  map[string][]dataplane.Installed{}, World: about.World, SavedSets: about.Sets,
 	}
+	if len(about.Beside) != len(about.Now.Namespaces) {
+		return nil, fmt.Errorf("%d namespaces, and something beside %d", len(about.Now.Namespaces), len(about.Beside))
+	}
+	for i, b := range about.Beside {
+		if err := b.restore(&network.Plan.Namespaces[i]); err != nil {
+			return nil, err
+		}
+	}
 	network.Kernel, network.IPsec = about.Kernel, about.IPsec
 	for node := range about.Held {
 		held, err := about.rulesets(node)

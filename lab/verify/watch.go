@@ -50,6 +50,7 @@ func (v *verification) certify(batch []*attempt, seen []proof.Observation, misse
 			Chains: v.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}
 		cert := proof.Check(c)
+		cert.Routes = proof.RoutesOf(v.rules.network.Plan, cert.Hops)
 		why := t.discard(cert, c)
 		if why == "" {
 			if t.record(cert); c.Ends.Halted != "" {

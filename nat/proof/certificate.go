@@ -93,6 +93,7 @@ type Certificate struct {
 	Checks      []Finding      `json:"checks"`              // dnat, masquerade, reply, path, ends, state, control
 	Hops        []Hop          `json:"hops"`                // the request's, then the reply's, each in the order of the way
 	Met         []Step         `json:"rules"`               // the rules met, likewise
+	Routes      []Route        `json:"routes,omitempty"`    // by which the packets left, as far as the tables tell for certain
 	Conntrack   []nat.Conn     `json:"conntrack"`           // in the order of the nodes met
 	Wrong       *Wrong         `json:"wrong,omitempty"`     // for every verdict but Proved: the first thing that is wrong, or not seen
 	Packets     []Packet       `json:"-"`                   // Seen.Packets, where packets are kept

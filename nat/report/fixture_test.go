@@ -98,6 +98,11 @@ func nodePort() proof.Certificate {
 			inside("vms103", step(nat.PreRouting, "nat", "PREROUTING", 1, nat.Jump, 0, `-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)),
 			inside("vms103", step(nat.Forward, "filter", "FORWARD", 1, nat.Jump, 0, `-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`)),
 		},
+		Routes: []proof.Route{
+			{Node: "vms100", Dev: "tunl0", Dst: netip.MustParseAddr("10.244.38.178"), Route: "10.244.38.128/26 via 192.168.26.103 dev tunl0 proto bird onlink", NextHop: netip.MustParseAddr("192.168.26.103")},
+			{Node: "vms100", Dev: "ens32", Dst: netip.MustParseAddr("192.168.26.103"), Route: "192.168.26.0/24 dev ens32 proto kernel scope link src 192.168.26.100"},
+			{Direction: nat.Reply, Node: "vms100", Dev: "ens32", Dst: netip.MustParseAddr("192.168.26.1"), Route: "192.168.26.0/24 dev ens32 proto kernel scope link src 192.168.26.100"},
+		},
 		Conntrack: []nat.Conn{
 			{
 				Node: "vms100", Original: tuple(asked), Reply: tuple(answer),

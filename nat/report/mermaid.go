@@ -48,7 +48,7 @@ func (d *diagram) id(name string) string {
 }
 
 func (d *diagram) flow(c proof.Certificate) {
-	inside := drawing{flow: c}
+	inside := teller{flow: c}
 	request := slices.DeleteFunc(stopsOf(c, nat.Original), stop.uneventful)
 	reply := slices.DeleteFunc(stopsOf(c, nat.Reply), stop.uneventful)
 	if len(request) == 0 {
@@ -56,7 +56,8 @@ func (d *diagram) flow(c proof.Certificate) {
 	}
 	d.note([]string{request[0].node}, verdictMark(c.Verdict)+" "+c.Verdict.String()+"  "+title(c))
 	d.journey(request, "->>")
-	d.note([]string{request[len(request)-1].node}, inside.endOfRequest())
+	what, unexpected := inside.endOfRequest()
+	d.note([]string{request[len(request)-1].node}, what+unexpected)
 	if len(reply) == 0 {
 		return
 	}
@@ -80,6 +81,8 @@ func (d *diagram) journey(stops []stop, arrow string) {
 				at = e.hop
 			case e.hop != nil:
 				at = e.hop
+			case e.route != nil:
+				lines = append(lines, "route "+e.route.Route)
 			case !uneventful(*e.step):
 				lines = append(lines, met(*e.step))
 			}

@@ -107,7 +107,7 @@ func rulePaths(c proof.Certificate, dir nat.Direction) map[nat.Hop][]string {
 		var last *nat.Hop
 		for _, e := range s.events {
 			switch {
-			case e.hop == nil && !uneventful(*e.step):
+			case e.step != nil && !uneventful(*e.step):
 				path = append(path, met(*e.step))
 			case e.hop != nil:
 				if len(path) > 0 {

@@ -1,6 +1,8 @@
 package report
 
 import (
+	"slices"
+
 	"natlab/nat"
 	"natlab/nat/proof"
 )
@@ -11,10 +13,11 @@ type stop struct {
 	events []event
 }
 
-// event is a hop or a rule: one of the two is set.
+// event is a hop, a rule, or a route that is taken: one of them is set.
 type event struct {
-	hop  *nat.Hop
-	step *nat.Step
+	hop   *nat.Hop
+	step  *nat.Step
+	route *proof.Route
 }
 
 // stopsOf merges the hops and the rules of one direction, which a Certificate holds apart.
@@ -36,7 +39,39 @@ func stopsOf(c proof.Certificate, dir nat.Direction) []stop {
 		m.hop(h)
 	}
 	m.flush(func(nat.Step) bool { return true })
+	for i := range m.stops {
+		m.stops[i].takeRoutes(c.Routes, dir)
+	}
 	return m.stops
+}
+
+// takeRoutes puts each route where it is chosen: behind PREROUTING, or before anything else that happens to what the node itself sends.
+func (s *stop) takeRoutes(all []proof.Route, dir nat.Direction) {
+	var out []event
+	begin := 0 // of the way that the next hop out ends
+	for i, e := range s.events {
+		if e.hop == nil || e.hop.Tap != nat.TapPost {
+			continue
+		}
+		way := s.events[begin : i+1]
+		begin = i + 1
+		at := slices.IndexFunc(way, func(e event) bool {
+			return e.hop != nil && tapRank(e.hop.Tap) > 2 || e.step != nil && e.step.Hook != nat.PreRouting
+		})
+		out = append(out, way[:at]...)
+		dst := e.hop.Tuple.Dst().Addr()
+		if e.hop.Outer.IsValid() {
+			dst = e.hop.Outer.Dst().Addr()
+		}
+		for _, r := range all {
+			if r.Direction == dir && r.Node == s.node && r.Dev == e.hop.Dev && r.Dst == dst {
+				out = append(out, event{route: &r})
+				break
+			}
+		}
+		out = append(out, way[at:]...)
+	}
+	s.events = append(out, s.events[begin:]...)
 }
 
 // merger puts each rule before the first hop that lies behind it on the packet's way. A packet's way through a

@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -18,7 +17,7 @@ import (
 //	│ out tunl0    ...
 //	▼                                           the wire
 func Way(c proof.Certificate, st Style) string {
-	d := drawing{style: st, flow: c}
+	d := drawing{style: st, teller: teller{flow: c}}
 	d.title()
 	d.journeys()
 	d.conntrack()
@@ -29,7 +28,7 @@ func Way(c proof.Certificate, st Style) string {
 
 // Journeys draws the request and the reply of a flow, and the connection tracking entries, without a verdict.
 func Journeys(c proof.Certificate, st Style) string {
-	d := drawing{style: st, flow: c}
+	d := drawing{style: st, teller: teller{flow: c}}
 	d.journeys()
 	d.conntrack()
 	return d.b.String()
@@ -55,10 +54,7 @@ const (
 type drawing struct {
 	b     strings.Builder
 	style Style
-	flow  proof.Certificate
-	last  nat.Hop // the hop drawn last in this journey
-	mark  uint32  // the packet's mark as drawn last
-	did   string  // the target that rewrote the packet since the last hop: "DNAT"
+	teller
 }
 
 func (d *drawing) title() {
@@ -69,133 +65,53 @@ func (d *drawing) title() {
 
 // journey draws one packet's way; it reports whether there was anything to draw.
 func (d *drawing) journey(name string, dir nat.Direction) bool {
-	stops := slices.DeleteFunc(stopsOf(d.flow, dir), stop.uneventful)
-	if len(stops) == 0 {
+	scenes := d.journeyOf(dir)
+	if len(scenes) == 0 {
 		return false
 	}
 	fmt.Fprintf(&d.b, "\n  %s\n", d.style.paint(heading, name))
-	d.last, d.mark = nat.Hop{}, 0
-	for i, s := range stops {
+	for i, s := range scenes {
 		if i > 0 {
 			d.b.WriteString("  ▼\n")
 		}
-		d.stop(s, dir)
+		fmt.Fprintf(&d.b, "  ╭ %s%s\n", d.style.paint(station, s.node), d.style.paint(quiet, s.part))
+		for _, l := range s.lines {
+			d.line(l)
+		}
 	}
 	return true
 }
 
-func (d *drawing) stop(s stop, dir nat.Direction) {
-	fmt.Fprintf(&d.b, "  ╭ %s%s\n", d.style.paint(station, s.node), d.style.paint(quiet, d.part(s.node, dir)))
-	table := ""
-	for i, e := range s.events {
-		switch {
-		case e.step != nil && uneventful(*e.step):
-		case e.step != nil:
-			d.rule(*e.step, table)
-			table = e.step.Table
-		case i+1 < len(s.events) && sameAgain(*e.hop, s.events[i+1]):
-		case i == 0 || d.news(*e.hop):
-			d.hop(*e.hop, dir)
-			table = ""
-		}
+func (d *drawing) line(l line) {
+	switch {
+	case l.route != nil:
+		d.put(l.label, l.route.Route)
+	case l.hop != nil:
+		d.packet(l)
+	default:
+		d.rule(l)
 	}
 }
 
-// part is what the node that the proof is about does with the packet.
-func (d *drawing) part(node string, dir nat.Direction) string {
-	translates := slices.ContainsFunc(d.flow.Conntrack, func(c nat.Conn) bool { return c.Node == node && c.Status&(nat.SrcNAT|nat.DstNAT) != 0 })
-	switch answered := d.flow.End == nat.EndAnswered; {
-	case node != d.flow.Node, answered && !translates:
-		return ""
-	case answered && dir == nat.Original:
-		return "  translates"
-	case answered:
-		return "  translates back"
-	case dir == nat.Original:
-		return "  decides"
-	}
-	return ""
+// put writes a line of a journey.
+func (d *drawing) put(label, text string) {
+	fmt.Fprintf(&d.b, "  │ %s%s\n", pad(label, labelWidth), text)
 }
 
-// uneventful reports whether a stop has nothing to draw.
-func (s stop) uneventful() bool {
-	return !slices.ContainsFunc(s.events, func(e event) bool { return e.hop != nil || !uneventful(*e.step) })
-}
-
-// uneventful reports whether a step is the policy that lets everything pass that met no rule.
-func uneventful(s nat.Step) bool { return s.Rule == 0 && s.Verdict == nat.Accept }
-
-// news reports whether a hop inside a namespace shows anything that the one before it did not.
-func (d *drawing) news(h nat.Hop) bool {
-	return h.Tuple != d.last.Tuple || h.Outer != d.last.Outer || h.Mark != d.mark || h.Tap == nat.TapPost || h.Tap == nat.TapPreRaw
-}
-
-// sameAgain reports whether what a process sent is shown just as well by the event that follows: it goes out unchanged.
-func sameAgain(sent nat.Hop, next event) bool {
-	return tapRank(sent.Tap) >= tapRank(nat.TapOutRaw) && sent.Tap != nat.TapPost &&
-		next.hop != nil && next.hop.Tuple == sent.Tuple && next.hop.Outer == sent.Outer && next.hop.Mark == sent.Mark
-}
-
-func (d *drawing) hop(h nat.Hop, dir nat.Direction) {
-	srcInk, dstInk := plain, plain
-	if before := d.last.Tuple; before.IsValid() && before.Proto() == h.Tuple.Proto() {
-		if before.Src() != h.Tuple.Src() {
-			srcInk = changed
-		}
-		if before.Dst() != h.Tuple.Dst() {
-			dstInk = changed
-		}
-	}
-	src, dst := ends(h.Tuple)
-	text := d.style.paint(srcInk, src) + " > " + d.style.paint(dstInk, dst)
-	if p := h.Tuple.Proto(); p != d.flow.Protocol {
-		text = p.String() + " " + text
-	}
+func (d *drawing) packet(l line) {
+	inks := map[bool]ink{true: changed}
+	text := l.proto + d.style.paint(inks[l.srcNew], l.src) + " > " + d.style.paint(inks[l.dstNew], l.dst)
 	var notes []string
-	if did := d.translation(srcInk == changed, dstInk == changed, dir); did != "" {
+	for _, did := range l.did {
 		notes = append(notes, d.style.paint(action, did))
 	}
-	if h.Mark != d.mark {
-		notes = append(notes, d.style.paint(action, fmt.Sprintf("mark %#x", h.Mark)))
-	}
-	if h.Outer.IsValid() {
-		notes = append(notes, d.style.paint(quiet, "inside "+tuple(h.Outer)))
+	if l.inside != "" {
+		notes = append(notes, d.style.paint(quiet, "inside "+l.inside))
 	}
 	if len(notes) > 0 {
 		text = pad(text, tupleWidth) + "  " + strings.Join(notes, "  ")
 	}
-	fmt.Fprintf(&d.b, "  │ %s%s\n", pad(hopLabel(h), labelWidth), text)
-	d.last, d.mark, d.did = h, h.Mark, ""
-}
-
-func hopLabel(h nat.Hop) string {
-	switch h.Tap {
-	case nat.TapPreRaw:
-		return strings.TrimSpace("in " + h.Dev)
-	case nat.TapPost:
-		return strings.TrimSpace("out " + h.Dev)
-	case nat.TapOutRaw:
-		return "sent"
-	case nat.TapPreNAT, nat.TapOutNAT:
-	}
-	return "then"
-}
-
-// translation names what happened to a packet between two taps of one namespace: the target that did it, or what
-// connection tracking does to every later packet of the connection.
-func (d *drawing) translation(src, dst bool, dir nat.Direction) string {
-	names := [2][2]string{nat.Original: {"SNAT", "DNAT"}, nat.Reply: {"DNAT undone", "SNAT undone"}}[dir]
-	switch {
-	case (src || dst) && d.did != "":
-		return d.did
-	case src && dst:
-		return names[1] + ", " + names[0]
-	case src:
-		return names[0]
-	case dst:
-		return names[1]
-	}
-	return ""
+	d.put(l.label, text)
 }
 
 // tuple is a tuple in words.
@@ -212,34 +128,22 @@ func ends(t nat.Tuple) (src, dst string) {
 	return nat.EndText(t.Src()), nat.EndText(t.Dst())
 }
 
-func (d *drawing) rule(s nat.Step, table string) {
-	label := s.Table
-	if label == table {
-		label = ""
+func (d *drawing) rule(l line) {
+	parts := []string{pad(l.place, ruleWidth) + " " + pad(l.target, targetWidth)}
+	if l.match != "" {
+		parts = append(parts, d.style.paint(quiet, l.match))
 	}
-	place := fmt.Sprintf("%s:%d", s.Chain, s.Rule)
-	if s.Rule == 0 {
-		place = s.Chain
+	if d.style.Lines && l.step.Line > 0 {
+		parts = append(parts, d.style.paint(quiet, fmt.Sprintf("line %d", l.step.Line)))
 	}
-	target, match := brief(s)
-	if word, _, _ := strings.Cut(target, " "); rewrites(word) {
-		d.did = word
+	if l.step.Maybe {
+		parts = append(parts, d.style.paint(quiet, "maybe"))
 	}
-	line := pad(place, ruleWidth) + " " + pad(target, targetWidth)
-	if match != "" {
-		line += "  " + d.style.paint(quiet, match)
+	for _, did := range l.did {
+		parts = append(parts, d.style.paint(action, did))
 	}
-	if d.style.Lines && s.Line > 0 {
-		line += "  " + d.style.paint(quiet, fmt.Sprintf("line %d", s.Line))
-	}
-	if s.Maybe {
-		line += "  " + d.style.paint(quiet, "maybe")
-	}
-	if s.Mark != d.mark {
-		line += "  " + d.style.paint(action, fmt.Sprintf("mark %#x", s.Mark))
-		d.mark = s.Mark
-	}
-	fmt.Fprintf(&d.b, "  │ %s%s\n", d.style.paint(quiet, pad(label, labelWidth)), strings.TrimRight(line, " "))
+	text := strings.Join(parts, "  ")
+	d.put(d.style.paint(quiet, pad(l.label, labelWidth)), strings.TrimRight(text, " "))
 }
 
 // rewrites reports whether a target changes a packet's addresses.
@@ -251,69 +155,18 @@ func rewrites(target string) bool {
 	return false
 }
 
-func (d *drawing) requestEnd() { fmt.Fprintf(&d.b, "  ● %s\n", d.endOfRequest()) }
-
-// endOfRequest is what became of the request, in words.
-func (d *drawing) endOfRequest() string {
-	c := d.flow
-	what := "nothing is known of its end"
-	switch c.End {
-	case nat.EndAnswered:
-		what = fmt.Sprintf("%s answers at %s", c.Server, nat.EndText(c.Endpoint))
-	case nat.EndRefused:
-		what = "refused: nobody listens there"
-	case nat.EndUnreachable:
-		what = "unreachable: an ICMP error tells the client"
-	case nat.EndRejected:
-		what = "rejected by a rule"
-	case nat.EndLost:
-		what = "lost: no answer to the client"
-	case nat.EndUnknown:
-	}
-	if c.End != nat.EndAnswered && c.Node != "" {
-		what += ", in " + c.Node
-	}
-	if c.End != c.Expect {
-		what += d.style.paint(bad, fmt.Sprintf(" (expected: %s)", c.Expect))
-	}
-	return what
+func (d *drawing) requestEnd() {
+	what, unexpected := d.endOfRequest()
+	fmt.Fprintf(&d.b, "  ● %s%s\n", what, d.style.paint(bad, unexpected))
 }
 
 func (d *drawing) replyEnd() {
 	if peer := d.flow.ClientPeer; d.flow.End == nat.EndAnswered && peer.IsValid() && d.last.Tuple.Src() != peer && d.atClient() {
 		undone := d.last // at INPUT, behind the last tap
 		undone.Tap, undone.Tuple = nat.TapPreNAT, d.last.Tuple.WithSrc(peer)
-		d.hop(undone, nat.Reply)
+		d.packet(d.packetLine(undone, nat.Reply))
 	}
 	fmt.Fprintf(&d.b, "  ● %s\n", d.endOfReply())
-}
-
-// endOfReply is what became of the answer, in words: d.last is where it was seen last.
-func (d *drawing) endOfReply() string {
-	c := d.flow
-	from := d.last.Tuple.Src()
-	switch {
-	case c.End == nat.EndAnswered && c.ClientPeer.IsValid():
-		return fmt.Sprintf("%s has its answer from %s", c.Client, c.ClientPeer)
-	case c.End == nat.EndAnswered:
-		return fmt.Sprintf("%s has its answer from %s", c.Client, from)
-	case c.End == nat.EndRefused || c.End == nat.EndRejected:
-		return fmt.Sprintf("%s is %s", c.Client, c.End)
-	case c.End == nat.EndUnreachable:
-		return fmt.Sprintf("%s hears that %s is unreachable", c.Client, c.Target)
-	case d.last.Node == c.From && d.last.Tuple.Proto() == c.Protocol && from != c.Target:
-		return fmt.Sprintf("%s asked %s and drops the answer from %s: wrong source", c.Client, c.Target, from)
-	case c.End == nat.EndLost:
-		return fmt.Sprintf("the answer does not get through to %s", c.Client)
-	}
-	return fmt.Sprintf("how it ends for %s is not known", c.Client)
-}
-
-// atClient reports whether the hop drawn last came in where the client is: in its namespace, or where nothing is drawn of that one
-// in the node itself.
-func (d *drawing) atClient() bool {
-	drawn := slices.ContainsFunc(d.flow.Hops, func(h proof.Hop) bool { return h.Node == d.flow.From })
-	return d.last.Tap != nat.TapPost && (d.last.Node == d.flow.From || !drawn)
 }
 
 func (d *drawing) conntrack() {
