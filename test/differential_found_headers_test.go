@@ -11,6 +11,7 @@ func foundHeaders() []found {
 	hop := func(option ...byte) []packet.Header {
 		return []packet.Header{{Type: 0, Bytes: append([]byte{0, 0}, append(option, make([]byte, 6-len(option))...)...)}}
 	}
+	later := []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}
 	return []found{
 		{"options of IPv4 that change nothing go through, and what has a wrong length is told of", accept, []given{
 			{dev: "in0", tuple: forwarded, options: []byte{1, 1, 1, 0}},
@@ -44,10 +45,17 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: "icmp [fd00::c0a8:10b]:7 > [ff02::1]:7", headers: []packet.Header{{Type: 43, Bytes: make([]byte, 8)}}},
 		}, only6, nil},
 		{"a later fragment of IPv6 is told of, too", filterRules("-A FORWARD -j ACCEPT"), []given{
-			{dev: "in0", tuple: forwarded, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
-			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
-			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 1, ttl: 1, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 9, 0, 0, 0, 9}}}},
+			{dev: "in0", tuple: forwarded, ttl: 1, headers: later},
+			{dev: "in0", tuple: forwarded, headers: later},
+			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 1, ttl: 1, headers: later},
 		}, only6, nil},
+		{"-p finds no protocol in a later fragment that an extension header is said to follow, and drops it", filterRules("-A FORWARD -o pod0", "-A FORWARD ! -p icmp"), []given{
+			{dev: "in0", tuple: forwarded, headers: later, spoiled: map[int]byte{40: 44}},
+			{dev: "in0", tuple: forwarded, headers: later, spoiled: map[int]byte{40: 43}},
+			{dev: "in0", tuple: forwarded, headers: later, spoiled: map[int]byte{40: 59}},
+			{dev: "in0", tuple: forwarded, headers: later, spoiled: map[int]byte{40: 17}},
+			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.20:80", headers: later, spoiled: map[int]byte{40: 0}},
+		}, legacy6, nil},
 		{"a ping from ::1 to a network's anycast address is answered by lo", filterRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "icmp 127.0.0.1:8 > 192.168.1.0:8"},
 		}, only6, nil},

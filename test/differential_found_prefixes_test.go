@@ -21,6 +21,23 @@ func foundPrefixes() []found {
 			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
 			{tuple: "icmp 192.168.1.1:0 > 10.244.0.5:0", kind: 3, about: "udp 10.244.0.5:1000 > 192.168.1.1:80"},
 		}, only6, nil},
+		{"NAT lets no error through whose checksum DNPT made wrong: its address had not the prefix", mangleRules("-A OUTPUT -j DNPT --src-pfx fd00::/48 --dst-pfx fd00:1::/48", "-A PREROUTING -i out0 -j DNPT --src-pfx fd01::/48 --dst-pfx fd00:2::/48") +
+			natRules("-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.0.0.20"), []given{
+			{dev: "in0", tuple: "tcp [fe80::9]:1000 > [fd00::af4:5]:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{dev: "in0", tuple: forwarded, ttl: 1},
+		}, only6, nil},
+		{"an error with a wrong checksum, where conntrack does not look at it", natRules("-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.0.0.20"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80", spoiled: map[int]byte{22: 1}},
+		}, only4, []string{"net/netfilter/nf_conntrack_checksum=0"}},
+		{"an error with a wrong checksum, where conntrack does not look at it", natRules("-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.0.0.20"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
+			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80", spoiled: map[int]byte{42: 1}},
+		}, only6, []string{"net/netfilter/nf_conntrack_checksum=0"}},
 		{"at POSTROUTING a packet has the device that it came in by", mangleRules(":M1 - [0:0]", "-A POSTROUTING -j M1", "-A M1 -i in0", "-A M1 ! -i in0", "-A M1 -i p+", "-A M1 -j SET --add-set learntlinks src,src"), []given{
 			{dev: "in0", tuple: forwarded},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 10.0.0.20:80"},

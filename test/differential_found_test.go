@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/packet"
@@ -80,6 +81,7 @@ const (
 	both where = iota
 	only4
 	only6
+	legacy6
 	noDCCP  // where conntrack knows nothing of DCCP
 	oldDCCP // where it tracks it, in IPv4
 )
@@ -90,6 +92,8 @@ func (at where) includes(w *twins) bool {
 		return w.family == nat.IPv4
 	case only6:
 		return w.family == nat.IPv6
+	case legacy6:
+		return w.family == nat.IPv6 && w.backend == dataplane.Legacy
 	case noDCCP:
 		return w.kernel.version.Has(nat.DCCPForgotten)
 	case oldDCCP:

@@ -21,6 +21,10 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 	m := conntrack.ManipOf(hook)
 	related := p.ref.Info == conntrack.InfoRelated
 	if proto := p.view.Tuple.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
+		if !v.verified(p, hook) {
+			v.lost("NAT", "the ICMP error's checksum is wrong")
+			return false
+		}
 		if !v.translateError(p, m) {
 			v.lost("NAT", "the packet that the ICMP error is about is cut too short to be translated")
 			return false
@@ -79,6 +83,14 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 	}
 	p.view.State |= natStates(c)
 	return true
+}
+
+// verified reports whether the checksum of an ICMP error is right, which is looked at once (nf_nat_icmp_reply_translation, nf_ip6_checksum): of
+// what came in by conntrack, if it does so.
+func (v *visit) verified(p *passage, hook nat.Hook) bool {
+	looked := p.sound || hook == nat.PreRouting && !p.looped && v.conns.Settings.Checksum
+	p.sound = looked || p.pkt.ChecksumOK()
+	return p.sound
 }
 
 // translateOutput is the NAT hook for a packet of the node itself, which goes another way where its destination was translated

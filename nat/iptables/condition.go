@@ -280,6 +280,10 @@ func (r *compiledRun) holds(c *instruction) bool {
 	case opWideDestination:
 		return r.within(r.dst, c)
 	case opProtocol:
+		if r.short && r.visit.Later {
+			r.visit.HotDrop = true
+			return false
+		}
 		return (uint32(r.proto) == c.low) != c.not
 	case opHeader:
 		return r.header(c.low)

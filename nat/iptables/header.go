@@ -168,6 +168,10 @@ func (m Protocol) Number() (p nat.Proto, ok bool) { return protocolNumber(m.Prot
 
 // Holds compares the packet's protocol.
 func (m Protocol) Holds(v *rules.Visit) rules.Answer {
+	if v.Later && xt.CutShort(v.Packet) {
+		v.HotDrop = true
+		return rules.No
+	}
 	number, ok := m.Number()
 	return rules.Is(m.Protocol == "all" || ok && number == v.Tuple.Proto(), m.Not)
 }

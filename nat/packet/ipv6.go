@@ -25,6 +25,15 @@ type Header struct {
 	Bytes []byte // of it, its own next-header byte the first
 }
 
+// Extension reports whether a next header is that of an extension header (ipv6_ext_hdr, but for the one of which nothing follows).
+func Extension(next nat.Proto) bool {
+	switch next {
+	case hopByHop, routing, fragment, authHeader, destination:
+		return true
+	}
+	return false
+}
+
 // Headers yields an IPv6 packet's extension headers as the kernel walks them (ipv6_find_hdr): up to the first header that
 // is none, and with the fragment header of a later fragment at the end. IPv4 has none.
 func (p *Packet) Headers(yield func(Header) bool) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
 
@@ -160,11 +161,14 @@ func headerBytes(p nat.Proto) int {
 }
 
 // CutShort reports whether a packet has less of its transport header than the match of its protocol looks at, so that it drops
-// the packet.
+// the packet; of a later fragment, whether an extension header is said to follow, so that -p finds no protocol (ipv6_find_hdr).
 func CutShort(p *rules.Packet) bool {
 	const longest = 20
-	if p.Wire == nil || p.Later {
+	if p.Wire == nil {
 		return false
+	}
+	if p.Later {
+		return p.Wire.V6() && packet.Extension(p.Tuple.Proto())
 	}
 	n := len(p.Wire.Transport())
 	return n < longest && n < headerBytes(p.Tuple.Proto())
