@@ -23,6 +23,7 @@ const (
 	doStop   = "stop"
 	doStart  = "start"
 	doApply  = "apply"
+	doSync   = "sync"
 	doAttend = "attend" // answered at once; the connection then stays open as long as the lab does
 
 	// Of a lab whose NAT is not the kernel's: a node's gateway.
@@ -41,8 +42,9 @@ type request struct {
 	Server string `json:"server,omitempty"` // of stop and start: see serverSet.which
 
 	Cluster *topology.Cluster `json:"cluster,omitempty"` // of apply
-	Full    bool              `json:"full,omitempty"`    // of apply: all rules anew
+	Full    bool              `json:"full,omitempty"`    // of apply and sync: all rules anew
 	Node    string            `json:"node,omitempty"`    // of what is a gateway's
+	Nodes   []string          `json:"nodes,omitempty"`   // of sync; none is all
 	Rules   string            `json:"rules,omitempty"`   // of install: whole tables
 	Conns   []nat.Conn        `json:"conns,omitempty"`   // of forget
 }
@@ -219,6 +221,11 @@ func (c *control) do(q request, eyes *wireEyes) (reply, error) {
 		}
 		applied, err := c.lab.apply(context.Background(), *q.Cluster, Sync(q.Full))
 		return reply{Applied: &applied}, err
+	case doSync:
+		if q.Cluster == nil {
+			return reply{}, errors.New("sync: no cluster")
+		}
+		return reply{}, c.lab.own.program(context.Background(), *q.Cluster, Sync(q.Full), q.Nodes)
 	case doStatus:
 		return reply{Servers: servers.list()}, nil
 	case doRules, doInstall, doConns, doForget, doRecent, doWatch, doRead:

@@ -42,6 +42,7 @@ func (l *Lab) Down(ctx context.Context) error {
 // release ends what this process does for the lab. What fails here fails because it is gone already.
 func (l *Lab) release() {
 	_ = l.own.control.Close()
+	_ = l.own.proxies.Close()
 	_ = l.own.servers.Close()
 	l.closeGateways()
 	for _, t := range l.own.tunnels {

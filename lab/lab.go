@@ -13,6 +13,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
+	"natlab/lab/proxy"
 	"natlab/lab/realise"
 	"natlab/lab/tunnel"
 	"natlab/lab/userspace"
@@ -27,6 +28,8 @@ type Options struct {
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
 	Bundles  []Bundle          // what nodes' own programs printed of them: they hold that, and not what natlab would give them
+	// KubeProxy is the program that writes the nodes' rules, one running in each node: a real kube-proxy. "" is natlab's own copy of its rules.
+	KubeProxy string
 }
 
 // Lab is a lab that stands. Its methods may be called by many goroutines at the same time.
@@ -49,6 +52,7 @@ type owned struct {
 	tunnels []*tunnel.Tunnel
 	servers *serverSet
 	control *control
+	proxies *proxy.Set // the nodes' kube-proxies; nil where natlab writes their rules
 
 	applying  sync.Mutex // one Apply at a time
 	gatewayMu sync.Mutex
@@ -85,7 +89,11 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	if o.Backend != "" {
 		c.KubeProxy.Backend = string(o.Backend)
 	}
-	if b := dataplane.Backend(c.KubeProxy.Backend); b != dataplane.Userspace {
+	b := dataplane.Backend(c.KubeProxy.Backend)
+	if o.KubeProxy != "" && b == dataplane.Userspace {
+		return nil, errors.New("a kube-proxy programs the kernel: it cannot write rules for natlab's own NAT")
+	}
+	if b != dataplane.Userspace {
 		if _, err := dataplane.New(b); err != nil {
 			return nil, err
 		}
@@ -94,11 +102,14 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 		return nil, errors.New("the cluster's network is IPv6 alone: a lab is made of IPv4 yet")
 	}
 	c = c.Narrowed(topology.IPv4)
+	if o.KubeProxy != "" && len(o.Bundles) > 0 {
+		return nil, errors.New("a kube-proxy writes its own rules: it cannot run in a lab whose nodes hold what their bundles tell")
+	}
 	if len(o.Bundles) > 0 {
 		return prepareTwin(c, o.Bundles)
 	}
 	plan, err := topology.NewPlan(c)
-	return &Lab{cluster: c, plan: plan}, err
+	return &Lab{cluster: c, plan: plan, record: record{KubeProxy: o.KubeProxy}}, err
 }
 
 // bringUp makes the lab whose directory is there and locked.
@@ -148,7 +159,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 
 // wireAndRule makes devices, addresses and routes, and gives the nodes their rules.
 func (l *Lab) wireAndRule(ctx context.Context, build *realise.Build, p *progress) error {
-	if l.wired() { // a gateway reads its namespace
+	if l.wired() || l.record.KubeProxy != "" { // a gateway and a kube-proxy read their namespace
 		if err := build.Wire(ctx); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/proxy"
 	"natlab/lab/replay"
 	"natlab/nat"
 	"natlab/nat/bundle"
@@ -27,6 +28,9 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 	if err != nil {
 		return err
 	}
+	if l.record.KubeProxy != "" {
+		return l.startProxies(ctx, plane, p)
+	}
 	return each(ctx, l.cluster.Nodes, func(n topology.Node) error {
 		defer p.done("rules")
 		if l.twin != nil && l.twin.Nodes[n.Name] != nil {
@@ -42,6 +46,42 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 		l.syncs.remember(n.Name, synced{l.cluster, time.Now()})
 		return nil
 	})
+}
+
+// startProxies starts a kube-proxy in each node, behind what CNI's portmap plugin has written there.
+func (l *Lab) startProxies(ctx context.Context, plane dataplane.Dataplane, p *progress) error {
+	for _, n := range l.cluster.Nodes {
+		rs := portmap.Add(iptables.Ruleset{Family: nat.IPv4}, l.cluster, n.Name)
+		if len(rs.Tables) == 0 {
+			continue
+		}
+		if err := plane.Install(ctx, l.handles[n.Name], rs); err != nil {
+			return fmt.Errorf("node %s: rules of hostPorts: %w", n.Name, err)
+		}
+	}
+	o := proxy.Options{Binary: l.record.KubeProxy, Backend: "legacy", Dir: l.own.state.file(proxyDir)}
+	if l.Backend() == dataplane.NFT {
+		o.Backend = "nft"
+	}
+	var err error
+	if l.own.proxies, err = proxy.Open(ctx, l.cluster, l.handles, o); err != nil {
+		return err
+	}
+	for range l.cluster.Nodes {
+		p.done("kube-proxy")
+	}
+	return nil
+}
+
+// program has the nodes' kube-proxies take a cluster in: as a change, or by starting anew, when they write all their rules.
+func (o *owned) program(ctx context.Context, c topology.Cluster, how Sync, nodes []string) error {
+	if o.proxies == nil {
+		return errors.New("no kube-proxy runs in the nodes")
+	}
+	if err := o.proxies.Set(ctx, c); err != nil || how == Partial {
+		return err
+	}
+	return o.proxies.Restart(ctx, nodes...)
 }
 
 // Install gives a node tables in place of those that it holds, by whatever its rules reach it; those that rs does not list stay.
@@ -86,7 +126,8 @@ func (s *syncs) remember(node string, last synced) {
 	s.last[node] = last
 }
 
-// Sync gives nodes kube-proxy's rules for a cluster anew, all of them, as after a canary is gone; no node named means all.
+// Sync gives nodes kube-proxy's rules for a cluster anew, all of them, as after a canary is gone; no node named means all. Real kube-proxies all hear
+// of the cluster, and those of the nodes are started anew.
 // What other agents have in the nodes stays, and so does all else of the lab. In a cluster of more than 1,000 endpoints
 // chains that no rule calls any more stay until iptables.syncPeriod is over.
 func (l *Lab) Sync(ctx context.Context, c topology.Cluster, nodes ...string) error {
@@ -101,6 +142,17 @@ func (l *Lab) Change(ctx context.Context, c topology.Cluster, nodes ...string) e
 }
 
 func (l *Lab) sync(ctx context.Context, c topology.Cluster, nodes []string, since func(synced) *topology.Cluster) error {
+	if l.record.KubeProxy != "" {
+		how := Partial
+		if since(synced{}) == nil {
+			how = Full
+		}
+		if l.own != nil {
+			return l.own.program(ctx, c, how, nodes)
+		}
+		_, err := l.call(ctx, request{Do: doSync, Cluster: &c, Full: how == Full, Nodes: nodes})
+		return err
+	}
 	plane, err := l.plane()
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ const (
 	bundlesFile = "bundles.json"
 	controlFile = "control.sock"
 	logFile     = "log"
+	proxyDir    = "kube-proxy" // what the nodes' kube-proxies read and log
 )
 
 // record is what has to be known to take a lab away, whoever made it and whatever became of them. It is written before
@@ -36,8 +37,9 @@ type record struct {
 	Namespaces []string           `json:"namespaces"`
 	Backend    string             `json:"backend"`
 	Tunnel     realise.TunnelKind `json:"tunnel,omitempty"`
-	Notes      []string           `json:"notes,omitempty"`   // what this lab has not, and why
-	Bundles    bool               `json:"bundles,omitempty"` // some nodes hold what their bundles tell
+	Notes      []string           `json:"notes,omitempty"`     // what this lab has not, and why
+	Bundles    bool               `json:"bundles,omitempty"`   // some nodes hold what their bundles tell
+	KubeProxy  string             `json:"kubeProxy,omitempty"` // the program that writes the nodes' rules; "" for natlab
 }
 
 // stateDir is a lab's directory. Whoever has it locked (flock) owns the lab: the process that makes and serves it, and a

@@ -29,6 +29,7 @@ type startRequest struct {
 	Progress bool             `json:"progress"` // somebody looks at it
 	With     process          `json:"with"`     // the process with which the lab ends; zero for none
 	Bundles  []Bundle         `json:"bundles,omitempty"`
+	Proxy    string           `json:"proxy"` // Options.KubeProxy
 }
 
 // startProgress is what the supervisor sends back, a line each.
@@ -50,7 +51,7 @@ func Start(ctx context.Context, c topology.Cluster, o Options) error {
 		return err
 	}
 	c.Name, c.KubeProxy.Backend = prepared.Name(), string(prepared.Backend())
-	request := startRequest{Cluster: c, Progress: o.Progress != nil, Bundles: o.Bundles}
+	request := startRequest{Cluster: c, Progress: o.Progress != nil, Bundles: o.Bundles, Proxy: o.KubeProxy}
 	if o.With != 0 {
 		if request.With, err = processOf(o.With); err != nil {
 			return fmt.Errorf("lab %s: there is no process %d to end with: %w", c.Name, o.With, err)
@@ -211,7 +212,7 @@ func watchStarter(in *json.Decoder, up <-chan struct{}, cancel context.CancelCau
 // supervise makes the lab, and reports so, up being closed from the moment at which the starter may go its way. A lab of
 // which the starter does not hear is taken down again.
 func (s *stateDir) supervise(ctx context.Context, o startRequest, conn net.Conn, up chan<- struct{}) (*Lab, error) {
-	l, err := prepare(o.Cluster, Options{Bundles: o.Bundles})
+	l, err := prepare(o.Cluster, Options{Bundles: o.Bundles, KubeProxy: o.Proxy})
 	if err != nil {
 		return nil, errors.Join(err, s.clear(ctx, nil))
 	}

@@ -63,14 +63,16 @@ var house = []room{
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
-	{"lab", "lab/dataplane lab/netns lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules nat/twin topology"},
+	{"lab/apiserver", "topology"}, // the Kubernetes API as far as kube-proxy reads it
+	{"lab/proxy", "lab/apiserver lab/netns topology"},
+	{"lab", "lab/dataplane lab/netns lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules nat/twin topology"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},
 	{
-		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
+		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/proxy lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump",
 	},
 	{"test", ""},
@@ -101,11 +103,20 @@ var doors = map[string]string{
 	"github.com/vishvananda/netlink":             "lab/doctor lab/netns lab/realise lab/witness",
 	"github.com/vishvananda/netns":               "lab/netns",
 	"go.yaml.in/yaml/v2":                         "topology",
-	"golang.org/x/sync/errgroup":                 "lab lab/realise lab/verify lab/witness",
-	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/realise lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
+	"golang.org/x/sync/errgroup":                 "lab lab/proxy lab/realise lab/verify lab/witness",
+	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/proxy lab/realise lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
 	"golang.org/x/term":                          "cmd/natlab lab",
-	"k8s.io/api/core/v1":                         "topology",
-	"k8s.io/api/discovery/v1":                    "topology",
+	"k8s.io/api/core/v1":                         "lab/apiserver topology",
+	"k8s.io/api/discovery/v1":                    "lab/apiserver topology",
+	"k8s.io/api/networking/v1":                   "lab/apiserver",
+	"k8s.io/apimachinery/pkg/apis/meta/v1":       "lab/apiserver",
+	"k8s.io/apimachinery/pkg/fields":             "lab/apiserver",
+	"k8s.io/apimachinery/pkg/labels":             "lab/apiserver",
+	"k8s.io/apimachinery/pkg/runtime":            "lab/apiserver",
+	"k8s.io/apimachinery/pkg/runtime/schema":     "lab/apiserver",
+	"k8s.io/apimachinery/pkg/runtime/serializer": "lab/apiserver",
+	"k8s.io/apimachinery/pkg/types":              "lab/apiserver",
+	"k8s.io/apimachinery/pkg/watch":              "lab/apiserver",
 	"sigs.k8s.io/json":                           "topology",
 	"sigs.k8s.io/yaml":                           "scenarios topology",
 }

@@ -11,7 +11,8 @@ var examples = map[string]string{
 	"natlab up": `
 sudo natlab up
 kubectl get node,pod,svc,endpointslice -A -o yaml | sudo natlab up -f - --name mine
-sudo natlab up -f cluster.yaml --bundle vms100=vms100.bundle --name twin`,
+sudo natlab up -f cluster.yaml --bundle vms100=vms100.bundle --name twin
+sudo natlab up --kube-proxy 1.37.2 --name real`,
 	"natlab apply": `
 sudo natlab apply -f services.yaml
 sudo natlab apply -f services.yaml --name mine --full`,
@@ -34,6 +35,7 @@ sudo natlab verify
 sudo natlab verify -f cluster.yaml --service velero/minio
 sudo natlab verify --from outside --to 192.168.26.100:30450
 sudo natlab verify --planes legacy,nft,userspace -f cluster.yaml
+sudo natlab verify --kube-proxy 1.37.2
 sudo natlab verify -o junit
 sudo natlab verify --record run-1`,
 	"natlab replay": `

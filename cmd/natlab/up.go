@@ -25,7 +25,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--bundle NODE=FILE]... [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
@@ -42,6 +42,8 @@ disproves what the Services call for on what the nodes hold, and names what is t
 	plane := &choice{value: planeKernel, words: []string{planeKernel, string(dataplane.Userspace)}}
 	cmd.Flags().Var(plane, "dataplane", "whose the nodes' NAT is: their kernel's, or natlab's own, fed by NFQUEUE, without a rule of kube-proxy in the kernel")
 	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "NODE=FILE, or FILE of a node by its own name: a node as the script of natlab collect printed it; may be repeated")
+	var kp proxyFlags
+	kp.add(cmd.Flags())
 	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if plane.value != planeKernel {
@@ -65,6 +67,9 @@ disproves what the Services call for on what the nodes hold, and names what is t
 			return err
 		}
 		if o.Bundles, err = p.bundles(bundles); err != nil {
+			return err
+		}
+		if o.KubeProxy, err = kp.into(cmd.Context(), p, &c); err != nil {
 			return err
 		}
 		o.Backend, o.Progress = dataplane.Backend(backend.value), lab.ShowProgress(p.err)

@@ -32,6 +32,7 @@ type verifyFlags struct {
 	format      *choice
 	allow       *choice
 	planes      planes
+	proxy       proxyFlags
 }
 
 // allowNotAsked is the word of --allow.
@@ -40,7 +41,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,...] [-o text|json|junit|mermaid|pcapng]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... | --kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [-o text|json|junit|mermaid|pcapng]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
@@ -50,6 +51,9 @@ not-asked lets pass. A proof that is interrupted, or whose time is over, prints 
 
 With -f the files decide what has to happen: a lab of its own is built for the proof and taken away. With --name too, a lab
 of that name is proved where it is up.
+
+With --kube-proxy a lab of its own is built of the files, or of the reference cluster, whose rules a real kube-proxy writes in each
+node: a program, or a release, which is built once. What has to happen is decided by the Services all the same.
 
 With --planes a lab of its own is built of the files, or of the reference cluster, for each of these data planes, one after the
 other, and the same flows are proved in all: a table has a row for each and a column for each plane, what differs first. The
@@ -69,6 +73,7 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 	f.BoolVar(&v.failFast, "fail-fast", false, "end at the first flow that is disproved")
 	f.DurationVar(&v.timeout, "timeout", 10*time.Minute, "how long the proof may take; 0 for as long as it takes")
 	f.Var(&v.planes, "planes", "prove the same flows on each of these data planes, and compare; two or three of them, a comma between")
+	v.proxy.add(f)
 	v.format = proofForms(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if v.brief && v.draw {
@@ -134,22 +139,26 @@ func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report,
 
 // labToVerify is the lab to prove. One that was built for the proof is taken away when it is closed.
 func (p *program) labToVerify(ctx context.Context, v verifyFlags, o *verify.Options) (*lab.Lab, error) {
-	if !v.in.given() {
+	if !v.in.given() && v.proxy.what == "" {
 		return open(ctx, *v.name)
 	}
 	c, err := p.cluster(&v.in, topology.Load)
 	if err != nil {
 		return nil, err
 	}
+	made := lab.Options{Progress: lab.ShowProgress(p.err)}
+	if made.KubeProxy, err = v.proxy.into(ctx, p, &c); err != nil {
+		return nil, err
+	}
 	if *v.name == "" { // a lab of its own, whoever else verifies the same files
 		c.Name = ownName(c.Name)
-		return lab.Up(ctx, c, lab.Options{Progress: lab.ShowProgress(p.err)})
+		return lab.Up(ctx, c, made)
 	}
 	c.Name = *v.name
 	o.Intent = &c
 	l, err := lab.Open(ctx, c.Name)
 	if errors.Is(err, lab.ErrNoLab) {
-		return lab.Up(ctx, c, lab.Options{Progress: lab.ShowProgress(p.err)})
+		return lab.Up(ctx, c, made)
 	}
 	if err == nil && !sameInput(l.Cluster(), c) {
 		_, err = fmt.Fprintf(p.err, "lab %s was made from other input: these files decide what has to happen, and what is wired stays as it is\n", c.Name)

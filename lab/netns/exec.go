@@ -3,6 +3,7 @@ package netns
 import (
 	"fmt"
 	"os/exec"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,39 @@ func (h Handle) Start(cmd *exec.Cmd) error {
 		return fmt.Errorf("network namespace %s: %w", h.name, err)
 	}
 	return nil
+}
+
+// StartTied is Start of a program that must not outlive the calling process: the kernel kills it when that ends, however it does. wait returns
+// when the program has ended, and may be called by one goroutine.
+func (h Handle) StartTied(cmd *exec.Cmd) (wait func() error, err error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	// It is sent when the thread that started the program ends, so that thread waits for it.
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started, ended := make(chan error, 1), make(chan error, 1)
+	go func() {
+		runs := false
+		err := h.Do(func() error {
+			if err := ownSys(h.name); err != nil {
+				return err
+			}
+			if err := cmd.Start(); err != nil {
+				return err
+			}
+			runs = true
+			started <- nil
+			return cmd.Wait()
+		})
+		if !runs {
+			started <- err
+		}
+		ended <- err
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("network namespace %s: %w", h.name, err)
+	}
+	return func() error { return <-ended }, nil
 }
 
 // ownSys gives the calling thread its own mounts, with a fresh sysfs: a sysfs shows the network devices of the namespace

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"natlab/lab/proxy"
+	"natlab/topology"
+)
+
+// proxyFlags are --kube-proxy and --mode: whose rules the nodes of a new lab get.
+type proxyFlags struct {
+	what string
+	mode *choice
+}
+
+func (f *proxyFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.what, "kube-proxy", "", "run this kube-proxy in each node, which writes the rules: a program, or a release such as 1.37.2, which is built once")
+	f.mode = &choice{words: []string{topology.ModeIPTables, topology.ModeNFTables}}
+	flags.Var(f.mode, "mode", "of --kube-proxy: how it programs the nodes (default: as its configuration has it, else iptables)")
+}
+
+// into makes the cluster one whose rules are those of the chosen kube-proxy, and returns its program; "" where none was chosen. What natlab
+// predicts is then what that release writes.
+func (f *proxyFlags) into(ctx context.Context, p *program, c *topology.Cluster) (binary string, err error) {
+	if f.mode.value == topology.ModeNFTables {
+		c.KubeProxy.Mode = topology.ModeNFTables
+	} else if f.mode.value != "" {
+		c.KubeProxy.Mode = ""
+	}
+	if f.what == "" {
+		return "", nil
+	}
+	if release, is := proxy.Release(f.what); is {
+		dir, err := proxy.DefaultDir()
+		if err != nil {
+			return "", err
+		}
+		if binary, err = (proxy.Builder{Dir: dir, Log: p.err}).Build(ctx, release); err != nil {
+			return "", err
+		}
+	} else if binary, err = filepath.Abs(f.what); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return "", fmt.Errorf("--kube-proxy %s: want a program or a patch release, such as 1.37.2: %w", f.what, err)
+	}
+	version, err := proxy.Version(ctx, binary)
+	if err != nil {
+		return "", err
+	}
+	if release, err := topology.ParseRelease(version); err == nil {
+		c.KubeProxy.Release, c.KubeProxy.Version = release, topology.PatchOf(version)
+	} else {
+		p.logf("note: this kube-proxy is %s, and natlab predicts the rules of %s", version, c.KubeProxy.Release)
+	}
+	return binary, nil
+}

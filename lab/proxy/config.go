@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"natlab/topology"
+)
+
+// Where a node's API server and its kube-proxy listen, in the node's own namespace.
+const (
+	apiAddress     = "127.0.0.1:6443"
+	metricsAddress = "127.0.0.1:10249"
+	healthzPort    = 10256
+)
+
+// leastPeriod is kube-proxy's minSyncPeriod in a lab: nobody waits for its second. It cannot be none, which stands for the second.
+const leastPeriod = "10ms"
+
+// configuration is a node's KubeProxyConfiguration, v1alpha1, as JSON, which is YAML. It has what the cluster's has, and is silent where that is.
+func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) {
+	kp := c.KubeProxy
+	mode := cmp.Or(kp.Mode, topology.ModeIPTables)
+	plane := map[string]any{"minSyncPeriod": leastPeriod}
+	if kp.SyncPeriod > 0 {
+		plane["syncPeriod"] = kp.SyncPeriod.String()
+	}
+	if kp.MasqueradeBit >= 0 && kp.Configured {
+		plane["masqueradeBit"] = kp.MasqueradeBit
+	}
+	if kp.MasqueradeAll {
+		plane["masqueradeAll"] = true
+	}
+	if mode == topology.ModeIPTables && kp.Configured && !kp.LocalhostNodePorts {
+		plane["localhostNodePorts"] = false // 1.25 does not know the word
+	}
+	conntrack := map[string]any{"maxPerCore": 0, "min": 0} // no namespace but the first may write nf_conntrack_max
+	if kp.TCPBeLiberal {
+		conntrack["tcpBeLiberal"] = true
+	}
+	all := map[string]any{
+		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+		"mode": mode, "hostnameOverride": node, mode: plane, "conntrack": conntrack, "oomScoreAdj": 0,
+		"metricsBindAddress": metricsAddress, "healthzBindAddress": fmt.Sprintf("0.0.0.0:%d", healthzPort), "enableProfiling": true,
+		"clientConnection": map[string]any{"kubeconfig": kubeconfig, "qps": 100, "burst": 100},
+	}
+	if kp.BindAddress.IsValid() {
+		all["bindAddress"] = kp.BindAddress.String()
+	}
+	if len(kp.ClusterCIDRs) > 0 {
+		var cidrs []string
+		for _, p := range kp.ClusterCIDRs {
+			cidrs = append(cidrs, p.String())
+		}
+		all["clusterCIDR"] = strings.Join(cidrs, ",")
+	}
+	if len(kp.NodePortAddresses) > 0 {
+		all["nodePortAddresses"] = kp.NodePortAddresses
+	}
+	if kp.DetectLocalMode != "" {
+		all["detectLocalMode"] = kp.DetectLocalMode
+	}
+	if kp.BridgeInterface != "" || kp.InterfacePrefix != "" {
+		all["detectLocal"] = map[string]any{"bridgeInterface": kp.BridgeInterface, "interfaceNamePrefix": kp.InterfacePrefix}
+	}
+	if len(kp.FeatureGates) > 0 {
+		all["featureGates"] = kp.FeatureGates
+	}
+	return json.MarshalIndent(all, "", "  ")
+}
+
+// kubeconfig leads to the API server of the namespace that reads it.
+func kubeconfig() ([]byte, error) {
+	return json.MarshalIndent(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": "natlab",
+		"clusters": []any{map[string]any{"name": "natlab", "cluster": map[string]any{"server": "http://" + apiAddress}}},
+		"contexts": []any{map[string]any{"name": "natlab", "context": map[string]any{"cluster": "natlab", "user": ""}}},
+	}, "", "  ")
+}
+
+// programs are the names by which kube-proxy calls iptables.
+var programs = []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"}
+
+// linkPrograms makes a directory in which the programs of one backend, "legacy" or "nft", go by the names that kube-proxy calls.
+func linkPrograms(dir, backend string, lookPath func(string) (string, error)) error {
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return err
+	}
+	for _, name := range programs {
+		base, verb, _ := strings.Cut(name, "-")
+		real := base + "-" + backend
+		if verb != "" {
+			real += "-" + verb
+		}
+		path, err := lookPath(real)
+		if err != nil {
+			return fmt.Errorf("kube-proxy calls %s: %w", name, err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

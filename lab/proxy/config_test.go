@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/topology"
+)
+
+func TestConfiguration(t *testing.T) {
+	c := topology.Cluster{KubeProxy: topology.KubeProxy{
+		Configured: true, Mode: topology.ModeNFTables, MasqueradeBit: 15, MasqueradeAll: true, TCPBeLiberal: true, LocalhostNodePorts: false,
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00::/64")}, NodePortAddresses: []string{"primary"},
+		DetectLocalMode: "BridgeInterface", BridgeInterface: "cbr0", BindAddress: netip.MustParseAddr("192.168.26.100"), FeatureGates: map[string]bool{"A": true},
+	}}
+	text, err := configuration(c, "vms100", "/kubeconfig")
+	require.NoError(t, err)
+	require.JSONEq(t, `{"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables", "hostnameOverride": "vms100",
+		"nftables": {"minSyncPeriod": "10ms", "masqueradeBit": 15, "masqueradeAll": true}, "conntrack": {"maxPerCore": 0, "min": 0, "tcpBeLiberal": true},
+		"oomScoreAdj": 0, "metricsBindAddress": "127.0.0.1:10249", "healthzBindAddress": "0.0.0.0:10256", "enableProfiling": true,
+		"clientConnection": {"kubeconfig": "/kubeconfig", "qps": 100, "burst": 100}, "bindAddress": "192.168.26.100",
+		"clusterCIDR": "10.244.0.0/16,fd00::/64", "nodePortAddresses": ["primary"], "detectLocalMode": "BridgeInterface",
+		"detectLocal": {"bridgeInterface": "cbr0", "interfaceNamePrefix": ""}, "featureGates": {"A": true}}`, string(text))
+
+	c.KubeProxy.Mode = ""
+	text, err = configuration(c, "vms100", "/kubeconfig")
+	require.NoError(t, err)
+	var got struct {
+		Mode     string
+		IPTables map[string]any
+	}
+	require.NoError(t, json.Unmarshal(text, &got))
+	require.Equal(t, "iptables", got.Mode)
+	require.Equal(t, false, got.IPTables["localhostNodePorts"])
+}
+
+func TestLinkPrograms(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bin")
+	for _, backend := range []string{"legacy", "nft"} { // the second time in place of the first
+		require.NoError(t, linkPrograms(dir, backend, func(name string) (string, error) { return "/sbin/" + name, nil }))
+		for name, want := range map[string]string{"iptables": "iptables-" + backend, "iptables-save": "iptables-" + backend + "-save", "ip6tables-restore": "ip6tables-" + backend + "-restore"} {
+			to, err := os.Readlink(filepath.Join(dir, name))
+			require.NoError(t, err)
+			require.Equal(t, "/sbin/"+want, to)
+		}
+	}
+	err := linkPrograms(dir, "nft", func(string) (string, error) { return "", errors.New("none") })
+	require.ErrorContains(t, err, "kube-proxy calls iptables: none")
+}
+
+func TestParseMetrics(t *testing.T) {
+	m, err := parseMetrics("# HELP a b\na 1\nb_count{ip_family=\"IPv4\"} 2\nb_count{ip_family=\"IPv6\"} 1e+00\n\nc{x=\"a b\"} +Inf\n")
+	require.NoError(t, err)
+	require.InDelta(t, 1, m["a"], 0)
+	require.InDelta(t, 3, m["b_count"], 0)
+	for _, bad := range []string{"a", "a b"} {
+		_, err := parseMetrics(bad)
+		require.ErrorContains(t, err, bad)
+	}
+}
+
+func TestRelease(t *testing.T) {
+	for text, want := range map[string]string{
+		"1.37.2": "v1.37.2", "v1.25.1": "v1.25.1", "v1.38.0-alpha.1": "v1.38.0-alpha.1",
+		"1.37": "", "./kube-proxy": "", "v1.37.2/kube-proxy": "", "2.0.0": "", "v1.37.2; rm": "", "1.37.2-": "", "": "",
+	} {
+		got, ok := Release(text)
+		require.Equal(t, want, got, text)
+		require.Equal(t, want != "", ok, text)
+	}
+}
+
+// What Kubernetes has in folders of its repository is replaced by what is published of them; its other replacements are kept.
+func TestModule(t *testing.T) {
+	var m goMod
+	require.NoError(t, json.Unmarshal([]byte(`{"Go": "1.24.0", "Godebug": [{"Key": "default", "Value": "go1.24"}], "Replace": [
+		{"Old": {"Path": "k8s.io/api"}, "New": {"Path": "./staging/src/k8s.io/api"}},
+		{"Old": {"Path": "a/b", "Version": "v1.0.0"}, "New": {"Path": "c/d", "Version": "v1.2.3"}}]}`), &m))
+	require.Equal(t, `module natlab.invalid/kube-proxy
+
+go 1.24.0
+
+require k8s.io/kubernetes v1.33.4
+godebug default=go1.24
+replace k8s.io/api => k8s.io/api v0.33.4
+replace a/b v1.0.0 => c/d v1.2.3
+`, string(m.requiredBy("k8s.io/kubernetes", "v1.33.4")))
+}

@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"natlab/lab/apiserver"
+	"natlab/lab/netns"
+	"natlab/topology"
+)
+
+// node is one node's kube-proxy.
+type node struct {
+	name   string
+	dir    string // its configuration and its log
+	ns     netns.Handle
+	client *http.Client
+	web    *http.Server  // the API, as this node reaches it
+	served chan struct{} // closed when web has ended
+
+	mu      sync.Mutex
+	process *process // under mu; nil where it is stopped
+	// families is how often it counts a change of a Service: once for each IP family that it proxies. Under mu; 0 where that is not known yet.
+	families int
+}
+
+// process is a kube-proxy that runs, or ran.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // why it ended; once ended is closed
+}
+
+// serve opens the API in the node's namespace.
+func (n *node) serve(s *apiserver.Server) error {
+	handler, err := s.Handler(n.name)
+	if err != nil {
+		return err
+	}
+	var l net.Listener
+	err = n.ns.Do(func() error {
+		l, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", apiAddress)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("node %s: API server: %w", n.name, err)
+	}
+	n.web, n.served = &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}, make(chan struct{})
+	go func() {
+		defer close(n.served)
+		_ = n.web.Serve(l) // ends by Close
+	}()
+	return nil
+}
+
+// logFile is where a node's kube-proxy writes.
+func (n *node) logFile() string { return filepath.Join(n.dir, "log") }
+
+// start starts the program, with a configuration made of the cluster.
+func (n *node) start(c topology.Cluster, o Options) error {
+	kube, conf := filepath.Join(n.dir, "kubeconfig"), filepath.Join(n.dir, "config.yaml")
+	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+		return err
+	}
+	text, err := kubeconfig()
+	if err == nil {
+		err = os.WriteFile(kube, text, 0o600)
+	}
+	if err == nil {
+		text, err = configuration(c, n.name, kube)
+	}
+	if err == nil {
+		err = os.WriteFile(conf, text, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(n.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()                                                            //nolint:errcheck // the program has its own
+	cmd := exec.Command(o.Binary, "--config="+conf, "--v="+verbosity)            //nolint:noctx // it lives as long as the lab
+	cmd.Env = append(os.Environ(), "PATH="+o.path()+":"+os.Getenv("PATH"), lock) // the last one of a name counts
+	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, log, log
+	wait, err := n.ns.StartTied(cmd)
+	if err != nil {
+		return fmt.Errorf("kube-proxy %s: %w", o.Binary, err)
+	}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		p.err = wait()
+		close(p.ended)
+	}()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.process, n.families = p, 0
+	return nil
+}
+
+// verbosity is that of `--v`: the beginning and the end of each sync are logged.
+const verbosity = "2"
+
+// lock gives each namespace an xtables lock of its own, as that of another machine would be.
+const lock = "XTABLES_LOCKFILE=/proc/self/ns/net"
+
+// patience is how long a kube-proxy may take to end after SIGTERM.
+const patience = 5 * time.Second
+
+// stop ends the program; one that does not run is as wanted.
+func (n *node) stop() error {
+	n.mu.Lock()
+	p := n.process
+	n.process = nil
+	n.mu.Unlock()
+	n.client.CloseIdleConnections()
+	if p == nil {
+		return nil
+	}
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if err := p.cmd.Process.Signal(signal); errors.Is(err, os.ErrProcessDone) {
+			break
+		}
+		select {
+		case <-p.ended:
+			return nil
+		case <-time.After(patience):
+		}
+	}
+	<-p.ended
+	return nil
+}
+
+// runs reports why the program does not run; nil where it does.
+func (n *node) runs() error {
+	n.mu.Lock()
+	p := n.process
+	n.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("kube-proxy of node %s is stopped", n.name)
+	}
+	select {
+	case <-p.ended:
+		return fmt.Errorf("kube-proxy of node %s has ended: %w: %s", n.name, cmp.Or(p.err, errEnded), n.lastWords())
+	default:
+		return nil
+	}
+}
+
+// errEnded is a kube-proxy that ended with status 0.
+var errEnded = errors.New("exit status 0")
+
+// lastWords are the last errors in the log, or its last lines.
+func (n *node) lastWords() string {
+	text, err := os.ReadFile(n.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	var bad []string
+	for _, l := range lines {
+		if l != "" && (l[0] == 'E' || l[0] == 'F' || strings.Contains(l, "panic")) {
+			bad = append(bad, l)
+		}
+	}
+	if len(bad) == 0 {
+		bad = lines
+	}
+	const few = 3
+	return strings.Join(bad[max(0, len(bad)-few):], "; ") + " (" + n.logFile() + ")"
+}
+
+// metrics reads what the kube-proxy tells of itself.
+func (n *node) metrics(ctx context.Context) (metrics, error) {
+	status, text, err := read(ctx, n.client, "http://"+metricsAddress+"/metrics")
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("metrics of node %s: status %d", n.name, status)
+	}
+	return parseMetrics(text)
+}
+
+// await asks for the metrics until they are as wanted, or cannot become so. who is told what was waited for where that did not come.
+func (n *node) await(ctx context.Context, what string, done func(metrics) bool) error {
+	const pause = 5 * time.Millisecond
+	for {
+		m, err := n.metrics(ctx)
+		if err == nil && done(m) {
+			return nil
+		}
+		if dead := n.runs(); dead != nil {
+			return dead
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("kube-proxy of node %s: %s: %w: %s", n.name, what, context.Cause(ctx), n.lastWords())
+		case <-time.After(pause):
+		}
+	}
+}

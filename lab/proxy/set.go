@@ -1,0 +1,253 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"natlab/lab/apiserver"
+	"natlab/lab/netns"
+	"natlab/topology"
+)
+
+// Options are what runs in the nodes.
+type Options struct {
+	Binary  string // the program
+	Backend string // whose iptables programs it calls: "legacy" or "nft"
+	Dir     string // where configurations, logs and the programs' names are; it is made
+}
+
+func (o Options) path() string { return filepath.Join(o.Dir, "bin") }
+
+// Set is the kube-proxies of a lab, and the API server that they read. Its methods may be called by many goroutines, but for Set and Close.
+type Set struct {
+	options Options
+	api     *apiserver.Server
+	nodes   []*node
+	cluster topology.Cluster // of the last Set
+}
+
+// patient is how long a kube-proxy may take to program what it was told.
+const patient = time.Minute
+
+// Open starts a kube-proxy in each node, and returns when all have programmed the cluster. The namespaces have their devices and addresses
+// by then. After an error none runs. The Handles have to stay open as long as the Set.
+func Open(ctx context.Context, c topology.Cluster, handles map[string]netns.Handle, o Options) (*Set, error) {
+	s := &Set{options: o, api: apiserver.New(c), cluster: c}
+	if err := s.open(ctx, handles); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Set) open(ctx context.Context, handles map[string]netns.Handle) error {
+	if err := linkPrograms(s.options.path(), s.options.Backend, exec.LookPath); err != nil {
+		return err
+	}
+	for _, n := range s.cluster.Nodes {
+		one := &node{name: n.Name, dir: filepath.Join(s.options.Dir, n.Name), ns: handles[n.Name], client: clientIn(handles[n.Name])}
+		s.nodes = append(s.nodes, one)
+		if err := one.serve(s.api); err != nil {
+			return err
+		}
+	}
+	return s.begin(ctx, s.nodes)
+}
+
+// begin starts kube-proxies, and waits until they have programmed all there is.
+func (s *Set) begin(ctx context.Context, nodes []*node) error {
+	ctx, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
+	err := each(nodes, func(n *node) error {
+		s.api.Forget(n.name)
+		if err := n.start(s.cluster, s.options); err != nil {
+			return err
+		}
+		// It answers when it remembers from when on changes count.
+		return n.await(ctx, "it does not answer", func(metrics) bool { return true })
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.settle(ctx, nodes); err != nil {
+		return err
+	}
+	return each(nodes, func(n *node) error { return n.learn(ctx, s.api.Told(n.name, apiserver.Services).Objects) })
+}
+
+// learn takes from the first Services how often the kube-proxy counts each.
+func (n *node) learn(ctx context.Context, told int) error {
+	m, err := n.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.families = int(m[serviceChanges]) / told
+	if n.families < 1 {
+		return fmt.Errorf("kube-proxy of node %s was told of %d Services and counts %v changes of them", n.name, told, m[serviceChanges])
+	}
+	return nil
+}
+
+// settle waits until the kube-proxies have programmed all that they were sent: each counts a change of the barrier's EndpointSlice when it has
+// written the rules of all that it knew by then. A sync that fails forgets which changes it was about, so the barrier is sent anew.
+func (s *Set) settle(ctx context.Context, nodes []*node) error {
+	const again = 2 * time.Second
+	before := make([]float64, len(nodes))
+	for i, n := range nodes {
+		m, err := n.metrics(ctx)
+		if err != nil {
+			return errors.Join(err, n.runs())
+		}
+		before[i] = m[programmed]
+	}
+	for {
+		s.api.Touch()
+		round, cancel := context.WithTimeout(ctx, again)
+		var group errgroup.Group
+		for i, n := range nodes {
+			group.Go(func() error {
+				return n.await(round, "it does not program what it was told", func(m metrics) bool { return m[programmed] > before[i] })
+			})
+		}
+		err := group.Wait()
+		late := round.Err() != nil
+		cancel()
+		if err == nil || ctx.Err() != nil || !late {
+			return err
+		}
+	}
+}
+
+// Set makes the kube-proxies' cluster another one, and returns when they have programmed it and cleaned up behind it.
+func (s *Set) Set(ctx context.Context, c topology.Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
+	other := !reflect.DeepEqual(s.cluster.KubeProxy, c.KubeProxy)
+	s.cluster = c
+	version := s.api.Set(c)
+	running := s.running()
+	if other { // a configuration is read at the start
+		return s.anew(ctx, running)
+	}
+	err := each(running, func(n *node) error {
+		return n.await(ctx, "it does not hear of the Services", func(m metrics) bool {
+			told := s.api.Told(n.name, apiserver.Services)
+			return told.Version >= version && m[serviceChanges] >= float64(n.perService()*told.Objects)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	// Connections are cleaned up after the rules are written, at the end of a sync, and the next sync begins after that.
+	for range 2 {
+		if err := s.settle(ctx, running); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *node) perService() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.families
+}
+
+// running are the nodes whose kube-proxy is not stopped.
+func (s *Set) running() []*node {
+	return slices.DeleteFunc(slices.Clone(s.nodes), func(n *node) bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.process == nil
+	})
+}
+
+// find is the node of a name.
+func (s *Set) find(name string) (*node, error) {
+	for _, n := range s.nodes {
+		if n.name == name {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("no kube-proxy runs in %q: want a node", name)
+}
+
+// Stop ends a node's kube-proxy; its rules stay.
+func (s *Set) Stop(name string) error {
+	n, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	return n.stop()
+}
+
+// Restart starts a node's kube-proxy anew, ending the one that runs, and returns when it has programmed the cluster: as a kube-proxy that starts it writes
+// all its rules.
+// No name stands for all nodes.
+func (s *Set) Restart(ctx context.Context, names ...string) error {
+	nodes := slices.Clone(s.nodes)
+	if len(names) > 0 {
+		nodes = nil
+	}
+	for _, name := range names {
+		n, err := s.find(name)
+		if err != nil {
+			return err
+		}
+		nodes = append(nodes, n)
+	}
+	return s.anew(ctx, nodes)
+}
+
+func (s *Set) anew(ctx context.Context, nodes []*node) error {
+	if err := each(nodes, (*node).stop); err != nil {
+		return err
+	}
+	return s.begin(ctx, nodes)
+}
+
+// Close ends all kube-proxies and the API server. It may be called twice, and on nil.
+func (s *Set) Close() error {
+	if s == nil {
+		return nil
+	}
+	return each(s.nodes, func(n *node) error {
+		err := n.stop()
+		if n.web != nil {
+			err = errors.Join(err, n.web.Close())
+			<-n.served
+		}
+		return err
+	})
+}
+
+// each calls f for every node at the same time, and waits for all.
+func each(nodes []*node, f func(*node) error) error {
+	var group errgroup.Group
+	for _, n := range nodes {
+		group.Go(func() error { return f(n) })
+	}
+	return group.Wait()
+}
+
+// Running are the process numbers of the kube-proxies that are not stopped, by node.
+func (s *Set) Running() map[string]int {
+	out := map[string]int{}
+	for _, n := range s.nodes {
+		n.mu.Lock()
+		if n.process != nil {
+			out[n.name] = n.process.cmd.Process.Pid
+		}
+		n.mu.Unlock()
+	}
+	return out
+}
