@@ -47,16 +47,8 @@ type ask struct {
 	place rules.Place
 }
 
-// Hit is a rule that a packet met and that matched, or the policy of a built-in chain for Rule 0.
-type Hit struct {
-	Chain   int // in the table's order
-	Rule    int // from 1
-	Verdict nat.Verdict
-	Mark    uint32 // skb mark after the rule
-	Maybe   bool   // whether it was met is not known, and makes no difference
-
-	Malformed bool // a match of the rule dropped the packet
-}
+// Hit is a rule that a packet met and that matched, by its chain in the table's order.
+type Hit = rules.Hit
 
 // Compile makes a table ready. The table must not be changed afterwards.
 func Compile(t Table) *Compiled {
