@@ -112,7 +112,7 @@ var fields = []field{
 // headerSelectors are the fields as selectors.
 var headerSelectors = func() (out []selector) {
 	for _, f := range fields {
-		out = append(out, selector{name: f.header + " " + f.name, kind: f.kind})
+		out = append(out, selector{name: f.header + " " + f.name, kind: f.kind, read: f.value()})
 	}
 	return out
 }()

@@ -11,6 +11,8 @@ type selector struct {
 	name string // as nft prints it, with "meta" in front of what it prints without
 	kind Type
 	bare bool // nft prints it without "meta" (meta_key_is_unqualified)
+	// read is its value of the packet, No where the packet has none, so that a rule with it does not match. nil: natlab does not know it.
+	read value
 }
 
 // selectors is the list.
@@ -50,86 +52,4 @@ var selectorIndex = sync.OnceValue(func() map[string]*selector {
 func selectorRow(name string) (*selector, bool) {
 	row, ok := selectorIndex()[name]
 	return row, ok
-}
-
-var metaSelectors = []selector{
-	{name: "meta length", kind: Integer},
-	{name: "meta protocol", kind: EtherType},
-	{name: "meta nfproto", kind: NFProto},
-	{name: "meta l4proto", kind: InetProto},
-	{name: "meta mark", kind: MarkType},
-	{name: "meta priority", kind: ClassID},
-	{name: "meta iif", kind: IfIndex, bare: true},
-	{name: "meta oif", kind: IfIndex, bare: true},
-	{name: "meta iifname", kind: IfName, bare: true},
-	{name: "meta oifname", kind: IfName, bare: true},
-	{name: "meta iifgroup", kind: DevGroup, bare: true},
-	{name: "meta oifgroup", kind: DevGroup, bare: true},
-	{name: "meta iiftype", kind: "iface_type"},
-	{name: "meta oiftype", kind: "iface_type"},
-	{name: "meta iifkind", kind: IfName},
-	{name: "meta oifkind", kind: IfName},
-	{name: "meta ibrname", kind: IfName},
-	{name: "meta obrname", kind: IfName},
-	{name: "meta sdif", kind: IfIndex},
-	{name: "meta sdifname", kind: IfName},
-	{name: "meta skuid", kind: UID},
-	{name: "meta skgid", kind: GID},
-	{name: "meta nftrace", kind: Integer},
-	{name: "meta rtclassid", kind: "realm"},
-	{name: "meta pkttype", kind: PktType},
-	{name: "meta cpu", kind: Integer},
-	{name: "meta cgroup", kind: Integer},
-	{name: "meta random", kind: Integer},
-	{name: "meta secpath", kind: Boolean},
-	{name: "meta ipsec", kind: Boolean},
-	{name: "meta time", kind: "meta_time"},
-	{name: "meta day", kind: "day"},
-	{name: "meta hour", kind: "hour"},
-}
-
-var ctSelectors = append([]selector{
-	{name: "ct state", kind: CTState},
-	{name: "ct status", kind: CTStatus},
-	{name: "ct direction", kind: CTDir},
-	{name: "ct mark", kind: MarkType},
-	{name: "ct expiration", kind: TimeType},
-	{name: "ct helper", kind: Text},
-	{name: "ct label", kind: CTLabel},
-	{name: "ct l3proto", kind: NFProto},
-	{name: "ct protocol", kind: InetProto},
-	{name: "ct bytes", kind: Integer},
-	{name: "ct packets", kind: Integer},
-	{name: "ct avgpkt", kind: Integer},
-	{name: "ct zone", kind: Integer},
-	{name: "ct id", kind: Integer},
-	{name: "ct event", kind: "ct_event"},
-	{name: "ct timeout", kind: Text},
-	{name: "ct expectation", kind: Text},
-}, slices.Concat(ctSides("original"), ctSides("reply"))...)
-
-// ctSides are the selectors of one direction of a connection.
-func ctSides(dir string) (out []selector) {
-	for _, key := range []struct {
-		name string
-		kind Type
-	}{
-		{"l3proto", NFProto},
-		{"protocol", InetProto},
-		{"proto-src", InetService},
-		{"proto-dst", InetService},
-		{"bytes", Integer},
-		{"packets", Integer},
-		{"avgpkt", Integer},
-		{"zone", Integer},
-		{"ip saddr", IPv4Addr},
-		{"ip daddr", IPv4Addr},
-		{"ip6 saddr", IPv6Addr},
-		{"ip6 daddr", IPv6Addr},
-		{"saddr", IPv4Addr},
-		{"daddr", IPv4Addr},
-	} {
-		out = append(out, selector{name: "ct " + dir + " " + key.name, kind: key.kind})
-	}
-	return out
 }

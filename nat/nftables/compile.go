@@ -1,0 +1,356 @@
+package nftables
+
+import (
+	"slices"
+
+	"natlab/nat"
+	"natlab/nat/rules"
+)
+
+// Compiled is a table made ready for packets of one family: its rules as steps, its sets indexed, so that a look-up costs the same however
+// many elements there are. It is not changed by packets: what rules put into sets is in the World's Memory.
+type Compiled struct {
+	name   string // with the family: "ip kube-proxy"
+	family nat.Family
+	source *Table
+	chains []chain
+	index  map[string]int
+	sets   map[string]*lookup
+}
+
+// chain is a chain's rules.
+type chain struct {
+	name  string
+	rules []rule
+}
+
+// rule is a rule's statements as steps.
+type rule struct{ steps []step }
+
+// step carries one statement out.
+type step func(r *run) flow
+
+// flow is how a rule goes on behind a statement.
+type flow uint8
+
+const (
+	goesOn flow = iota
+	breaks      // the rule does not match (NFT_BREAK)
+	ends        // run.verdict is the rule's
+)
+
+// Compile makes a table ready. The table must not be changed afterwards.
+func Compile(t *Table, f nat.Family) *Compiled {
+	c := &Compiled{name: t.FullName(), family: f, source: t, index: map[string]int{}, sets: map[string]*lookup{}}
+	changed := t.changedSets()
+	for i := range t.Sets {
+		s := &t.Sets[i]
+		c.sets[s.Name] = newLookup(s.Elements, len(s.Key))
+		c.sets[s.Name].declare(s, slices.Contains(changed, s.Name))
+	}
+	for i := range t.Chains {
+		c.index[t.Chains[i].Name] = i
+	}
+	for i := range t.Chains {
+		from := &t.Chains[i]
+		out := chain{name: from.Name, rules: make([]rule, len(from.Rules))}
+		for j := range from.Rules {
+			for k, s := range from.Rules[j].Statements {
+				out.rules[j].steps = append(out.rules[j].steps, c.step(s, rules.Place{Table: c.name, Chain: from.Name, Rule: j + 1, Match: k + 1}))
+			}
+		}
+		c.chains = append(c.chains, out)
+	}
+	return c
+}
+
+// FullName is the table's name behind its family: "inet filter". Tables of other families may have the same name.
+func (t *Table) FullName() string { return string(t.Family) + " " + t.Name }
+
+// changedSets are the sets that rules of the table put elements into.
+func (t *Table) changedSets() (out []string) {
+	for i := range t.Chains {
+		for _, r := range t.Chains[i].Rules {
+			for _, s := range r.Statements {
+				if u, is := s.(Update); is {
+					out = append(out, u.Set)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Name is the table's FullName.
+func (c *Compiled) Name() string { return c.name }
+
+// Tracks reports whether a rule makes the kernel track connections: one that asks for them, or translates (nf_ct_netns_get).
+func (t *Table) Tracks() bool {
+	for i := range t.Chains {
+		if b := t.Chains[i].Base; b != nil && b.Type == NATChain {
+			return true
+		}
+		for _, r := range t.Chains[i].Rules {
+			for _, s := range r.Statements {
+				if tracks(s) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func tracks(s Statement) bool {
+	switch s := s.(type) {
+	case Match:
+		return tracksExpr(s.Left)
+	case VMap:
+		return tracksExpr(s.Key)
+	case Assign:
+		return tracksExpr(s.To) || tracksExpr(s.Value)
+	case Update:
+		return tracksExpr(s.Key)
+	case NAT:
+		return true
+	case *Verdict, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Queue, Compat, Opaque:
+	}
+	return false
+}
+
+// tracksExpr reports whether an expression asks for the packet's connection.
+func tracksExpr(e Expr) bool {
+	switch e := e.(type) {
+	case Selector:
+		return len(e) > 3 && e[:3] == "ct "
+	case Operation:
+		return tracksExpr(e.Left) || tracksExpr(e.Right)
+	case Concat:
+		return slices.ContainsFunc(e, tracksExpr)
+	case MapOf:
+		return tracksExpr(e.Key)
+	case Constant, *In, Fib, NumGen, Hash, Other:
+	}
+	return false
+}
+
+// step is a statement as a step. place names it.
+func (c *Compiled) step(s Statement, place rules.Place) step {
+	switch s := s.(type) {
+	case Match:
+		return c.matchStep(s)
+	case VMap:
+		return c.vmapStep(s)
+	case *Verdict:
+		return func(r *run) flow { return r.end(s) }
+	case Assign:
+		return c.assignStep(s)
+	case NAT:
+		return c.natStep(s)
+	case Reject:
+		return rejectStep(s, c.family)
+	case Limit:
+		return limitStep(s, place)
+	case Quota:
+		return quotaStep(s, place)
+	case Update:
+		return c.updateStep(s, place)
+	case NoTrack:
+		return noTrack
+	case Queue:
+		return queueStep(s)
+	case Counter, Log:
+		return func(*run) flow { return goesOn }
+	case ObjectRef:
+		if s.Kind == "counter" {
+			return func(*run) flow { return goesOn }
+		}
+	case Compat, Opaque:
+	}
+	return openStep(s.String())
+}
+
+// openStep is of a statement of which it is not known whether it lets the rule go on.
+func openStep(text string) step {
+	return func(r *run) flow { return r.open(text) }
+}
+
+// matchStep compares a value.
+func (c *Compiled) matchStep(m Match) step {
+	text := m.String()
+	if n, is := m.Left.(NumGen); is && !n.Inc {
+		if right, ok := m.Right.(Constant); ok && right.Raw == "" {
+			p := n.share(m.Op, right)
+			return func(r *run) flow { return hold(r.visit.Take(p)) }
+		}
+	}
+	read := c.reader(m.Left)
+	holds := c.comparison(m)
+	if read == nil || holds == nil {
+		return openStep(text)
+	}
+	return func(r *run) flow {
+		var k key
+		switch read(r, &k) {
+		case rules.No:
+			return breaks
+		case rules.Unknown:
+			return r.open(text)
+		case rules.Yes:
+		}
+		switch holds(r, &k) {
+		case rules.Yes:
+			return goesOn
+		case rules.No:
+			return breaks
+		case rules.Unknown:
+		}
+		return r.open(text)
+	}
+}
+
+func hold(yes bool) flow {
+	if yes {
+		return goesOn
+	}
+	return breaks
+}
+
+// comparison is what a value is asked; nil where it cannot be read.
+func (c *Compiled) comparison(m Match) func(r *run, k *key) rules.Answer {
+	not := m.Op == "!="
+	switch right := m.Right.(type) {
+	case *In:
+		set := c.lookup(right, partsOf(m.Left))
+		if set == nil {
+			return nil
+		}
+		return func(r *run, k *key) rules.Answer {
+			_, found := set.find(r, k)
+			return found.Not(not)
+		}
+	case Constant:
+		one := comparing(m.Op, right, m.Left)
+		if one == nil {
+			return nil
+		}
+		return func(_ *run, k *key) rules.Answer { return rules.Is(one(k[0]), false) }
+	case Concat:
+		wanted := make([]Constant, len(right))
+		for i, e := range right {
+			part, is := e.(Constant)
+			if !is || part.Raw != "" || i >= maxParts {
+				return nil
+			}
+			wanted[i] = part
+		}
+		return func(_ *run, k *key) rules.Answer {
+			for i, w := range wanted {
+				if !w.Has(k[i]) {
+					return rules.Is(not, false)
+				}
+			}
+			return rules.Is(!not, false)
+		}
+	case Selector, Operation, MapOf, Fib, NumGen, Hash, Other:
+	}
+	return nil
+}
+
+// comparing is a comparison with a constant; nil for one that cannot be read.
+func comparing(op string, c Constant, left Expr) func(Number) bool {
+	if f, is := left.(Fib); is && f.Result != "type" {
+		if c.Raw != "missing" && c.Raw != "exists" && c.Raw != "0" {
+			return nil // natlab tells whether there is a way, and not by which device
+		}
+		missing := (c.Raw != "exists") != (op == "!=")
+		return func(n Number) bool { return (n == Number{}) == missing }
+	}
+	if c.Raw != "" || c.Any {
+		return nil
+	}
+	if c.Type == CTLabel { // the constant is a bit's number
+		bit := ones(int(c.Low.Low) + 1).xor(ones(int(c.Low.Low)))
+		return func(n Number) bool { return (n.and(bit) == bit) == (op != "!=" && op != "!") }
+	}
+	_, masked := left.(Operation)
+	bits := c.Type.row().mask && !masked
+	switch op {
+	case "":
+		if bits {
+			return func(n Number) bool { return n.and(c.Low) != Number{} }
+		}
+		return c.Has
+	case "!":
+		return func(n Number) bool { return n.and(c.Low) == Number{} }
+	case "==":
+		return c.Has
+	case "!=":
+		return func(n Number) bool { return !c.Has(n) }
+	case "<":
+		return func(n Number) bool { return n.less(c.Low) }
+	case ">=":
+		return func(n Number) bool { return !n.less(c.Low) }
+	case ">":
+		return func(n Number) bool { return c.High.less(n) }
+	case "<=":
+		return func(n Number) bool { return !c.High.less(n) }
+	}
+	return nil
+}
+
+// share is the probability that a random number meets a comparison.
+func (n NumGen) share(op string, c Constant) float64 {
+	if n.Mod == 0 {
+		return 0
+	}
+	first, last := uint64(n.Offset), uint64(n.Offset)+uint64(n.Mod)-1
+	low, high := c.Low.Low, c.High.Low
+	count := func(from, to uint64) float64 { // of what is generated
+		from, to = max(from, first), min(to, last)
+		if from > to {
+			return 0
+		}
+		return float64(to-from+1) / float64(n.Mod)
+	}
+	switch op {
+	case "!=":
+		return 1 - count(low, high)
+	case "<":
+		return count(0, low) - count(low, low)
+	case "<=":
+		return count(0, low)
+	case ">":
+		return 1 - count(0, high)
+	case ">=":
+		return 1 - count(0, low) + count(low, low)
+	}
+	return count(low, high)
+}
+
+// vmapStep looks the verdict up.
+func (c *Compiled) vmapStep(m VMap) step {
+	text := m.Key.String() + " vmap"
+	read, set := c.reader(m.Key), c.lookup(m.Map, partsOf(m.Key))
+	if read == nil || set == nil {
+		return openStep(m.String())
+	}
+	return func(r *run) flow {
+		var k key
+		found := read(r, &k)
+		var e *Element
+		if found == rules.Yes {
+			e, found = set.find(r, &k)
+		}
+		switch {
+		case found == rules.No:
+			return breaks
+		case found == rules.Unknown || e == nil || e.Verdict == nil:
+			return r.lost("which element " + text + " finds")
+		}
+		if r.hits != nil {
+			r.element = e.String()
+		}
+		return r.end(e.Verdict)
+	}
+}

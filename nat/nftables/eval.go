@@ -1,0 +1,127 @@
+package nftables
+
+import (
+	"fmt"
+
+	"natlab/nat"
+	"natlab/nat/rules"
+)
+
+// Bounds of a packet's way through a table: nf_tables allows 16 levels of jumps (NFT_JUMP_STACK_SIZE).
+const (
+	maxDepth = 16
+	maxTried = 1 << 21
+	maxMet   = 1 << 12
+)
+
+// run is one packet's way through one base chain.
+type run struct {
+	c       *Compiled
+	visit   rules.Visit
+	hits    *[]rules.Hit
+	effect  rules.Effect
+	verdict nat.Verdict
+	target  string // of a jump or goto
+	element string // that a map had for the packet
+	left    int
+}
+
+// Run takes a packet through a base chain (nft_do_chain). Steps are appended to hits where that is not nil. d decides in place of the World
+// where it is not nil.
+func (c *Compiled) Run(base string, hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.Decider, hits *[]rules.Hit) (nat.Verdict, rules.Effect) {
+	at, ok := c.index[base]
+	if !ok || c.source.Chains[at].Base == nil {
+		return nat.Accept, nil
+	}
+	r := run{c: c, hits: hits, left: maxTried}
+	r.visit = rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}
+	if v := r.chain(at, 0); v != nat.Continue {
+		return v, r.effect
+	}
+	v := nat.Accept
+	if c.source.Chains[at].Base.Drop {
+		v = nat.Drop
+	}
+	r.hit(at, 0, v)
+	return v, nil
+}
+
+// chain walks a chain; Continue: the packet came out at its end or by a return.
+func (r *run) chain(at, depth int) nat.Verdict {
+	c := &r.c.chains[at]
+	if r.left -= len(c.rules); depth > maxDepth || r.left < 0 || r.hits != nil && len(*r.hits) > maxMet {
+		r.effect = &rules.Open{Why: fmt.Sprintf("the packet meets more than %d rules of table %s, or chains call each other more than %d deep: natlab follows it no further", maxMet, r.c.name, maxDepth)}
+		return nat.Drop
+	}
+	for i := range c.rules {
+		r.verdict, r.element = nat.Continue, ""
+		if r.rule(at, i) == breaks {
+			continue
+		}
+		r.hit(at, i+1, r.verdict)
+		switch r.verdict {
+		case nat.Continue:
+		case nat.Return:
+			return nat.Continue
+		case nat.Jump:
+			if v := r.call(depth); v != nat.Continue {
+				return v
+			}
+		case nat.Goto:
+			return r.call(depth)
+		case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
+			return r.verdict
+		}
+	}
+	return nat.Continue
+}
+
+// rule carries a rule's statements out until one breaks it or ends it.
+func (r *run) rule(at, i int) flow {
+	r.visit.At = rules.Place{Table: r.c.name, Chain: r.c.chains[at].name, Rule: i + 1}
+	for k, s := range r.c.chains[at].rules[i].steps {
+		r.visit.At.Match = k + 1
+		if f := s(r); f != goesOn {
+			return f
+		}
+	}
+	return goesOn
+}
+
+// call enters the chain that a rule leads to. One that is not there lets the packet come out again; no kernel holds such a rule.
+func (r *run) call(depth int) nat.Verdict {
+	at, ok := r.c.index[r.target]
+	if !ok {
+		return nat.Continue
+	}
+	return r.chain(at, depth+1)
+}
+
+// end is a rule's verdict.
+func (r *run) end(v *Verdict) flow {
+	r.verdict, r.target, r.effect = v.Kind, v.Chain, nil
+	if v.Kind == nat.Continue {
+		return goesOn
+	}
+	return ends
+}
+
+// does is a verdict with what it is carried out with.
+func (r *run) does(v nat.Verdict, e rules.Effect) flow {
+	r.verdict, r.effect = v, e
+	return ends
+}
+
+// open is of a condition that is not known: it holds or not.
+func (r *run) open(what string) flow { return hold(r.visit.Unknown(what)) }
+
+// lost is of what a rule does that is not known: the packet cannot be followed any further.
+func (r *run) lost(what string) flow {
+	return r.does(nat.Drop, &rules.Open{Why: what + " is not known"})
+}
+
+func (r *run) hit(at, rule int, v nat.Verdict) {
+	if r.hits != nil {
+		*r.hits = append(*r.hits, rules.Hit{Chain: at, Rule: rule, Verdict: v, Mark: r.visit.Mark, Element: r.element})
+	}
+}

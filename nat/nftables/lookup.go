@@ -1,0 +1,194 @@
+package nftables
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"natlab/nat/rules"
+)
+
+// maxParts is how many parts of a concatenation natlab looks up.
+const maxParts = 6
+
+// key is the value of a concatenation, or a single one in its first part.
+type key [maxParts]Number
+
+// lookup is a set or a map ready to be asked.
+type lookup struct {
+	elements []Element
+	parts    int
+	exact    map[key]int
+	sorted   []int // of one part: elements that are ranges, by where they begin; they do not overlap
+	linear   []int // of several parts: elements with a range in them
+	any      int   // what matches nothing else; -1: none
+	unread   bool  // an element could not be read
+
+	name    string // "" for one that stands in a rule
+	changed bool   // rules put elements into it
+	size    int
+	timeout time.Duration
+}
+
+func newLookup(elements []Element, parts int) *lookup {
+	l := &lookup{elements: elements, parts: parts, exact: make(map[key]int, len(elements)), any: -1}
+	for i := range elements {
+		e := &elements[i]
+		if len(e.Key) == 1 && e.Key[0].Any {
+			l.any = i
+			continue
+		}
+		var k key
+		single := true
+		for j, part := range e.Key[:min(len(e.Key), maxParts)] {
+			l.unread = l.unread || part.Raw != ""
+			single = single && part.Single()
+			k[j] = part.Low
+		}
+		switch {
+		case single:
+			l.exact[k] = i
+		case len(e.Key) == 1:
+			l.sorted = append(l.sorted, i)
+		default:
+			l.linear = append(l.linear, i)
+		}
+	}
+	slices.SortFunc(l.sorted, func(a, b int) int {
+		x, y := elements[a].Key[0].Low, elements[b].Key[0].Low
+		switch {
+		case x.less(y):
+			return -1
+		case y.less(x):
+			return 1
+		}
+		return 0
+	})
+	return l
+}
+
+// declare is of a named set.
+func (l *lookup) declare(s *Set, changed bool) {
+	l.name, l.changed, l.size, l.timeout = s.Name, changed, s.Size, s.Timeout
+}
+
+// lookup is what a rule looks a key of so many parts up in; nil for a set that the table has not, or too long a key.
+func (c *Compiled) lookup(in *In, parts int) *lookup {
+	if parts > maxParts {
+		return nil
+	}
+	if in.Name == "" {
+		return newLookup(in.Elements, parts)
+	}
+	return c.sets[in.Name]
+}
+
+// find is the element that a key has; nil with Yes for one that rules put into the set.
+func (l *lookup) find(r *run, k *key) (*Element, rules.Answer) {
+	if l.changed {
+		return l.findChanged(r, k)
+	}
+	return l.listed(k)
+}
+
+// listed is the element that a key has in the set as it was listed.
+func (l *lookup) listed(k *key) (*Element, rules.Answer) {
+	if i, ok := l.exact[*k]; ok {
+		return &l.elements[i], rules.Yes
+	}
+	if at, ok := slices.BinarySearchFunc(l.sorted, k[0], func(i int, n Number) int {
+		switch e := &l.elements[i].Key[0]; {
+		case n.less(e.Low):
+			return 1
+		case e.High.less(n):
+			return -1
+		}
+		return 0
+	}); ok {
+		return &l.elements[l.sorted[at]], rules.Yes
+	}
+	for _, i := range l.linear {
+		if e := &l.elements[i]; e.has(k) {
+			return e, rules.Yes
+		}
+	}
+	switch {
+	case l.unread:
+		return nil, rules.Unknown
+	case l.any >= 0:
+		return &l.elements[l.any], rules.Yes
+	}
+	return nil, rules.No
+}
+
+func (e *Element) has(k *key) bool {
+	for i, part := range e.Key[:min(len(e.Key), maxParts)] {
+		if !part.Has(k[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// live is what is in a set that rules put elements into.
+type live struct{ until map[key]time.Time } // the zero time: for ever
+
+// liveKey names a set in the Memory.
+type liveKey struct{ table, set string }
+
+// findChanged looks into what rules put there. Where nothing is remembered, an element that is not listed may be there.
+func (l *lookup) findChanged(r *run, k *key) (*Element, rules.Answer) {
+	now, m := r.remembered(l)
+	if m == nil {
+		e, found := l.listed(k)
+		if found == rules.No {
+			found = rules.Unknown
+		}
+		return e, found
+	}
+	until, ok := m.until[*k]
+	if ok && !until.IsZero() && !until.After(now) {
+		delete(m.until, *k)
+		ok = false
+	}
+	if !ok {
+		return nil, rules.No
+	}
+	e, _ := l.listed(k)
+	return e, rules.Yes
+}
+
+// remembered is what a set has now; nil where the World does not remember.
+func (r *run) remembered(l *lookup) (now time.Time, m *live) {
+	w, ok := r.visit.World.(rules.Rememberer)
+	if !ok || w.Memory() == nil {
+		return now, nil
+	}
+	now = w.Now()
+	return now, rules.Recall(w.Memory(), liveKey{r.c.name, l.name}, func() live {
+		out := live{until: map[key]time.Time{}}
+		for k, i := range l.exact {
+			out.until[k] = l.elements[i].until(now, l.timeout)
+		}
+		return out
+	})
+}
+
+// until is when an element ends; the zero time for one that does not.
+func (e *Element) until(now time.Time, otherwise time.Duration) time.Time {
+	for _, d := range []time.Duration{e.Expires, e.Timeout, otherwise} {
+		if d > 0 {
+			return now.Add(d)
+		}
+	}
+	return time.Time{}
+}
+
+// keyText is a key as an element of types would be written.
+func keyText(k *key, types []Type) string {
+	parts := make([]string, 0, len(types))
+	for i, t := range types[:min(len(types), maxParts)] {
+		parts = append(parts, Constant{Type: t, Low: k[i], High: k[i]}.String())
+	}
+	return strings.Join(parts, " . ")
+}

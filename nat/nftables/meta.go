@@ -1,0 +1,119 @@
+package nftables
+
+import (
+	"natlab/nat"
+	"natlab/nat/rules"
+)
+
+// metaSelectors are the rows of nft_meta. Those without read are of what natlab does not know of a packet.
+var metaSelectors = []selector{
+	{name: "meta length", kind: Integer, read: func(r *run) (Number, rules.Answer) {
+		if r.visit.Wire == nil {
+			return Number{}, rules.Unknown
+		}
+		return known(uint64(r.visit.Wire.Len()))
+	}},
+	{name: "meta protocol", kind: EtherType, read: func(r *run) (Number, rules.Answer) {
+		if r.c.family == nat.IPv6 {
+			return known(0x86dd)
+		}
+		return known(0x0800)
+	}},
+	{name: "meta nfproto", kind: NFProto, read: nfproto},
+	{name: "meta l4proto", kind: InetProto, read: func(r *run) (Number, rules.Answer) { return known(uint64(r.visit.Tuple.Proto())) }},
+	{name: "meta mark", kind: MarkType, read: func(r *run) (Number, rules.Answer) { return known(uint64(r.visit.Mark)) }},
+	{name: "meta priority", kind: ClassID},
+	{name: "meta iif", kind: IfIndex, bare: true, read: inDevice},
+	{name: "meta oif", kind: IfIndex, bare: true, read: outDevice},
+	{name: "meta iifname", kind: IfName, bare: true, read: inDevice},
+	{name: "meta oifname", kind: IfName, bare: true, read: outDevice},
+	{name: "meta iifgroup", kind: DevGroup, bare: true},
+	{name: "meta oifgroup", kind: DevGroup, bare: true},
+	{name: "meta iiftype", kind: "iface_type"},
+	{name: "meta oiftype", kind: "iface_type"},
+	{name: "meta iifkind", kind: IfName},
+	{name: "meta oifkind", kind: IfName},
+	{name: "meta ibrname", kind: IfName},
+	{name: "meta obrname", kind: IfName},
+	{name: "meta sdif", kind: IfIndex},
+	{name: "meta sdifname", kind: IfName},
+	{name: "meta skuid", kind: UID, read: func(r *run) (Number, rules.Answer) { return owner(r, r.visit.Sender.UID) }},
+	{name: "meta skgid", kind: GID, read: func(r *run) (Number, rules.Answer) { return owner(r, r.visit.Sender.GID) }},
+	{name: "meta nftrace", kind: Integer},
+	{name: "meta rtclassid", kind: "realm"},
+	{name: "meta pkttype", kind: PktType, read: packetType},
+	{name: "meta cpu", kind: Integer},
+	{name: "meta cgroup", kind: Integer},
+	{name: "meta random", kind: Integer},
+	{name: "meta secpath", kind: Boolean, read: ipsec},
+	{name: "meta ipsec", kind: Boolean, read: ipsec},
+	{name: "meta time", kind: "meta_time"},
+	{name: "meta day", kind: "day"},
+	{name: "meta hour", kind: "hour"},
+}
+
+// nfproto is NFPROTO_IPV4 or NFPROTO_IPV6.
+func nfproto(r *run) (Number, rules.Answer) {
+	if r.c.family == nat.IPv6 {
+		return known(10)
+	}
+	return known(2)
+}
+
+// inDevice is the in device's name, none where the hook has no device (nft_meta_store_ifname).
+func inDevice(r *run) (Number, rules.Answer) { return nameNumber(r.visit.Input()), rules.Yes }
+
+func outDevice(r *run) (Number, rules.Answer) { return nameNumber(r.visit.Out), rules.Yes }
+
+// owner is an id of the process that holds the packet's socket; a packet that no process sends has none (nft_meta_get_eval_skugid).
+func owner(r *run, id rules.ID) (Number, rules.Answer) {
+	switch {
+	case r.visit.Hook == nat.PreRouting || r.visit.Hook == nat.Forward:
+		return Number{}, rules.No
+	case r.visit.Hook == nat.Input: // the socket may have been found early
+		return Number{}, rules.Unknown
+	}
+	switch r.visit.Sender.Socket {
+	case rules.NoSocket, rules.KernelSocket:
+		return Number{}, rules.No
+	case rules.ProcessSocket, rules.SocketUnknown:
+	}
+	if !id.Known {
+		return Number{}, rules.Unknown
+	}
+	return known(uint64(id.Number))
+}
+
+// packetType is what the packet's frame was: for all, for a group, or for the node. The frame went to the address before DNAT.
+func packetType(r *run) (Number, rules.Answer) {
+	v := &r.visit
+	if v.Hook != nat.PreRouting && v.Hook != nat.Input || v.World == nil {
+		return known(0)
+	}
+	to := v.Tuple.Dst().Addr()
+	if c, ok := conn(r); ok && c.Dir == nat.Original {
+		to = c.Original.Dst().Addr()
+	}
+	switch v.World.AddrType(to, "") {
+	case "BROADCAST":
+		return known(1)
+	case "MULTICAST":
+		return known(2)
+	}
+	return known(0)
+}
+
+func ipsec(r *run) (Number, rules.Answer) {
+	w, ok := r.visit.World.(rules.IPsecHolder)
+	if !ok {
+		return Number{}, rules.Unknown
+	}
+	switch w.IPsec(r.visit.Packet, false) {
+	case rules.No:
+		return known(0)
+	case rules.Yes:
+		return known(1)
+	case rules.Unknown:
+	}
+	return Number{}, rules.Unknown
+}
