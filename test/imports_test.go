@@ -40,7 +40,7 @@ var house = []room{
 	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
-	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/packet nat/rules nat/xt topology"},
+	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
 	{"nat/diagnosis", "nat nat/gateway nat/iptables topology"},                                                            // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/rules topology topology/dump"}, // a node as its dumps tell it
 	{"nat/twin", "nat nat/bundle nat/gateway topology"},                                                                   // the plan of a lab of dumped nodes

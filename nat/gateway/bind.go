@@ -37,9 +37,9 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 		return false
 	}
 	if (related || p.ref.Info == conntrack.InfoNew) && !c.Initialized(m) {
-		for _, t := range v.hooks.nat[hook] {
+		for i := range v.hooks.nat[hook] {
 			before := p.view
-			effect, ok := v.table(t.table, hook, p)
+			effect, ok := v.asked(&v.hooks.nat[hook][i], p)
 			if v.prediction.older && !p.answer && (effect != nil || p.view.Mark != before.Mark) && !v.Take(0.5) {
 				p.view = before // no NAT rule was asked
 				continue

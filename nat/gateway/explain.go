@@ -56,6 +56,7 @@ type look struct {
 	node   string
 	hook   nat.Hook
 	table  string
+	base   string // of a table of nf_tables, its base chain
 	packet rules.Packet
 	answer bool
 	reply  bool
@@ -75,7 +76,7 @@ func Explain(ns topology.Namespace, rules Rules, f Facts, ask Ask, dice conntrac
 		return nil, fmt.Errorf("packet %s: it comes in by %s, so it has no uid or gid: only a packet of the node itself has", ask.Tuple, ask.In)
 	}
 	all := rules
-	if rules = rules.of(family); len(rules) == 0 && len(all) > 0 {
+	if rules = rules.of(family); len(rules) == 0 && len(all) > 0 && len(f.natives(family)) == 0 {
 		return nil, fmt.Errorf("packet %s: there are rules of %s only", ask.Tuple, all[0].Family)
 	}
 	g, err := NewGateway(ns, rules, NodeOptions{Trace: true, Facts: f, Family: family})

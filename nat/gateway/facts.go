@@ -7,6 +7,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/ipset"
+	"natlab/nat/nftables"
 	"natlab/nat/rules"
 )
 
@@ -14,6 +15,8 @@ import (
 type Facts struct {
 	Kernel nat.Kernel // the zero one is the newest
 	Sets   ipset.Sets // what rules ask of others is not known
+	// NFT is nf_tables' own tables, beside the Rules, whose base chains count as registered before.
+	NFT nftables.Ruleset
 	// NoAddresses tells that the namespace's addresses need not be all that the node has: any other may be its own.
 	NoAddresses bool
 	// Unplaced are devices that rules name and of which it is not told what is behind them: an address that no route but a default one leads to

@@ -95,7 +95,7 @@ func (o Out) Local() bool { return o.Dev == "" }
 // Of the namespace's sysctls those of routing and of conntrack count. An error is a rule set of another family, or a
 // sysctl that is no number.
 func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, error) {
-	n, err := newNode(&ns, rules, o.Family, o.Kernel)
+	n, err := newNode(&ns, rules, o.Family, &o.Facts)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 )
 
 // tableNAT is the table that NAT is done by.
@@ -34,12 +35,14 @@ type function struct {
 	call     func(v *visit, p *passage) bool // false: the packet goes no further
 }
 
-// baseChain is a chain of rules at a hook, with the priority that it registers with.
+// baseChain is a chain of rules at a hook, with the priority that it registers with: one of a table of iptables, or of one of nftables.
 type baseChain struct {
 	hook     nat.Hook
 	kind     chainKind
 	priority int
 	table    *iptables.Compiled
+	native   *nftables.Compiled // in place of table
+	name     string             // of the chain in it
 }
 
 // chainKind is what a base chain may do to a packet (enum nft_chain_types; tables of x_tables have one each).
@@ -53,7 +56,7 @@ const (
 
 // newHooks registers what a node with these rules calls. Where nothing asks for conntrack, the kernel does not track, and what
 // came in pieces stays so.
-func newHooks(rules Rules, tracks bool) hooks {
+func newHooks(rules Rules, native []nftables.Table, tracks bool, family nat.Family) hooks {
 	var h hooks
 	for _, t := range nat.Taps() {
 		h.add(t.Hook(), function{t.Priority(), t.String(), func(v *visit, p *passage) bool { v.tap(p, t); return true }})
@@ -67,12 +70,13 @@ func newHooks(rules Rules, tracks bool) hooks {
 			c := iptables.Compile(t)
 			for _, hook := range nat.Hooks() {
 				if c.Has(hook) {
-					h.register(baseChain{hook, kindOf(t.Name, hook), nat.TablePriority(t.Name, hook), c})
+					h.register(baseChain{hook: hook, kind: kindOf(t.Name, hook), priority: nat.TablePriority(t.Name, hook), table: c})
 				}
 			}
 			translates = translates || t.Name == tableNAT
 		}
 	}
+	translates = h.registerNative(native, family) || translates
 	if translates && tracks {
 		h.addNAT()
 	}
@@ -113,14 +117,22 @@ func (h *hooks) addNAT() {
 
 // register adds a base chain to its hook, or to those that the hook's NAT function asks.
 func (h *hooks) register(c baseChain) {
+	if c.native != nil {
+		h.addNative(c)
+		return
+	}
 	switch name := c.table.Name(); c.kind {
 	case natChain:
-		h.nat[c.hook] = insert(h.nat[c.hook], c, func(c baseChain) int { return c.priority })
+		h.registerNAT(c)
 	case routeChain:
 		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.routed(&c, p) }})
 	case filterChain:
 		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.filtered(&c, p) }})
 	}
+}
+
+func (h *hooks) registerNAT(c baseChain) {
+	h.nat[c.hook] = insert(h.nat[c.hook], c, func(c baseChain) int { return c.priority })
 }
 
 func (h *hooks) add(hook nat.Hook, f function) {

@@ -61,7 +61,7 @@ func TestHooksOrder(t *testing.T) {
 	} {
 		t.Run(row.name+" "+row.hook.String(), func(t *testing.T) {
 			t.Parallel()
-			h := newHooks(row.rules, row.tracks)
+			h := newHooks(row.rules, nil, row.tracks, nat.IPv4)
 			require.Equal(t, row.want, h.called(row.hook))
 		})
 	}
@@ -70,7 +70,7 @@ func TestHooksOrder(t *testing.T) {
 // Of the same priority, what is registered later is called first (nf_hook_entries_grow): Rules are in the order of the calls.
 func TestHooksOfBothBackends(t *testing.T) {
 	t.Parallel()
-	h := newHooks(Rules{tables(t, "nat"), tables(t, nat.Tables()...)}, true)
+	h := newHooks(Rules{tables(t, "nat"), tables(t, nat.Tables()...)}, nil, true, nat.IPv4)
 	for hook, tables := range map[nat.Hook]int{nat.PreRouting: 2, nat.Input: 2, nat.Output: 2, nat.PostRouting: 2, nat.Forward: 0} {
 		require.Len(t, h.nat[hook], tables, "NAT at %s", hook)
 	}
@@ -78,7 +78,7 @@ func TestHooksOfBothBackends(t *testing.T) {
 	first, second := iptables.Compile(iptables.Table{Name: "first"}), iptables.Compile(iptables.Table{Name: "second"})
 	var same hooks
 	for _, c := range []*iptables.Compiled{second, first} {
-		same.register(baseChain{nat.PostRouting, natChain, 100, c})
+		same.register(baseChain{hook: nat.PostRouting, kind: natChain, priority: 100, table: c})
 	}
 	require.Equal(t, "first", same.nat[nat.PostRouting][0].table.Name())
 }
@@ -92,15 +92,15 @@ func TestBaseChains(t *testing.T) {
 		want string
 		nat  []int // the priorities of the base chains that NAT asks
 	}{
-		{"in front of conntrack", baseChain{nat.PreRouting, filterChain, -250, nil}, "defrag -400, prerouting-raw -310, raw -300, input -250, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-100}},
-		{"between mangle and NAT", baseChain{nat.PreRouting, filterChain, -110, nil}, "defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, input -110, nat -100, prerouting-nat -90", []int{-100}},
-		{"before all", baseChain{nat.PreRouting, filterChain, -500, nil}, "input -500, defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-100}},
-		{"in front of its table's priority", baseChain{nat.PreRouting, natChain, -105, nil}, "defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-105, -100}},
-		{"behind its table's priority", baseChain{nat.PreRouting, natChain, 0, nil}, "defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-100, 0}},
+		{"in front of conntrack", baseChain{hook: nat.PreRouting, kind: filterChain, priority: -250, table: nil}, "defrag -400, prerouting-raw -310, raw -300, input -250, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-100}},
+		{"between mangle and NAT", baseChain{hook: nat.PreRouting, kind: filterChain, priority: -110, table: nil}, "defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, input -110, nat -100, prerouting-nat -90", []int{-100}},
+		{"before all", baseChain{hook: nat.PreRouting, kind: filterChain, priority: -500, table: nil}, "input -500, defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-100}},
+		{"in front of its table's priority", baseChain{hook: nat.PreRouting, kind: natChain, priority: -105, table: nil}, "defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-105, -100}},
+		{"behind its table's priority", baseChain{hook: nat.PreRouting, kind: natChain, priority: 0, table: nil}, "defrag -400, prerouting-raw -310, raw -300, conntrack -200, mangle -150, nat -100, prerouting-nat -90", []int{-100, 0}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHooks(Rules{tables(t, nat.Tables()...)}, true)
+			h := newHooks(Rules{tables(t, nat.Tables()...)}, nil, true, nat.IPv4)
 			base := row.base
 			base.table = iptables.Compile(iptables.Table{Name: "input"})
 			h.register(base)

@@ -11,6 +11,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/xt"
 	"natlab/topology"
 )
@@ -27,8 +28,9 @@ type Setup struct {
 	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
 	// makes a new one, without a mark.
 	KernelIPIP bool
-	Facts                            // of every node
-	SetsOf     map[string]ipset.Sets // by member: the sets of one, in place of those of the Facts
+	Facts                                  // of every node
+	SetsOf     map[string]ipset.Sets       // by member: the sets of one, in place of those of the Facts
+	NFTOf      map[string]nftables.Ruleset // by member: the tables of nf_tables' own, in place of those of the Facts
 }
 
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
@@ -60,6 +62,9 @@ func NewNetwork(s Setup) (*Network, error) {
 		if sets, ok := s.SetsOf[ns.Member]; ok {
 			facts.Sets = sets
 		}
+		if native, ok := s.NFTOf[ns.Member]; ok {
+			facts.NFT = native
+		}
 		g, err := NewGateway(*ns, s.Rules[ns.Member], NodeOptions{Facts: facts})
 		if err != nil {
 			return nil, err
@@ -67,7 +72,7 @@ func NewNetwork(s Setup) (*Network, error) {
 		if s.KernelIPIP { // it was there when the namespace was born
 			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
 		}
-		if len(s.Rules[ns.Member]) > 0 {
+		if len(s.Rules[ns.Member]) > 0 || len(facts.natives(g.options.Family)) > 0 {
 			n.nodes = append(n.nodes, g)
 		}
 		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host

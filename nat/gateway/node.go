@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"slices"
+
 	"natlab/nat"
+	"natlab/nat/nftables"
 	"natlab/topology"
 )
 
@@ -14,12 +17,14 @@ type node struct {
 	hooks   hooks
 }
 
-func newNode(ns *topology.Namespace, rules Rules, family nat.Family, kernel nat.Kernel) (*node, error) {
-	h, err := newHost(ns, rules, family, kernel)
+func newNode(ns *topology.Namespace, rules Rules, family nat.Family, facts *Facts) (*node, error) {
+	h, err := newHost(ns, rules, family, facts.Kernel)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{host: h, devices: map[string]*device{}, rules: rules, hooks: newHooks(rules, h.tracks)}
+	native := facts.natives(family)
+	h.tracks = h.tracks || slices.ContainsFunc(native, func(t nftables.Table) bool { return t.Tracks() })
+	n := &node{host: h, devices: map[string]*device{}, rules: rules, hooks: newHooks(rules, native, h.tracks, family)}
 	for _, d := range h.devices {
 		n.devices[d.Name] = d
 	}

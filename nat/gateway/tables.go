@@ -4,7 +4,6 @@ import (
 	"cmp"
 
 	"natlab/nat"
-	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/rules"
 )
@@ -50,27 +49,12 @@ func (v *visit) table(t *iptables.Compiled, hook nat.Hook, p *passage) (rules.Ef
 	if v.process && len(v.pending) > 0 {
 		v.hear()
 	}
-	if o, is := effect.(*rules.Open); is {
-		v.blame("not known behind ", t, steps)
-		v.why, v.open = v.why+": "+o.Why, true
-		v.abandon(p)
-		return nil, false
+	if verdict == nat.Accept {
+		if _, open := effect.(*rules.Open); !open {
+			return effect, true
+		}
 	}
-	switch verdict {
-	case nat.Drop:
-		v.blame("dropped by ", t, steps)
-	case nat.Reject:
-		v.blame("rejected by ", t, steps)
-		v.rejected = true
-		v.reject(p, effect.(*rules.Rejection))
-	case nat.Queue:
-		v.blame("queued by ", t, steps)
-	case nat.Stolen:
-	case nat.Continue, nat.Accept, nat.Return, nat.Jump, nat.Goto:
-		return effect, true
-	}
-	v.abandon(p)
-	return effect, false
+	return v.ruledOut(verdict, effect, t.Name(), steps, p)
 }
 
 // questioned names the packet, in this node, of which something is asked.
@@ -82,24 +66,13 @@ func (v *visit) questioned(p *passage) string {
 func (v *visit) wayThrough(t *iptables.Compiled, hook nat.Hook, p *passage) (nat.Verdict, rules.Effect) {
 	of := v.questioned(p)
 	ways, cut := t.Ways(hook, &p.view, v, v.prediction.choices.of(of))
-	v.prediction.choices.cut = v.prediction.choices.cut || cut
-	if len(ways) == 0 {
-		return nat.Drop, nil
-	}
-	w := v.prediction.choices.way(ways, of)
-	p.pkt, p.view = *w.Packet.Wire, w.Packet
-	p.view.Wire = &p.pkt
-	if sets, changed := p.view.Sets.(*ipset.State); changed {
-		v.sets, p.view.Sets = sets, nil
-	}
-	v.hits = append(v.hits[:0], w.Hits...)
-	return w.Verdict, w.Effect
+	return v.follow(ways, cut, of, p)
 }
 
 // blame names the rule that ended a packet's way, as far as the Gateway traces.
-func (v *visit) blame(what string, t *iptables.Compiled, steps nat.Trace) {
+func (v *visit) blame(what, table string, steps nat.Trace) {
 	if len(steps) == 0 {
-		v.lost("", what+"a rule of "+t.Name())
+		v.lost("", what+"a rule of "+table)
 		return
 	}
 	last := steps[len(steps)-1]

@@ -214,6 +214,9 @@ func (g *Gateway) Calls(hook nat.Hook) bool {
 	if g.host.tracks && hook != nat.Forward {
 		return true
 	}
+	if g.options.callsNative(hook, g.host.family) {
+		return true
+	}
 	for _, rs := range g.rules {
 		for _, t := range rs.Tables {
 			if c, ok := t.Chain(hook.String()); ok && t.Name != tableNAT && (len(c.Rules) > 0 || c.Policy != "ACCEPT") {
