@@ -1,0 +1,132 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/nftables"
+	"natlab/topology"
+)
+
+// nativeRules do as kube-proxy's nftables mode does for one Service.
+const nativeRules = `table ip kube-proxy {
+	set cluster-ips {
+		type ipv4_addr
+		elements = { 10.96.0.1, 10.96.0.2 }
+	}
+	map no-endpoint-services {
+		type ipv4_addr . inet_proto . inet_service : verdict
+		elements = { 10.96.0.2 . tcp . 80 : goto reject-chain }
+	}
+	map service-ips {
+		type ipv4_addr . inet_proto . inet_service : verdict
+		elements = { 10.96.0.1 . tcp . 80 : goto service-web }
+	}
+	chain filter-forward {
+		type filter hook forward priority filter; policy accept;
+		ct state new ip daddr . meta l4proto . th dport vmap @no-endpoint-services
+		ct state new ip daddr @cluster-ips reject
+	}
+	chain nat-prerouting {
+		type nat hook prerouting priority dstnat; policy accept;
+		ip daddr @cluster-ips ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x00004000
+		ip daddr . meta l4proto . th dport vmap @service-ips
+	}
+	chain nat-postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		meta mark & 0x00004000 != 0x00000000 meta mark set meta mark ^ 0x00004000 masquerade fully-random
+	}
+	chain service-web {
+		meta l4proto tcp dnat ip to numgen random mod 4 map { 0 : 10.244.1.5 . 8080, 1 : 10.244.1.6 . 8080, 2 : 10.244.1.6 . 8080, 3 : 10.244.1.6 . 8080 }
+	}
+	chain reject-chain {
+		reject
+	}
+}
+`
+
+func native(t *testing.T, text string) gateway.Facts {
+	t.Helper()
+	rs, err := nftables.ParseText(text)
+	require.NoError(t, err)
+	return gateway.Facts{NFT: rs}
+}
+
+// explainNative is the ways of a packet, each as its end, its endpoint and its chance.
+func explainNative(t *testing.T, f gateway.Facts, packet string) (ways []string, x *gateway.Explanation) {
+	t.Helper()
+	tuple, err := nat.ParseTuple(packet)
+	require.NoError(t, err)
+	ns := twoNetworks()
+	ns.Routes = append(ns.Routes, topology.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.1.254"), Device: "eth0"})
+	dev, ok := gateway.Arrives(ns, tuple.Src().Addr())
+	require.True(t, ok)
+	x, err = gateway.Explain(ns, nil, f, askIn(tuple, dev), nil)
+	require.NoError(t, err)
+	for _, w := range x.Prediction {
+		ways = append(ways, strings.TrimSpace(fmt.Sprintf("%v %v %.2f", w.End, w.Endpoint, w.Probability)))
+	}
+	slices.Sort(ways)
+	return ways, x
+}
+
+func TestNative(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ name, packet, want string }{
+		{"a map of endpoints", "tcp 192.168.1.9:1000 > 10.96.0.1:80", "answered 10.244.1.5:8080 0.25, answered 10.244.1.6:8080 0.75"},
+		{"a port that no Service has", "tcp 192.168.1.9:1000 > 10.96.0.1:81", "rejected invalid AddrPort 1.00"},
+		{"no endpoints", "tcp 192.168.1.9:1000 > 10.96.0.2:80", "rejected invalid AddrPort 1.00"},
+		{"a pod itself", "tcp 192.168.1.9:1000 > 10.244.1.5:8080", "answered 10.244.1.5:8080 1.00"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			ways, _ := explainNative(t, native(t, nativeRules), row.packet)
+			require.Equal(t, row.want, strings.Join(ways, ", "))
+		})
+	}
+}
+
+// Base chains of equal priority run with the last registered first; accept ends one of them alone, drop all; iptables' tables count as
+// registered before.
+func TestNativeOrder(t *testing.T) {
+	t.Parallel()
+	table := func(name, hook, rules string) string {
+		return "table ip " + name + " {\n\tchain c {\n\t\ttype " + hook + "; policy accept;\n\t\t" + rules + "\n\t}\n}\n"
+	}
+	const dstnat, forward = "nat hook prerouting priority dstnat", "filter hook forward priority filter"
+	for _, row := range []struct {
+		name, rules string
+		last        int // the table whose chain is registered last; -1: as they stand
+		want        string
+	}{
+		{"the second is first", table("a", dstnat, "dnat to 10.244.1.5:80") + table("b", dstnat, "dnat to 10.244.1.6:80"), -1, "answered 10.244.1.6:80 1.00"},
+		{"the first is registered anew", table("a", dstnat, "dnat to 10.244.1.5:80") + table("b", dstnat, "dnat to 10.244.1.6:80"), 0, "answered 10.244.1.5:80 1.00"},
+		{"what does not translate leaves it to the other", table("a", dstnat, "dnat to 10.244.1.5:80") + table("b", dstnat, "accept"), -1, "answered 10.244.1.5:80 1.00"},
+		{"accept ends one", table("a", dstnat, "dnat to 10.244.1.5:80") + table("b", forward, "accept") + table("c", forward, "drop"), -1, "lost invalid AddrPort 1.00"},
+		{"a mark of the first is seen", table("a", dstnat, "dnat to 10.244.1.5:80") + table("b", forward, "meta mark 0x1 drop") + table("c", forward, "meta mark set 0x1"), -1, "lost invalid AddrPort 1.00"},
+		{"a mark of the second is not", table("a", dstnat, "dnat to 10.244.1.5:80") + table("b", forward, "meta mark 0x1 drop") + table("c", forward, "meta mark set 0x1"), 1, "answered 10.244.1.5:80 1.00"},
+		{"priority goes before", table("a", dstnat+" - 1", "dnat to 10.244.1.5:80") + table("b", dstnat, "dnat to 10.244.1.6:80"), -1, "answered 10.244.1.5:80 1.00"},
+		{"a table that is dormant", strings.Replace(table("a", dstnat, "dnat to 10.244.1.5:80"), "{\n", "{\n\tflags dormant\n", 1) + table("b", dstnat+" + 1", "dnat to 10.244.1.6:80"), -1, "answered 10.244.1.6:80 1.00"},
+		{"the other family", table("b", dstnat, "dnat to 10.244.1.6:80") + "table ip6 x {\n\tchain c {\n\t\ttype " + forward + "; policy drop;\n\t}\n}\n", -1, "answered 10.244.1.6:80 1.00"},
+		{"inet meets both", table("b", dstnat, "dnat to 10.244.1.6:80") + "table inet x {\n\tchain c {\n\t\ttype " + forward + "; policy drop;\n\t}\n}\n", -1, "lost invalid AddrPort 1.00"},
+		{"what is not known goes both ways", table("b", dstnat, "rt classid 5 dnat to 10.244.1.6:80") + table("a", dstnat+" + 1", "dnat to 10.244.1.5:80"), -1, "answered 10.244.1.5:80 1.00, answered 10.244.1.6:80 1.00"},
+		{"what natlab cannot read, too", table("b", dstnat, "bogus thing 5 dnat to 10.244.1.6:80") + table("a", dstnat+" + 1", "dnat to 10.244.1.5:80"), -1, "answered 10.244.1.5:80 1.00, answered 10.244.1.6:80 1.00"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			f := native(t, row.rules)
+			if row.last >= 0 {
+				f.NFT.Tables[row.last].Chains[0].Base.Registered = 100
+			}
+			ways, _ := explainNative(t, f, "tcp 192.168.1.9:1000 > 192.168.1.1:80")
+			require.Equal(t, row.want, strings.Join(ways, ", "))
+		})
+	}
+}
