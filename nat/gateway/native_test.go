@@ -79,15 +79,20 @@ func explainNative(t *testing.T, f gateway.Facts, packet string) (ways []string,
 
 func TestNative(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct{ name, packet, want string }{
-		{"a map of endpoints", "tcp 192.168.1.9:1000 > 10.96.0.1:80", "answered 10.244.1.5:8080 0.25, answered 10.244.1.6:8080 0.75"},
-		{"a port that no Service has", "tcp 192.168.1.9:1000 > 10.96.0.1:81", "rejected invalid AddrPort 1.00"},
-		{"no endpoints", "tcp 192.168.1.9:1000 > 10.96.0.2:80", "rejected invalid AddrPort 1.00"},
-		{"a pod itself", "tcp 192.168.1.9:1000 > 10.244.1.5:8080", "answered 10.244.1.5:8080 1.00"},
+	for _, row := range []struct{ name, packet, want, why, because string }{
+		{"a map of endpoints", "tcp 192.168.1.9:1000 > 10.96.0.1:80", "answered 10.244.1.5:8080 0.25, answered 10.244.1.6:8080 0.75", "ip kube-proxy service-web:1", "service-web:1 (line 29) was hit"},
+		{"a port that no Service has", "tcp 192.168.1.9:1000 > 10.96.0.1:81", "rejected invalid AddrPort 1.00", "service-web", "nat-prerouting:2, which leads to it, wants ip daddr . meta l4proto . th dport vmap @service-ips: @service-ips has no element 10.96.0.1 . tcp . 81"},
+		{"no endpoints", "tcp 192.168.1.9:1000 > 10.96.0.2:80", "rejected invalid AddrPort 1.00", "filter-forward:2", "filter-forward:1 took the packet before: ct state new ip daddr . meta l4proto . th dport vmap @no-endpoint-services [10.96.0.2 . tcp . 80 : goto reject-chain]"},
+		{"a pod itself", "tcp 192.168.1.9:1000 > 10.244.1.5:8080", "answered 10.244.1.5:8080 1.00", "nat-prerouting:1", "wants ip daddr @cluster-ips: @cluster-ips has no element 10.244.1.5"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			ways, _ := explainNative(t, native(t, nativeRules), row.packet)
+			ways, x := explainNative(t, native(t, nativeRules), row.packet)
+			if row.why != "" {
+				reasons, err := x.Why(row.why)
+				require.NoError(t, err)
+				require.Contains(t, fmt.Sprint(reasons), row.because)
+			}
 			require.Equal(t, row.want, strings.Join(ways, ", "))
 		})
 	}

@@ -55,6 +55,8 @@ func (x *Explanation) Why(what string) ([]Reason, error) {
 	known := false
 	for _, g := range x.nodes {
 		rest, named := strings.CutPrefix(what, g.host.member+" ")
+		native, there := x.whyNative(g, rest)
+		out, known = append(out, native...), known || there
 		for _, rs := range g.rules {
 			for _, t := range rs.Tables {
 				for _, c := range t.Chains {

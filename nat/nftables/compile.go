@@ -91,10 +91,8 @@ func (t *Table) Tracks() bool {
 			return true
 		}
 		for _, r := range t.Chains[i].Rules {
-			for _, s := range r.Statements {
-				if tracks(s) {
-					return true
-				}
+			if slices.ContainsFunc(r.Statements, tracks) {
+				return true
 			}
 		}
 	}

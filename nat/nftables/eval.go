@@ -122,6 +122,10 @@ func (r *run) lost(what string) flow {
 
 func (r *run) hit(at, rule int, v nat.Verdict) {
 	if r.hits != nil {
-		*r.hits = append(*r.hits, rules.Hit{Chain: at, Rule: rule, Verdict: v, Mark: r.visit.Mark, Element: r.element})
+		h := rules.Hit{Chain: at, Rule: rule, Verdict: v, Mark: r.visit.Mark, Element: r.element}
+		if v == nat.Jump || v == nat.Goto {
+			h.Target = r.target
+		}
+		*r.hits = append(*r.hits, h)
 	}
 }

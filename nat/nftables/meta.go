@@ -67,11 +67,12 @@ func outDevice(r *run) (Number, rules.Answer) { return nameNumber(r.visit.Out), 
 
 // owner is an id of the process that holds the packet's socket; a packet that no process sends has none (nft_meta_get_eval_skugid).
 func owner(r *run, id rules.ID) (Number, rules.Answer) {
-	switch {
-	case r.visit.Hook == nat.PreRouting || r.visit.Hook == nat.Forward:
+	switch r.visit.Hook {
+	case nat.PreRouting, nat.Forward:
 		return Number{}, rules.No
-	case r.visit.Hook == nat.Input: // the socket may have been found early
+	case nat.Input: // the socket may have been found early
 		return Number{}, rules.Unknown
+	case nat.Output, nat.PostRouting:
 	}
 	switch r.visit.Sender.Socket {
 	case rules.NoSocket, rules.KernelSocket:

@@ -200,3 +200,28 @@ func (t *Table) Bases(f nat.Family) (out []string) {
 	}
 	return out
 }
+
+// Targets are the chains that a rule may lead to, by its verdict or by the map that it asks.
+func (t *Table) Targets(r Rule) (out []string) {
+	add := func(v *Verdict) {
+		if v != nil && v.Chain != "" {
+			out = append(out, v.Chain)
+		}
+	}
+	for _, s := range r.Statements {
+		switch s := s.(type) {
+		case *Verdict:
+			add(s)
+		case VMap:
+			elements := s.Map.Elements
+			if set, ok := t.Set(s.Map.Name); ok && s.Map.Name != "" {
+				elements = set.Elements
+			}
+			for i := range elements {
+				add(elements[i].Verdict)
+			}
+		case Match, Assign, NAT, Reject, Counter, Limit, Quota, Log, Update, ObjectRef, NoTrack, Queue, Compat, Opaque:
+		}
+	}
+	return out
+}

@@ -43,6 +43,9 @@ func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []ru
 		}
 		r := &from.Rules[h.Rule-1]
 		s.Met, s.Line = r.met(h.Element), r.Line
+		if h.Target != "" {
+			s.Target = h.Target
+		}
 		if s.To.IsValid() {
 			s.After = before.WithDst(s.To)
 			if s.To.Port() == 0 {

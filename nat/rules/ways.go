@@ -17,6 +17,7 @@ type Hit struct {
 
 	Malformed bool   // a match of the rule dropped the packet
 	Element   string // of a map, that it had for the packet; "" where no map was asked
+	Target    string // of a map's jump or goto, the chain
 }
 
 // Way is one way that a packet can take through rules where chance decides, or something that is not known.
