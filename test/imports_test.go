@@ -43,11 +43,11 @@ var house = []room{
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
 	{"nat/diagnosis", "nat nat/gateway nat/iptables topology"},                                                            // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/rules topology topology/dump"}, // a node as its dumps tell it
-	{"nat/twin", "nat nat/bundle nat/gateway topology"},                                                                   // the plan of a lab of dumped nodes
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat nat/service topology"},
 	{"nat/report", "nat nat/proof"},
+	{"nat/twin", "nat nat/bundle nat/diagnosis nat/gateway nat/proof topology"}, // the plan of a lab of dumped nodes
 
 	// The kernel, each part of it by one room. The witness does not know the emulator either.
 	{"lab/netns", ""},
@@ -67,7 +67,7 @@ var house = []room{
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
 	{"lab", "lab/dataplane lab/netns lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/rules nat/twin topology"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service nat/twin topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},

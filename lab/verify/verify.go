@@ -17,6 +17,7 @@ import (
 	"natlab/lab/witness"
 	"natlab/nat/proof"
 	"natlab/nat/service"
+	"natlab/nat/twin"
 	"natlab/topology"
 )
 
@@ -71,6 +72,7 @@ func Lab(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	if err != nil {
 		return proof.Report{}, fmt.Errorf("verify lab %s: %w", l.Name(), err)
 	}
+	twin.Blame(&report, l.Dumped())
 	return report, nil
 }
 

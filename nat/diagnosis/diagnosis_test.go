@@ -94,6 +94,12 @@ func TestCodes(t *testing.T) {
 			c.Facts.Sets = sets
 		}
 	}
+	table := func(r topology.Route) func(*Case) {
+		return func(c *Case) {
+			c.Namespace.Routes = append(c.Namespace.Routes, r)
+			c.Namespace.Rules = []topology.RoutingRule{{Priority: 9, Table: r.Table, Suppress: -1}, {Priority: 32766, Suppress: -1}}
+		}
+	}
 	entry := func(line string) func(*Case) {
 		return func(c *Case) {
 			all, err := conntrack.ParseEntries(line)
@@ -128,6 +134,11 @@ func TestCodes(t *testing.T) {
 		{"route.missing", "tcp 192.0.2.99:40000 > 203.0.113.7:80 in eth0", nil, nil, func(c *Case) { c.Namespace.Routes = nil }, nothing, Broken, "no route to 203.0.113.7, where the packet goes"},
 		{"route.closed", "tcp 192.0.2.99:40000 > 10.44.0.1:80 in eth0", nil, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Unreachable}), nothing, Broken, `"unreachable 10.44.0.0/16"`},
 		{"dnat.stale", fromOutside, []string{strings.ReplaceAll(published, "10.42.0.5", "10.44.0.5")}, nil, route(topology.Route{Dst: prefix("10.44.0.0/16"), Type: topology.Blackhole}), route(topology.Route{Dst: prefix("10.44.0.0/16"), Device: "cni0"}), Broken, "nat PREROUTING:1, line 4"},
+		{"route.closed", "tcp 192.0.2.99:40000 > 203.0.113.7:80 in eth0", nil, nil, table(topology.Route{Dst: prefix("0.0.0.0/0"), Table: "7", Type: topology.Unreachable}), nothing, Broken, `rule of routing 9 leads to table 7, where the route "unreachable default table 7" ends`},
+		{"route.closed", "tcp 192.0.2.99:40000 > 203.0.113.7:80 in eth0", nil, nil, func(c *Case) {
+			c.Namespace.Rules = []topology.RoutingRule{{Priority: 9, Action: topology.RouteToProhibit, Suppress: -1}, {Priority: 32766, Suppress: -1}}
+		}, nothing, Broken, "rule of routing 9 ends it"},
+		{"masquerade.missing", "tcp 203.0.113.9:40000 > 192.0.2.10:81 in eth0", []string{"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 192.0.2.99:80\nCOMMIT\n"}, []string{"*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 192.0.2.99:80\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n"}, nothing, nothing, Depends, "nobody masquerades the packet"},
 		{
 			"conntrack.stale", "udp 192.0.2.99:40000 > 192.0.2.10:53 in eth0",
 			[]string{strings.ReplaceAll(strings.ReplaceAll(published, "tcp", "udp"), "8080", "53") + forward + "-A FORWARD -d 10.42.0.9/32 -j DROP\nCOMMIT\n"},

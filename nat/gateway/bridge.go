@@ -183,6 +183,12 @@ func (g *Gateway) entryName(name string) string {
 func (v *visit) past(d *device, t, asked nat.Tuple) string {
 	a, b := t.Src().Addr(), t.Dst().Addr()
 	beside := v.host.beside(d, a, b)
+	if router := v.host.besideRouter(d, a, b); router != "" && t != asked {
+		if why := fmt.Sprintf("%s answers %s by way of %s and not by the node, being on one link with both", a, b, router); v.Unknown(why) {
+			return why
+		}
+		return ""
+	}
 	if router := v.host.around(d, a, b); router != "" && t != asked {
 		if why := fmt.Sprintf("%s, which %s is behind, hands the answer to %s without the node", router, a, b); v.Unknown(why) {
 			return why
@@ -228,6 +234,23 @@ func (h *host) around(d *device, a, b netip.Addr) (router string) {
 		return "the peer of " + d.Name
 	}
 	return one.via.String()
+}
+
+// besideRouter is the router that the node reaches a host by on whose link another host is: that one may have the router for its own next hop, too. "" for
+// none. Who is alone on a link, or behind a bridge of the node, has the node.
+func (h *host) besideRouter(d *device, a, b netip.Addr) (router string) {
+	if d == nil || d.Kind != topology.Veth || d.Tunnels() {
+		return ""
+	}
+	one, why := h.lookup(a)
+	other, why2 := h.lookup(b)
+	if why != "" || why2 != "" || one.kind != routeUnicast || other.kind != routeUnicast || one.dev != d || other.dev != d || one.via != a || other.via == b {
+		return ""
+	}
+	if one.net.IsSingleIP() || one.net.Bits() == 0 || !one.net.Contains(other.via) {
+		return ""
+	}
+	return other.via.String()
 }
 
 // carrier is the device that a tunnel's packets to a peer leave by: that of the way to the peer, or where the peer is in the tunnel's own

@@ -99,6 +99,7 @@ func TestBridge(t *testing.T) {
 		around         = "10.0.0.1, which 10.42.0.6 is behind, hands the answer to 10.42.0.5 without the node"
 		peer           = "the peer of wg0, which 10.42.0.6 is behind, hands the answer to 10.42.0.5 without the node"
 		tunnelled      = "10.42.0.9, which 10.42.0.6 is behind, hands the answer to 10.42.0.5 without the node"
+		shorter        = "10.42.0.6 answers 192.168.9.2 by way of 10.42.0.254 and not by the node, being on one link with both"
 		alone          = "what is behind lan reaches one another through the node alone"
 	)
 	no, yes := []string{"net.bridge.bridge-nf-call-iptables=0"}, []string{"net.bridge.bridge-nf-call-iptables = 1"}
@@ -147,6 +148,9 @@ func TestBridge(t *testing.T) {
 		{"of two networks", "tcp 10.41.0.5:40000 > 10.43.0.50:80", wordsOf(t, nil), "answered"},
 		{"what nobody translated", "tcp 10.42.0.5:40000 > 10.42.0.6:80", wordsOf(t, nil), "answered"},
 		{"behind a router", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0"), "lost if " + around + "; answered if not " + around},
+		{"beside the client's router", "tcp 192.168.9.2:40000 > 10.43.0.50:80", wordsOf(t, nil, "10.42.0.0/24 dev eth0", "default via 10.42.0.254 dev eth0"), "lost if " + shorter + "; answered if not " + shorter},
+		{"beside the client's router, not translated", "tcp 192.168.9.2:40000 > 10.42.0.6:80", wordsOf(t, nil, "10.42.0.0/24 dev eth0", "default via 10.42.0.254 dev eth0"), "answered"},
+		{"alone on its link", "tcp 192.168.9.2:40000 > 10.43.0.50:80", wordsOf(t, nil, "10.42.0.6/32 dev eth0", "default via 10.42.0.254 dev eth0"), "answered"},
 		{"behind another router than the client", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0", "10.42.0.5/32 dev eth1"), "answered"},
 		{"in a tunnel that leaves by the client's link", another, wordsOf(t, nil, "10.42.0.0/24 dev eth0", "10.42.0.6/32 via 10.42.0.9 dev tunl0 onlink"), "lost if " + tunnelled + "; answered if not " + tunnelled},
 		{"in a tunnel that leaves by the default route", another, wordsOf(t, nil, "default via 10.0.0.1 dev eth0", "10.42.0.6/32 via 10.42.0.9 dev vxlan.calico onlink", "10.42.0.9/32 dev vxlan.calico"), "lost if " + tunnelled + "; answered if not " + tunnelled},

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"net/netip"
+
+	"natlab/topology"
 )
 
 // neighbour finds the device that a packet for the next hop is delivered to on the link: a static neighbour's, else
@@ -34,6 +36,13 @@ func (h *host) answersARP(d *device, a netip.Addr) bool {
 	for _, p := range h.proxies {
 		if p.Device == d.Name && p.IP == a {
 			return true
+		}
+	}
+	if bridge := h.device(d.Master); d.Master != "" && bridge != nil && h.kind != topology.KindUnderlay {
+		for _, far := range bridge.segment {
+			if _, own := far.host.local[a]; own {
+				return true
+			}
 		}
 	}
 	if !d.settings.forwarding || !d.settings.proxyARP {

@@ -98,9 +98,18 @@ func (n *Network) serves(member string, t nat.Tuple) bool {
 	return ok
 }
 
-// wire finds what is at the other end of each of a host's devices.
+// wire finds what is at the other end of each of a host's devices. What a pod sends to a bridge of its node is the node's to hand on; what hears
+// the node's bridge is behind its ports.
 func (n *Network) wire(h *host) error {
 	for _, d := range h.devices {
+		if d.Kind == topology.Bridge && h.kind != topology.KindUnderlay {
+			for _, port := range h.devices {
+				if port.Master == d.Name && port.Kind == topology.Veth {
+					d.segment = append(d.segment, n.hearing(port)...)
+				}
+			}
+			continue
+		}
 		if d.Kind != topology.Veth {
 			continue
 		}
@@ -108,21 +117,33 @@ func (n *Network) wire(h *host) error {
 		if peer == nil || peer.device(d.Peer.Device) == nil {
 			return fmt.Errorf("%s: device %s: its other end %s in %s is not in the plan", h.member, d.Name, d.Peer.Device, d.Peer.Namespace)
 		}
-		end := peer.device(d.Peer.Device)
-		if end.Master == "" {
-			d.segment = []*device{end}
-			continue
-		}
-		for _, port := range peer.devices {
-			if port.Master != end.Master || port == end || port.Kind != topology.Veth {
-				continue
-			}
-			if far := n.bySpace[port.Peer.Namespace]; far != nil && far.device(port.Peer.Device) != nil {
-				d.segment = append(d.segment, far.device(port.Peer.Device))
-			}
-		}
+		d.segment = n.hearing(d)
 	}
 	return nil
+}
+
+// hearing are the devices that hear what leaves by one: its other end, or where that is a port of a switch what is behind the others.
+func (n *Network) hearing(d *device) (out []*device) {
+	peer := n.bySpace[d.Peer.Namespace]
+	if peer == nil {
+		return nil
+	}
+	end := peer.device(d.Peer.Device)
+	switch {
+	case end == nil:
+		return nil
+	case end.Master == "" || peer.kind != topology.KindUnderlay:
+		return []*device{end}
+	}
+	for _, port := range peer.devices {
+		if port.Master != end.Master || port == end || port.Kind != topology.Veth {
+			continue
+		}
+		if far := n.bySpace[port.Peer.Namespace]; far != nil && far.device(port.Peer.Device) != nil {
+			out = append(out, far.device(port.Peer.Device))
+		}
+	}
+	return out
 }
 
 // host is one namespace.

@@ -162,6 +162,11 @@ func (m *Model) addressesOf(n topology.Node) []netip.Addr {
 			out = append(out, a)
 		}
 	}
+	for _, a := range n.DeviceAddrs {
+		if !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
 	return out
 }
 

@@ -112,6 +112,16 @@ func (d *dumped) gateways(device string) (out []netip.Addr) {
 	return out
 }
 
+// others are the IPv4 addresses of the node's devices that its object does not tell of.
+func (d *dumped) others(n topology.Node) (out []netip.Addr) {
+	for _, a := range d.Namespace.Addresses {
+		if one := a.Prefix.Addr(); one.Is4() && !one.IsLoopback() && !slices.Contains(n.Addresses, one) && one != n.Tunnel(topology.IPv4) {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
 // backend is the one that holds kube-proxy's rules, "" where none does.
 func (d *dumped) backend() string {
 	for _, h := range d.Held {

@@ -135,9 +135,9 @@ func (b *builder) links(d *dumped, ns *topology.Namespace) {
 			far := hashed("x", d.name, o.Name)
 			b.beyond.Devices = append(b.beyond.Devices, topology.Device{
 				Name: far, Kind: topology.Veth, MTU: o.MTU, MAC: hashMAC(memberBeyond, far),
-				Peer: topology.Peer{Namespace: ns.Name, Device: o.Name}, Create: true,
+				Peer: topology.Peer{Namespace: ns.Name, Device: o.Name},
 			})
-			o.Peer = topology.Peer{Namespace: b.beyond.Name, Device: far}
+			o.Peer, o.Create = topology.Peer{Namespace: b.beyond.Name, Device: far}, true
 		}
 	}
 	if len(nowhere) > 0 {
@@ -180,9 +180,9 @@ func (b *builder) plug(o *topology.Device, ns *topology.Namespace, bridge string
 	port := hashed("p", ns.Member, o.Name)
 	u.Devices = append(u.Devices, topology.Device{
 		Name: port, Kind: topology.Veth, MTU: o.MTU, MAC: hashMAC(underlay, port), Master: bridge,
-		Peer: topology.Peer{Namespace: ns.Name, Device: o.Name}, Create: true,
+		Peer: topology.Peer{Namespace: ns.Name, Device: o.Name},
 	})
-	o.Peer = topology.Peer{Namespace: u.Name, Device: port}
+	o.Peer, o.Create = topology.Peer{Namespace: u.Name, Device: port}, true // the node makes all its devices itself, in their order
 	if o.MAC == "" {
 		o.MAC = hashMAC(ns.Member, o.Name)
 	}

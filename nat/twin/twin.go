@@ -137,6 +137,9 @@ func (b *builder) network(d *dumped) {
 		if a := d.tunnelOf(n.Name, n.IPv4()); a.IsValid() {
 			n.TunnelAddresses = []netip.Addr{a}
 		}
+		if n.Name == d.name {
+			n.DeviceAddrs = d.others(*n)
+		}
 	}
 }
 
