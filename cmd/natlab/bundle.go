@@ -13,6 +13,7 @@ import (
 	"natlab/nat/bundle"
 	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
+	"natlab/nat/nftables"
 	"natlab/topology/dump"
 )
 
@@ -92,17 +93,18 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 		c.Facts = facts
 	}
 	if len(e.rules) > 0 {
-		c.Rules, c.node = nil, nil
+		c.Rules, c.node, c.Facts.NFT = nil, nil, nftables.Ruleset{}
 	}
 	for _, file := range e.rules {
-		rs, err := p.savedRules(file)
+		rs, native, err := p.anyRules(file)
 		if err != nil {
 			return c, err
 		}
 		c.Rules = append(c.Rules, rs...)
+		c.Facts.NFT = c.Facts.NFT.And(native)
 	}
 	if e.node.alone() && len(e.bundle)+len(e.node.links) == 0 {
-		c.Facts.Unplaced = p.placeDevices(&c.Namespace, c.Rules)
+		c.Facts.Unplaced = unplacedNative(c.Namespace, c.Facts.NFT, p.placeDevices(&c.Namespace, c.Rules))
 	}
 	return c, nil
 }

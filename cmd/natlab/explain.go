@@ -17,6 +17,7 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/portmap"
 	"natlab/nat/report"
@@ -61,7 +62,7 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.in.add(cmd)
 	e.node.add(cmd)
 	e.packet.add(cmd)
-	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families; - is standard input; with --from, NODE=FILE; may be repeated")
+	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families, or of nft list ruleset; - is standard input; with --from, NODE=FILE; may be repeated")
 	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "what the script of natlab collect printed on a node; with --from, NODE=FILE: its rules and sets on that node; - is standard input; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")
@@ -272,7 +273,7 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 	if err != nil {
 		return nil, err
 	}
-	rules, sets := map[string]gateway.Rules{}, map[string]ipset.Sets{}
+	rules, sets, native := map[string]gateway.Rules{}, map[string]ipset.Sets{}, map[string]nftables.Ruleset{}
 	for _, text := range e.bundle {
 		node, _, ok := strings.Cut(text, "=")
 		if _, known := c.Node(node); !ok || !known {
@@ -283,24 +284,25 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 			return nil, err
 		}
 		rules[node], _ = n.Rules(nat.IPv4)
-		sets[node] = n.Facts.Sets
+		sets[node], native[node] = n.Facts.Sets, n.Facts.NFT
 	}
 	for _, text := range e.rules {
 		node, file, ok := strings.Cut(text, "=")
 		if _, known := c.Node(node); !ok || !known {
 			return nil, fmt.Errorf("--rules %q: want NODE=FILE, with a node of the cluster", text)
 		}
-		rs, err := p.savedRules(file)
+		rs, tables, err := p.anyRules(file)
 		if err != nil {
 			return nil, err
 		}
+		native[node] = native[node].And(tables)
 		if len(rs) > 1 { // of both families: a cluster's packets are those of IPv4
 			rs = slices.DeleteFunc(rs, func(rs iptables.Ruleset) bool { return rs.Family != nat.IPv4 })
 		}
 		rules[node] = append(rules[node], rs...)
 	}
 	for _, n := range c.Nodes {
-		if rules[n.Name] != nil {
+		if rules[n.Name] != nil || len(native[n.Name].Tables) > 0 {
 			continue
 		}
 		rs, err := kubeproxy.Rules(c, n.Name, kubeproxy.Options{})
@@ -311,5 +313,5 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 	}
 	p.hostPortNote(c)
 	servers, _ := topology.Servers(c)
-	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f, SetsOf: sets})
+	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f, SetsOf: sets, NFTOf: native})
 }

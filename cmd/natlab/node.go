@@ -15,6 +15,7 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/portmap"
 	"natlab/topology"
@@ -141,6 +142,17 @@ func (p *program) placeDevices(ns *topology.Namespace, rules gateway.Rules) (unp
 	return unplaced
 }
 
+// unplacedNative adds the devices that rules of nft's name, and the node has not.
+func unplacedNative(ns topology.Namespace, rs nftables.Ruleset, unplaced []string) []string {
+	for _, name := range rs.Devices() {
+		there := slices.ContainsFunc(ns.Devices, func(d topology.Device) bool { return d.Name == name })
+		if !there && name != "lo" && !slices.Contains(unplaced, name) {
+			unplaced = append(unplaced, name)
+		}
+	}
+	return unplaced
+}
+
 // hostPortNote tells whose rules are taken for those of hostPorts, where the cluster has any: no object tells of them.
 func (p *program) hostPortNote(c topology.Cluster) {
 	for _, pod := range c.Pods {
@@ -187,21 +199,40 @@ func (p *program) ipsets(files []string) (ipset.Sets, error) {
 // savedRules reads rules as people keep them (iptables.Read); - is standard input. What they leave open is told on standard
 // error.
 func (p *program) savedRules(file string) (gateway.Rules, error) {
+	rs, native, err := p.anyRules(file)
+	if err == nil && len(native.Tables) > 0 {
+		err = fmt.Errorf("%s: these are rules of nft's: natlab explain --rules follows packets through them, this command takes those of iptables", file)
+	}
+	return rs, err
+}
+
+// anyRules is savedRules that takes what nft list ruleset prints, too.
+func (p *program) anyRules(file string) (gateway.Rules, nftables.Ruleset, error) {
 	r, err := p.reader(file)
 	if err != nil {
-		return nil, err
+		return nil, nftables.Ruleset{}, err
 	}
 	defer r.Close() //nolint:errcheck // it was only read
 	text, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nftables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
+	}
+	if nftables.Sniff(string(text)) {
+		native, err := nftables.ParseText(string(text))
+		if err != nil {
+			return nil, native, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, unread := range native.Unread() {
+			p.logf("%s: %s", file, unread)
+		}
+		return nil, native, nil
 	}
 	read, err := iptables.Read(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nftables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
 	}
 	p.readNotes(file, read.Notes)
-	return read.Rulesets, nil
+	return read.Rulesets, nftables.Ruleset{}, nil
 }
 
 func (p *program) readNotes(file string, notes []iptables.Note) {

@@ -415,7 +415,10 @@ func (c Case) masquerading() Case {
 			}
 		}
 	}
-	if !done && len(all) > 0 {
+	if !done && len(all) == 0 { // the rules are nft's own
+		all, done = append(all, target), true
+	}
+	if !done {
 		all[0].Tables = slices.DeleteFunc(all[0].Tables, func(t iptables.Table) bool { return t.Name == "nat" })
 		all[0].Tables = append(all[0].Tables, target.Tables...)
 	}

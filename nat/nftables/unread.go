@@ -1,5 +1,10 @@
 package nftables
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Unread are the parts of a rule that natlab keeps as they are written, and does not read.
 func Unread(r Rule) (out []string) {
 	for _, s := range r.Statements {
@@ -9,6 +14,105 @@ func Unread(r Rule) (out []string) {
 		case Compat:
 			out = append(out, s.String())
 		case Match, VMap, *Verdict, Assign, NAT, Reject, Counter, Limit, Quota, Log, Update, ObjectRef, NoTrack, Queue:
+		}
+	}
+	return out
+}
+
+// Unread tells of each rule of which natlab does not read a part, by its line: packets are followed both ways there.
+func (rs Ruleset) Unread() (out []string) {
+	for i := range rs.Tables {
+		t := &rs.Tables[i]
+		for _, c := range t.Chains {
+			for n, r := range c.Rules {
+				for _, text := range Unread(r) {
+					out = append(out, fmt.Sprintf("line %d: %s %s:%d: natlab does not read %q, and follows packets both ways", r.Line, t.FullName(), c.Name, n+1, text))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// And is a rule set with the tables of another one, whose base chains were registered later.
+func (rs Ruleset) And(o Ruleset) Ruleset {
+	last := 0
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if c.Base != nil {
+				last = max(last, c.Base.Registered)
+			}
+		}
+	}
+	out := Ruleset{Tables: slices.Clone(rs.Tables)}
+	for _, t := range o.Tables {
+		t.Chains = slices.Clone(t.Chains)
+		for i := range t.Chains {
+			if b := t.Chains[i].Base; b != nil {
+				later := *b
+				later.Registered += last
+				t.Chains[i].Base = &later
+			}
+		}
+		out.Tables = append(out.Tables, t)
+	}
+	return out
+}
+
+// Without is a rule set without some tables.
+func (rs Ruleset) Without(is func(t *Table) bool) Ruleset {
+	var out Ruleset
+	for i := range rs.Tables {
+		if !is(&rs.Tables[i]) {
+			out.Tables = append(out.Tables, rs.Tables[i])
+		}
+	}
+	return out
+}
+
+// Devices are the names of the devices that rules ask for, each once; of those that stand for several, none.
+func (rs Ruleset) Devices() (out []string) {
+	add := func(c Constant) {
+		if (c.Type == IfName || c.Type == IfIndex) && c.Single() && !slices.Contains(out, c.Low.name()) {
+			out = append(out, c.Low.name())
+		}
+	}
+	for i := range rs.Tables {
+		t := &rs.Tables[i]
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, e := range t.elements(r) {
+					for _, k := range e.Key {
+						add(k)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// elements are what a rule compares with and looks up in, as elements: a constant is one of them.
+func (t *Table) elements(r Rule) (out []Element) {
+	in := func(in *In) {
+		if s, ok := t.Set(in.Name); ok && in.Name != "" {
+			out = append(out, s.Elements...)
+		}
+		out = append(out, in.Elements...)
+	}
+	for _, s := range r.Statements {
+		switch s := s.(type) {
+		case Match:
+			switch right := s.Right.(type) {
+			case Constant:
+				out = append(out, Element{Key: []Constant{right}})
+			case *In:
+				in(right)
+			case Concat, Selector, Operation, MapOf, Fib, NumGen, Hash, Other:
+			}
+		case VMap:
+			in(s.Map)
+		case *Verdict, Assign, NAT, Reject, Counter, Limit, Quota, Log, Update, ObjectRef, NoTrack, Queue, Compat, Opaque:
 		}
 	}
 	return out
