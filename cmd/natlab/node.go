@@ -15,8 +15,8 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
-	"natlab/nat/nftables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/nftables"
 	"natlab/nat/portmap"
 	"natlab/topology"
 )

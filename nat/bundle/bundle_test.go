@@ -78,10 +78,11 @@ func TestUnknown(t *testing.T) {
 	require.Len(t, n.Doubts, 7, "%v", n.Doubts)
 }
 
+// nft's own tables are followed, but for those that iptables-nft prints; of netdev's, and of a listing that cannot be read, only their names
+// are known.
 func TestForeignTables(t *testing.T) {
 	t.Parallel()
-	n, err := Read(strings.NewReader(text("iptables-nft-save", "# Table `filter' is incompatible, use 'nft' tool.\n*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n",
-		"iptables-legacy-save", "*mangle\n:FORWARD ACCEPT [0:0]\nCOMMIT\n", "nft list ruleset", `table ip nat {
+	const listing = `table ip nat {
 	chain PREROUTING {
 		type nat hook prerouting priority dstnat; policy accept;
 	}
@@ -117,20 +118,41 @@ table ip podman {
 		type nat hook postrouting priority srcnat; policy accept;
 	}
 }
-`)))
-	require.NoError(t, err)
-	var got []diagnosis.Doubt
-	for _, d := range n.Doubts {
-		if strings.Contains(d.What, "nft table") {
-			got = append(got, d)
-		}
+table netdev cilium {
+	chain in {
+		type filter hook ingress device "eth0" priority 0; policy accept;
 	}
+}
+`
 	of := func(table, network string) diagnosis.Doubt {
 		d := diagnosis.Doubt{What: "what the rules of nft table " + table + " do, which natlab does not read"}
 		d.Of, _ = netip.ParsePrefix(network)
 		return d
 	}
-	require.Equal(t, []diagnosis.Doubt{of("ip filter", "0.0.0.0/0"), of("ip mangle", "0.0.0.0/0"), of("inet firewalld", ""), of("ip podman", "0.0.0.0/0")}, got)
+	for _, row := range []struct {
+		listing string
+		tables  []string
+		doubts  []diagnosis.Doubt
+	}{
+		{listing, []string{"ip filter", "ip mangle", "inet firewalld", "ip libvirt_network", "ip podman", "netdev cilium"}, []diagnosis.Doubt{of("netdev cilium", "")}},
+		{listing + "nonsense\n", nil, []diagnosis.Doubt{of("ip filter", "0.0.0.0/0"), of("ip mangle", "0.0.0.0/0"), of("inet firewalld", ""), of("ip podman", "0.0.0.0/0"), of("netdev cilium", "")}},
+	} {
+		n, err := Read(strings.NewReader(text("iptables-nft-save", "# Table `filter' is incompatible, use 'nft' tool.\n*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n",
+			"iptables-legacy-save", "*mangle\n:FORWARD ACCEPT [0:0]\nCOMMIT\n", "nft list ruleset", row.listing)))
+		require.NoError(t, err)
+		var doubts []diagnosis.Doubt
+		for _, d := range n.Doubts {
+			if strings.Contains(d.What, "nft table") {
+				doubts = append(doubts, d)
+			}
+		}
+		require.Equal(t, row.doubts, doubts)
+		var tables []string
+		for i := range n.Facts.NFT.Tables {
+			tables = append(tables, n.Facts.NFT.Tables[i].FullName())
+		}
+		require.Equal(t, row.tables, tables)
+	}
 }
 
 // What else a section tells.

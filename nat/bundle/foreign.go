@@ -7,7 +7,40 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
+	"natlab/topology/dump"
 )
+
+// native reads nft's own tables, those that no program of iptables printed. Their base chains count as registered in the order in which nft
+// lists them, behind those of iptables. What natlab does not follow of them is a doubt.
+func (n *Node) native(b dump.Bundle) error {
+	s, ok := b.Section("nft list ruleset")
+	if !ok || !s.OK() {
+		return nil
+	}
+	rs, err := nftables.ParseText(s.AtLine())
+	if err != nil {
+		n.note("section %q: %v: nft's own tables are not followed", s.Name, err)
+		for _, t := range n.foreignTables(s.Text) {
+			n.doubtTable(t)
+		}
+		return nil
+	}
+	n.Facts.NFT = rs.Without(func(t *nftables.Table) bool { return n.printed(nftTable{string(t.Family), t.Name}) })
+	for _, t := range n.foreignTables(s.Text) {
+		if t.family == string(nftables.Netdev) {
+			n.doubtTable(t)
+		}
+	}
+	for _, unread := range n.Facts.NFT.Unread() {
+		n.note("section %q: %s", s.Name, unread)
+	}
+	return nil
+}
+
+func (n *Node) doubtTable(t nftTable) {
+	n.doubt(t.of(), "what the rules of nft table "+t.family+" "+t.name+" do, which natlab does not read")
+}
 
 // nftTable names a table of nft.
 type nftTable struct{ family, name string }

@@ -61,7 +61,7 @@ func Of(b dump.Bundle) (*Node, error) {
 			n.Time = strings.TrimSpace(s.Text)
 		}
 	}
-	for _, read := range []func(dump.Bundle) error{n.namespace, n.rules, n.sets, n.entries, n.sockets, n.others} {
+	for _, read := range []func(dump.Bundle) error{n.namespace, n.rules, n.sets, n.entries, n.sockets, n.others, n.native} {
 		if err := read(b); err != nil {
 			return nil, err
 		}
@@ -310,11 +310,6 @@ func (n *Node) others(b dump.Bundle) error {
 	policies, ok := b.Section("ip xfrm policy count")
 	if ok && policies.OK() && strings.Join(strings.Fields(policies.Text), " ") == "SPD IN 0 OUT 0 FWD 0" {
 		n.Facts.IPsec = rules.No
-	}
-	if s, ok := b.Section("nft list ruleset"); ok && s.OK() {
-		for _, t := range n.foreignTables(s.Text) {
-			n.doubt(t.of(), "what the rules of nft table "+t.family+" "+t.name+" do, which natlab does not read")
-		}
 	}
 	return nil
 }
