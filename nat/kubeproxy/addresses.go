@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"natlab/nat"
-	ipt "natlab/nat/iptables"
-	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -18,64 +16,62 @@ var (
 // single is the prefix of one address.
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-// detectLocal sets how packets from the node's own pods are told from others (detectLocalMode).
-func (g *generator) detectLocal() {
-	switch g.config.DetectLocalMode {
-	case "", "ClusterCIDR":
-		g.localByPrefix(g.config.ClusterCIDRs)
-	case "NodeCIDR":
-		g.localByPrefix(g.node.PodCIDRs)
-	case "BridgeInterface":
-		g.localByDevice(g.config.BridgeInterface)
-	case "InterfaceNamePrefix":
-		g.localByDevice(g.config.InterfacePrefix + "+")
-	}
+// detection is how packets from the node's own pods are told from others: by where they come from, or by the device that they come
+// in by. The zero value tells nothing.
+type detection struct {
+	prefix netip.Prefix
+	device string
+	begins bool // any device whose name begins so
 }
 
-func (g *generator) localByPrefix(prefixes []netip.Prefix) {
+// tells reports whether anything tells pods from others.
+func (d detection) tells() bool { return d.prefix.IsValid() || d.device != "" }
+
+// detectLocal finds how packets from the node's own pods are told from others (detectLocalMode).
+func (d *decider) detectLocal() detection {
+	var prefixes []netip.Prefix
+	switch d.config.DetectLocalMode {
+	case "", "ClusterCIDR":
+		prefixes = d.config.ClusterCIDRs
+	case "NodeCIDR":
+		prefixes = d.node.PodCIDRs
+	case "BridgeInterface":
+		return detection{device: d.config.BridgeInterface}
+	case "InterfaceNamePrefix":
+		return detection{device: d.config.InterfacePrefix, begins: d.config.InterfacePrefix != ""}
+	}
 	for _, p := range prefixes {
-		if ofFamily(p.Addr(), g.family) {
-			p = p.Masked()
-			g.local, g.notLocal = []xt.Match{ipt.Source{Prefix: p}}, ipt.Source{Not: true, Prefix: p}
-			if p.Bits() == 0 {
-				g.local = nil // iptables-save prints no source that is everything
-			}
-			return
+		if ofFamily(p.Addr(), d.family) {
+			return detection{prefix: p.Masked()}
 		}
 	}
-}
-
-func (g *generator) localByDevice(name string) {
-	if name == "" || name == "+" {
-		return
-	}
-	g.local, g.notLocal = []xt.Match{ipt.InInterface{Device: name}}, ipt.InInterface{Not: true, Device: name}
+	return detection{}
 }
 
 // ownIP is the node's address of the family, as the release finds it; 0.0.0.0 where it finds none.
-func (g *generator) ownIP() netip.Addr {
-	bind := g.config.BindAddress
+func (d *decider) ownIP() netip.Addr {
+	bind := d.config.BindAddress
 	bound := bind.IsValid() && !bind.IsUnspecified()
-	if bound && ofFamily(bind, g.family) {
+	if bound && ofFamily(bind, d.family) {
 		return bind
 	}
 	unspecified, loopback := netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if g.family == nat.IPv6 {
+	if d.family == nat.IPv6 {
 		unspecified, loopback = netip.IPv6Unspecified(), netip.IPv6Loopback()
 	}
-	switch g.release.NodeIP {
+	switch d.release.NodeIP {
 	case NodeIPBindOnly:
 		return unspecified
 	case NodeIPOneFamily:
-		if len(g.node.Addresses) > 0 && !bound && ofFamily(g.node.Addresses[0], g.family) {
-			return g.node.Addresses[0]
+		if len(d.node.Addresses) > 0 && !bound && ofFamily(d.node.Addresses[0], d.family) {
+			return d.node.Addresses[0]
 		}
-		if len(g.node.Addresses) == 0 && !bound && g.family == nat.IPv4 {
+		if len(d.node.Addresses) == 0 && !bound && d.family == nat.IPv4 {
 			return loopback
 		}
 		return unspecified
 	case NodeIPEachFamily:
-		if a, ok := g.primary(); ok {
+		if a, ok := d.primary(); ok {
 			return a
 		}
 	}
@@ -83,9 +79,9 @@ func (g *generator) ownIP() netip.Addr {
 }
 
 // primary is the Node's first address of the family, an ExternalIP where it has no InternalIP of it (GetNodeHostIPs).
-func (g *generator) primary() (netip.Addr, bool) {
-	for _, a := range slices.Concat(g.node.Addresses, g.node.ExternalIPs) {
-		if ofFamily(a, g.family) {
+func (d *decider) primary() (netip.Addr, bool) {
+	for _, a := range slices.Concat(d.node.Addresses, d.node.ExternalIPs) {
+		if ofFamily(a, d.family) {
 			return a, true
 		}
 	}
@@ -102,15 +98,15 @@ type nodePortAddresses struct {
 
 // nodePortAddresses reads the configuration's CIDRs of the family. No CIDR of the family means every address, as does
 // one of prefix length 0.
-func (g *generator) nodePortAddresses() nodePortAddresses {
+func (d *decider) nodePortAddresses() nodePortAddresses {
 	var n nodePortAddresses
 	given := false
-	for _, text := range g.nodePortStrings() {
+	for _, text := range d.nodePortStrings() {
 		p, err := netip.ParsePrefix(text)
-		if err != nil || !ofFamily(p.Addr(), g.family) { // topology refused what is no CIDR
+		if err != nil || !ofFamily(p.Addr(), d.family) { // topology refused what is no CIDR
 			continue
 		}
-		mode := g.release.ZeroLength
+		mode := d.release.ZeroLength
 		if text == "0.0.0.0/0" || text == "::/0" {
 			mode = ZeroLengthAll
 		}
@@ -126,7 +122,7 @@ func (g *generator) nodePortAddresses() nodePortAddresses {
 	if !given {
 		return nodePortAddresses{all: true, loopback: true}
 	}
-	for _, a := range g.deviceAddresses() {
+	for _, a := range d.deviceAddresses() {
 		if slices.ContainsFunc(n.cidrs, func(p netip.Prefix) bool { return p.Contains(a) }) && !slices.Contains(n.addresses, a) {
 			n.addresses = append(n.addresses, a)
 		}
@@ -141,13 +137,13 @@ func (g *generator) nodePortAddresses() nodePortAddresses {
 }
 
 // nodePortStrings is nodePortAddresses with the keywords written out.
-func (g *generator) nodePortStrings() []string {
+func (d *decider) nodePortStrings() []string {
 	var out []string
-	for _, s := range g.config.NodePortAddresses {
+	for _, s := range d.config.NodePortAddresses {
 		switch s {
 		case "primary":
 			for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
-				other := *g
+				other := *d
 				other.family = f
 				if a := other.ownIP(); !a.IsLoopback() && !a.IsUnspecified() {
 					out = append(out, single(a).String())
@@ -165,19 +161,19 @@ func (g *generator) nodePortStrings() []string {
 }
 
 // deviceAddresses are the addresses of the node's devices that the cluster knows of: loopback, the underlay's, the tunnel's.
-func (g *generator) deviceAddresses() []netip.Addr {
-	addrs := append([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, g.node.Addresses...)
-	addrs = slices.Concat(addrs, g.node.TunnelAddresses, g.more)
-	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !ofFamily(a, g.family) })
+func (d *decider) deviceAddresses() []netip.Addr {
+	addrs := append([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, d.node.Addresses...)
+	addrs = slices.Concat(addrs, d.node.TunnelAddresses, d.more)
+	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !ofFamily(a, d.family) })
 }
 
 // clusterIP is a Service's cluster IP of the family, invalid where it has none.
-func (g *generator) clusterIP(s *topology.Service) netip.Addr {
-	if s.HeadlessLabel && g.release.LabelsOfBoth {
+func (d *decider) clusterIP(s *topology.Service) netip.Addr {
+	if s.HeadlessLabel && d.release.LabelsOfBoth {
 		return netip.Addr{}
 	}
 	for _, a := range s.ClusterIPs {
-		if ofFamily(a, g.family) {
+		if ofFamily(a, d.family) {
 			return a
 		}
 	}
@@ -185,29 +181,29 @@ func (g *generator) clusterIP(s *topology.Service) netip.Addr {
 }
 
 // ingress lists the addresses of a Service's load balancer that kube-proxy captures.
-func (g *generator) ingress(s *topology.Service) []netip.Addr {
-	byMode := g.release.IngressHasMode && g.gates.ipMode
+func (d *decider) ingress(s *topology.Service) []netip.Addr {
+	byMode := d.release.IngressHasMode && d.gates.ipMode
 	var out []netip.Addr
 	for _, in := range s.Ingress {
-		if ofFamily(in.IP, g.family) && (!byMode || in.IPMode == "" || in.IPMode == "VIP") {
+		if ofFamily(in.IP, d.family) && (!byMode || in.IPMode == "" || in.IPMode == "VIP") {
 			out = append(out, in.IP)
 		}
 	}
 	return out
 }
 
-func (g *generator) externalIPs(s *topology.Service) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(s.ExternalIPs), func(a netip.Addr) bool { return !ofFamily(a, g.family) })
+func (d *decider) externalIPs(s *topology.Service) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(s.ExternalIPs), func(a netip.Addr) bool { return !ofFamily(a, d.family) })
 }
 
 // sourceRanges lists a Service's loadBalancerSourceRanges of the family.
-func (g *generator) sourceRanges(s *topology.Service) []netip.Prefix {
+func (d *decider) sourceRanges(s *topology.Service) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range s.SourceRanges {
-		if !ofFamily(p.Addr(), g.family) {
+		if !ofFamily(p.Addr(), d.family) {
 			continue
 		}
-		if p.Bits() == 0 && g.release.ZeroRangeIsNone {
+		if p.Bits() == 0 && d.release.ZeroRangeIsNone {
 			return nil
 		}
 		out = append(out, p.Masked())

@@ -20,7 +20,7 @@ type Serving struct {
 	Any     bool                // an endpoint can be used somewhere in the cluster, if not from this node
 }
 
-// endpoint is an endpoint with its address:port as the release writes it, and the chain that leads to it.
+// endpoint is an endpoint with its address:port as the release writes it, and what the mode names it by: the chain that leads to it.
 type endpoint struct {
 	*topology.Endpoint
 	text, chain string
@@ -53,17 +53,17 @@ func (p policies) usesCluster() bool { return !p.internalLocal || p.external }
 func (p policies) usesLocal() bool   { return p.internalLocal || p.externalLocal && p.external }
 
 // categorize finds the endpoints that a node uses. endpoints are of one family, sorted as kube-proxy sorts them.
-func (g *generator) categorize(s *topology.Service, endpoints []endpoint, p policies) serving {
+func (d *decider) categorize(s *topology.Service, endpoints []endpoint, p policies) serving {
 	var out serving
 	if len(endpoints) == 0 {
 		return out
 	}
 	hinted := false
 	if p.usesCluster() {
-		here := g.hints(s, endpoints)
+		here := d.hints(s, endpoints)
 		hinted = here != nil
 		out.cluster = filter(endpoints, func(e endpoint) bool { return e.Ready && (!hinted || here(e)) })
-		if len(out.cluster) == 0 && g.gates.terminating {
+		if len(out.cluster) == 0 && d.gates.terminating {
 			out.cluster = filter(endpoints, winding)
 		}
 		out.any = len(out.cluster) > 0
@@ -72,7 +72,7 @@ func (g *generator) categorize(s *topology.Service, endpoints []endpoint, p poli
 		out.all = out.cluster
 		return out
 	}
-	fallback := g.localEndpoints(endpoints, &out)
+	fallback := d.localEndpoints(endpoints, &out)
 	switch {
 	case !p.usesCluster():
 		out.all = out.local
@@ -85,22 +85,22 @@ func (g *generator) categorize(s *topology.Service, endpoints []endpoint, p poli
 }
 
 // localEndpoints fills in the node's own endpoints and reports whether they are terminating ones, for want of ready ones.
-func (g *generator) localEndpoints(endpoints []endpoint, out *serving) (fallback bool) {
+func (d *decider) localEndpoints(endpoints []endpoint, out *serving) (fallback bool) {
 	for _, e := range endpoints {
-		if e.Ready || g.gates.terminating && winding(e) {
+		if e.Ready || d.gates.terminating && winding(e) {
 			out.any = true
 		}
 	}
-	out.local = filter(endpoints, func(e endpoint) bool { return g.isLocal(e) && e.Ready })
-	if len(out.local) == 0 && g.gates.terminating {
-		out.local = filter(endpoints, func(e endpoint) bool { return g.isLocal(e) && winding(e) })
+	out.local = filter(endpoints, func(e endpoint) bool { return d.isLocal(e) && e.Ready })
+	if len(out.local) == 0 && d.gates.terminating {
+		out.local = filter(endpoints, func(e endpoint) bool { return d.isLocal(e) && winding(e) })
 		return len(out.local) > 0
 	}
 	return false
 }
 
 // isLocal reports whether an endpoint is on this node.
-func (g *generator) isLocal(e endpoint) bool { return e.Node != "" && e.Node == g.node.Name }
+func (d *decider) isLocal(e endpoint) bool { return e.Node != "" && e.Node == d.node.Name }
 
 // winding reports whether an endpoint still serves while its pod terminates.
 func winding(e endpoint) bool { return !e.Ready && e.Serving && e.Terminating }
@@ -112,14 +112,14 @@ const (
 )
 
 // hints returns the test that the endpoints' hints call for on this node, or nil where they are not followed.
-func (g *generator) hints(s *topology.Service, endpoints []endpoint) func(endpoint) bool {
-	byNode := func(e endpoint) bool { return slices.Contains(e.NodeHints, g.node.Name) }
-	if g.gates.nodeHints && followed(endpoints, nodeHints, byNode) {
+func (d *decider) hints(s *topology.Service, endpoints []endpoint) func(endpoint) bool {
+	byNode := func(e endpoint) bool { return slices.Contains(e.NodeHints, d.node.Name) }
+	if d.gates.nodeHints && followed(endpoints, nodeHints, byNode) {
 		return byNode
 	}
-	zone := g.node.Labels[zoneLabel]
+	zone := d.node.Labels[zoneLabel]
 	byZone := func(e endpoint) bool { return zone != "" && slices.Contains(e.ZoneHints, zone) }
-	if g.gates.zoneHints && (g.gates.distribution || g.annotated(s)) && followed(endpoints, zoneHints, byZone) {
+	if d.gates.zoneHints && (d.gates.distribution || d.annotated(s)) && followed(endpoints, zoneHints, byZone) {
 		return byZone
 	}
 	return nil
@@ -129,9 +129,9 @@ func zoneHints(e endpoint) []string { return e.ZoneHints }
 func nodeHints(e endpoint) []string { return e.NodeHints }
 
 // annotated reports whether a Service asks for hints, in the releases in which it has to.
-func (g *generator) annotated(s *topology.Service) bool {
+func (d *decider) annotated(s *topology.Service) bool {
 	value, old := s.Annotations[oldHints]
-	if !g.release.TopologyMode {
+	if !d.release.TopologyMode {
 		return value == "Auto" || value == "auto"
 	}
 	if !old {
@@ -191,41 +191,41 @@ func ofFamily(a netip.Addr, f nat.Family) bool {
 }
 
 // sees reports whether an endpoint is one of the family's, and of kube-proxy's at all.
-func (g *generator) sees(e *topology.Endpoint) bool {
-	return ofFamily(e.Addr.Addr(), g.family) && (!e.OtherProxy || !g.release.LabelsOfBoth)
+func (d *decider) sees(e *topology.Endpoint) bool {
+	return ofFamily(e.Addr.Addr(), d.family) && (!e.OtherProxy || !d.release.LabelsOfBoth)
 }
 
 // sorted returns a port's endpoints of the family in kube-proxy's order, which is that of their text.
-func (g *generator) sorted(name, protocol string, p *topology.ServicePort) []endpoint {
-	out := g.distinct(p)
+func (d *decider) sorted(name, protocol string, p *topology.ServicePort) []endpoint {
+	out := d.distinct(p)
 	for i := range out {
-		out[i].chain = EndpointChain(name, protocol, out[i].text)
+		out[i].chain = d.chainOf(name, protocol, out[i].text)
 	}
 	slices.SortStableFunc(out, func(a, b endpoint) int { return strings.Compare(a.text, b.text) })
 	return out
 }
 
 // distinct lists a port's endpoints of the family, each address once.
-func (g *generator) distinct(p *topology.ServicePort) []endpoint {
+func (d *decider) distinct(p *topology.ServicePort) []endpoint {
 	from := p.Endpoints
 	if len(p.Listed) > 0 {
 		from = p.Listed
 	}
 	out := make([]endpoint, 0, len(from))
 	for i := range from {
-		if e := &from[i]; g.sees(e) {
-			out = append(out, endpoint{Endpoint: e, text: g.text(e)})
+		if e := &from[i]; d.sees(e) {
+			out = append(out, endpoint{Endpoint: e, text: d.text(e)})
 		}
 	}
 	if len(p.Listed) > 0 {
-		return g.choose(out)
+		return d.choose(out)
 	}
 	return out
 }
 
 // choose keeps of the endpoints with one address the one that the release takes. They come as their EndpointSlices list
 // them, slice by slice (EndpointSliceCache.addEndpoints).
-func (g *generator) choose(listed []endpoint) []endpoint {
+func (d *decider) choose(listed []endpoint) []endpoint {
 	var out []endpoint
 	at := make(map[string]int, len(listed))
 	for from := 0; from < len(listed); {
@@ -233,7 +233,7 @@ func (g *generator) choose(listed []endpoint) []endpoint {
 		for to < len(listed) && listed[to].Slice == listed[from].Slice {
 			to++
 		}
-		if g.release.SortedSlices {
+		if d.release.SortedSlices {
 			sort.Sort(byAddress(listed[from:to]))
 		}
 		for _, e := range listed[from:to] {
@@ -242,7 +242,7 @@ func (g *generator) choose(listed []endpoint) []endpoint {
 			case !there:
 				at[e.text] = len(out)
 				out = append(out, e)
-			case g.release.LastRunningCounts && !e.Terminating, !g.release.LastRunningCounts && g.isLocal(e):
+			case d.release.LastRunningCounts && !e.Terminating, !d.release.LastRunningCounts && d.isLocal(e):
 				out[i] = e
 			}
 		}
@@ -263,8 +263,8 @@ func (b byAddress) Less(i, j int) bool { return written(b[i].Endpoint) < written
 func written(e *topology.Endpoint) string { return cmp.Or(e.Written, e.Addr.Addr().String()) }
 
 // text is an endpoint's address:port as the release writes it in comments and in names of chains.
-func (g *generator) text(e *topology.Endpoint) string {
-	if e.Written == "" || !g.release.WrittenAddresses {
+func (d *decider) text(e *topology.Endpoint) string {
+	if e.Written == "" || !d.release.WrittenAddresses {
 		return e.Addr.String()
 	}
 	port := strconv.Itoa(int(e.Addr.Port()))

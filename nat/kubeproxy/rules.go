@@ -1,7 +1,6 @@
 package kubeproxy
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -64,12 +63,12 @@ func (g *generator) write(wrote func(*port)) {
 
 // ServingEndpoints returns the endpoints that a node sends packets for a Service port to.
 func ServingEndpoints(c topology.Cluster, node string, o Options, s topology.Service, p topology.ServicePort) (Serving, error) {
-	g, err := newGenerator(c, node, o)
+	d, err := newDecider(c, node, o)
 	if err != nil {
 		return Serving{}, err
 	}
 	name, protocol := PortName(s.Namespace, s.Name, p.Name), lower(p.Protocol)
-	return g.categorize(&s, g.sorted(name, protocol, &p), g.policies(&s, &p)).exported(), nil
+	return d.categorize(&s, d.sorted(name, protocol, &p), d.policies(&s, &p)).exported(), nil
 }
 
 // largeCluster is the number of endpoints above which kube-proxy leaves out the comments of the endpoints' rules
@@ -78,21 +77,12 @@ const largeCluster = 1000
 
 // generator writes one node's rules. It is used once.
 type generator struct {
-	cluster *topology.Cluster
-	config  *topology.KubeProxy
-	node    topology.Node
-	release Release
-	family  nat.Family
-	more    []netip.Addr // Options.NodeAddresses
+	*decider
 
-	mark      uint32     // the masquerade mark
 	local     []xt.Match // hold for packets from pods of this node
 	notLocal  xt.Match   // holds for other packets; nil where nothing tells them apart
 	localhost bool       // node ports serve on 127.0.0.0/8
-	gates     gates
 	large     bool
-	nodeIP    netip.Addr // invalid: none
-	nodePorts nodePortAddresses
 
 	toMarkMasq  xt.Target  // -j KUBE-MARK-MASQ, made once for all
 	shares      []xt.Match // 1/n, by n
@@ -100,39 +90,38 @@ type generator struct {
 }
 
 func newGenerator(c topology.Cluster, node string, o Options) (*generator, error) {
-	name := o.Release
-	if name == "" {
-		name = c.KubeProxy.Release
-	}
-	release, err := ParseRelease(name)
+	d, err := newDecider(c, node, o)
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(c.Nodes, func(n topology.Node) bool { return n.Name == node })
-	if at < 0 {
-		return nil, fmt.Errorf("node %q is not described; %s", node, known(c.Nodes))
-	}
-	release.Accounting = release.Accounting && !o.NoCounters
-	g := &generator{cluster: &c, config: &c.KubeProxy, node: c.Nodes[at], release: release, family: o.Family, more: o.NodeAddresses}
-	bit := c.KubeProxy.MasqueradeBit
-	if bit < 0 {
-		bit = 14
-	}
-	g.mark = 1 << uint(bit&31)
-	g.gates = release.gates(g.config.FeatureGates)
-	if err := g.check(); err != nil {
-		return nil, err
-	}
+	d.chainOf = EndpointChain
+	g := &generator{decider: d}
 	g.detectLocal()
-	g.nodeIP = g.ownIP()
-	g.nodePorts = g.nodePortAddresses()
-	g.localhost = release.LocalhostNodePorts && g.config.LocalhostNodePorts && g.family == nat.IPv4 && g.nodePorts.loopback
+	g.localhost = d.release.LocalhostNodePorts && d.config.LocalhostNodePorts && d.family == nat.IPv4 && d.nodePorts.loopback
 	endpoints := g.endpoints()
 	g.large = endpoints > largeCluster
 	g.toMarkMasq = xt.Jump{Chain: chainMarkMasq}
 	g.filter, g.nat = newTable("INPUT", "FORWARD", "OUTPUT"), newTable("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
 	g.nat.chains = slices.Grow(g.nat.chains, endpoints+2*len(c.Services))
 	return g, nil
+}
+
+// detectLocal sets the matches for packets from the node's own pods, and for others.
+func (g *generator) detectLocal() {
+	of := g.detected
+	switch {
+	case of.prefix.IsValid():
+		g.local, g.notLocal = []xt.Match{ipt.Source{Prefix: of.prefix}}, ipt.Source{Not: true, Prefix: of.prefix}
+		if of.prefix.Bits() == 0 {
+			g.local = nil // iptables-save prints no source that is everything
+		}
+	case of.tells():
+		name := of.device
+		if of.begins {
+			name += "+"
+		}
+		g.local, g.notLocal = []xt.Match{ipt.InInterface{Device: name}}, ipt.InInterface{Not: true, Device: name}
+	}
 }
 
 // endpoints counts those of the family behind Service ports that the family has, to tell a large cluster: ready or not,

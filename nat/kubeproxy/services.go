@@ -11,17 +11,7 @@ import (
 
 // port is a Service port and all that its rules are made of.
 type port struct {
-	service *topology.Service
-	port    *topology.ServicePort
-
-	name      string // "namespace/service:port"
-	protocol  string // "tcp"
-	clusterIP netip.Addr
-	external  []netip.Addr
-	ingress   []netip.Addr
-	ranges    []netip.Prefix
-	policies  policies
-	serving   serving
+	decided
 
 	proto       xt.Match   // of its protocol
 	toClusterIP []xt.Match // for its cluster IP and port
@@ -31,18 +21,9 @@ type port struct {
 
 // port gathers what a Service port's rules are made of; ok is false where the Service has no address of the family.
 func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port, ok bool) {
-	ip := g.clusterIP(s)
-	if !ip.IsValid() {
+	if p.decided, ok = g.decide(s, sp); !ok {
 		return port{}, false
 	}
-	p = port{
-		service: s, port: sp, name: PortName(s.Namespace, s.Name, sp.Name), protocol: lower(sp.Protocol),
-		clusterIP: ip, external: g.externalIPs(s), ingress: g.ingress(s), ranges: g.sourceRanges(s), policies: g.policies(s, sp),
-	}
-	if !g.gates.externalIPs {
-		p.external = nil // but they still count as a way in
-	}
-	p.serving = g.categorize(s, g.sorted(p.name, p.protocol, sp), p.policies)
 	p.proto = ipt.Protocol{Protocol: p.protocol}
 	h := ServiceHash(p.name, p.protocol)
 	p.svc = "KUBE-SVC-" + h
@@ -55,43 +36,12 @@ func (g *generator) port(s *topology.Service, sp *topology.ServicePort) (p port,
 	return p, true
 }
 
-func lower(protocol string) string {
-	switch protocol {
-	case "", "TCP":
-		return "tcp"
-	case "UDP":
-		return "udp"
-	case "SCTP":
-		return "sctp"
-	}
-	return protocol
-}
-
-func (g *generator) policies(s *topology.Service, sp *topology.ServicePort) policies {
-	exposed := s.Type != topology.ClusterIP || g.release.ExternalIPsHavePolicy && len(s.ExternalIPs) > 0
-	return policies{
-		internalLocal: s.InternalPolicy == topology.PolicyLocal && g.gates.internalPolicy,
-		externalLocal: s.ExternalPolicy == topology.PolicyLocal && exposed,
-		external:      sp.NodePort != 0 || len(g.ingress(s)) > 0 || len(g.externalIPs(s)) > 0,
-	}
-}
-
 // internalChain is where packets for the cluster IP go.
 func (p *port) internalChain() string {
 	if p.policies.internalLocal {
 		return p.svl
 	}
 	return p.svc
-}
-
-// hasInternal reports whether an endpoint serves the cluster IP from this node.
-func (p *port) hasInternal() bool {
-	return p.serving.any && (!p.policies.internalLocal || len(p.serving.local) > 0)
-}
-
-// hasExternal reports whether an endpoint serves packets from outside the cluster from this node.
-func (p *port) hasExternal() bool {
-	return p.serving.any && (!p.policies.externalLocal || len(p.serving.local) > 0)
 }
 
 // firewalled reports whether loadBalancerSourceRanges guard the load balancer's addresses.

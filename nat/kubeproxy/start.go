@@ -27,9 +27,9 @@ func checkMode(c *topology.Cluster) error {
 
 // check refuses what kube-proxy would not start with, and what could break out of a rule's text. topology.Load lets no
 // such name through, but a Cluster can be made by hand.
-func (g *generator) check() error {
+func (d *decider) check() error {
 	for _, err := range []error{
-		g.release.checkGates(g.config.FeatureGates), g.checkClusterCIDR(), g.checkPodCIDRs(), g.checkNodePortAddresses(), g.checkNames(),
+		d.release.checkGates(d.config.FeatureGates), d.checkClusterCIDR(), d.checkPodCIDRs(), d.checkNodePortAddresses(), d.checkNames(),
 	} {
 		if err != nil {
 			return err
@@ -39,23 +39,23 @@ func (g *generator) check() error {
 }
 
 // checkClusterCIDR wants one range, or one of each family.
-func (g *generator) checkClusterCIDR() error {
-	cidrs := g.config.ClusterCIDRs
-	used := g.config.DetectLocalMode == "" || g.config.DetectLocalMode == "ClusterCIDR"
-	if !used && !g.release.ClusterCIDRAlways || len(cidrs) < 2 || len(cidrs) == 2 && cidrs[0].Addr().Is4() != cidrs[1].Addr().Is4() {
+func (d *decider) checkClusterCIDR() error {
+	cidrs := d.config.ClusterCIDRs
+	used := d.config.DetectLocalMode == "" || d.config.DetectLocalMode == "ClusterCIDR"
+	if !used && !d.release.ClusterCIDRAlways || len(cidrs) < 2 || len(cidrs) == 2 && cidrs[0].Addr().Is4() != cidrs[1].Addr().Is4() {
 		return nil
 	}
-	return exits(&g.release, "clusterCIDR must be a single CIDR or a dual-stack pair").remedy("give one range a family")
+	return exits(&d.release, "clusterCIDR must be a single CIDR or a dual-stack pair").remedy("give one range a family")
 }
 
 // primaryFamily is the family of the address that kube-proxy takes for the node's first: --bind-address, else the Node's.
-func (g *generator) primaryFamily() nat.Family {
-	first := g.config.BindAddress
+func (d *decider) primaryFamily() nat.Family {
+	first := d.config.BindAddress
 	if !first.IsValid() || first.IsUnspecified() {
-		if len(g.node.Addresses) == 0 {
+		if len(d.node.Addresses) == 0 {
 			return nat.IPv4
 		}
-		first = g.node.Addresses[0]
+		first = d.node.Addresses[0]
 	}
 	if first.Is6() {
 		return nat.IPv6
@@ -64,49 +64,49 @@ func (g *generator) primaryFamily() nat.Family {
 }
 
 // checkPodCIDRs wants podCIDRs in detectLocalMode NodeCIDR, and one of the node's first family (checkBadIPConfig).
-func (g *generator) checkPodCIDRs() error {
-	if g.config.DetectLocalMode != "NodeCIDR" {
+func (d *decider) checkPodCIDRs() error {
+	if d.config.DetectLocalMode != "NodeCIDR" {
 		return nil
 	}
-	cidrs := g.node.PodCIDRs
+	cidrs := d.node.PodCIDRs
 	if len(cidrs) == 0 {
-		return fmt.Errorf("node %q: it has no spec.podCIDR, and with detectLocalMode NodeCIDR kube-proxy waits for one", g.node.Name)
+		return fmt.Errorf("node %q: it has no spec.podCIDR, and with detectLocalMode NodeCIDR kube-proxy waits for one", d.node.Name)
 	}
-	primary := g.primaryFamily()
+	primary := d.primaryFamily()
 	other := func(p netip.Prefix) bool { return !ofFamily(p.Addr(), primary) }
-	if !g.release.ChecksFamilies || slices.ContainsFunc(cidrs, func(p netip.Prefix) bool { return !other(p) }) {
+	if !d.release.ChecksFamilies || slices.ContainsFunc(cidrs, func(p netip.Prefix) bool { return !other(p) }) {
 		return nil
 	}
 	name := map[nat.Family][2]string{nat.IPv4: {"IPv4", "IPv6"}, nat.IPv6: {"IPv6", "IPv4"}}[primary]
-	return exits(&g.release, "cluster is %s-primary but node.spec.podCIDRs contains only %s addresses", name[0], name[1]).
-		remedy(fmt.Sprintf("give node %q a podCIDR of the family of its first address, or set bindAddress", g.node.Name))
+	return exits(&d.release, "cluster is %s-primary but node.spec.podCIDRs contains only %s addresses", name[0], name[1]).
+		remedy(fmt.Sprintf("give node %q a podCIDR of the family of its first address, or set bindAddress", d.node.Name))
 }
 
 // checkNodePortAddresses wants the words that the release knows.
-func (g *generator) checkNodePortAddresses() error {
-	list := g.config.NodePortAddresses
+func (d *decider) checkNodePortAddresses() error {
+	list := d.config.NodePortAddresses
 	for i, s := range list {
 		switch {
-		case strings.Contains(s, "/") || g.release.Keywords == AllKeywords:
+		case strings.Contains(s, "/") || d.release.Keywords == AllKeywords:
 			continue
-		case g.release.Keywords == NoKeywords || s != "primary":
-			return exits(&g.release, "nodePortAddresses[%d]: %q must be a valid CIDR", i, s).remedy("write CIDRs")
+		case d.release.Keywords == NoKeywords || s != "primary":
+			return exits(&d.release, "nodePortAddresses[%d]: %q must be a valid CIDR", i, s).remedy("write CIDRs")
 		case len(list) > 1:
-			return exits(&g.release, "nodePortAddresses[%d]: can't use both 'primary' and CIDRs", i).remedy("write CIDRs, or primary alone")
+			return exits(&d.release, "nodePortAddresses[%d]: can't use both 'primary' and CIDRs", i).remedy("write CIDRs, or primary alone")
 		}
 	}
 	return nil
 }
 
 // checkNames refuses names that could break out of a rule.
-func (g *generator) checkNames() error {
-	for _, device := range []string{g.config.BridgeInterface, g.config.InterfacePrefix} {
+func (d *decider) checkNames() error {
+	for _, device := range []string{d.config.BridgeInterface, d.config.InterfacePrefix} {
 		if !word(device) {
 			return fmt.Errorf("device %q of detectLocal cannot stand in a rule", device)
 		}
 	}
-	for i := range g.cluster.Services {
-		s := &g.cluster.Services[i]
+	for i := range d.cluster.Services {
+		s := &d.cluster.Services[i]
 		for j := range s.Ports {
 			p := &s.Ports[j]
 			if !word(s.Namespace) || !word(s.Name) || !word(p.Name) {
