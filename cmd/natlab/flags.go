@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (c *choice) Set(s string) error {
 	return nil
 }
 
-// releaseFlag is --release: a release of kube-proxy, or a patch release of one, which means the same.
+// releaseFlag is --release: a release of kube-proxy, or a patch release of one, as it was given. In iptables mode they mean the same.
 type releaseFlag struct{ value string }
 
 func (r *releaseFlag) String() string { return r.value }
@@ -46,9 +47,12 @@ func (r *releaseFlag) Type() string {
 }
 
 // Set refuses what is no release that natlab knows.
-func (r *releaseFlag) Set(s string) (err error) {
-	r.value, err = topology.ParseRelease(s)
-	return err
+func (r *releaseFlag) Set(s string) error {
+	if _, err := topology.ParseRelease(s); err != nil {
+		return err
+	}
+	r.value = s
+	return nil
 }
 
 // release adds --release.
@@ -56,6 +60,21 @@ func release(cmd *cobra.Command) *releaseFlag {
 	r := &releaseFlag{}
 	cmd.Flags().Var(r, "release", "kube-proxy's release, or a patch release of one (default: the cluster's)")
 	return r
+}
+
+// modeFlag is --mode: kube-proxy's.
+type modeFlag struct{ choice }
+
+// mode adds --mode.
+func mode(cmd *cobra.Command) *modeFlag {
+	m := &modeFlag{choice{words: []string{topology.ModeIPTables, topology.ModeNFTables}}}
+	cmd.Flags().Var(m, "mode", "kube-proxy's mode (default: as its configuration has it)")
+	return m
+}
+
+// of is the mode that is meant for a cluster.
+func (m *modeFlag) of(c topology.Cluster) string {
+	return cmp.Or(m.value, c.KubeProxy.Mode, topology.ModeIPTables)
 }
 
 // output adds -o; the first word is the default.

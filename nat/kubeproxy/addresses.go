@@ -90,10 +90,11 @@ func (d *decider) primary() (netip.Addr, bool) {
 
 // nodePortAddresses is where node ports are served.
 type nodePortAddresses struct {
-	all       bool           // at every address of the node
-	loopback  bool           // 127.0.0.0/8 among them, or a part of it that begins there
-	cidrs     []netip.Prefix // where not all: at those of its addresses that are in one of these
-	addresses []netip.Addr   // which are these, sorted by their text
+	all        bool           // at every address of the node
+	loopback   bool           // 127.0.0.0/8 among them, or a part of it that begins there
+	onLoopback bool           // a loopback network is named, not only one that has it in it
+	cidrs      []netip.Prefix // where not all: at those of its addresses that are in one of these
+	addresses  []netip.Addr   // which are these, sorted by their text
 }
 
 // nodePortAddresses reads the configuration's CIDRs of the family. No CIDR of the family means every address, as does
@@ -110,8 +111,9 @@ func (d *decider) nodePortAddresses() nodePortAddresses {
 		if text == "0.0.0.0/0" || text == "::/0" {
 			mode = ZeroLengthAll
 		}
+		n.onLoopback = n.onLoopback || p.Masked().Addr().IsLoopback()
 		if p.Bits() == 0 && mode == ZeroLengthAll {
-			return nodePortAddresses{all: true, loopback: true}
+			n.all = true
 		}
 		given = true
 		n.loopback = n.loopback || p.Addr().IsLoopback() || p.Masked().Contains(loopback4.Addr())
@@ -119,8 +121,8 @@ func (d *decider) nodePortAddresses() nodePortAddresses {
 			n.cidrs = append(n.cidrs, p.Masked())
 		}
 	}
-	if !given {
-		return nodePortAddresses{all: true, loopback: true}
+	if !given || n.all {
+		return nodePortAddresses{all: true, loopback: true, onLoopback: n.onLoopback}
 	}
 	for _, a := range d.deviceAddresses() {
 		if slices.ContainsFunc(n.cidrs, func(p netip.Prefix) bool { return p.Contains(a) }) && !slices.Contains(n.addresses, a) {

@@ -19,6 +19,8 @@ type Options struct {
 	// NodeAddresses are addresses of the node's devices that the cluster does not name. kube-proxy looks at the
 	// devices themselves, for nodePortAddresses.
 	NodeAddresses []netip.Addr
+	// NodeDevices are the names of the node's devices, as far as they are known: old releases in nftables mode need them (iif).
+	NodeDevices []string
 	// NoCounters: the kernel has no nfacct objects, so that kube-proxy leaves out what counts in them (since 1.31).
 	NoCounters bool
 }
