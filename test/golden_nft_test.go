@@ -47,11 +47,13 @@ func nftGolden(t *testing.T, dir string) golden {
 			}
 		}
 	}
-	for _, from := range []string{filepath.Join(filepath.Dir(filepath.Dir(dir)), "v1.37.2", g.name), dir} {
-		for _, name := range []string{"input.yaml", "config.yaml", "node.txt", "nft.txt", "tx4.txt", "tx6.txt"} {
-			if text, err := os.ReadFile(filepath.Join(from, name)); err == nil {
-				g.files[name] = text
-			}
+	newest := filepath.Join(filepath.Dir(filepath.Dir(dir)), "v1.37.2", g.name)
+	for _, file := range []string{
+		filepath.Join(newest, "input.yaml"), filepath.Join(newest, "config.yaml"), filepath.Join(dir, "input.yaml"), filepath.Join(dir, "config.yaml"),
+		filepath.Join(dir, "node.txt"), filepath.Join(dir, "nft.txt"), filepath.Join(dir, "tx4.txt"), filepath.Join(dir, "tx6.txt"),
+	} {
+		if text, err := os.ReadFile(file); err == nil {
+			g.files[filepath.Base(file)] = text
 		}
 	}
 	return g

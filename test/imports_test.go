@@ -37,7 +37,7 @@ var house = []room{
 	{"nat/xtables", "nat nat/iptables nat/xt"},
 	{"nat/view", "nat nat/iptables nat/xt nat/xtables"}, // what programs print of a table
 	{"nat/nftables", "nat nat/rules"},                   // nf_tables' rules, as nft lists them
-	{"nat/kubeproxy", "nat nat/iptables nat/rules nat/xt topology"},
+	{"nat/kubeproxy", "nat nat/iptables nat/nftables nat/rules nat/xt topology"},
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
@@ -73,7 +73,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/proxy lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump",
+			" nat/kubeproxy nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump",
 	},
 	{"test", ""},
 	{"test/vm", ""},

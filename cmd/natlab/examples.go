@@ -48,7 +48,8 @@ sudo natlab ask vms100 udp 10.96.0.10:53
 sudo natlab ask outside tcp 192.168.26.101:30450 -o pcapng`,
 	"natlab rules": `
 natlab rules --node vms100
-natlab rules -f cluster.yaml --node worker-1 --release v1.31 --family ipv6`,
+natlab rules -f cluster.yaml --node worker-1 --release v1.31 --family ipv6
+natlab rules --node vms100 --mode nftables --release v1.36.0`,
 	"natlab explain": `
 natlab explain --from outside --packet 'tcp 192.168.26.1 > 192.168.26.101:30450'
 natlab explain --node vms100 --rules saved.txt --packet 'tcp 10.244.1.2:40000 > 10.96.0.1:443'

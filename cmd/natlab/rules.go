@@ -10,6 +10,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/nftables"
 	"natlab/topology"
 )
 
@@ -67,14 +68,14 @@ func rulesText(mode string, c topology.Cluster, node, family string, o kubeproxy
 		rs, err := kubeproxy.Rules(c, node, o)
 		return rs.String(), err
 	}
-	text := ""
+	var all nftables.Ruleset
 	for _, f := range families {
 		o.Family = f
 		rs, err := kubeproxy.Tables(c, node, o)
 		if err != nil {
 			return "", err
 		}
-		text += rs.String()
+		all.Tables = append(all.Tables, rs.Tables...)
 	}
-	return text, nil
+	return all.String(), nil
 }

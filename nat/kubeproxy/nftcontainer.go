@@ -38,18 +38,15 @@ func (c *container) read(s *nft.Set) {
 	c.begin()
 }
 
-func (c *container) note(e *nft.Element) string {
+func (c *container) note(e *nft.Element) {
 	key := keyOf(e)
 	c.elements[key], c.keys[key] = valueOf(e), nft.Element{Key: e.Key}
-	return key
 }
 
 // begin begins a sync: nothing is called for yet.
 func (c *container) begin() {
 	clear(c.left)
-	for key, e := range c.keys {
-		c.left[key] = e
-	}
+	maps.Copy(c.left, c.keys)
 }
 
 // ensure adds an element that is not there, or has another value.

@@ -3,7 +3,6 @@ package kubeproxy
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"net"
 	"strings"
 )
 
@@ -54,7 +53,8 @@ func servicePortBase(namespace, service, protocol, port string) string {
 // endpointBase is the same for one endpoint, given as address:port: "ZIGWVK2O-default/web/tcp/p__10.244.0.5/8080". An IPv6 address
 // has dots for colons, which a name cannot have.
 func endpointBase(namespace, service, protocol, port, endpoint string) string {
-	host, number, _ := net.SplitHostPort(endpoint) // of our own making
+	colon := strings.LastIndexByte(endpoint, ':')
+	host, number := strings.Trim(endpoint[:colon], "[]"), endpoint[colon+1:]
 	return hashedBase(strings.Join([]string{namespace, service, protocol, port}, "/") + "__" + strings.ReplaceAll(host, ":", ".") + "/" + number)
 }
 

@@ -1,6 +1,7 @@
 package kubeproxy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,19 +46,20 @@ type nftWriter struct {
 }
 
 func newNFTWriter(c topology.Cluster, node string, o Options) (*nftWriter, error) {
+	version := cmp.Or(o.Release, c.KubeProxy.Version, c.KubeProxy.Release)
+	release, err := ParseRelease(version)
+	if err != nil {
+		return nil, err
+	}
+	shape, err := release.nftShape(version)
+	if err != nil {
+		return nil, err
+	}
 	c.KubeProxy.Mode = topology.ModeNFTables
 	if len(c.KubeProxy.NodePortAddresses) == 0 {
 		c.KubeProxy.NodePortAddresses = []string{"primary"} // since 1.31
 	}
 	d, err := newDecider(c, node, o)
-	if err != nil {
-		return nil, err
-	}
-	version := o.Release
-	if version == "" {
-		version = c.KubeProxy.Version
-	}
-	shape, err := d.release.nftShape(version)
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +136,7 @@ func (w *nftWriter) refuse(format string, args ...any) {
 func (w *nftWriter) chain(v Verb, c nft.Chain) {
 	w.commands = append(w.commands, Command{Verb: v, Chain: &c})
 }
+
 func (w *nftWriter) set(v Verb, s nft.Set) {
 	w.commands = append(w.commands, Command{Verb: v, Set: &s})
 }

@@ -152,19 +152,24 @@ func sortKey(key []nft.Constant) string {
 	var b []byte
 	for _, c := range key {
 		wide := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, c.Low.High), c.Low.Low)
-		size := 16
-		switch c.Type {
-		case nft.IPv4Addr:
-			size = 4
-		case nft.InetProto:
-			size = 1
-		case nft.InetService:
-			size = 2
-		}
-		b = append(b, wide[16-size:]...)
+		b = append(b, wide[16-bytesOf(c.Type):]...)
 	}
 	if len(key) > 1 {
 		slices.Reverse(b)
 	}
 	return string(b)
+}
+
+// bytesOf is how many bytes a value of a type has in a key.
+func bytesOf(t nft.Type) int {
+	if t == nft.InetProto {
+		return 1
+	}
+	if t == nft.InetService {
+		return 2
+	}
+	if t == nft.IPv4Addr {
+		return 4
+	}
+	return 16
 }
