@@ -222,7 +222,23 @@ func prepareTwin(c topology.Cluster, bundles []Bundle) (*Lab, error) {
 }
 
 func twinOf(c topology.Cluster, bundles []Bundle) (*twin.Twin, error) {
-	var nodes []*bundle.Node
+	nodes, err := readBundles(bundles)
+	if err != nil {
+		return nil, err
+	}
+	return twin.New(c, nodes)
+}
+
+// Objects are a cluster's objects as far as its nodes' bundles alone tell of them, as topology.Load reads them.
+func Objects(bundles []Bundle) (string, error) {
+	nodes, err := readBundles(bundles)
+	if err != nil {
+		return "", err
+	}
+	return twin.Objects(nodes)
+}
+
+func readBundles(bundles []Bundle) (nodes []*bundle.Node, err error) {
 	for _, b := range bundles {
 		n, err := bundle.Read(strings.NewReader(b.Text))
 		if err != nil {
@@ -233,7 +249,7 @@ func twinOf(c topology.Cluster, bundles []Bundle) (*twin.Twin, error) {
 		}
 		nodes = append(nodes, n)
 	}
-	return twin.New(c, nodes)
+	return nodes, nil
 }
 
 // keepBundles writes down what the lab's nodes are dumped as.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"strings"
 
 	"natlab/nat"
@@ -44,6 +43,24 @@ func (p *program) readBundle(text string) (*bundle.Node, error) {
 		n.Name, n.Namespace.Name, n.Namespace.Member = name, name, name
 	}
 	return n, nil
+}
+
+// bundleText is a file's text, out of what it was packed in.
+func (p *program) bundleText(file string) ([]byte, error) {
+	r, err := p.reader(file)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close() //nolint:errcheck // it was only read
+	text, err := dump.Unwrap(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	b, err := io.ReadAll(io.LimitReader(text, dump.MaxBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return b, nil
 }
 
 // oneCase is the node that packets are followed through, with its rules by family.
@@ -151,7 +168,7 @@ func (p *program) diffBundles(files []string, format string) (done bool, err err
 		if file == "-" {
 			continue // what is read from it would be gone
 		}
-		text, err := os.ReadFile(file) // #nosec G304 -- the user names it
+		text, err := p.bundleText(file)
 		if err != nil {
 			return true, err
 		}

@@ -37,38 +37,44 @@ The exit status is 0 where no outcome differs and 1 where one does.`,
 	node.add(cmd)
 	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "the node that the rules are held by: what the script of natlab collect printed on it")
 	format := output(cmd, "text", "json")
+	timeout(cmd, &e.limit)
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		if done, err := p.diffBundles(args, format.value); done {
-			return err
-		}
 		e.in = in
-		one, err := p.oneNode(&e)
-		if err != nil {
-			return err
-		}
-		ns, facts := one.Namespace, one.Facts
-		facts.Entries = nil // of packets that begin a connection
-		var sets [2]gateway.Rules
-		for i, file := range args {
-			rs, err := p.savedRules(file)
-			if err != nil {
-				return err
-			}
-			sets[i] = rs
-		}
-		all, tried, err := gateway.Differences(ns, sets[0], sets[1], facts)
-		if err != nil {
-			return fmt.Errorf("diff: %w", err)
-		}
-		if err := p.printDifferences(all, tried, format.value); err != nil {
-			return err
-		}
-		if len(all) > 0 {
-			return errDiffers
-		}
-		return nil
+		return within(e.limit, func() error { return p.runDiff(&e, args, format.value) })
 	}
 	return cmd
+}
+
+// runDiff is the command behind its flags.
+func (p *program) runDiff(e *explainFlags, args []string, format string) error {
+	if done, err := p.diffBundles(args, format); done {
+		return err
+	}
+	one, err := p.oneNode(e)
+	if err != nil {
+		return err
+	}
+	ns, facts := one.Namespace, one.Facts
+	facts.Entries = nil // of packets that begin a connection
+	var sets [2]gateway.Rules
+	for i, file := range args {
+		rs, err := p.savedRules(file)
+		if err != nil {
+			return err
+		}
+		sets[i] = rs
+	}
+	all, tried, err := gateway.Differences(ns, sets[0], sets[1], facts)
+	if err != nil {
+		return fmt.Errorf("diff: %w", err)
+	}
+	if err := p.printDifferences(all, tried, format); err != nil {
+		return err
+	}
+	if len(all) > 0 {
+		return errDiffers
+	}
+	return nil
 }
 
 func (p *program) printDifferences(all []gateway.Difference, tried int, format string) error {

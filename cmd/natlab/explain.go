@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,7 @@ type explainFlags struct {
 	why    string
 	code   string
 	seed   uint64
+	limit  time.Duration
 	dice   conntrack.Chance // nil: every way
 	format *choice
 }
@@ -68,36 +70,42 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")
 	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
 	e.format = output(cmd, "text", "json")
+	timeout(cmd, &e.limit)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if e.code != "" {
-			return p.printCode(&e)
-		}
-		if cmd.Flags().Changed("seed") {
-			e.dice = rand.New(rand.NewPCG(e.seed, 0)) // #nosec G404 -- the same again for the same seed is what it is for
-		}
-		packets, err := e.packet.all(p.in)
-		switch {
-		case err != nil:
-			return err
-		case len(packets) == 0:
-			return usage(cmd, errors.New("--packet or --packets is needed: which packet is sent"))
-		case packets[0].From == "" && e.node.alone() && len(e.rules)+len(e.bundle) == 0:
-			return usage(cmd, errors.New("--from, --node, --bundle or --rules is needed: who sends the packet, or which node it comes to"))
-		}
-		for _, a := range packets {
-			if (a.From == "") != (packets[0].From == "") {
-				return errors.New("--packets: some lines have a from, and some do not: want all or none")
-			}
-		}
-		if packets[0].From != "" {
-			if e.node.described() {
-				return errors.New("--from takes all nodes from the cluster: leave --node, --link, --address, --route and --sysctl out")
-			}
-			return p.explainCluster(&e, packets)
-		}
-		return p.explainNode(&e, packets)
+		return within(e.limit, func() error { return p.runExplain(cmd, &e) })
 	}
 	return cmd
+}
+
+// runExplain is the command behind its flags.
+func (p *program) runExplain(cmd *cobra.Command, e *explainFlags) error {
+	if e.code != "" {
+		return p.printCode(e)
+	}
+	if cmd.Flags().Changed("seed") {
+		e.dice = rand.New(rand.NewPCG(e.seed, 0)) // #nosec G404 -- the same again for the same seed is what it is for
+	}
+	packets, err := e.packet.all(p.in)
+	switch {
+	case err != nil:
+		return err
+	case len(packets) == 0:
+		return usage(cmd, errors.New("--packet or --packets is needed: which packet is sent"))
+	case packets[0].From == "" && e.node.alone() && len(e.rules)+len(e.bundle) == 0:
+		return usage(cmd, errors.New("--from, --node, --bundle or --rules is needed: who sends the packet, or which node it comes to"))
+	}
+	for _, a := range packets {
+		if (a.From == "") != (packets[0].From == "") {
+			return errors.New("--packets: some lines have a from, and some do not: want all or none")
+		}
+	}
+	if packets[0].From != "" {
+		if e.node.described() {
+			return errors.New("--from takes all nodes from the cluster: leave --node, --link, --address, --route and --sysctl out")
+		}
+		return p.explainCluster(e, packets)
+	}
+	return p.explainNode(e, packets)
 }
 
 // printCode prints a code's page.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -156,4 +157,29 @@ func (p *program) sources(files []string) (_ []topology.Source, done func() erro
 		out = append(out, topology.Source{Name: name, Reader: f})
 	}
 	return out, done, nil
+}
+
+// timeout adds --timeout to a command that computes.
+func timeout(cmd *cobra.Command, into *time.Duration) {
+	cmd.Flags().DurationVar(into, "timeout", 0, "how long it may take, such as 10s; 0 for as long as it takes")
+}
+
+// within does what only computes, for so long and no longer: it is left where it is then.
+func within(limit time.Duration, do func() error) error {
+	if limit < 0 {
+		return fmt.Errorf("--timeout %s: want 0 or more", limit)
+	}
+	if limit == 0 {
+		return do()
+	}
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-over.C:
+		return fmt.Errorf("the time was over before the answer was there: it was %s (--timeout)", limit)
+	}
 }

@@ -32,3 +32,22 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 }
+
+// And where its time is over.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"explain", "--timeout", "1ms", "--bundle", "-", "--packet", "tcp 10.0.0.1:1 > 10.0.0.2:2"},
+		{"diff", "--timeout", "1ms", "-", "/dev/null"},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			t.Parallel()
+			in, forever := io.Pipe()
+			t.Cleanup(func() { _ = forever.Close() })
+			var problems bytes.Buffer
+			p := program{in: in, out: io.Discard, err: &problems}
+			require.Equal(t, exitError, p.run(t.Context(), args))
+			require.Equal(t, "natlab: the time was over before the answer was there: it was 1ms (--timeout)\n", problems.String())
+		})
+	}
+}

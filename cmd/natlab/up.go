@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/topology"
-	"natlab/topology/dump"
 )
 
 // withVariable is the environment variable that stands for --with.
@@ -62,11 +60,12 @@ disproves what the Services call for on what the nodes hold, and names what is t
 		if o.With = with; with < 0 {
 			return usage(cmd, fmt.Errorf("--with %d: want the number of a process", with))
 		}
-		c, err := p.cluster(&in, topology.Load)
-		if err != nil {
+		var err error
+		if o.Bundles, err = p.bundles(bundles); err != nil {
 			return err
 		}
-		if o.Bundles, err = p.bundles(bundles); err != nil {
+		c, err := p.twinCluster(&in, o.Bundles)
+		if err != nil {
 			return err
 		}
 		if o.KubeProxy, err = kp.into(cmd.Context(), p, &c); err != nil {
@@ -101,18 +100,31 @@ func (p *program) bundles(all []string) (out []lab.Bundle, err error) {
 		if one.Node = node; file == "" {
 			return nil, fmt.Errorf("--bundle %s: want NODE=FILE", text)
 		}
-		r, err := p.reader(file)
+		b, err := p.bundleText(file)
 		if err != nil {
 			return nil, err
-		}
-		b, err := io.ReadAll(io.LimitReader(r, dump.MaxBytes+1))
-		if err := errors.Join(err, r.Close()); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		one.Text = string(b)
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+// twinCluster is the cluster of the files, or of the bundles alone where there are bundles and no files.
+func (p *program) twinCluster(in *inputFlags, bundles []lab.Bundle) (topology.Cluster, error) {
+	if in.given() || len(bundles) == 0 {
+		return p.cluster(in, topology.Load)
+	}
+	objects, err := lab.Objects(bundles)
+	if err != nil {
+		return topology.Cluster{}, err
+	}
+	p.logf("no -f: the nodes and pods are those that the bundles tell of, and no Service is known")
+	c, warnings, err := topology.Load(topology.Source{Name: "the bundles", Reader: strings.NewReader(objects)})
+	for _, w := range warnings {
+		p.logf("warning: %s", w)
+	}
+	return c, err
 }
 
 // planeKernel is the word of --dataplane for NAT that is the kernel's.

@@ -202,3 +202,23 @@ func TestRefuses(t *testing.T) {
 		})
 	}
 }
+
+// Without objects the nodes and the pods are those that dumps tell of.
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	n := of(t, "hostname", "n1\n", "ip -d address", uplink+links+bridge, "ip -4 route show table all", connect+"default via 192.0.2.1 dev eth7\n10.42.0.9 dev cali4 scope link\n169.254.169.254 dev cali5 scope link\n192.0.2.7 dev eth7 scope link\n10.44.0.0/16 dev cali5\n")
+	text, err := Objects([]*bundle.Node{n})
+	require.NoError(t, err)
+	c, _, err := topology.Load(topology.Source{Name: "dumps", Reader: strings.NewReader(text)})
+	require.NoError(t, err)
+	require.Len(t, c.Nodes, 1)
+	require.Equal(t, "192.0.2.10", c.Nodes[0].IPv4().String())
+	require.Len(t, c.Pods, 1)
+	require.Equal(t, "dumped/pod-10-42-0-9", c.Pods[0].Member())
+	w, err := New(c, []*bundle.Node{n})
+	require.NoError(t, err)
+	require.Equal(t, "cali4", namespace(t, w, "dumped/pod-10-42-0-9").Devices[1].Peer.Device)
+
+	_, err = Objects([]*bundle.Node{of(t, "hostname", "n1\n", "ip -d address", uplink)})
+	require.ErrorContains(t, err, "no address of it is by the device of a default route")
+}

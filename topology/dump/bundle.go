@@ -76,8 +76,14 @@ func (b Bundle) Section(name string) (s Section, ok bool) {
 func Is(text string) bool { return strings.HasPrefix(strings.TrimLeft(text, "\ufeff \t\r\n"), first) }
 
 // Read takes a bundle apart. Lines may end in CRLF. An error names the line and, where it is of one, the section: there is no bundle in the text,
-// it is of another version, it is too large, or a mark is where none can be.
-func Read(r io.Reader) (Bundle, error) { return read(r, MaxBytes) }
+// it is of another version, it is too large, or a mark is where none can be. What Unwrap takes is taken, too.
+func Read(r io.Reader) (Bundle, error) {
+	text, err := Unwrap(r)
+	if err != nil {
+		return Bundle{}, err
+	}
+	return read(text, MaxBytes)
+}
 
 func read(r io.Reader, most int64) (Bundle, error) {
 	limited := &io.LimitedReader{R: r, N: most + 1}
