@@ -15,6 +15,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
+	"natlab/nat/nftables"
 	"natlab/nat/rules"
 	"natlab/topology"
 )
@@ -50,6 +51,14 @@ func (l *Lab) NetworkOf(ctx context.Context, members []string) (Network, error) 
 	for node, held := range n.Held {
 		for _, in := range held {
 			n.Rules[node] = append(n.Rules[node], in.Rules)
+		}
+	}
+	for node, dumped := range l.Dumped() {
+		if n.NFTOf == nil {
+			n.NFTOf = map[string]nftables.Ruleset{}
+		}
+		if _, read := n.NFTOf[node]; !read {
+			n.NFTOf[node] = dumped.Facts.NFT
 		}
 	}
 	if n.Servers, err = l.RunningServers(ctx); err != nil {

@@ -47,7 +47,8 @@ var twinKinds = []struct {
 			ip link set eth1 up; ip addr add 198.51.100.10/24 dev eth1; ip route replace default via 198.51.100.1 dev eth1
 			iptables-legacy -N DOCKER; iptables-legacy -N DOCKER-USER; iptables-legacy -A DOCKER-USER -j RETURN
 			iptables-legacy -I FORWARD -j DOCKER-USER; iptables-legacy -A FORWARD -o docker0 -j DOCKER; iptables-legacy -A FORWARD -i docker0 -j ACCEPT
-			iptables-legacy -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE`},
+			iptables-legacy -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+			nft 'table inet host { chain forward { type filter hook forward priority 10; policy accept; ip daddr 172.17.0.0/16 drop; }; }'`},
 	}},
 }
 
@@ -71,6 +72,7 @@ var twinOutages = []struct {
 	{"no masquerade", "flat", "iptables-legacy -t nat -F POSTROUTING", "", "far", "10.0.12.34:31080", "tcp 192.0.2.9:40000 > 10.0.12.34:31080 in eth0", "masquerade.missing", "masquerades the packet", false},
 	{"the policy of FORWARD", "docker", "iptables-legacy -P FORWARD DROP", "iptables-legacy -P FORWARD ACCEPT", "shop/asks", "10.43.0.50:80", "tcp 10.42.0.6:40000 > 10.43.0.50:80 in cali", "policy.drop", "filter FORWARD", false},
 	{"rp_filter with a second uplink", "docker", "echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter", "echo 0 > /proc/sys/net/ipv4/conf/eth0/rp_filter", "far", "192.0.2.10:30080", "tcp 203.0.113.7:40000 > 192.0.2.10:30080 in eth0", "rpfilter.drop", "eth0", false},
+	{"a rule of nft's own", "docker", "nft add rule inet host forward ip daddr 10.42.0.5 tcp dport 80 drop", "nft flush chain inet host forward", "far", "192.0.2.10:30080", "tcp 203.0.113.7:40000 > 192.0.2.10:30080 in eth0", "rule.drop", "inet host forward", false},
 	{"a rule of the administrator in Docker's chain", "docker", "iptables-legacy -I DOCKER-USER -i eth0 -p tcp -m conntrack --ctorigdstport 30080 -j DROP", "iptables-legacy -D DOCKER-USER 1", "far", "192.0.2.10:30080", "tcp 203.0.113.7:40000 > 192.0.2.10:30080 in eth0", "rule.drop", "(Docker)", false},
 }
 

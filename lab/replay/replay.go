@@ -1,5 +1,5 @@
-// Package replay puts into a network namespace what a bundle tells of a node besides its devices and routes: its sets and the rules of both backends
-// of iptables. What this kernel or its programs do not take is left out, by name.
+// Package replay puts into a network namespace what a bundle tells of a node besides its devices and routes: its sets, the rules of both backends
+// of iptables, and nft's own tables. What this kernel or its programs do not take is left out, by name.
 package replay
 
 import (
@@ -45,7 +45,26 @@ func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, first dat
 			}
 		}
 	}
-	return notes, nil
+	return notes, native(ctx, ns, n, note)
+}
+
+// native loads nft's own tables that meet IPv4, those that no program of iptables printed. Their base chains come behind those of iptables.
+func native(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, note func(string, ...any)) error {
+	for i := range n.Facts.NFT.Tables {
+		t := &n.Facts.NFT.Tables[i]
+		if !t.Family.Has(nat.IPv4) {
+			continue
+		}
+		err := dataplane.RestoreNFT(ctx, ns, t.String())
+		refused := (*dataplane.RefusedError)(nil)
+		switch {
+		case errors.As(err, &refused):
+			note("nft's own table %s %s is left out: %s", t.Family, t.Name, refused.Reason)
+		case err != nil:
+			return fmt.Errorf("nft table %s %s: %w", t.Family, t.Name, err)
+		}
+	}
+	return nil
 }
 
 // sets loads the sets as ipset save printed them.

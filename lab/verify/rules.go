@@ -111,7 +111,7 @@ func (r nodeRules) chains() proof.Chains {
 		switch {
 		case full > 1:
 			out.Twice = append(out.Twice, node)
-		case len(r.network.Held[node]) > 1:
+		case len(r.network.Held[node]) > 1, len(r.network.NFTOf[node].Tables) > 0:
 			out.Spare = append(out.Spare, node)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 type Chains struct {
 	Intent, Live func(ChainRef) ([]nat.Met, bool) // a chain's rules; false: there is no such chain. nil: there are no rules at all
 	// Twice lists the nodes that hold rules of both backends; Live has all of them. Spare lists those that hold tables
-	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met.
+	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met. It lists those, too, that hold tables of
+	// nf_tables' own beside rules of one backend.
 	Twice, Spare []string
 }
 

@@ -22,3 +22,16 @@ func RestoreSets(ctx context.Context, ns Namespace, save string) error {
 	refused.Table = ""
 	return refused
 }
+
+// RestoreNFT makes a table of nf_tables' own as `nft list ruleset` prints it, by nft(8). A refusal is a *RefusedError, and nothing is made then.
+func RestoreNFT(ctx context.Context, ns Namespace, table string) error {
+	_, stderr, err := run(ctx, ns, "nft", table, "-f", "-")
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, ErrUnsupported):
+		return fmt.Errorf("nft is not installed: %w: apt-get install nftables", ErrUnsupported)
+	case !errors.As(err, &exit) || ctx.Err() != nil:
+		return err
+	}
+	return &RefusedError{Program: "nft -f", Reason: reason(stderr)}
+}
