@@ -120,7 +120,8 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 		c.Rules = append(c.Rules, rs...)
 		c.Facts.NFT = c.Facts.NFT.And(native)
 	}
-	if e.node.alone() && len(e.bundle)+len(e.node.links) == 0 {
+	c.RoutesOpen = e.node.alone() && len(e.bundle) == 0
+	if c.RoutesOpen && len(e.node.links) == 0 {
 		c.Facts.Unplaced = unplacedNative(c.Namespace, c.Facts.NFT, p.placeDevices(&c.Namespace, c.Rules))
 	}
 	return c, nil

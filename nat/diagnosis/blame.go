@@ -74,6 +74,9 @@ func (c Case) helps(p nat.Prediction) bool {
 // blame names what the packet works without: each cure is tried alone. What stands among the causes already is more exact about a rule; a cure
 // that tells why goes in front of it.
 func (c Case) blame(a *Answer, p nat.Prediction) {
+	if !slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.End != nat.EndAnswered && o.End != nat.EndUnknown }) {
+		return // it depends on what is not known who answers, and nothing is to blame
+	}
 	var found []Cause
 	for _, cure := range []func(nat.Prediction) []Cause{
 		c.entry, c.filter, c.forwarding, c.bridge, c.hairpin, c.listener, c.routing, c.backend, c.set,
@@ -360,6 +363,9 @@ func (c Case) masquerade(p nat.Prediction) []Cause {
 			return []Cause{{Code: "mark.cleared", What: fmt.Sprintf("%s takes the mark away that an earlier rule gave the packet, and without it nobody masquerades the packet: the answer goes past the node, untranslated", r), Rule: &r}}
 		}
 		if s, ok := unmarked(o.Request.Steps); ok {
+			if slices.ContainsFunc(o.Assumed, func(a nat.Assumption) bool { return strings.HasPrefix(a.What, "-j "+s.Target+" ") }) {
+				return nil // what that chain does is not known
+			}
 			r := ruleOf(s, nat.Original)
 			return []Cause{{Code: "mark.missing", What: fmt.Sprintf("%s sends the packet to %s to be marked, and no rule there does it: nobody masquerades it", r, s.Target), Rule: &r}}
 		}

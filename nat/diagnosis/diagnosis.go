@@ -19,6 +19,8 @@ type Case struct {
 	AnyPort   bool     // the packet's source port stands for any
 	Backends  []string // of Rules, one each, where it is known who wrote them
 	Doubts    []Doubt
+	// RoutesOpen tells that the node may have more routes than were told.
+	RoutesOpen bool
 }
 
 // Doubt is something that decides where packets go and that natlab does not follow.
@@ -102,6 +104,9 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 
 // doubted is what natlab does not follow of the node that may decide the packet's way.
 func (c Case) doubted(p nat.Prediction) (string, bool) {
+	if to, ok := c.unrouted(p); ok && c.RoutesOpen {
+		return fmt.Sprintf("whether the node has a route to %s: none was told", to), true
+	}
 	for _, d := range c.Doubts {
 		if !d.Of.IsValid() {
 			return d.What, true
@@ -115,6 +120,21 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// unrouted is where the packet or its answer goes on a way on which the node has no route there.
+func (c Case) unrouted(p nat.Prediction) (netip.Addr, bool) {
+	for _, o := range p {
+		if o.Why != gateway.NoRoute || len(o.Request.Hops) == 0 {
+			continue
+		}
+		to := o.Request.Hops[len(o.Request.Hops)-1].Tuple.Dst().Addr()
+		if _, there := gateway.Arrives(c.Namespace, to); there {
+			to = c.Ask.Tuple.Src().Addr()
+		}
+		return to, true
+	}
+	return netip.Addr{}, false
 }
 
 // concerns reports whether a doubt that is not about every packet is about one to an address.

@@ -176,6 +176,40 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// A chain that is not in the text may mark the packet: nobody tells that no rule there does.
+func TestChainThatIsNotTold(t *testing.T) {
+	t.Parallel()
+	read, err := iptables.Read("-A PREROUTING -d 10.43.0.5/32 -j KUBE-SVC\n-A KUBE-SVC -j KUBE-MARK-MASQ\n-A KUBE-SVC -p tcp -j DNAT --to-destination 10.42.0.6:80\n")
+	require.NoError(t, err)
+	c := caseOf(t, "tcp 10.42.0.5:40000 > 10.43.0.5:80 in cni0")
+	c.Rules = gateway.Rules{read.Rulesets[0]}
+	a := c.answer(t)
+	require.Equal(t, Depends, a.Verdict, "%s", a)
+	require.Contains(t, a.Why, "on whether -j KUBE-MARK-MASQ decides about the packet, which is not known")
+	for _, cause := range a.Causes {
+		require.NotEqual(t, "mark.missing", cause.Code, "%s", a)
+	}
+}
+
+// Who answers may depend on what is not known, with nothing to blame; and that no route was told is no proof that there is none.
+func TestNothingToBlame(t *testing.T) {
+	t.Parallel()
+	const owner = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p tcp -m owner --uid-owner 1337 -j RETURN\n-A OUTPUT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n"
+	c := caseOf(t, "tcp 192.0.2.10:40000 > 203.0.113.7:80 in node", owner)
+	a := c.answer(t)
+	require.Equal(t, Depends, a.Verdict, "%s", a)
+	require.Empty(t, a.Causes, "%s", a)
+
+	c = caseOf(t, "tcp 192.0.2.99:40000 > 203.0.113.7:80 in eth0")
+	c.Namespace.Routes = nil
+	for _, open := range []bool{false, true} {
+		c.RoutesOpen = open
+		a = c.answer(t)
+		require.Equal(t, map[bool]Word{false: Broken, true: Depends}[open], a.Verdict, "%s", a)
+		require.Equal(t, open, strings.HasPrefix(a.Why, "on whether the node has a route to 203.0.113.7: none was told; without that it is broken: unreachable"), "%s", a)
+	}
+}
+
 // The codes of TestCodes are all that there are.
 func TestPages(t *testing.T) {
 	t.Parallel()

@@ -58,7 +58,7 @@ func (v *visit) copied(of *passage, at nat.Hook, c rules.Copy) (q *passage, ok b
 		if d == nil {
 			return nil, false
 		}
-		if next, why = v.host.lookupBy(d, c.Via); why == noRoute && c.Via.Is4() { // it is taken for one on the link
+		if next, why = v.host.lookupBy(d, c.Via); why == NoRoute && c.Via.Is4() { // it is taken for one on the link
 			next, why = nextHop{kind: routeUnicast, dev: d, via: c.Via, dst: c.Via}, ""
 		}
 	}

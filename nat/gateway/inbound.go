@@ -114,7 +114,7 @@ func (h *host) multicast6(dst netip.Addr, by *device) (next nextHop, why string)
 			return nextHop{kind: routeMulticast, dev: d, via: dst, dst: dst}, ""
 		}
 	}
-	return nextHop{}, noRoute
+	return nextHop{}, NoRoute
 }
 
 // The groups that every device is in: IGMP_ALL_HOSTS, and those of all nodes and all routers of IPv6 (ipv6_add_dev,

@@ -107,7 +107,7 @@ func (h *host) route(dst netip.Addr, k routingKey) (next nextHop, why string) {
 			}
 		}
 	}
-	return nextHop{}, noRoute
+	return nextHop{}, NoRoute
 }
 
 // inTable finds the route of the longest prefix in one table; found is false where it has none, or none that counts: a route of a prefix

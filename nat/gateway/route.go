@@ -104,7 +104,7 @@ func (h *host) find(dst netip.Addr, next *nextHop) (why string) {
 		*next, why = h.take(r, dst)
 		return why
 	}
-	return noRoute
+	return NoRoute
 }
 
 // ownRoute is the route to what is the namespace's own, by the table "local"; ok is false for what is not.
@@ -140,7 +140,7 @@ func (h *host) take(r *route, dst netip.Addr) (next nextHop, why string) {
 	case topology.Prohibit:
 		kind = routeProhibit
 	case topology.Throw:
-		return nextHop{}, noRoute + ": " + r.Type.String() + " route " + r.Dst.String()
+		return nextHop{}, NoRoute + ": " + r.Type.String() + " route " + r.Dst.String()
 	}
 	return nextHop{kind: kind}, r.Type.String() + " route " + r.Dst.String()
 }
@@ -158,7 +158,7 @@ func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
 			return r.hop(d, dst), ""
 		}
 	}
-	return nextHop{}, noRoute
+	return nextHop{}, NoRoute
 }
 
 func (r *route) hop(d *device, dst netip.Addr) (next nextHop) {
@@ -211,7 +211,8 @@ func (h *host) named(src netip.Addr) netip.Addr {
 	return src
 }
 
-const noRoute = "no route to the destination"
+// NoRoute is why a packet goes no further that no route of the node leads anywhere.
+const NoRoute = "no route to the destination"
 
 // source is the address that the namespace uses for a packet of its own to a destination, where nothing else chose
 // one: the route's preferred source, else one of the out device (fib_result_prefsrc).

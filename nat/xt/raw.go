@@ -53,7 +53,7 @@ func (t RawTarget) Act(v *rules.Visit) rules.Action {
 		"RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP", "TEE", "TOS", "TRACE", "TTL", "ULOG":
 		return rules.Continue()
 	}
-	if v.Unknown(text + ": it decides about the packet") {
+	if v.Unknown(text + " decides about the packet") {
 		return rules.Action{Verdict: nat.Accept, Effect: &rules.Open{Why: text + ": what it does is not known"}}
 	}
 	return rules.Continue()
