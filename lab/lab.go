@@ -98,10 +98,12 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 			return nil, err
 		}
 	}
-	if !slices.Contains(c.Families(), topology.IPv4) {
-		return nil, errors.New("the cluster's network is IPv6 alone: a lab is made of IPv4 yet")
+	if own := c.KubeProxy.Backend == string(dataplane.Userspace); own || len(o.Bundles) > 0 || o.KubeProxy != "" {
+		if !slices.Contains(c.Families(), topology.IPv4) {
+			return nil, errors.New("the cluster's network is IPv6 alone, and a lab of bundles, with real kube-proxies or whose NAT is natlab's own is made of IPv4")
+		}
+		c = c.Narrowed(topology.IPv4)
 	}
-	c = c.Narrowed(topology.IPv4)
 	if o.KubeProxy != "" && len(o.Bundles) > 0 {
 		return nil, errors.New("a kube-proxy writes its own rules: it cannot run in a lab whose nodes hold what their bundles tell")
 	}

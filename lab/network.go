@@ -123,6 +123,21 @@ func setsIn(h netns.Handle) (sets ipset.Sets, saved string, err error) {
 	return sets, saved, err
 }
 
+// Of is the network as the packets of a family meet it: with the rules of that family alone.
+func (n Network) Of(f nat.Family) Network {
+	all := n.Held
+	n.Family, n.Held, n.Rules = f, map[string][]dataplane.Installed{}, map[string]gateway.Rules{}
+	for node, held := range all {
+		for _, in := range held {
+			if in.Rules.Family == f {
+				n.Held[node] = append(n.Held[node], in)
+				n.Rules[node] = append(n.Rules[node], in.Rules)
+			}
+		}
+	}
+	return n
+}
+
 // keepHops puts the Plan's next hops into the routes of a user-space tunnel, which knows no others.
 func keepHops(now *topology.Namespace, plan topology.Namespace) {
 	for i, r := range now.Routes {
@@ -135,7 +150,7 @@ func keepHops(now *topology.Namespace, plan topology.Namespace) {
 	}
 }
 
-// heldRules reads the IPv4 rules of the nodes among the members.
+// heldRules reads the rules of the nodes among the members, of the lab's families.
 func (l *Lab) heldRules(ctx context.Context, members []string) (map[string][]dataplane.Installed, error) {
 	var mu sync.Mutex
 	held := map[string][]dataplane.Installed{} // under mu
@@ -146,9 +161,13 @@ func (l *Lab) heldRules(ctx context.Context, members []string) (map[string][]dat
 		if err != nil {
 			return err
 		}
-		all, err := reader.DumpAll(ctx, h, nat.IPv4)
-		if err != nil {
-			return fmt.Errorf("the rules that node %s holds: %w", node, err)
+		var all []dataplane.Installed
+		for _, family := range l.Families() {
+			of, err := reader.DumpAll(ctx, h, family)
+			if err != nil {
+				return fmt.Errorf("the rules of %s that node %s holds: %w", family, node, err)
+			}
+			all = append(all, of...)
 		}
 		if l.wired() { // its gateway's come behind the kernel's, which are somebody else's
 			rs, err := (&wirePlane{l}).Dump(ctx, h, nat.IPv4)

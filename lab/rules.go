@@ -36,12 +36,14 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 		if l.twin != nil && l.twin.Nodes[n.Name] != nil {
 			return l.replay(ctx, n.Name)
 		}
-		rs, err := kubeproxy.Rules(l.cluster, n.Name, kubeproxy.Options{Family: nat.IPv4})
-		if err == nil {
-			err = plane.Install(ctx, l.handles[n.Name], portmap.Add(rs, l.cluster, n.Name))
-		}
-		if err != nil {
-			return fmt.Errorf("node %s: rules: %w", n.Name, err)
+		for _, family := range l.Families() {
+			rs, err := kubeproxy.Rules(l.cluster, n.Name, kubeproxy.Options{Family: family})
+			if err == nil {
+				err = plane.Install(ctx, l.handles[n.Name], portmap.Add(rs, l.cluster, n.Name))
+			}
+			if err != nil {
+				return fmt.Errorf("node %s: rules of %s: %w", n.Name, family, err)
+			}
 		}
 		l.syncs.remember(n.Name, synced{l.cluster, time.Now()})
 		return nil
@@ -82,6 +84,15 @@ func (o *owned) program(ctx context.Context, c topology.Cluster, how Sync, nodes
 		return err
 	}
 	return o.proxies.Restart(ctx, nodes...)
+}
+
+// Families are those that the lab has, the primary one first.
+func (l *Lab) Families() []nat.Family {
+	out := make([]nat.Family, len(l.plan.Families))
+	for i, f := range l.plan.Families {
+		out[i] = nat.Family(f)
+	}
+	return out
 }
 
 // Install gives a node tables in place of those that it holds, by whatever its rules reach it; those that rs does not list stay.
@@ -169,25 +180,35 @@ func (l *Lab) sync(ctx context.Context, c topology.Cluster, nodes []string, sinc
 		if ok {
 			before = since(last)
 		}
-		u, err := kubeproxy.NewUpdate(before, c, name, kubeproxy.Options{Family: nat.IPv4})
-		if err == nil {
-			last, err = l.syncNode(ctx, plane, name, u, synced{c, last.cleaned})
+		next := synced{c, last.cleaned}
+		for _, family := range l.Families() {
+			u, err := kubeproxy.NewUpdate(before, c, name, kubeproxy.Options{Family: family})
+			if err == nil {
+				next, err = l.syncNode(ctx, plane, update{u, name, family}, synced{c, last.cleaned})
+			}
+			if err != nil {
+				return fmt.Errorf("node %s: rules of %s: %w", name, family, err)
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("node %s: rules: %w", name, err)
-		}
-		l.syncs.remember(name, last)
+		l.syncs.remember(name, next)
 		return nil
 	})
 }
 
+// update is what a sync writes in a node, of one family.
+type update struct {
+	kubeproxy.Update
+	node   string
+	family nat.Family
+}
+
 // syncNode applies a sync to what a node holds. The time of the last deletion is that of the sync before until it deletes.
-func (l *Lab) syncNode(ctx context.Context, plane dataplane.Dataplane, node string, u kubeproxy.Update, s synced) (synced, error) {
-	h, err := l.Handle(node)
+func (l *Lab) syncNode(ctx context.Context, plane dataplane.Dataplane, u update, s synced) (synced, error) {
+	h, err := l.Handle(u.node)
 	if err != nil {
 		return s, err
 	}
-	live, err := plane.Dump(ctx, h, nat.IPv4)
+	live, err := plane.Dump(ctx, h, u.family)
 	if err != nil {
 		return s, err
 	}

@@ -112,21 +112,31 @@ func defaultMTU(k topology.DeviceKind) int {
 }
 
 func (r *reader) addresses() (out []topology.Address, err error) {
-	all, err := r.nl.AddrList(nil, unix.AF_INET)
-	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
-	}
-	for _, a := range all {
-		p, ok := prefixOf(a.IPNet)
-		dev := r.names[a.LinkIndex]
-		if !ok || dev == "lo" && p.Addr().IsLoopback() && p.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
-			continue
+	for _, family := range r.families() {
+		all, err := r.nl.AddrList(nil, family)
+		if err != nil {
+			return nil, fmt.Errorf("list addresses: %w", err)
 		}
-		out = append(out, topology.Address{
-			Device: dev, Prefix: p, Scope: scopeOf(netlink.Scope(a.Scope)), NoRoute: r.plan.Dumped && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
-		})
+		for _, a := range all {
+			p, ok := prefixOf(a.IPNet)
+			dev := r.names[a.LinkIndex]
+			if !ok || dev == "lo" && (p.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || p.Addr() == netip.IPv6Loopback()) {
+				continue
+			}
+			out = append(out, topology.Address{
+				Device: dev, Prefix: p, Scope: scopeOf(netlink.Scope(a.Scope)), NoRoute: r.plan.Dumped && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+			})
+		}
 	}
 	return out, nil
+}
+
+// families are those that the kernel has in the namespace: IPv6 is off where the Plan has no address of it.
+func (r *reader) families() []int {
+	if slices.ContainsFunc(r.plan.Addresses, func(a topology.Address) bool { return a.Prefix.Addr().Is6() }) {
+		return []int{unix.AF_INET, unix.AF_INET6}
+	}
+	return []int{unix.AF_INET}
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
@@ -151,15 +161,22 @@ func scopeOf(s netlink.Scope) topology.Scope {
 
 // routes is the main table, without the connected routes that the kernel makes of addresses; what is in others is noted.
 func (r *reader) routes(addresses []topology.Address) (out []topology.Route, err error) {
-	all, err := r.nl.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+	for _, family := range r.families() {
+		all, err := r.nl.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		out = append(out, r.routesOf(family, all, addresses)...)
 	}
+	return out, nil
+}
+
+func (r *reader) routesOf(family int, all []netlink.Route, addresses []topology.Address) (out []topology.Route) {
 	for _, x := range all {
 		if x.Table == unix.RT_TABLE_LOCAL {
 			continue
 		}
-		route := r.route(x)
+		route := r.route(family, x)
 		switch {
 		case r.plan.Dumped:
 			out = append(out, typed(route, x))
@@ -167,12 +184,12 @@ func (r *reader) routes(addresses []topology.Address) (out []topology.Route, err
 			r.other = append(r.other, "a route refuses "+route.Dst.String())
 		case x.Table != unix.RT_TABLE_MAIN:
 			r.other = append(r.other, fmt.Sprintf("route %s in table %d", route, x.Table))
-		case route.Protocol == "kernel" && connected(route, addresses):
+		case route.Protocol == "kernel" && ofAddress(route, addresses):
 		default:
 			out = append(out, route)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // typed is a route with the types and the table that a Plan's own routes have not.
@@ -189,13 +206,17 @@ func typed(route topology.Route, x netlink.Route) topology.Route {
 	return route
 }
 
-func (r *reader) route(x netlink.Route) topology.Route {
+func (r *reader) route(family int, x netlink.Route) topology.Route {
 	out := topology.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Device: r.names[x.LinkIndex], Scope: scopeOf(x.Scope)}
-	if p, ok := prefixOf(x.Dst); ok {
+	if family == unix.AF_INET6 {
+		out.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	if p, ok := prefixOf(x.Dst); ok && x.Dst.IP != nil {
 		out.Dst = p
 	}
 	if x.Type == unix.RTN_BLACKHOLE {
 		out.Type = topology.Blackhole
+		out.Device = "" // of IPv6 it is lo
 	}
 	if via, ok := netip.AddrFromSlice(x.Gw); ok {
 		out.Via = via.Unmap()
@@ -218,15 +239,8 @@ func (r *reader) route(x netlink.Route) topology.Route {
 	return out
 }
 
-// connected reports whether the kernel made a route for an address.
-func connected(route topology.Route, addresses []topology.Address) bool {
-	return slices.ContainsFunc(addresses, func(a topology.Address) bool {
-		return a.Device == route.Device && a.Prefix.Masked() == route.Dst && a.Prefix.Addr() == route.Src
-	})
-}
-
 func (r *reader) neighbours() (out []topology.Neighbour, err error) {
-	for _, family := range []int{unix.AF_INET, unix.AF_BRIDGE} {
+	for _, family := range append(r.families(), unix.AF_BRIDGE) {
 		all, err := r.nl.NeighList(0, family)
 		if err != nil {
 			return nil, fmt.Errorf("list neighbours: %w", err)
@@ -250,13 +264,15 @@ func (r *reader) neighbours() (out []topology.Neighbour, err error) {
 			}
 		}
 	}
-	proxies, err := r.nl.NeighProxyList(0, unix.AF_INET)
-	if err != nil {
-		return nil, fmt.Errorf("list proxy neighbours: %w", err)
-	}
-	for _, n := range proxies {
-		if ip, ok := netip.AddrFromSlice(n.IP); ok {
-			out = append(out, topology.Neighbour{Device: r.names[n.LinkIndex], IP: ip.Unmap(), Proxy: true})
+	for _, family := range r.families() {
+		proxies, err := r.nl.NeighProxyList(0, family)
+		if err != nil {
+			return nil, fmt.Errorf("list proxy neighbours: %w", err)
+		}
+		for _, n := range proxies {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				out = append(out, topology.Neighbour{Device: r.names[n.LinkIndex], IP: ip.Unmap(), Proxy: true})
+			}
 		}
 	}
 	return out, nil
@@ -292,9 +308,13 @@ func (r *reader) sysctls() []topology.Sysctl {
 
 // rules notes rules of routing besides the three that every namespace is born with.
 func (r *reader) rules() error {
-	all, err := r.nl.RuleList(unix.AF_INET)
-	if err != nil {
-		return fmt.Errorf("list rules of routing: %w", err)
+	var all []netlink.Rule
+	for _, family := range r.families() {
+		of, err := r.nl.RuleList(family)
+		if err != nil {
+			return fmt.Errorf("list rules of routing: %w", err)
+		}
+		all = append(all, of...)
 	}
 	for _, x := range all {
 		if x.Table == unix.RT_TABLE_LOCAL && x.Priority <= 0 || x.Table == unix.RT_TABLE_MAIN && x.Priority == 32766 || x.Table == unix.RT_TABLE_DEFAULT && x.Priority == 32767 {

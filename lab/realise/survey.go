@@ -141,10 +141,7 @@ func (v *surveyor) routesOfBoth(addresses []topology.Address) (out []topology.Ro
 
 // anyRoute is a route of either family and of any type.
 func (v *surveyor) anyRoute(family int, x netlink.Route) topology.Route {
-	out := v.route(x)
-	if family == unix.AF_INET6 && x.Dst == nil {
-		out.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
+	out := v.route(family, x)
 	switch x.Type {
 	case unix.RTN_UNREACHABLE:
 		out.Type = topology.Unreachable

@@ -35,7 +35,7 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members
 	if err != nil {
 		return nodeRules{}, err
 	}
-	return rulesOf(network, l.Nodes(), intent)
+	return rulesOf(network.Of(nat.IPv4), l.Nodes(), intent)
 }
 
 // rulesOf computes what each node should hold, and holds that against what it does.
@@ -46,7 +46,7 @@ func rulesOf(network lab.Network, nodes []string, intent topology.Cluster) (node
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, node := range r.nodes {
 		group.Go(func() error {
-			rs, err := kubeproxy.Rules(intent, node, kubeproxy.Options{})
+			rs, err := kubeproxy.Rules(intent, node, kubeproxy.Options{Family: network.Family})
 			if err != nil {
 				return fmt.Errorf("the rules that node %s should hold: %w", node, err)
 			}

@@ -7,7 +7,7 @@ import (
 )
 
 // neighbour finds the device that a packet for the next hop is delivered to on the link: a static neighbour's, else
-// that of who answers ARP. nil: nobody does.
+// that of who answers ARP, or a neighbour solicitation. nil: nobody does.
 func (h *host) neighbour(d *device, via netip.Addr) *device {
 	for _, s := range h.static {
 		if s.Device != d.Name || s.IP != via || s.FDB {
@@ -45,7 +45,7 @@ func (h *host) answersARP(d *device, a netip.Addr) bool {
 			}
 		}
 	}
-	if !d.settings.forwarding || !d.settings.proxyARP {
+	if a.Is6() || !d.settings.forwarding || !d.settings.proxyARP {
 		return false
 	}
 	next, why := h.lookup(a)

@@ -31,6 +31,7 @@ type Setup struct {
 	Facts                                  // of every node
 	SetsOf     map[string]ipset.Sets       // by member: the sets of one, in place of those of the Facts
 	NFTOf      map[string]nftables.Ruleset // by member: the tables of nf_tables' own, in place of those of the Facts
+	Family     nat.Family                  // of the packets; rules of another are left out
 }
 
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
@@ -50,7 +51,7 @@ type serverKey struct {
 	addr   netip.AddrPort
 }
 
-// NewNetwork wires a lab. An error names a wire without an other end, rules of another family, or a server of a protocol
+// NewNetwork wires a lab. An error names a wire without an other end, or a server of a protocol
 // that is not known.
 func NewNetwork(s Setup) (*Network, error) {
 	n := &Network{
@@ -65,14 +66,15 @@ func NewNetwork(s Setup) (*Network, error) {
 		if native, ok := s.NFTOf[ns.Member]; ok {
 			facts.NFT = native
 		}
-		g, err := NewGateway(*ns, s.Rules[ns.Member], NodeOptions{Facts: facts})
+		rules := s.Rules[ns.Member].of(s.Family)
+		g, err := NewGateway(*ns, rules, NodeOptions{Facts: facts, Family: s.Family})
 		if err != nil {
 			return nil, err
 		}
 		if s.KernelIPIP { // it was there when the namespace was born
 			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
 		}
-		if len(s.Rules[ns.Member]) > 0 || len(facts.natives(g.options.Family)) > 0 {
+		if len(rules) > 0 || len(facts.natives(g.options.Family)) > 0 {
 			n.nodes = append(n.nodes, g)
 		}
 		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host

@@ -276,7 +276,7 @@ func (w *walk) decapsulate(g *Gateway, p *packet.Packet, dir nat.Direction) {
 		kind, inside = topology.TunnelVXLAN, inside[8+vxlanHeaders:]
 	}
 	for _, d := range g.host.devices {
-		if d.Kind == kind {
+		if d.Kind == kind && d.Local.Is6() == p.V6() {
 			w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], dev: d.Name, flight: flight{packet: inside, dir: dir}})
 			return
 		}
