@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,10 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 	c.Name = was.Name
 	if c.KubeProxy.Backend != "" && c.KubeProxy.Backend != string(l.Backend()) {
 		return Applied{}, fmt.Errorf("its backend is %s, and the files ask for %s: %w", l.Backend(), c.KubeProxy.Backend, ErrRewire)
+	}
+	if c.KubeProxy.Mode != was.KubeProxy.Mode {
+		return Applied{}, fmt.Errorf("its kube-proxies run in mode %s, and the files ask for %s: %w",
+			cmp.Or(was.KubeProxy.Mode, topology.ModeIPTables), cmp.Or(c.KubeProxy.Mode, topology.ModeIPTables), ErrRewire)
 	}
 	c.KubeProxy.Backend = was.KubeProxy.Backend
 	plan, err := topology.NewPlan(c)

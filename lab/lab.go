@@ -13,6 +13,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
+	"natlab/lab/nft"
 	"natlab/lab/proxy"
 	"natlab/lab/realise"
 	"natlab/lab/tunnel"
@@ -38,7 +39,8 @@ type Lab struct {
 	twin *twin.Twin // nil for a lab that is all natlab's
 	own  *owned     // nil for a lab that another process serves
 
-	syncs syncs // what the nodes' kube-proxies remember
+	syncs   syncs       // what the nodes' kube-proxies remember
+	proxies nft.Proxies // the same in nftables mode
 
 	mu      sync.Mutex
 	cluster topology.Cluster        // under mu once the lab is up: Apply changes it, but for the backend and the nodes' names
@@ -92,6 +94,11 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	b := dataplane.Backend(c.KubeProxy.Backend)
 	if o.KubeProxy != "" && b == dataplane.Userspace {
 		return nil, errors.New("a kube-proxy programs the kernel: it cannot write rules for natlab's own NAT")
+	}
+	if nftables := c.KubeProxy.Mode == topology.ModeNFTables; nftables && b == dataplane.Userspace {
+		return nil, errors.New("nodes whose NAT is natlab's own run the rules of kube-proxy's iptables mode: leave --dataplane userspace out, or set mode: iptables")
+	} else if nftables && len(o.Bundles) > 0 {
+		return nil, errors.New("nodes that hold what was dumped of them get no rules of kube-proxy's nftables mode: set mode: iptables")
 	}
 	if b != dataplane.Userspace {
 		if _, err := dataplane.New(b); err != nil {

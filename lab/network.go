@@ -10,6 +10,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
+	"natlab/lab/nft"
 	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -53,6 +54,11 @@ func (l *Lab) NetworkOf(ctx context.Context, members []string) (Network, error) 
 			n.Rules[node] = append(n.Rules[node], in.Rules)
 		}
 	}
+	if l.nftables() {
+		if n.NFTOf, err = l.nativeRules(ctx, members); err != nil {
+			return Network{}, err
+		}
+	}
 	for node, dumped := range l.Dumped() {
 		if n.NFTOf == nil {
 			n.NFTOf = map[string]nftables.Ruleset{}
@@ -66,6 +72,24 @@ func (l *Lab) NetworkOf(ctx context.Context, members []string) (Network, error) 
 	}
 	n.Kernel, err = dataplane.Kernel()
 	return n, err
+}
+
+// nativeRules reads the tables of nf_tables' own of those of the members that are nodes.
+func (l *Lab) nativeRules(ctx context.Context, members []string) (map[string]nftables.Ruleset, error) {
+	out := map[string]nftables.Ruleset{}
+	for _, member := range members {
+		if !slices.Contains(l.Nodes(), member) {
+			continue
+		}
+		h, err := l.Handle(member)
+		if err != nil {
+			return nil, err
+		}
+		if out[member], err = nft.Tables(ctx, h); err != nil {
+			return nil, fmt.Errorf("%s: %w", member, err)
+		}
+	}
+	return out, nil
 }
 
 // world reads the members' namespaces as they are now. Where one has IPsec, or more than the lab gave it, it is named in n.World.

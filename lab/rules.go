@@ -31,6 +31,9 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 	if l.record.KubeProxy != "" {
 		return l.startProxies(ctx, plane, p)
 	}
+	if l.nftables() {
+		return l.startNFT(ctx, plane, p)
+	}
 	return each(ctx, l.cluster.Nodes, func(n topology.Node) error {
 		defer p.done("rules")
 		if l.twin != nil && l.twin.Nodes[n.Name] != nil {
@@ -46,6 +49,41 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 			}
 		}
 		l.syncs.remember(n.Name, synced{l.cluster, time.Now()})
+		return nil
+	})
+}
+
+// nftables reports whether the nodes' kube-proxies run in nftables mode.
+func (l *Lab) nftables() bool { return l.Cluster().KubeProxy.Mode == topology.ModeNFTables }
+
+// startNFT gives each node the table of kube-proxy's nftables mode, behind what CNI's portmap plugin has written there.
+func (l *Lab) startNFT(ctx context.Context, plane dataplane.Dataplane, p *progress) error {
+	return each(ctx, l.cluster.Nodes, func(n topology.Node) error {
+		defer p.done("rules")
+		h, err := l.handles[n.Name], error(nil)
+		if rs := portmap.Add(iptables.Ruleset{Family: nat.IPv4}, l.cluster, n.Name); len(rs.Tables) > 0 {
+			err = plane.Install(ctx, h, rs)
+		}
+		if err == nil {
+			err = l.proxies.Sync(ctx, h, l.cluster, n.Name, true)
+		}
+		if err != nil {
+			return fmt.Errorf("node %s: rules: %w", n.Name, err)
+		}
+		return nil
+	})
+}
+
+// syncNFT has nodes' kube-proxies in nftables mode follow a cluster.
+func (l *Lab) syncNFT(ctx context.Context, c topology.Cluster, nodes []string, anew bool) error {
+	return each(ctx, nodes, func(name string) error {
+		h, err := l.Handle(name)
+		if err == nil {
+			err = l.proxies.Sync(ctx, h, c, name, anew)
+		}
+		if err != nil {
+			return fmt.Errorf("node %s: rules: %w", name, err)
+		}
 		return nil
 	})
 }
@@ -170,6 +208,9 @@ func (l *Lab) sync(ctx context.Context, c topology.Cluster, nodes []string, sinc
 	}
 	if len(nodes) == 0 {
 		nodes = l.Nodes()
+	}
+	if c.KubeProxy.Mode == topology.ModeNFTables {
+		return l.syncNFT(ctx, c, nodes, since(synced{}) == nil)
 	}
 	return each(ctx, nodes, func(name string) error {
 		last, ok := l.syncs.of(name)

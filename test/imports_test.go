@@ -55,6 +55,7 @@ var house = []room{
 	{"lab/vm", ""},
 	{"lab/traffic", "nat"},
 	{"lab/dataplane", "nat nat/iptables nat/xt nat/xtables"},
+	{"lab/nft", "lab/dataplane nat nat/kubeproxy nat/nftables topology"},
 	{"lab/nfqueue", ""},
 	{"lab/witness", "lab/nfqueue nat nat/iptables nat/proof nat/xt topology"},
 	{"lab/realise", "lab/netns lab/tunnel topology"},
@@ -65,7 +66,7 @@ var house = []room{
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
 	{"lab/apiserver", "topology"}, // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
-	{"lab", "lab/dataplane lab/netns lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology"},
+	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service nat/twin topology"},
 	{"lab/labtest", "lab lab/verify nat/proof nat/report topology"},

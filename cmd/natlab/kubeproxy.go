@@ -21,7 +21,7 @@ type proxyFlags struct {
 func (f *proxyFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.what, "kube-proxy", "", "run this kube-proxy in each node, which writes the rules: a program, or a release such as 1.37.2, which is built once")
 	f.mode = &choice{words: []string{topology.ModeIPTables, topology.ModeNFTables}}
-	flags.Var(f.mode, "mode", "of --kube-proxy: how it programs the nodes (default: as its configuration has it, else iptables)")
+	flags.Var(f.mode, "mode", "how kube-proxy programs the nodes (default: as its configuration has it, else iptables)")
 }
 
 // into makes the cluster one whose rules are those of the chosen kube-proxy, and returns its program; "" where none was chosen. What natlab

@@ -23,7 +23,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
@@ -138,7 +138,11 @@ func describe(l *lab.Lab) string {
 	if t := l.Tunnel(); t != "" {
 		overlay += " (" + string(t) + ")"
 	}
-	return fmt.Sprintf("%s; %s, %s", strings.Join(parts, ", "), overlay, l.Backend())
+	plane := string(l.Backend())
+	if c.KubeProxy.Mode == topology.ModeNFTables {
+		plane = "kube-proxy in nftables mode"
+	}
+	return fmt.Sprintf("%s; %s, %s", strings.Join(parts, ", "), overlay, plane)
 }
 
 func count(n int, noun string) string {

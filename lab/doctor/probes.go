@@ -54,7 +54,16 @@ func machineProbes() []probe {
 }
 
 func ruleProbes() []probe {
-	var out []probe
+	out := []probe{{
+		feature: Feature{
+			Name: "nft program", For: "labs in kube-proxy's nftables mode", Instead: "labs run iptables mode: natlab up --mode iptables",
+			Remedy: "apt-get install nftables",
+		},
+		try: func(ctx context.Context, ns *netns.Handle) (string, error) {
+			_, err := dataplane.ListNFT(ctx, ns, nat.IPv4)
+			return "", err
+		},
+	}}
 	for _, b := range dataplane.Backends() {
 		other := "labs use the other backend: natlab up --backend " + string(dataplane.NFT)
 		if b == dataplane.NFT {

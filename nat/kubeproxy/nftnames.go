@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// The table of nftables mode, and what every node has in it.
-const (
-	nftTable = "kube-proxy"
+// NFTTable is the name of the table of nftables mode.
+const NFTTable = "kube-proxy"
 
+// What every node has in it.
+const (
 	servicesChain          = "services"
 	masqueradingChain      = "masquerading"
 	markMasqueradeChain    = "mark-for-masquerade"

@@ -44,7 +44,7 @@ type Transaction struct {
 func (tx Transaction) String() string {
 	var b strings.Builder
 	for i := range tx.Commands {
-		tx.Commands[i].write(&b, string(tx.Family)+" "+nftTable)
+		tx.Commands[i].write(&b, string(tx.Family)+" "+NFTTable)
 	}
 	return b.String()
 }
@@ -126,7 +126,7 @@ func joinTypes(types []nft.Type) string {
 // Elements come as nft 1.0.6 sorts them.
 func (tx Transaction) Apply(before nft.Table) nft.Table {
 	a := applied{chains: map[string]int{}, sets: map[string]int{}}
-	a.out = nft.Table{Family: tx.Family, Name: nftTable, Comment: before.Comment, Flags: before.Flags, Objects: slices.Clone(before.Objects)}
+	a.out = nft.Table{Family: tx.Family, Name: NFTTable, Comment: before.Comment, Flags: before.Flags, Objects: slices.Clone(before.Objects)}
 	for _, c := range before.Chains {
 		c.Rules = slices.Clone(c.Rules)
 		a.addChain(c)

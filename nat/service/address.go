@@ -114,8 +114,11 @@ func (m *Model) has(s *topology.Service, a netip.Addr) (access, bool) {
 }
 
 // nodePortsAt reports whether node ports are served at an address of a node: nodePortAddresses, and on loopback
-// localhostNodePorts, which is for IPv4 only.
+// localhostNodePorts, which is for IPv4 only. In nftables mode they are not served on loopback.
 func (m *Model) nodePortsAt(n topology.Node, a netip.Addr) bool {
+	if m.nftables() && a.IsLoopback() {
+		return false
+	}
 	ranges := m.nodePortRanges(n, a)
 	all := len(ranges) == 0 || slices.ContainsFunc(ranges, m.everything)
 	if a.IsLoopback() && m.release.localhost() && (a.Is6() || !m.cluster.KubeProxy.LocalhostNodePorts) {
@@ -139,14 +142,23 @@ func (m *Model) everything(p netip.Prefix) bool {
 	return p.Bits() == 0 && (p.Addr().IsUnspecified() || m.release.minor >= 34)
 }
 
-// nodePortRanges are the ranges of nodePortAddresses that are of an address's family; none means every address.
+// nftables reports whether the cluster's data plane is kube-proxy's nftables mode. Where its documentation tells of other behaviour than
+// that of iptables mode, the model follows it.
+func (m *Model) nftables() bool { return m.cluster.KubeProxy.Mode == topology.ModeNFTables }
+
+// nodePortRanges are the ranges of nodePortAddresses that are of an address's family; none means every address. In nftables mode the
+// node's primary addresses are meant where nothing is given.
 func (m *Model) nodePortRanges(n topology.Node, a netip.Addr) (out []netip.Prefix) {
 	add := func(p netip.Prefix) {
 		if same(p.Addr(), a) {
 			out = append(out, p)
 		}
 	}
-	for _, s := range m.cluster.KubeProxy.NodePortAddresses {
+	list := m.cluster.KubeProxy.NodePortAddresses
+	if len(list) == 0 && m.nftables() {
+		list = []string{"primary"}
+	}
+	for _, s := range list {
 		switch s {
 		case "primary":
 			for _, of := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {

@@ -55,10 +55,10 @@ func refused(end nat.End, format string, args ...any) []Ending {
 }
 
 // rejected are the endings where no endpoint can serve. A node's own packet for an external address that is not the node's may
-// leave it before anybody refuses it, to whom the address leads (kubernetes#95252).
+// leave it before anybody refuses it, to whom the address leads (kubernetes#95252); not in nftables mode.
 func (v visit) rejected(a asked) []Ending {
 	out := refused(nat.EndRejected, "%s has no endpoint that can serve", a.name())
-	if v.device != "" || a.by == byClusterIP || v.own(v.node, v.Target.Addr()) {
+	if v.nftables() || v.device != "" || a.by == byClusterIP || v.own(v.node, v.Target.Addr()) {
 		return out
 	}
 	lost := out[0]

@@ -89,6 +89,11 @@ func kubeProxy(f func(*topology.KubeProxy)) change {
 	return func(c *topology.Cluster, _ *topology.Service, _ []topology.Endpoint) { f(&c.KubeProxy) }
 }
 
+// nftables is a cluster whose kube-proxy runs in nftables mode.
+func nftables(c *topology.Cluster, _ *topology.Service, _ []topology.Endpoint) {
+	c.KubeProxy.Mode = topology.ModeNFTables
+}
+
 func nodePortsAt(ranges ...string) change {
 	return kubeProxy(func(kp *topology.KubeProxy) { kp.NodePortAddresses = ranges })
 }

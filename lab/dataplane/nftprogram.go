@@ -1,0 +1,43 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"natlab/nat"
+)
+
+// RunNFT hands a transaction to the nft program inside a namespace: all of it is carried out, or nothing, and the error is a
+// *RefusedError.
+func RunNFT(ctx context.Context, ns Namespace, transaction string) error {
+	_, stderr, err := run(ctx, ns, "nft", transaction, "-f", "-")
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || ctx.Err() != nil {
+		return asNFT(err)
+	}
+	return &RefusedError{Program: "nft", Reason: reason(stderr)}
+}
+
+// ListNFT is what `nft list ruleset` prints of one family's tables inside a namespace.
+func ListNFT(ctx context.Context, ns Namespace, family nat.Family) (string, error) {
+	name := "ip"
+	if family == nat.IPv6 {
+		name = "ip6"
+	}
+	out, stderr, err := run(ctx, ns, "nft", "", "list", "ruleset", name)
+	if err != nil && stderr != "" {
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr))
+	}
+	return out, asNFT(err)
+}
+
+// asNFT names the right package where nft is not there.
+func asNFT(err error) error {
+	if errors.Is(err, ErrUnsupported) {
+		return fmt.Errorf("nft is not installed, and kube-proxy's nftables mode is programmed by it: %w: apt-get install nftables", ErrUnsupported)
+	}
+	return err
+}
