@@ -177,8 +177,8 @@ func (b *builder) sysctls(ofDevice bool) error {
 func writeSysctl(ctl topology.Sysctl) error {
 	fd, err := unix.Open("/proc/sys/"+ctl.Key, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		if strings.HasPrefix(ctl.Key, "net/ipv6/") && !exists("/proc/sys/net/ipv6") {
-			return nil // the kernel has no IPv6, which is all that natlab asks of it
+		if strings.HasSuffix(ctl.Key, "/disable_ipv6") && ctl.Value == "1" && !exists("/proc/sys/net/ipv6") {
+			return nil // the kernel has no IPv6, and a lab without it asks for nothing else
 		}
 		return fmt.Errorf("%w: this kernel does not have it", os.ErrNotExist)
 	}

@@ -22,7 +22,7 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 		return proof.Flow{}, fmt.Errorf("protocol %s has no client in a lab: want tcp or udp", proto)
 	}
 	if a := target.Addr(); !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || target.Port() == 0 {
-		return proof.Flow{}, fmt.Errorf("address %s: want the IPv4 address and the port of one host: a lab has no IPv6", target)
+		return proof.Flow{}, fmt.Errorf("address %s: want the IPv4 address and the port of one host: a lab is asked in IPv4 alone", target)
 	}
 	f := proof.Flow{Type: proof.ByAddress, Client: client, From: client, Target: target, Protocol: proto}
 	c := l.Cluster()

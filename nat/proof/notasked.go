@@ -19,7 +19,7 @@ type NotAsked struct {
 
 // The reasons.
 const (
-	notIPv6  = "a lab has no IPv6"
+	notIPv6  = "verify asks in IPv4 alone"
 	notProto = "natlab has no client for this protocol"
 	notVIP   = "ipMode Proxy: kube-proxy leaves the address to the load balancer"
 )
