@@ -121,6 +121,10 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
 		}
+		filters, err := l.filtersOf(ctx, h, l.plan.Namespaces[i].Kind)
+		if err != nil {
+			return fmt.Errorf("%s: %w", member, err)
+		}
 		if l.Tunnel() == realise.UserspaceTunnel {
 			keepHops(&is, l.plan.Namespaces[i])
 		}
@@ -131,11 +135,34 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		if len(ipsec) > 0 {
 			n.IPsec = rules.Yes
 		}
-		if differs := slices.Concat(topology.Differences(l.plan.Namespaces[i], is), other, ipsec); len(differs) > 0 {
+		if differs := slices.Concat(topology.Differences(l.plan.Namespaces[i], is), other, ipsec, filters); len(differs) > 0 {
 			n.World[member] = differs
 		}
 		return nil
 	})
+}
+
+// filtersOf names what filters or translates packets in a member and is none of the rules that a node holds in its iptables: tables of
+// nf_tables, and rules of iptables where there should be none.
+func (l *Lab) filtersOf(ctx context.Context, h netns.Handle, kind topology.Kind) ([]string, error) {
+	out, err := dataplane.Foreign(h)
+	if err != nil || kind == topology.KindNode {
+		return out, err
+	}
+	all, err := dataplane.DumpAll(ctx, h, nat.IPv4)
+	for _, in := range all {
+		for _, t := range in.Rules.Tables {
+			for _, c := range t.Chains {
+				if c.Policy == "DROP" {
+					out = append(out, fmt.Sprintf("%s: the table %s: -P %s DROP", in.Backend, t.Name, c.Name))
+				}
+				for _, r := range c.Rules {
+					out = append(out, fmt.Sprintf("%s: the table %s: %s", in.Backend, t.Name, r.Text(c.Name)))
+				}
+			}
+		}
+	}
+	return out, err
 }
 
 // setsIn are a namespace's ipsets, and as ipset save prints them.

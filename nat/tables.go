@@ -1,5 +1,7 @@
 package nat
 
+import "strconv"
+
 // Tables are the names of iptables' tables, in the order in which a hook calls them but for nat, whose place depends on the
 // hook.
 func Tables() []string { return []string{"raw", "mangle", "nat", "filter", "security"} }
@@ -38,4 +40,23 @@ func TablePriority(table string, h Hook) int {
 		return 50
 	}
 	return 0
+}
+
+// NFProtoName is a family of netfilter (NFPROTO_, linux/netfilter.h) as nft(8) calls it: "ip", "inet", "bridge".
+func NFProtoName(family byte) string {
+	switch family {
+	case 1:
+		return "inet"
+	case 2:
+		return "ip"
+	case 3:
+		return "arp"
+	case 5:
+		return "netdev"
+	case 7:
+		return "bridge"
+	case 10:
+		return "ip6"
+	}
+	return "family " + strconv.Itoa(int(family))
 }

@@ -248,7 +248,7 @@ func TestALossThatTheModelDoesNotKnow(t *testing.T) {
 		require.Equal(t, proof.Disproved, c.Verdict)
 		require.Equal(t, nat.EndLost, c.End)
 		require.LessOrEqual(t, c.Tries, 3)
-		require.Equal(t, "a packet was lost: the taps saw it last at outside postrouting eth0", c.Wrong.Why)
+		require.Equal(t, "vms103: nft table netdev t: chain c at ingress, priority 0", c.Wrong.Why)
 	}
 	for _, note := range r.Notes {
 		require.NotContains(t, note, "no answer came in time")

@@ -64,6 +64,7 @@ func (r *reader) read() (topology.Namespace, []string, error) {
 		return now, nil, err
 	}
 	now.Sysctls = r.sysctls()
+	r.tracking()
 	if err := r.disciplines(links); err != nil {
 		return now, nil, err
 	}
@@ -306,6 +307,39 @@ func (r *reader) sysctls() []topology.Sysctl {
 	return out
 }
 
+// tracked are the settings of connection tracking that each namespace has of its own, with what a new one has (tcp_timeouts,
+// udp_timeouts, nf_conntrack_tcp_init_net).
+var tracked = []topology.Sysctl{
+	{Key: "checksum", Value: "1"},
+	{Key: "tcp_be_liberal", Value: "0"},
+	{Key: "tcp_loose", Value: "1"},
+	{Key: "tcp_max_retrans", Value: "3"},
+	{Key: "tcp_timeout_syn_sent", Value: "120"},
+	{Key: "tcp_timeout_syn_recv", Value: "60"},
+	{Key: "tcp_timeout_established", Value: "432000"},
+	{Key: "tcp_timeout_fin_wait", Value: "120"},
+	{Key: "tcp_timeout_close_wait", Value: "60"},
+	{Key: "tcp_timeout_last_ack", Value: "30"},
+	{Key: "udp_timeout", Value: "30"},
+	{Key: "udp_timeout_stream", Value: "120"},
+	{Key: "icmp_timeout", Value: "30"},
+}
+
+// tracking notes a node's settings of connection tracking that neither the Plan nor the kernel made so.
+func (r *reader) tracking() {
+	if r.plan.Kind != topology.KindNode {
+		return
+	}
+	for _, s := range tracked {
+		key := "net/netfilter/nf_conntrack_" + s.Key
+		planned := slices.ContainsFunc(r.plan.Sysctls, func(p topology.Sysctl) bool { return p.Key == key })
+		b, err := os.ReadFile("/proc/sys/" + key)
+		if is := strings.TrimSpace(string(b)); err == nil && !planned && is != s.Value {
+			r.other = append(r.other, fmt.Sprintf("%s is %s, a new namespace has %s", key, is, s.Value))
+		}
+	}
+}
+
 // rules notes rules of routing besides the three that every namespace is born with.
 func (r *reader) rules() error {
 	var all []netlink.Rule
@@ -336,9 +370,26 @@ func (r *reader) disciplines(links []netlink.Link) error {
 			switch kind := q.Type(); kind {
 			case "noqueue", "mq", "pfifo_fast", "fq_codel", "fq":
 			default:
-				r.other = append(r.other, fmt.Sprintf("device %s: queueing discipline %s", l.Attrs().Name, kind))
+				r.other = append(r.other, fmt.Sprintf("device %s: queueing discipline %s%s", l.Attrs().Name, kind, r.filters(l, kind)))
 			}
 		}
 	}
 	return nil
+}
+
+// filters are the filters at a device whose discipline has none but them.
+func (r *reader) filters(l netlink.Link, kind string) (out string) {
+	if kind != "clsact" && kind != "ingress" {
+		return ""
+	}
+	for at, parent := range map[string]uint32{"in": netlink.HANDLE_MIN_INGRESS, "out": netlink.HANDLE_MIN_EGRESS} {
+		all, err := r.nl.FilterList(l, parent)
+		if err != nil { // what is attached there has no filters
+			continue
+		}
+		for _, f := range all {
+			out += " " + f.Type() + " (" + at + ")"
+		}
+	}
+	return out
 }

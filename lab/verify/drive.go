@@ -72,8 +72,9 @@ type driver struct {
 	members []string // that are watched
 	chains  proof.Chains
 	session *witness.Session
-	watched bool          // the session sees packets and rules, not only connections
-	patient time.Duration // how long a client waits in a control run
+	world   map[string][]string // what is otherwise in a member than the lab made it
+	watched bool                // the session sees packets and rules, not only connections
+	patient time.Duration       // how long a client waits in a control run
 	ports   *portBook
 	live    *gateway.Network // where each source port needs a prediction of its own; else nil
 	size    int              // bytes of a request, and of its answer: more than a packet holds
@@ -94,6 +95,9 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 	conns := make([]nat.Conn, len(standing))
 	for i, o := range standing {
 		conns[i] = o.Conn
+	}
+	for node, lines := range oldEntries(standing) {
+		d.world[node] = append(d.world[node], lines...)
 	}
 	d.ports = newPortBook(c, conns, rand.Uint32())
 	return nil

@@ -154,6 +154,7 @@ type verification struct {
 	chains    proof.Chains
 	states    []*flowState
 	watched   []witness.Watched
+	between   []string // what carries packets unseen
 	driver    driver
 	meter     proof.Meter
 	lost      uint64
@@ -201,6 +202,7 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		v.chains.Intent = v.chains.Live
 	}
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}, wired: map[string]bool{}}
+	v.driver.world = rules.network.World
 	v.driver.size = exchangeSize(l.Plan())
 	if err := v.watch(members); err != nil {
 		return nil, err
@@ -232,6 +234,9 @@ func (v *verification) watch(members []string) error {
 			if dev.Kind == topology.TunnelIPIP && l.Tunnel() == realise.UserspaceTunnel {
 				v.driver.tunnels[ns.Member+" "+dev.Name] = true
 			}
+		}
+		if ns.Kind == topology.KindUnderlay {
+			v.between = append(v.between, ns.Member)
 		}
 		if ns.Kind == topology.KindUnderlay || !slices.Contains(members, ns.Member) {
 			continue

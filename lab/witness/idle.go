@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -55,12 +56,30 @@ func (m *member) waits() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("list the neighbours: %w", err)
 	}
+	return m.resolving(neighbours, time.Now()), nil
+}
+
+// resolveWithin is how long a packet is waited for that waits for a neighbour's address: after a second without an answer the
+// kernel asks again (retrans_time_ms), and after three it gives up (mcast_solicit). Who does not answer in this time does not
+// answer for want of a processor, and a packet that a neighbour's late answer lets go is asked for once more.
+const resolveWithin = 1200 * time.Millisecond
+
+// resolving reports whether an address may still be found, and remembers since when each is looked for.
+func (m *member) resolving(neighbours []netlink.Neigh, now time.Time) bool {
+	since, waits := map[string]time.Time{}, false
 	for _, n := range neighbours {
-		if n.State&unix.NUD_INCOMPLETE != 0 {
-			return true, nil
+		if n.State&unix.NUD_INCOMPLETE == 0 {
+			continue
 		}
+		began, known := m.unresolved[n.IP.String()]
+		if !known {
+			began = now
+		}
+		since[n.IP.String()] = began
+		waits = waits || now.Sub(began) < resolveWithin
 	}
-	return false, nil
+	m.unresolved = since
+	return waits
 }
 
 // backlogColumn is the column of softnet_stat with the length of a CPU's backlog (since Linux 5.10).

@@ -39,10 +39,11 @@ type member struct {
 	plane     Plane // in place of trace and conns; nil where NAT is the kernel's
 	planeSaw  PlaneReport
 
-	queueFile  *os.File        // the namespace's /proc/net/netfilter/nfnetlink_queue
-	neighbours *netlink.Handle // to list them; nil in a control run
-	logger     string          // what net.netfilter.nf_log.2 was before; "" where it was not changed
-	table      bool            // the table was made
+	queueFile  *os.File             // the namespace's /proc/net/netfilter/nfnetlink_queue
+	neighbours *netlink.Handle      // to list them; nil in a control run
+	unresolved map[string]time.Time // by a neighbour's address, since when it is looked for
+	logger     string               // what net.netfilter.nf_log.2 was before; "" where it was not changed
+	table      bool                 // the table was made
 
 	buf  []byte         // for reads
 	head []byte         // for small pieces
@@ -52,6 +53,7 @@ type member struct {
 
 	walks       map[uint32]*walk
 	places      map[string]map[uint64]position // table, handle
+	hooks       map[[2]string]nat.Hook         // of base chains: table, chain
 	generation  uint32
 	rules       [backends]index
 	logNext     map[uint16]uint32 // by group, the sequence number that comes next

@@ -1,7 +1,6 @@
 package witness
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -57,7 +56,8 @@ func openTrace(buffer int) (*socket, error) {
 
 // traceMessage is one NFT_MSG_TRACE, undigested.
 type traceMessage struct {
-	table, chain       []byte
+	table              string // foreign ones with their family: "inet firewall"
+	chain              []byte
 	handle             uint64
 	kind, policy, id   uint32
 	code               int32 // of the verdict
@@ -69,6 +69,9 @@ type traceMessage struct {
 }
 
 func parseTrace(f frame) (t traceMessage) {
+	if len(f.body) < genHeader {
+		return t
+	}
 	a := f.attributes()
 	for {
 		kind, value, more := a.next()
@@ -77,7 +80,7 @@ func parseTrace(f frame) (t traceMessage) {
 		}
 		switch kind {
 		case unix.NFTA_TRACE_TABLE:
-			t.table = text(value)
+			t.table = tableOf(f.body[0], text(value))
 		case unix.NFTA_TRACE_CHAIN:
 			t.chain = text(value)
 		case unix.NFTA_TRACE_RULE_HANDLE:
@@ -126,7 +129,7 @@ func verdictCode(nested []byte) int32 {
 // ruleHit turns a trace message into an observation. The end of a user chain is none, nor is natlab's own table.
 func (m *member) ruleHit(f frame) (o proof.Observation, ok bool) {
 	t := parseTrace(f)
-	if string(t.table) == tableName {
+	if t.table == ownTable {
 		return o, false
 	}
 	w := m.walkOf(t)
@@ -137,7 +140,7 @@ func (m *member) ruleHit(f frame) (o proof.Observation, ok bool) {
 	s := &o.Step
 	switch {
 	case t.kind == unix.NFT_TRACETYPE_POLICY:
-		s.Table, s.Chain = string(t.table), string(t.chain)
+		s.Table, s.Chain = t.table, string(t.chain)
 		s.Verdict = nat.Drop
 		if t.policy == nfAccept {
 			s.Verdict = nat.Accept
@@ -188,7 +191,7 @@ func (m *member) walkOf(t traceMessage) *walk {
 		*w = walk{in: m.device(t.in), out: m.device(t.out)}
 		w.tuple, w.flags = headerOf(append(append(m.head[:0], t.network...), t.transport...))
 	}
-	if hook, err := nat.ParseHook(string(t.chain)); err == nil {
+	if hook, known := m.hooks[[2]string{t.table, string(t.chain)}]; known {
 		w.hook = hook
 	}
 	if t.hasConn {
@@ -209,12 +212,15 @@ type position struct {
 // placeRule names the rule behind a handle. The kernel's own word for a rule is its handle, which tells nothing about its
 // place, and is unique within its table only; the places are read again whenever the rules have changed.
 func (m *member) placeRule(s *nat.Step, t traceMessage) {
-	at, ok := m.places[string(t.table)][t.handle]
+	at, ok := m.places[t.table][t.handle]
 	if !ok || at.chain != string(t.chain) {
-		s.Table, s.Chain, s.Rule = string(t.table), string(t.chain), unknownRule
+		s.Table, s.Chain, s.Rule = t.table, string(t.chain), unknownRule
 		return
 	}
 	s.Table, s.Chain, s.Rule = at.table, at.chain, at.number
+	if nat.TableHooks(at.table) == nil {
+		s.Text = fmt.Sprintf("rule %d of the chain %s in the nft table %s", at.number, at.chain, at.table)
+	}
 	m.describe(s, nftBackend)
 }
 
@@ -240,43 +246,5 @@ func (m *member) refreshPlaces() error {
 		return err
 	}
 	m.places, m.generation = map[string]map[uint64]position{}, now
-	return m.readPlaces()
-}
-
-// readPlaces dumps the rules of the family; the kernel gives each chain's in their order.
-func (m *member) readPlaces() error {
-	var chain position
-	return m.control.request(newMessage(nftGetRule, unix.NLM_F_DUMP, unix.AF_INET, 0), func(kind uint16, body []byte) {
-		if kind != nftNewRule || len(body) < genHeader {
-			return
-		}
-		var table, name []byte
-		var handle uint64
-		a := attributes(body[genHeader:])
-		for {
-			kind, value, more := a.next()
-			if !more {
-				break
-			}
-			switch kind {
-			case unix.NFTA_RULE_TABLE:
-				table = text(value)
-			case unix.NFTA_RULE_CHAIN:
-				name = text(value)
-			case unix.NFTA_RULE_HANDLE:
-				handle = u64(value)
-			}
-		}
-		if bytes.Equal(table, []byte(tableName)) {
-			return
-		}
-		if chain.table != string(table) || chain.chain != string(name) {
-			chain = position{table: string(table), chain: string(name)}
-		}
-		if m.places[chain.table] == nil {
-			m.places[chain.table] = map[uint64]position{}
-		}
-		chain.number++
-		m.places[chain.table][handle] = chain
-	})
+	return errors.Join(m.readPlaces(), m.readHooks())
 }

@@ -74,14 +74,12 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 	}
 	live, m := choose(e.Case, e.Live)
 	switch {
+	case e.blameServer(w, live):
 	case len(e.Live) == 0:
 	case !m.same():
 		w.Model = m.first().text()
 	case !e.same():
 		w.Fault = FaultRules
-	case e.want.End == nat.EndAnswered && live.End == nat.EndRefused && e.Ends.End == nat.EndRefused:
-		w.Fault = FaultServer
-		w.because("nothing listens at %s in %s", live.Endpoint, live.Where)
 	case e.needed.byObjects && slices.Contains([]string{"dnat", "masquerade", "ends"}, failed.Name):
 		w.Fault = FaultRules
 		if failed.Name == "dnat" {
@@ -99,6 +97,9 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 				w.Unmodeled = append(w.Unmodeled, u)
 			}
 		}
+	}
+	if w.Fault == FaultServer {
+		return w
 	}
 	if d := e.differs(e.want, e.match); d != nil {
 		w.place(d)
@@ -147,19 +148,59 @@ func (e *evidence) blameLater(w *Wrong) {
 	}
 }
 
-// blameWorld looks for what is otherwise on the way than the lab made it: where the packet was seen last, then on.
+// blameServer finds the fault in who listens where the rules lead: nobody, or somebody else. live is the outcome by the live rules.
+func (e *evidence) blameServer(w *Wrong, live nat.Outcome) bool {
+	at, hops := translationOf(e.want), e.want.Request.Hops
+	if e.want.End != nat.EndAnswered || len(hops) == 0 {
+		return false
+	}
+	if !at.IsValid() {
+		at = e.Probe.Tuple.Dst()
+	}
+	member := hops[len(hops)-1].Node
+	switch {
+	case live.End == nat.EndRefused && e.Ends.End == nat.EndRefused && EndpointOf(e.Probe.Tuple, e.Seen, e.Ends) == translationOf(e.want):
+		w.because("nothing listens at %s in %s", at, member)
+	case e.Ends.End == nat.EndAnswered && e.Ends.ServerAddr == at && e.Ends.Server != e.want.Server && e.Ends.Server != "":
+		w.because("%s answers at %s in %s, where %s has to", e.Ends.Server, at, member, e.want.Server)
+	default:
+		return false
+	}
+	w.Fault, w.Node = FaultServer, member
+	return true
+}
+
+// blameWorld looks for what is otherwise on the way than the lab made it: where the packet was seen last, then on, then before, and
+// at last in what carries packets unseen.
 func (e *evidence) blameWorld(w *Wrong) {
 	nodes := []string{w.Node}
 	for _, h := range slices.Concat(e.want.Request.Hops, e.want.Reply.Hops) {
 		nodes = append(nodes, h.Node)
 	}
-	for _, node := range nodes {
+	if last := e.Seen.LastHop; e.Vanished && last.Node != "" {
+		nodes = append([]string{last.Node}, e.behind(last, nodes[1:])...)
+	}
+	for _, node := range append(nodes, e.Between...) {
 		if differs := e.World[node]; len(differs) > 0 {
 			w.Node, w.Fault = node, FaultNode
 			w.Why = node + ": " + strings.Join(differs, "; ")
 			return
 		}
 	}
+}
+
+// behind turns the nodes of a way so that those come first that a packet had before it.
+func (e *evidence) behind(last nat.Hop, way []string) []string {
+	at := len(e.want.Request.Hops) // of an answer
+	if slices.ContainsFunc(e.Seen.Request.Hops, func(h nat.Hop) bool { return h.Node == last.Node && h.Tap == last.Tap && h.Tuple == last.Tuple }) {
+		at = 0
+	}
+	for i := at; i < len(way); i++ {
+		if way[i] == last.Node {
+			return slices.Concat(way[i:], way[:i])
+		}
+	}
+	return way
 }
 
 // orAnother looks at the other ways that the packet had to have: where chance decided before it went wrong, one of

@@ -48,7 +48,7 @@ const (
 	NoFault     Fault = iota
 	FaultRules        // what happened is what the node's live rules call for: the rules are wrong
 	FaultModel        // it is not what they call for either: natlab's model or the kernel is wrong
-	FaultServer       // the rules are right, but nothing listens at the endpoint that they chose
+	FaultServer       // the rules are right, but nothing or somebody else listens at the endpoint that they chose
 	FaultNode         // the rules are right, but the node has other devices, routes or sysctls than the lab made
 )
 

@@ -23,6 +23,7 @@ type Case struct {
 	Chains   Chains              // both rule sets, to name the rule in which they part
 	Strict   bool                // the rules have to be those that kube-proxy writes, and not only do what the Services call for
 	World    map[string][]string // what is otherwise in a member than the lab made it
+	Between  []string            // the members of World that carry packets and have no taps: a switch
 	Trouble  []string            // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
 	Lost     uint64              // events that the kernel could not deliver meanwhile
 	Vanished bool                // no answer came, by LostByEvidence: that the client asked again and again is no doubt then

@@ -48,7 +48,7 @@ func (d *drawing) wrong() {
 	case proof.FaultModel:
 		d.evidence("at fault", "natlab's model or the kernel: the packet did not go as the node's own rules call for")
 	case proof.FaultServer:
-		d.evidence("at fault", "the server: the rules chose it as they have to, and nothing listens there")
+		d.evidence("at fault", "the server: the rules chose its address as they have to, and it does not listen there")
 	case proof.FaultNode:
 		d.evidence("at fault", "the node: the rules are as they have to be, and what is named above is not as the lab made it")
 	case proof.NoFault:
