@@ -259,7 +259,16 @@ func firstOrAnswer(o Observation) (first, answer bool) {
 	if o.Hop.Tuple.Proto() != nat.TCP {
 		return true, true
 	}
-	return o.TCPFlags&tcpSYN != 0 && o.TCPFlags&tcpACK == 0, o.TCPFlags&tcpRST != 0 || o.TCPFlags&(tcpSYN|tcpACK) == tcpSYN|tcpACK
+	return opensOrAnswers(o.TCPFlags, nat.Original), opensOrAnswers(o.TCPFlags, nat.Reply)
+}
+
+// opensOrAnswers tells by the flags whether a TCP packet of a direction opens a connection, or answers the packet that does. A client's
+// RST does neither: it is against an answer.
+func opensOrAnswers(flags uint8, dir nat.Direction) bool {
+	if dir == nat.Original {
+		return flags&tcpSYN != 0 && flags&tcpACK == 0
+	}
+	return flags&tcpRST != 0 || flags&(tcpSYN|tcpACK) == tcpSYN|tcpACK
 }
 
 // joinError gives an ICMP error to the try whose packet is inside it. Its own tuple then stands for the try, so
@@ -313,7 +322,7 @@ func (j *joiner) joinRules(seen []Observation) {
 			continue
 		}
 		s := &j.seen[who.try]
-		if o.TCPFlags != 0 && o.TCPFlags&(tcpSYN|tcpRST) == 0 {
+		if o.TCPFlags != 0 && !opensOrAnswers(o.TCPFlags, who.dir) {
 			s.Later = append(s.Later, o.Step)
 			continue
 		}

@@ -162,6 +162,7 @@ func TestLaterPacketsAreKeptApart(t *testing.T) {
 		hit(2, probe.Tuple.Reply(), tcpSYN|tcpACK), see(probe.Tuple.Reply(), tcpSYN|tcpACK),
 		hit(3, probe.Tuple, psh|tcpACK), see(probe.Tuple, psh|tcpACK), tooLong,
 		hit(4, probe.Tuple.Reply(), fin|tcpACK), see(probe.Tuple.Reply(), fin|tcpACK),
+		hit(6, probe.Tuple, tcpRST), see(probe.Tuple, tcpRST), // against an answer that the client does not know
 		hit(5, probe.Tuple.Reply(), 0), // of a kernel that does not tell of flags
 	})[0]
 	rules := func(t nat.Trace) (out []int) {
@@ -170,9 +171,9 @@ func TestLaterPacketsAreKeptApart(t *testing.T) {
 		}
 		return out
 	}
-	require.Equal(t, [3][]int{{1}, {2, 5}, {3, 4}}, [3][]int{rules(s.Request.Steps), rules(s.Reply.Steps), rules(s.Later)})
+	require.Equal(t, [3][]int{{1}, {2, 5}, {3, 4, 6}}, [3][]int{rules(s.Request.Steps), rules(s.Reply.Steps), rules(s.Later)})
 	require.Len(t, s.Request.Hops, 1)
 	require.Len(t, s.Reply.Hops, 1)
-	require.Len(t, s.Stray, 3)
+	require.Len(t, s.Stray, 4)
 	require.Empty(t, s.Errors)
 }
