@@ -101,3 +101,31 @@ func TestServicesOfBothFamilies(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatIsOfIPv4Alone sees that a lab has no IPv6 where its nodes' rules would have none.
+func TestWhatIsOfIPv4Alone(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		edit func(*topology.Cluster, *Options)
+		want []nat.Family
+	}{
+		{"kube-proxy's own rules", func(*topology.Cluster, *Options) {}, []nat.Family{nat.IPv4, nat.IPv6}},
+		{"nftables mode", func(c *topology.Cluster, _ *Options) { c.KubeProxy.Mode = topology.ModeNFTables }, []nat.Family{nat.IPv4}},
+		{"real kube-proxies", func(_ *topology.Cluster, o *Options) { o.KubeProxy = "/kube-proxy" }, []nat.Family{nat.IPv4}},
+		{"natlab's own NAT", func(_ *topology.Cluster, o *Options) { o.Backend = dataplane.Userspace }, []nat.Family{nat.IPv4}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := topology.DualStack()
+			require.NoError(t, err)
+			var o Options
+			row.edit(&c, &o)
+			l, err := prepare(c, o)
+			require.NoError(t, err)
+			require.Equal(t, row.want, l.Families())
+			_, err = prepare(c.Narrowed(topology.IPv6), o)
+			require.Equal(t, len(row.want) == 1, err != nil, "IPv6 alone: %v", err)
+		})
+	}
+}
