@@ -64,7 +64,7 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.in.add(cmd)
 	e.node.add(cmd)
 	e.packet.add(cmd)
-	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families, or of nft list ruleset; - is standard input; with --from, NODE=FILE; may be repeated")
+	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families, or of nft [-j] list ruleset; - is standard input; with --from, NODE=FILE; may be repeated")
 	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "what the script of natlab collect printed on a node; with --from, NODE=FILE: its rules and sets on that node; - is standard input; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")

@@ -206,7 +206,7 @@ func (p *program) savedRules(file string) (gateway.Rules, error) {
 	return rs, err
 }
 
-// anyRules is savedRules that takes what nft list ruleset prints, too.
+// anyRules is savedRules that takes what nft list ruleset and nft -j list ruleset print, too.
 func (p *program) anyRules(file string) (gateway.Rules, nftables.Ruleset, error) {
 	r, err := p.reader(file)
 	if err != nil {
@@ -218,7 +218,7 @@ func (p *program) anyRules(file string) (gateway.Rules, nftables.Ruleset, error)
 		return nil, nftables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if nftables.Sniff(string(text)) {
-		native, err := nftables.ParseText(string(text))
+		native, err := nftables.Read(string(text))
 		if err != nil {
 			return nil, native, fmt.Errorf("%s: %w", file, err)
 		}

@@ -32,8 +32,19 @@ func Parse(r io.Reader) (Ruleset, error) {
 // ParseText is Parse of a text.
 func ParseText(text string) (Ruleset, error) { return Parse(strings.NewReader(text)) }
 
-// Sniff reports whether a text is a listing of nft's, rather than one of iptables-save.
+// Read reads a listing of nft's as text or as JSON.
+func Read(text string) (Ruleset, error) {
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return ParseJSON(strings.NewReader(text))
+	}
+	return ParseText(text)
+}
+
+// Sniff reports whether a text is a listing of nft's, in words or in JSON, rather than one of iptables-save.
 func Sniff(text string) bool {
+	if strings.HasPrefix(strings.TrimSpace(text), `{"nftables"`) || strings.HasPrefix(strings.TrimSpace(text), `{ "nftables"`) {
+		return true
+	}
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
