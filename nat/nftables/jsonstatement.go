@@ -221,9 +221,7 @@ func (w *jsonWriter) update(raw json.RawMessage) string {
 	}
 	w.read(raw, &o)
 	out := o.Op + " " + o.Set + o.Map + " { " + w.expr(o.Elem)
-	for _, st := range o.Stmt {
-		out += " " + w.statement(st)
-	}
+	out = strings.TrimSuffix(out+" "+w.statements(o.Stmt), " ")
 	if len(o.Data) > 0 {
 		out += " : " + w.expr(o.Data)
 	}

@@ -1,0 +1,179 @@
+package nftables_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/nftables"
+	"natlab/nat/rules"
+)
+
+// world remembers, and knows one address of its own.
+type world struct {
+	memory *rules.Memory
+	now    time.Time
+	asked  []string
+}
+
+func (w *world) AddrType(a netip.Addr, _ string) string {
+	if a == netip.MustParseAddr("10.0.0.1") {
+		return "LOCAL"
+	}
+	return "UNICAST"
+}
+func (w *world) Take(p float64) bool      { return p >= 0.5 }
+func (w *world) Unknown(what string) bool { w.asked = append(w.asked, what); return false }
+func (w *world) Memory() *rules.Memory    { return w.memory }
+func (w *world) Now() time.Time           { return w.now }
+
+// sets are what the rules below refer to.
+const sets = `
+	set hosts {
+		type ipv4_addr
+		elements = { 10.0.0.2, 10.0.0.9 }
+	}
+	set nets {
+		type ipv4_addr . inet_service
+		flags interval
+		elements = { 10.0.0.0/24 . 80-90, 10.1.0.0/16 . 443 }
+	}
+	map marks {
+		type ipv4_addr : mark
+		flags interval
+		elements = { 10.0.0.0/8 : 0x00000007, * : 0x00000009 }
+	}
+	set seen {
+		type ipv4_addr
+		size 2
+		flags dynamic,timeout
+		timeout 1m
+	}
+`
+
+func table(t *testing.T, rule string) *nftables.Table {
+	t.Helper()
+	rs, err := nftables.ParseText("table ip t {" + sets + "\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\t" + rule + "\n\t}\n}\n")
+	require.NoError(t, err)
+	return &rs.Tables[0]
+}
+
+func packetOf(t *testing.T, tuple string) rules.Packet {
+	t.Helper()
+	parsed, err := nat.ParseTuple(tuple)
+	require.NoError(t, err)
+	return rules.Packet{Tuple: parsed, State: rules.New, In: "eth0", TTL: 64, TCPFlags: 0x02, Mark: 0x10}
+}
+
+// A rule drops the packet tcp 10.0.0.2:1000 > 10.0.0.1:80, which is NEW, has SYN and comes in by eth0 with mark 0x10, or it does not.
+func TestMatches(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ drops, passes string }{
+		{"ip saddr 10.0.0.2", "ip saddr != 10.0.0.2"},
+		{"ip saddr 10.0.0.0/24", "ip saddr 10.0.1.0/24"},
+		{"ip saddr 10.0.0.2-10.0.0.3", "ip saddr 10.0.0.3-10.0.0.9"},
+		{"ip saddr & 255.0.0.255 == 10.0.0.2", "ip saddr & 255.0.0.255 == 10.0.0.3"},
+		{"ip saddr @hosts", "ip daddr @hosts"},
+		{"ip daddr != @hosts", "ip saddr != @hosts"},
+		{"ip saddr . tcp dport @nets", "ip saddr . tcp sport @nets"},
+		{"ip saddr { 10.0.0.2, 10.0.0.3 }", "ip saddr { 10.0.0.3, 10.0.0.4-10.0.0.8 }"},
+		{"tcp dport 80", "tcp dport 81"},
+		{"tcp dport < 81", "tcp dport < 80"},
+		{"tcp dport >= 80", "tcp dport > 80"},
+		{"tcp dport 1-100", "tcp dport != 1-100"},
+		{"th dport 80", "udp dport 80"},
+		{"tcp dport != 81", "udp dport != 81"},
+		{"meta l4proto tcp", "meta l4proto { udp, icmp }"},
+		{"meta nfproto ipv4", "meta nfproto ipv6"},
+		{"ip ttl 64", "ip ttl < 64"},
+		{"ip protocol tcp", "ip6 nexthdr tcp"},
+		{"iifname \"eth0\"", "iifname \"eth1\""},
+		{"iifname \"et*\"", "iifname \"ethx*\""},
+		{"iifname { \"lo\", \"e*\" }", "iifname { \"lo\", \"f*\" }"},
+		{"oifname != \"eth0\"", "oifname \"eth0\""},
+		{"meta mark 0x10", "meta mark 0x11"},
+		{"meta mark & 0x30 == 0x10", "meta mark & 0x30 == 0x30"},
+		{"meta mark & 0x10 != 0", "meta mark & 0x20 != 0"},
+		{"ct state new", "ct state established,related"},
+		{"ct state new,established", "ct state invalid"},
+		{"ct state { new, invalid }", "ct state != new"},
+		{"ct mark 0", "ct mark 1"},
+		{"tcp flags syn", "tcp flags ack"},
+		{"tcp flags syn,ack", "tcp flags == syn,ack"},
+		{"tcp flags syn / syn,ack", "tcp flags ack / syn,ack"},
+		{"tcp flags ! ack", "tcp flags ! syn"},
+		{"fib daddr type local", "fib saddr type local"},
+		{"fib saddr type != local", "fib daddr type { unicast, broadcast }"},
+		{"numgen random mod 100 < 60", "numgen random mod 100 < 20"},
+		{"counter packets 0 bytes 0", "tcp dport 80 udp dport 80"},
+		{"meta mark set ip saddr map @marks meta mark 7", "meta mark set ip saddr map @marks meta mark 9"},
+		{"meta mark set meta mark | 0x1 meta mark 0x11", "meta mark set meta mark ^ 0x10 meta mark 0x10"},
+	} {
+		t.Run(row.drops, func(t *testing.T) {
+			t.Parallel()
+			for want, rule := range map[nat.Verdict]string{nat.Drop: row.drops, nat.Accept: row.passes} {
+				p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
+				v, _ := nftables.Compile(table(t, rule+" drop"), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
+				require.Equal(t, want, v, rule)
+				require.Empty(t, w.asked, rule)
+			}
+		})
+	}
+}
+
+// What a packet meets with its earlier ones: elements live for their time, a set that is full takes no more, a limit fills again.
+func TestRemembers(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name, rule string
+		packets    []string // SECONDS SOURCE VERDICT
+	}{
+		{"seen before", "ip saddr @seen drop\n\t\tupdate @seen { ip saddr }", []string{"0 10.0.0.2 accept", "59 10.0.0.2 drop", "60 10.0.0.2 accept", "61 10.0.0.3 accept"}},
+		{"update lives anew", "update @seen { ip saddr } ip daddr 10.9.9.9\n\t\tip saddr @seen drop", []string{"0 10.0.0.2 drop", "50 10.0.0.2 drop", "100 10.0.0.2 drop"}},
+		{"its own time", "ip saddr @seen drop\n\t\tadd @seen { ip saddr timeout 5s }", []string{"0 10.0.0.2 accept", "4 10.0.0.2 drop", "5 10.0.0.2 accept"}},
+		{"full", "add @seen { ip saddr } accept\n\t\tdrop", []string{"0 10.0.0.2 accept", "0 10.0.0.3 accept", "0 10.0.0.4 drop", "1 10.0.0.2 accept", "61 10.0.0.4 accept"}},
+		{"a limit", "limit rate 1/second burst 2 packets accept\n\t\tdrop", []string{"0 10.0.0.2 accept", "0 10.0.0.2 accept", "0 10.0.0.2 drop", "1 10.0.0.2 accept", "1 10.0.0.2 drop"}},
+		{"a limit over", "limit rate over 1/second burst 1 packets drop", []string{"0 10.0.0.2 accept", "0 10.0.0.2 drop", "1 10.0.0.2 accept"}},
+		{"a limit for each", "update @seen { ip saddr limit rate over 1/second burst 1 packets } drop", []string{"0 10.0.0.2 accept", "0 10.0.0.2 drop", "0 10.0.0.3 accept", "1 10.0.0.2 accept"}},
+		{"one after the other", "numgen inc mod 3 vmap { 0 : drop, 2 : drop }", []string{"0 10.0.0.2 drop", "0 10.0.0.2 accept", "0 10.0.0.2 drop", "0 10.0.0.2 drop"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := nftables.Compile(table(t, row.rule), nat.IPv4)
+			begin := time.Unix(1000, 0)
+			w := &world{memory: &rules.Memory{}}
+			for i, line := range row.packets {
+				f := strings.Fields(line)
+				after, err := time.ParseDuration(f[0] + "s")
+				require.NoError(t, err)
+				w.now = begin.Add(after)
+				p := packetOf(t, "tcp "+f[1]+":1000 > 10.0.0.1:80")
+				v, _ := c.Run("c", nat.Input, &p, w, nil, nil)
+				require.Equal(t, f[2], v.String(), "packet %d: %s", i+1, line)
+			}
+			require.Empty(t, w.asked)
+		})
+	}
+}
+
+// What natlab cannot tell is asked for by name.
+func TestUnknown(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ rule, asked string }{
+		{"rt classid 10 drop", "rt classid 10"},
+		{"meta cpu 1 drop", "meta cpu 1"},
+		{"bogus 5 drop", "bogus 5"},
+		{"xt match \"comment\" drop", "xt match \"comment\""},
+		{"limit rate 5/second drop", "limit rate 5/second"},
+		{"ip saddr @seen update @seen { ip saddr } drop", "ip saddr @seen"},
+	} {
+		p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
+		v, _ := nftables.Compile(table(t, row.rule), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
+		require.Equal(t, nat.Accept, v, row.rule)
+		require.Equal(t, []string{row.asked}, w.asked)
+	}
+}
