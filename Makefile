@@ -17,10 +17,10 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test test-core diff test-vm test-vm-all deps-vm bench lint fmt deps go-there root clean
+.PHONY: help lab build test test-kube-proxy test-core diff test-vm test-vm-all deps-vm bench lint fmt deps go-there root clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 lab: root deps build ## bring the reference lab up and prove every flow (root)
 	@.ci/lab $(NATLAB)
@@ -31,6 +31,9 @@ build: go-there ## bin/natlab
 test: root go-there ## every test (root: they make network namespaces)
 	@.ci/deps ip
 	@.ci/test $(GO)
+
+test-kube-proxy: root deps go-there ## real kube-proxies in the lab, built once each: make test-kube-proxy NATLAB_KUBE_PROXY="1.33.0 ./kube-proxy" (root)
+	NATLAB_KUBE_PROXY="$(or $(NATLAB_KUBE_PROXY),1.25.1 1.28.15 1.37.2)" $(GO) test -tags kubeproxy ./test -count=1 -timeout 60m -run '^TestKubeProxy' -bench '^BenchmarkUpKubeProxy$$'
 
 test-core: go-there ## the tests of topology and nat: no root, no network, a minute
 	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...

@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 
@@ -35,28 +32,12 @@ func (f *proxyFlags) into(ctx context.Context, p *program, c *topology.Cluster) 
 	if f.what == "" {
 		return "", nil
 	}
-	if release, is := proxy.Release(f.what); is {
-		dir, err := proxy.DefaultDir()
-		if err != nil {
-			return "", err
-		}
-		if binary, err = (proxy.Builder{Dir: dir, Log: p.err}).Build(ctx, release); err != nil {
-			return "", err
-		}
-	} else if binary, err = filepath.Abs(f.what); err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(binary); err != nil {
-		return "", fmt.Errorf("--kube-proxy %s: want a program or a patch release, such as 1.37.2: %w", f.what, err)
-	}
-	version, err := proxy.Version(ctx, binary)
+	found, err := proxy.Find(ctx, f.what, p.err)
 	if err != nil {
 		return "", err
 	}
-	if release, err := topology.ParseRelease(version); err == nil {
-		c.KubeProxy.Release, c.KubeProxy.Version = release, topology.PatchOf(version)
-	} else {
-		p.logf("note: this kube-proxy is %s, and natlab predicts the rules of %s", version, c.KubeProxy.Release)
+	if !found.Writes(c) {
+		p.logf("note: this kube-proxy is %s, and natlab predicts the rules of %s", found.Version, c.KubeProxy.Release)
 	}
-	return binary, nil
+	return found.Path, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"natlab/lab"
+	"natlab/lab/proxy"
 	"natlab/topology"
 )
 
@@ -36,15 +37,38 @@ func Load(tb testing.TB, files ...string) topology.Cluster {
 	return c
 }
 
+// Option is what New takes besides the cluster.
+type Option func(tb testing.TB, c *topology.Cluster, o *lab.Options)
+
+// KubeProxy has a real kube-proxy write the nodes' rules, one running in each: that of a path, or of a patch release such as "1.37.2", which is built
+// once. What natlab predicts is then what that release writes; where it does not know the version, what the cluster's release does.
+func KubeProxy(what string) Option {
+	return func(tb testing.TB, c *topology.Cluster, o *lab.Options) {
+		tb.Helper()
+		found, err := proxy.Find(tb.Context(), what, tb.Output())
+		if err != nil {
+			tb.Fatalf("labtest: %v", err)
+		}
+		if !found.Writes(c) {
+			tb.Logf("labtest: this kube-proxy is %s, and natlab predicts the rules of %s", found.Version, c.KubeProxy.Release)
+		}
+		o.KubeProxy = found.Path
+	}
+}
+
 // New brings a lab of the cluster up, under a name that no other lab has, and takes it away when the test ends. It
 // needs root, and fails the test without.
-func New(tb testing.TB, c topology.Cluster) *lab.Lab {
+func New(tb testing.TB, c topology.Cluster, options ...Option) *lab.Lab {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Fatal("labtest: a lab needs root: sudo go test")
 	}
 	name := fmt.Sprintf("t%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:8]))
-	l, err := lab.Up(tb.Context(), c, lab.Options{Name: name})
+	o := lab.Options{Name: name}
+	for _, option := range options {
+		option(tb, &c, &o)
+	}
+	l, err := lab.Up(tb.Context(), c, o)
 	if err != nil {
 		tb.Fatalf("labtest: %v", err)
 	}

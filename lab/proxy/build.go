@@ -22,6 +22,8 @@ type Builder struct {
 	Dir string    // made when missing
 	Go  string    // the Go program; "" is the one in PATH
 	Log io.Writer // what is being done, a line each, and what Go prints
+	// Source is a folder with changed sources of the release's module k8s.io/kubernetes; "" is the release as it is.
+	Source string
 }
 
 // DefaultDir is the Builder's folder for this user: kube-proxy below NATLAB_CACHE, or below natlab in the user's cache folder.
@@ -103,10 +105,7 @@ func (b Builder) lock(ctx context.Context, release string) (unlock func(), err e
 		}
 		return func() { _ = f.Close() }, nil
 	case <-ctx.Done():
-		go func() {
-			_ = <-got // the lock, or why there is none: nobody wants it any more
-			_ = f.Close()
-		}()
+		go func() { _ = errors.Join(<-got, f.Close()) }() // the lock, or why there is none: nobody wants it any more
 		return nil, fmt.Errorf("another process builds it: %w", context.Cause(ctx))
 	}
 }
@@ -155,7 +154,11 @@ func (b Builder) module(ctx context.Context, release, work string) ([]byte, erro
 	if err := json.Unmarshal(text, &theirs); err != nil {
 		return nil, fmt.Errorf("go mod edit: %w", err)
 	}
-	return theirs.requiredBy(kubernetes, release), nil
+	out := theirs.requiredBy(kubernetes, release)
+	if b.Source != "" {
+		out = fmt.Appendf(out, "replace %s => %s\n", kubernetes, b.Source)
+	}
+	return out, nil
 }
 
 // requiredBy is a go.mod that builds what a module of this go.mod has.
@@ -202,17 +205,4 @@ func (b Builder) run(ctx context.Context, dir string, args ...string) ([]byte, e
 func lastLine(text string) string {
 	text = strings.TrimSpace(text)
 	return text[strings.LastIndexByte(text, '\n')+1:]
-}
-
-// Version asks a kube-proxy for its version: "v1.37.2".
-func Version(ctx context.Context, binary string) (string, error) {
-	out, err := exec.CommandContext(ctx, binary, "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", binary, err)
-	}
-	version, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "Kubernetes ")
-	if !ok {
-		return "", fmt.Errorf("%s --version: %q: not a kube-proxy", binary, lastLine(string(out)))
-	}
-	return version, nil
 }

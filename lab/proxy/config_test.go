@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -91,4 +92,66 @@ godebug default=go1.24
 replace k8s.io/api => k8s.io/api v0.33.4
 replace a/b v1.0.0 => c/d v1.2.3
 `, string(m.requiredBy("k8s.io/kubernetes", "v1.33.4")))
+}
+
+func TestFind(t *testing.T) {
+	program := func(text string) string {
+		file := filepath.Join(t.TempDir(), "kube-proxy")
+		require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o700))
+		return file
+	}
+	p, err := Find(t.Context(), program("echo Kubernetes v1.33.4-dirty"), nil)
+	require.NoError(t, err)
+	require.Equal(t, "v1.33.4-dirty", p.Version)
+	c := topology.Cluster{}
+	require.True(t, p.Writes(&c))
+	require.Equal(t, "v1.33", c.KubeProxy.Release)
+	require.False(t, Program{Version: "v0.0.0-master+$Format:%H$"}.Writes(&c))
+	require.Equal(t, "v1.33", c.KubeProxy.Release)
+	for what, want := range map[string]string{
+		program("echo a; echo b"): `"b": not a kube-proxy`, program("exit 3"): "exit status 3", filepath.Join(t.TempDir(), "none"): "want a program or a patch release",
+	} {
+		_, err := Find(t.Context(), what, nil)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// A release is built once, in a folder of its own; one whose build failed is not there.
+func TestBuild(t *testing.T) {
+	dir := t.TempDir()
+	tool := filepath.Join(dir, "go")
+	require.NoError(t, os.WriteFile(tool, []byte(`#!/bin/sh
+echo "$@" >> `+dir+`/calls
+case "$1 $2" in
+"mod download") echo '{"GoMod": "/there/go.mod"}' ;;
+"mod edit") echo '{"Go": "1.24.0"}' ;;
+"build "*) [ -e `+dir+`/fails ] && { echo it does not compile >&2; exit 1; }; grep -q 'require k8s.io/kubernetes v1.33.4' go.mod && echo built > kube-proxy ;;
+esac
+`), 0o700))
+	b := Builder{Dir: filepath.Join(dir, "cache"), Go: tool, Log: io.Discard}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "fails"), nil, 0o600))
+	_, err := b.Build(t.Context(), "v1.33.4")
+	require.ErrorContains(t, err, "it does not compile")
+	require.NoError(t, os.Remove(filepath.Join(dir, "fails")))
+
+	binary, err := b.Build(t.Context(), "v1.33.4")
+	require.NoError(t, err)
+	text, err := os.ReadFile(binary)
+	require.NoError(t, err)
+	require.Equal(t, "built\n", string(text))
+	calls, err := os.ReadFile(filepath.Join(dir, "calls"))
+	require.NoError(t, err)
+	again, err := b.Build(t.Context(), "v1.33.4")
+	require.NoError(t, err)
+	require.Equal(t, binary, again)
+	after, err := os.ReadFile(filepath.Join(dir, "calls"))
+	require.NoError(t, err)
+	require.Equal(t, calls, after)
+	left, err := filepath.Glob(filepath.Join(b.Dir, "build-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	b.Go = filepath.Join(dir, "none")
+	_, err = b.Build(t.Context(), "v1.34.0")
+	require.ErrorContains(t, err, "install Go, or give the path of a kube-proxy")
 }

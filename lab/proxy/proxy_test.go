@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -63,8 +64,20 @@ func standIn(how string) error {
 	}
 	began := time.Now()
 	errs := make(chan error, 3)
+	var list struct { // it programs nothing before it knows all Services
+		Metadata struct{ ResourceVersion string }
+		Items    []json.RawMessage
+	}
+	answer, err := http.Get(api + "/api/v1/services") //nolint:gosec,noctx // it is answered at once
+	if err == nil {
+		err = errors.Join(json.NewDecoder(answer.Body).Decode(&list), answer.Body.Close())
+	}
+	if err != nil {
+		return err
+	}
+	c.services.Add(2 * int64(len(list.Items)))
 	go func() {
-		errs <- follow(api+"/api/v1/services?watch=true", func(json.RawMessage) { c.services.Add(2) }) // both families
+		errs <- follow(api+"/api/v1/services?watch=true&resourceVersion="+list.Metadata.ResourceVersion, func(json.RawMessage) { c.services.Add(2) }) // both families
 	}()
 	go func() {
 		errs <- follow(api+"/apis/discovery.k8s.io/v1/endpointslices?watch=true", func(o json.RawMessage) {

@@ -82,18 +82,22 @@ func (s *Set) begin(ctx context.Context, nodes []*node) error {
 	return each(nodes, func(n *node) error { return n.learn(ctx, s.api.Told(n.name, apiserver.Services).Objects) })
 }
 
-// learn takes from the first Services how often the kube-proxy counts each.
+// learn takes from the first Services how often the kube-proxy counts each: it was told of all before it programmed any.
 func (n *node) learn(ctx context.Context, told int) error {
 	m, err := n.metrics(ctx)
 	if err != nil {
-		return err
+		return errors.Join(err, n.runs())
+	}
+	families := 0
+	if told > 0 {
+		families = int(m[serviceChanges]) / told
+	}
+	if families < 1 {
+		return fmt.Errorf("kube-proxy of node %s was told of %d Services and counts %v changes of them", n.name, told, m[serviceChanges])
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.families = int(m[serviceChanges]) / told
-	if n.families < 1 {
-		return fmt.Errorf("kube-proxy of node %s was told of %d Services and counts %v changes of them", n.name, told, m[serviceChanges])
-	}
+	n.families = families
 	return nil
 }
 

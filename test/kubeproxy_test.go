@@ -1,0 +1,298 @@
+//go:build kubeproxy
+
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab"
+	"natlab/lab/labtest"
+	"natlab/lab/proxy"
+	"natlab/lab/traffic"
+	"natlab/lab/verify"
+	"natlab/nat"
+	"natlab/nat/proof"
+	"natlab/nat/report"
+	"natlab/topology"
+)
+
+// kubeProxies are the programs and releases of NATLAB_KUBE_PROXY.
+func kubeProxies(t *testing.T) []string {
+	t.Helper()
+	all := strings.Fields(os.Getenv("NATLAB_KUBE_PROXY"))
+	if len(all) == 0 {
+		t.Fatal("NATLAB_KUBE_PROXY names no kube-proxy: make test-kube-proxy")
+	}
+	return all
+}
+
+// eachKubeProxy runs a test for each of them, in a lab whose kube-proxies look for their canary every second.
+func eachKubeProxy(t *testing.T, c topology.Cluster, body func(t *testing.T, l *lab.Lab)) {
+	t.Helper()
+	c.KubeProxy.SyncPeriod = time.Second
+	for _, what := range kubeProxies(t) {
+		t.Run(filepath.Base(what), func(t *testing.T) { body(t, labtest.New(t, c, labtest.KubeProxy(what))) })
+	}
+}
+
+// TestKubeProxyIsProved proves the reference cluster on real kube-proxies: the Services work, by the very rules that natlab's copy of the release
+// has, and so they do after each change of the cluster.
+func TestKubeProxyIsProved(t *testing.T) {
+	eachKubeProxy(t, reference(t), func(t *testing.T, l *lab.Lab) {
+		t.Helper()
+		found, err := verify.Lab(t.Context(), l, verify.Options{Strict: true})
+		require.NoError(t, err)
+		require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
+		require.Len(t, found.Flows, 337)
+
+		c := clone(t, l.Cluster())
+		minio := service(t, &c, "minio")
+		minio.Ports[1].NodePort = 30451
+		minio.Ports[1].Endpoints = minio.Ports[1].Endpoints[:1]
+		applied, err := l.Apply(t.Context(), c, lab.Partial)
+		require.NoError(t, err)
+		require.Equal(t, []string{"velero/minio"}, applied.Services)
+		found, err = verify.Lab(t.Context(), l, verify.Options{Strict: true, Selector: proof.Selector{Service: "velero/minio"}})
+		require.NoError(t, err)
+		require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
+	})
+}
+
+// Tables that somebody flushed come back when kube-proxy misses its canaries, and a rule that was deleted when kube-proxy starts.
+func TestKubeProxyRepairs(t *testing.T) {
+	eachKubeProxy(t, reference(t), func(t *testing.T, l *lab.Lab) {
+		t.Helper()
+		const node = "vms100"
+		count := func() int { return strings.Count(printed(t, l, "iptables-legacy-save", "-t", "nat"), "-A KUBE-") }
+		whole := count()
+		require.Positive(t, whole)
+		// It waits until its canaries are gone from all tables (pkg/util/iptables: Monitor), as after a firewall's restart.
+		for _, table := range []string{"mangle", "nat", "filter"} {
+			printed(t, l, "iptables-legacy", "-t", table, "-F")
+			printed(t, l, "iptables-legacy", "-t", table, "-X")
+		}
+		require.Eventually(t, func() bool { return count() == whole }, time.Minute, 50*time.Millisecond, "the flushed tables")
+
+		printed(t, l, "iptables-legacy", "-t", "nat", "-F", "KUBE-MARK-MASQ")
+		require.Less(t, count(), whole)
+		require.NoError(t, l.Sync(t.Context(), l.Cluster(), node))
+		require.Equal(t, whole, count())
+	})
+}
+
+// What a UDP client of an endpoint that is gone has in connection tracking is forgotten when the change is in force.
+func TestKubeProxyForgetsConnections(t *testing.T) {
+	eachKubeProxy(t, reference(t), func(t *testing.T, l *lab.Lab) {
+		t.Helper()
+		const node = "vms100"
+		h, err := l.Handle(node)
+		require.NoError(t, err)
+		dns := netip.MustParseAddrPort("10.96.0.10:53")
+		var gone netip.AddrPort
+		translated := func() (to []netip.AddrPort) {
+			entries, err := l.Entries(node)
+			require.NoError(t, err)
+			for _, e := range entries {
+				if e.Original.Proto() == nat.UDP && e.Original.Dst() == dns {
+					to = append(to, e.Reply.Src())
+				}
+			}
+			return to
+		}
+		for range 20 { // until both endpoints were met
+			_, err := traffic.Ask(t.Context(), h, nat.TupleOf(nat.UDP, netip.AddrPort{}, dns))
+			require.NoError(t, err)
+		}
+		before := translated()
+		require.Len(t, before, 20)
+		c := clone(t, l.Cluster())
+		port := &service(t, &c, "kube-dns").Ports[0]
+		gone, port.Endpoints = port.Endpoints[0].Addr, port.Endpoints[1:]
+		require.Contains(t, before, gone)
+		_, err = l.Apply(t.Context(), c, lab.Partial)
+		require.NoError(t, err)
+		require.NotContains(t, translated(), gone)
+		require.NotEmpty(t, translated())
+	})
+}
+
+// A Service with externalTrafficPolicy Local has a health check port in each node, which tells whether the node has an endpoint.
+func TestKubeProxyHealthChecks(t *testing.T) {
+	c := reference(t)
+	s := service(t, &c, "release-name-grafana")
+	s.ExternalPolicy, s.HealthCheckNodePort = topology.PolicyLocal, 32123
+	eachKubeProxy(t, c, func(t *testing.T, l *lab.Lab) {
+		t.Helper()
+		local := s.Ports[0].Endpoints[0].Node
+		for _, node := range l.Nodes() {
+			want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[node == local]
+			got, text := get(t, l, node, "http://127.0.0.1:32123/")
+			require.Equal(t, want, got, "%s: %s", node, text)
+			healthy, _ := get(t, l, node, "http://127.0.0.1:10256/healthz")
+			require.Equal(t, http.StatusOK, healthy, node)
+			_, metrics := get(t, l, node, "http://127.0.0.1:10249/metrics")
+			require.Contains(t, metrics, "kubeproxy_sync_proxy_rules_duration_seconds_count")
+		}
+	})
+}
+
+// What one line of kube-proxy, changed on purpose, does is disproved, and the rule is named.
+func TestKubeProxyWithALineChanged(t *testing.T) {
+	const release = "v1.37.2"
+	for _, row := range []struct{ name, was, is, want string }{
+		{"the mark is not set", `"-j", "MARK", "--or-mark", proxier.masqueradeMark,`, `"-j", "MARK", "--or-mark", "0x0",`, "-A KUBE-MARK-MASQ -j MARK"},
+		{
+			"an endpoint is skipped", "	numEndpoints := len(endpoints)\n	for i, ep := range endpoints {",
+			"	if len(endpoints) > 1 {\n		endpoints = endpoints[1:]\n	}\n	numEndpoints := len(endpoints)\n	for i, ep := range endpoints {", "-A KUBE-SVC-",
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l := labtest.New(t, reference(t), labtest.KubeProxy(changedProxy(t, release, "pkg/proxy/iptables/proxier.go", row.was, row.is)))
+			found, err := verify.Lab(t.Context(), l, verify.Options{Selector: proof.Selector{Service: "velero/minio:console", From: "outside"}})
+			require.NoError(t, err)
+			require.Equal(t, proof.Disproved, found.Outcome())
+			require.Contains(t, notProved(found), row.want)
+		})
+	}
+}
+
+// BenchmarkUpKubeProxy brings the reference lab up with real kube-proxies, which takes no more than three seconds, and they hold no more than 400 MiB.
+func BenchmarkUpKubeProxy(b *testing.B) {
+	c, err := topology.Reference()
+	require.NoError(b, err)
+	program, err := proxy.Find(b.Context(), strings.Fields(os.Getenv("NATLAB_KUBE_PROXY"))[0], os.Stderr)
+	require.NoError(b, err)
+	require.True(b, program.Writes(&c))
+	c.Name = fmt.Sprintf("b%d", os.Getpid())
+	most := 0.0
+	for b.Loop() {
+		l, err := lab.Up(b.Context(), c, lab.Options{KubeProxy: program.Path})
+		require.NoError(b, err)
+		b.StopTimer()
+		most = max(most, residentOf(b, program.Path))
+		require.NoError(b, l.Close())
+		b.StartTimer()
+	}
+	b.ReportMetric(most, "MiB")
+	require.LessOrEqual(b, most, 400.0)
+	require.LessOrEqual(b, b.Elapsed()/time.Duration(b.N), 3*time.Second)
+}
+
+// residentOf adds the memory of the processes that run a program, in MiB.
+func residentOf(tb testing.TB, program string) (sum float64) {
+	tb.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/exe")
+	require.NoError(tb, err)
+	for _, exe := range all {
+		if to, err := os.Readlink(exe); err != nil || to != program {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(exe), "status"))
+		require.NoError(tb, err)
+		for line := range strings.Lines(string(text)) {
+			var kib float64
+			if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kib); err == nil {
+				sum += kib / 1024
+			}
+		}
+	}
+	return sum
+}
+
+// changedProxy is a kube-proxy of a release in one of whose files a text is another.
+func changedProxy(t *testing.T, release, file, was, is string) string {
+	t.Helper()
+	_, err := proxy.Find(t.Context(), release, t.Output()) // fetches the sources
+	require.NoError(t, err)
+	cache, err := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE").Output()
+	require.NoError(t, err)
+	module := filepath.Join(strings.TrimSpace(string(cache)), "k8s.io", "kubernetes@"+release)
+	dir := t.TempDir()
+	source := filepath.Join(dir, "kubernetes")
+	for _, part := range []string{"pkg", "cmd/kube-proxy", "third_party"} { // all that a kube-proxy is made of
+		require.NoError(t, os.CopyFS(filepath.Join(source, part), os.DirFS(filepath.Join(module, part))))
+	}
+	mod, err := os.ReadFile(filepath.Join(module, "go.mod"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(source, "go.mod"), mod, 0o600))
+	text, err := os.ReadFile(filepath.Join(source, file))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), was), "the line to change")
+	require.NoError(t, os.WriteFile(filepath.Join(source, file), []byte(strings.Replace(string(text), was, is, 1)), 0o600))
+	binary, err := proxy.Builder{Dir: filepath.Join(dir, "built"), Log: t.Output(), Source: source}.Build(t.Context(), release)
+	require.NoError(t, err)
+	return binary
+}
+
+func notProved(found proof.Report) string {
+	var out strings.Builder
+	for _, f := range found.Flows {
+		if f.Verdict != proof.Proved {
+			out.WriteString(report.Way(f, report.Style{}))
+		}
+	}
+	return out.String()
+}
+
+// clone is a cluster that can be changed without the other.
+func clone(t *testing.T, c topology.Cluster) (out topology.Cluster) {
+	t.Helper()
+	b, err := json.Marshal(c)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &out))
+	return out
+}
+
+func service(t *testing.T, c *topology.Cluster, name string) *topology.Service {
+	t.Helper()
+	at := slices.IndexFunc(c.Services, func(s topology.Service) bool { return s.Name == name })
+	require.GreaterOrEqual(t, at, 0)
+	return &c.Services[at]
+}
+
+// printed is what a program prints in vms100.
+func printed(t *testing.T, l *lab.Lab, argv ...string) string {
+	t.Helper()
+	var out strings.Builder
+	status, err := l.Exec(t.Context(), "vms100", argv, lab.Streams{Out: &out, Err: t.Output()})
+	require.NoError(t, err)
+	require.Zero(t, status, argv)
+	return out.String()
+}
+
+// get asks a page inside a node.
+func get(t *testing.T, l *lab.Lab, node, url string) (status int, text string) {
+	t.Helper()
+	h, err := l.Handle(node)
+	require.NoError(t, err)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+		err = h.Do(func() error {
+			conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+			return err
+		})
+		return conn, err
+	}}}
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	require.NoError(t, err)
+	answer, err := client.Do(q)
+	require.NoError(t, err)
+	defer answer.Body.Close() //nolint:errcheck // it was read
+	b, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, string(b)
+}
