@@ -26,10 +26,11 @@ import (
 // A lab in nftables mode: each node holds what kube-proxy would have written there, and what clients ask ends as the objects have it. A
 // change is followed.
 func TestLabInNFTablesMode(t *testing.T) {
-	c, _, err := topology.Load(topology.ReferenceSource())
+	c, _, err := topology.Load(topology.DualStackSource())
 	require.NoError(t, err)
 	c.KubeProxy.Release, c.KubeProxy.Mode = "v1.37", topology.ModeNFTables
 	l := labtest.New(t, c)
+	require.Equal(t, []nat.Family{nat.IPv4}, l.Families(), "its table of IPv6 is not written yet")
 	c = l.Cluster()
 	holds(t, l, c)
 	require.Greater(t, ask(t, l, c), 100)
