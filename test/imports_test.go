@@ -68,7 +68,7 @@ var house = []room{
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
 	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/portmap nat/proof nat/rules nat/service nat/twin topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology"},
 	{"lab/labtest", "lab lab/proxy lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},

@@ -14,6 +14,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/proof"
 	"natlab/nat/rules"
 	"natlab/topology"
@@ -43,7 +44,8 @@ type Recording struct {
 	IPsec       rules.Answer                 `json:"ipsec"`
 	Sets        map[string]string            `json:"sets"` // by member, as ipset save prints them
 	Nodes       []string                     `json:"nodes"`
-	Held        map[string][]recordedRuleset `json:"held"` // by node, in the kernel's order
+	Held        map[string][]recordedRuleset `json:"held"`             // by node, in the kernel's order
+	Native      map[string]string            `json:"native,omitempty"` // by node: the tables of nf_tables' own, as nft list ruleset prints them
 	World       map[string][]string          `json:"world"`
 	Wired       map[string]bool              `json:"wired"` // nodes whose NAT is not their kernel's
 	AsIs        bool                         `json:"asIs"`
@@ -116,6 +118,10 @@ func (r *Recording) keep(held nodeRules, wired map[string]bool) {
 	for _, ns := range n.Plan.Namespaces {
 		r.Beside = append(r.Beside, besideOf(ns))
 	}
+	r.Native = map[string]string{}
+	for node, native := range n.NFTOf {
+		r.Native[node] = native.String()
+	}
 	for node, all := range n.Held {
 		for _, in := range all {
 			r.Held[node] = append(r.Held[node], recordedRuleset{in.Backend, in.Rules.String()})
@@ -131,6 +137,22 @@ func (r *Recording) rulesets(node string) (out []dataplane.Installed, err error)
 			return nil, fmt.Errorf("rules of %s: %w", node, err)
 		}
 		out = append(out, dataplane.Installed{Backend: in.Backend, Rules: rs})
+	}
+	return out, nil
+}
+
+// native are the tables of nf_tables' own, by node; nil: none were read.
+func (r *Recording) native() (map[string]nftables.Ruleset, error) {
+	var out map[string]nftables.Ruleset
+	for node, text := range r.Native {
+		rs, err := nftables.ParseText(text)
+		if err != nil {
+			return nil, fmt.Errorf("nftables' rules of %s: %w", node, err)
+		}
+		if out == nil {
+			out = map[string]nftables.Ruleset{}
+		}
+		out[node] = rs
 	}
 	return out, nil
 }

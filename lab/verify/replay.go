@@ -84,6 +84,11 @@ func replayed(about Recording, strict bool) (*verification, error) {
 		}
 		network.SetsOf[member] = sets
 	}
+	native, err := about.native()
+	if err != nil {
+		return nil, err
+	}
+	network.NFTOf = native
 	held, err := rulesOf(network, about.Nodes, about.Intent)
 	if err != nil {
 		return nil, err
