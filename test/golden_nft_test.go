@@ -1,9 +1,10 @@
 package test
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,43 +20,41 @@ import (
 	"natlab/topology"
 )
 
-// nftGoldens is the directory of what real kube-proxies wrote in nftables mode: RELEASE/CASE/nft.txt, with the cases' own input.yaml or
-// that of the golden of this name here.
-const nftGoldens = "NATLAB_NFT_GOLDENS"
+// nftGoldens are what real kube-proxies wrote in nftables mode, an archive a case: RELEASE/CASE.txtar, with the case's input.yaml or that of the
+// golden of iptables mode of this name.
+const nftGoldens = "testdata/goldens-nft"
 
-// nftCases are the cases of that directory, and what is not compared is why.
-func nftCases(t *testing.T, pattern string) []string {
+// archived are the files of an archive, by name; none where there is no archive.
+func archived(t *testing.T, path string) map[string][]byte {
 	t.Helper()
-	dir := os.Getenv(nftGoldens)
-	if dir == "" {
-		t.Skipf("%s names no directory of what real kube-proxies wrote; nat/kubeproxy's own tests hold the shapes", nftGoldens)
+	out := map[string][]byte{}
+	archive, err := txtar.ParseFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return out
 	}
-	cases, err := filepath.Glob(filepath.Join(dir, "v1.*", pattern))
 	require.NoError(t, err)
-	require.NotEmpty(t, cases, dir)
-	return cases
+	for _, f := range archive.Files {
+		out[f.Name] = f.Data
+	}
+	return out
 }
 
-// nftGolden reads one case. Its input may be that of a golden of iptables mode.
-func nftGolden(t *testing.T, dir string) golden {
+// nftGolden reads one case. What it has not of its own is that of the newest release's, or of iptables mode's.
+func nftGolden(t *testing.T, path string) golden {
 	t.Helper()
-	g := golden{name: filepath.Base(dir), release: filepath.Base(filepath.Dir(dir)), files: map[string][]byte{}}
-	if archive, err := txtar.ParseFile(filepath.Join("testdata/goldens/v1.37.2", g.name+".txtar")); err == nil {
-		for _, f := range archive.Files {
-			if f.Name == "input.yaml" {
-				g.files[f.Name] = f.Data
-			}
+	base := filepath.Base(path)
+	g := golden{name: strings.TrimSuffix(base, ".txtar"), release: filepath.Base(filepath.Dir(path)), files: map[string][]byte{}}
+	for name, text := range archived(t, filepath.Join("testdata/goldens/v1.37.2", base)) {
+		if name == "input.yaml" {
+			g.files[name] = text
 		}
 	}
-	newest := filepath.Join(filepath.Dir(filepath.Dir(dir)), "v1.37.2", g.name)
-	for _, file := range []string{
-		filepath.Join(newest, "input.yaml"), filepath.Join(newest, "config.yaml"), filepath.Join(dir, "input.yaml"), filepath.Join(dir, "config.yaml"),
-		filepath.Join(dir, "node.txt"), filepath.Join(dir, "nft.txt"), filepath.Join(dir, "tx4.txt"), filepath.Join(dir, "tx6.txt"),
-	} {
-		if text, err := os.ReadFile(file); err == nil {
-			g.files[filepath.Base(file)] = text
+	for name, text := range archived(t, filepath.Join(nftGoldens, "v1.37.2", base)) {
+		if name == "input.yaml" || name == "config.yaml" {
+			g.files[name] = text
 		}
 	}
+	maps.Copy(g.files, archived(t, path))
 	return g
 }
 
@@ -90,8 +89,11 @@ func blocks(t *testing.T, rs nftables.Ruleset) map[string]string {
 // What natlab writes in nftables mode is what kube-proxy wrote, and what it hands to nft for that, line by line.
 func TestNFTGoldens(t *testing.T) {
 	t.Parallel()
-	for _, dir := range nftCases(t, "*") {
-		g := nftGolden(t, dir)
+	paths, err := filepath.Glob(filepath.Join(nftGoldens, "v1.*", "*.txtar"))
+	require.NoError(t, err)
+	require.Len(t, paths, 199)
+	for _, path := range paths {
+		g := nftGolden(t, path)
 		t.Run(g.release+"/"+g.name, func(t *testing.T) {
 			t.Parallel()
 			want, err := nftables.ParseText(string(g.files["nft.txt"]))
@@ -135,7 +137,7 @@ func sortedLines(text string) []string {
 // What kube-proxy wrote as objects changed, one after the other, on one node.
 func TestNFTChanges(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(filepath.Dir(filepath.Dir(nftCases(t, "empty")[0])), "dyn")
+	written := archived(t, filepath.Join(nftGoldens, "changes.txtar"))
 	var process kubeproxy.Process
 	var live nftables.Table
 	at := time.Unix(0, 0)
@@ -152,27 +154,32 @@ func TestNFTChanges(t *testing.T) {
 			live = tx.Apply(live)
 			got = append(got, sortedLines(tx.String())...)
 		}
-		files, err := filepath.Glob(filepath.Join(dir, change.file+"-*.txt"))
-		require.NoError(t, err)
-		require.Len(t, files, 1, change.file)
-		text, err := os.ReadFile(files[0])
-		require.NoError(t, err)
 		var want []string
-		for _, line := range sortedLines(string(text)) {
+		for _, line := range sortedLines(string(changeFile(t, written, change.file))) {
 			if !strings.Contains(line, "ip6 kube-proxy") {
 				want = append(want, line)
 			}
 		}
 		slices.Sort(got)
-		require.Equal(t, want, got, "%d: %s", i, files[0])
+		require.Equal(t, want, got, "%d: %s", i, change.file)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "final-nft.txt"))
-	require.NoError(t, err)
-	want, err := nftables.ParseText(string(text))
+	want, err := nftables.ParseText(string(written["final-nft.txt"]))
 	require.NoError(t, err)
 	wanted := blocks(t, want)
 	maps.DeleteFunc(wanted, func(name, _ string) bool { return strings.HasPrefix(name, "ip6 ") })
 	require.Equal(t, wanted, blocks(t, nftables.Ruleset{Tables: []nftables.Table{live}}))
+}
+
+// changeFile is what was written at a step, "01", whose file's name goes on with what was changed.
+func changeFile(t *testing.T, written map[string][]byte, step string) []byte {
+	t.Helper()
+	for name, text := range written {
+		if strings.HasPrefix(name, step+"-") {
+			return text
+		}
+	}
+	require.FailNow(t, "no file of step "+step)
+	return nil
 }
 
 // changed is one step of the changes.
