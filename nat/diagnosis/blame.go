@@ -26,7 +26,7 @@ func (a *Answer) direct(p nat.Prediction) {
 		case s.Rule == 0:
 			c.Code = "policy.drop"
 			c.What = fmt.Sprintf("the policy of %s %s drops the %s: no rule of the chain accepts it", s.Table, s.Chain, packetOf(dir))
-		case s.Target == "REJECT":
+		case strings.EqualFold(s.Target, "REJECT"):
 			c.Code, c.What = "rule.reject", fmt.Sprintf("%s rejects the %s", r, packetOf(dir))
 		}
 		a.add(c)

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"slices"
+	"strings"
 
 	"natlab/nat"
 )
@@ -25,7 +26,7 @@ func deciding(p nat.Prediction) (out []Rule) {
 }
 
 func decides(s nat.Step) bool {
-	switch s.Target {
+	switch strings.ToUpper(s.Target) { // nft writes them small
 	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "REJECT", "TPROXY":
 		return true
 	}
@@ -33,7 +34,7 @@ func decides(s nat.Step) bool {
 }
 
 func ruleOf(s nat.Step, dir nat.Direction) Rule {
-	return Rule{Direction: dir, Table: s.Table, Chain: s.Chain, Rule: s.Rule, Line: s.Line, Text: s.Text, Owner: ruleOwner(s.Chain, s.Target, s.Text)}
+	return Rule{Direction: dir, Table: s.Table, Chain: s.Chain, Rule: s.Rule, Line: s.Line, Text: s.Text, Owner: ruleOwner(s.Table, s.Chain, s.Target, s.Text)}
 }
 
 // last is the rule that ended a way, where one did.
@@ -44,7 +45,7 @@ func last(o nat.Outcome) (s nat.Step, dir nat.Direction, ok bool) {
 			j = o.Reply
 		}
 		for _, s := range slices.Backward(j.Steps) {
-			if s.Verdict == nat.Drop || s.Target == "REJECT" {
+			if s.Verdict == nat.Drop || strings.EqualFold(s.Target, "REJECT") {
 				return s, dir, true
 			}
 		}

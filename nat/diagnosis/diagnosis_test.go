@@ -14,6 +14,7 @@ import (
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/topology"
 )
 
@@ -176,6 +177,26 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// Rules of nf_tables' own are told of as those of iptables are.
+func TestNativeRules(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ statement, code, what string }{
+		{"reject with icmpx admin-prohibited", "rule.reject", "inet firewalld filter_INPUT:1 (firewalld), line 4: reject with icmpx admin-prohibited rejects the packet"},
+		{"tcp dport 8080 drop", "rule.drop", "inet firewalld filter_INPUT:1 (firewalld), line 4: tcp dport 8080 drop drops the packet"},
+	} {
+		rs, err := nftables.ParseText("table inet firewalld {\n\tchain filter_INPUT {\n\t\ttype filter hook input priority filter + 10; policy accept;\n\t\t" + row.statement + "\n\t}\n}\n")
+		require.NoError(t, err)
+		c := caseOf(t, "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0")
+		c.Facts.NFT = rs
+		a := c.answer(t)
+		require.Equal(t, Broken, a.Verdict, "%s", a)
+		require.NotEmpty(t, a.Causes, "%s", a)
+		require.Equal(t, row.code, a.Causes[0].Code)
+		require.Equal(t, row.what, a.Causes[0].What)
+		require.Len(t, a.Decides, 1)
+	}
+}
+
 // A chain that is not in the text may mark the packet: nobody tells that no rule there does.
 func TestChainThatIsNotTold(t *testing.T) {
 	t.Parallel()
@@ -288,30 +309,33 @@ func TestDoubts(t *testing.T) {
 
 func TestOwner(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct{ chain, target, text, owner string }{
-		{"KUBE-SERVICES", "", "", "kube-proxy"},
-		{"KUBE-ROUTER-FORWARD", "", "", "kube-router"},
-		{"KUBE-NWPLCY-ABC", "", "", "kube-router"},
-		{"cali-FORWARD", "", "", "Calico"},
-		{"FLANNEL-POSTRTG", "", "", "flannel"},
-		{"DOCKER-ISOLATION-STAGE-1", "", "", "Docker"},
-		{"NETAVARK-1D8721804F16F", "", "", "Podman (Netavark)"},
-		{"CNI-HOSTPORT-DNAT", "", "", "CNI portmap"},
-		{"ts-forward", "", "", "Tailscale"},
-		{"ISTIO_OUTPUT", "", "", "Istio"},
-		{"ufw-before-input", "", "", "ufw"},
-		{"LIBVIRT_FWO", "", "", "libvirt"},
-		{"f2b-sshd", "", "", "fail2ban"},
-		{"AWS-SNAT-CHAIN-0", "", "", "AWS VPC CNI"},
-		{"FWDI_public", "", "", "firewalld"},
-		{"FORWARD", "DOCKER", "-A FORWARD -j DOCKER", "Docker"},
-		{"POSTROUTING", "MASQUERADE", `-A POSTROUTING -m comment --comment "flanneld masq" -j MASQUERADE`, "flannel"},
-		{"FORWARD", "ACCEPT", "-A FORWARD -o docker0 -j ACCEPT", "Docker"},
-		{"FORWARD", "DROP", "-A FORWARD -j DROP", ""},
+	for _, row := range []struct{ table, chain, target, text, owner string }{
+		{"filter", "KUBE-SERVICES", "", "", "kube-proxy"},
+		{"filter", "KUBE-ROUTER-FORWARD", "", "", "kube-router"},
+		{"filter", "KUBE-NWPLCY-ABC", "", "", "kube-router"},
+		{"filter", "cali-FORWARD", "", "", "Calico"},
+		{"filter", "FLANNEL-POSTRTG", "", "", "flannel"},
+		{"filter", "DOCKER-ISOLATION-STAGE-1", "", "", "Docker"},
+		{"filter", "NETAVARK-1D8721804F16F", "", "", "Podman (Netavark)"},
+		{"filter", "CNI-HOSTPORT-DNAT", "", "", "CNI portmap"},
+		{"filter", "ts-forward", "", "", "Tailscale"},
+		{"filter", "ISTIO_OUTPUT", "", "", "Istio"},
+		{"filter", "ufw-before-input", "", "", "ufw"},
+		{"filter", "LIBVIRT_FWO", "", "", "libvirt"},
+		{"filter", "f2b-sshd", "", "", "fail2ban"},
+		{"filter", "AWS-SNAT-CHAIN-0", "", "", "AWS VPC CNI"},
+		{"filter", "FWDI_public", "", "", "firewalld"},
+		{"filter", "FORWARD", "DOCKER", "-A FORWARD -j DOCKER", "Docker"},
+		{"filter", "POSTROUTING", "MASQUERADE", `-A POSTROUTING -m comment --comment "flanneld masq" -j MASQUERADE`, "flannel"},
+		{"filter", "FORWARD", "ACCEPT", "-A FORWARD -o docker0 -j ACCEPT", "Docker"},
+		{"inet firewalld", "filter_INPUT", "reject", "reject with icmpx admin-prohibited", "firewalld"},
+		{"ip docker-bridges", "nat-prerouting", "dnat", "dnat to 172.17.0.2:80", "Docker"},
+		{"inet mine", "input", "drop", "drop", ""},
+		{"filter", "FORWARD", "DROP", "-A FORWARD -j DROP", ""},
 	} {
-		t.Run(row.chain+" "+row.target, func(t *testing.T) {
+		t.Run(row.table+" "+row.chain+" "+row.target, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, row.owner, ruleOwner(row.chain, row.target, row.text))
+			require.Equal(t, row.owner, ruleOwner(row.table, row.chain, row.target, row.text))
 		})
 	}
 }

@@ -64,6 +64,13 @@ var owners = []struct{ prefix, owner string }{
 	{"LXC", "LXC"},
 }
 
+// tableOwners are whose tables of nf_tables have which name.
+var tableOwners = map[string]string{
+	"calico": "Calico", "cni_hostport": "CNI portmap", "docker-bridges": "Docker", "f2b-table": "fail2ban", "firewalld": "firewalld",
+	"flannel-ipv4": "flannel", "flannel-ipv6": "flannel", "fw4": "OpenWrt (firewall4)", "incus": "Incus", "kube-proxy": "kube-proxy",
+	"libvirt_network": "libvirt", "lxd": "LXD", "netavark": "Podman (Netavark)",
+}
+
 // Owner is whose a chain is, by its name; "" for a built-in chain and one that natlab does not know.
 func Owner(chain string) string {
 	for _, o := range owners {
@@ -74,8 +81,12 @@ func Owner(chain string) string {
 	return ""
 }
 
-// ruleOwner is whose a rule is: its chain's, or in a chain of many that of the chain that it leads to or the agent that its comment names.
-func ruleOwner(chain, target, text string) string {
+// ruleOwner is whose a rule is: its table's, where nf_tables has one of its agent's own; its chain's, or in a chain of many that of the chain that it
+// leads to or the agent that its comment names.
+func ruleOwner(table, chain, target, text string) string {
+	if _, name, native := strings.Cut(table, " "); native && tableOwners[name] != "" {
+		return tableOwners[name]
+	}
 	if o := Owner(chain); o != "" {
 		return o
 	}
