@@ -1,7 +1,9 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
@@ -105,7 +108,11 @@ func serveAsAnother(t *testing.T, l *lab.Lab) {
 	stopServer(t, l)
 	h, err := l.Handle("velero/minio-b6d98746c-lxt2c")
 	require.NoError(t, err)
-	s, err := traffic.Serve(h, "somebody/else", nat.TCP, netip.MustParseAddrPort("10.244.38.178:9090"))
+	var s io.Closer
+	require.Eventually(t, func() bool { // a program that is being started elsewhere has the old server's socket until its exec
+		s, err = traffic.Serve(h, "somebody/else", nat.TCP, netip.MustParseAddrPort("10.244.38.178:9090"))
+		return !errors.Is(err, unix.EADDRINUSE)
+	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 }
