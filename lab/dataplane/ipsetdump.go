@@ -74,9 +74,10 @@ func DumpSets(ns Namespace) (save string, err error) {
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 			return nil
 		}
+		kinds := map[string]string{}
 		for _, m := range msgs {
 			if err == nil && len(m.Data) > 4 {
-				err = printSet(&b, m.Data[4:])
+				err = printSet(&b, m.Data[4:], kinds)
 			}
 		}
 		return err
@@ -131,13 +132,18 @@ func (a attributes) addr(kind uint16) string {
 	return ""
 }
 
-// printSet prints one message: of a set's header, of members, or both.
-func printSet(b *strings.Builder, data []byte) error {
+// printSet prints one message: of a set's header, of members, or both. The first of a set alone tells its type (ip_set_dump_do), which kinds keeps
+// by the set's name.
+func printSet(b *strings.Builder, data []byte, kinds map[string]string) error {
 	set, err := attributesOf(data)
 	if err != nil {
 		return err
 	}
 	name, kind := set.text(ipsetAttrName), set.text(ipsetAttrType)
+	if kind == "" {
+		kind = kinds[name]
+	}
+	kinds[name] = kind
 	if header, ok := set[ipsetAttrData]; ok {
 		h, err := attributesOf(header.Data)
 		if err != nil {
