@@ -29,16 +29,18 @@ build: go-there ## bin/natlab
 	@CGO_ENABLED=0 $(GO) build -buildvcs=false -ldflags '-X main.revision=$(REVISION)' -o $(NATLAB) ./cmd/natlab
 
 test: root go-there ## every test (root: they make network namespaces)
-	@.ci/deps ip
+	@.ci/deps ip nft ipset conntrack
 	@.ci/test $(GO)
 
-test-kube-proxy: root deps go-there ## real kube-proxies in the lab, built once each: make test-kube-proxy NATLAB_KUBE_PROXY="1.33.0 ./kube-proxy" (root)
+test-kube-proxy: root go-there ## real kube-proxies in the lab, built once each: make test-kube-proxy NATLAB_KUBE_PROXY="1.33.0 ./kube-proxy" (root)
+	@.ci/deps ip nft ipset conntrack
 	NATLAB_KUBE_PROXY="$(or $(NATLAB_KUBE_PROXY),1.25.1 1.28.15 1.37.2)" $(GO) test -tags kubeproxy ./test -count=1 -timeout 60m -run '^TestKubeProxy' -bench '^BenchmarkUpKubeProxy$$'
 
 test-core: go-there ## the tests of topology and nat: no root, no network, a minute
 	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...
 
-diff: root deps go-there ## N generated packets in the kernel and in the emulator (root): make diff N=1000000
+diff: root go-there ## N generated packets in the kernel and in the emulator (root): make diff N=1000000
+	@.ci/deps ip nft ipset conntrack
 	NATLAB_DIFF=$(or $(N),1000000) $(GO) test ./test -count=1 -run '^TestDifferential$$' -timeout 24h -v
 
 test-vm: deps-vm build ## the reference cluster and all scenarios on kernels 6.1 and 6.12, in VMs

@@ -76,29 +76,38 @@ func TestServicesWork(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, l.Down(context.Background())) })
 			require.Equal(t, backend, l.Backend())
-			for _, row := range []struct{ from, proto, target, server string }{
-				{"outside", "tcp", "192.168.26.100:30450", "velero/minio-"},
-				{"outside", "tcp", "192.168.26.105:30450", "velero/minio-"},
-				{"outside", "tcp", "192.168.26.223:80", "default/release-name-grafana-"},
-				{"outside", "tcp", "192.168.26.101:30174", "default/release-name-grafana-"},
-				{"vms101", "tcp", "10.98.180.238:9099", "velero/minio-"},
-				{"vms106", "tcp", "10.96.85.130:80", "default/release-name-grafana-"},
-				{"velero/minio-b6d98746c-m7rzc", "tcp", "10.98.180.238:9099", "velero/minio-"}, // itself, one time in two
-				{"velero/minio-b6d98746c-m7rzc", "tcp", "10.96.0.10:9153", "kube-system/coredns-"},
-				{"velero/minio-b6d98746c-lxt2c", "udp", "10.96.0.10:53", "kube-system/coredns-"},
-			} {
-				h, err := l.Handle(row.from)
-				require.NoError(t, err)
-				proto, err := nat.ParseProto(row.proto)
-				require.NoError(t, err)
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-				for range 4 {
-					answer, err := traffic.Ask(ctx, h, nat.TupleOf(proto, netip.AddrPort{}, mustAddrPort(t, row.target)))
-					require.NoError(t, err, "%s asks %s", row.from, row.target)
-					require.Contains(t, answer.Server, row.server)
-				}
-				cancel()
-			}
+			requireAnswers(t, l,
+				question{"outside", "tcp", "192.168.26.100:30450", "velero/minio-"},
+				question{"outside", "tcp", "192.168.26.105:30450", "velero/minio-"},
+				question{"outside", "tcp", "192.168.26.223:80", "default/release-name-grafana-"},
+				question{"outside", "tcp", "192.168.26.101:30174", "default/release-name-grafana-"},
+				question{"vms101", "tcp", "10.98.180.238:9099", "velero/minio-"},
+				question{"vms106", "tcp", "10.96.85.130:80", "default/release-name-grafana-"},
+				question{"velero/minio-b6d98746c-m7rzc", "tcp", "10.98.180.238:9099", "velero/minio-"}, // itself, one time in two
+				question{"velero/minio-b6d98746c-m7rzc", "tcp", "10.96.0.10:9153", "kube-system/coredns-"},
+				question{"velero/minio-b6d98746c-lxt2c", "udp", "10.96.0.10:53", "kube-system/coredns-"},
+			)
 		})
+	}
+}
+
+// question is what a member asks, and who has to answer.
+type question struct{ from, proto, target, server string }
+
+// requireAnswers asks each four times, since chance may choose among servers.
+func requireAnswers(t *testing.T, l *Lab, all ...question) {
+	t.Helper()
+	for _, q := range all {
+		h, err := l.Handle(q.from)
+		require.NoError(t, err)
+		proto, err := nat.ParseProto(q.proto)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		for range 4 {
+			answer, err := traffic.Ask(ctx, h, nat.TupleOf(proto, netip.AddrPort{}, mustAddrPort(t, q.target)))
+			require.NoError(t, err, "%s asks %s", q.from, q.target)
+			require.Contains(t, answer.Server, q.server)
+		}
+		cancel()
 	}
 }
