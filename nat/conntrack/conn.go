@@ -184,9 +184,12 @@ func (c *Conn) Target(m Manip, dir nat.Direction) (to netip.AddrPort, ok bool) {
 	if !c.Has(bit) {
 		return netip.AddrPort{}, false
 	}
-	inverse := c.Tuple(1 - dir).Reply()
-	if m == ManipSource {
-		return inverse.Src(), true
+	other := &c.Reply // of which this end is the other one
+	if dir == nat.Reply {
+		other = &c.Original
 	}
-	return inverse.Dst(), true
+	if m == ManipSource {
+		return other.Dst(), true
+	}
+	return other.Src(), true
 }

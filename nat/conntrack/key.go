@@ -88,6 +88,18 @@ func (c *Conn) keyIn(d nat.Direction) nat.Tuple {
 	return c.answerKey(c.Reply)
 }
 
+// isKey reports whether k is the key of a connection's direction.
+func (c *Conn) isKey(d nat.Direction, k *nat.Tuple) bool {
+	t := &c.Original
+	if d == nat.Reply {
+		t = &c.Reply
+	}
+	if isICMP(t.Proto()) {
+		return c.keyIn(d) == *k
+	}
+	return *t == *k
+}
+
 // answerKey is the key of a tuple that answers the connection's first packet.
 func (c *Conn) answerKey(answer nat.Tuple) nat.Tuple {
 	kind := c.kind

@@ -56,7 +56,7 @@ func (t *Table) Find(key nat.Tuple, z nat.Zone) (*Conn, nat.Direction) { return 
 
 // find is Lookup by key, in a zone (nf_ct_key_equal). A connection that expired is removed on the way (nf_ct_gc_expired).
 func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
-	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.keyIn(d) == k && c.Zone.In(d) == z.In(d) })
+	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.isKey(d, &k) && c.Zone.In(d) == z.In(d) })
 	if s == nil {
 		return nil, nat.Original
 	}
