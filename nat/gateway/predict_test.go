@@ -204,3 +204,43 @@ func TestHopsOfANodePort(t *testing.T) {
 	require.Equal(t, bits, o.Conns[0].Status&bits)
 	require.Equal(t, "tcp 10.244.169.89:9090 > 10.244.31.64:0", o.Conns[0].Reply.String())
 }
+
+// In IPv6 as in IPv4; a probe of the other family is refused.
+func TestPredictInIPv6(t *testing.T) {
+	t.Parallel()
+	c, err := topology.DualStack()
+	require.NoError(t, err)
+	plan, err := topology.NewPlan(c)
+	require.NoError(t, err)
+	rules := map[string]gateway.Rules{}
+	for _, n := range c.Nodes {
+		rs, err := kubeproxy.Rules(c, n.Name, kubeproxy.Options{Family: nat.IPv6})
+		require.NoError(t, err)
+		rules[n.Name] = gateway.Rules{rs}
+	}
+	servers, _ := topology.Servers(c)
+	n, err := gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Family: nat.IPv6})
+	require.NoError(t, err)
+	asked := 0
+	for _, s := range c.Services {
+		for _, ip := range s.ClusterIPs {
+			if !ip.Is6() || len(s.Ports) == 0 || s.Ports[0].Protocol != "TCP" {
+				continue
+			}
+			for _, p := range c.Pods {
+				tuple := nat.TupleOf(nat.TCP, netip.AddrPortFrom(p.Address(topology.IPv6), 40000), netip.AddrPortFrom(ip, s.Ports[0].Port))
+				if p.HostNetwork || !p.Address(topology.IPv6).IsValid() {
+					continue
+				}
+				for _, o := range predict(t, n, p.Member(), tuple.String()) {
+					require.Equal(t, nat.EndAnswered, o.End, "%s %s: %s %s", p.Member(), tuple, o.Where, o.Why)
+					require.Equal(t, netip.AddrPortFrom(ip, s.Ports[0].Port), o.ClientPeer)
+				}
+				asked++
+			}
+		}
+	}
+	require.Positive(t, asked)
+	_, err = n.Predict(nat.Probe{From: c.Nodes[0].Name, Tuple: nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2"))})
+	require.ErrorContains(t, err, "want two IPv6 addresses")
+}

@@ -56,8 +56,8 @@ const (
 	maxPasses = 256
 )
 
-// Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or an address
-// that is not IPv4.
+// Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or a probe of another family than
+// the network is for.
 func (n *Network) Predict(p nat.Probe) (nat.Prediction, error) {
 	x, err := n.Explain(p, nil)
 	if err != nil {
@@ -72,8 +72,9 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 	if from == nil {
 		return nil, fmt.Errorf("probe %s: the plan has no %q", p.Tuple, p.From)
 	}
-	if !p.Tuple.IsValid() || !p.Tuple.Src().Addr().Is4() || !p.Tuple.Dst().Addr().Is4() {
-		return nil, fmt.Errorf("probe %s from %s: want two IPv4 addresses", p.Tuple, p.From)
+	family := from.options.Family
+	if !p.Tuple.IsValid() || nat.FamilyOf(p.Tuple.Src().Addr()) != family || nat.FamilyOf(p.Tuple.Dst().Addr()) != family {
+		return nil, fmt.Errorf("probe %s from %s: want two %s addresses", p.Tuple, p.From, map[nat.Family]string{nat.IPv4: "IPv4", nat.IPv6: "IPv6"}[family])
 	}
 	ask := AskOf(p.Tuple)
 	x := &Explanation{Ask: ask, nodes: n.nodes}
