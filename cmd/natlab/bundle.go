@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -13,6 +15,7 @@ import (
 	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
 	"natlab/nat/nftables"
+	"natlab/topology"
 	"natlab/topology/dump"
 )
 
@@ -121,10 +124,24 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 		c.Facts.NFT = c.Facts.NFT.And(native)
 	}
 	c.RoutesOpen = e.node.alone() && len(e.bundle) == 0
+	if c.RoutesOpen {
+		c.Facts.Untold = untold(&c.Namespace)
+	}
 	if c.RoutesOpen && len(e.node.links) == 0 {
 		c.Facts.Unplaced = unplacedNative(c.Namespace, c.Facts.NFT, p.placeDevices(&c.Namespace, c.Rules))
 	}
 	return c, nil
+}
+
+// untold are the settings of which a node in words has none, and that programs set on many nodes: kube-proxy the one for loopback's addresses, and
+// distributions that of the way back.
+func untold(ns *topology.Namespace) (out []topology.Sysctl) {
+	for _, s := range []topology.Sysctl{{Key: "net/ipv4/conf/all/route_localnet", Value: "1"}, {Key: "net/ipv4/conf/all/rp_filter", Value: "1"}} {
+		if !slices.ContainsFunc(ns.Sysctls, func(told topology.Sysctl) bool { return path.Base(told.Key) == path.Base(s.Key) }) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // cmpKernel is the kernel that a flag tells, or else the bundle's.

@@ -9,6 +9,7 @@ import (
 	"natlab/nat/ipset"
 	"natlab/nat/nftables"
 	"natlab/nat/rules"
+	"natlab/topology"
 )
 
 // Facts are what is known of a node besides its namespace and its rules.
@@ -25,6 +26,9 @@ type Facts struct {
 	// OrderOpen tells that of two rule sets, iptables-nft's in front of iptables-legacy's, it is not known which packets meet first: no program
 	// tells which was registered last. An explanation follows both orders.
 	OrderOpen bool
+	// Untold are settings that nobody told and that many nodes have otherwise than a fresh namespace: an explanation follows the packet with each of
+	// them, too.
+	Untold []topology.Sysctl
 	// Queues tells whether a program listens on the queues that NFQUEUE rules name.
 	Queues rules.Answer
 	// IPsec tells whether there are IPsec policies or states (ip xfrm); which packets they are for is not known.

@@ -55,6 +55,9 @@ func (v *visit) inbound4(d *device, p *passage, in *inbound) {
 	in.why, in.quiet = v.martianSource(p, d, src, out), true
 }
 
+// localnetOff ends why a packet with an address of loopback's goes nowhere.
+const localnetOff = ": route_localnet is 0"
+
 // martian4 is why no host takes a packet of such addresses by a device, whatever its routes; "" where one may.
 func martian4(d *device, src, dst netip.Addr) string {
 	switch {
@@ -66,9 +69,9 @@ func martian4(d *device, src, dst netip.Addr) string {
 	case dst.IsUnspecified():
 		return "martian destination " + dst.String()
 	case dst.IsLoopback() && !d.settings.localnet:
-		return "martian destination " + dst.String() + " on " + d.Name + ": route_localnet is 0"
+		return "martian destination " + dst.String() + " on " + d.Name + localnetOff
 	case src.IsLoopback() && !dst.IsLoopback() && !d.settings.localnet:
-		return "martian source " + src.String() + " on " + d.Name + ": route_localnet is 0"
+		return "martian source " + src.String() + " on " + d.Name + localnetOff
 	}
 	return ""
 }
@@ -93,7 +96,7 @@ func (v *visit) multicast4(d *device, p *passage) inbound {
 	case src.IsMulticast(), src == limitedBroadcast:
 		return drop("martian source " + src.String())
 	case src.IsLoopback() && !d.settings.localnet:
-		return drop("martian source " + src.String() + " on " + d.Name + ": route_localnet is 0")
+		return drop("martian source " + src.String() + " on " + d.Name + localnetOff)
 	case !src.IsUnspecified():
 		in.why = v.martianSource(p, d, src, nil)
 	case !localGroup(dst) && p.view.Tuple.Proto() != igmp:

@@ -3,8 +3,10 @@ package gateway
 import (
 	"cmp"
 	"net/netip"
+	"path"
 	"reflect"
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
@@ -30,6 +32,9 @@ func (x *Explanation) open(g *Gateway, ns topology.Namespace, rules Rules, dice 
 	if err := x.elsewhere(g, ns, rules, dice); err != nil {
 		return err
 	}
+	if err := x.otherwise(g, ns, rules, dice); err != nil {
+		return err
+	}
 	dst := x.Ask.Tuple.Dst().Addr()
 	if !f.NoAddresses || g.host.routingType(dst, "") != "UNICAST" || len(g.host.devices) == 0 {
 		return nil
@@ -46,6 +51,39 @@ func (x *Explanation) open(g *Gateway, ns topology.Namespace, rules Rules, dice 
 	}
 	x.eitherWay(other, dst.String()+" is an address of the node", dice)
 	return nil
+}
+
+// otherwise adds the ways of a packet where a setting is not what a fresh namespace has, as far as it may matter to it.
+func (x *Explanation) otherwise(g *Gateway, ns topology.Namespace, rules Rules, dice conntrack.Chance) error {
+	known := slices.Clone(x.Prediction)
+	for _, s := range g.options.Untold {
+		if !x.hangsOn(g.host, s.Key) {
+			continue
+		}
+		there := ns
+		there.Sysctls = append(slices.Clip(ns.Sysctls), s)
+		other, err := NewGateway(there, rules, g.options)
+		if err != nil {
+			return err
+		}
+		if found := other.explained(x.Ask, dice); !slices.EqualFunc(found.Prediction, known, alike) {
+			x.eitherWay(found, strings.ReplaceAll(s.Key, "/", ".")+" is "+s.Value, dice)
+		}
+	}
+	return nil
+}
+
+// hangsOn reports whether a setting may matter to the packet: that of loopback's addresses where it is lost for one, and that of the way back to
+// its source where that is by another device. Any other may.
+func (x *Explanation) hangsOn(h *host, key string) bool {
+	switch path.Base(key) {
+	case "route_localnet":
+		return slices.ContainsFunc(x.Prediction, func(o nat.Outcome) bool { return strings.HasSuffix(o.Why, localnetOff) })
+	case "rp_filter":
+		back, why := h.lookup(x.Ask.Tuple.Src().Addr())
+		return x.Ask.In != "" && why == "" && back.dev != nil && back.dev.Name != x.Ask.In
+	}
+	return true
 }
 
 // explained are the ways of a packet through this node.

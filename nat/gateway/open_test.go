@@ -41,15 +41,62 @@ func TestExplainUnplaced(t *testing.T) {
 			s.In, s.Routed = s.Device, row.routed
 			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{Unplaced: row.unplaced}, s.Ask, nil)
 			require.NoError(t, err)
-			var got []string
-			for _, o := range x.Prediction {
-				way := o.End.String()
-				for _, a := range o.Assumed {
-					way += fmt.Sprintf(" %s %t", a.What, a.Holds)
-				}
-				got = append(got, way)
+			require.Equal(t, row.want, endings(x))
+		})
+	}
+}
+
+// endings are how each way ends, and what it depends on.
+func endings(x *gateway.Explanation) (out []string) {
+	for _, o := range x.Prediction {
+		way := o.End.String()
+		for _, a := range o.Assumed {
+			way += fmt.Sprintf(" %s %t", a.What, a.Holds)
+		}
+		out = append(out, way)
+	}
+	return out
+}
+
+// A setting that nobody told is followed both ways where it may matter.
+func TestExplainUntold(t *testing.T) {
+	t.Parallel()
+	const (
+		toLoopback = "-A PREROUTING -d 192.0.2.1/32 -j DNAT --to-destination 127.0.0.11\n-A OUTPUT -p tcp -m tcp --dport 30080 -j DNAT --to-destination 192.0.2.99:80\n-A POSTROUTING -o eth0 -j MASQUERADE\n"
+		localnet   = "net.ipv4.conf.all.route_localnet is 1"
+		back       = "net.ipv4.conf.all.rp_filter is 1"
+	)
+	for _, row := range []struct {
+		name, packet string
+		told         string
+		want         []string
+	}{
+		{"to an address of loopback's", "tcp 192.0.2.99:40000 > 192.0.2.1:80 in eth0", "", []string{"answered " + localnet + " true", "lost " + localnet + " false"}},
+		{"it is told", "tcp 192.0.2.99:40000 > 192.0.2.1:80 in eth0", "net.ipv4.conf.eth0.route_localnet=1", []string{"answered"}},
+		{"from one", "tcp 127.0.0.1:40000 > 127.0.0.1:30080 in node", "", []string{"answered " + localnet + " true", "lost " + localnet + " false"}},
+		{"of loopback alone", "tcp 127.0.0.1:40000 > 127.0.0.1:80 in node", "", []string{"answered"}},
+		{"another way back", "tcp 8.8.8.8:40000 > 192.0.2.10:80 in eth1", "", []string{"lost " + back + " true", "answered " + back + " false"}},
+		{"the same way back", "tcp 8.8.8.8:40000 > 192.0.2.10:80 in eth0", "", []string{"answered"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			rs, err := iptables.ParseString("*nat\n"+toLoopback+"COMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			words := topology.NodeWords{Addresses: []string{"eth0=192.0.2.10/24", "eth1=10.9.0.2/24", "lo=127.0.0.1/8"}, Routes: []string{"default via 192.0.2.9"}}
+			if row.told != "" {
+				words.Sysctls = []string{row.told}
 			}
-			require.Equal(t, row.want, got)
+			ns, _, err := words.Node()
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err)
+			if s.In = s.Device; s.In == "node" {
+				s.In = ""
+			}
+			untold := []topology.Sysctl{{Key: "net/ipv4/conf/all/route_localnet", Value: "1"}, {Key: "net/ipv4/conf/all/rp_filter", Value: "1"}}
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{Untold: untold}, s.Ask, nil)
+			require.NoError(t, err)
+			require.Equal(t, row.want, endings(x))
 		})
 	}
 }

@@ -194,7 +194,7 @@ func (h *host) outbound(src, dst netip.Addr, k routingKey) (next nextHop, why st
 	}
 	switch {
 	case src.IsLoopback() && next.dev.Name != "lo" && !next.dev.settings.localnet:
-		return nextHop{}, "martian source " + src.String() + " out of " + next.dev.Name + ": route_localnet is 0"
+		return nextHop{}, "martian source " + src.String() + " out of " + next.dev.Name + localnetOff
 	case dst.IsMulticast():
 		next.kind, next.via = routeMulticast, dst
 	case group:
