@@ -13,13 +13,23 @@ import (
 // An empty step is the end. It is called from many goroutines, one at a time.
 type Progress func(step string, done, total int)
 
+// Bar is the two characters that a progress bar is drawn of: for what is done, and for what is not.
+type Bar string
+
+// The bars: of blocks, and for a terminal that has ASCII alone.
+const (
+	Blocks Bar = "█░"
+	Signs  Bar = "#."
+)
+
 // ShowProgress draws Progress on one line of a terminal, which is cleared when the last step is done. On anything else
 // it is nil, which is silent.
-func ShowProgress(w io.Writer) Progress {
+func ShowProgress(w io.Writer, of Bar) Progress {
 	file, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return nil
 	}
+	signs := []rune(of)
 	return func(step string, done, total int) {
 		const clear, width = "\r\x1b[K", 24
 		if step == "" {
@@ -28,9 +38,9 @@ func ShowProgress(w io.Writer) Progress {
 		}
 		bar := make([]rune, width)
 		for i := range bar {
-			bar[i] = '░'
+			bar[i] = signs[1]
 			if i*max(total, 1) < done*width {
-				bar[i] = '█'
+				bar[i] = signs[0]
 			}
 		}
 		_, _ = fmt.Fprintf(w, "%s%-22s %s %d/%d", clear, step, string(bar), done, total)

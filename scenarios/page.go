@@ -8,11 +8,15 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// pageWidth is how wide a page's text is set.
+// pageWidth is how wide a page's text is set where there is room for it.
 const pageWidth = 100
 
-// Page writes a scenario's page for a terminal: what happens, why, the tell-tale and the fix, then the script.
-func Page(w io.Writer, s Scenario) error {
+// Page writes a scenario's page for a terminal of so many columns, 0 for one that has no width: what happens, why, the tell-tale and the fix,
+// then the script.
+func Page(w io.Writer, s Scenario, columns int) error {
+	if columns <= 0 || columns > pageWidth {
+		columns = pageWidth
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", s.Name, s.Title)
 	if s.Issue != "" {
@@ -20,7 +24,7 @@ func Page(w io.Writer, s Scenario) error {
 	}
 	for _, part := range [][2]string{{"What happens", s.What}, {"Why", s.Why}, {"The tell-tale", s.TellTale}, {"The fix", s.Fix}} {
 		if part[1] != "" {
-			fmt.Fprintf(&b, "\n%s\n%s", part[0], wrapped(part[1]))
+			fmt.Fprintf(&b, "\n%s\n%s", part[0], wrapped(part[1], columns))
 		}
 	}
 	fmt.Fprintf(&b, "\nThe script, on %s\n", strings.Join(s.Backends, " and "))
@@ -38,12 +42,12 @@ func Page(w io.Writer, s Scenario) error {
 	return err
 }
 
-// wrapped sets a text in lines of the page's width.
-func wrapped(text string) string {
+// wrapped sets a text in lines of so many columns.
+func wrapped(text string, columns int) string {
 	var b strings.Builder
 	line := "  "
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+len(word) > pageWidth {
+		if len(line)+len(word) > columns {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line = "  "
 		}

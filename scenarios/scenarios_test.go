@@ -22,7 +22,7 @@ func TestPages(t *testing.T) {
 	require.NoError(t, err)
 	for _, s := range all {
 		var page bytes.Buffer
-		require.NoError(t, Page(&page, s))
+		require.NoError(t, Page(&page, s, 0))
 		require.Contains(t, page.String(), s.Title)
 		found, err := Find(s.Name)
 		require.NoError(t, err)
@@ -153,7 +153,7 @@ func FuzzParse(f *testing.F) {
 		require.NotEmpty(t, s.Title)
 		require.NotEmpty(t, s.What)
 		var page bytes.Buffer
-		require.NoError(t, Page(&page, s))
+		require.NoError(t, Page(&page, s, 0))
 		require.Contains(t, page.String(), s.Title)
 		again, err := Parse("x", s.Text)
 		require.NoError(t, err)

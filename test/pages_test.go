@@ -151,7 +151,7 @@ func (r reader) exec(ctx context.Context, command string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", command) //nolint:gosec // the pages are ours
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "PATH="+r.path, "NO_COLOR=1", "NATLAB_WITH="+strconv.Itoa(os.Getpid())) // a lab ends with this test
+	cmd.Env = append(os.Environ(), "PATH="+r.path, "NO_COLOR=1", "LC_ALL=C.UTF-8", "COLUMNS=", "NATLAB_WITH="+strconv.Itoa(os.Getpid())) // a lab ends with this test
 	out, err := cmd.CombinedOutput()
 	if _, ended := err.(*exec.ExitError); ended && ctx.Err() == nil { //nolint:errorlint // nobody wraps it
 		err = nil

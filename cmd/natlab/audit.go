@@ -91,7 +91,7 @@ func (p *program) runAudit(cmd *cobra.Command, a auditFlags, args []string) erro
 	if err != nil {
 		return err
 	}
-	if err := r.write(p.out, a.output.value); err != nil {
+	if err := p.writeAudit(r, a.output.value); err != nil {
 		return err
 	}
 	if len(r.Findings) > 0 {
@@ -213,19 +213,19 @@ type auditReport struct {
 	Findings []audit.Finding `json:"findings"`
 }
 
-func (r auditReport) write(w io.Writer, form string) error {
+func (p *program) writeAudit(r auditReport, form string) error {
 	if form == "json" {
 		if r.Findings == nil {
 			r.Findings = []audit.Finding{}
 		}
-		return writeJSON(w, r)
+		return writeJSON(p.out, r)
 	}
 	for _, f := range r.Findings {
-		if _, err := io.WriteString(w, f.String()+"\n"); err != nil {
+		if _, err := io.WriteString(p.out, p.fit(f.String()+"\n")); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s audited, %s\n", plural(len(r.Nodes), "node"), plural(len(r.Findings), "finding"))
+	_, err := fmt.Fprintf(p.out, "%s audited, %s\n", plural(len(r.Nodes), "node"), plural(len(r.Findings), "finding"))
 	return err
 }
 

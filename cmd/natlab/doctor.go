@@ -60,6 +60,6 @@ func (p *program) writeFeatures(features []doctor.Feature, format string) error 
 			fmt.Fprintf(&b, "%sno lab comes up without it\n", indent)
 		}
 	}
-	_, err := fmt.Fprint(p.out, b.String())
+	_, err := fmt.Fprint(p.out, p.fit(b.String()))
 	return err
 }

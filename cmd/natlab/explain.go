@@ -117,7 +117,7 @@ func (p *program) printCode(e *explainFlags) error {
 	if e.format.value == "json" {
 		return writeJSON(p.out, page)
 	}
-	_, err = io.WriteString(p.out, page.String())
+	_, err = io.WriteString(p.out, p.fit(page.String()))
 	return err
 }
 
@@ -240,13 +240,13 @@ func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 		if from == "" {
 			from = tuple.Src().Addr().String()
 		}
-		if _, err := io.WriteString(p.out, printable(x.Answer.String())+"\n"); err != nil {
+		if _, err := io.WriteString(p.out, p.fit(printable(x.Answer.String()))+"\n"); err != nil {
 			return err
 		}
 		if _, err := io.WriteString(p.out, report.Ways(nat.Probe{From: from, Tuple: tuple}, printableWays(x.Ways), style)); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(p.out, printable(reasonsText(x.Why, len(x.Ways)))); err != nil {
+		if _, err := io.WriteString(p.out, p.fit(printable(reasonsText(x.Why, len(x.Ways))))); err != nil {
 			return err
 		}
 	}

@@ -19,10 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"natlab/lab/vm"
-	"natlab/nat/report"
 )
 
 func main() {
@@ -51,10 +49,11 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// program is what all commands share: the three streams.
+// program is what all commands share: the three streams, and --color.
 type program struct {
 	in       io.Reader
 	out, err io.Writer
+	color    choice
 }
 
 // run runs one command line and returns the exit status.
@@ -130,6 +129,8 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	root.SetErr(p.err)
 	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("{{.Version}}\n")
+	p.color = choice{value: colorAuto, words: []string{colorAuto, colorAlways, colorNever}}
+	root.PersistentFlags().Var(&p.color, "color", "whether texts have colours; auto: on a terminal, as NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE have it")
 	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.exec(), p.conntrack(), p.verify(), p.replay(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.gateway(), p.scenario(), p.vm(), p.man(), p.version(), p.supervise())
 	for _, cmd := range root.Commands() {
 		if slices.Contains([]string{"explain", "rules", "diff", "plan", "collect", "replay"}, cmd.Name()) {
@@ -141,6 +142,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	}
 	p.complete(root)
 	addExamples(root)
+	p.fitHelp(root)
 	return root
 }
 
@@ -214,15 +216,4 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usage(cmd, fmt.Errorf("unexpected argument %q", args[0]))
 	}
 	return nil
-}
-
-// style is how a report is to look on standard output.
-func (p *program) style() report.Style {
-	return report.Style{Colour: terminal(p.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
-}
-
-// terminal reports whether a stream is one that a person looks at.
-func terminal(stream io.Writer) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

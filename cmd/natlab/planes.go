@@ -104,10 +104,10 @@ func (p *program) verifyPlanes(cmd *cobra.Command, v verifyFlags) error {
 // proveOn proves a cluster in a lab of its own on one backend.
 func (p *program) proveOn(ctx context.Context, c topology.Cluster, on dataplane.Backend, v verifyFlags) (proof.Report, error) {
 	c.Name = ownName(c.Name)
-	l, err := lab.Up(ctx, c, lab.Options{Backend: on, Progress: lab.ShowProgress(p.err)})
+	l, err := lab.Up(ctx, c, lab.Options{Backend: on, Progress: p.progress()})
 	if err != nil {
 		return proof.Report{}, err
 	}
-	r, err := verify.Lab(ctx, l, verify.Options{Selector: v.only, Strict: v.strict, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)})
+	r, err := verify.Lab(ctx, l, verify.Options{Selector: v.only, Strict: v.strict, Timeout: v.timeout, Progress: p.progress()})
 	return r, joinClose(err, l)
 }

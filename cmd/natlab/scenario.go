@@ -69,7 +69,7 @@ func (p *program) scenarioShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return scenarios.Page(p.out, s)
+			return scenarios.Page(p.out, s, p.style().Width)
 		},
 	}
 }
@@ -209,9 +209,11 @@ func (p *program) scenarioLine(r scenarios.Result) {
 	if r.Run > 1 {
 		name += fmt.Sprintf(" #%d", r.Run)
 	}
-	_, _ = fmt.Fprintf(p.out, "%s %-7s  %-28s %-5s  %-15s  %.1f s  %s\n", mark, r.Outcome, name, r.Variant, r.Backend, r.Took.Seconds(), r.Why)
+	st := p.style()
+	line := fmt.Sprintf("%s %-7s  %-28s %-5s  %-15s  %.1f s  %s", mark, r.Outcome, name, r.Variant, r.Backend, r.Took.Seconds(), r.Why)
+	_, _ = fmt.Fprintln(p.out, st.Letters(st.Fold(line, "    ")))
 	if r.Log != "" {
-		_, _ = fmt.Fprintln(p.out, "    "+strings.ReplaceAll(strings.TrimSpace(r.Log), "\n", "\n    "))
+		_, _ = fmt.Fprintln(p.out, "    "+strings.ReplaceAll(st.Letters(strings.TrimSpace(r.Log)), "\n", "\n    "))
 	}
 }
 

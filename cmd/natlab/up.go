@@ -71,7 +71,7 @@ disproves what the Services call for on what the nodes hold, and names what is t
 		if o.KubeProxy, err = kp.into(cmd.Context(), p, &c); err != nil {
 			return err
 		}
-		o.Backend, o.Progress = dataplane.Backend(backend.value), lab.ShowProgress(p.err)
+		o.Backend, o.Progress = dataplane.Backend(backend.value), p.progress()
 		if err := lab.Start(cmd.Context(), c, o); err != nil {
 			return err
 		}

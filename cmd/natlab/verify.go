@@ -122,7 +122,7 @@ func (p *program) reported(found proof.Report, v verifyFlags) error {
 
 // prove opens the lab, or builds one, and verifies it.
 func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report, err error) {
-	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Record: v.record, Keep: v.format.value == formPcapng, Timeout: v.timeout, Progress: lab.ShowProgress(p.err)}
+	o := verify.Options{Selector: v.only, Strict: v.strict, FailFast: v.failFast, Record: v.record, Keep: v.format.value == formPcapng, Timeout: v.timeout, Progress: p.progress()}
 	l, err := p.labToVerify(ctx, v, &o)
 	if err != nil {
 		return proof.Report{}, err
@@ -146,7 +146,7 @@ func (p *program) labToVerify(ctx context.Context, v verifyFlags, o *verify.Opti
 	if err != nil {
 		return nil, err
 	}
-	made := lab.Options{Progress: lab.ShowProgress(p.err)}
+	made := lab.Options{Progress: p.progress()}
 	if made.KubeProxy, err = v.proxy.into(ctx, p, &c); err != nil {
 		return nil, err
 	}

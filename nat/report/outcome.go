@@ -20,12 +20,12 @@ func Ways(probe nat.Probe, all nat.Prediction, st Style) string {
 		}
 		d.outcome(probe, o, way)
 	}
-	return d.b.String()
+	return st.Letters(d.b.String())
 }
 
 func (d *drawing) outcome(probe nat.Probe, o nat.Outcome, way string) {
 	d.flow = certificate(probe, o)
-	fmt.Fprintf(&d.b, "%s  %s: %s\n", d.style.paint(heading, probe.Tuple.String()), way, o.End)
+	d.b.WriteString(d.style.Fold(fmt.Sprintf("%s  %s: %s", d.style.paint(heading, probe.Tuple.String()), way, o.End), "  ") + "\n")
 	d.journeys()
 	d.evidence("at", o.Where)
 	d.evidence("why", o.Why)

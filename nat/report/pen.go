@@ -1,13 +1,10 @@
 package report
 
-import (
-	"strings"
-	"unicode/utf8"
-)
-
 // Style is how a text is to look. The zero Style is plain.
 type Style struct {
 	Colour bool // ANSI colours, for a terminal
+	ASCII  bool // without a character that is not ASCII's
+	Width  int  // how many columns the terminal has; 0 where there is none, and lines may be of any length
 	Lines  bool // with the line of the saved rule set that a rule stands in
 }
 
@@ -38,18 +35,4 @@ func (st Style) paint(i ink, s string) string {
 		return "«" + s + "»"
 	}
 	return s
-}
-
-// pad fills s up to width columns; what paint added for colour takes none.
-func pad(s string, width int) string {
-	columns := 0
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '\x1b':
-			i += strings.IndexByte(s[i:], 'm') // paint always ends its sequence
-		case utf8.RuneStart(s[i]):
-			columns++
-		}
-	}
-	return s + strings.Repeat(" ", max(0, width-columns))
 }

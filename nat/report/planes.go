@@ -40,18 +40,18 @@ func Planes(w io.Writer, c proof.Comparison, st Style) error {
 	t.write(&b, t.widen(nil), st)
 	b.WriteByte('\n')
 	for _, why := range whys {
-		b.WriteString(why + "\n")
+		b.WriteString(st.Fold(why, "  ") + "\n")
 	}
 	writeNotAsked(&b, c.NotAsked, st)
-	fmt.Fprintf(&b, "%s: %d of %d flows differ, %d proved on every plane", strings.Join(c.Planes, ", "), differ, len(c.Flows), proved)
+	sum := fmt.Sprintf("%s: %d of %d flows differ, %d proved on every plane", strings.Join(c.Planes, ", "), differ, len(c.Flows), proved)
 	if n := len(c.NotAsked); n > 0 {
-		fmt.Fprintf(&b, ", %s not asked", addresses(n))
+		sum += fmt.Sprintf(", %s not asked", addresses(n))
 	}
 	if c.Ended != "" {
-		fmt.Fprintf(&b, "; %s", c.Ended)
+		sum += "; " + c.Ended
 	}
-	b.WriteByte('\n')
-	_, err := io.WriteString(w, b.String())
+	b.WriteString(st.Fold(sum, "  ") + "\n")
+	_, err := io.WriteString(w, st.Letters(b.String()))
 	return err
 }
 

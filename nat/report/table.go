@@ -37,7 +37,12 @@ func (t *table) widen(widths []int) []int {
 	return widths
 }
 
+// belowIndent is how far the cells of a row stand in that found no place in its first line.
+const belowIndent = 6
+
+// write prints the table. Where a row is too long for the text's width, its last cells stand in lines below, each below the same heading.
 func (t *table) write(b *strings.Builder, widths []int, st Style) {
+	starts := st.lineStarts(widths)
 	for n, row := range slices.Concat([][]string{t.headings}, t.rows) {
 		b.WriteString("  ")
 		for i, cell := range row {
@@ -48,13 +53,31 @@ func (t *table) write(b *strings.Builder, widths []int, st Style) {
 			case i == len(row)-1:
 				paint = t.inks[n-1]
 			}
-			if i < len(row)-1 {
+			if starts[i] {
+				b.WriteString("\n" + strings.Repeat(" ", belowIndent))
+			}
+			if i < len(row)-1 && !starts[i+1] {
 				cell = pad(cell, widths[i]+2)
+			} else {
+				cell = st.Fold(cell, strings.Repeat(" ", belowIndent))
 			}
 			b.WriteString(st.paint(paint, cell))
 		}
 		b.WriteByte('\n')
 	}
+}
+
+// lineStarts are the columns of a table that begin a new line.
+func (st Style) lineStarts(widths []int) []bool {
+	starts := make([]bool, len(widths))
+	at := 2
+	for i, w := range widths {
+		if st.Width > 0 && i > 0 && at+w > st.Width {
+			starts[i], at = true, belowIndent
+		}
+		at += w + 2
+	}
+	return starts
 }
 
 // writeFlows prints a line for each flow and endpoint, in groups of one Service port and kind of address.

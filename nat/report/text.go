@@ -34,14 +34,14 @@ func Text(w io.Writer, r proof.Report, d Detail, st Style) error {
 	writeCoverage(&b, r.Coverage, d, st)
 	writeNotAsked(&b, r.NotAsked, st)
 	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "note: %s\n", note)
+		b.WriteString(st.Fold("note: "+note, "  ") + "\n")
 	}
 	if r.Lost > 0 {
-		fmt.Fprintf(&b, "%s: the kernel could not deliver %d events to the witnesses\n", st.paint(unsure, "lost"), r.Lost)
+		b.WriteString(st.Fold(fmt.Sprintf("%s: the kernel could not deliver %d events to the witnesses", st.paint(unsure, "lost"), r.Lost), "  ") + "\n")
 	}
 	writeCulprits(&b, r.Culprits(), st)
-	b.WriteString(summary(r, st))
-	_, err := io.WriteString(w, b.String())
+	b.WriteString(st.Fold(summary(r, st), "  ") + "\n")
+	_, err := io.WriteString(w, st.Letters(b.String()))
 	return err
 }
 
@@ -88,13 +88,13 @@ func summary(r proof.Report, st Style) string {
 	if r.Ended != "" {
 		counts += "; " + st.paint(unsure, r.Ended)
 	}
-	return s + ": " + counts + "\n"
+	return s + ": " + counts
 }
 
 // writeNotAsked names what was not asked, with the reason.
 func writeNotAsked(b *strings.Builder, all []proof.NotAsked, st Style) {
 	for _, n := range all {
-		fmt.Fprintf(b, "%s: %s: %s\n", st.paint(unsure, "not asked"), n, n.Reason)
+		b.WriteString(st.Fold(fmt.Sprintf("%s: %s: %s", st.paint(unsure, "not asked"), n, n.Reason), "  ") + "\n")
 	}
 }
 
@@ -102,16 +102,18 @@ func writeCoverage(b *strings.Builder, c proof.Coverage, d Detail, st Style) {
 	if c.Rules == 0 {
 		return
 	}
-	fmt.Fprintf(b, "rules: a packet met %d of the %d in all nodes", c.Met, c.Rules)
-	switch {
-	case len(c.Unmet) == 0:
-		b.WriteString("\n")
-		return
+	sum := fmt.Sprintf("rules: a packet met %d of the %d in all nodes", c.Met, c.Rules)
+	switch n := len(c.Unmet); {
+	case n == 0:
 	case d == Brief:
-		fmt.Fprintf(b, "; %d are not covered\n", len(c.Unmet))
+		sum += fmt.Sprintf("; %d are not covered", n)
+	default:
+		sum += "; not covered:"
+	}
+	b.WriteString(st.Fold(sum, "  ") + "\n")
+	if len(c.Unmet) == 0 || d == Brief {
 		return
 	}
-	b.WriteString("; not covered:\n")
 	type key struct{ table, text string }
 	nodes := map[key][]string{}
 	var order []key
@@ -124,7 +126,7 @@ func writeCoverage(b *strings.Builder, c proof.Coverage, d Detail, st Style) {
 	}
 	for _, k := range order {
 		where := slices.Compact(nodes[k])
-		fmt.Fprintf(b, "  %s %s  %s\n", pad(k.table, 6), k.text, st.paint(quiet, strings.Join(where, " ")))
+		b.WriteString("  " + st.Fold(fmt.Sprintf("%s %s  %s", pad(k.table, 6), k.text, st.paint(quiet, strings.Join(where, " "))), "         ") + "\n")
 	}
 	b.WriteByte('\n')
 }

@@ -23,7 +23,7 @@ func Way(c proof.Certificate, st Style) string {
 	d.conntrack()
 	d.checks()
 	d.wrong()
-	return d.b.String()
+	return st.Letters(d.b.String())
 }
 
 // Journeys draws the request and the reply of a flow, and the connection tracking entries, without a verdict.
@@ -31,7 +31,7 @@ func Journeys(c proof.Certificate, st Style) string {
 	d := drawing{style: st, teller: teller{flow: c}}
 	d.journeys()
 	d.conntrack()
-	return d.b.String()
+	return st.Letters(d.b.String())
 }
 
 func (d *drawing) journeys() {
@@ -43,13 +43,23 @@ func (d *drawing) journeys() {
 }
 
 // The columns: labelWidth holds "out calia011d753862", ruleWidth "KUBE-EXT-K6NOPV6C6M2DHO7B:12", targetWidth
-// "DNAT --to-destination 10.244.169.89:9090", and tupleWidth two addresses with ports, one of them marked.
+// "DNAT --to-destination 10.244.169.89:9090", and tupleWidth two addresses with ports, one of them marked. A narrow drawing
+// has labels of narrowLabel; what is longer stands in lines of its own.
 const (
 	labelWidth  = 20
 	ruleWidth   = 29
 	targetWidth = 40
 	tupleWidth  = 46
+	narrowLabel = 12
 )
+
+// label is how wide the labels are.
+func (d *drawing) label() int {
+	if d.style.narrow() {
+		return narrowLabel
+	}
+	return labelWidth
+}
 
 type drawing struct {
 	b     strings.Builder
@@ -60,7 +70,8 @@ type drawing struct {
 func (d *drawing) title() {
 	c := d.flow
 	mark := d.style.paint(verdictInk(c.Verdict), verdictMark(c.Verdict)+" "+c.Verdict.String())
-	fmt.Fprintf(&d.b, "%s  %s\n", mark, d.style.paint(heading, title(c)))
+	indent := strings.Repeat(" ", columns(mark)+2)
+	fmt.Fprintf(&d.b, "%s  %s\n", mark, d.style.paint(heading, d.style.Fold(title(c), indent)))
 }
 
 // journey draws one packet's way; it reports whether there was anything to draw.
@@ -85,7 +96,7 @@ func (d *drawing) journey(name string, dir nat.Direction) bool {
 func (d *drawing) line(l line) {
 	switch {
 	case l.route != nil:
-		d.put(l.label, l.route.Route)
+		d.cells(l.label, l.route.Route)
 	case l.hop != nil:
 		d.packet(l)
 	default:
@@ -98,6 +109,25 @@ func (d *drawing) put(label, text string) {
 	fmt.Fprintf(&d.b, "  │ %s%s\n", pad(label, labelWidth), text)
 }
 
+// cells writes a line of a journey whose cells stand beside each other as far as they fit, and else below each other.
+func (d *drawing) cells(label string, cells ...string) {
+	line, gap := pad(label, d.label()-1), " "
+	indent := strings.Repeat(" ", d.label()+2)
+	for i, cell := range cells {
+		switch with := line + gap + cell; {
+		case !d.style.exceeds("  │ " + with):
+			line = with
+		case i == 0 && columns(label) < d.label():
+			line += gap + d.style.Fold(cell, "  │ "+indent)
+		default:
+			d.b.WriteString("  │ " + strings.TrimRight(line, " ") + "\n")
+			line = indent + d.style.Fold(cell, "  │ "+indent)
+		}
+		gap = "  "
+	}
+	d.b.WriteString("  │ " + strings.TrimRight(line, " ") + "\n")
+}
+
 func (d *drawing) packet(l line) {
 	inks := map[bool]ink{true: changed}
 	text := l.proto + d.style.paint(inks[l.srcNew], l.src) + " > " + d.style.paint(inks[l.dstNew], l.dst)
@@ -108,10 +138,15 @@ func (d *drawing) packet(l line) {
 	if l.inside != "" {
 		notes = append(notes, d.style.paint(quiet, "inside "+l.inside))
 	}
+	full := text
 	if len(notes) > 0 {
-		text = pad(text, tupleWidth) + "  " + strings.Join(notes, "  ")
+		full = pad(text, tupleWidth) + "  " + strings.Join(notes, "  ")
 	}
-	d.put(l.label, text)
+	if d.style.narrow() || d.style.exceeds("  │ "+pad(l.label, labelWidth)+full) {
+		d.cells(l.label, append([]string{text}, notes...)...)
+		return
+	}
+	d.put(l.label, full)
 }
 
 // tuple is a tuple in words.
@@ -129,7 +164,7 @@ func ends(t nat.Tuple) (src, dst string) {
 }
 
 func (d *drawing) rule(l line) {
-	parts := []string{pad(l.place, ruleWidth) + " " + pad(l.target, targetWidth)}
+	var parts []string
 	if l.match != "" {
 		parts = append(parts, d.style.paint(quiet, l.match))
 	}
@@ -142,8 +177,21 @@ func (d *drawing) rule(l line) {
 	for _, did := range l.did {
 		parts = append(parts, d.style.paint(action, did))
 	}
-	text := strings.Join(parts, "  ")
+	text := strings.Join(append([]string{pad(l.place, ruleWidth) + " " + pad(l.target, targetWidth)}, parts...), "  ")
+	if d.style.narrow() || d.style.exceeds("  │ "+pad(l.label, labelWidth)+text) {
+		d.narrowRule(l, parts)
+		return
+	}
 	d.put(d.style.paint(quiet, pad(l.label, labelWidth)), strings.TrimRight(text, " "))
+}
+
+// narrowRule has in a line of its own what a rule asks and what it did beside.
+func (d *drawing) narrowRule(l line, parts []string) {
+	d.cells(d.style.paint(quiet, pad(l.label, d.label()-1)), pad(l.place, ruleWidth), l.target)
+	if len(parts) > 0 {
+		indent := "  │ " + strings.Repeat(" ", d.label()+2)
+		d.b.WriteString(indent + d.style.Fold(strings.Join(parts, "  "), indent) + "\n")
+	}
 }
 
 // rewrites reports whether a target changes a packet's addresses.
@@ -157,7 +205,7 @@ func rewrites(target string) bool {
 
 func (d *drawing) requestEnd() {
 	what, unexpected := d.endOfRequest()
-	fmt.Fprintf(&d.b, "  ● %s%s\n", what, d.style.paint(bad, unexpected))
+	d.b.WriteString("  ● " + d.style.Fold(what+d.style.paint(bad, unexpected), "    ") + "\n")
 }
 
 func (d *drawing) replyEnd() {
@@ -166,7 +214,7 @@ func (d *drawing) replyEnd() {
 		undone.Tap, undone.Tuple = nat.TapPreNAT, d.last.Tuple.WithSrc(peer)
 		d.packet(d.packetLine(undone, nat.Reply))
 	}
-	fmt.Fprintf(&d.b, "  ● %s\n", d.endOfReply())
+	d.b.WriteString("  ● " + d.style.Fold(d.endOfReply(), "    ") + "\n")
 }
 
 func (d *drawing) conntrack() {
@@ -175,13 +223,14 @@ func (d *drawing) conntrack() {
 	}
 	fmt.Fprintf(&d.b, "\n  %s\n", d.style.paint(heading, "conntrack"))
 	for _, c := range d.flow.Conntrack {
-		fmt.Fprintf(&d.b, "  %s %s\n", d.style.paint(station, pad(c.Node, labelWidth+1)), tuple(c.Original))
-		fmt.Fprintf(&d.b, "  %s %s\n", strings.Repeat(" ", labelWidth+1), tuple(c.Reply))
+		indent := "  " + strings.Repeat(" ", d.label()+2)
+		fmt.Fprintf(&d.b, "  %s %s\n", d.style.paint(station, pad(c.Node, d.label()+1)), d.style.Fold(tuple(c.Original), indent+"  "))
+		fmt.Fprintf(&d.b, "%s%s\n", indent, d.style.Fold(tuple(c.Reply), indent+"  "))
 		status := c.Status.String()
 		if c.Mark != 0 {
 			status += fmt.Sprintf(" mark %#x", c.Mark)
 		}
-		fmt.Fprintf(&d.b, "  %s %s\n", strings.Repeat(" ", labelWidth+1), d.style.paint(quiet, status))
+		fmt.Fprintf(&d.b, "%s%s\n", indent, d.style.paint(quiet, d.style.Fold(status, indent)))
 	}
 }
 
@@ -198,6 +247,6 @@ func (d *drawing) checks() {
 		if c.Missing {
 			i, sign = unsure, "?"
 		}
-		fmt.Fprintf(&d.b, "  %s %s%s\n", d.style.paint(i, sign), pad(c.Name, labelWidth), c.Detail)
+		fmt.Fprintf(&d.b, "  %s %s%s\n", d.style.paint(i, sign), pad(c.Name, d.label()), d.style.Fold(c.Detail, strings.Repeat(" ", d.label()+4)))
 	}
 }

@@ -60,7 +60,8 @@ func (d *drawing) wrong() {
 
 func (d *drawing) evidence(label, text string) {
 	if text != "" {
-		fmt.Fprintf(&d.b, "    %s%s\n", pad(label, labelWidth), text)
+		width := max(d.label(), columns(label)+2)
+		fmt.Fprintf(&d.b, "    %s%s\n", pad(label, width), d.style.Fold(text, strings.Repeat(" ", width+4)))
 	}
 }
 
@@ -93,9 +94,10 @@ func writeCulprits(b *strings.Builder, all []proof.Culprit, st Style) {
 		if c.Node != "" {
 			where = c.Node + ": "
 		}
-		fmt.Fprintf(b, "  %s%s  %s\n", where, st.paint(bad, c.Why), st.paint(quiet, flows))
+		b.WriteString("  " + st.Fold(where+st.paint(bad, c.Why)+"  "+st.paint(quiet, flows), "    ") + "\n")
 		if c.WantRule != "" || c.LiveRule != "" {
-			fmt.Fprintf(b, "    expected rule  %s\n    actual rule    %s\n", orNone(c.WantRule), orNone(c.LiveRule))
+			indent := strings.Repeat(" ", 19)
+			fmt.Fprintf(b, "    expected rule  %s\n    actual rule    %s\n", st.Fold(orNone(c.WantRule), indent), st.Fold(orNone(c.LiveRule), indent))
 		}
 	}
 	b.WriteByte('\n')

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"natlab/nat/report"
+)
+
+// fitHelp makes the help of a command, and of those below it, as wide as the terminal.
+func (p *program) fitHelp(root *cobra.Command) {
+	st := p.style()
+	if st.Width == 0 {
+		return
+	}
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		to := cmd.OutOrStderr()
+		var text bytes.Buffer
+		cmd.SetOut(&text)
+		err := usage(cmd)
+		cmd.SetOut(to)
+		if err == nil {
+			_, err = io.WriteString(to, fitUsage(st, text.String()))
+		}
+		return err
+	})
+	var fit func(*cobra.Command)
+	fit = func(cmd *cobra.Command) {
+		cmd.Long = foldParagraphs(st, cmp.Or(cmd.Long, cmd.Short))
+		for _, sub := range cmd.Commands() {
+			fit(sub)
+		}
+	}
+	fit(root)
+}
+
+// foldParagraphs is a text whose paragraphs, between empty lines, fill the width. One with a line that begins with a blank is a table or an
+// example, and stays as it is.
+func foldParagraphs(st report.Style, text string) string {
+	parts := strings.Split(text, "\n\n")
+	for i, part := range parts {
+		if !strings.HasPrefix(part, " ") && !strings.Contains(part, "\n ") {
+			parts[i] = st.Fold(strings.Join(strings.Fields(part), " "), "")
+		}
+	}
+	return strings.Join(parts, "\n\n")
+}
+
+var (
+	// flagLine is a flag with its argument as cobra's usage has it, and what it does.
+	flagLine = regexp.MustCompile(`^(\s+(?:-\w, )?--\S+(?: \S+)?)(\s{3,})(\S.*)$`)
+	// commandLine is a command, and what it does.
+	commandLine = regexp.MustCompile(`^(  \S+\s+)(\S.*)$`)
+)
+
+// narrowHelp is the width under which what a flag does stands below its name.
+const narrowHelp = 120
+
+// fitUsage breaks the lines of a command's usage, but for its examples, which are there to be copied.
+func fitUsage(st report.Style, text string) string {
+	var b strings.Builder
+	part := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if line != "" && !strings.HasPrefix(line, " ") {
+			part = line
+		}
+		b.WriteString(fitUsageLine(st, part, line) + "\n")
+	}
+	return b.String()
+}
+
+func fitUsageLine(st report.Style, part, line string) string {
+	flag, command := flagLine.FindStringSubmatch(line), commandLine.FindStringSubmatch(line)
+	switch {
+	case strings.HasPrefix(part, "Examples"):
+		return line
+	case flag != nil && st.Width < narrowHelp:
+		indent := strings.Repeat(" ", 10)
+		return flag[1] + "\n" + indent + st.Fold(flag[3], indent)
+	case flag != nil:
+		before := flag[1] + flag[2]
+		return before + st.Fold(flag[3], strings.Repeat(" ", len(before)))
+	case strings.HasSuffix(part, "Commands:") && command != nil:
+		return command[1] + st.Fold(command[2], strings.Repeat(" ", len(command[1])))
+	case strings.HasPrefix(line, "  "):
+		return "  " + st.Fold(line[2:], "      ")
+	}
+	return st.Fold(line, "")
+}
