@@ -126,7 +126,7 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	if err := ns.addRules(w); err != nil {
 		return Namespace{}, nil, err
 	}
-	unused, err := ns.addRoutes(w.Routes)
+	unused, err := ns.addRoutes(w.Routes, w.Whole)
 	if err != nil {
 		return Namespace{}, nil, err
 	}
@@ -167,13 +167,37 @@ func (n *Namespace) addRules(w NodeWords) error {
 			}
 			n.Rules = append(n.Rules, r)
 		}
+		if !w.Whole && len(texts) > 0 {
+			n.Rules = append(n.Rules, n.kernelRules(i == 1)...)
+		}
 	}
 	return nil
 }
 
+// kernelRules are the kernel's own rules of routing that a family's told ones lack: all where none of them leads to the table local, since ip rule
+// always prints that one, and none otherwise (fib_default_rules_init).
+func (n *Namespace) kernelRules(six bool) (out []RoutingRule) {
+	if slices.ContainsFunc(n.Rules, func(r RoutingRule) bool { return r.Six == six && r.Table == "local" }) {
+		return nil
+	}
+	for _, own := range KernelRules(six) {
+		if !slices.ContainsFunc(n.Rules, func(r RoutingRule) bool { return r.Six == six && r.Priority == own.Priority }) {
+			out = append(out, own)
+		}
+	}
+	return out
+}
+
+// KernelRules are the rules of routing that a node of a family has before anybody sets one.
+func KernelRules(six bool) []RoutingRule {
+	return []RoutingRule{
+		{Six: six, Table: "local", Suppress: -1}, {Six: six, Priority: 32766, Suppress: -1}, {Six: six, Priority: 32767, Table: "default", Suppress: -1},
+	}
+}
+
 // addRoutes adds those of the routes that the kernel would use, the lowest metric first, and tells of the
 // others.
-func (n *Namespace) addRoutes(texts []string) (notes []string, err error) {
+func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err error) {
 	var all []routeWords
 	for _, text := range texts {
 		r, err := parseRoute(text)
@@ -187,6 +211,9 @@ func (n *Namespace) addRoutes(texts []string) (notes []string, err error) {
 		}
 		if why := n.unused(&r); why != "" {
 			notes = append(notes, fmt.Sprintf("route %q: %s", text, why))
+			if n.mayAsk(&r, whole) {
+				n.Unruled = append(n.Unruled, r.Route)
+			}
 		} else if r.own == "" {
 			all = append(all, r)
 		}

@@ -48,6 +48,8 @@ type Namespace struct {
 
 	// Rules are a node's rules of routing as it is; a Plan has none but the kernel's own.
 	Rules []RoutingRule `json:"-"`
+	// Unruled are routes of a node in words whose tables no rule of routing leads to as far as it is told, where none is.
+	Unruled []Route `json:"-"`
 	// Dumped: it is as a node's own programs printed it. Its addresses bring no routes, its Rules are all that there are, and what a kernel
 	// cannot make of it is passed over and noted.
 	Dumped bool `json:"-"`

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -121,7 +122,7 @@ func (n *Namespace) unused(r *routeWords) string {
 	case r.own != "" || r.table == "local" || r.table == "255":
 		return ""
 	case !n.asks(r):
-		return "not used: no rule of routing (ip rule) that leads to table " + r.table + " is known"
+		return "not used: no rule of routing (ip rule) that leads to table " + cmp.Or(r.table, "main") + " is known"
 	case r.dead:
 		return "not used: its device is down (dead)"
 	case r.linkdown && n.ignoresLinkdown(r):
@@ -142,6 +143,16 @@ func (n *Namespace) asks(r *routeWords) bool {
 	return slices.ContainsFunc(n.Rules, func(rule RoutingRule) bool {
 		return rule.Six == six && rule.Action == RouteByTable && rule.Table == table
 	})
+}
+
+// mayAsk reports whether a rule of routing that nobody told may lead to a route's table, and keeps the table.
+func (n *Namespace) mayAsk(r *routeWords, whole bool) bool {
+	six := r.Dst.Addr().Is6()
+	if whole || r.own != "" || r.dead || n.asks(r) || slices.ContainsFunc(n.Rules, func(rule RoutingRule) bool { return rule.Six == six }) {
+		return false
+	}
+	r.Table = tableName(r.table)
+	return true
 }
 
 // ignoresLinkdown reports whether the kernel takes a route for gone while its device has no carrier: a device has the setting of its

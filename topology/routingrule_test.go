@@ -83,6 +83,9 @@ func TestNodeWithRules(t *testing.T) {
 	require.Len(t, ns.Routes, 2)
 	require.Equal(t, "7", ns.Routes[0].Table)
 	require.Empty(t, ns.Routes[1].Table)
+	ns, _, err = NodeWords{Rules: []string{"100: from 10.1.0.0/16 lookup 7", "32766: from all lookup main"}}.Node()
+	require.NoError(t, err)
+	require.Len(t, ns.Rules, 4, "the kernel's local and default are added")
 	_, _, err = NodeWords{Rules: []string{"1: from all"}}.Node()
 	require.ErrorContains(t, err, `rule "1: from all": it does nothing`)
 }

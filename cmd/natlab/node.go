@@ -39,7 +39,7 @@ func (n *nodeFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&n.links, "link", nil, "without --node: a file with the output of ip -d link, ip -d addr or bridge -d link, or with -j: the node's devices, bridges with their ports, and addresses; may be repeated")
 	f.StringArrayVar(&n.addresses, "address", nil, "without --node: an address of the node, DEVICE=ADDRESS/LENGTH; may be repeated")
 	f.StringArrayVar(&n.routes, "route", nil, "without --node: a route as ip(8) prints it, '10.244.1.0/24 via 192.168.1.2 dev eth0', or all that it prints; may be repeated")
-	f.StringArrayVar(&n.rules, "rule", nil, "without --node: a rule of routing of IPv4 as ip rule prints it, '100: from 10.0.0.0/8 lookup 7'; with the kernel's own, as without any these alone count; may be repeated")
+	f.StringArrayVar(&n.rules, "rule", nil, "without --node: a rule of routing of IPv4 as ip rule prints it, '100: from 10.0.0.0/8 lookup 7'; the kernel's own are added where none leads to the table local; may be repeated")
 	f.StringArrayVar(&n.sets, "ipset", nil, "the output of ipset save or ipset list: the sets that rules ask for; may be repeated")
 	f.StringVar(&n.kernel, "kernel", "", "the Linux version that the node runs, such as 5.10: conntrack and NAT differ a little; without it the newest")
 	f.StringArrayVar(&n.sysctls, "sysctl", nil, "without --node: a setting that is not the kernel's own, net.ipv4.conf.all.rp_filter=1; forwarding is on")

@@ -13,6 +13,7 @@ var remedies = []struct{ part, option string }{
 	{" is an address of the node", "--address DEVICE=ADDRESS/LENGTH, or --link FILE with what ip addr prints"},
 	{" is behind ", "--route 'NETWORK dev DEVICE', or --link FILE with what ip addr prints"},
 	{"net.bridge.bridge-nf-call-", "--sysctl KEY=1, or KEY=0 where it is 0 or there is no such setting"},
+	{"a rule of routing leads to table ", "--rule, a line of ip rule each"},
 	{".route_localnet is ", "--sysctl KEY=VALUE"},
 	{".rp_filter is ", "--sysctl KEY=VALUE"},
 	{" is in hairpin mode", "--link FILE with what bridge -d link prints"},

@@ -53,24 +53,53 @@ func (x *Explanation) open(g *Gateway, ns topology.Namespace, rules Rules, dice 
 	return nil
 }
 
-// otherwise adds the ways of a packet where a setting is not what a fresh namespace has, as far as it may matter to it.
+// otherwise adds the ways of a packet where a setting is not what a fresh namespace has, or a rule of routing leads to a table of which routes are
+// told, as far as that may matter to it.
 func (x *Explanation) otherwise(g *Gateway, ns topology.Namespace, rules Rules, dice conntrack.Chance) error {
 	known := slices.Clone(x.Prediction)
+	try := func(there topology.Namespace, what string) error {
+		other, err := NewGateway(there, rules, g.options)
+		if err != nil {
+			return err
+		}
+		if found := other.explained(x.Ask, dice); !slices.EqualFunc(found.Prediction, known, alike) {
+			x.eitherWay(found, what, dice)
+		}
+		return nil
+	}
 	for _, s := range g.options.Untold {
 		if !x.hangsOn(g.host, s.Key) {
 			continue
 		}
 		there := ns
 		there.Sysctls = append(slices.Clip(ns.Sysctls), s)
-		other, err := NewGateway(there, rules, g.options)
-		if err != nil {
+		if err := try(there, strings.ReplaceAll(s.Key, "/", ".")+" is "+s.Value); err != nil {
 			return err
 		}
-		if found := other.explained(x.Ask, dice); !slices.EqualFunc(found.Prediction, known, alike) {
-			x.eitherWay(found, strings.ReplaceAll(s.Key, "/", ".")+" is "+s.Value, dice)
+	}
+	for _, table := range x.unruled(ns.Unruled) {
+		there := ns
+		there.Routes = append(slices.Clip(ns.Routes), ns.Unruled...)
+		there.Rules = append(slices.Clip(ns.Rules), topology.KernelRules(g.host.family == nat.IPv6)...)
+		there.Rules = append(there.Rules, topology.RoutingRule{Six: g.host.family == nat.IPv6, Priority: 32765, Table: table, Suppress: -1})
+		if err := try(there, "a rule of routing leads to table "+table); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// unruled are the tables of routes that nobody told a rule for, and that lead to where the packet or an answer to it goes.
+func (x *Explanation) unruled(routes []topology.Route) (tables []string) {
+	for _, r := range routes {
+		leads := r.Dst.Contains(x.Ask.Tuple.Src().Addr()) || slices.ContainsFunc(x.Prediction, func(o nat.Outcome) bool {
+			return slices.ContainsFunc(o.Request.Hops, func(h nat.Hop) bool { return r.Dst.Contains(h.Tuple.Dst().Addr()) })
+		})
+		if leads && !slices.Contains(tables, r.Table) {
+			tables = append(tables, r.Table)
+		}
+	}
+	return tables
 }
 
 // hangsOn reports whether a setting may matter to the packet: that of loopback's addresses where it is lost for one, and that of the way back to

@@ -46,6 +46,40 @@ func TestExplainUnplaced(t *testing.T) {
 	}
 }
 
+// A route of a table that no rule told leads to is followed, too, where it leads to an end of the packet's.
+func TestExplainUnruled(t *testing.T) {
+	t.Parallel()
+	const ruled = "a rule of routing leads to table 52"
+	for _, row := range []struct {
+		name, packet string
+		rules        []string
+		want         []string
+	}{
+		{"to it", "tcp 192.0.2.99:40000 > 100.70.1.2:80 in eth0", nil, []string{"answered " + ruled + " true", "lost " + ruled + " false"}},
+		{"from it", "tcp 100.70.1.2:40000 > 192.0.2.99:80 in ts0", nil, []string{"answered " + ruled + " true", "lost " + ruled + " false"}},
+		{"elsewhere", "tcp 192.0.2.99:40000 > 10.70.1.2:80 in eth0", nil, []string{"lost"}},
+		{"the rule is told, and the kernel's own are there", "tcp 192.0.2.99:40000 > 100.70.1.2:80 in eth0", []string{"5270: from all lookup 52"}, []string{"answered"}},
+		{"all rules are told", "tcp 192.0.2.99:40000 > 100.70.1.2:80 in eth0", []string{"0: from all lookup local", "32766: from all lookup main"}, []string{"lost"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			rs, err := iptables.ParseString("*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i ts0 -j ACCEPT\n-A FORWARD -o ts0 -j ACCEPT\nCOMMIT\n", nat.IPv4)
+			require.NoError(t, err)
+			ns, _, err := topology.NodeWords{
+				Addresses: []string{"eth0=192.0.2.10/24", "ts0=100.101.102.103/32"}, Rules: row.rules,
+				Routes: []string{"default via 192.0.2.1", "100.64.0.0/10 dev ts0 table 52"},
+			}.Node()
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err)
+			s.In = s.Device
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
+			require.NoError(t, err)
+			require.Equal(t, row.want, endings(x))
+		})
+	}
+}
+
 // endings are how each way ends, and what it depends on.
 func endings(x *gateway.Explanation) (out []string) {
 	for _, o := range x.Prediction {
