@@ -136,10 +136,17 @@ func (j *joiner) learn(t nat.Tuple, o owner) {
 	j.tuple[t] = o
 }
 
+// vxlanPort is where VXLAN's packets go to (RFC 7348). Their source port is a hash of what they carry, in the range that clients' are
+// in, and so now and then that of a client of the node's own.
+const vxlanPort = 4789
+
 // find tells whose packet t is: by its whole tuple, else by the client's socket at one of its ends.
 func (j *joiner) find(t nat.Tuple) (owner, bool) {
 	if o, ok := j.tuple[t]; ok {
 		return o, true
+	}
+	if t.Proto() == nat.UDP && t.Dst().Port() == vxlanPort {
+		return owner{}, false
 	}
 	if i, ok := j.client[socket{t.Proto(), t.Src()}]; ok {
 		return owner{i, nat.Original}, true

@@ -106,6 +106,21 @@ func TestJoinLeavesOutStrangersAndSetsAsideStrays(t *testing.T) {
 	assert.Empty(t, slices.Concat(got.Request.Hops, got.Reply.Hops))
 }
 
+// A node's VXLAN packet has any source port, also that of the node's own datagram, and is no packet of its flow.
+func TestATunnelsPacketIsNotItsNodesOwn(t *testing.T) {
+	probe := nat.Probe{From: "vms100", Tuple: tuple("udp 192.168.26.100:39912 > 192.168.26.103:30053")}
+	outer := tuple("udp 192.168.26.100:39912 > 192.168.26.101:4789")
+	seen := []Observation{
+		{Kind: ConnSeen, Node: "vms100", Conn: nat.Conn{Node: "vms100", ID: 1, Original: outer, Reply: outer.Reply()}},
+		{Kind: RuleHit, Node: "vms100", Step: nat.Step{Node: "vms100", Hook: nat.Output, Chain: "OUTPUT", Before: outer}},
+	}
+	s := Join([]nat.Probe{probe}, seen)[0]
+	assert.Empty(t, s.Conns)
+	assert.Empty(t, s.Request.Steps)
+	probe.Tuple = outer // who asks that very port is told of it
+	assert.Len(t, Join([]nat.Probe{probe}, seen)[0].Conns, 1)
+}
+
 func TestConnectionsKeepEveryStatusBit(t *testing.T) {
 	probe := nat.Probe{From: "outside", Tuple: tuple(asks)}
 	c := fixtureConns()[0]
