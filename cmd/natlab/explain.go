@@ -148,6 +148,7 @@ func (p *program) explainNode(e *explainFlags, packets []gateway.Spec) error {
 			return err
 		}
 		a.Routed = a.Device == ""
+		a = a.Anew(&c.Facts)
 		c.Ask, c.AnyPort = a.Ask, a.AnyPort
 		one := c.ofFamily()
 		x, err := gateway.Explain(one.Namespace, one.Rules, one.Facts, one.Ask, e.dice)

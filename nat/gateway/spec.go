@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -153,6 +154,17 @@ func (s Spec) String() string {
 		}
 	}
 	return b.String()
+}
+
+// Anew is the packet from a source port that none of the node's connections has, where no port was written: it is of a new one.
+func (s Spec) Anew(f *Facts) Spec {
+	for port := anySource; s.AnyPort && port <= math.MaxUint16; port++ {
+		s.Tuple = s.Tuple.WithSrc(netip.AddrPortFrom(s.Tuple.Src().Addr(), uint16(port)))
+		if len(f.entriesOf(s.Tuple)) == 0 {
+			break
+		}
+	}
+	return s
 }
 
 // ReadSpecs reads a packet a line; an empty line, or one that begins with #, is none.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 )
 
@@ -61,6 +62,32 @@ func TestParseSpec(t *testing.T) {
 			require.ErrorContains(t, err, row.want, row.text)
 			require.Zero(t, s)
 		})
+	}
+}
+
+// A packet without a written source port is of no connection that there is: whether one has the port that stands for any is chance.
+func TestAnew(t *testing.T) {
+	t.Parallel()
+	spec := func(text string) gateway.Spec {
+		s, err := gateway.ParseSpec(text)
+		require.NoError(t, err)
+		return s
+	}
+	entry := func(original, reply string) conntrack.Conn {
+		return conntrack.Conn{Original: spec(original).Tuple, Reply: spec(reply).Tuple}
+	}
+	f := gateway.Facts{Entries: []conntrack.Conn{
+		entry("tcp 10.0.0.1:40000 > 10.0.0.2:80", "tcp 10.0.0.3:80 > 10.0.0.1:40000"),
+		entry("tcp 10.0.0.9:7 > 10.0.0.1:40001", "tcp 10.0.0.1:40001 > 10.0.0.2:80"),
+	}}
+	for _, row := range []struct{ text, want string }{
+		{"tcp 10.0.0.1 > 10.0.0.2:80", "tcp 10.0.0.1:40002 > 10.0.0.2:80"},
+		{"udp 10.0.0.1 > 10.0.0.2:80", "udp 10.0.0.1:40000 > 10.0.0.2:80"},
+		{"tcp 10.0.0.1 > 10.0.0.2:81", "tcp 10.0.0.1:40000 > 10.0.0.2:81"},
+		{"tcp 10.0.0.1:40000 > 10.0.0.2:80", "tcp 10.0.0.1:40000 > 10.0.0.2:80"},
+		{"icmp 10.0.0.1 > 10.0.0.2", "icmp 10.0.0.1:0 > 10.0.0.2:0"},
+	} {
+		require.Equal(t, row.want, spec(row.text).Anew(&f).Tuple.String())
 	}
 }
 
