@@ -122,6 +122,9 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 			return fmt.Errorf("%s: %w", member, err)
 		}
 		filters, err := l.filtersOf(ctx, h, l.plan.Namespaces[i].Kind)
+		if l.nftables() && l.plan.Namespaces[i].Kind == topology.KindNode {
+			filters = slices.DeleteFunc(filters, nft.Known)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
 		}
@@ -291,6 +294,9 @@ func (l *Lab) ForgetServed(node string) error {
 	h, err := l.Handle(node)
 	if err != nil {
 		return err
+	}
+	if l.nftables() {
+		return nft.Forget(context.Background(), h)
 	}
 	return h.Do(func() error {
 		lists, err := filepath.Glob(recentLists)

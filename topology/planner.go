@@ -291,6 +291,9 @@ func (b *planner) podLink(ns *Namespace, p Pod) {
 		if f == IPv4 { // of IPv6 a pod's next hop is an address that the device has
 			ns.setOf(dev, "net/ipv4/conf/%s/proxy_arp", "1")
 			ns.setOf(dev, "net/ipv4/neigh/%s/proxy_delay", "0")
+			if len(p.HostPorts) > 0 && !b.c.KubeProxy.routesLocalnet() { // by CNI's portmap plugin, for its own (enableLocalnetRouting)
+				ns.setOf(dev, "net/ipv4/conf/%s/route_localnet", "1")
+			}
 		}
 		if b.c.Underlay.holds(a) {
 			b.answersFor(ns, a)

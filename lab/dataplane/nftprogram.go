@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-
-	"natlab/nat"
 )
 
 // RunNFT hands a transaction to the nft program inside a namespace: all of it is carried out, or nothing, and the error is a
@@ -21,13 +19,9 @@ func RunNFT(ctx context.Context, ns Namespace, transaction string) error {
 	return &RefusedError{Program: "nft", Reason: reason(stderr)}
 }
 
-// ListNFT is what `nft list ruleset` prints of one family's tables inside a namespace.
-func ListNFT(ctx context.Context, ns Namespace, family nat.Family) (string, error) {
-	name := "ip"
-	if family == nat.IPv6 {
-		name = "ip6"
-	}
-	out, stderr, err := run(ctx, ns, "nft", "", "list", "ruleset", name)
+// ListNFT is what `nft list ruleset` prints inside a namespace of the tables of a family, as nft calls it: "ip", "ip6", "inet".
+func ListNFT(ctx context.Context, ns Namespace, family string) (string, error) {
+	out, stderr, err := run(ctx, ns, "nft", "", "list", "ruleset", family)
 	if err != nil && stderr != "" {
 		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr))
 	}

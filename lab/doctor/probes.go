@@ -60,7 +60,7 @@ func ruleProbes() []probe {
 			Remedy: "apt-get install nftables",
 		},
 		try: func(ctx context.Context, ns *netns.Handle) (string, error) {
-			_, err := dataplane.ListNFT(ctx, ns, nat.IPv4)
+			_, err := dataplane.ListNFT(ctx, ns, "ip")
 			return "", err
 		},
 	}}

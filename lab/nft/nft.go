@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,19 +71,58 @@ func (p *Proxies) of(node string) *proxy {
 	return p.last[node]
 }
 
-// Tables reads the IPv4 tables of nf_tables' own in a namespace, but for those of iptables-nft: they are dataplane.DumpAll's.
+// Tables reads the tables of nf_tables' own that packets of IPv4 meet in a namespace, but for those of iptables-nft, which are
+// dataplane.DumpAll's, and natlab's own.
 func Tables(ctx context.Context, ns dataplane.Namespace) (nftables.Ruleset, error) {
-	text, err := dataplane.ListNFT(ctx, ns, nat.IPv4)
-	if err != nil {
-		return nftables.Ruleset{}, err
+	var out nftables.Ruleset
+	for _, f := range read {
+		text, err := dataplane.ListNFT(ctx, ns, string(f))
+		if err != nil {
+			return nftables.Ruleset{}, err
+		}
+		all, err := nftables.ParseText(text)
+		if err != nil {
+			return nftables.Ruleset{}, fmt.Errorf("nft list ruleset %s: %w", f, err)
+		}
+		out = out.And(all)
 	}
-	all, err := nftables.ParseText(text)
-	if err != nil {
-		return nftables.Ruleset{}, fmt.Errorf("nft list ruleset: %w", err)
-	}
-	all.Tables = slices.DeleteFunc(all.Tables, func(t nftables.Table) bool { return t.Managed || slices.Contains(managed, t.Name) })
-	return all, nil
+	return out.Without(func(t *nftables.Table) bool {
+		return t.Managed || t.Family == nftables.IP && slices.Contains(managed, t.Name) || strings.HasPrefix(t.Name, "natlab")
+	}), nil
 }
+
+// read are the families of tables that packets of IPv4 meet.
+var read = []nftables.Family{nftables.IP, nftables.Inet}
 
 // managed are the names of iptables-nft's tables.
 var managed = []string{"raw", "mangle", "nat", "filter", "security"}
+
+// Known reports whether a line of dataplane.Foreign is of a table that Tables reads, or of kube-proxy's for IPv6, which no packet of a lab in
+// nftables mode meets.
+func Known(line string) bool {
+	for _, f := range read {
+		if strings.HasPrefix(line, "nft table "+string(f)+" ") {
+			return true
+		}
+	}
+	return strings.HasPrefix(line, "nft table ip6 "+kubeproxy.NFTTable+":")
+}
+
+// Forget empties the sets into which the rules of kube-proxy's table put who was served by whom.
+func Forget(ctx context.Context, ns dataplane.Namespace) error {
+	all, err := Tables(ctx, ns)
+	if err != nil {
+		return err
+	}
+	table, _ := all.Table(nftables.IP, kubeproxy.NFTTable)
+	var flush strings.Builder
+	for i := range table.Sets {
+		if table.Sets[i].Has("dynamic") && len(table.Sets[i].Elements) > 0 {
+			fmt.Fprintf(&flush, "flush set ip %s %s\n", table.Name, table.Sets[i].Name)
+		}
+	}
+	if flush.Len() == 0 {
+		return nil
+	}
+	return dataplane.RunNFT(ctx, ns, flush.String())
+}

@@ -1,8 +1,6 @@
 package nft_test
 
 import (
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -13,13 +11,11 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/labtest"
 	"natlab/lab/nft"
-	"natlab/lab/traffic"
 	"natlab/lab/verify"
 	"natlab/nat"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/nftables"
 	"natlab/nat/proof"
-	"natlab/nat/service"
 	"natlab/topology"
 )
 
@@ -33,7 +29,9 @@ func TestLabInNFTablesMode(t *testing.T) {
 	require.Equal(t, []nat.Family{nat.IPv4}, l.Families(), "its table of IPv6 is not written yet")
 	c = l.Cluster()
 	holds(t, l, c)
-	require.Greater(t, ask(t, l, c), 100)
+	proved := labtest.Prove(t, l, proof.Selector{})
+	require.Greater(t, len(proved.Flows), 100)
+	require.Equal(t, "nftables", proved.Backend)
 
 	changed := c
 	changed.Services = slices.Clone(c.Services)
@@ -46,20 +44,15 @@ func TestLabInNFTablesMode(t *testing.T) {
 	}
 	require.NoError(t, l.Change(t.Context(), changed))
 	holds(t, l, changed)
-	require.Positive(t, ask(t, l, changed))
-	require.ErrorContains(t, prove(t, l), "the path is not known")
+	proved, err = verify.Lab(t.Context(), l, verify.Options{Intent: &changed})
+	require.NoError(t, err)
+	require.Equal(t, proof.Proved, proved.Outcome())
 	network, err := l.Network(t.Context())
 	require.NoError(t, err)
 	require.Len(t, network.NFTOf, len(l.Nodes()))
 	changed.KubeProxy.Mode = ""
 	_, err = l.Apply(t.Context(), changed, lab.Partial)
 	require.ErrorIs(t, err, lab.ErrRewire)
-}
-
-func prove(t *testing.T, l *lab.Lab) error {
-	t.Helper()
-	_, err := verify.Lab(t.Context(), l, verify.Options{})
-	return err
 }
 
 // What nft refuses is refused whole, and named.
@@ -106,37 +99,4 @@ func texts(table nftables.Table) (out []string) {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// ask asks every flow of a cluster that has to be answered, and holds who answered, and as whom he saw the client, against what the
-// objects mean. It returns how many those are.
-func ask(t *testing.T, l *lab.Lab, c topology.Cluster) (asked int) {
-	t.Helper()
-	means, err := service.New(c)
-	require.NoError(t, err)
-	names := map[netip.AddrPort]string{}
-	servers, _ := topology.Servers(c)
-	for _, s := range servers {
-		names[s.Addr] = s.Name
-	}
-	for _, f := range proof.Flows(c, proof.Selector{}) {
-		answer, err := means.Ask(service.Flow{From: f.From, Protocol: f.Protocol, Source: f.Source, Target: f.Target})
-		require.NoError(t, err)
-		if len(answer.Endings) == 0 || f.Protocol == nat.SCTP {
-			continue
-		}
-		if !slices.ContainsFunc(answer.Endings, func(e service.Ending) bool { return e.End == nat.EndAnswered }) {
-			continue
-		}
-		h, err := l.Handle(f.From)
-		require.NoError(t, err)
-		r := traffic.AskAll(t.Context(), h, []nat.Tuple{nat.TupleOf(f.Protocol, netip.AddrPort{}, f.Target)})[0]
-		asked++
-		require.NoError(t, r.Err, f.Name)
-		fits := func(e service.Ending) bool {
-			return e.End == nat.EndAnswered && names[e.Endpoint] == r.Answer.Server && slices.Contains(e.Client, r.Answer.PeerSeen.Addr())
-		}
-		require.True(t, slices.ContainsFunc(answer.Endings, fits), "%s: %s saw %s: want %s", f.Name, r.Answer.Server, r.Answer.PeerSeen, fmt.Sprint(answer.Endings))
-	}
-	return asked
 }

@@ -69,8 +69,11 @@ func (v *verification) networks() (intent, live *gateway.Network, err error) {
 	wanted.Plan = v.about.Plan
 	wanted.Rules, wanted.Servers = map[string]gateway.Rules{}, v.driver.servers
 	for _, node := range v.rules.nodes {
-		wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}
+		if v.rules.native == nil || !empty(v.rules.intent[node]) {
+			wanted.Rules[node] = gateway.Rules{v.rules.intent[node]}
+		}
 	}
+	wanted.NFTOf = v.rules.native
 	if intent, err = gateway.NewNetwork(wanted); err != nil {
 		return nil, nil, err
 	}

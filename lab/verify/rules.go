@@ -16,6 +16,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/nftables"
 	"natlab/nat/portmap"
 	"natlab/nat/proof"
 	"natlab/topology"
@@ -25,8 +26,9 @@ import (
 type nodeRules struct {
 	nodes   []string
 	intent  map[string]iptables.Ruleset
-	network lab.Network // what the nodes hold is in Held
-	differ  []string    // the nodes that do not hold exactly what they should
+	native  map[string]nftables.Ruleset // of kube-proxy's nftables mode, beside intent: as they should be; nil in another mode
+	network lab.Network                 // what the nodes hold is in Held, and in NFTOf
+	differ  []string                    // the nodes that do not hold exactly what they should
 }
 
 // readRules reads what each node holds, and what else there is in the members, and computes what each node should hold.
@@ -41,19 +43,27 @@ func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members
 // rulesOf computes what each node should hold, and holds that against what it does.
 func rulesOf(network lab.Network, nodes []string, intent topology.Cluster) (nodeRules, error) {
 	r := nodeRules{nodes: nodes, network: network, intent: map[string]iptables.Ruleset{}}
+	r.network.NFTOf = forgetful(network.NFTOf)
+	if intent.KubeProxy.Mode == topology.ModeNFTables {
+		r.native = map[string]nftables.Ruleset{}
+	}
 	var mu sync.Mutex // for r
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, node := range r.nodes {
 		group.Go(func() error {
-			rs, err := kubeproxy.Rules(intent, node, kubeproxy.Options{Family: network.Family})
+			rs, native, err := rulesFor(intent, node, network.Family)
 			if err != nil {
 				return fmt.Errorf("the rules that node %s should hold: %w", node, err)
 			}
 			should, differs := r.shouldHold(node, portmap.Add(rs, intent, node))
+			native, differsNative := r.shouldHoldNative(node, native)
 			mu.Lock()
 			defer mu.Unlock()
-			if r.intent[node] = should; differs {
+			if r.native != nil {
+				r.native[node] = native
+			}
+			if r.intent[node] = should; differs || differsNative {
 				r.differ = append(r.differ, node)
 			}
 			return nil
@@ -62,6 +72,17 @@ func rulesOf(network lab.Network, nodes []string, intent topology.Cluster) (node
 	err := group.Wait()
 	slices.SortFunc(r.differ, func(a, b string) int { return slices.Index(r.nodes, a) - slices.Index(r.nodes, b) })
 	return r, err
+}
+
+// rulesFor are the rules that kube-proxy writes in a node, in one of the two languages.
+func rulesFor(c topology.Cluster, node string, f nat.Family) (rs iptables.Ruleset, native nftables.Ruleset, err error) {
+	o := kubeproxy.Options{Family: f}
+	if c.KubeProxy.Mode == topology.ModeNFTables {
+		native, err = kubeproxy.Tables(c, node, o)
+		return iptables.Ruleset{Family: f}, native, err // of iptables the plugins' alone
+	}
+	rs, err = kubeproxy.Rules(c, node, o)
+	return rs, native, err
 }
 
 // shouldHold is what a node should hold: the rules that it does hold where they are the same, counters aside, so that one copy of
@@ -73,10 +94,30 @@ func (r nodeRules) shouldHold(node string, wanted iptables.Ruleset) (should ipta
 			held = append(held, in.Rules)
 		}
 	}
+	if r.native != nil {
+		wanted = withBuiltIn(wanted)
+	}
+	if len(held) == 0 && empty(wanted) {
+		return wanted, false
+	}
 	if len(held) == 1 && wanted.Same(held[0]) {
 		return held[0], false
 	}
 	return wanted, true
+}
+
+// withBuiltIn are rules with all chains that their tables are born with, as whoever writes some of them gets.
+func withBuiltIn(rs iptables.Ruleset) iptables.Ruleset {
+	rs = rs.Clone()
+	for i := range rs.Tables {
+		t := &rs.Tables[i]
+		for _, hook := range nat.TableHooks(t.Name) {
+			if _, has := t.Chain(hook.String()); !has {
+				t.Chains = append(t.Chains, iptables.Chain{Name: hook.String(), Policy: "ACCEPT"})
+			}
+		}
+	}
+	return rs
 }
 
 // witnessed is what the witness of a node needs to know of its rules.

@@ -156,7 +156,7 @@ type Coverage struct {
 // Report is the proof of a lab.
 type Report struct {
 	Lab      string        `json:"lab"`
-	Backend  string        `json:"backend,omitempty"`  // "iptables-legacy" or "iptables-nft"
+	Backend  string        `json:"backend,omitempty"`  // "iptables-legacy", "iptables-nft", or "nftables" where kube-proxy runs in that mode
 	Overlay  string        `json:"overlay,omitempty"`  // "ipip", "vxlan" or "none"
 	Flows    []Certificate `json:"flows"`              // sorted as Flows sorts them, then by endpoint
 	Coverage Coverage      `json:"coverage"`           //
