@@ -11,13 +11,13 @@ import (
 // remedies are the options that give what an explanation of one node depends on, by what its assumptions have in them.
 var remedies = []struct{ part, option string }{
 	{" is an address of the node", "--address DEVICE=ADDRESS/LENGTH, or --link FILE with what ip addr prints"},
-	{" is behind ", "--route 'NETWORK dev DEVICE', or --link FILE with what ip addr prints"},
 	{"net.bridge.bridge-nf-call-", "--sysctl KEY=1, or KEY=0 where it is 0 or there is no such setting"},
 	{"a rule of routing leads to table ", "--rule, a line of ip rule each"},
 	{".route_localnet is ", "--sysctl KEY=VALUE"},
 	{".rp_filter is ", "--sysctl KEY=VALUE"},
 	{" is in hairpin mode", "--link FILE with what bridge -d link prints"},
 	{" reach each other without the node", "--address DEVICE=ADDRESS/LENGTH, or --link FILE with what ip -d addr prints"},
+	{" is behind ", "--route 'NETWORK dev DEVICE', or --link FILE with what ip addr prints"},
 	{" is a bridge", "--link FILE with what ip -d link prints"},
 	{" through the node alone", "--link FILE with what ip -d link prints"},
 }
@@ -42,6 +42,7 @@ func (p *program) tellRemedies(ns topology.Namespace, all []explanation) {
 			for _, r := range remedies {
 				if strings.Contains(a.What, r.part) {
 					tell("whether " + a.What + " is not known: give it by " + r.option)
+					break
 				}
 			}
 		}

@@ -34,6 +34,12 @@ var pages = []Page{
 		"conntrack -D -p PROTOCOL -s CLIENT -d ADDRESS",
 	},
 	{
+		"dnat.missed", "a packet leaves for an address that the node translates, untranslated",
+		"The nat table has a rule for the address, a Service's as a rule, and the packet did not meet it, or none of those behind it: a rule of raw took it out of connection tracking, its port is none of the Service's, or a condition does not hold. As a rule no host has such an address.",
+		"iptables-save -c | grep -- '-d ADDRESS'; iptables -t raw -S",
+		"ask for a port that the Service has; where a rule of raw is to keep the packet on the node (NodeLocal DNSCache), see that its agent runs and its address is there: ip addr",
+	},
+	{
 		"dnat.stale", "a rule translates to a host that the node has no route to",
 		"The packet meets a DNAT rule, and behind it there is no route to the new destination, or one that ends packets. The pod is gone and the rule is left over, or the network plugin lost the route.",
 		"ip route get ADDRESS; kubectl get endpointslices",

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -88,6 +89,9 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 	switch a.Verdict {
 	case Works:
 		c.unsure(&a, p)
+		if a.Verdict == Works && c.mayBeRefused(p) {
+			a.Why += "; no socket of the node is told: where none listens there, it is refused"
+		}
 	case Broken, Depends:
 		c.blame(&a, p)
 	case Unknown:
@@ -100,6 +104,13 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 		a.Verdict = Depends
 	}
 	return a
+}
+
+// mayBeRefused reports whether a process of the node would answer, of which nobody told that it is there.
+func (c Case) mayBeRefused(p nat.Prediction) bool {
+	return c.Facts.Sockets == nil && slices.ContainsFunc(p, func(o nat.Outcome) bool {
+		return c.own(o.Endpoint.Addr()) && o.Endpoint.Port() != 0 && o.Why == ""
+	})
 }
 
 // doubted is what natlab does not follow of the node that may decide the packet's way.

@@ -146,6 +146,8 @@ func TestCodes(t *testing.T) {
 			nil,
 			entry("udp 17 20 src=192.0.2.99 dst=192.0.2.10 sport=40000 dport=53 [UNREPLIED] src=10.42.0.9 dst=192.0.2.99 sport=53 dport=40000 mark=0 use=1"), nothing, Broken, "conntrack -D -p udp -s 192.0.2.99 -d 192.0.2.10",
 		},
+		{"dnat.missed", "tcp 10.42.0.6:40000 > 10.43.0.5:80 in cni0", []string{marked + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.43.0.5/32 -j NOTRACK\nCOMMIT\n"}, []string{marked}, nothing, nothing, Depends, "raw PREROUTING:1, line 13: -A PREROUTING -d 10.43.0.5/32 -j NOTRACK takes the packet out"},
+		{"dnat.missed", "tcp 10.42.0.6:40000 > 10.43.0.5:81 in cni0", []string{marked}, nil, nothing, route(topology.Route{Dst: prefix("10.43.0.0/16"), Device: "eth1"}), Depends, "is for 10.43.0.5, and the packet was not translated"},
 		{"backend.shadowed", fromOutside, []string{published, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"}, []string{published}, func(c *Case) { c.Backends = []string{"iptables-nft", "iptables-legacy"} }, nothing, Broken, "without those of iptables-legacy the packet works"},
 		{"set.member", fromOutside, []string{published + forward + "-A FORWARD -i eth0 -m set ! --match-set good src -j DROP\nCOMMIT\n"}, nil, set("192.0.2.77"), set("192.0.2.99"), Broken, "the set good has no member for it"},
 		{"mark.missing", "tcp 10.42.0.5:40000 > 10.43.0.5:80 in cni0", []string{service + "COMMIT\n"}, []string{marked}, nothing, nothing, Broken, "sends the packet to KUBE-MARK-MASQ to be marked"},
@@ -174,6 +176,27 @@ func TestCodes(t *testing.T) {
 			require.Equal(t, Works, a.Verdict, "%s", a)
 			require.Empty(t, a.Causes, "%s", a)
 		})
+	}
+}
+
+// That a process listens on the node is told by its sockets alone.
+func TestWhoListens(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		packet  string
+		sockets []gateway.Socket
+		open    bool
+	}{
+		{"tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", nil, true},
+		{"tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", []gateway.Socket{{Proto: nat.TCP, Port: 22}}, false},
+		{"icmp 192.0.2.99 > 192.0.2.10 in eth0", nil, false},
+		{"tcp 192.0.2.99:40000 > 198.51.100.9:22 in eth0", nil, false},
+	} {
+		c := caseOf(t, row.packet)
+		c.Facts.Sockets = row.sockets
+		a := c.answer(t)
+		require.Equal(t, Works, a.Verdict)
+		require.Equal(t, row.open, strings.Contains(a.Why, "where none listens there, it is refused"), a.Why)
 	}
 }
 
