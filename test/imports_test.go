@@ -26,7 +26,8 @@ var house = []room{
 	// No root, no kernel, no clock. nat is the vocabulary, topology the cluster as data.
 	{"topology", ""},
 	{"topology/topologytest", "topology"},
-	{"topology/dump", ""}, // what a node's programs print, taken apart
+	{"topology/kube", "topology"}, // a cluster as Kubernetes objects, and as kubectl lists them
+	{"topology/dump", ""},         // what a node's programs print, taken apart
 	{"nat", ""},
 	{"nat/packet", "nat"},
 	{"nat/conntrack", "nat"},
@@ -64,7 +65,7 @@ var house = []room{
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/view nat/xtables topology"},
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
-	{"lab/apiserver", "topology"}, // the Kubernetes API as far as kube-proxy reads it
+	{"lab/apiserver", "topology topology/kube"},                 // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
 	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology"},
 	// These stand on a lab.
@@ -74,7 +75,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/proxy lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump",
+			" nat/kubeproxy nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump topology/kube",
 	},
 	{"test", ""},
 	{"test/vm", ""},
@@ -107,17 +108,19 @@ var doors = map[string]string{
 	"golang.org/x/sync/errgroup":                 "lab lab/proxy lab/realise lab/verify lab/witness",
 	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/proxy lab/realise lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
 	"golang.org/x/term":                          "cmd/natlab lab",
-	"k8s.io/api/core/v1":                         "lab/apiserver topology",
-	"k8s.io/api/discovery/v1":                    "lab/apiserver topology",
+	"k8s.io/api/core/v1":                         "cmd/natlab lab/apiserver topology topology/kube",
+	"k8s.io/api/discovery/v1":                    "lab/apiserver topology topology/kube",
 	"k8s.io/api/networking/v1":                   "lab/apiserver",
-	"k8s.io/apimachinery/pkg/apis/meta/v1":       "lab/apiserver",
+	"k8s.io/apimachinery/pkg/apis/meta/v1":       "cmd/natlab lab/apiserver topology/kube",
 	"k8s.io/apimachinery/pkg/fields":             "lab/apiserver",
 	"k8s.io/apimachinery/pkg/labels":             "lab/apiserver",
-	"k8s.io/apimachinery/pkg/runtime":            "lab/apiserver",
+	"k8s.io/apimachinery/pkg/runtime":            "cmd/natlab lab/apiserver topology/kube",
 	"k8s.io/apimachinery/pkg/runtime/schema":     "lab/apiserver",
 	"k8s.io/apimachinery/pkg/runtime/serializer": "lab/apiserver",
 	"k8s.io/apimachinery/pkg/types":              "lab/apiserver",
+	"k8s.io/apimachinery/pkg/util/intstr":        "topology/kube",
 	"k8s.io/apimachinery/pkg/watch":              "lab/apiserver",
+	"k8s.io/cli-runtime/pkg/printers":            "cmd/natlab",
 	"sigs.k8s.io/json":                           "topology",
 	"sigs.k8s.io/yaml":                           "scenarios topology",
 }

@@ -12,6 +12,7 @@ import (
 	"natlab/nat/diagnosis"
 	"natlab/scenarios"
 	"natlab/topology"
+	"natlab/topology/kube"
 )
 
 // completer proposes the words that may stand in a place of the command line, each with a description behind a tab.
@@ -44,6 +45,7 @@ func (p *program) argumentCompleters() map[string]completer {
 		"natlab conntrack":     first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab exec":          first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab audit":         first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) }),
+		"natlab get":           p.objectNames,
 		"natlab scenario show": first(names),
 		"natlab scenario run":  names,
 		"natlab ask": func(cmd *cobra.Command, args []string) []cobra.Completion {
@@ -131,6 +133,24 @@ func (p *program) at(cmd *cobra.Command) topology.Cluster {
 	}
 	c, _ := topology.Reference()
 	return c
+}
+
+// objectNames are the types that get lists, and behind one the names of its objects.
+func (p *program) objectNames(cmd *cobra.Command, args []string) (out []cobra.Completion) {
+	if len(args) == 0 {
+		for _, r := range kube.Resources() {
+			out = append(out, cobra.CompletionWithDesc(r.Name, strings.Join(r.Short, ", ")))
+		}
+		return out
+	}
+	r, ok := kube.Find(args[0])
+	if !ok {
+		return nil
+	}
+	for _, o := range r.Objects(p.at(cmd)) {
+		out = append(out, cobra.CompletionWithDesc(o.GetName(), o.GetNamespace()))
+	}
+	return out
 }
 
 func (p *program) nodes(cmd *cobra.Command) (out []cobra.Completion) {

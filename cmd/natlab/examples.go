@@ -22,6 +22,11 @@ sudo natlab down --all`,
 	"natlab status": `
 natlab status
 natlab status --name mine -o json`,
+	"natlab get": `
+natlab get services -A
+natlab get pods -n velero -o wide
+natlab get svc minio -n velero -o yaml
+natlab get nodes -f cluster.yaml -o 'jsonpath={.items[*].metadata.name}'`,
 	"natlab conntrack": `
 sudo natlab conntrack vms101
 sudo natlab conntrack vms101 -o extended

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"natlab/topology"
+	"natlab/topology/kube"
 )
 
 // resource is one kind of objects, by its name in a path.
@@ -228,7 +229,7 @@ func barrierService() *corev1.Service {
 func barrierSlice(b barrier) *discoveryv1.EndpointSlice {
 	o := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(barrierNamespace, "slice"), AddressType: discoveryv1.AddressTypeIPv4}
 	o.TypeMeta = metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"}
-	o.Labels = map[string]string{discoveryv1.LabelServiceName: "slice", discoveryv1.LabelManagedBy: managedBy}
+	o.Labels = map[string]string{discoveryv1.LabelServiceName: "slice", discoveryv1.LabelManagedBy: kube.ManagedBy}
 	o.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: b.at.UTC().Format(time.RFC3339Nano)}
 	o.Ports = []discoveryv1.EndpointPort{{Name: new(""), Protocol: new(corev1.ProtocolTCP), Port: new(b.port)}}
 	return o
