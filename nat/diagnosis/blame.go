@@ -480,7 +480,9 @@ func (c Case) missed(a *Answer, p nat.Prediction, o *nat.Outcome, out nat.Hop) b
 		}
 		a.Verdict = Depends
 		a.Why = fmt.Sprintf("on whether a host behind %s has the address %s, which is translated on this node, but was not for this packet; if so, it is %s", out.Dev, dst, reason(*o))
-		if i := slices.IndexFunc(p, func(w nat.Outcome) bool { return !leaves(w.Request).Tuple.IsValid() && !slices.Equal(w.Assumed, o.Assumed) }); i >= 0 {
+		if i := slices.IndexFunc(p, func(w nat.Outcome) bool {
+			return !leaves(w.Request).Tuple.IsValid() && !slices.Equal(w.Assumed, o.Assumed)
+		}); i >= 0 {
 			a.Why = either(p[i].Assumed, o.Assumed, reason(p[i]), fmt.Sprintf("it leaves by %s for an address that the node translates, and did not for this packet", out.Dev))
 		}
 		a.add(cause)
