@@ -134,9 +134,4 @@ func TestServicesPassedOver(t *testing.T) {
 			require.Len(t, c.Services, row.want, row.name)
 		})
 	}
-	text := with(`{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}`)
-	c, warnings, err := LoadForRules(Source{Name: "in.yaml", Reader: strings.NewReader(text)})
-	require.NoError(t, err)
-	require.Empty(t, c.Services)
-	require.Equal(t, []string{"in.yaml: document 3: Service default/web: it has no clusterIP: kube-proxy passes it over"}, texts(warnings))
 }

@@ -190,7 +190,7 @@ func TestErrors(t *testing.T) {
 		{"cluster IP a pod's", "clusterIP: 10.96.0.2", "clusterIP: 10.244.1.5", "in.yaml: document 8: Service shop/other: spec.clusterIPs: 10.244.1.5 is already the address of Pod shop/web-1: give one of them another"},
 		{"cluster IP of the pod network", "clusterIP: 10.96.0.2", "clusterIP: 10.244.77.7", "in.yaml: document 8: Service shop/other: spec.clusterIPs: 10.244.77.7 is of the pod network 10.244.0.0/16"},
 		{"cluster IP of the underlay", "clusterIP: 10.96.0.2", "clusterIP: 192.168.26.60", "in.yaml: document 8: Service shop/other: spec.clusterIPs: 192.168.26.60 is of the underlay 192.168.26.0/24"},
-		{"no cluster IP", "  clusterIP: 10.96.0.2\n", "", "in.yaml: document 8: Service shop/other: spec.clusterIP: is empty: write the address that the API server would choose, or None for a headless Service"},
+		{"no cluster IP", "  clusterIP: 10.96.0.2\n", "  clusterIPs: [\"\"]\n", "in.yaml: document 8: Service shop/other: spec.clusterIP: is empty: write the address that the API server would choose, or None for a headless Service"},
 		{"no name", "{name: other-1, namespace", "{namespace", "in.yaml: document 9: EndpointSlice shop/: metadata.name: is empty (is the document cut off?)"},
 		{"no name at all", "metadata: {name: b}", "metadata: {}", "in.yaml: document 4: Node: metadata.name: is empty (is the document cut off?)"},
 		{"cluster IP no address", "clusterIP: 10.96.0.2", "clusterIP: ten", `in.yaml: document 8: Service shop/other: spec.clusterIP: "ten" is not an IP address`},

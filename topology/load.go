@@ -210,8 +210,9 @@ func (l *loader) translate() {
 		l.passOver()
 	}
 	l.translatePods()
-	l.translateServices()
 	l.translateServiceCIDRs()
+	l.allocate()
+	l.translateServices()
 	slices.SortFunc(l.c.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	sortPods(l.c.Pods)
 	slices.SortFunc(l.c.Services, func(a, b Service) int {
