@@ -44,14 +44,33 @@ func made(mtu int) string {
 
 // lines compares two lists by their texts, order aside.
 func lines[T fmt.Stringer](what string, plan, now []T) (out []string) {
-	for _, w := range plan {
-		if !slices.ContainsFunc(now, func(n T) bool { return n.String() == w.String() }) {
-			out = append(out, fmt.Sprintf("the %s %s is gone", what, w))
-		}
+	wanted, held := textsOf(plan), textsOf(now)
+	for _, w := range missing(wanted, held) {
+		out = append(out, fmt.Sprintf("the %s %s is gone", what, w))
 	}
-	for _, n := range now {
-		if !slices.ContainsFunc(plan, func(w T) bool { return w.String() == n.String() }) {
-			out = append(out, fmt.Sprintf("the %s %s is not the lab's", what, n))
+	for _, n := range missing(held, wanted) {
+		out = append(out, fmt.Sprintf("the %s %s is not the lab's", what, n))
+	}
+	return out
+}
+
+func textsOf[T fmt.Stringer](all []T) []string {
+	out := make([]string, len(all))
+	for i, one := range all {
+		out[i] = one.String()
+	}
+	return out
+}
+
+// missing are those of all that others have not.
+func missing(all, others []string) (out []string) {
+	known := make(map[string]bool, len(others))
+	for _, one := range others {
+		known[one] = true
+	}
+	for _, one := range all {
+		if !known[one] {
+			out = append(out, one)
 		}
 	}
 	return out

@@ -63,7 +63,9 @@ func (r *reader) read() (topology.Namespace, []string, error) {
 	if now.Neighbours, err = r.neighbours(); err != nil {
 		return now, nil, err
 	}
-	now.Sysctls = r.sysctls()
+	if now.Sysctls, err = r.sysctls(); err != nil {
+		return now, nil, err
+	}
 	r.tracking()
 	if err := r.disciplines(links); err != nil {
 		return now, nil, err
@@ -279,34 +281,6 @@ func (r *reader) neighbours() (out []topology.Neighbour, err error) {
 	return out, nil
 }
 
-// sysctls are those of the Plan, and those that the emulator reads besides and that are on.
-func (r *reader) sysctls() []topology.Sysctl {
-	out := slices.Clone(r.plan.Sysctls)
-	known := map[string]bool{}
-	for i := range out {
-		known[out[i].Key] = true
-		if b, err := os.ReadFile("/proc/sys/" + out[i].Key); err == nil {
-			out[i].Value = strings.Join(strings.Fields(string(b)), " ")
-		}
-	}
-	devices := []string{"all"}
-	for _, d := range r.plan.Devices {
-		devices = append(devices, d.Name)
-	}
-	for _, dev := range devices {
-		for _, key := range []string{"rp_filter", "route_localnet", "accept_local"} {
-			path := "net/ipv4/conf/" + dev + "/" + key
-			if b, err := os.ReadFile("/proc/sys/" + path); err == nil && !known[path] && strings.TrimSpace(string(b)) != "0" {
-				out = append(out, topology.Sysctl{Key: path, Value: strings.TrimSpace(string(b))})
-			}
-		}
-	}
-	if !r.plan.Dumped { // whose settings stand in the order in which they are made
-		slices.SortFunc(out, func(a, b topology.Sysctl) int { return strings.Compare(a.Key, b.Key) })
-	}
-	return out
-}
-
 // tracked are the settings of connection tracking that each namespace has of its own, with what a new one has (tcp_timeouts,
 // udp_timeouts, nf_conntrack_tcp_init_net).
 var tracked = []topology.Sysctl{
@@ -361,12 +335,15 @@ func (r *reader) rules() error {
 
 // disciplines notes queueing disciplines that are not the kernel's own choice: they delay, drop and filter.
 func (r *reader) disciplines(links []netlink.Link) error {
+	all, err := r.nl.QdiscList(nil)
+	if err != nil {
+		return fmt.Errorf("list queueing disciplines: %w", err)
+	}
 	for _, l := range links {
-		all, err := r.nl.QdiscList(l)
-		if err != nil {
-			return fmt.Errorf("list queueing disciplines of %s: %w", l.Attrs().Name, err)
-		}
 		for _, q := range all {
+			if q.Attrs().LinkIndex != l.Attrs().Index {
+				continue
+			}
 			switch kind := q.Type(); kind {
 			case "noqueue", "mq", "pfifo_fast", "fq_codel", "fq":
 			default:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -133,6 +134,9 @@ func (b *Build) Close() {
 		if one.nl != nil {
 			one.nl.Close()
 		}
+		if one.socket != nil {
+			one.socket.Close()
+		}
 	}
 }
 
@@ -142,6 +146,7 @@ type builder struct {
 	handle netns.Handle
 	made   bool
 	nl     *netlink.Handle
+	socket *nl.NetlinkSocket // another, for what nl has no words for
 	tunnel *tunnel.Tunnel
 	index  map[string]int // of its devices
 	notes  []string       // what could not be made
@@ -157,16 +162,19 @@ func (b *builder) create() (err error) {
 		if b.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return fmt.Errorf("rtnetlink: %w", err)
 		}
-		return b.sysctls(false)
+		if b.socket, err = nl.Subscribe(unix.NETLINK_ROUTE); err != nil {
+			return fmt.Errorf("rtnetlink: %w", err)
+		}
+		return b.sysctls(slices.DeleteFunc(slices.Clone(b.plan.Sysctls), ofDevice))
 	})
 }
 
-// sysctls writes the settings of devices, which have to exist by then, or the others. It runs in the namespace.
-func (b *builder) sysctls(ofDevice bool) error {
-	for _, ctl := range b.plan.Sysctls {
-		if (ctl.Device != "") != ofDevice {
-			continue
-		}
+// ofDevice reports whether a setting is of a device, which has to exist before it is made.
+func ofDevice(ctl topology.Sysctl) bool { return ctl.Device != "" }
+
+// sysctls writes settings. It runs in the namespace.
+func (b *builder) sysctls(all []topology.Sysctl) error {
+	for _, ctl := range all {
 		if err := b.lacks("sysctl "+ctl.Key, writeSysctl(ctl)); err != nil {
 			return fmt.Errorf("sysctl %s: %w", ctl.Key, err)
 		}
@@ -218,8 +226,10 @@ func (b *builder) configure(ipip *ipipProbe) error {
 			return fmt.Errorf("device %s: %w", d.Name, err)
 		}
 	}
-	if slices.ContainsFunc(b.plan.Sysctls, func(ctl topology.Sysctl) bool { return ctl.Device != "" }) { // entering costs a thread
-		if err := b.handle.Do(func() error { return b.sysctls(true) }); err != nil {
+	others := slices.Clone(b.plan.Sysctls)
+	others = b.setConf(slices.DeleteFunc(others, func(ctl topology.Sysctl) bool { return !ofDevice(ctl) }))
+	if len(others) > 0 { // entering costs a thread
+		if err := b.handle.Do(func() error { return b.sysctls(others) }); err != nil {
 			return err
 		}
 	}
