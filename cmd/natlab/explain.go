@@ -310,17 +310,17 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 		}
 		rules[node] = append(rules[node], rs...)
 	}
-	for _, n := range c.Nodes {
-		if rules[n.Name] != nil || len(native[n.Name].Tables) > 0 {
-			continue
+	others := func(node string) (gateway.Rules, error) {
+		if len(native[node].Tables) > 0 {
+			return nil, nil
 		}
-		rs, err := kubeproxy.Rules(c, n.Name, kubeproxy.Options{})
+		rs, err := kubeproxy.Rules(c, node, kubeproxy.Options{})
 		if err != nil {
 			return nil, fmt.Errorf("rules: %w", err)
 		}
-		rules[n.Name] = gateway.Rules{portmap.Add(rs, c, n.Name)}
+		return gateway.Rules{portmap.Add(rs, c, node)}, nil
 	}
 	p.hostPortNote(c)
 	servers, _ := topology.Servers(c)
-	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Facts: f, SetsOf: sets, NFTOf: native})
+	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, RulesOf: others, Servers: servers, Facts: f, SetsOf: sets, NFTOf: native})
 }

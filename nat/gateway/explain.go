@@ -47,8 +47,9 @@ type Explanation struct {
 	Ask        Ask            `json:"packet"`
 	Prediction nat.Prediction `json:"ways"`
 
-	nodes []*Gateway
-	looks [][]look // of each way
+	nodes   []*Gateway
+	furnish func(*Gateway) error // gives one its rules; nil where all have them
+	looks   [][]look             // of each way
 }
 
 // look is a packet as it came to a table.

@@ -22,8 +22,10 @@ type Rules []iptables.Ruleset
 
 // Setup is a lab as data: all that a Network is made of, read from a lab that stands or from files.
 type Setup struct {
-	Plan    topology.Plan
-	Rules   map[string]Rules  // by the nodes' names; a namespace without any accepts everything and tracks nothing
+	Plan  topology.Plan
+	Rules map[string]Rules // by the nodes' names; a namespace without any accepts everything and tracks nothing
+	// RulesOf gives the rules of a node that Rules does not name; it is called once a packet comes there, at most once for each. nil: there are no more.
+	RulesOf func(node string) (Rules, error)
 	Servers []topology.Server // the sockets that answer
 	// KernelIPIP: tunl0 is the kernel's device, and an skb's mark goes on to the outer packet. The userspace tunnel
 	// makes a new one, without a mark.
@@ -42,6 +44,8 @@ type Network struct {
 	bySpace map[string]*host // by the namespace's kernel name
 	servers map[serverKey]topology.Server
 
+	later map[*Gateway]*laterRules // of the nodes
+
 	kernelIPIP bool
 }
 
@@ -56,6 +60,7 @@ type serverKey struct {
 func NewNetwork(s Setup) (*Network, error) {
 	n := &Network{
 		members: map[string]*Gateway{}, bySpace: map[string]*host{}, servers: map[serverKey]topology.Server{}, kernelIPIP: s.KernelIPIP,
+		later: map[*Gateway]*laterRules{},
 	}
 	for i := range s.Plan.Namespaces {
 		ns := &s.Plan.Namespaces[i]
@@ -66,15 +71,18 @@ func NewNetwork(s Setup) (*Network, error) {
 		if native, ok := s.NFTOf[ns.Member]; ok {
 			facts.NFT = native
 		}
-		rules := s.Rules[ns.Member].of(s.Family)
-		g, err := NewGateway(*ns, rules, NodeOptions{Facts: facts, Family: s.Family})
+		g, err := NewGateway(*ns, nil, NodeOptions{Facts: facts, Family: s.Family})
 		if err != nil {
 			return nil, err
+		}
+		later := s.rulesOf(ns)
+		if later != nil {
+			n.later[g] = later
 		}
 		if s.KernelIPIP { // it was there when the namespace was born
 			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
 		}
-		if len(rules) > 0 || len(facts.natives(g.options.Family)) > 0 {
+		if later != nil || len(facts.natives(g.options.Family)) > 0 {
 			n.nodes = append(n.nodes, g)
 		}
 		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host

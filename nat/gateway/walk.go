@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,6 +27,7 @@ type walk struct {
 	looks    []look
 	queue    []arrival
 	passes   int
+	err      error // of rules that could not be had
 }
 
 type tracked struct {
@@ -77,7 +79,7 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 		return nil, fmt.Errorf("probe %s from %s: want two %s addresses", p.Tuple, p.From, map[nat.Family]string{nat.IPv4: "IPv4", nat.IPv6: "IPv6"}[family])
 	}
 	ask := AskOf(p.Tuple)
-	x := &Explanation{Ask: ask, nodes: n.nodes}
+	x := &Explanation{Ask: ask, nodes: n.nodes, furnish: n.furnish}
 	for given := []int{}; given != nil; {
 		if len(x.Prediction) == maxWays {
 			x.Prediction, x.looks = append(x.Prediction, tooManyWays()), append(x.looks, nil)
@@ -86,6 +88,9 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 		w := &walk{network: n, probe: p, choices: &choices{given: given, dice: dice}, gateways: map[*Gateway]*Gateway{}}
 		w.queue = []arrival{{at: from, flight: flight{packet: ask.packet()}}}
 		x.Prediction, x.looks = append(x.Prediction, w.run()), append(x.looks, w.looks)
+		if w.err != nil {
+			return nil, fmt.Errorf("probe %s: %w", p.Tuple, w.err)
+		}
 		given = w.choices.next()
 	}
 	return x, nil
@@ -133,6 +138,7 @@ func (w *walk) decided(where, why string) {
 func (w *walk) gateway(of *Gateway) *Gateway {
 	g := w.gateways[of]
 	if g == nil {
+		w.err = cmp.Or(w.err, w.network.furnish(of))
 		g = of.fresh(predicting{choices: w.choices, forgets: true})
 		w.gateways[of] = g
 	}

@@ -54,6 +54,11 @@ func (x *Explanation) Why(what string) ([]Reason, error) {
 	var out []Reason
 	known := false
 	for _, g := range x.nodes {
+		if x.furnish != nil {
+			if err := x.furnish(g); err != nil {
+				return nil, fmt.Errorf("why %q: %w", what, err)
+			}
+		}
 		rest, named := strings.CutPrefix(what, g.host.member+" ")
 		native, there := x.whyNative(g, rest)
 		out, known = append(out, native...), known || there
