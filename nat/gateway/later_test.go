@@ -39,7 +39,7 @@ func TestRulesAreAskedForOnTheWay(t *testing.T) {
 	require.Empty(t, asked)
 
 	const tuple = "tcp 192.168.26.1:40000 > 192.168.26.100:30450"
-	want := predict(t, reference(t, nil), "outside", tuple)
+	want := predict(t, network(t, c, nil), "outside", tuple)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
