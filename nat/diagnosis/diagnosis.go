@@ -118,6 +118,14 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 	if to, ok := c.unrouted(p); ok && c.RoutesOpen {
 		return fmt.Sprintf("whether the node has a route to %s: none was told", to), true
 	}
+	for _, o := range p {
+		if strings.Contains(o.Why, gateway.Unjoined) {
+			return "whether a process of the node has joined " + c.Ask.Tuple.Dst().Addr().String() + ": none was told", true
+		}
+	}
+	if what, ok := c.besides(); ok {
+		return what, true
+	}
 	for _, d := range c.Doubts {
 		if !d.Of.IsValid() {
 			return d.What, true
@@ -126,6 +134,20 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 			for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
 				if c.concerns(d, h.Tuple.Dst().Addr()) {
 					return d.What, true
+				}
+			}
+		}
+	}
+	return "", false
+}
+
+// besides is who decides about packets beside the rules, where a chain tells that it is there.
+func (c Case) besides() (string, bool) {
+	for _, rs := range c.Rules {
+		for _, t := range rs.Tables {
+			for _, chain := range t.Chains {
+				if what, ok := besideRules[Owner(chain.Name)]; ok {
+					return what, true
 				}
 			}
 		}

@@ -179,6 +179,20 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// What decides beside the rules, or who joined a group, is not known from them.
+func TestBesideTheRules(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ packet, rules, want string }{
+		{fromOutside, published + "*filter\n:FORWARD ACCEPT [0:0]\n:CILIUM_FORWARD - [0:0]\nCOMMIT\n", "on what Cilium's eBPF programs do with the packet, of which the rules tell nothing; without that it is works: "},
+		{fromOutside, published + "*filter\n:FORWARD DROP [0:0]\n:ANTREA-FORWARD - [0:0]\nCOMMIT\n", "on what Antrea's flows in Open vSwitch do with the packet, of which the rules tell nothing; without that it is broken: "},
+		{"udp 192.0.2.99:5353 > 224.0.0.251:5353 in eth0", published, "on whether a process of the node has joined 224.0.0.251: none was told; without that it is broken: "},
+	} {
+		a := caseOf(t, row.packet, row.rules).answer(t)
+		require.Equal(t, Depends, a.Verdict)
+		require.Contains(t, a.Why, row.want)
+	}
+}
+
 // That a process listens on the node is told by its sockets alone.
 func TestWhoListens(t *testing.T) {
 	t.Parallel()

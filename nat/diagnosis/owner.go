@@ -64,6 +64,13 @@ var owners = []struct{ prefix, owner string }{
 	{"LXC", "LXC"},
 }
 
+// besideRules are agents that decide about packets elsewhere than in rules, and what that leaves open.
+var besideRules = map[string]string{
+	"Antrea":         "what Antrea's flows in Open vSwitch do with the packet, of which the rules tell nothing",
+	"Cilium":         "what Cilium's eBPF programs do with the packet, of which the rules tell nothing",
+	"OVN-Kubernetes": "what OVN-Kubernetes' flows in Open vSwitch do with the packet, of which the rules tell nothing",
+}
+
 // tableOwners are whose tables of nf_tables have which name.
 var tableOwners = map[string]string{
 	"calico": "Calico", "cni_hostport": "CNI portmap", "docker-bridges": "Docker", "f2b-table": "fail2ban", "firewalld": "firewalld",

@@ -128,6 +128,9 @@ var (
 	allRouters = []netip.Addr{netip.MustParseAddr("ff01::2"), netip.MustParseAddr("ff02::2"), netip.MustParseAddr("ff05::2")}
 )
 
+// Unjoined is a part of why a packet for a group goes no further, which a process that joined it would get.
+const Unjoined = " is known to have joined "
+
 // joined reports whether a device is in a group, as far as the kernel itself joins some. Which others processes have joined is not
 // known.
 func (h *host) joined(d *device, group netip.Addr) bool {
@@ -142,7 +145,7 @@ func (h *host) joined(d *device, group netip.Addr) bool {
 
 // unjoined is what becomes of a packet for a group of which the node is not known to be.
 func (h *host) unjoined(group netip.Addr) inbound {
-	return drop("no process of " + h.member + " is known to have joined " + group.String())
+	return drop("no process of " + h.member + Unjoined + group.String())
 }
 
 // solicited is the group that a neighbour asks for an address (addrconf_addr_solict_mult).
