@@ -31,12 +31,16 @@ type Met struct {
 	Target    string         `json:"target,omitempty"`    // the word behind -j or -g; "" for a rule without
 	Action    string         `json:"action,omitempty"`    // the target with its options
 	To        netip.AddrPort `json:"to,omitzero"`         // where a DNAT to a single address leads; port 0 keeps the packet's
+	Element   string         `json:"element,omitempty"`   // of a verdict map of nf_tables, the one that the packet had: "service-ips: 10.96.0.10 . tcp . 53 -> service-ULMVA6XW-..."
 	Untracks  bool           `json:"untracks,omitempty"`  // it keeps conntrack from the packet (NOTRACK, CT --notrack)
 	Remembers bool           `json:"remembers,omitempty"` // it asks whom an earlier packet came from (recent --rcheck, --update)
 }
 
-// Same reports whether two rules ask and do the same; no packet meets a comment.
-func (m Met) Same(o Met) bool { return m.Brief == o.Brief && m.Action == o.Action }
+// Same reports whether two rules ask and do the same; no packet meets a comment. Of a map, the elements are the same as far as both are
+// known.
+func (m Met) Same(o Met) bool {
+	return m.Brief == o.Brief && m.Action == o.Action && (m.Element == o.Element || m.Element == "" || o.Element == "")
+}
 
 // Trace is the steps of one packet in the order in which it met them, across nodes.
 type Trace []Step

@@ -58,7 +58,7 @@ var house = []room{
 	{"lab/dataplane", "nat nat/iptables nat/xt nat/xtables"},
 	{"lab/nft", "lab/dataplane nat nat/kubeproxy nat/nftables topology"},
 	{"lab/nfqueue", ""},
-	{"lab/witness", "lab/nfqueue nat nat/iptables nat/proof nat/xt topology"},
+	{"lab/witness", "lab/nfqueue nat nat/iptables nat/nftables nat/proof nat/xt topology"},
 	{"lab/realise", "lab/netns lab/tunnel topology"},
 	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/conntrack nat/gateway nat/packet nat/proof nat/rules"}, // the emulator, on the wire
 	// These look at any machine and know no lab.

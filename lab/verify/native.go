@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"natlab/nat/nftables"
+	"natlab/nat/proof"
 )
 
 // forgetful are tables without what their rules put into sets: it is of whoever asked before, and the flows ask anew.
@@ -18,6 +19,26 @@ func forgetful(of map[string]nftables.Ruleset) map[string]nftables.Ruleset {
 			all.Tables = append(all.Tables, t.Emptied())
 		}
 		out[node] = all
+	}
+	return out
+}
+
+// nativeRules are the rules of tables of nf_tables' own, and the elements of the verdict maps that they ask.
+func nativeRules(node string, rs nftables.Ruleset) (out []proof.RuleRef) {
+	for i := range rs.Tables {
+		t := &rs.Tables[i]
+		for _, c := range t.Chains {
+			for k := range c.Rules {
+				ref := proof.RuleRef{Node: node, Table: t.FullName(), Chain: c.Name, Rule: k + 1, Text: c.Rules[k].String()}
+				out = append(out, ref)
+				for _, m := range t.LaidRule(&c.Rules[k]) {
+					if m.Element != "" {
+						ref.Text, ref.Element = m.Text, m.Element
+						out = append(out, ref)
+					}
+				}
+			}
+		}
 	}
 	return out
 }

@@ -122,7 +122,7 @@ func withBuiltIn(rs iptables.Ruleset) iptables.Ruleset {
 
 // witnessed is what the witness of a node needs to know of its rules.
 func (r nodeRules) witnessed(node string) witness.Known {
-	var w witness.Known
+	w := witness.Known{Native: r.network.NFTOf[node]}
 	for _, in := range r.network.Held[node] {
 		switch in.Backend {
 		case dataplane.Legacy:
@@ -140,8 +140,8 @@ func (r nodeRules) chains() proof.Chains {
 	intents, lives := map[string]*openChains{}, map[string]*openChains{}
 	var out proof.Chains
 	for _, node := range r.nodes {
-		intents[node] = &openChains{sets: []iptables.Ruleset{r.intent[node]}}
-		live, full := &openChains{}, 0
+		intents[node] = &openChains{sets: []iptables.Ruleset{r.intent[node]}, native: r.native[node]}
+		live, full := &openChains{native: r.network.NFTOf[node]}, 0
 		for _, in := range r.network.Held[node] {
 			live.sets = append(live.sets, in.Rules)
 			if !empty(in.Rules) {
@@ -152,10 +152,11 @@ func (r nodeRules) chains() proof.Chains {
 		switch {
 		case full > 1:
 			out.Twice = append(out.Twice, node)
-		case len(r.network.Held[node]) > 1, len(r.network.NFTOf[node].Tables) > 0:
+		case len(r.network.Held[node]) > 1, len(r.network.NFTOf[node].Tables) > 0 && (r.native == nil || len(r.network.Held[node]) > 0):
 			out.Spare = append(out.Spare, node)
 		}
 	}
+	out.Native = r.native != nil
 	out.Intent = func(c proof.ChainRef) ([]nat.Met, bool) { return intents[c.Node].chain(c) }
 	out.Live = func(c proof.ChainRef) ([]nat.Met, bool) { return lives[c.Node].chain(c) }
 	return out
@@ -177,7 +178,8 @@ func empty(rs iptables.Ruleset) bool {
 // openChains are the chains of a node's rule sets as a proof reads them: each is laid open when it is first asked for, since a proof
 // asks for few of them.
 type openChains struct {
-	sets []iptables.Ruleset
+	sets   []iptables.Ruleset
+	native nftables.Ruleset
 
 	mu   sync.Mutex
 	open map[proof.ChainRef]*[]nat.Met // under mu; nil: there is no such chain
@@ -218,6 +220,16 @@ func (o *openChains) lay(ref proof.ChainRef) *[]nat.Met {
 			*out = append(*out, rule.Met(c.Name))
 		}
 	}
+	for i := range o.native.Tables {
+		t := &o.native.Tables[i]
+		switch rules, has := t.Laid(ref.Chain); {
+		case t.FullName() != ref.Table:
+		case ref.Chain == "":
+			return new(t.Declared())
+		case has:
+			return &rules
+		}
+	}
 	return out
 }
 
@@ -233,6 +245,9 @@ func (r nodeRules) of(nodes []string) []proof.RuleRef {
 					}
 				}
 			}
+		}
+		if r.native != nil {
+			out = append(out, nativeRules(node, r.network.NFTOf[node])...)
 		}
 	}
 	return out

@@ -345,9 +345,6 @@ func (v *verification) report(ended string) proof.Report {
 	for _, member := range slices.Sorted(maps.Keys(v.rules.network.World)) {
 		r.Notes = append(r.Notes, member+" is not as the lab made it: "+strings.Join(v.rules.network.World[member], "; "))
 	}
-	if v.rules.native != nil {
-		r.Notes = append(r.Notes, "the rules of nf_tables' own that packets met are not held against a prediction: the path is unknown there; what comes of each flow, its packets at the taps and its entries are")
-	}
 	if nodes := v.rules.differ; len(nodes) > 0 && !v.strict {
 		r.Notes = append(r.Notes, "the rules are not just kube-proxy's in "+strings.Join(nodes, ", ")+": natlab audit tells what differs, --strict asks for kube-proxy's")
 	}

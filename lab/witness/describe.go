@@ -3,15 +3,17 @@ package witness
 import (
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/xt"
 )
 
 // Known are the rule sets that a node holds, as dataplane.Dump reads them. The trace of the legacy tables does not tell
 // what a rule does: without Legacy its observations have no Verdict but that of policies. Of nf_tables it does, and
-// NFT adds the rules' texts, and tells a REJECT from a DROP.
+// NFT adds the rules' texts, and tells a REJECT from a DROP; Native does so for the tables of nf_tables' own, whose maps' elements it tells.
 type Known struct {
 	Legacy iptables.Ruleset
 	NFT    iptables.Ruleset
+	Native nftables.Ruleset
 }
 
 // The backends whose rules are told apart.
@@ -40,6 +42,10 @@ func (x index) chain(table, name string) *iptables.Chain { return x[[2]string{ta
 
 func (m *member) setRules(r Known) {
 	m.rules[legacyBackend], m.rules[nftBackend] = indexOf(r.Legacy), indexOf(r.NFT)
+	m.native = map[string]*nftables.Table{}
+	for i := range r.Native.Tables {
+		m.native[r.Native.Tables[i].FullName()] = &r.Native.Tables[i]
+	}
 }
 
 // describe adds to a step what the rule set has of its rule: its text, and of a legacy table's rule what it does to the
@@ -61,6 +67,23 @@ func (m *member) describe(s *nat.Step, backend int) {
 	if _, ok := rule.Target.(xt.Reject); ok && s.Verdict == nat.Drop {
 		s.Verdict = nat.Reject
 	}
+}
+
+// describeNative does so for a rule of nf_tables' own: of a map's verdict the kernel tells the chain, and the key is the packet's.
+func (m *member) describeNative(s *nat.Step, target string) bool {
+	table := m.native[s.Table]
+	if table == nil {
+		return false
+	}
+	met, ok := table.Seen(s.Chain, s.Rule, s.Verdict, target, s.Before)
+	if !ok {
+		return false
+	}
+	s.Met = met
+	if met.Target == "reject" && s.Verdict == nat.Drop {
+		s.Verdict = nat.Reject
+	}
+	return true
 }
 
 // verdictOf is what x_tables' loop does after a target (ipt_do_table). A NAT target that finds nothing to translate to

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
+	"natlab/nat/nftables"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -56,7 +57,8 @@ type member struct {
 	hooks       map[[2]string]nat.Hook         // of base chains: table, chain
 	generation  uint32
 	rules       [backends]index
-	logNext     map[uint16]uint32 // by group, the sequence number that comes next
+	native      map[string]*nftables.Table // of nf_tables' own, by the name that a Step has
+	logNext     map[uint16]uint32          // by group, the sequence number that comes next
 	logLost     uint64
 	lostAtClose uint64
 	holds       []*Hold

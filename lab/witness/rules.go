@@ -60,7 +60,8 @@ type traceMessage struct {
 	chain              []byte
 	handle             uint64
 	kind, policy, id   uint32
-	code               int32 // of the verdict
+	code               int32  // of the verdict
+	target             []byte // the chain of a jump or goto
 	network, transport []byte
 	in, out, mark      uint32
 	connID             uint32
@@ -92,7 +93,7 @@ func parseTrace(f frame) (t traceMessage) {
 		case unix.NFTA_TRACE_ID:
 			t.id = u32(value)
 		case unix.NFTA_TRACE_VERDICT:
-			t.code = verdictCode(value)
+			t.code, t.target = verdictOfTrace(value)
 		case unix.NFTA_TRACE_NETWORK_HEADER:
 			t.network = value
 		case unix.NFTA_TRACE_TRANSPORT_HEADER:
@@ -113,15 +114,17 @@ func parseTrace(f frame) (t traceMessage) {
 	}
 }
 
-func verdictCode(nested []byte) int32 {
+func verdictOfTrace(nested []byte) (code int32, chain []byte) {
 	a := attributes(nested)
 	for {
 		kind, value, more := a.next()
-		if !more {
-			return 0
-		}
-		if kind == unix.NFTA_VERDICT_CODE {
-			return int32(u32(value))
+		switch {
+		case !more:
+			return code, chain
+		case kind == unix.NFTA_VERDICT_CODE:
+			code = int32(u32(value))
+		case kind == unix.NFTA_VERDICT_CHAIN:
+			chain = text(value)
 		}
 	}
 }
@@ -219,6 +222,9 @@ func (m *member) placeRule(s *nat.Step, t traceMessage) {
 	}
 	s.Table, s.Chain, s.Rule = at.table, at.chain, at.number
 	if nat.TableHooks(at.table) == nil {
+		if m.describeNative(s, string(t.target)) {
+			return
+		}
 		s.Text = fmt.Sprintf("rule %d of the chain %s in the nft table %s", at.number, at.chain, at.table)
 	}
 	m.describe(s, nftBackend)

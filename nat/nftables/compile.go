@@ -347,7 +347,7 @@ func (c *Compiled) vmapStep(m VMap) step {
 			return r.lost("which element " + text + " finds")
 		}
 		if r.hits != nil {
-			r.element = e.String()
+			r.element = e.bare()
 		}
 		return r.end(e.Verdict)
 	}

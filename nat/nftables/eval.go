@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"net/netip"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -120,11 +121,22 @@ func (r *run) lost(what string) flow {
 	return r.does(nat.Drop, &rules.Open{Why: what + " is not known"})
 }
 
+// aimed is where a DNAT to a single address leads.
+func aimed(t *rules.Translation) netip.AddrPort {
+	if t.Kind != rules.DNAT || !t.Range.MinAddr.IsValid() || t.Range.MinAddr != t.Range.MaxAddr {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(t.Range.MinAddr, t.Range.MinPort)
+}
+
 func (r *run) hit(at, rule int, v nat.Verdict) {
 	if r.hits != nil {
 		h := rules.Hit{Chain: at, Rule: rule, Verdict: v, Mark: r.visit.Mark, Element: r.element}
 		if v == nat.Jump || v == nat.Goto {
 			h.Target = r.target
+		}
+		if t, is := r.effect.(*rules.Translation); is && v == nat.Accept && rule > 0 {
+			h.To = aimed(t)
 		}
 		*r.hits = append(*r.hits, h)
 	}

@@ -42,9 +42,12 @@ func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []ru
 			continue
 		}
 		r := &from.Rules[h.Rule-1]
-		s.Met, s.Line = r.met(h.Element), r.Line
+		s.Met, s.Line = c.source.met(r, h.Element), r.Line
 		if h.Target != "" {
 			s.Target = h.Target
+		}
+		if h.To.IsValid() {
+			s.To = h.To
 		}
 		if s.To.IsValid() {
 			s.After = before.WithDst(s.To)
@@ -55,6 +58,9 @@ func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []ru
 		switch h.Verdict {
 		case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
 			s.Why = s.Action
+			if h.Element != "" {
+				s.Why += " [" + h.Element + "]"
+			}
 		case nat.Continue, nat.Return, nat.Jump, nat.Goto:
 		}
 		out = append(out, s)
@@ -62,13 +68,21 @@ func (c *Compiled) Steps(node string, hook nat.Hook, before nat.Tuple, hits []ru
 	return out
 }
 
-// met is what a trace tells of a rule. element is what a map of it had for the packet.
-func (r *Rule) met(element string) nat.Met {
+// setName is the name of the set that a condition asks; "" where it asks none.
+func setName(in *In, is bool) string {
+	if !is {
+		return ""
+	}
+	return in.Name
+}
+
+// met is what a trace tells of a rule. element is what a verdict map of it had for the packet, as nft prints it; "" where that is not known.
+func (t *Table) met(r *Rule, element string) nat.Met {
 	m := nat.Met{Text: r.String()}
 	m.Brief, m.Action = described(r)
 	if element != "" {
 		m.Text += " [" + element + "]"
-		m.Action += " [" + element + "]"
+		m.Element = elementText(r, element)
 	}
 	for _, s := range r.Statements {
 		switch s := s.(type) {
@@ -87,9 +101,11 @@ func (r *Rule) met(element string) nat.Met {
 			m.Untracks = true
 		case Reject:
 			m.Target = "reject"
-		case Update:
-			m.Remembers = true
-		case Match, VMap, Assign, Counter, Limit, Quota, Log, ObjectRef, Queue, Compat, Opaque:
+		case Match:
+			in, is := s.Right.(*In)
+			set, named := t.Set(setName(in, is))
+			m.Remembers = m.Remembers || named && set.Has("dynamic")
+		case VMap, Assign, Counter, Limit, Quota, Log, Update, ObjectRef, Queue, Compat, Opaque:
 		}
 	}
 	return m

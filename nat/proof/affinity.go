@@ -28,6 +28,13 @@ func SecondContact(p nat.Prediction, endpoint netip.AddrPort) nat.Prediction {
 	return only(p, func(o nat.Outcome) bool { return remembered(o) && o.Endpoint == endpoint })
 }
 
+// asksMemory reports whether a condition is one by which rules on the ways ask who was served: what it answers is known of either contact.
+func asksMemory(p nat.Prediction, what string) bool {
+	return slices.ContainsFunc(p, func(o nat.Outcome) bool {
+		return slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return s.Remembers && s.Brief == what })
+	})
+}
+
 // only keeps some outcomes and makes their probabilities add up to 1 again.
 func only(p nat.Prediction, keep func(nat.Outcome) bool) nat.Prediction {
 	out := slices.DeleteFunc(slices.Clone(p), func(o nat.Outcome) bool { return !keep(o) })
@@ -37,6 +44,7 @@ func only(p nat.Prediction, keep func(nat.Outcome) bool) nat.Prediction {
 	}
 	for i := range out {
 		out[i].Probability /= sum
+		out[i].Assumed = slices.DeleteFunc(slices.Clone(out[i].Assumed), func(a nat.Assumption) bool { return asksMemory(p, a.What) })
 	}
 	return out
 }

@@ -16,6 +16,9 @@ type Chains struct {
 	// of both and rules of one: nothing there can touch a packet, but each empty chain's policy is met. It lists those, too, that hold tables of
 	// nf_tables' own beside rules of one backend.
 	Twice, Spare []string
+	// Native reports that the predictions know the tables of nf_tables' own: what was met in them is compared. Else few predictions do, and
+	// what they do shows in the packets.
+	Native bool
 }
 
 // intent is the chain of that name, as it should be.
@@ -56,7 +59,19 @@ func (r Chains) inOrder(steps nat.Trace) nat.Trace {
 	return append(slices.DeleteFunc(slices.Clone(steps), both), twice...)
 }
 
-// ChainRef names a chain.
+// known leaves out what was met in tables that predictions do not know.
+func (r Chains) known(steps nat.Trace) nat.Trace {
+	if r.Native || !slices.ContainsFunc(steps, isNative) {
+		return steps
+	}
+	return slices.DeleteFunc(slices.Clone(steps), isNative)
+}
+
+// isNative reports whether a step is of a table of nf_tables' own, and of none of iptables'.
+func isNative(s nat.Step) bool { return nat.TableHooks(s.Table) == nil }
+
+// ChainRef names a chain. Without a chain it stands for what a table of nf_tables' own has besides rules: its base chains, then the elements of
+// its sets.
 type ChainRef struct{ Node, Table, Chain string }
 
 func chainOf(s nat.Step) ChainRef { return ChainRef{s.Node, s.Table, s.Chain} }

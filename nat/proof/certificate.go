@@ -143,7 +143,9 @@ type RuleRef struct {
 	Table string `json:"table"`
 	Chain string `json:"chain"`
 	Rule  int    `json:"rule"` // 1 for the chain's first
-	Text  string `json:"text"` // as iptables-save prints it
+	Text  string `json:"text"` // as iptables-save or nft prints it
+	// Element is of a verdict map of nf_tables that the rule asks: it counts as a rule of its own (nat.Met.Element).
+	Element string `json:"element,omitempty"`
 }
 
 // Coverage is how much of the rules the flows met.

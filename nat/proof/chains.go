@@ -10,15 +10,25 @@ import (
 // requestChains writes the way of the first packet through a node as facts.md does: PREROUTING, KUBE-SERVICES, ...,
 // KUBE-SEP-X, DNAT, POSTROUTING, KUBE-POSTROUTING, MASQUERADE. It holds the nat table's chains, and another table's
 // where that one dropped or rejected the packet.
-func requestChains(steps nat.Trace, node string) []string {
+func (r Chains) requestChains(steps nat.Trace, node string) []string {
 	var out []string
 	for _, visit := range visits(steps.In(node, "")) {
 		last := visit[len(visit)-1]
-		if last.Table == "nat" || last.Verdict == nat.Drop || last.Verdict == nat.Reject {
+		if last.Table == "nat" || r.translates(visit[0]) || last.Verdict == nat.Drop || last.Verdict == nat.Reject {
 			out = append(out, way(visit)...)
 		}
 	}
 	return out
+}
+
+// translates reports whether a step is in a base chain of nf_tables' own that is asked for translations.
+func (r Chains) translates(first nat.Step) bool {
+	if !isNative(first) {
+		return false
+	}
+	declared, _ := r.live(ChainRef{Node: first.Node, Table: first.Table})
+	begin := "chain " + first.Chain + ": type "
+	return slices.ContainsFunc(declared, func(m nat.Met) bool { return strings.HasPrefix(m.Text, begin+"nat ") })
 }
 
 // replyChains writes the way of the first answer likewise. The nat table never sees an answer, since conntrack
@@ -26,23 +36,33 @@ func requestChains(steps nat.Trace, node string) []string {
 func replyChains(steps nat.Trace, node string) []string {
 	var out []string
 	for _, visit := range visits(steps.In(node, "")) {
-		if visit[0].Table == "filter" {
+		if visit[0].Table == "filter" || isNative(visit[0]) {
 			out = append(out, way(visit)...)
 		}
 	}
 	return out
 }
 
-// visits cuts a node's steps where another table or hook begins.
+// visits cuts a node's steps where another table or hook begins, and where another base chain of nf_tables' own does.
 func visits(steps nat.Trace) []nat.Trace {
 	var out []nat.Trace
 	for i, s := range steps {
-		if i == 0 || s.Table != steps[i-1].Table || s.Hook != steps[i-1].Hook {
+		if i == 0 || s.Table != steps[i-1].Table || s.Hook != steps[i-1].Hook || isNative(s) && over(steps[i-1]) {
 			out = append(out, nil)
 		}
 		out[len(out)-1] = append(out[len(out)-1], s)
 	}
 	return out
+}
+
+// over reports whether a base chain's walk ends with a step.
+func over(s nat.Step) bool {
+	switch s.Verdict {
+	case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
+		return true
+	case nat.Continue, nat.Return, nat.Jump, nat.Goto:
+	}
+	return false
 }
 
 // way is the chains that a packet stood in when one table's verdict fell, the rule's target last. A chain that it

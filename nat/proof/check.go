@@ -136,7 +136,7 @@ func (e *evidence) certificate() Certificate {
 			}
 		}
 		if dir == nat.Original {
-			c.Request = requestChains(steps, c.Node)
+			c.Request = e.Chains.requestChains(steps, c.Node)
 		} else {
 			c.Reply = replyChains(steps, c.Node)
 		}

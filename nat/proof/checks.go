@@ -37,21 +37,11 @@ func matchOutcome(c Case, want nat.Outcome) match {
 	more := c.Seen.Repeated || len(c.Seen.Stray) > 0
 	for dir, way := range [2][2]nat.Journey{{want.Request, c.Seen.Request}, {want.Reply, c.Seen.Reply}} {
 		m.hops[dir] = m.bound.compareHops(nat.Direction(dir), way[0].Hops, way[1].Hops, more)
-		m.steps[dir] = compareSteps(nat.Direction(dir), c.Chains.inOrder(ofIPTables(way[0].Steps)), c.Chains.inOrder(ofIPTables(way[1].Steps)), more)
+		m.steps[dir] = compareSteps(nat.Direction(dir), c.Chains.inOrder(c.Chains.known(way[0].Steps)), c.Chains.inOrder(c.Chains.known(way[1].Steps)), more)
 	}
 	m.conns = m.bound.compareConns(want.Conns, c.Seen.Conns)
 	m.translation, m.wanted = translating(c.Seen.Conns), translating(want.Conns)
 	return m
-}
-
-// ofIPTables leaves out what was met in tables of nf_tables that are none of iptables': few predictions know them, and what they do
-// shows in the packets.
-func ofIPTables(steps nat.Trace) nat.Trace {
-	foreign := func(s nat.Step) bool { return nat.TableHooks(s.Table) == nil }
-	if !slices.ContainsFunc(steps, foreign) {
-		return steps
-	}
-	return slices.DeleteFunc(slices.Clone(steps), foreign)
 }
 
 // same reports whether the witnesses saw exactly the outcome.

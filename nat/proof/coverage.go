@@ -8,17 +8,21 @@ type Meter map[ruleKey]bool
 type ruleKey struct {
 	node, table, chain string
 	rule               int
+	element            string
 }
 
 // Add counts the rules of a trace.
 func (m Meter) Add(steps nat.Trace) {
 	for _, s := range steps {
-		m[ruleKey{s.Node, s.Table, s.Chain, s.Rule}] = true
+		m[ruleKey{s.Node, s.Table, s.Chain, s.Rule, ""}] = true
+		if s.Element != "" {
+			m[ruleKey{s.Node, s.Table, s.Chain, s.Rule, s.Element}] = true
+		}
 	}
 }
 
 // met reports whether a rule was met.
-func (m Meter) met(r RuleRef) bool { return m[ruleKey{r.Node, r.Table, r.Chain, r.Rule}] }
+func (m Meter) met(r RuleRef) bool { return m[ruleKey{r.Node, r.Table, r.Chain, r.Rule, r.Element}] }
 
 // Of is the coverage of the given rules, which are all that the nodes hold.
 func (m Meter) Of(all []RuleRef) Coverage {

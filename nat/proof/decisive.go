@@ -2,6 +2,7 @@ package proof
 
 import (
 	"slices"
+	"strings"
 
 	"natlab/nat"
 )
@@ -52,9 +53,9 @@ func resultOf(steps nat.Trace, before, bits uint32) result {
 		case nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
 			r.verdict = s.Verdict
 		case nat.Accept:
-			switch s.Target {
+			switch word := strings.ToUpper(s.Target); word { // nft's words are small
 			case "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP":
-				r.translation = s.Target
+				r.translation = word
 				if s.To.IsValid() {
 					r.translation += " " + s.To.String()
 				}

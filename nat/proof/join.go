@@ -78,6 +78,9 @@ func Join(tries []nat.Probe, seen []Observation) []Seen {
 		}
 	}
 	j.joinRules(seen)
+	for i := range j.seen {
+		j.seen[i].aim()
+	}
 	return j.seen
 }
 
@@ -304,6 +307,21 @@ func (j *joiner) joinError(o Observation) {
 	s.Reply.Hops = append(s.Reply.Hops, o.Hop)
 	s.Errors = append(s.Errors, o.ICMP)
 	j.learn(o.Hop.Tuple, owner{who.try, nat.Reply})
+}
+
+// aim notes where a DNAT by a map of nf_tables led, of which the kernel tells the rule and no element: the node's entry has it.
+func (s *Seen) aim() {
+	for i := range s.Request.Steps {
+		step := &s.Request.Steps[i]
+		if !isNative(*step) || step.Target != "dnat" || step.To.IsValid() || step.Verdict != nat.Accept {
+			continue
+		}
+		for _, c := range s.Conns {
+			if c.Node == step.Node && c.Original == step.Before && c.Reply.Src() != c.Original.Dst() {
+				step.To = c.Reply.Src()
+			}
+		}
+	}
 }
 
 // joinRules deals out the rule hits: by their packet's tuple, and where the kernel gave only a number for the

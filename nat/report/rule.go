@@ -9,6 +9,8 @@ func brief(s nat.Step) (target, match string) {
 		return "policy " + s.Verdict.String(), ""
 	case s.Action == "":
 		return s.Verdict.String(), s.Brief
+	case s.Element != "":
+		return "vmap " + s.Element, s.Brief
 	case s.Verdict == nat.Jump || s.Verdict == nat.Goto:
 		return "→ " + s.Target, s.Brief
 	}

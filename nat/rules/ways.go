@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 
 	"natlab/nat"
@@ -15,9 +16,10 @@ type Hit struct {
 	Mark    uint32 // skb mark after the rule
 	Maybe   bool   // whether it was met is not known, and makes no difference
 
-	Malformed bool   // a match of the rule dropped the packet
-	Element   string // of a map, that it had for the packet; "" where no map was asked
-	Target    string // of a map's jump or goto, the chain
+	Malformed bool           // a match of the rule dropped the packet
+	Element   string         // of a map, that it had for the packet; "" where no map was asked
+	Target    string         // of a map's jump or goto, the chain
+	To        netip.AddrPort // where a DNAT to a single address leads that a map had
 }
 
 // Way is one way that a packet can take through rules where chance decides, or something that is not known.
