@@ -47,6 +47,7 @@ var house = []room{
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat nat/service topology"},
+	{"nat/migrate", "nat nat/gateway nat/iptables nat/kubeproxy nat/nftables nat/packet nat/portmap nat/proof nat/xt topology"}, // one cluster in two modes of kube-proxy
 	{"nat/report", "nat nat/proof"},
 	{"nat/twin", "nat nat/bundle nat/diagnosis nat/gateway nat/proof topology"}, // the plan of a lab of dumped nodes
 
@@ -75,7 +76,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/proxy lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump topology/kube",
+			" nat/kubeproxy nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump topology/kube",
 	},
 	{"test", ""},
 	{"test/vm", ""},

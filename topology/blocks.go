@@ -109,8 +109,16 @@ func (l *loader) freeBlocks(f Family, taken []netip.Prefix) {
 		if len(f.networks(n.PodBlocks)) > 0 {
 			continue
 		}
-		for net.Contains(next.Addr()) && overlapsAny(taken, next) {
-			next = netip.PrefixFrom(lastAddr(next).Next(), next.Bits())
+		for net.Contains(next.Addr()) {
+			in := slices.IndexFunc(taken, next.Overlaps)
+			if in < 0 {
+				break
+			}
+			last := lastAddr(next)
+			if behind := lastAddr(taken[in]); last.Less(behind) { // one by one a /64 of IPv6 would never end
+				last = behind
+			}
+			next = netip.PrefixFrom(last.Next(), next.Bits())
 		}
 		if !next.Addr().IsValid() || !net.Contains(next.Addr()) {
 			l.fail(l.at["Node "+n.Name], "", "the pod network %s has no free block for it: set spec.nodes[].podBlocks in a Lab document", net)

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -75,6 +76,20 @@ func TestDerived(t *testing.T) {
 			planOf(t, c)
 		})
 	}
+}
+
+// A node without a block gets the first free one, however large those are that others have.
+func TestBlockBehindALargeOne(t *testing.T) {
+	c, _ := load(t, `{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDRs: ["fd00:10:244::/64"]}, status: {addresses: [{type: InternalIP, address: "fd00:26::10"}]}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: n2}, status: {addresses: [{type: InternalIP, address: "fd00:26::11"}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {namespace: d, name: far}, spec: {nodeName: n1}, status: {phase: Running, podIP: "fd00:10:244::5", podIPs: [{ip: "fd00:10:244::5"}]}}
+---
+{apiVersion: natlab/v1alpha1, kind: Lab, spec: {podNetwork: {cidr: "fd00:10:244::/56"}}}
+`)
+	require.Equal(t, "[[fd00:10:244::/64] [fd00:10:244:1::/122]]", fmt.Sprint([][]netip.Prefix{c.Nodes[0].PodBlocks, c.Nodes[1].PodBlocks}))
+	planOf(t, c)
 }
 
 // TestLabDocumentIsOptional sees that each part of it may be missing.

@@ -80,6 +80,10 @@ sudo natlab doctor -o json`,
 	"natlab diff": `
 natlab diff before.txt after.txt --node vms100
 natlab diff monday.bundle tuesday.bundle`,
+	"natlab migrate": `
+natlab migrate -f cluster.yaml
+natlab migrate -f cluster.yaml --release v1.36 --allow documented -o json
+natlab migrate -f cluster.yaml --beside iptables-save.txt --beside node-1=node-1.save`,
 	"natlab gateway": `
 sudo natlab gateway --rules saved.txt --netns blue`,
 	"natlab scenario list": `

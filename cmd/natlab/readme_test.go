@@ -21,6 +21,7 @@ import (
 	"natlab/lab/doctor"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/migrate"
 	"natlab/nat/proof"
 	"natlab/scenarios"
 	"natlab/topology"
@@ -119,6 +120,7 @@ var schemas = map[string]reflect.Type{
 	"audit -o json":         reflect.TypeFor[auditReport](),
 	"explain -o json":       reflect.TypeFor[explanation](),
 	"diff -o json":          reflect.TypeFor[gateway.Difference](),
+	"migrate -o json":       reflect.TypeFor[migrate.Report](),
 	"plan -o json":          reflect.TypeFor[topology.Plan](),
 	"scenario list -o json": reflect.TypeFor[scenarios.Scenario](),
 	"scenario run -o json":  reflect.TypeFor[scenarios.Result](),

@@ -1,0 +1,168 @@
+package migrate
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"natlab/nat/proof"
+)
+
+// Text writes the page for who has to decide about the move: the count, then each class with what changes, for whom and what to do, and the
+// flows of it, those that are alike together.
+func (r Report) Text(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cluster %s, kube-proxy %s: from %s to %s mode\n", r.Cluster, r.Release, r.From, r.To)
+	if len(r.Differences) == 0 {
+		fmt.Fprintf(&b, "%d flows asked: all end alike\n", r.Asked)
+	} else {
+		fmt.Fprintf(&b, "%d flows asked: %d end otherwise; %d of them are not documented, %d worked and no longer do\n", r.Asked, len(r.Differences), r.Undocumented(), r.Broken())
+	}
+	for i, f := range r.Classes {
+		r.finding(&b, i+1, f)
+	}
+	if len(r.Notes) > 0 {
+		b.WriteString("\nBesides:\n")
+		for _, n := range r.Notes {
+			b.WriteString(wrapped("- ", n))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// finding writes a class.
+func (r Report) finding(b *strings.Builder, number int, f Finding) {
+	name := f.Class
+	if name == "" {
+		name = "NOT DOCUMENTED"
+	}
+	count := fmt.Sprintf("%d flows", f.Flows)
+	switch {
+	case f.Breaks == f.Flows:
+		count += " that worked and no longer do"
+	case f.Breaks > 0:
+		count += fmt.Sprintf(", %d of which worked and no longer do", f.Breaks)
+	}
+	fmt.Fprintf(b, "\n%d. %s: %s\n", number, name, count)
+	b.WriteString(wrapped("   changes:  ", f.Changes))
+	b.WriteString(wrapped("   for whom: ", f.Whom))
+	b.WriteString(wrapped("   to do:    ", f.Do))
+	for _, g := range r.groups(f.Class) {
+		g.write(b)
+	}
+}
+
+// group is differences of a class that are of one Service, kind of address and kind of ending.
+type group struct {
+	first       Difference
+	flows       int
+	at, clients []string
+}
+
+// groups are those of a class, in the order of their first flows.
+func (r Report) groups(class string) (out []*group) {
+	type alike struct {
+		service string
+		access  proof.Access
+		aspect  Aspect
+		proto   string
+		ends    string
+	}
+	at := map[alike]*group{}
+	for _, d := range r.Differences {
+		if d.Class != class {
+			continue
+		}
+		k := alike{d.Service, d.Type, d.Aspect, d.Protocol.String(), ends(d.From) + ">" + ends(d.To)}
+		g := at[k]
+		if g == nil {
+			g = &group{first: d}
+			at[k] = g
+			out = append(out, g)
+		}
+		g.flows++
+		g.at, g.clients = insert(g.at, d.asked()), insert(g.clients, d.Client)
+	}
+	return out
+}
+
+// ends are the kinds of a list of endings.
+func ends(all []Ending) string {
+	var words []string
+	for _, e := range all {
+		words = append(words, e.End.String())
+	}
+	return strings.Join(slices.Compact(words), " or ")
+}
+
+// asked is what is asked, without the protocol.
+func (q Question) asked() string {
+	if q.Aspect == Ping {
+		return q.Target.Addr().String()
+	}
+	return q.Target.String()
+}
+
+func (g *group) write(b *strings.Builder) {
+	d := g.first
+	what := fmt.Sprintf("%s %s", d.Type, d.Protocol)
+	if d.Aspect != AtPort {
+		what += ", " + d.Aspect.String()
+	}
+	fmt.Fprintf(b, "   * %s: %s\n", cmp.Or(d.Service, "no Service"), what)
+	b.WriteString(wrapped("     asked:  ", few(g.at)))
+	b.WriteString(wrapped("     by:     ", few(g.clients)))
+	label := "     before: "
+	if g.flows > 1 {
+		fmt.Fprintf(b, "     such as %s -> %s\n", d.Client, d.asked())
+	}
+	b.WriteString(wrapped(label, told(d.From)))
+	b.WriteString(wrapped("     after:  ", told(d.To)))
+}
+
+// told are endings in words; what chance decides stands with its share.
+func told(all []Ending) string {
+	words := make([]string, len(all))
+	for i, e := range all {
+		words[i] = e.String()
+		if e.Where == "" && e.Why != "" {
+			continue
+		}
+		if len(all) > 1 {
+			words[i] = fmt.Sprintf("%.0f%% %s", 100*e.Share, e)
+		}
+	}
+	return strings.Join(words, "; ")
+}
+
+// few are the first of a list, and how many more there are.
+func few(list []string) string {
+	const most = 6
+	if len(list) <= most+1 {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+}
+
+// wrapped is a text in lines of a page's width, the first behind a label and the others below where it ends.
+func wrapped(label, text string) string {
+	const width = 110
+	var b strings.Builder
+	line := label
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+			line += word
+		case len(line)+1+len(word) > width:
+			b.WriteString(line + "\n")
+			line = strings.Repeat(" ", len(label)) + word
+		default:
+			line += " " + word
+		}
+	}
+	b.WriteString(line + "\n")
+	return b.String()
+}
