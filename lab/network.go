@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -267,6 +268,23 @@ func (l *Lab) Entries(member string) ([]nat.Entry, error) {
 		return nil, err
 	}
 	return witness.Entries(h, member)
+}
+
+// Counters are the sums of a member's connection tracking statistics, as conntrack -S prints them, whoever tracks there.
+func (l *Lab) Counters(member string) (witness.Counters, error) {
+	if open := l.Plane(member); open != nil {
+		p, err := open()
+		if err != nil {
+			return witness.Counters{}, err
+		}
+		seen, err := p.Read()
+		return seen.Counters, errors.Join(err, p.Close())
+	}
+	h, err := l.Handle(member)
+	if err != nil {
+		return witness.Counters{}, err
+	}
+	return witness.CountersOf(h)
 }
 
 // ForgetConns deletes the connection tracking entries that match agrees to, as `conntrack -D` does, and returns how many

@@ -30,7 +30,8 @@ natlab get nodes -f cluster.yaml -o 'jsonpath={.items[*].metadata.name}'`,
 	"natlab conntrack": `
 sudo natlab conntrack vms101
 sudo natlab conntrack vms101 -o extended
-sudo natlab conntrack vms101 -o json`,
+sudo natlab conntrack vms101 -p tcp --dport 30450 --dst-nat
+sudo natlab conntrack vms101 --stats`,
 	"natlab exec": `
 sudo natlab exec vms100 -- iptables-save -t nat
 sudo natlab exec velero/minio-b6d98746c-lxt2c -- ip route

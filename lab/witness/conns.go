@@ -72,7 +72,16 @@ func tupleOf(t ctnetlink.Tuple) nat.Tuple {
 // Counters are the sums over all CPUs of a namespace's connection tracking statistics (struct ip_conntrack_stat, as
 // `conntrack -S` prints them). They only ever grow.
 type Counters struct {
-	Found, Invalid, Insert, InsertFailed, Drop, EarlyDrop, Error, SearchRestart, ClashResolve, ChainTooLong uint64
+	Found         uint64 `json:"found"`
+	Invalid       uint64 `json:"invalid"`
+	Insert        uint64 `json:"insert"`
+	InsertFailed  uint64 `json:"insert_failed"`
+	Drop          uint64 `json:"drop"`
+	EarlyDrop     uint64 `json:"early_drop"`
+	Error         uint64 `json:"error"`
+	SearchRestart uint64 `json:"search_restart"`
+	ClashResolve  uint64 `json:"clash_resolve"`
+	ChainTooLong  uint64 `json:"chaintoolong"`
 }
 
 // Sub is what was added since before.
@@ -124,8 +133,16 @@ func (s *Session) Stats(_ context.Context, name string) (Counters, error) {
 		err := m.readPlane()
 		return m.planeSaw.Counters, err
 	}
-	var sum Counters
-	err = m.control.request(newMessage(ctGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(_ uint16, body []byte) {
+	sum, err := countersBy(m.control)
+	if err != nil {
+		return Counters{}, fmt.Errorf("read the connection tracking statistics of %s: %w", name, err)
+	}
+	return sum, nil
+}
+
+// countersBy asks a namespace's kernel for the counters of every CPU, and adds them up.
+func countersBy(s *socket) (sum Counters, err error) {
+	err = s.request(newMessage(ctGetStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(_ uint16, body []byte) {
 		if len(body) < genHeader {
 			return
 		}
@@ -140,8 +157,28 @@ func (s *Session) Stats(_ context.Context, name string) (Counters, error) {
 			}
 		}
 	})
+	return sum, err
+}
+
+// CountersOf reads a namespace's connection tracking statistics. It needs no Session.
+func CountersOf(ns Namespace) (sum Counters, err error) {
+	err = ns.Do(func() error {
+		s, err := openSocket(readSize)
+		if err != nil {
+			return err
+		}
+		defer s.close() //nolint:errcheck // the request was answered
+		sum, err = countersBy(s)
+		return err
+	})
 	if err != nil {
-		return Counters{}, fmt.Errorf("read the connection tracking statistics of %s: %w", name, err)
+		return Counters{}, fmt.Errorf("connection tracking statistics: %w", err)
 	}
 	return sum, nil
+}
+
+// String is what conntrack -S prints of one CPU, behind its number.
+func (c Counters) String() string {
+	return fmt.Sprintf("found=%d invalid=%d insert=%d insert_failed=%d drop=%d early_drop=%d error=%d search_restart=%d clash_resolve=%d chaintoolong=%d",
+		c.Found, c.Invalid, c.Insert, c.InsertFailed, c.Drop, c.EarlyDrop, c.Error, c.SearchRestart, c.ClashResolve, c.ChainTooLong)
 }
