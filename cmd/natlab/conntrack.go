@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/topology"
 )
@@ -32,11 +31,11 @@ func described(all []nat.Entry) []describedEntry {
 
 // entryFlags are conntrack(8)'s options that choose among entries.
 type entryFlags struct {
-	proto, mark, status, state                   string
-	src, dst, replySrc, replyDst                 string
-	sport, dport, replySport, replyDport, zone   uint16
-	four, six, srcNAT, dstNAT, anyNAT, unreplied bool
-	flags                                        *pflag.FlagSet
+	proto, mark, status, state                 string
+	src, dst, replySrc, replyDst               string
+	sport, dport, replySport, replyDport, zone uint16
+	four, six, srcNAT, dstNAT, anyNAT          bool
+	flags                                      *pflag.FlagSet
 }
 
 func (e *entryFlags) add(f *pflag.FlagSet) {
@@ -156,7 +155,7 @@ CPUs together.`,
 	return cmd
 }
 
-func (p *program) printCounters(c witness.Counters, form string) error {
+func (p *program) printCounters(c fmt.Stringer, form string) error {
 	if form == "json" {
 		return writeJSON(p.out, c)
 	}
