@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"natlab/lab/dataplane"
 	"natlab/lab/netns"
 )
 
@@ -70,17 +71,22 @@ func TestTwoLabsSideBySide(t *testing.T) {
 	look(t, two, "vms100")
 }
 
-// TestKilledSupervisor ends the process that serves a lab: the lab is dead, and Down takes the rest away.
+// TestKilledSupervisor ends the process that serves a lab, and with it the gateways of its nodes where NAT is natlab's own: the lab is dead,
+// and Down takes the rest away.
 func TestKilledSupervisor(t *testing.T) {
-	c := reference(t)
-	require.NoError(t, Start(t.Context(), c, Options{With: os.Getpid()}))
-	kill(t, status(t, c.Name).PID)
-	require.Equal(t, Dead, status(t, c.Name).State)
-	_, err := Open(t.Context(), c.Name)
-	require.ErrorIs(t, err, ErrDead)
-	require.ErrorIs(t, Start(t.Context(), c, Options{With: os.Getpid()}), ErrExists)
-	require.NoError(t, Down(t.Context(), c.Name))
-	requireGone(t, c.Name)
+	for _, backend := range []dataplane.Backend{dataplane.Legacy, dataplane.Userspace} {
+		t.Run(string(backend), func(t *testing.T) {
+			c := reference(t)
+			require.NoError(t, Start(t.Context(), c, Options{Backend: backend, With: os.Getpid()}))
+			kill(t, status(t, c.Name).PID)
+			require.Equal(t, Dead, status(t, c.Name).State)
+			_, err := Open(t.Context(), c.Name)
+			require.ErrorIs(t, err, ErrDead)
+			require.ErrorIs(t, Start(t.Context(), c, Options{With: os.Getpid()}), ErrExists)
+			require.NoError(t, Down(t.Context(), c.Name))
+			requireGone(t, c.Name)
+		})
+	}
 }
 
 // kill ends a process for good, and waits until the kernel has taken its locks away.
