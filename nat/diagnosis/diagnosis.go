@@ -109,7 +109,7 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 // mayBeRefused reports whether a process of the node would answer, of which nobody told that it is there.
 func (c Case) mayBeRefused(p nat.Prediction) bool {
 	return c.Facts.Sockets == nil && slices.ContainsFunc(p, func(o nat.Outcome) bool {
-		return c.own(o.Endpoint.Addr()) && o.Endpoint.Port() != 0 && o.Why == ""
+		return (c.own(o.Endpoint.Addr()) || o.Endpoint.Addr().IsLoopback()) && o.Endpoint.Port() != 0 && o.Why == ""
 	})
 }
 

@@ -203,6 +203,7 @@ func TestWhoListens(t *testing.T) {
 	}{
 		{"tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", nil, true},
 		{"tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", []gateway.Socket{{Proto: nat.TCP, Port: 22}}, false},
+		{"tcp 127.0.0.1:40000 > 127.0.0.1:22 in node", nil, true},
 		{"icmp 192.0.2.99 > 192.0.2.10 in eth0", nil, false},
 		{"tcp 192.0.2.99:40000 > 198.51.100.9:22 in eth0", nil, false},
 	} {
