@@ -7,7 +7,7 @@ var (
 	// ErrNoLab is the answer for a name under which nothing stands. Who takes labs away may take it for success.
 	ErrNoLab = errors.New("there is no such lab")
 	// ErrExists is the answer to Up and Start for a name that is in use, be it by a lab that is only half there.
-	ErrExists = errors.New("is there already")
+	ErrExists = errors.New("the name is in use")
 	// ErrDead is the answer to Open for a lab whose process has ended: Down is all that can be done with it.
 	ErrDead = errors.New("is dead")
 	// ErrRewire is the answer to Apply for a cluster that would need another lab.

@@ -53,38 +53,35 @@ func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams)
 }
 
 // ExecAll runs a program in several members at the same time, without standard input, each line of its output behind the
-// member's name ("vms100 | "), and returns the highest exit status.
-func (l *Lab) ExecAll(ctx context.Context, members, argv []string, s Streams) (status int, err error) {
+// member's name ("vms100 | "), in the order of the members, and returns their exit statuses in that order.
+func (l *Lab) ExecAll(ctx context.Context, members, argv []string, s Streams) (statuses []int, err error) {
 	width := 0
 	for _, m := range members {
 		width = max(width, len(m))
 	}
-	var mu sync.Mutex // one line at a time, over both streams
-	results := make([]struct {
-		status int
-		err    error
-	}, len(members))
+	order := newTurns(len(members))
+	statuses = make([]int, len(members))
+	errs := make([]error, len(members))
 	var all sync.WaitGroup
 	for i, m := range members {
 		all.Go(func() {
 			label := fmt.Sprintf("%-*s | ", width, m)
-			out, errs := &labeller{mu: &mu, w: s.Out, label: label}, &labeller{mu: &mu, w: s.Err, label: label}
-			results[i].status, results[i].err = l.Exec(ctx, m, argv, Streams{Out: out, Err: errs})
-			results[i].err = errors.Join(results[i].err, out.flush(), errs.flush())
+			stream := func(to io.Writer) *labeller {
+				return &labeller{label: label, write: func(text []byte) error { return order.write(i, to, text) }}
+			}
+			out, problems := stream(s.Out), stream(s.Err)
+			statuses[i], errs[i] = l.Exec(ctx, m, argv, Streams{Out: out, Err: problems})
+			errs[i] = errors.Join(errs[i], out.flush(), problems.flush(), order.end(i))
 		})
 	}
 	all.Wait()
-	for _, r := range results {
-		status, err = max(status, r.status), errors.Join(err, r.err)
-	}
-	return status, err
+	return statuses, errors.Join(errs...)
 }
 
 // labeller puts a label before every line.
 type labeller struct {
-	mu    *sync.Mutex
-	w     io.Writer
 	label string
+	write func(lines []byte) error
 	rest  []byte // of a line that is not complete
 }
 
@@ -113,11 +110,5 @@ func (l *labeller) print(lines []byte) error {
 		out.WriteString(l.label)
 		out.Write(line)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.w == nil {
-		return nil
-	}
-	_, err := l.w.Write(out.Bytes())
-	return err
+	return l.write(out.Bytes())
 }

@@ -20,6 +20,7 @@ import (
 	"natlab/lab/userspace"
 	"natlab/nat/twin"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // Options is what Up and Start take besides the cluster.
@@ -205,7 +206,7 @@ func (l *Lab) claim() error {
 func Open(_ context.Context, name string) (*Lab, error) {
 	s, err := openState(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: natlab up --name %s makes one", err, name)
+		return nil, fmt.Errorf("%w; %snatlab up --name %s makes it", err, othersThan(name), name)
 	}
 	defer s.dir.Close() //nolint:errcheck // opened for reading
 	l := &Lab{handles: map[string]netns.Handle{}}
@@ -278,6 +279,14 @@ func (l *Lab) Nodes() []string {
 	return out
 }
 
+// members are the names of all namespaces of the lab.
+func (l *Lab) members() (names []string) {
+	for _, ns := range l.plan.Namespaces {
+		names = append(names, ns.Member)
+	}
+	return names
+}
+
 // Handle is the door into a member's namespace: a node's, "NAMESPACE/POD", a client's, "router" or "underlay". A pod on
 // the host network has its node's. It is the Lab's own, to be closed by Close or Down only.
 func (l *Lab) Handle(member string) (netns.Handle, error) {
@@ -286,7 +295,7 @@ func (l *Lab) Handle(member string) (netns.Handle, error) {
 	}
 	ns, ok := l.plan.Namespace(member)
 	if !ok {
-		return netns.Handle{}, fmt.Errorf("lab %s has no member %q: natlab status lists them", l.Name(), member)
+		return netns.Handle{}, fmt.Errorf("lab %s has no member %q; %s", l.Name(), member, near.There(member, l.members()))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

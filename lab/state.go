@@ -108,7 +108,7 @@ func alreadyThere(lab string) error {
 			what = "is being made or taken away by another process"
 		}
 	}
-	return fmt.Errorf("lab %s %s: natlab down --name %s first: %w", lab, what, lab, ErrExists)
+	return fmt.Errorf("%w: lab %s %s: natlab down --name %s first", ErrExists, lab, what, lab)
 }
 
 // openState opens the directory of a lab that may or may not be alive. It does not lock it.

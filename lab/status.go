@@ -9,6 +9,7 @@ import (
 	"natlab/lab/netns"
 	"natlab/lab/realise"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // State is how a lab is.
@@ -33,6 +34,19 @@ type Status struct {
 	Namespaces []string           `json:"namespaces,omitempty"` // as `ip netns` lists them
 	Nodes      []string           `json:"nodes,omitempty"`
 	Notes      []string           `json:"notes,omitempty"`
+}
+
+// othersThan is "there are A, B; ", of the labs that are there.
+func othersThan(name string) string {
+	all, _ := List() // an error is told in place of a lab that is there
+	if len(all) == 0 {
+		return ""
+	}
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.Name
+	}
+	return near.There(name, names) + "; "
 }
 
 // List finds all labs, sorted by name. It changes nothing, and asks nobody but the file system.

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"natlab/topology/near"
 )
 
 // Variant is one of the two ways in which a scenario is run.
@@ -90,8 +92,12 @@ func Find(name string) (Scenario, error) {
 	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
 		return all[i], nil
 	}
-	if i := slices.IndexFunc(all, func(s Scenario) bool { return strings.HasSuffix(s.Name, "-"+strings.TrimPrefix(name, "#")) }); i >= 0 {
-		return Scenario{}, fmt.Errorf("%w: %q; did you mean %s?", ErrUnknown, name, all[i].Name)
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.Name
+	}
+	if nearest := near.Mean(strings.TrimPrefix(name, "#"), names); nearest != "" {
+		return Scenario{}, fmt.Errorf("%w: %q%s", ErrUnknown, name, nearest)
 	}
 	return Scenario{}, fmt.Errorf("%w: %q; natlab scenario list names them, and a file's name ends in .txtar", ErrUnknown, name)
 }

@@ -27,6 +27,7 @@ var house = []room{
 	{"topology", ""},
 	{"topology/topologytest", "topology"},
 	{"topology/kube", "topology"}, // a cluster as Kubernetes objects, and as kubectl lists them
+	{"topology/near", ""},         // the name that was meant by one that is not there
 	{"topology/dump", ""},         // what a node's programs print, taken apart
 	{"nat", ""},
 	{"nat/packet", "nat"},
@@ -42,7 +43,7 @@ var house = []room{
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
-	{"nat/diagnosis", "nat nat/gateway nat/iptables topology"},                                                                         // in a word whether a packet works, and what is to blame
+	{"nat/diagnosis", "nat nat/gateway nat/iptables topology topology/near"},                                                           // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/nftables nat/rules topology topology/dump"}, // a node as its dumps tell it
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
@@ -68,15 +69,15 @@ var house = []room{
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
 	{"lab/apiserver", "topology topology/kube"},                 // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
-	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology"},
+	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
 	{"lab/labtest", "lab lab/proxy lab/verify nat/proof nat/report topology"},
 
-	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology"},
+	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/proxy lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump topology/kube",
+			" nat/kubeproxy nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},
 	{"test/vm", ""},

@@ -63,7 +63,7 @@ func TestExamples(t *testing.T) {
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if !sub.Hidden {
+			if !sub.Hidden && !sub.IsAdditionalHelpTopicCommand() {
 				walk(sub)
 			}
 		}
@@ -118,14 +118,4 @@ func TestManualPages(t *testing.T) {
 		require.Contains(t, strings.ReplaceAll(string(page), "\\", ""), has)
 	}
 	require.NoFileExists(t, filepath.Join(dir, "natlab-supervise.1"))
-}
-
-func TestNearest(t *testing.T) {
-	t.Parallel()
-	names := []string{"name", "node", "output", "fail-fast", "from", "to"}
-	for word, want := range map[string]string{
-		"nme": "name", "nodes": "node", "ouptut": "output", "failfast": "fail-fast", "form": "", "frm": "from", "x": "", "bogus": "", "toast": "",
-	} {
-		require.Equal(t, want, nearest(word, names), "%s", word)
-	}
 }

@@ -90,7 +90,8 @@ sudo natlab gateway --rules saved.txt --netns blue`,
 	"natlab scenario list": `
 natlab scenario list`,
 	"natlab scenario show": `
-natlab scenario show kubernetes-114537`,
+natlab scenario show kubernetes-114537
+natlab scenario show kubernetes-114537 --script`,
 	"natlab scenario run": `
 sudo natlab scenario run kubernetes-114537 --variant buggy
 sudo natlab scenario run --all --backend userspace

@@ -23,6 +23,7 @@ import (
 	"natlab/nat/portmap"
 	"natlab/nat/report"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // explainFlags are what the flags of explain ask for.
@@ -199,6 +200,9 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 	}
 	var out []explanation
 	for _, a := range packets {
+		if names := clientsOf(c); !slices.Contains(names, a.From) {
+			return fmt.Errorf("packet %s: the cluster has no client %q; %s", a.Tuple, a.From, near.There(a.From, names))
+		}
 		if a.UID.Known || a.GID.Known {
 			return fmt.Errorf("packet %s: uid and gid are of a packet that the node itself sends: leave --from out", a.Tuple)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"natlab/topology"
 	"natlab/topology/kube"
+	"natlab/topology/near"
 )
 
 // getFlags are what the flags of get ask for.
@@ -156,7 +157,7 @@ func resource(word string) (kube.Resource, error) {
 	for _, r := range kube.Resources() {
 		names = append(append(names, r.Name), r.Short...)
 	}
-	return r, fmt.Errorf("no type %q; %s", word, thereAre(word, names, resourceNames()))
+	return r, fmt.Errorf("no type %q; there are %s", word, resourceNames()+near.Mean(word, names))
 }
 
 // runGet is the command behind its flags.
@@ -241,7 +242,7 @@ func (g getFlags) find(c topology.Cluster, running bool, w wantedObjects) (out [
 			}
 		}
 		if len(out) == n {
-			return nil, fmt.Errorf("no %s %q%s; %s", w.of.Kind, name, g.where(w.of), thereAre(name, there, ""))
+			return nil, fmt.Errorf("no %s %q%s; %s", w.of.Kind, name, g.where(w.of), near.There(name, there))
 		}
 	}
 	return out, nil

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"natlab/lab/vm"
+	"natlab/topology/near"
 )
 
 func main() {
@@ -49,6 +50,12 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
+// statusError is an error that ends a command with a status of its own.
+type statusError struct {
+	error
+	status int
+}
+
 // program is what all commands share: the three streams, and --color.
 type program struct {
 	in       io.Reader
@@ -62,9 +69,13 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	err := execute(ctx, root, args)
 	var status exitStatus
+	var with statusError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &with):
+		p.logf("%s", strings.TrimSpace(err.Error()))
+		return with.status
 	case errors.As(err, &status):
 		return int(status)
 	case errors.Is(err, errDiffers) && ctx.Err() != nil: // a report of what was found until then
@@ -132,6 +143,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	p.color = choice{value: colorAuto, words: []string{colorAuto, colorAlways, colorNever}}
 	root.PersistentFlags().Var(&p.color, "color", "whether texts have colours; auto: on a terminal, as NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE have it")
 	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.get(), p.exec(), p.conntrack(), p.verify(), p.replay(), p.ask(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.migrate(), p.gateway(), p.scenario(), p.vm(), p.man(), p.version(), p.supervise())
+	root.AddCommand(p.topics()...)
 	for _, cmd := range root.Commands() {
 		if slices.Contains([]string{"explain", "rules", "diff", "migrate", "plan", "collect", "replay"}, cmd.Name()) {
 			cmd.Annotations = map[string]string{computes: "yes"}
@@ -161,43 +173,11 @@ func flagError(cmd *cobra.Command, err error) error {
 				names = append(names, f.Name)
 			}
 		})
-		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
-			err = fmt.Errorf("%w; did you mean --%s?", err, near)
+		if nearest := near.To(unknown.GetSpecifiedName(), names); nearest != "" {
+			err = fmt.Errorf("%w; did you mean --%s?", err, nearest)
 		}
 	}
 	return usage(cmd, err)
-}
-
-// nearest is the name that the fewest changes of a letter make of a word, three at most and less than half of its letters; "" for none.
-func nearest(word string, names []string) (near string) {
-	least := min(3, (len(word)-1)/2) + 1
-	for _, name := range names {
-		if d := distance(word, name); d < least {
-			near, least = name, d
-		}
-	}
-	return near
-}
-
-// distance is how many letters have to be changed, put in or left out to make b of a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, row[j]+1, before+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func suggestion(cmd *cobra.Command, word string) string {

@@ -61,7 +61,7 @@ func TestPageHasTheCommands(t *testing.T) {
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if !sub.Hidden && sub.Name() != "help" && sub.Name() != "completion" {
+			if !sub.Hidden && !sub.IsAdditionalHelpTopicCommand() && sub.Name() != "help" && sub.Name() != "completion" {
 				walk(sub)
 			}
 		}

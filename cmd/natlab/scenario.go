@@ -55,8 +55,8 @@ func (p *program) scenarioList() *cobra.Command {
 }
 
 func (p *program) scenarioShow() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show NAME|FILE",
+	cmd := &cobra.Command{
+		Use:   "show NAME|FILE [--script]",
 		Short: "Show a scenario's page and script",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -64,14 +64,20 @@ func (p *program) scenarioShow() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := scenarios.Find(args[0])
-			if err != nil {
-				return err
-			}
-			return scenarios.Page(p.out, s, p.style().Width)
-		},
 	}
+	script := cmd.Flags().Bool("script", false, "print the file that is run, and nothing else: a scenario of your own begins as a copy")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		s, err := scenarios.Find(args[0])
+		if err != nil {
+			return err
+		}
+		if *script {
+			_, err = p.out.Write(s.Text)
+			return err
+		}
+		return scenarios.Page(p.out, s, p.style().Width)
+	}
+	return cmd
 }
 
 // runFlags are what the flags of scenario run ask for.
@@ -93,7 +99,7 @@ func (p *program) scenarioRun() *cobra.Command {
 		Short: "Run scenarios, each in a lab of its own",
 		Long: `Run scenarios: each variant on each backend in a lab of its own, which is taken away however the run ends. Exit status 0
 means that both variants ended as their script expects, 1 that one did not. Scripts of your own are files whose name ends
-in .txtar; "natlab scenario show NAME" prints one to begin with, and go doc natlab/scenarios lists the verbs.`,
+in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "natlab help scenario-verbs" lists the verbs.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&r.all, "all", false, "the whole library")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"natlab/nat/proof"
 	"natlab/nat/report"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // verifyFlags are what the flags of verify ask for.
@@ -132,7 +134,7 @@ func (p *program) prove(ctx context.Context, v verifyFlags) (found proof.Report,
 		return proof.Report{}, err
 	}
 	if len(found.Flows) == 0 && found.Ended == "" {
-		return proof.Report{}, fmt.Errorf("lab %s has no flow%s", l.Name(), selection(v.only))
+		return proof.Report{}, fmt.Errorf("lab %s has no flow%s%s", l.Name(), selection(v.only), p.chosenOf(l.Cluster(), v.only))
 	}
 	return found, nil
 }
@@ -196,6 +198,37 @@ func selection(s proof.Selector) string {
 		fmt.Fprintf(&b, " to the address %s", s.To)
 	}
 	return b.String()
+}
+
+// chosenOf is what there is in place of a Service or a client that is not there.
+func (p *program) chosenOf(c topology.Cluster, s proof.Selector) string {
+	var services, clients []string
+	for _, sv := range c.Services {
+		services = append(services, sv.Namespace+"/"+sv.Name)
+	}
+	clients = clientsOf(c)
+	service, _, _ := strings.Cut(s.Service, ":")
+	switch {
+	case s.Service != "" && !slices.Contains(services, service):
+		return "; " + near.There(service, services)
+	case s.From != "" && !slices.Contains(clients, s.From):
+		return "; " + near.There(s.From, clients)
+	}
+	return ""
+}
+
+// clientsOf are all that can ask: nodes, pods and outside clients.
+func clientsOf(c topology.Cluster) (names []string) {
+	for _, n := range c.Nodes {
+		names = append(names, n.Name)
+	}
+	for _, p := range c.Pods {
+		names = append(names, p.Member())
+	}
+	for _, cl := range c.Clients {
+		names = append(names, cl.Name)
+	}
+	return names
 }
 
 func (p *program) writeReport(found proof.Report, v verifyFlags) error {

@@ -93,15 +93,15 @@ func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 		if err != nil {
 			return err
 		}
+		if status != exitOK && len(specs) > 1 {
+			p.logf("kernel %s: %s ended with status %d", spec, args[0], status)
+		}
 		worst = max(worst, status)
 	}
-	switch worst {
-	case exitOK:
-		return nil
-	case exitDiffers:
-		return errDiffers
+	if worst != exitOK {
+		return exitStatus(worst)
 	}
-	return fmt.Errorf("the command ended with status %d", worst)
+	return nil
 }
 
 // vmConfig finds natlab itself, the command, and the files that it names.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -13,6 +12,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // Exchange is the flow of a client of a lab, a node, a pod (NAMESPACE/NAME) or an outside client, to any address. It asks from the
@@ -37,7 +37,7 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 	case slices.ContainsFunc(c.Clients, func(cl topology.Client) bool { return cl.Name == client }):
 		f.Vantage = proof.FromOutside
 	default:
-		return proof.Flow{}, fmt.Errorf("lab %s has no client %q: want one of %s", l.Name(), client, strings.Join(clients(l), ", "))
+		return proof.Flow{}, fmt.Errorf("lab %s has no client %q; %s", l.Name(), client, near.There(client, clients(l)))
 	}
 	h, err := l.Handle(f.From)
 	if err != nil {

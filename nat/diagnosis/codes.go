@@ -3,6 +3,8 @@ package diagnosis
 import (
 	"fmt"
 	"strings"
+
+	"natlab/topology/near"
 )
 
 // Page is what is told of a code: what it means, how it is seen on a node, and what to do.
@@ -143,7 +145,7 @@ func Find(code string) (Page, error) {
 		}
 		all = append(all, p.Code)
 	}
-	return Page{}, fmt.Errorf("code %q is not known: want %s", code, strings.Join(all, ", "))
+	return Page{}, fmt.Errorf("no code %q; there are %s%s", code, strings.Join(all, ", "), near.Mean(code, all))
 }
 
 // String is the page for people.

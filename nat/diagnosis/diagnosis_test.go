@@ -278,7 +278,7 @@ func TestPages(t *testing.T) {
 		require.Contains(t, p.String(), p.Cure)
 	}
 	_, err := Find("no.such")
-	require.ErrorContains(t, err, `code "no.such" is not known: want backend.shadowed, bridge.bypass`)
+	require.ErrorContains(t, err, `no code "no.such"; there are backend.shadowed, bridge.bypass`)
 }
 
 func TestWord(t *testing.T) {
