@@ -115,6 +115,7 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 	if len(e.rules) > 0 {
 		c.Rules, c.node, c.Facts.NFT = nil, nil, nftables.Ruleset{}
 	}
+	c.RulesOpen = len(e.rules) > 0
 	for _, file := range e.rules {
 		rs, native, err := p.anyRules(file)
 		if err != nil {

@@ -3,7 +3,6 @@ package diagnosis
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -22,6 +21,8 @@ type Case struct {
 	Doubts    []Doubt
 	// RoutesOpen tells that the node may have more routes than were told.
 	RoutesOpen bool
+	// RulesOpen tells that the rules are what somebody kept of them, which may be one table of several.
+	RulesOpen bool
 }
 
 // Doubt is something that decides where packets go and that natlab does not follow.
@@ -89,8 +90,8 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 	switch a.Verdict {
 	case Works:
 		c.unsure(&a, p)
-		if a.Verdict == Works && c.mayBeRefused(p) {
-			a.Why += "; no socket of the node is told: where none listens there, it is refused"
+		if a.Verdict == Works {
+			c.untold(&a, p)
 		}
 	case Broken, Depends:
 		c.blame(&a, p)
@@ -104,13 +105,6 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 		a.Verdict = Depends
 	}
 	return a
-}
-
-// mayBeRefused reports whether a process of the node would answer, of which nobody told that it is there.
-func (c Case) mayBeRefused(p nat.Prediction) bool {
-	return c.Facts.Sockets == nil && slices.ContainsFunc(p, func(o nat.Outcome) bool {
-		return (c.own(o.Endpoint.Addr()) || o.Endpoint.Addr().IsLoopback()) && o.Endpoint.Port() != 0 && o.Why == ""
-	})
 }
 
 // doubted is what natlab does not follow of the node that may decide the packet's way.

@@ -193,6 +193,31 @@ func TestBesideTheRules(t *testing.T) {
 	}
 }
 
+// A text may be one table of several: what another one does with a mark that the packet is given is not known.
+func TestTablesThatAreNotTold(t *testing.T) {
+	t.Parallel()
+	const drops = "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-MARK-DROP - [0:0]\n-A PREROUTING -p tcp -m tcp --dport 22 -j KUBE-MARK-DROP\n-A KUBE-MARK-DROP -j MARK --set-xmark 0x8000/0x8000\n"
+	for _, row := range []struct {
+		name, rules string
+		open        bool
+		want        Word
+		why         string
+	}{
+		{"nat alone", drops + "COMMIT\n", true, Depends, "on what a rule of the table filter does with mark 0x8000"},
+		{"all that there is", drops + "COMMIT\n", false, Works, "answered by"},
+		{"a rule that is told asks for the mark", drops + "-A PREROUTING -m mark --mark 0x8000/0x8000\nCOMMIT\n", true, Works, "; of the rules nothing is told of table filter"},
+		{"filter is told", drops + "COMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", true, Works, "answered by"},
+		{"filter alone", "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", true, Works, "; of the rules nothing is told of table nat"},
+	} {
+		c := caseOf(t, "tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", row.rules)
+		c.RulesOpen = row.open
+		a := c.answer(t)
+		require.Equal(t, row.want, a.Verdict, row.name)
+		require.Contains(t, a.Why, row.why, row.name)
+		require.Equal(t, row.open && !strings.Contains(row.rules, "nat") || row.open && !strings.Contains(row.rules, "filter"), strings.Contains(a.Why, "told of table") || a.Verdict == Depends, row.name)
+	}
+}
+
 // That a process listens on the node is told by its sockets alone.
 func TestWhoListens(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,80 @@
+package diagnosis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/xt"
+)
+
+// untold makes of a packet that works one that may not, or tells what its answer leaves open, where a part of the node is not told: the tables of
+// its rules, its sockets.
+func (c Case) untold(a *Answer, p nat.Prediction) {
+	missing := c.missingTables()
+	if slices.Contains(missing, "filter") {
+		if mark := c.unread(p); mark != 0 {
+			a.Verdict = Depends
+			a.Why = fmt.Sprintf("on what a rule of the table filter does with mark %#x, which the packet is given and no rule that is told asks for: the table is not told (iptables-save without -t prints all); without that it is works: %s", mark, a.Why)
+			return
+		}
+	}
+	if len(missing) > 0 {
+		a.Why += "; of the rules nothing is told of table " + strings.Join(missing, " and ")
+	}
+	if c.mayBeRefused(p) {
+		a.Why += "; no socket of the node is told: where none listens there, it is refused"
+	}
+}
+
+// missingTables are those of nat and filter that the text of the rules lacks: it may be the half of what the node has.
+func (c Case) missingTables() (out []string) {
+	if !c.RulesOpen || len(c.Rules) == 0 {
+		return nil
+	}
+	for _, name := range []string{"nat", "filter"} {
+		if !slices.ContainsFunc(c.Rules, func(rs iptables.Ruleset) bool { _, ok := rs.Table(name); return ok }) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// unread are the bits of a mark that the packet leaves the rules with, and that none of them, and no rule of routing, asks for.
+func (c Case) unread(p nat.Prediction) uint32 {
+	var given, read uint32
+	for _, o := range p {
+		if n := len(o.Request.Steps); n > 0 {
+			given |= o.Request.Steps[n-1].Mark
+		}
+	}
+	for _, r := range c.Namespace.Rules {
+		read |= r.Mask
+	}
+	for _, rs := range c.Rules {
+		for _, t := range rs.Tables {
+			for _, chain := range t.Chains {
+				for _, r := range chain.Rules {
+					for _, m := range r.Matches {
+						if mark, is := m.(xt.Mark); is {
+							read |= mark.Mask
+						}
+					}
+					if r.Target != nil && r.Target.Name() == "CONNMARK" {
+						return 0 // it may be kept for later packets
+					}
+				}
+			}
+		}
+	}
+	return given &^ read
+}
+
+// mayBeRefused reports whether a process of the node would answer, of which nobody told that it is there.
+func (c Case) mayBeRefused(p nat.Prediction) bool {
+	return c.Facts.Sockets == nil && slices.ContainsFunc(p, func(o nat.Outcome) bool {
+		return (c.own(o.Endpoint.Addr()) || o.Endpoint.Addr().IsLoopback()) && o.Endpoint.Port() != 0 && o.Why == ""
+	})
+}
