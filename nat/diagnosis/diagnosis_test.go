@@ -196,7 +196,7 @@ func TestBesideTheRules(t *testing.T) {
 // A text may be one table of several: what another one does with a mark that the packet is given is not known.
 func TestTablesThatAreNotTold(t *testing.T) {
 	t.Parallel()
-	const drops = "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-MARK-DROP - [0:0]\n-A PREROUTING -p tcp -m tcp --dport 22 -j KUBE-MARK-DROP\n-A KUBE-MARK-DROP -j MARK --set-xmark 0x8000/0x8000\n"
+	const drops = "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-MARK-DROP - [0:0]\n-A PREROUTING -p tcp -m tcp --dport 22 -j KUBE-MARK-DROP\n-A KUBE-MARK-DROP -j MARK --set-xmark 0x8000/0x8000\n-A PREROUTING -p udp -j DNAT --to-destination 10.42.0.5\n"
 	for _, row := range []struct {
 		name, rules string
 		open        bool
