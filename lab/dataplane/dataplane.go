@@ -53,7 +53,7 @@ func New(b Backend) (Dataplane, error) {
 func newPrograms(b Backend) (*programs, error) {
 	switch b {
 	case "", Legacy:
-		return &programs{backend: Legacy, command: "legacy", present: legacyTables, remove: removeLegacy}, nil
+		return &programs{backend: Legacy, command: "legacy", present: legacyTables, remove: removeLegacy, slots: newSlots()}, nil
 	case NFT:
 		return &programs{backend: NFT, command: "nft", present: nftTables, remove: removeNFT}, nil
 	case Userspace: // the lab's own
@@ -68,6 +68,9 @@ type programs struct {
 
 	present func(nat.Family) ([]string, error) // the names of the tables that exist; called inside the namespace
 	remove  func(context.Context, *programs, Namespace, nat.Family) error
+
+	installed installed
+	slots     slots
 }
 
 var _ Dataplane = (*programs)(nil)

@@ -140,8 +140,12 @@ func (s xtablesSocket) write(t xtables.Table) error {
 	if err != nil {
 		return err
 	}
+	return s.replace(blob)
+}
+
+func (s xtablesSocket) replace(blob xtables.Blob) error {
 	for range attempts {
-		old, _, err := s.info(t.Name)
+		old, _, err := s.info(blob.Name)
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,9 @@ func (p *programs) Install(ctx context.Context, ns Namespace, rs iptables.Rulese
 	if err := MakeCounters(ns, accountingNames(rs)...); err != nil {
 		return err
 	}
+	if old == "" && p.fresh(ctx, ns, rs) {
+		return nil
+	}
 	input := rs.Restore()
 	if old != "" {
 		if err := p.restore(ctx, ns, rs.Family, input, "--test"); err != nil {
