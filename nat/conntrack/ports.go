@@ -138,19 +138,24 @@ func (t *Table) sameSource(of *Conn, current nat.Tuple, r *Range) (nat.Tuple, bo
 
 // sameSlot is the slot of a tuple's source, nil where no connection has it.
 func (t *Table) sameSlot(of nat.Tuple) *slot {
-	k := sourceOf(of)
-	return t.bySource.find(t.hash(k), func(c *Conn, _ nat.Direction) bool { return sourceOf(c.Original) == k })
+	return t.sourceAt(t.hash(sourceOf(of)), &of)
+}
+
+// sourceAt is sameSlot with the source's hash.
+func (t *Table) sourceAt(hash uint32, of *nat.Tuple) *slot {
+	return t.bySource.find(hash, func(c *Conn, _ nat.Direction) bool { return c.Original.Proto() == of.Proto() && c.Original.Src() == of.Src() })
 }
 
 func (t *Table) addSource(c *Conn) {
 	if c.sourced {
 		return
 	}
-	if s := t.sameSlot(c.Original); s != nil {
+	hash := t.hash(sourceOf(c.Original))
+	if s := t.sourceAt(hash, &c.Original); s != nil {
 		c.nextSame, s.conn.prevSame = s.conn, c
 		s.conn = c
 	} else {
-		t.bySource.add(slot{conn: c, hash: t.hash(sourceOf(c.Original))})
+		t.bySource.add(slot{conn: c, hash: hash})
 	}
 	c.sourced = true
 }

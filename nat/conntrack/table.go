@@ -55,8 +55,11 @@ func (t *Table) Lookup(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction)
 func (t *Table) Find(key nat.Tuple, z nat.Zone) (*Conn, nat.Direction) { return t.find(key, z) }
 
 // find is Lookup by key, in a zone (nf_ct_key_equal). A connection that expired is removed on the way (nf_ct_gc_expired).
-func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
-	s := t.byTuple.find(t.hash(k), func(c *Conn, d nat.Direction) bool { return c.isKey(d, &k) && c.Zone.In(d) == z.In(d) })
+func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) { return t.findAt(t.hash(k), &k, z) }
+
+// findAt is find of a key with its hash.
+func (t *Table) findAt(hash uint32, k *nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
+	s := t.byTuple.find(hash, func(c *Conn, d nat.Direction) bool { return c.isKey(d, k) && c.Zone.In(d) == z.In(d) })
 	if s == nil {
 		return nil, nat.Original
 	}
@@ -80,20 +83,21 @@ func (t *Table) Confirm(c *Conn) bool {
 		return true
 	}
 	original, reply := c.keyIn(nat.Original), c.keyIn(nat.Reply)
-	if t.taken(original, c) || t.taken(reply, c) {
+	there, back := t.hash(original), t.hash(reply)
+	if t.taken(there, &original, c) || t.taken(back, &reply, c) {
 		return false
 	}
 	if original != reply { // the reply is found first, where both are the same
-		t.byTuple.add(slot{c, t.hash(original), nat.Original})
+		t.byTuple.add(slot{c, there, nat.Original})
 	}
-	t.byTuple.add(slot{c, t.hash(reply), nat.Reply})
+	t.byTuple.add(slot{c, back, nat.Reply})
 	t.list(c)
 	t.collect()
 	return true
 }
 
-func (t *Table) taken(k nat.Tuple, by *Conn) bool {
-	c, _ := t.find(k, by.Zone)
+func (t *Table) taken(hash uint32, k *nat.Tuple, by *Conn) bool {
+	c, _ := t.findAt(hash, k, by.Zone)
 	return c != nil && c != by
 }
 
