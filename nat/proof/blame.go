@@ -301,10 +301,14 @@ func (e *evidence) nameRule(w *Wrong) {
 		case countRule(live, want.Met) < max(1, countRule(intent, want.Met)):
 			w.WantRule = want.Text
 			w.LiveRule = standsFor(intent, live, want.Met)
+			what := "rule"
+			if want.Element != "" && indexRule(live, nat.Met{Brief: want.Brief, Action: want.Action}) >= 0 {
+				what = "element of the map"
+			}
 			if w.LiveRule == "" {
-				w.because("the rule is missing")
+				w.because("the %s is missing", what)
 			} else {
-				w.because("another rule stands in its place")
+				w.because("another %s stands in its place", what)
 			}
 			return
 		}
@@ -318,6 +322,9 @@ func (e *evidence) nameRule(w *Wrong) {
 	}
 	if w.WantStep != nil {
 		e.nameByPolicy(w)
+	}
+	if w.WantRule == "" && w.LiveRule == "" {
+		nameDeclared(e.Chains, w, e.want.Request.Steps)
 	}
 }
 

@@ -108,3 +108,43 @@ func TestContactsAssumeNothingOfMemory(t *testing.T) {
 	second := SecondContact(nat.Prediction{way(true), way(false)}, netip.AddrPort{})
 	require.Equal(t, []nat.Assumption{{What: "ip dscp 1"}}, second[0].Assumed)
 }
+
+// Where all rules are as they should be, what a set lacks that the rule asks is named, or a base chain that is called otherwise.
+func TestNameWhatATableDeclares(t *testing.T) {
+	t.Parallel()
+	const early, late, ips, other = "chain nat-prerouting: type nat hook prerouting priority -100;", "chain nat-prerouting: type nat hook prerouting priority 0;", "set ips: 10.0.0.1", "set other: 10.0.0.1"
+	step := nat.Step{Node: "vms100", Table: "ip kube-proxy", Met: nat.Met{Text: "ip daddr @ips drop"}}
+	iptables := step
+	iptables.Table = "nat"
+	for _, row := range []struct {
+		name               string
+		want               *nat.Step
+		intent, live       []string
+		wantRule, liveRule string
+	}{
+		{"an element", &step, []string{early, ips}, []string{early}, ips, ""},
+		{"one more", &step, []string{early}, []string{early, ips}, "", ips},
+		{"a set that the rule does not ask", &step, []string{early, other}, []string{early}, "", ""},
+		{"a priority", &step, []string{early, ips}, []string{late, ips}, early, late},
+		{"no hook", &step, []string{early}, nil, early, ""},
+		{"between two rules", nil, []string{early}, []string{late}, early, late},
+		{"the same", &step, []string{early, ips}, []string{early, ips}, "", ""},
+		{"a table of iptables", &iptables, []string{early}, nil, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			list := func(all []string) func(ChainRef) ([]nat.Met, bool) {
+				return func(c ChainRef) (out []nat.Met, ok bool) {
+					for _, text := range all {
+						out = append(out, nat.Met{Text: text, Brief: text})
+					}
+					return out, c == ChainRef{Node: "vms100", Table: "ip kube-proxy"}
+				}
+			}
+			w := &Wrong{Node: "vms100", WantStep: row.want}
+			nameDeclared(Chains{Intent: list(row.intent), Live: list(row.live)}, w, nat.Trace{step})
+			require.Equal(t, []string{row.wantRule, row.liveRule}, []string{w.WantRule, w.LiveRule})
+			require.Equal(t, row.wantRule+row.liveRule != "", w.Why != "")
+		})
+	}
+}
