@@ -43,7 +43,7 @@ var house = []room{
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
-	{"nat/diagnosis", "nat nat/gateway nat/iptables topology topology/near"},                                                           // in a word whether a packet works, and what is to blame
+	{"nat/diagnosis", "nat nat/gateway nat/iptables nat/xt topology topology/near"},                                                    // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/nftables nat/rules topology topology/dump"}, // a node as its dumps tell it
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
