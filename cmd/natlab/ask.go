@@ -97,7 +97,7 @@ func (p *program) printReport(found proof.Report, format string, d report.Detail
 	case "json":
 		return report.JSON(p.out, found)
 	case "junit":
-		return report.JUnit(p.out, found)
+		return report.JUnit(p.out, found, p.junitRun())
 	case formPcapng:
 		return report.Pcapng(p.out, found)
 	case "html":

@@ -43,6 +43,7 @@ sudo natlab verify --from outside --to 192.168.26.100:30450
 sudo natlab verify --planes legacy,nft,userspace -f cluster.yaml
 sudo natlab verify --kube-proxy 1.37.2
 sudo natlab verify -o junit
+sudo natlab verify -f cluster.yaml --shard 1/4 -o junit
 sudo natlab verify --record run-1
 sudo natlab verify --service velero/minio:console -o html`,
 	"natlab replay": `

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -56,15 +57,17 @@ type statusError struct {
 	status int
 }
 
-// program is what all commands share: the three streams, and --color.
+// program is what all commands share.
 type program struct {
 	in       io.Reader
 	out, err io.Writer
 	color    choice
+	began    time.Time // when the command did
 }
 
 // run runs one command line and returns the exit status.
 func (p *program) run(ctx context.Context, args []string) int {
+	p.began = time.Now()
 	root := p.root()
 	root.SetArgs(args)
 	err := execute(ctx, root, args)

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -134,8 +131,8 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 		o.Update, o.Parallel = true, 1
 	}
 	if r.shard != "" {
-		if _, err := fmt.Sscanf(r.shard, "%d/%d", &o.Shard, &o.Shards); err != nil || o.Shard < 1 || o.Shard > o.Shards {
-			return usage(cmd, fmt.Errorf("--shard %s: want I/N", r.shard))
+		if o.Shard, o.Shards, err = shardOf(r.shard); err != nil {
+			return usage(cmd, err)
 		}
 	}
 	if r.format.value == "text" {
@@ -148,13 +145,13 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 		}
 	}
 	if err := cmd.Context().Err(); err != nil {
-		return err
+		return p.nothingRan(r.format, "natlab.scenarios", err)
 	}
 	switch r.format.value {
 	case "json":
 		err = writeJSON(p.out, results)
 	case "junit":
-		err = scenarioJUnit(p.out, results)
+		err = p.scenarioSuite(results).Write(p.out)
 	default:
 		err = p.scenarioSum(results)
 	}
@@ -229,51 +226,5 @@ func (p *program) scenarioSum(results []scenarios.Result) error {
 		n[r.Outcome]++
 	}
 	_, err := fmt.Fprintf(p.out, "%d passed, %d failed, %d skipped\n", n[scenarios.Passed], n[scenarios.Failed], n[scenarios.Skipped])
-	return err
-}
-
-// The elements of a JUnit report.
-type (
-	junitSuite struct {
-		XMLName  xml.Name    `xml:"testsuite"`
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Skipped  int         `xml:"skipped,attr"`
-		Cases    []junitCase `xml:"testcase"`
-	}
-	junitCase struct {
-		Class   string        `xml:"classname,attr"`
-		Name    string        `xml:"name,attr"`
-		Seconds float64       `xml:"time,attr"`
-		Failure *junitMessage `xml:"failure"`
-		Skipped *junitMessage `xml:"skipped"`
-	}
-	junitMessage struct {
-		Message string `xml:"message,attr"`
-		Text    string `xml:",chardata"`
-	}
-)
-
-func scenarioJUnit(w io.Writer, results []scenarios.Result) error {
-	suite := junitSuite{Name: "natlab scenarios", Tests: len(results)}
-	for _, r := range results {
-		c := junitCase{Class: r.Scenario, Name: fmt.Sprintf("%s %s %d", r.Variant, r.Backend, r.Run), Seconds: r.Took.Round(time.Millisecond).Seconds()}
-		switch r.Outcome {
-		case scenarios.Failed:
-			suite.Failures++
-			c.Failure = &junitMessage{Message: "the script did not end as it expects", Text: r.Log}
-		case scenarios.Skipped:
-			suite.Skipped++
-			c.Skipped = &junitMessage{Message: r.Why}
-		case scenarios.Passed:
-		}
-		suite.Cases = append(suite.Cases, c)
-	}
-	b, err := xml.MarshalIndent(suite, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append([]byte(xml.Header), append(b, '\n')...))
 	return err
 }

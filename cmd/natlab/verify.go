@@ -29,6 +29,7 @@ type verifyFlags struct {
 	brief, draw bool
 	strict      bool
 	record      string
+	shard       string
 	failFast    bool
 	timeout     time.Duration
 	format      *choice
@@ -70,6 +71,7 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 	v.name = named(cmd)
 	v.selecting(cmd)
 	f := cmd.Flags()
+	f.StringVar(&v.shard, "shard", "", "I/N: the Ith of N parts of the flows, each of which is always in the same one")
 	f.BoolVar(&v.strict, "strict", false, "ask for kube-proxy's own rules too, and not only for what the Services call for")
 	f.StringVar(&v.record, "record", "", "keep all of the run in this directory, for natlab replay")
 	f.BoolVar(&v.failFast, "fail-fast", false, "end at the first flow that is disproved")
@@ -84,6 +86,12 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 		if v.timeout < 0 {
 			return usage(cmd, fmt.Errorf("--timeout %s: want 0 or more", v.timeout))
 		}
+		if v.shard != "" {
+			var err error
+			if v.only.Shard, v.only.Shards, err = shardOf(v.shard); err != nil {
+				return usage(cmd, err)
+			}
+		}
 		if len(v.planes) > 0 {
 			return p.verifyPlanes(cmd, v)
 		}
@@ -92,7 +100,7 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 		}
 		found, err := p.prove(cmd.Context(), v)
 		if err != nil {
-			return err
+			return p.nothingRan(v.format, "natlab.verify", err)
 		}
 		return p.reported(found, v)
 	}
@@ -197,6 +205,9 @@ func selection(s proof.Selector) string {
 	if s.To != "" {
 		fmt.Fprintf(&b, " to the address %s", s.To)
 	}
+	if s.Shards > 0 {
+		fmt.Fprintf(&b, " in shard %d/%d", s.Shard, s.Shards)
+	}
 	return b.String()
 }
 
@@ -233,6 +244,7 @@ func clientsOf(c topology.Cluster) (names []string) {
 
 func (p *program) writeReport(found proof.Report, v verifyFlags) error {
 	detail := report.DrawUnproved
+	v.only.Shard, v.only.Shards = 0, 0 // a shard is not what somebody looks at
 	switch {
 	case v.brief:
 		detail = report.Brief

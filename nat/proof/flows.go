@@ -2,6 +2,7 @@ package proof
 
 import (
 	"cmp"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,9 +17,11 @@ type Selector struct {
 	Service string // "NS/NAME" or "NS/NAME:PORT"; with it, flows that concern no Service are left out
 	From    string // a client: a node, "NS/POD", an outside client
 	To      string // the address asked, "ADDRESS" or "ADDRESS:PORT"
+	Shard   int    // of Shards, from 1: every flow is of one of them, by its name; 0 stands for all
+	Shards  int
 }
 
-// Takes reports whether a flow is selected.
+// Takes reports whether a flow is selected, whatever its shard.
 func (s Selector) Takes(f Flow) bool {
 	if s.From != "" && s.From != f.Client && s.From != f.From {
 		return false
@@ -27,6 +30,16 @@ func (s Selector) Takes(f Flow) bool {
 		return false
 	}
 	return s.wantsService(f.Service)
+}
+
+// ofShard reports whether a flow of this name is of the shard.
+func (s Selector) ofShard(name string) bool {
+	if s.Shards < 2 {
+		return true
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name)) // it has no way to fail
+	return int(h.Sum32()%uint32(s.Shards)) == s.Shard-1
 }
 
 // wantsService reports whether a Service, or a port of one, is wanted.
@@ -99,6 +112,9 @@ func (l *lister) add(who caller, f Flow, at string) {
 		words = append(words, of)
 	}
 	f.Name = strings.Join(words, " ")
+	if !l.only.ofShard(f.Name) {
+		return
+	}
 	l.flows = append(l.flows, f)
 }
 

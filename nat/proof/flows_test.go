@@ -172,3 +172,26 @@ func TestAProofThatEndedEarlyIsNotProved(t *testing.T) {
 	r.Flows = append(r.Flows, Certificate{Verdict: Disproved})
 	assert.Equal(t, Disproved, r.Outcome())
 }
+
+// Every flow is of one shard, the same each time, whatever else is asked for.
+func TestShards(t *testing.T) {
+	t.Parallel()
+	c, err := topology.Reference()
+	require.NoError(t, err)
+	all := Flows(c, Selector{})
+	seen := map[string]int{}
+	for shard := 1; shard <= 5; shard++ {
+		part := Flows(c, Selector{Shard: shard, Shards: 5})
+		require.NotEmpty(t, part)
+		require.Less(t, len(part), len(all)/2)
+		for _, f := range part {
+			require.Zero(t, seen[f.Name])
+			seen[f.Name] = shard
+		}
+	}
+	require.Len(t, seen, len(all))
+	for _, f := range Flows(c, Selector{Shard: 2, Shards: 5, From: "outside"}) {
+		require.Equal(t, 2, seen[f.Name])
+	}
+	require.Equal(t, all, Flows(c, Selector{Shard: 1, Shards: 1}))
+}

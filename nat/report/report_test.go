@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -178,7 +179,7 @@ func TestJSON(t *testing.T) {
 
 func TestJUnit(t *testing.T) {
 	var b bytes.Buffer
-	require.NoError(t, report.JUnit(&b, whole()))
+	require.NoError(t, report.JUnit(&b, whole(), report.Run{Host: "host-1", At: time.Unix(1767323045, 0), Took: 10 * time.Second}))
 	golden(t, "junit.xml", b.String())
 	var got struct {
 		Suites []struct {
@@ -210,7 +211,7 @@ func TestAProofThatEndedEarly(t *testing.T) {
 	require.NoError(t, report.Text(&text, r, report.Brief, report.Style{}))
 	require.Contains(t, text.String(), "not asked: velero/minio:api ClusterIP 10.98.180.238:9000 TCP: interrupted, from 14 clients\n")
 	require.Contains(t, text.String(), ", 1 address not asked; interrupted\n")
-	require.NoError(t, report.JUnit(&junit, r))
+	require.NoError(t, report.JUnit(&junit, r, report.Run{}))
 	require.Contains(t, junit.String(), `tests="2" failures="0" errors="1"`)
-	require.Contains(t, junit.String(), `<error message="interrupted">velero/minio:api`)
+	require.Contains(t, junit.String(), `<error type="error" message="interrupted">velero/minio:api`)
 }
