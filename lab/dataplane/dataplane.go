@@ -8,6 +8,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/xtables"
 )
 
 // Dataplane is one way of making a namespace obey a rule set.
@@ -102,14 +103,17 @@ func DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed,
 
 // Reader reads the rules of many namespaces that are much alike: a line that several have is read once, and kept once. The zero value is
 // ready; its methods may be called by many goroutines.
-type Reader struct{ known iptables.Dictionary }
+type Reader struct {
+	known   iptables.Dictionary // of lines
+	entries xtables.Dictionary  // of what iptables-legacy has in the kernel
+}
 
 // DumpAll is the function of that name.
 func (r *Reader) DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed, error) {
-	return dumpAll(ctx, ns, family, &r.known)
+	return dumpAll(ctx, ns, family, r)
 }
 
-func dumpAll(ctx context.Context, ns Namespace, family nat.Family, known *iptables.Dictionary) ([]Installed, error) {
+func dumpAll(ctx context.Context, ns Namespace, family nat.Family, known *Reader) ([]Installed, error) {
 	var out []Installed
 	for _, b := range []Backend{NFT, Legacy} {
 		p, err := newPrograms(b)

@@ -20,12 +20,19 @@ func (p *programs) Dump(ctx context.Context, ns Namespace, family nat.Family) (i
 	return p.dump(ctx, ns, family, nil)
 }
 
-func (p *programs) dump(ctx context.Context, ns Namespace, family nat.Family, known *iptables.Dictionary) (iptables.Ruleset, error) {
+func (p *programs) dump(ctx context.Context, ns Namespace, family nat.Family, known *Reader) (iptables.Ruleset, error) {
+	var lines *iptables.Dictionary
+	if known != nil {
+		if rs, ok := p.held(ns, family, known); ok {
+			return rs, nil
+		}
+		lines = &known.known
+	}
 	text, err := p.save(ctx, ns, family)
 	if err != nil || text == "" {
 		return iptables.Ruleset{Family: family}, err
 	}
-	rs, err := known.Parse(strings.NewReader(text), family)
+	rs, err := lines.Parse(strings.NewReader(text), family)
 	if err != nil {
 		return iptables.Ruleset{Family: family}, fmt.Errorf("what %s printed: %w", p.program(family, "save"), err)
 	}

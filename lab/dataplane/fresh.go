@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
 	"natlab/nat/xtables"
@@ -78,6 +79,39 @@ func (p *programs) fresh(ctx context.Context, ns Namespace, rs iptables.Ruleset)
 		}
 		return nil
 	}) == nil
+}
+
+// held reads what iptables-legacy holds in a namespace without a program for each: as iptables-legacy-save would print it. false: that is left to
+// the program, because it fails, or because there is what natlab alone has no words for.
+func (p *programs) held(ns Namespace, family nat.Family, known *Reader) (iptables.Ruleset, bool) {
+	if p.backend == NFT {
+		return iptables.Ruleset{}, false
+	}
+	blobs, err := readBlobs(ns, family)
+	if err != nil {
+		return iptables.Ruleset{}, false
+	}
+	rs, err := known.entries.Ruleset(family, blobs...)
+	return rs, err == nil && !opaque(rs)
+}
+
+// opaque reports whether a rule has an extension by its bytes.
+func opaque(rs iptables.Ruleset) bool {
+	for _, t := range rs.Tables {
+		for i := range t.Chains {
+			for _, r := range t.Chains[i].Rules {
+				if _, raw := r.Target.(xt.RawTarget); raw {
+					return true
+				}
+				for _, m := range r.Matches {
+					if _, raw := m.(xt.RawMatch); raw {
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
 }
 
 // lockTables takes the lock that the programs take (lockFile), of the thread's namespace.

@@ -92,3 +92,37 @@ func freshNamespace(t *testing.T, what string) netns.Handle {
 	t.Cleanup(func() { require.NoError(t, netns.Delete(name)) })
 	return h
 }
+
+// A Reader reads without a program what the program prints, and what it has no words for by the program.
+func TestReaderReadsTheKernel(t *testing.T) {
+	p, err := newPrograms(Legacy)
+	require.NoError(t, err)
+	c, err := topology.Reference()
+	require.NoError(t, err)
+	var r Reader
+	for i, node := range []string{"vms100", "vms101", "vms100"} {
+		rs, err := kubeproxy.Rules(c, node, kubeproxy.Options{})
+		require.NoError(t, err)
+		ns := freshNamespace(t, fmt.Sprintf("reader%d", i))
+		require.NoError(t, p.Install(t.Context(), ns, rs))
+		got, ok := p.held(ns, nat.IPv4, &r)
+		require.True(t, ok)
+		want, err := p.dump(t.Context(), ns, nat.IPv4, nil)
+		require.NoError(t, err)
+		require.Equal(t, want.String(), got.String())
+		require.True(t, want.Same(got) && rs.Same(got))
+		all, err := r.DumpAll(t.Context(), ns, nat.IPv4)
+		require.NoError(t, err)
+		require.Equal(t, []Installed{{Backend: Legacy, Rules: got}}, all)
+	}
+	ns := freshNamespace(t, "set")
+	require.NoError(t, MakeSets(ns, nat.IPv4, "natlab-one"))
+	rs, err := iptables.ParseString("*filter\n-A INPUT -m set --match-set natlab-one src -j DROP\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	require.NoError(t, p.Install(t.Context(), ns, rs))
+	_, ok := p.held(ns, nat.IPv4, &r)
+	require.False(t, ok)
+	all, err := r.DumpAll(t.Context(), ns, nat.IPv4)
+	require.NoError(t, err)
+	require.Contains(t, all[0].Rules.String(), "--match-set natlab-one src")
+}

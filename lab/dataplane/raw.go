@@ -24,7 +24,24 @@ const (
 
 // ReadTables reads the tables of iptables-legacy as the kernel holds them, without any program, in the order in which
 // iptables-save lists them: the one made last first. It makes no table that is not there.
-func ReadTables(ns Namespace, family nat.Family) (tables []xtables.Table, err error) {
+func ReadTables(ns Namespace, family nat.Family) ([]xtables.Table, error) {
+	blobs, err := readBlobs(ns, family)
+	if err != nil {
+		return nil, err
+	}
+	var tables []xtables.Table
+	for _, b := range blobs {
+		t, err := xtables.Decode(b)
+		if err != nil {
+			return nil, fmt.Errorf("read the %s tables: %w", family, err)
+		}
+		tables = append(tables, t)
+	}
+	return tables, nil
+}
+
+// readBlobs are ReadTables' tables as the kernel hands them out.
+func readBlobs(ns Namespace, family nat.Family) (blobs []xtables.Blob, err error) {
 	err = ns.Do(func() error {
 		names, err := legacyTables(family)
 		if err != nil || len(names) == 0 {
@@ -36,18 +53,18 @@ func ReadTables(ns Namespace, family nat.Family) (tables []xtables.Table, err er
 		}
 		defer s.close()
 		for _, name := range names {
-			t, err := s.read(name)
+			b, err := s.read(name)
 			if err != nil {
 				return err
 			}
-			tables = append(tables, t)
+			blobs = append(blobs, b)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the %s tables: %w", family, err)
 	}
-	return tables, nil
+	return blobs, nil
 }
 
 // WriteTables replaces whole tables of iptables-legacy, each at once, without any program. Tables that the kernel
@@ -113,11 +130,11 @@ func (s xtablesSocket) info(name string) (xtables.Blob, uint32, error) {
 // attempts bounds how often a table is read anew because someone changed it between the two calls.
 const attempts = 20
 
-func (s xtablesSocket) read(name string) (xtables.Table, error) {
+func (s xtablesSocket) read(name string) (xtables.Blob, error) {
 	for range attempts {
 		blob, size, err := s.info(name)
 		if err != nil {
-			return xtables.Table{}, err
+			return xtables.Blob{}, err
 		}
 		b := make([]byte, entriesHead+int(size))
 		copy(b, name)
@@ -127,12 +144,12 @@ func (s xtablesSocket) read(name string) (xtables.Table, error) {
 			continue // its size changed
 		}
 		if err != nil {
-			return xtables.Table{}, fmt.Errorf("table %s: IPT_SO_GET_ENTRIES: %w", name, err)
+			return xtables.Blob{}, fmt.Errorf("table %s: IPT_SO_GET_ENTRIES: %w", name, err)
 		}
 		blob.Bytes = b[entriesHead:]
-		return xtables.Decode(blob)
+		return blob, nil
 	}
-	return xtables.Table{}, fmt.Errorf("table %s: it changed each of the %d times it was read", name, attempts)
+	return xtables.Blob{}, fmt.Errorf("table %s: it changed each of the %d times it was read", name, attempts)
 }
 
 func (s xtablesSocket) write(t xtables.Table) error {
