@@ -160,11 +160,13 @@ func (c *control) serve(conn net.Conn) {
 	in := bufio.NewScanner(conn)
 	in.Buffer(nil, maxRequest)
 	attended := false
-	defer func() {
+	leave := func() {
 		if attended {
 			c.attend(-1)
 		}
-	}()
+		attended = false
+	}
+	defer leave()
 	var eyes wireEyes
 	defer eyes.close()
 	for {
@@ -197,6 +199,7 @@ func (c *control) serve(conn net.Conn) {
 		answer, err := c.do(q, &eyes)
 		respond(conn, answer, err)
 	}
+	leave() // before the other end hears of it
 	c.forget(conn)
 	_ = conn.Close()
 }
@@ -279,6 +282,9 @@ func (l *Lab) call(ctx context.Context, q request) (reply, error) {
 	return answer, nil
 }
 
+// lettingGo is how long the lab's owner may take to notice that nobody attends any more.
+const lettingGo = 10 * time.Second
+
 // Attend is a context that ends when the lab does: its cause is then ErrGone. stop lets go of the lab.
 func (l *Lab) Attend(ctx context.Context) (attended context.Context, stop func(), err error) {
 	s, err := openState(l.Name())
@@ -304,8 +310,10 @@ func (l *Lab) Attend(ctx context.Context) (attended context.Context, stop func()
 	}()
 	return attended, func() {
 		cancel(nil)
-		_ = conn.Close() // ends the goroutine
+		// The owner lets go of it first: who comes next, with an apply, finds the lab free.
+		_ = errors.Join(conn.(*net.UnixConn).CloseWrite(), conn.SetReadDeadline(time.Now().Add(lettingGo))) // an owner that hangs is not waited for
 		<-over
+		_ = conn.Close()
 	}, nil
 }
 
