@@ -25,6 +25,7 @@ type tracer struct {
 	buf    []byte
 	places map[string]map[uint64]string // nf_tables: table, handle: "chain:number"
 	rules  map[string]int               // x_tables: "table:chain": the number of its rules
+	native bool                         // tables are told apart by family: "ip filter"
 }
 
 // newTracer subscribes, in the namespace of this thread.
@@ -164,6 +165,9 @@ func attributes(b []byte, f func(kind uint16, value []byte)) {
 	}
 }
 
+// nativeFamilies are the families of tables that packets of IP meet, as nft writes them.
+var nativeFamilies = map[byte]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}
+
 func (t *tracer) step(kind uint16, body []byte) (string, bool) {
 	if kind == unix.NFNL_SUBSYS_ULOG<<8 { // NFULNL_MSG_PACKET
 		return t.logged(body)
@@ -197,6 +201,9 @@ func (t *tracer) step(kind uint16, body []byte) (string, bool) {
 			})
 		}
 	})
+	if t.native && table != "natlab" {
+		table = nativeFamilies[body[0]] + " " + table
+	}
 	switch {
 	case table == "natlab":
 		return "", false

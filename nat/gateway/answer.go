@@ -59,6 +59,12 @@ var rejectCodes = map[string]uint8{
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (v *visit) reject(p *passage, r *rules.Rejection) {
+	if r.Unrouted {
+		var ok bool
+		if p, ok = v.routedBack(p, r.With); !ok {
+			return
+		}
+	}
 	if r.With == "tcp-reset" {
 		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && (p.sound || p.pkt.Rejectable(v.options.Kernel)) {
 			v.reset(p, &t, 0, true)
@@ -68,6 +74,22 @@ func (v *visit) reject(p *passage, r *rules.Rejection) {
 	if p.sound || p.pkt.Rejectable(v.options.Kernel) {
 		v.unreachable(p, rejectCodes[r.With])
 	}
+}
+
+// routedBack is a packet without a route as one that has the route to its source, which the kernel takes for the packet's own then
+// (nf_reject_fill_skb_dst, nf_reject6_fill_skb_dst): IPv4 answers from the address that was asked what has a source of the node's own alone,
+// and of that by an ICMP error only what is for the node.
+func (v *visit) routedBack(p *passage, with string) (back *passage, ok bool) {
+	t := p.view.Tuple
+	next, why := v.host.outbound(netip.Addr{}, t.Src().Addr(), routingKey{})
+	q := *p
+	if q.group = next.group(); t.Src().Addr().Is6() {
+		q.group = t.Dst().Addr().IsMulticast()
+		return &q, why == ""
+	}
+	q.copy, q.kind, q.came = true, next.kind, ""
+	foreign := with != "tcp-reset" && next.kind == routeLocal && !v.host.isLocal(t.Dst().Addr()) && !t.Dst().Addr().IsUnspecified()
+	return &q, why == "" && !foreign
 }
 
 // reset answers a TCP segment with an RST. That of a REJECT rule belongs to the segment's connection.

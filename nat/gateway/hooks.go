@@ -26,6 +26,8 @@ type hooks struct {
 	functions [5][]function
 	// nat are the base chains that the NAT function of a hook asks (nf_nat_register_fn): netfilter does not call them itself.
 	nat [5][]baseChain
+
+	tracks, translates bool // conntrack is registered, and NAT
 }
 
 // function is what is called at a hook (struct nf_hook_ops).
@@ -57,14 +59,13 @@ const (
 // newHooks registers what a node with these rules calls. Where nothing asks for conntrack, the kernel does not track, and what
 // came in pieces stays so.
 func newHooks(rules Rules, native []nftables.Table, tracks bool, family nat.Family) hooks {
-	var h hooks
+	h := hooks{tracks: tracks}
 	for _, t := range nat.Taps() {
 		h.add(t.Hook(), function{t.Priority(), t.String(), func(v *visit, p *passage) bool { v.tap(p, t); return true }})
 	}
 	if tracks {
 		h.addTracking()
 	}
-	translates := false
 	for _, rs := range slices.Backward(rules) { // what is registered last comes first
 		for _, t := range rs.Tables {
 			c := iptables.Compile(t)
@@ -73,13 +74,9 @@ func newHooks(rules Rules, native []nftables.Table, tracks bool, family nat.Fami
 					h.register(baseChain{hook: hook, kind: kindOf(t.Name, hook), priority: nat.TablePriority(t.Name, hook), table: c})
 				}
 			}
-			translates = translates || t.Name == tableNAT
 		}
 	}
-	translates = h.registerNative(native, family) || translates
-	if translates && tracks {
-		h.addNAT()
-	}
+	h.registerNative(native, family)
 	return h
 }
 
@@ -106,8 +103,11 @@ func (h *hooks) addTracking() {
 	}
 }
 
-// addNAT registers NAT (nf_nat_ipv4_ops): each of its functions asks the base chains of all tables that translate.
+// addNAT registers NAT with the first base chain that translates (nf_nat_register_fn, nf_nat_ipv4_ops): each of its functions asks the base chains of all tables that translate.
 func (h *hooks) addNAT() {
+	if h.translates = true; !h.tracks {
+		return
+	}
 	h.add(nat.PreRouting, function{nat.TablePriority(tableNAT, nat.PreRouting), "nat", (*visit).translateInbound})
 	for _, hook := range []nat.Hook{nat.Input, nat.PostRouting} {
 		h.add(hook, function{nat.TablePriority(tableNAT, hook), "nat", func(v *visit, p *passage) bool { return v.translate(p, hook) }})
@@ -132,6 +132,9 @@ func (h *hooks) register(c baseChain) {
 }
 
 func (h *hooks) registerNAT(c baseChain) {
+	if !h.translates {
+		h.addNAT()
+	}
 	h.nat[c.hook] = insert(h.nat[c.hook], c, func(c baseChain) int { return c.priority })
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // registerNative registers the base chains of nf_tables' own tables that packets of a family meet, in the order in which they were
-// registered; it reports whether one translates. They count as registered after iptables' tables.
-func (h *hooks) registerNative(tables []nftables.Table, family nat.Family) (translates bool) {
+// registered. They count as registered after iptables' tables.
+func (h *hooks) registerNative(tables []nftables.Table, family nat.Family) {
 	type registered struct {
 		baseChain
 		number int
@@ -29,7 +29,7 @@ func (h *hooks) registerNative(tables []nftables.Table, family nat.Family) (tran
 			kind := filterChain
 			switch chain.Base.Type {
 			case nftables.NATChain:
-				kind, translates = natChain, true
+				kind = natChain
 			case nftables.RouteChain:
 				if hook == nat.Output {
 					kind = routeChain
@@ -43,7 +43,6 @@ func (h *hooks) registerNative(tables []nftables.Table, family nat.Family) (tran
 	for _, c := range all {
 		h.register(c.baseChain)
 	}
-	return translates
 }
 
 // addNative adds a base chain of nf_tables to its hook, or to those that the hook's NAT function asks.

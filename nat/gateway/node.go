@@ -23,7 +23,7 @@ func newNode(ns *topology.Namespace, rules Rules, family nat.Family, facts *Fact
 		return nil, err
 	}
 	native := facts.natives(family)
-	h.tracks = h.tracks || slices.ContainsFunc(native, func(t nftables.Table) bool { return t.Tracks() })
+	h.tracks = h.tracks || slices.ContainsFunc(facts.NFT.Tables, func(t nftables.Table) bool { return t.Tracks(family) })
 	n := &node{host: h, devices: map[string]*device{}, rules: rules, hooks: newHooks(rules, native, h.tracks, family)}
 	for _, d := range h.devices {
 		n.devices[d.Name] = d

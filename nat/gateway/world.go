@@ -102,6 +102,11 @@ func (v *visit) Ethernet(dev string) rules.Answer {
 	return rules.Is(d.Kind == topology.Loopback || d.Kind == topology.TunnelIPIP || d.Kind == topology.PointToPoint, true)
 }
 
+// Echoed reports whether the packet at the rules came back to the node by another device than lo.
+func (v *visit) Echoed() bool {
+	return v.ruled != nil && v.ruled.sent.IsValid() && v.ruled.in != nil && v.ruled.in.Name != "lo"
+}
+
 // Sender is the hardware address that the packet that is handled came from, "" where it is not known.
 func (v *visit) Sender() string {
 	switch {

@@ -87,7 +87,7 @@ func (c *Compiled) natStep(n NAT) step {
 	}
 	m, is := n.To.(MapOf)
 	if !is {
-		return c.natTo(n.To, fixed, text)
+		return c.natTo(n, fixed, text)
 	}
 	find := c.dataOf(m)
 	if find == nil {
@@ -115,9 +115,9 @@ func (c *Compiled) natStep(n NAT) step {
 	}
 }
 
-// natTo translates to an expression's value, an address.
-func (c *Compiled) natTo(to Expr, fixed rules.Translation, text string) step {
-	read := c.value(to)
+// natTo translates to an expression's value, an address or a port.
+func (c *Compiled) natTo(to NAT, fixed rules.Translation, text string) step {
+	read, port := c.value(to.To), to.ToPort
 	if read == nil {
 		return func(r *run) flow { return r.lost("where " + text + " leads") }
 	}
@@ -131,7 +131,11 @@ func (c *Compiled) natTo(to Expr, fixed rules.Translation, text string) step {
 		case rules.Yes:
 		}
 		t, a := fixed, Constant{Type: IPv4Addr, Low: n, High: n}
-		if c.family == nat.IPv6 {
+		switch {
+		case port:
+			aim(&t.Range, Constant{}, a)
+			return r.does(nat.Accept, &t)
+		case c.family == nat.IPv6:
 			a.Type = IPv6Addr
 		}
 		aim(&t.Range, a, Constant{})
@@ -189,12 +193,15 @@ func rejectStep(s Reject, f nat.Family) step {
 	if with == "" {
 		return func(*run) flow { return breaks }
 	}
-	effect := &rules.Rejection{With: with}
+	effects := [...]rules.Rejection{{With: with}, {With: with, Unrouted: true}}
 	return func(r *run) flow {
 		if s.With == "tcp reset" && r.visit.Tuple.Proto() != nat.TCP {
 			return breaks
 		}
-		return r.does(nat.Reject, effect)
+		if r.visit.Hook == nat.PreRouting {
+			return r.does(nat.Reject, &effects[1])
+		}
+		return r.does(nat.Reject, &effects[0])
 	}
 }
 

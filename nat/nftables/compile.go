@@ -84,54 +84,6 @@ func (t *Table) changedSets() (out []string) {
 // Name is the table's FullName.
 func (c *Compiled) Name() string { return c.name }
 
-// Tracks reports whether a rule makes the kernel track connections: one that asks for them, or translates (nf_ct_netns_get).
-func (t *Table) Tracks() bool {
-	for i := range t.Chains {
-		if b := t.Chains[i].Base; b != nil && b.Type == NATChain {
-			return true
-		}
-		for _, r := range t.Chains[i].Rules {
-			if slices.ContainsFunc(r.Statements, tracks) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func tracks(s Statement) bool {
-	switch s := s.(type) {
-	case Match:
-		return tracksExpr(s.Left)
-	case VMap:
-		return tracksExpr(s.Key)
-	case Assign:
-		return tracksExpr(s.To) || tracksExpr(s.Value)
-	case Update:
-		return tracksExpr(s.Key)
-	case NAT:
-		return true
-	case *Verdict, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Queue, Compat, Opaque:
-	}
-	return false
-}
-
-// tracksExpr reports whether an expression asks for the packet's connection.
-func tracksExpr(e Expr) bool {
-	switch e := e.(type) {
-	case Selector:
-		return len(e) > 3 && e[:3] == "ct "
-	case Operation:
-		return tracksExpr(e.Left) || tracksExpr(e.Right)
-	case Concat:
-		return slices.ContainsFunc(e, tracksExpr)
-	case MapOf:
-		return tracksExpr(e.Key)
-	case Constant, *In, Fib, NumGen, Hash, Other:
-	}
-	return false
-}
-
 // step is a statement as a step. place names it.
 func (c *Compiled) step(s Statement, place rules.Place) step {
 	switch s := s.(type) {
@@ -250,17 +202,14 @@ func (c *Compiled) comparison(m Match) func(r *run, k *key) rules.Answer {
 			}
 			return rules.Is(!not, false)
 		}
-	case Selector, Operation, MapOf, Fib, NumGen, Hash, Other:
+	case Selector, Operation, MapOf, Fib, NumGen, Hash, Raw, Other:
 	}
 	return nil
 }
 
 // comparing is a comparison with a constant; nil for one that cannot be read.
 func comparing(op string, c Constant, left Expr) func(Number) bool {
-	if f, is := left.(Fib); is && f.Result != "type" {
-		if c.Raw != "missing" && c.Raw != "exists" && c.Raw != "0" {
-			return nil // natlab tells whether there is a way, and not by which device
-		}
+	if f, is := left.(Fib); is && f.Result != "type" && (c.Raw == "missing" || c.Raw == "exists" || c.Raw == "0") {
 		missing := (c.Raw != "exists") != (op == "!=")
 		return func(n Number) bool { return (n == Number{}) == missing }
 	}

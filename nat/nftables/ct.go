@@ -19,7 +19,7 @@ var ctSelectors = slices.Concat([]selector{
 		return Number{High: r.visit.Labels[1], Low: r.visit.Labels[0]}, rules.Yes
 	})},
 	{name: "ct l3proto", kind: NFProto, read: tracked(nfproto)},
-	{name: "ct protocol", kind: InetProto, read: tracked(func(r *run) (Number, rules.Answer) { return known(uint64(r.visit.Tuple.Proto())) })},
+	{name: "ct protocol", kind: InetProto, read: tracked(connProtocol)},
 	{name: "ct bytes", kind: Integer, read: ofConn(func(_ *run, c *rules.Conn) (Number, rules.Answer) { return counted(c, c.Bytes[0]+c.Bytes[1]) })},
 	{name: "ct packets", kind: Integer, read: ofConn(func(_ *run, c *rules.Conn) (Number, rules.Answer) { return counted(c, c.Packets[0]+c.Packets[1]) })},
 	{name: "ct avgpkt", kind: Integer},
@@ -105,6 +105,14 @@ func conn(r *run) (rules.Conn, bool) {
 		return rules.Conn{}, false
 	}
 	return w.Conn()
+}
+
+// connProtocol is that of the connection: an ICMP error belongs to that of the packet that it is about (nf_ct_protonum).
+func connProtocol(r *run) (Number, rules.Answer) {
+	if c, ok := conn(r); ok {
+		return known(uint64(c.Original.Proto()))
+	}
+	return known(uint64(r.visit.Tuple.Proto()))
 }
 
 func counted(c *rules.Conn, n uint64) (Number, rules.Answer) {

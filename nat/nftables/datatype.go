@@ -48,6 +48,7 @@ const (
 	ClassID     Type = "classid"
 	TimeType    Type = "time"
 	Text        Type = "string"
+	RawBits     Type = "raw" // of a header, which nft has no name for
 	VerdictType Type = "verdict"
 )
 
@@ -115,6 +116,7 @@ var datatypes = []datatype{
 	{name: "mh_type", bits: 8, form: decimal},
 	{name: "ct_event", bits: 32, form: decimal, mask: true, symbols: []symbol{{"new", 1}, {"related", 2}, {"destroy", 4}, {"reply", 8}, {"assured", 16}, {"protoinfo", 32}, {"helper", 64}, {"mark", 128}, {"label", 1024}}},
 	{name: Text, bits: 128, form: quoted},
+	{name: RawBits, bits: 64, form: hex8},
 	{name: VerdictType},
 }
 

@@ -1,8 +1,11 @@
 package nftables
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
-// Expr is what has a value: Selector, Constant, Concat, Operation, MapOf, Fib, NumGen, Hash, Other; and *In, what a value is looked up
+// Expr is what has a value: Selector, Constant, Concat, Operation, MapOf, Fib, NumGen, Hash, Raw, Other; and *In, what a value is looked up
 // in.
 type Expr interface {
 	// String is the expression as nft prints it.
@@ -59,6 +62,12 @@ type Hash struct {
 	Seed        string // as it is written; "" for none
 }
 
+// Raw are bits of a header without a name, at a place of its Base: "ll", "nh" or "th".
+type Raw struct {
+	Base     string
+	At, Bits int
+}
+
 // Other is an expression that natlab does not read, as it is written.
 type Other struct{ Text string }
 
@@ -71,6 +80,7 @@ func (MapOf) expr()     {}
 func (Fib) expr()       {}
 func (NumGen) expr()    {}
 func (Hash) expr()      {}
+func (Raw) expr()       {}
 func (Other) expr()     {}
 
 // String is the selector itself, without "meta" where nft leaves it out.
@@ -135,6 +145,8 @@ func offset(n uint32) string {
 	return " offset " + decimalOf(n)
 }
 
+func (r Raw) String() string { return fmt.Sprintf("@%s,%d,%d", r.Base, r.At, r.Bits) }
+
 func (o Other) String() string { return o.Text }
 
 // typesOf are the types of an expression's parts.
@@ -162,6 +174,8 @@ func typesOf(e Expr) []Type {
 			return []Type{IfIndex}
 		}
 		return []Type{IfName}
+	case Raw:
+		return []Type{RawBits}
 	case MapOf, NumGen, Hash, Other, *In:
 	}
 	return []Type{Integer}

@@ -85,24 +85,8 @@ func owner(r *run, id rules.ID) (Number, rules.Answer) {
 	return known(uint64(id.Number))
 }
 
-// packetType is what the packet's frame was: for all, for a group, or for the node. The frame went to the address before DNAT.
-func packetType(r *run) (Number, rules.Answer) {
-	v := &r.visit
-	if v.Hook != nat.PreRouting && v.Hook != nat.Input || v.World == nil {
-		return known(0)
-	}
-	to := v.Tuple.Dst().Addr()
-	if c, ok := conn(r); ok && c.Dir == nat.Original {
-		to = c.Original.Dst().Addr()
-	}
-	switch v.World.AddrType(to, "") {
-	case "BROADCAST":
-		return known(1)
-	case "MULTICAST":
-		return known(2)
-	}
-	return known(0)
-}
+// packetType is whom the packet's frame was for.
+func packetType(r *run) (Number, rules.Answer) { return known(uint64(rules.FrameOf(&r.visit))) }
 
 func ipsec(r *run) (Number, rules.Answer) {
 	w, ok := r.visit.World.(rules.IPsecHolder)

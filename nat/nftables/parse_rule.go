@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"natlab/nat"
@@ -151,6 +152,11 @@ func (p *parser) match(left Expr) (Statement, bool) {
 	if !ok {
 		return nil, false
 	}
+	if c, is := right.(Constant); is && p.bars(&c) {
+		if right = c; m.Op == "" {
+			m.Op = "==" // what nft lists of one with all of these bits, and no other
+		}
+	}
 	if p.take("/") {
 		mask, ok := p.plain(types)
 		if !ok {
@@ -209,6 +215,22 @@ func (p *parser) sum(t Type) (Constant, bool) {
 		c.High = c.Low
 	}
 	return c, !bracket || p.take(")")
+}
+
+// bars adds what stands behind bars to a sum of bits; false where nothing does.
+func (p *parser) bars(c *Constant) bool {
+	if !c.Type.row().mask || !p.is("|") {
+		return false
+	}
+	for p.take("|") {
+		if more := p.constant(c.Type); c.Raw != "" || more.Raw != "" {
+			c.Raw = c.String() + " | " + more.String()
+		} else {
+			c.Low = c.Low.or(more.Low)
+			c.High = c.Low
+		}
+	}
+	return true
 }
 
 // in reads a set or a map that is used in a rule.
@@ -285,7 +307,25 @@ func (p *parser) primary() (Expr, bool) {
 	case p.is("jhash"), p.is("symhash"):
 		return p.hash()
 	}
+	if raw, ok := p.raw(); ok {
+		return raw, true
+	}
 	return p.selector()
+}
+
+// raw reads "@th,16,8".
+func (p *parser) raw() (Raw, bool) {
+	base, is := strings.CutPrefix(p.peek(0).text, "@")
+	if !is || p.peek(0).quoted || !slices.Contains([]string{"ll", "nh", "th"}, base) || p.peek(1).text != "," || p.peek(3).text != "," {
+		return Raw{}, false
+	}
+	at, err := strconv.Atoi(p.peek(2).text)
+	bits, err2 := strconv.Atoi(p.peek(4).text)
+	if err != nil || err2 != nil {
+		return Raw{}, false
+	}
+	p.at += 5
+	return Raw{base, at, bits}, true
 }
 
 func (p *parser) offset() uint32 {

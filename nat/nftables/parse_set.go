@@ -165,7 +165,9 @@ func (p *parser) constants(types []Type) (out []Constant) {
 		if i < len(types) {
 			t = types[i]
 		}
-		out = append(out, p.constant(t))
+		c := p.constant(t)
+		p.bars(&c)
+		out = append(out, c)
 		if !p.take(".") {
 			return out
 		}
@@ -181,7 +183,7 @@ func (p *parser) constant(t Type) Constant {
 		return Constant{Type: t}
 	}
 	switch named := t == IfName || t == IfIndex || t == Text; {
-	case named && tok.quoted, t == IfName || t == IfIndex && tok.text != "missing" && tok.text != "0":
+	case named && tok.quoted, t == IfName || t == IfIndex && tok.text != "missing" && tok.text != "exists" && tok.text != "0":
 		if tok.text != "*" || tok.quoted {
 			return Name(t, tok.text)
 		}

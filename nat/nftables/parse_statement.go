@@ -261,14 +261,17 @@ func readNAT(p *parser, kind rules.TranslationKind) (Statement, bool) {
 
 // natTarget reads where a packet is translated to.
 func (p *parser) natTarget(n *NAT) bool {
-	address := []Type{p.natFamily(n)}
+	address, data := []Type{p.natFamily(n)}, []Type{p.natFamily(n), InetService}
 	from := p.at
+	if n.ToPort = p.colon(); n.ToPort {
+		data = data[1:]
+	}
 	if e, ok := p.expr(); ok {
 		if !p.take("map") {
 			n.To = e
 			return !strings.HasPrefix(p.peek(0).text, ":")
 		}
-		in := p.in(typesOf(e), append(address, InetService))
+		in := p.in(typesOf(e), data)
 		if s, ok := p.table.Set(in.Name); ok {
 			n.Concat = n.Concat || len(s.Data) > 1
 		}
@@ -296,6 +299,17 @@ func (p *parser) natTarget(n *NAT) bool {
 		n.Port = parseConstant(InetService, port)
 		return n.Port.Raw == ""
 	}
+	return true
+}
+
+// colon takes the colon away in front of an expression of ports: ":tcp dport map ...".
+func (p *parser) colon() bool {
+	word, is := strings.CutPrefix(p.peek(0).text, ":")
+	if !is || p.peek(0).quoted || word == "" || word[0] >= '0' && word[0] <= '9' {
+		return false
+	}
+	p.tokens = slices.Clone(p.tokens) // what is read again has it
+	p.tokens[p.at].text = word
 	return true
 }
 

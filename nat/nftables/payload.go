@@ -109,6 +109,24 @@ func (f field) in(b []byte) (n Number, a rules.Answer) {
 	return n.and(ones(f.bits)), rules.Yes
 }
 
+// value reads the bits.
+func (r Raw) value() value {
+	f := field{at: r.At, bits: r.Bits}
+	switch {
+	case r.Bits > 64 || r.Bits > 56 && r.At%8 != 0:
+	case r.Base == "th":
+		return f.ofTransport()
+	case r.Base == "nh":
+		return func(run *run) (Number, rules.Answer) {
+			if run.visit.Wire == nil {
+				return Number{}, rules.Unknown
+			}
+			return f.in(run.visit.Wire.Bytes())
+		}
+	}
+	return nil
+}
+
 // frameSource is the hardware address that the packet came from; one that came in no frame has none.
 func frameSource(r *run) (Number, rules.Answer) {
 	w, _ := r.visit.World.(rules.Linked)

@@ -197,7 +197,9 @@ func joinStatements(all []Statement) string {
 func joinConstants(parts []Constant) string {
 	out := make([]string, len(parts))
 	for i, c := range parts {
-		out[i] = c.String()
+		if out[i] = c.String(); c.severalBits() {
+			out[i] = c.text(" | ")
+		}
 	}
 	return strings.Join(out, " . ")
 }

@@ -1,9 +1,6 @@
 package nftables
 
 import (
-	"strings"
-
-	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -83,7 +80,11 @@ func (c *Compiled) value(e Expr) value {
 		return e.value()
 	case NumGen:
 		return e.value()
-	case Concat, *In, Hash, Other:
+	case Hash:
+		return e.value(c)
+	case Raw:
+		return e.value()
+	case Concat, *In, Other:
 	}
 	return nil
 }
@@ -192,49 +193,5 @@ func (n NumGen) value() value {
 			}
 		}
 		return known(uint64(n.Offset) + uint64(n.Mod) - 1)
-	}
-}
-
-// value asks the routes (nft_fib). The type of an address is that of the node's routing; a device only tells here whether there is one.
-func (f Fib) value() value {
-	var dst, in, out, mark bool
-	for _, k := range f.Keys {
-		dst, in, out, mark = dst || k == "daddr", in || k == "iif", out || k == "oif", mark || k == "mark"
-	}
-	if f.Result == "type" {
-		return func(r *run) (Number, rules.Answer) {
-			a, dev := r.visit.Tuple.Src().Addr(), ""
-			if dst {
-				a = r.visit.Tuple.Dst().Addr()
-			}
-			switch {
-			case in:
-				dev = r.visit.In
-			case out:
-				dev = r.visit.Out
-			}
-			if r.visit.World == nil {
-				return Number{}, rules.Unknown
-			}
-			kind, ok := FibAddrType.row().symbol(strings.ToLower(r.visit.World.AddrType(a, dev)))
-			return kind, rules.Is(ok, false)
-		}
-	}
-	if dst || out {
-		return nil
-	}
-	return func(r *run) (Number, rules.Answer) {
-		w, ok := r.visit.World.(rules.Router)
-		if !ok || r.visit.Hook != nat.PreRouting {
-			return Number{}, rules.Unknown
-		}
-		switch w.Back(r.visit.Packet, rules.BackOptions{Loose: !in, ValidMark: mark}) {
-		case rules.Yes:
-			return number(1), rules.Yes
-		case rules.No:
-			return Number{}, rules.Yes
-		case rules.Unknown:
-		}
-		return Number{}, rules.Unknown
 	}
 }

@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,7 @@ type NAT struct {
 	Addr   Constant              // the zero Constant: none
 	Port   Constant              // none: it is chosen
 	To     Expr                  // in place of Addr and Port: a MapOf, or a value
+	ToPort bool                  // To is a port, which nft prints behind a colon
 	Flags  []string              // "random", "fully-random", "persistent"
 }
 
@@ -144,7 +146,7 @@ func (m Match) String() string {
 	if is && left.Op == "&" && (m.Op == "==" || m.Op == "!=") {
 		mask, ok := left.Right.(Constant)
 		right, ok2 := m.Right.(Constant)
-		if ok && ok2 && mask.Type.row().mask && mask.Low.Low&(mask.Low.Low-1) != 0 {
+		if ok && ok2 && mask.Type.row().mask && (mask.severalBits() || right.severalBits()) {
 			value := right.String() + " / " + mask.String()
 			if m.Op == "!=" {
 				value = "!= " + value
@@ -152,10 +154,23 @@ func (m Match) String() string {
 			return left.Left.String() + " " + value
 		}
 	}
-	if m.Op == "" {
-		return m.Left.String() + " " + m.Right.String()
+	right := m.Right.String()
+	if c, is := m.Right.(Constant); is && c.severalBits() && (m.Op == "==" || m.Op == "!=") {
+		if right = c.text(" | "); c.Type == TCPFlag {
+			right = fmt.Sprintf("0x%x", c.Low.Low)
+		} else if m.Op == "==" {
+			return m.Left.String() + " " + right
+		}
 	}
-	return m.Left.String() + " " + m.Op + " " + m.Right.String()
+	if m.Op == "" {
+		return m.Left.String() + " " + right
+	}
+	return m.Left.String() + " " + m.Op + " " + right
+}
+
+// severalBits reports whether the constant is a sum of more than one bit.
+func (c Constant) severalBits() bool {
+	return c.Raw == "" && c.Type.row().mask && c.Low == c.High && c.Low.Low&(c.Low.Low-1) != 0
 }
 
 func (m VMap) String() string { return m.Key.String() + " vmap " + m.Map.String() }
@@ -180,6 +195,8 @@ func (n NAT) String() string {
 		out += " prefix"
 	}
 	switch none := (Constant{}); {
+	case n.ToPort:
+		out += " to :" + n.To.String()
 	case n.To != nil:
 		out += " to " + n.To.String()
 	case n.Addr != none || n.Port != none:
@@ -269,11 +286,28 @@ func (u Update) String() string {
 	if u.Timeout != 0 {
 		out += " timeout " + printDuration(u.Timeout)
 	}
-	out += joinStatements(u.Statements)
+	out += joinUncounted(u.Statements)
 	if u.Data != nil {
 		out += " : " + u.Data.String()
 	}
 	return out + " }"
+}
+
+// joinUncounted prints statements without what they have counted (set_stmt_print).
+func joinUncounted(all []Statement) string {
+	var b strings.Builder
+	for _, st := range all {
+		switch l := st.(type) {
+		case Counter:
+			b.WriteString(" counter")
+		case Quota:
+			l.Used = 0
+			b.WriteString(" " + l.String())
+		default:
+			b.WriteString(" " + st.String())
+		}
+	}
+	return b.String()
 }
 
 func (o ObjectRef) String() string { return o.Kind + " name " + quote(o.Name) }

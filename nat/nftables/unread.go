@@ -108,7 +108,7 @@ func (t *Table) elements(r Rule) (out []Element) {
 				out = append(out, Element{Key: []Constant{right}})
 			case *In:
 				in(right)
-			case Concat, Selector, Operation, MapOf, Fib, NumGen, Hash, Other:
+			case Concat, Selector, Operation, MapOf, Fib, NumGen, Hash, Raw, Other:
 			}
 		case VMap:
 			in(s.Map)

@@ -67,6 +67,10 @@ type Queued struct{}
 func (*Queued) effect() {}
 
 // Rejection is the answer that REJECT sends.
-type Rejection struct{ With string } // "icmp-port-unreachable", "tcp-reset", ...
+type Rejection struct {
+	With string // "icmp-port-unreachable", "tcp-reset", ...
+	// Unrouted tells that the packet is rejected before it has a route, at PREROUTING, as nf_tables' own rules may.
+	Unrouted bool
+}
 
 func (*Rejection) effect() {}

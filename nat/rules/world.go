@@ -31,6 +31,22 @@ type Rememberer interface {
 	Now() time.Time
 }
 
+// RouteTeller is a World that knows what nf_tables takes the routes for.
+type RouteTeller interface {
+	// RouteType is AddrType as nft_fib has it: of IPv6 it tells how the routes refuse the address, and with a device takes what is of
+	// another one for UNICAST.
+	RouteType(a netip.Addr, dev string) string
+	// RouteDevice is the device that a way leads to, "" where none does.
+	RouteDevice(p *Packet, q RouteQuery) (dev string, known bool)
+}
+
+// RouteQuery is a question for the way to a packet's source, or to its destination.
+type RouteQuery struct {
+	Dst  bool
+	Dev  string // the only device that will do; "" for any
+	Mark bool   // the packet's mark takes part in the look-up
+}
+
 // Router is a World that knows the node's routes.
 type Router interface {
 	// Back tells whether a reverse path of the packet's source is right (xt_rpfilter.c, ip6t_rpfilter.c).
@@ -182,6 +198,49 @@ func FrameSource(p *Packet, w Linked) (mac [6]byte, framed Answer) {
 		return mac, Unknown
 	}
 	return mac, Yes
+}
+
+// Echoer is a World that knows what of its own the node hears.
+type Echoer interface {
+	// Echoed reports whether the packet at the rules is what the node hears of its own broadcast, or of what it sent to a group that it
+	// is in (PACKET_LOOPBACK).
+	Echoed() bool
+}
+
+// FrameKind is whom the frame was for that a packet came in (PACKET_HOST and its like, if_packet.h).
+type FrameKind uint8
+
+// The kinds that IP takes.
+const (
+	FrameHost      FrameKind = iota // the node itself; packets of the node's own are so, too
+	FrameBroadcast                  // all
+	FrameMulticast                  // a group
+)
+
+// FrameOf is whom the packet's frame was for: that of a broadcast's address goes to all, a group's to the group, as far as there are frames.
+// What is forwarded came to the host (ip_forward), and what leaves keeps what it came with.
+func FrameOf(v *Visit) FrameKind {
+	if v.Hook != nat.PreRouting && v.Hook != nat.Input || v.World == nil {
+		return FrameHost
+	}
+	if w, ok := v.World.(Linked); ok && v.In != "" && w.Ethernet(v.In) == No {
+		if e, ok := v.World.(Echoer); !ok || !e.Echoed() {
+			return FrameHost
+		}
+	}
+	to := v.Tuple.Dst().Addr()
+	if holder, ok := v.World.(ConnHolder); ok { // the frame went to the address before DNAT
+		if c, there := holder.Conn(); there && c.Dir == nat.Original {
+			to = c.Original.Dst().Addr()
+		}
+	}
+	switch v.World.AddrType(to, "") {
+	case "BROADCAST":
+		return FrameBroadcast
+	case "MULTICAST":
+		return FrameMulticast
+	}
+	return FrameHost
 }
 
 // QueueHolder is a World that knows the queues of nfnetlink_queue.

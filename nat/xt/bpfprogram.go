@@ -286,7 +286,7 @@ func (m *bpfMachine) ancillary(what uint32) uint32 {
 		}
 		return ipv4
 	case bpfType:
-		return uint32(packetType(m.visit))
+		return uint32(rules.FrameOf(m.visit))
 	case bpfMark:
 		return m.visit.Mark
 	case bpfXorX:

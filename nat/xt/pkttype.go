@@ -1,9 +1,6 @@
 package xt
 
-import (
-	"natlab/nat"
-	"natlab/nat/rules"
-)
+import "natlab/nat/rules"
 
 // PktType is -m pkttype: whom the frame was for that the packet came in (xt_pkttype.c).
 type PktType struct {
@@ -85,28 +82,11 @@ func (m PktType) Save(p *Printer) { p.Option(m.Not, "--pkt-type", m.text(p)) }
 func (m PktType) List(p *Printer) { p.Text(" PKTTYPE ", bang(m.Not), "= ", m.text(p)) }
 
 // Holds compares the type of the packet's frame.
-func (m PktType) Holds(v *rules.Visit) rules.Answer { return rules.Is(packetType(v) == m.Type, m.Not) }
+func (m PktType) Holds(v *rules.Visit) rules.Answer {
+	return rules.Is(PacketType(rules.FrameOf(v)) == m.Type, m.Not)
+}
 
 // Actual is the type of the packet's frame.
-func (PktType) Actual(v *rules.Visit) string { return "a " + packetType(v).String() + " frame" }
-
-// packetType is what the frame was: that of a broadcast's address goes to all, a group's to the group. What is forwarded
-// came to the host (ip_forward), and what leaves keeps what it came with.
-func packetType(v *rules.Visit) PacketType {
-	if v.Hook != nat.PreRouting && v.Hook != nat.Input || v.World == nil {
-		return Unicast
-	}
-	to := v.Tuple.Dst().Addr()
-	if holder, ok := v.World.(rules.ConnHolder); ok { // the frame went to the address before DNAT
-		if c, there := holder.Conn(); there && c.Dir == nat.Original {
-			to = c.Original.Dst().Addr()
-		}
-	}
-	switch v.World.AddrType(to, "") {
-	case "BROADCAST":
-		return Broadcast
-	case "MULTICAST":
-		return Multicast
-	}
-	return Unicast
+func (PktType) Actual(v *rules.Visit) string {
+	return "a " + PacketType(rules.FrameOf(v)).String() + " frame"
 }

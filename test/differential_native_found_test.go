@@ -1,0 +1,146 @@
+package test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+)
+
+// foundNative is a difference that was found between the emulator and the kernel with tables of nf_tables' own.
+type foundNative struct {
+	name    string
+	rules   string // lines that nft takes, of IPv4; base chains count as registered as they stand
+	packets []given
+	where   where
+}
+
+// nativeText is rules' text for IPv4, or what stands for it in IPv6.
+func nativeText(family nat.Family, text string) string {
+	if family == nat.IPv4 {
+		return text
+	}
+	return textIn(family, strings.NewReplacer(
+		"table ip ", "table ip6 ", "chain ip ", "chain ip6 ", "rule ip ", "rule ip6 ", "set ip ", "set ip6 ", "map ip ", "map ip6 ",
+		"ip saddr", "ip6 saddr", "ip daddr", "ip6 daddr", "dnat ip to", "dnat ip6 to", "ipv4_addr", "ipv6_addr", "meta l4proto icmp", "meta l4proto ipv6-icmp", "protocol icmp", "protocol ipv6-icmp",
+	).Replace(text))
+}
+
+// inOrder is the order in which the base chains of a text register.
+func inOrder(text string) (order []string) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 5 || f[1] != "chain" || f[4] != "{" {
+			continue
+		}
+		order = append(order, strings.Join(f[2:5], " "))
+	}
+	for i, at := range order {
+		order[i] = strings.TrimSuffix(at, " {")
+	}
+	return order
+}
+
+// nativeChain is a table with a chain of some rules.
+func nativeChain(table, head string, rules ...string) string {
+	out := "add table " + table + "\nadd chain " + table + " c { type " + head + "; policy accept; }\n"
+	for _, r := range rules {
+		out += "add rule " + table + " c " + r + "\n"
+	}
+	return out
+}
+
+// The differences that generated packets have shown between the emulator and the kernel with tables of nf_tables' own, each in few packets.
+func TestDifferentialNativeFound(t *testing.T) {
+	t.Parallel()
+	const prerouting, input, forward, output = "filter hook prerouting priority 0", "filter hook input priority 0", "filter hook forward priority 0", "filter hook output priority 0"
+	const toPod, out = "udp 192.168.1.10:1000 > 10.244.0.5:53", "udp 192.168.1.1:1000 > 10.0.0.20:53"
+	all := []foundNative{
+		{"what is rejected before it has a route is told of from where the way back leaves", nativeChain("inet t", prerouting, "reject"), []given{
+			{dev: "in0", tuple: toPod},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
+			{dev: "in0", tuple: "udp 192.168.1.1:1000 > 10.244.0.5:53"},
+			{dev: "in0", tuple: "udp 192.168.1.1:1000 > 192.168.1.2:53"},
+		}, both},
+		{"and what came from all is not", nativeChain("ip t", prerouting, "reject"), []given{{dev: "in0", tuple: "udp 255.255.255.255:1000 > 192.168.1.10:53"}}, only4},
+		{"a reset before there is a route", nativeChain("inet t", prerouting, "meta l4proto tcp reject with tcp reset"), []given{
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.0.0.1:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "tcp 192.168.1.1:1000 > 10.244.0.5:80", flags: 2, seq: 1000},
+		}, both},
+		{"NAT registers with the first chain that translates", nativeChain("ip a", "nat hook output priority -100", "udp dport 53 dnat to 10.244.0.5") +
+			nativeChain("ip b", "filter hook output priority -100", "ip daddr 10.0.0.20 meta mark set 0x1"), []given{{tuple: out}}, both},
+		{"and before a chain that does so after", nativeChain("ip b", "filter hook output priority -100", "ip daddr 10.0.0.20 meta mark set 0x1") +
+			nativeChain("ip a", "nat hook output priority -100", "udp dport 53 dnat to 10.244.0.5"), []given{{tuple: out}}, both},
+		{"a chain that translates tracks nothing without a rule that does", nativeChain("ip t", "nat hook prerouting priority -100", "accept"), []given{{dev: "in0", tuple: toPod}}, both},
+		{"nor does a rule that translates the other family", nativeChain("inet t", "nat hook prerouting priority -100", "ip daddr 10.96.0.1 accept") +
+			"add table inet u\nadd chain inet u n\nadd rule inet u n dnat ip6 to fd00::1\n", []given{{dev: "in0", tuple: toPod}}, only4},
+		{"one that nothing leads to tracks", "add table ip t\nadd chain ip t n\nadd rule ip t n ct state new accept\n", []given{{dev: "in0", tuple: toPod}}, both},
+		{"two states that a packet is not both of", nativeChain("ip t", forward, "ct state != new,untracked meta mark set 0x1", "ct state new,untracked meta mark set 0x2", "ct state == new,untracked meta mark set 0x4"), []given{{dev: "in0", tuple: toPod}}, both},
+		{"sums of flags in sets", nativeChain("ip t", forward, "tcp flags { syn, syn | ack } meta mark set 0x1", "tcp flags vmap { syn | ack : drop }", "tcp flags != syn,ack counter"), []given{
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.244.0.5:80", flags: 2, seq: 1000},
+			{dev: "pod0", tuple: "tcp 10.244.0.5:80 > 192.168.1.10:1000", flags: 18, seq: 5000, ack: 1001},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.244.0.5:80", flags: 16, seq: 1001, ack: 5001},
+		}, both},
+		{"an error is of the protocol of its connection", nativeChain("ip t", forward, "ct original protocol udp meta mark set 0x1", "ct reply protocol icmp meta mark set 0x2"), []given{
+			{dev: "in0", tuple: toPod},
+			{dev: "pod0", tuple: "icmp 10.244.0.5:0 > 192.168.1.10:0", kind: 3, about: toPod},
+		}, both},
+		{"a hash with a seed", nativeChain("ip t", forward, "meta mark set jhash ip saddr . udp dport mod 64 seed 0x7 offset 1", "meta mark set jhash meta mark mod 64 seed 0x9", "meta mark set jhash udp dport mod 256 seed 0x1", "jhash ip saddr mod 2 seed 0x5 0 drop"), []given{
+			{dev: "in0", tuple: toPod},
+			{dev: "in0", tuple: "udp 192.168.1.11:1000 > 10.244.0.5:80"},
+			{dev: "in0", tuple: "udp 203.0.113.9:1000 > 10.244.0.5:443"},
+		}, both},
+		{"bits of headers that have no name", nativeChain("ip t", forward, "meta l4proto udp @th,16,32 & 0xffff0000 == 0x00350000 meta mark set 0x1", "@nh,0,4 4 drop"), []given{{dev: "in0", tuple: toPod}}, both},
+		{"the type of an address that routes refuse, or of no one", nativeChain("ip t", prerouting, "fib saddr type unicast meta mark set 0x1", "fib daddr type blackhole meta mark set 0x2", "fib daddr type { unreachable, prohibit } drop"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.99.0.1:53"},
+			{dev: "in0", tuple: "udp 0.0.0.0:1000 > 10.0.0.20:53"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.98.0.1:53"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.97.0.1:53"},
+		}, both},
+		{"the type of an address as a device has it", nativeChain("ip t", prerouting, "fib daddr . iif type unicast drop", "fib daddr . iif type local meta mark set 0x1"), []given{
+			{dev: "out0", tuple: "udp 10.0.0.20:1000 > 192.168.1.1:53"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 192.168.1.1:53"},
+		}, both},
+		{"the device that a way leads to", nativeChain("ip t", prerouting, "fib saddr . iif oif missing meta mark set 0x1", `fib saddr oif "out0" drop`, `fib daddr oifname "pod0" meta mark set 0x2`, "fib saddr . iif oif exists accept"), []given{
+			{dev: "in0", tuple: toPod},
+			{dev: "in0", tuple: "udp 10.0.0.20:1000 > 10.244.0.5:53"},
+			{dev: "in0", tuple: "udp 192.168.1.1:1000 > 10.244.0.5:53"},
+		}, both},
+		{"a way leads to all of a link", nativeChain("ip t", prerouting, "fib saddr oif exists drop"), []given{{dev: "in0", tuple: "udp 192.168.1.255:1000 > 10.244.0.5:53"}}, only4},
+		{"a device without frames tells none that are for many", nativeChain("ip t", prerouting, "meta pkttype { broadcast, multicast } drop", "meta pkttype host counter"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 255.255.255.255:53"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 224.0.0.1:53"},
+			{tuple: "udp 192.168.1.1:1000 > 192.168.1.255:53"},
+		}, only4},
+		{"ports that a map redirects to", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto udp redirect to udp dport map { 53 : 5353, 80-90 : 8080 }"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:85"},
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:91"},
+		}, both},
+	}
+	onNativeTwins(t, func(t *testing.T, w *twins) {
+		t.Helper()
+		for _, c := range all {
+			if c.where.includes(w) {
+				t.Run(c.name, func(t *testing.T) { w.foundNative(t, c) })
+			}
+		}
+	})
+}
+
+// foundNative gives both sides the packets of a difference.
+func (w *twins) foundNative(t *testing.T, c foundNative) {
+	t.Helper()
+	w.settings = plainSettings(w.family)
+	text := nativeText(w.family, c.rules)
+	rs := nativeRules{text: text, order: inOrder(text)}
+	w.loadNative(t, &rs)
+	require.Zero(t, rs.refused, "nft does not take all of\n%s", c.rules)
+	for _, g := range c.packets {
+		require.Empty(t, w.give(t, g.dev, g.packet(t, w.family), 0), g.tuple)
+	}
+	got, want := w.ends(t)
+	require.Equal(t, want, got)
+}
