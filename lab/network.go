@@ -12,6 +12,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
 	"natlab/lab/nft"
+	"natlab/lab/proxy"
 	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -113,6 +114,9 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		is, other, err := realise.Read(h, l.plan.Namespaces[i])
 		if err != nil {
 			return err
+		}
+		if l.record.KubeProxy != "" {
+			other = slices.DeleteFunc(other, proxy.Sets)
 		}
 		ipsec, err := realise.IPsec(h)
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 	"natlab/lab/traffic"
 	"natlab/lab/verify"
 	"natlab/nat"
+	"natlab/nat/kubeproxy"
 	"natlab/nat/proof"
 	"natlab/nat/report"
 	"natlab/topology"
@@ -71,6 +72,29 @@ func TestKubeProxyIsProved(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
 	})
+}
+
+// TestKubeProxyIsProvedInNFTablesMode proves the reference cluster on real kube-proxies in nftables mode: by the path through the very tables
+// that natlab's copy of the release has. Before 1.31 the mode is alpha.
+func TestKubeProxyIsProvedInNFTablesMode(t *testing.T) {
+	for _, what := range kubeProxies(t) {
+		c := reference(t)
+		c.KubeProxy.Mode = topology.ModeNFTables
+		program, err := proxy.Find(t.Context(), what, t.Output())
+		require.NoError(t, err)
+		require.True(t, program.Writes(&c))
+		if _, err := kubeproxy.Tables(c, c.Nodes[0].Name, kubeproxy.Options{}); err != nil {
+			require.ErrorContains(t, err, "there it is alpha")
+			continue
+		}
+		t.Run(filepath.Base(what), func(t *testing.T) {
+			found, err := verify.Lab(t.Context(), labtest.New(t, c, labtest.KubeProxy(what)), verify.Options{Strict: true})
+			require.NoError(t, err)
+			require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
+			require.Len(t, found.Flows, 325, "the node ports at loopback are not there")
+			require.Empty(t, found.Notes)
+		})
+	}
 }
 
 // Tables that somebody flushed come back when kube-proxy misses its canaries, and a rule that was deleted when kube-proxy starts.
@@ -154,15 +178,21 @@ func TestKubeProxyHealthChecks(t *testing.T) {
 // What one line of kube-proxy, changed on purpose, does is disproved, and the rule is named.
 func TestKubeProxyWithALineChanged(t *testing.T) {
 	const release = "v1.37.2"
-	for _, row := range []struct{ name, was, is, want string }{
-		{"the mark is not set", `"-j", "MARK", "--or-mark", proxier.masqueradeMark,`, `"-j", "MARK", "--or-mark", "0x0",`, "-A KUBE-MARK-MASQ -j MARK"},
+	for _, row := range []struct{ name, mode, was, is, want string }{
+		{"the mark is not set", topology.ModeIPTables, `"-j", "MARK", "--or-mark", proxier.masqueradeMark,`, `"-j", "MARK", "--or-mark", "0x0",`, "-A KUBE-MARK-MASQ -j MARK"},
 		{
-			"an endpoint is skipped", "	numEndpoints := len(endpoints)\n	for i, ep := range endpoints {",
+			"an endpoint is skipped", topology.ModeIPTables, "	numEndpoints := len(endpoints)\n	for i, ep := range endpoints {",
 			"	if len(endpoints) > 1 {\n		endpoints = endpoints[1:]\n	}\n	numEndpoints := len(endpoints)\n	for i, ep := range endpoints {", "-A KUBE-SVC-",
 		},
+		{"no mark by nft", topology.ModeNFTables, `fmt.Sprintf("mark set mark or %s", masqueradeMark)`, `fmt.Sprintf("mark set mark or %s", "0x0")`, "meta mark set meta mark | 0x00004000"},
+		{"an endpoint is not in the map", topology.ModeNFTables, "	var elements []string\n	for i, ep := range endpoints {", "	endpoints = endpoints[1:]\n	var elements []string\n	for i, ep := range endpoints {", "dnat ip to numgen random mod 2 map"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			l := labtest.New(t, reference(t), labtest.KubeProxy(changedProxy(t, release, "pkg/proxy/iptables/proxier.go", row.was, row.is)))
+			c := reference(t)
+			if c.KubeProxy.Mode = row.mode; row.mode == topology.ModeNFTables {
+				c.KubeProxy.Release = "v1.37"
+			}
+			l := labtest.New(t, c, labtest.KubeProxy(changedProxy(t, release, "pkg/proxy/"+row.mode+"/proxier.go", row.was, row.is)))
 			found, err := verify.Lab(t.Context(), l, verify.Options{Selector: proof.Selector{Service: "velero/minio:console", From: "outside"}})
 			require.NoError(t, err)
 			require.Equal(t, proof.Disproved, found.Outcome())

@@ -39,6 +39,7 @@ func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) 
 	if mode == topology.ModeIPTables && kp.Configured && !kp.LocalhostNodePorts {
 		plane["localhostNodePorts"] = false // 1.25 does not know the word
 	}
+	// Its timeouts stay kube-proxy's own, see Sets.
 	conntrack := map[string]any{"maxPerCore": 0, "min": 0} // no namespace but the first may write nf_conntrack_max
 	if kp.TCPBeLiberal {
 		conntrack["tcpBeLiberal"] = true
@@ -106,4 +107,15 @@ func linkPrograms(dir, backend string, lookPath func(string) (string, error)) er
 		}
 	}
 	return nil
+}
+
+// Sets reports whether a line of what is otherwise in a node's namespace than in a new one is of a timeout that every kube-proxy sets when it
+// starts (conntrack.tcpEstablishedTimeout, tcpCloseWaitTimeout: defaults.go).
+func Sets(line string) bool {
+	for _, setting := range []string{"established is 86400,", "close_wait is 3600,"} {
+		if strings.HasPrefix(line, "net/netfilter/nf_conntrack_tcp_timeout_"+setting) {
+			return true
+		}
+	}
+	return false
 }

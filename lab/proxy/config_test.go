@@ -155,3 +155,15 @@ esac
 	_, err = b.Build(t.Context(), "v1.34.0")
 	require.ErrorContains(t, err, "install Go, or give the path of a kube-proxy")
 }
+
+// The timeouts that a kube-proxy sets are told from others.
+func TestSets(t *testing.T) {
+	for line, sets := range map[string]bool{
+		"net/netfilter/nf_conntrack_tcp_timeout_established is 86400, a new namespace has 432000": true,
+		"net/netfilter/nf_conntrack_tcp_timeout_close_wait is 3600, a new namespace has 60":       true,
+		"net/netfilter/nf_conntrack_tcp_timeout_established is 864000, a new one has 432000":      false,
+		"net/netfilter/nf_conntrack_tcp_timeout_time_wait is 3600, a new namespace has 120":       false,
+	} {
+		require.Equal(t, sets, Sets(line), line)
+	}
+}
