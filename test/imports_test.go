@@ -77,7 +77,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/proxy lab/userspace lab/verify lab/vm nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/view nat/xtables scenarios topology topology/dump topology/kube topology/near",
+			" nat/kubeproxy nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},
 	{"test/vm", ""},

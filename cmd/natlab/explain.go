@@ -16,11 +16,6 @@ import (
 	"natlab/nat/conntrack"
 	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
-	"natlab/nat/ipset"
-	"natlab/nat/iptables"
-	"natlab/nat/kubeproxy"
-	"natlab/nat/nftables"
-	"natlab/nat/portmap"
 	"natlab/nat/report"
 	"natlab/topology"
 	"natlab/topology/near"
@@ -66,7 +61,7 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.node.add(cmd)
 	e.packet.add(cmd)
 	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families, or of nft [-j] list ruleset; - is standard input; with --from, NODE=FILE; may be repeated")
-	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "what the script of natlab collect printed on a node; with --from, NODE=FILE: its rules and sets on that node; - is standard input; may be repeated")
+	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "what the script of natlab collect printed on a node; with --from, NODE=FILE: that node of the cluster; - is standard input; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")
 	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
@@ -194,7 +189,7 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 	if err != nil {
 		return err
 	}
-	network, err := p.clusterNetwork(c, e, facts)
+	network, dumped, err := p.clusterNetwork(c, e, facts)
 	if err != nil {
 		return err
 	}
@@ -214,6 +209,7 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 			return fmt.Errorf("explain: %w", err)
 		}
 		found := explanation{Packet: a.Tuple.String(), From: a.From, Answer: diagnosis.Of(x.Prediction), Ways: x.Prediction}
+		found.Answer = doubted(found.Answer, dumped, x.Prediction)
 		found.Forward, found.Return = diagnosis.Paths(x.Prediction)
 		if e.why != "" {
 			if found.Why, err = x.Why(e.why); err != nil {
@@ -277,54 +273,4 @@ func reasonsText(all []gateway.Reason, ways int) string {
 		b.WriteString(line + "\n")
 	}
 	return b.String()
-}
-
-// clusterNetwork is a cluster with kube-proxy's rules on every node and a server behind every endpoint. --rules and --bundle replace those
-// of nodes, each by NODE=FILE; several for one node are those of several backends.
-func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.Facts) (*gateway.Network, error) {
-	plan, err := topology.NewPlan(c)
-	if err != nil {
-		return nil, err
-	}
-	rules, sets, native := map[string]gateway.Rules{}, map[string]ipset.Sets{}, map[string]nftables.Ruleset{}
-	for _, text := range e.bundle {
-		node, _, ok := strings.Cut(text, "=")
-		if _, known := c.Node(node); !ok || !known {
-			return nil, fmt.Errorf("--bundle %q: want NODE=FILE, with a node of the cluster", text)
-		}
-		n, err := p.readBundle(text)
-		if err != nil {
-			return nil, err
-		}
-		rules[node], _ = n.Rules(nat.IPv4)
-		sets[node], native[node] = n.Facts.Sets, n.Facts.NFT
-	}
-	for _, text := range e.rules {
-		node, file, ok := strings.Cut(text, "=")
-		if _, known := c.Node(node); !ok || !known {
-			return nil, fmt.Errorf("--rules %q: want NODE=FILE, with a node of the cluster", text)
-		}
-		rs, tables, err := p.anyRules(file)
-		if err != nil {
-			return nil, err
-		}
-		native[node] = native[node].And(tables)
-		if len(rs) > 1 { // of both families: a cluster's packets are those of IPv4
-			rs = slices.DeleteFunc(rs, func(rs iptables.Ruleset) bool { return rs.Family != nat.IPv4 })
-		}
-		rules[node] = append(rules[node], rs...)
-	}
-	others := func(node string) (gateway.Rules, error) {
-		if len(native[node].Tables) > 0 {
-			return nil, nil
-		}
-		rs, err := kubeproxy.Rules(c, node, kubeproxy.Options{})
-		if err != nil {
-			return nil, fmt.Errorf("rules: %w", err)
-		}
-		return gateway.Rules{portmap.Add(rs, c, node)}, nil
-	}
-	p.hostPortNote(c)
-	servers, _ := topology.Servers(c)
-	return gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, RulesOf: others, Servers: servers, Facts: f, SetsOf: sets, NFTOf: native})
 }

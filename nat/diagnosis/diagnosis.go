@@ -135,6 +135,20 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 	return "", false
 }
 
+// DoubtOn is what natlab does not follow of the node that may decide about packets on their ways through a network, as far as they come to the node.
+func (c Case) DoubtOn(p nat.Prediction) (string, bool) {
+	for _, o := range p {
+		for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
+			for _, d := range c.Doubts {
+				if h.Node == c.Namespace.Member && (!d.Of.IsValid() || c.concerns(d, h.Tuple.Dst().Addr())) {
+					return d.What, true
+				}
+			}
+		}
+	}
+	return "", false
+}
+
 // besides is who decides about packets beside the rules, where a chain tells that it is there.
 func (c Case) besides() (string, bool) {
 	for _, rs := range c.Rules {
