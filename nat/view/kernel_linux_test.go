@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -122,7 +123,10 @@ func kernelCases(t *testing.T) []kernelCase {
 	t.Helper()
 	var out []kernelCase
 	add := func(name string, f nat.Family, text []byte) {
-		out = append(out, kernelCase{f.String() + " " + name, f, noRemarks(string(text)), nil})
+		c := kernelCase{f.String() + " " + name, f, noRemarks(string(text)), nil}
+		if !slices.ContainsFunc(out, func(o kernelCase) bool { return o.family == f && o.text == c.text }) { // releases write the same
+			out = append(out, c)
+		}
 	}
 	for pattern, f := range map[string]nat.Family{"testdata/extensions.txt": nat.IPv4, "testdata/extensions6.txt": nat.IPv6, "testdata/views/*/rules.txt": nat.IPv4} {
 		files, err := filepath.Glob(pattern)
@@ -137,6 +141,7 @@ func kernelCases(t *testing.T) []kernelCase {
 	goldens, err := filepath.Glob("../../test/testdata/goldens/*/*.txtar")
 	require.NoError(t, err)
 	require.NotEmpty(t, goldens)
+	slices.Reverse(goldens) // the newest release first
 	for _, file := range goldens {
 		archive, err := txtar.ParseFile(file)
 		require.NoError(t, err)
