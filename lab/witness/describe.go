@@ -23,22 +23,40 @@ const (
 	backends
 )
 
-// index finds a chain of a rule set.
-type index map[[2]string]*iptables.Chain
+// index finds chains of a rule set. Of a large one few are ever met, and it remembers those.
+type index struct {
+	rs  iptables.Ruleset
+	met map[[2]string]*iptables.Chain
+}
 
 func indexOf(rs iptables.Ruleset) index {
-	x := index{}
-	for i := range rs.Tables {
-		t := &rs.Tables[i]
-		for j := range t.Chains {
-			x[[2]string{t.Name, t.Chains[j].Name}] = &t.Chains[j]
-		}
-	}
-	return x
+	return index{rs: rs, met: map[[2]string]*iptables.Chain{}}
 }
 
 // chain returns nil for a chain that is not known.
-func (x index) chain(table, name string) *iptables.Chain { return x[[2]string{table, name}] }
+func (x index) chain(table, name string) *iptables.Chain {
+	key := [2]string{table, name}
+	c, met := x.met[key]
+	if !met {
+		c = x.find(table, name)
+		x.met[key] = c
+	}
+	return c
+}
+
+func (x index) find(table, name string) *iptables.Chain {
+	for i := range x.rs.Tables {
+		if x.rs.Tables[i].Name != table {
+			continue
+		}
+		for j := range x.rs.Tables[i].Chains {
+			if c := &x.rs.Tables[i].Chains[j]; c.Name == name {
+				return c
+			}
+		}
+	}
+	return nil
+}
 
 func (m *member) setRules(r Known) {
 	m.rules[legacyBackend], m.rules[nftBackend] = indexOf(r.Legacy), indexOf(r.NFT)
