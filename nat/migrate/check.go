@@ -19,6 +19,7 @@ type Options struct {
 	From, To string // topology.ModeIPTables, topology.ModeNFTables
 	Release  string // of kube-proxy, in both; "" is the cluster's, or the newest where that has no nftables mode
 	Beside   Beside
+	Sample   int // how many of the flows that end alike are in the report, at even distances; 0 for none
 }
 
 // Report is what a cluster's clients find otherwise.
@@ -29,8 +30,9 @@ type Report struct {
 	Release     string       `json:"release"` // of kube-proxy
 	Asked       int          `json:"asked"`   // flows
 	Differences []Difference `json:"differences"`
-	Classes     []Finding    `json:"classes"` // of the differences, those that are not documented first
-	Notes       []string     `json:"notes"`   // what is true of this move besides its flows
+	Sample      []Difference `json:"sample,omitempty"` // flows that end alike
+	Classes     []Finding    `json:"classes"`          // of the differences, those that are not documented first
+	Notes       []string     `json:"notes"`            // what is true of this move besides its flows
 }
 
 // Difference is a flow that ends otherwise in the other mode.
@@ -40,6 +42,7 @@ type Difference struct {
 	Breaks bool     `json:"breaks"` // it worked, and no longer does, or less often
 	From   []Ending `json:"from"`
 	To     []Ending `json:"to"`
+	Seen   []Sight  `json:"seen,omitempty"` // in a lab of the mode that is left and in one of the other, where it was asked
 }
 
 // Finding is a class of differences, for who has to do something about it.
@@ -82,7 +85,7 @@ func Check(c topology.Cluster, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	return m.report()
+	return m.report(o.Sample)
 }
 
 // move is both sides of a migration.
@@ -150,20 +153,22 @@ func older(a, b string) bool {
 }
 
 // report asks all there is to ask.
-func (m *move) report() (Report, error) {
+func (m *move) report(sample int) (Report, error) {
 	r := Report{Cluster: m.from.cluster.Name, From: m.from.mode, To: m.to.mode, Release: m.release, Differences: []Difference{}, Classes: []Finding{}, Notes: m.notes}
 	questions := newAsker(m.from, m.beside).questions()
-	found, err := m.ask(questions)
+	asked, err := m.ask(questions)
 	if err != nil {
 		return Report{}, err
 	}
+	var found []Difference
+	found, r.Sample = parted(asked, sample)
 	r.Asked = len(questions)
 	for _, more := range []func() ([]Difference, int, error){m.invalid, m.affinity} {
-		differ, asked, err := more()
+		differ, n, err := more()
 		if err != nil {
 			return Report{}, err
 		}
-		found, r.Asked = append(found, differ...), r.Asked+asked
+		found, r.Asked = append(found, differ...), r.Asked+n
 	}
 	for _, d := range found {
 		if class := m.classify(&d); class != nil {
@@ -194,47 +199,65 @@ func (d Difference) rank() int {
 	return class
 }
 
-// ask predicts questions on both sides and returns those that end otherwise.
+// parted sorts the flows that end alike out, and keeps some of those that packets can show.
+func parted(asked []Difference, sample int) (differ, alike []Difference) {
+	for _, d := range asked {
+		if !same(d.From, d.To) {
+			differ = append(differ, d)
+		} else if sample > 0 && d.Askable() {
+			alike = append(alike, d)
+		}
+	}
+	if sample >= len(alike) {
+		return differ, alike
+	}
+	some := make([]Difference, 0, sample)
+	for i := range sample {
+		some = append(some, alike[i*len(alike)/sample])
+	}
+	return differ, some
+}
+
+// ask predicts questions on both sides.
 func (m *move) ask(questions []Question) ([]Difference, error) {
-	results := make([]*Difference, len(questions))
+	out := make([]Difference, len(questions))
 	errs := make([]error, len(questions))
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(questions); i = int(next.Add(1)) - 1 {
-				results[i], errs[i] = m.one(questions[i])
+				out[i], errs[i] = m.one(questions[i])
 			}
 		})
 	}
 	workers.Wait()
-	var out []Difference
-	for i, d := range results {
-		if errs[i] != nil {
-			return nil, fmt.Errorf("%s: %w", questions[i], errs[i])
-		}
-		if d != nil {
-			out = append(out, *d)
+	for i, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", questions[i], err)
 		}
 	}
 	return out, nil
 }
 
-// one predicts a question; nil where it ends alike.
-func (m *move) one(q Question) (*Difference, error) {
+// one predicts a question.
+func (m *move) one(q Question) (Difference, error) {
 	probe := q.Probe()
 	family := nat.FamilyOf(probe.Tuple.Dst().Addr())
 	d := Difference{Question: q}
 	for side, into := range map[*side]*[]Ending{m.from: &d.From, m.to: &d.To} {
 		p, err := side.networks[family].Predict(probe)
 		if err != nil {
-			return nil, err
+			return d, err
 		}
 		*into = endings(p)
 	}
-	if same(d.From, d.To) {
-		return nil, nil
-	}
 	d.Breaks = answered(d.To) < answered(d.From)-shareSlack
-	return &d, nil
+	return d, nil
+}
+
+// Cluster is the cluster as it is compared: of the release of both modes, with clients that the source ranges of load balancers tell apart.
+func Cluster(c topology.Cluster, o Options) (topology.Cluster, error) {
+	c, err := (&move{}).released(c, o)
+	return withClients(c), err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -201,4 +202,60 @@ func TestManual(t *testing.T) {
 			require.NotEmpty(t, words, c.name)
 		}
 	}
+}
+
+// What packets showed is held against what was predicted.
+func TestShown(t *testing.T) {
+	t.Parallel()
+	at := func(text string) (a netip.AddrPort) { return netip.MustParseAddrPort(text) }
+	client, node := netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("10.0.0.1")
+	answer := Ending{End: nat.EndAnswered, Endpoint: at("10.244.1.5:80"), As: client}
+	masqueraded := answer
+	masqueraded.As = node
+	for _, row := range []struct {
+		name string
+		seen Sight
+		all  []Ending
+		want bool
+	}{
+		{"answered", Sight{End: nat.EndAnswered, Endpoint: answer.Endpoint, As: client}, []Ending{answer}, true},
+		{"answered by one of two", Sight{End: nat.EndAnswered, Endpoint: answer.Endpoint, As: client}, []Ending{{End: nat.EndLost}, answer}, true},
+		{"by another endpoint", Sight{End: nat.EndAnswered, Endpoint: at("10.244.1.6:80"), As: client}, []Ending{answer}, false},
+		{"masqueraded", Sight{End: nat.EndAnswered, Endpoint: answer.Endpoint, As: netip.MustParseAddr("10.244.1.0")}, []Ending{masqueraded}, true},
+		{"not masqueraded", Sight{End: nat.EndAnswered, Endpoint: answer.Endpoint, As: client}, []Ending{masqueraded}, false},
+		{"masqueraded against the prediction", Sight{End: nat.EndAnswered, Endpoint: answer.Endpoint, As: node}, []Ending{answer}, false},
+		{"a rule's refusal", Sight{End: nat.EndRefused}, []Ending{{End: nat.EndRejected}}, true},
+		{"a host's refusal", Sight{End: nat.EndRefused}, []Ending{{End: nat.EndRefused}}, true},
+		{"lost", Sight{End: nat.EndLost}, []Ending{{End: nat.EndLost}}, true},
+		{"lost, not refused", Sight{End: nat.EndLost}, []Ending{{End: nat.EndRejected}}, false},
+		{"not let out", Sight{End: nat.EndLost, Barred: true}, []Ending{{End: nat.EndRejected}}, true},
+		{"not let out, but sent on", Sight{End: nat.EndLost, Barred: true}, []Ending{{End: nat.EndLost}}, false},
+	} {
+		require.Equal(t, row.want, row.seen.foretold(row.all, client), row.name)
+	}
+	m := scene{objects: web(nodePort, "p1")}.move(t)
+	r, err := m.report(7)
+	require.NoError(t, err)
+	require.Len(t, r.Sample, 7)
+	var from, to []Sight
+	for _, d := range r.Askable() {
+		from = append(from, Sight{End: d.From[0].End, Endpoint: d.From[0].Endpoint, As: d.From[0].As})
+		to = append(to, Sight{End: d.To[0].End, Endpoint: d.To[0].Endpoint, As: d.To[0].As})
+		for _, s := range []*Sight{&from[len(from)-1], &to[len(to)-1]} {
+			if s.End == nat.EndRejected {
+				s.End = nat.EndRefused
+			}
+		}
+	}
+	r.Show(from, to)
+	require.Zero(t, r.Otherwise())
+	var b strings.Builder
+	require.NoError(t, r.Text(&b))
+	require.Contains(t, b.String(), "7 of those that end alike; 0 ended otherwise than predicted")
+	to[0] = Sight{End: nat.EndUnreachable}
+	r.Show(from, to)
+	require.Equal(t, 1, r.Otherwise())
+	b.Reset()
+	require.NoError(t, r.Text(&b))
+	require.Contains(t, b.String(), "1 ended otherwise than predicted\n   * "+r.Differences[0].String())
 }

@@ -93,7 +93,7 @@ func (s scene) move(t *testing.T) *move {
 
 func (m *move) reported(t *testing.T) Report {
 	t.Helper()
-	r, err := m.report()
+	r, err := m.report(0)
 	require.NoError(t, err)
 	return r
 }

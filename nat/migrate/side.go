@@ -59,7 +59,7 @@ func newSide(c topology.Cluster, mode string, beside Beside) (*side, error) {
 // add works the rules of one family out.
 func (s *side) add(family nat.Family, beside Beside) error {
 	setup := gateway.Setup{
-		Plan: s.plan, Family: family, KernelIPIP: true, Rules: map[string]gateway.Rules{}, NFTOf: map[string]nftables.Ruleset{},
+		Plan: s.plan, Family: family, Rules: map[string]gateway.Rules{}, NFTOf: map[string]nftables.Ruleset{},
 	}
 	setup.Servers, _ = topology.Servers(s.cluster)
 	setup.Servers = append(setup.Servers, s.furtherServers()...)

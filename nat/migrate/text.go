@@ -23,6 +23,7 @@ func (r Report) Text(w io.Writer) error {
 	for i, f := range r.Classes {
 		r.finding(&b, i+1, f)
 	}
+	r.shown(&b)
 	if len(r.Notes) > 0 {
 		b.WriteString("\nBesides:\n")
 		for _, n := range r.Notes {
@@ -31,6 +32,30 @@ func (r Report) Text(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// shown writes what packets showed, where some were asked.
+func (r Report) shown(b *strings.Builder) {
+	differ, alike := 0, 0
+	for i, list := range [][]Difference{r.Differences, r.Sample} {
+		for _, d := range list {
+			if len(d.Seen) > 0 {
+				*[]*int{&differ, &alike}[i]++
+			}
+		}
+	}
+	if differ+alike == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nAsked of the kernel in a lab of each mode: %d of the %d flows that differ, %d of those that end alike; %d ended otherwise than predicted\n",
+		differ, len(r.Differences), alike, r.Otherwise())
+	for _, d := range r.Askable() {
+		if d.otherwise() {
+			b.WriteString(wrapped("   * ", d.String()))
+			b.WriteString(wrapped("     predicted: ", told(d.From)+"; then: "+told(d.To)))
+			b.WriteString(wrapped("     seen:      ", d.Seen[0].String()+"; then: "+d.Seen[1].String()))
+		}
+	}
 }
 
 // finding writes a class.

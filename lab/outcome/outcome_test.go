@@ -1,0 +1,83 @@
+package outcome_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab/labtest"
+	"natlab/lab/outcome"
+	"natlab/nat"
+	"natlab/nat/migrate"
+	"natlab/topology"
+)
+
+// two are a node with a second address and the only endpoint of two Services, and a node with a pod that is none.
+const two = `{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDR: 10.244.1.0/24}, status: {addresses: [{type: InternalIP, address: 192.168.26.10}, {type: InternalIP, address: 192.168.26.12}]}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: n2}, spec: {podCIDR: 10.244.2.0/24}, status: {addresses: [{type: InternalIP, address: 192.168.26.20}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {namespace: d, name: p1}, spec: {nodeName: n1}, status: {phase: Running, podIP: 10.244.1.5, podIPs: [{ip: 10.244.1.5}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {namespace: d, name: p2}, spec: {nodeName: n2}, status: {phase: Running, podIP: 10.244.2.6, podIPs: [{ip: 10.244.2.6}]}}
+---
+{apiVersion: kubeproxy.config.k8s.io/v1alpha1, kind: KubeProxyConfiguration, clusterCIDR: 10.244.0.0/16}
+---
+{apiVersion: v1, kind: Service, metadata: {namespace: d, name: web}, spec: {type: NodePort, externalTrafficPolicy: Local, clusterIP: 10.96.0.10, clusterIPs: [10.96.0.10], ports: [{name: h, protocol: TCP, port: 80, targetPort: 8080, nodePort: 30080}]}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: d, name: web-1, labels: {kubernetes.io/service-name: web}}, addressType: IPv4, ports: [{name: h, protocol: TCP, port: 8080}], endpoints: [{addresses: [10.244.1.5], nodeName: n1, targetRef: {kind: Pod, namespace: d, name: p1}}]}
+---
+{apiVersion: v1, kind: Service, metadata: {namespace: d, name: empty}, spec: {externalIPs: [203.0.113.9], clusterIP: 10.96.0.11, clusterIPs: [10.96.0.11], ports: [{protocol: UDP, port: 53}]}}
+---
+{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: kubernetes}, spec: {cidrs: [10.96.0.0/16]}}
+`
+
+// What natlab migrate predicts of a move is what packets show in a lab of each mode, flow by flow: those that end otherwise, and the others.
+func TestMigrationIsShown(t *testing.T) {
+	c, _, err := topology.Load(topology.Source{Name: "two.yaml", Reader: strings.NewReader(two)})
+	require.NoError(t, err)
+	o := migrate.Options{From: topology.ModeIPTables, To: topology.ModeNFTables, Sample: 60}
+	r, err := migrate.Check(c, o)
+	require.NoError(t, err)
+	require.Zero(t, r.Undocumented())
+	c, err = migrate.Cluster(c, o)
+	require.NoError(t, err)
+	flows := r.Askable()
+	probes := make([]nat.Probe, len(flows))
+	for i, d := range flows {
+		probes[i] = d.Probe()
+	}
+	var seen [2][]migrate.Sight
+	for i, mode := range []string{"", topology.ModeNFTables} {
+		c.KubeProxy.Mode = mode
+		l := labtest.New(t, c)
+		all, err := outcome.Ask(t.Context(), l, probes, func(k int) time.Duration {
+			if migrate.Silent([][]migrate.Ending{flows[k].From, flows[k].To}[i]) {
+				return 300 * time.Millisecond // nothing comes, however long it waits
+			}
+			return time.Minute
+		})
+		require.NoError(t, err)
+		for _, s := range all {
+			seen[i] = append(seen[i], migrate.Sight{End: s.End, Endpoint: s.Endpoint, As: s.As, Barred: s.Barred})
+		}
+		_, err = outcome.Ask(t.Context(), l, []nat.Probe{{From: "nobody", Tuple: probes[0].Tuple}}, func(int) time.Duration { return time.Second })
+		require.ErrorContains(t, err, "nobody")
+	}
+	r.Show(seen[0], seen[1])
+	shown := map[string]int{}
+	for _, d := range r.Askable() {
+		for i, s := range d.Seen {
+			require.True(t, s.Foretold, "%s\npredicted %v\nseen      %v", d.Question, [][]migrate.Ending{d.From, d.To}[i], s)
+		}
+		shown[d.Class]++
+	}
+	for _, class := range []string{
+		"", "node-port-address", "node-port-localhost", "cluster-ip-other-port", "cluster-ip-unallocated", "no-endpoints-from-node", "hairpin-by-another-node",
+	} {
+		require.Positive(t, shown[class], "%q: %v", class, shown)
+	}
+	require.Zero(t, r.Otherwise())
+}
