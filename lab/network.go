@@ -157,7 +157,11 @@ func (l *Lab) filtersOf(ctx context.Context, h netns.Handle, kind topology.Kind)
 	if err != nil || kind == topology.KindNode {
 		return out, err
 	}
-	all, err := dataplane.DumpAll(ctx, h, nat.IPv4)
+	var all []dataplane.Installed
+	for _, family := range l.Families() {
+		of, failed := dataplane.DumpAll(ctx, h, family)
+		all, err = append(all, of...), errors.Join(err, failed)
+	}
 	for _, in := range all {
 		for _, t := range in.Rules.Tables {
 			for _, c := range t.Chains {

@@ -53,6 +53,12 @@ func ParseRelease(s string) (string, error) {
 	return releaseName(minor), nil
 }
 
+// SinceRelease reports whether kube-proxy is of v1.MINOR or later; of one that is not told it is the newest.
+func (k KubeProxy) SinceRelease(minor int) bool {
+	is, known := minorOf(k.Release)
+	return !known || is >= minor
+}
+
 // passOver takes back what the configuration sets in fields that the lab's kube-proxy does not know: it starts all the
 // same, and its nodes' sysctls are as if the field were not there.
 func (l *loader) passOver() {

@@ -119,3 +119,12 @@ func TestConfigurationOfOldReleases(t *testing.T) {
 		})
 	}
 }
+
+func TestSinceRelease(t *testing.T) {
+	for _, row := range []struct {
+		release string
+		want    bool
+	}{{"v1.25", false}, {"v1.26", true}, {"1.26.3", true}, {"v1.37", true}, {"", true}} {
+		require.Equal(t, row.want, KubeProxy{Release: row.release}.SinceRelease(26), row.release)
+	}
+}

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,6 +56,11 @@ func (c *Conn) Exchange(ctx context.Context, size int) (Answer, error) {
 		return Answer{}, err
 	}
 	a, err := c.receive(nonce)
+	for again := 0; again < maxTooLong && tooLong(err); again++ {
+		if err = c.request(askWord, nonce); err == nil {
+			a, err = c.receive(nonce)
+		}
+	}
 	if err != nil || c.tuple.Proto() != nat.TCP {
 		return a, err
 	}
@@ -63,6 +70,22 @@ func (c *Conn) Exchange(ctx context.Context, size int) (Answer, error) {
 	}
 	c.enter(Closed)
 	return a, nil
+}
+
+// maxTooLong is how many links of the way may be narrower than the one before.
+const maxTooLong = 3
+
+// tooLong reports whether a router told that a datagram is too long for its next link and must not be split there (RFC 1191, RFC 8201).
+// The kernel has noted by then how long it may be, and splits what is sent again by itself.
+func tooLong(err error) bool {
+	f, ok := errors.AsType[*Failure](err)
+	if !ok || f.Kind != Unreachable || f.Tuple.Proto() != nat.UDP {
+		return false
+	}
+	if f.Tuple.Dst().Addr().Is6() {
+		return f.ICMPType == 2
+	}
+	return f.ICMPType == 3 && f.ICMPCode == 4
 }
 
 // end waits for the server's FIN, sends the client's and waits for its acknowledgement.
@@ -110,16 +133,24 @@ func (c *Conn) Resent() int {
 // Ends are the two addresses of a TCP socket.
 type Ends struct{ Local, Peer netip.AddrPort }
 
-// Resent lists the IPv4 TCP sockets of a namespace that wait for an acknowledgement and have sent again, with how often; those that
-// no process has any more are among them (/proc/net/tcp, get_tcp4_sock).
+// Resent lists the TCP sockets of a namespace that wait for an acknowledgement and have sent again, with how often; those that
+// no process has any more are among them (/proc/net/tcp and tcp6, get_tcp4_sock and get_tcp6_sock).
 func Resent(ns Namespace) (map[Ends]int, error) {
 	out := map[Ends]int{}
 	err := ns.Do(func() error {
-		f, err := os.Open("/proc/thread-self/net/tcp")
-		if err != nil {
-			return err
+		for _, table := range []string{"tcp", "tcp6"} {
+			f, err := os.Open("/proc/thread-self/net/" + table)
+			if errors.Is(err, fs.ErrNotExist) && table == "tcp6" { // a kernel without IPv6
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(readResent(f, out), f.Close()); err != nil {
+				return err
+			}
 		}
-		return errors.Join(readResent(f, out), f.Close())
+		return nil
 	})
 	return out, err
 }
@@ -148,23 +179,20 @@ func readResent(r io.Reader, into map[Ends]int) error {
 	return lines.Err()
 }
 
-// hexAddr reads "0100007F:1F90": the address as the machine's own 32 bit number, the port as a number.
+// hexAddr reads "0100007F:1F90": the address as the machine's own 32 bit number, of IPv6 as four of them, the port as a number.
 func hexAddr(text string) (netip.AddrPort, error) {
-	word, port, _ := strings.Cut(text, ":")
-	b, err := hex.DecodeString(word)
-	if err != nil || len(b) != 4 {
-		return netip.AddrPort{}, fmt.Errorf("address %q: want 8 hexadecimal digits", word)
+	words, port, _ := strings.Cut(text, ":")
+	b, err := hex.DecodeString(words)
+	if err != nil || len(b) != 4 && len(b) != 16 {
+		return netip.AddrPort{}, fmt.Errorf("address %q: want 8 or 32 hexadecimal digits", words)
 	}
 	n, err := strconv.ParseUint(port, 16, 16)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("port %q: %w", port, err)
 	}
-	return netip.AddrPortFrom(netip.AddrFrom4(native(b)), uint16(n)), nil
-}
-
-// native turns the bytes of a 32 bit number, the most significant first, into those of the address that the machine keeps in it.
-func native(b []byte) [4]byte {
-	var out [4]byte
-	binary.NativeEndian.PutUint32(out[:], binary.BigEndian.Uint32(b))
-	return out
+	for word := range slices.Chunk(b, 4) {
+		binary.NativeEndian.PutUint32(word, binary.BigEndian.Uint32(word))
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), nil
 }

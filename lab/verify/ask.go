@@ -21,8 +21,11 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 	if proto != nat.TCP && proto != nat.UDP {
 		return proof.Flow{}, fmt.Errorf("protocol %s has no client in a lab: want tcp or udp", proto)
 	}
-	if a := target.Addr(); !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || target.Port() == 0 {
-		return proof.Flow{}, fmt.Errorf("address %s: want the IPv4 address and the port of one host: a lab is asked in IPv4 alone", target)
+	if a := target.Addr(); a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || target.Port() == 0 {
+		return proof.Flow{}, fmt.Errorf("address %s: want the address and the port of one host, without a zone", target)
+	}
+	if !slices.Contains(l.Families(), nat.FamilyOf(target.Addr())) {
+		return proof.Flow{}, fmt.Errorf("address %s: lab %s has no %s", target, l.Name(), nat.FamilyOf(target.Addr()))
 	}
 	f := proof.Flow{Type: proof.ByAddress, Client: client, From: client, Target: target, Protocol: proto}
 	c := l.Cluster()
@@ -44,7 +47,7 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 		return proof.Flow{}, err
 	}
 	if f.Source, err = sourceOf(h, target); err != nil { // no route: then it is told so when it asks
-		if f.Source = firstAddress(l.Plan(), f.From); !f.Source.IsValid() {
+		if f.Source = firstAddress(l.Plan(), f.From, nat.FamilyOf(target.Addr())); !f.Source.IsValid() {
 			return proof.Flow{}, fmt.Errorf("client %s: %w", client, err)
 		}
 	}
@@ -61,11 +64,12 @@ func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort)
 	return f, nil
 }
 
-// firstAddress is the first address that a member was given.
-func firstAddress(p topology.Plan, member string) netip.Addr {
-	for _, ns := range p.Namespaces {
-		if ns.Member == member && len(ns.Addresses) > 0 {
-			return ns.Addresses[0].Prefix.Addr()
+// firstAddress is the first address of a family that a member was given.
+func firstAddress(p topology.Plan, member string, family nat.Family) netip.Addr {
+	ns, _ := p.Namespace(member)
+	for _, a := range ns.Addresses {
+		if nat.FamilyOf(a.Prefix.Addr()) == family {
+			return a.Prefix.Addr()
 		}
 	}
 	return netip.Addr{}
@@ -91,17 +95,26 @@ func clients(l *lab.Lab) []string {
 // Where there is no route it is the first that the namespace has.
 func sourceOf(h netns.Handle, target netip.AddrPort) (source netip.Addr, err error) {
 	err = h.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		family, to := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet6{Port: int(target.Port()), Addr: target.Addr().As16()})
+		if target.Addr().Is6() {
+			family = unix.AF_INET6
+		} else {
+			to = &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}
+		}
+		fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd) //nolint:errcheck // nothing was sent
-		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}); err != nil {
+		if err := unix.Connect(fd, to); err != nil {
 			return fmt.Errorf("no way to %s: %w", target.Addr(), err)
 		}
 		name, err := unix.Getsockname(fd)
-		if at, ok := name.(*unix.SockaddrInet4); ok {
+		switch at := name.(type) {
+		case *unix.SockaddrInet4:
 			source = netip.AddrFrom4(at.Addr)
+		case *unix.SockaddrInet6:
+			source = netip.AddrFrom16(at.Addr)
 		}
 		return err
 	})

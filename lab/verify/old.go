@@ -17,7 +17,7 @@ func oldEntries(standing []proof.Observation) map[string][]string {
 	for _, o := range standing {
 		c := o.Conn
 		switch c.Original.Proto() {
-		case nat.TCP, nat.ICMP, nat.UDPLite, nat.SCTP, nat.DCCP:
+		case nat.TCP, nat.ICMP, nat.ICMPv6, nat.UDPLite, nat.SCTP, nat.DCCP:
 			continue
 		case nat.UDP:
 			if c.Original.Dst().Port() != vxlanPort {

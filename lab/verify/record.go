@@ -30,6 +30,7 @@ const (
 // Recording is what a run is judged by, besides what was seen of it: the lab as it was made and as it is, and what is asked.
 type Recording struct {
 	Lab         string                       `json:"lab"`
+	Family      topology.Family              `json:"family,omitzero"` // of all flows; what else there is of another is as it was read
 	Backend     string                       `json:"backend"`
 	Overlay     string                       `json:"overlay"`
 	Notes       []string                     `json:"notes,omitempty"`
@@ -132,7 +133,7 @@ func (r *Recording) keep(held nodeRules, wired map[string]bool) {
 // rulesets are what a node holds.
 func (r *Recording) rulesets(node string) (out []dataplane.Installed, err error) {
 	for _, in := range r.Held[node] {
-		rs, err := iptables.Parse(strings.NewReader(in.Rules), nat.IPv4)
+		rs, err := iptables.Parse(strings.NewReader(in.Rules), nat.Family(r.Family))
 		if err != nil {
 			return nil, fmt.Errorf("rules of %s: %w", node, err)
 		}
@@ -204,11 +205,8 @@ type recorder struct {
 
 // newRecorder makes the directory, which must not be there or be empty.
 func newRecorder(dir string, about Recording) (*recorder, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	if there, err := os.ReadDir(dir); err != nil || len(there) > 0 {
-		return nil, errors.Join(err, fmt.Errorf("record: %s is not empty: name a directory that is, or none yet", dir))
+	if err := emptyDirectory(dir); err != nil {
+		return nil, err
 	}
 	if err := writeJSONFile(filepath.Join(dir, runFile), about); err != nil {
 		return nil, err

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
@@ -16,25 +18,77 @@ import (
 	"natlab/nat/ipset"
 	"natlab/nat/proof"
 	"natlab/nat/service"
+	"natlab/topology"
 )
 
 // Replay judges a recorded run again (Options.Record): it predicts each flow anew from the recorded lab and rules, joins what was seen to the
 // attempts, and issues the certificates. It needs no kernel, no root and no lab. strict asks for kube-proxy's own rules too, whatever
 // the run did. A recording that breaks off is judged as far as it goes.
 func Replay(dir string, strict bool) (proof.Report, error) {
-	var about Recording
+	runs, err := recordings(dir)
+	if err != nil {
+		return proof.Report{}, fmt.Errorf("%s is no recording of natlab verify --record: %w", dir, err)
+	}
+	var all proof.Report
+	for _, r := range runs {
+		found, err := r.replay(strict)
+		if err != nil {
+			return proof.Report{}, err
+		}
+		all = joined(all, found, nat.Family(r.about.Family))
+	}
+	return all, nil
+}
+
+// recorded is the recording of a run of one family.
+type recorded struct {
+	dir   string
+	about Recording
+}
+
+// recordings are those in a directory: its own, or where a run was of several families theirs side by side, in the lab's order.
+func recordings(dir string) ([]recorded, error) {
+	about, err := readRecording(dir)
+	if err == nil {
+		return []recorded{{dir, about}}, nil
+	}
+	var out []recorded
+	for _, f := range []topology.Family{topology.IPv4, topology.IPv6} {
+		part := filepath.Join(dir, f.String())
+		about, failed := readRecording(part)
+		switch {
+		case errors.Is(failed, fs.ErrNotExist):
+		case failed != nil:
+			return nil, failed
+		default:
+			out = append(out, recorded{part, about})
+		}
+	}
+	if len(out) == 0 {
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b recorded) int {
+		families := a.about.Plan.Families
+		return slices.Index(families, a.about.Family) - slices.Index(families, b.about.Family)
+	})
+	return out, nil
+}
+
+func readRecording(dir string) (about Recording, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, runFile)) // #nosec G304 -- the user names the directory
 	if err == nil {
 		err = json.Unmarshal(b, &about)
 	}
+	return about, err
+}
+
+// replay judges it.
+func (r recorded) replay(strict bool) (proof.Report, error) {
+	v, err := replayed(r.about, strict)
 	if err != nil {
-		return proof.Report{}, fmt.Errorf("%s is no recording of natlab verify --record: %w", dir, err)
+		return proof.Report{}, fmt.Errorf("replay %s: %w", r.dir, err)
 	}
-	v, err := replayed(about, strict)
-	if err != nil {
-		return proof.Report{}, fmt.Errorf("replay %s: %w", dir, err)
-	}
-	events, err := os.Open(filepath.Join(dir, eventsFile)) // #nosec G304 -- the user names the directory
+	events, err := os.Open(filepath.Join(r.dir, eventsFile)) // #nosec G304 -- the user names the directory
 	if err != nil {
 		return proof.Report{}, fmt.Errorf("replay: %w", err)
 	}
@@ -45,11 +99,11 @@ func Replay(dir string, strict bool) (proof.Report, error) {
 		end, err = v.replay(text)
 	}
 	if err != nil {
-		return proof.Report{}, fmt.Errorf("replay %s: %w", filepath.Join(dir, eventsFile), err)
+		return proof.Report{}, fmt.Errorf("replay %s: %w", filepath.Join(r.dir, eventsFile), err)
 	}
-	r := v.report(end.Ended)
-	r.Notes = append(r.Notes, end.Notes...)
-	return r, nil
+	found := v.report(end.Ended)
+	found.Notes = append(found.Notes, end.Notes...)
+	return found, nil
 }
 
 // replayed is a verification of what was recorded, with its predictions.
@@ -66,7 +120,7 @@ func replayed(about Recording, strict bool) (*verification, error) {
 			return nil, err
 		}
 	}
-	network.Kernel, network.IPsec = about.Kernel, about.IPsec
+	network.Kernel, network.IPsec, network.Family = about.Kernel, about.IPsec, nat.Family(about.Family)
 	for node := range about.Held {
 		held, err := about.rulesets(node)
 		if err != nil {

@@ -255,12 +255,15 @@ func marks(t *attempt) []any {
 	return out
 }
 
+// isICMP reports whether a packet is of ICMP, of either family.
+func isICMP(t nat.Tuple) bool { return t.Proto() == nat.ICMP || t.Proto() == nat.ICMPv6 }
+
 // icmpErrors lists the tuples of the ICMP errors that may answer an attempt.
 func icmpErrors(t *attempt) []nat.Tuple {
 	var out []nat.Tuple
 	for _, o := range slices.Concat(t.intent, t.live) {
 		for _, h := range o.Reply.Hops {
-			if h.Tuple.Proto() == nat.ICMP && !slices.Contains(out, h.Tuple) {
+			if isICMP(h.Tuple) && !slices.Contains(out, h.Tuple) {
 				out = append(out, h.Tuple)
 			}
 		}

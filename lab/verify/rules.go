@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -29,15 +28,6 @@ type nodeRules struct {
 	native  map[string]nftables.Ruleset // of kube-proxy's nftables mode, beside intent: as they should be; nil in another mode
 	network lab.Network                 // what the nodes hold is in Held, and in NFTOf
 	differ  []string                    // the nodes that do not hold exactly what they should
-}
-
-// readRules reads what each node holds, and what else there is in the members, and computes what each node should hold.
-func readRules(ctx context.Context, l *lab.Lab, intent topology.Cluster, members []string) (nodeRules, error) {
-	network, err := l.NetworkOf(ctx, members)
-	if err != nil {
-		return nodeRules{}, err
-	}
-	return rulesOf(network.Of(nat.IPv4), l.Nodes(), intent)
 }
 
 // rulesOf computes what each node should hold, and holds that against what it does.
@@ -241,7 +231,7 @@ func (r nodeRules) of(nodes []string) []proof.RuleRef {
 			for _, t := range in.Rules.Tables {
 				for _, c := range t.Chains {
 					for i, rule := range c.Rules {
-						out = append(out, proof.RuleRef{Node: node, Table: t.Name, Chain: c.Name, Rule: i + 1, Text: rule.Text(c.Name)})
+						out = append(out, proof.RuleRef{Node: node, Family: topology.Family(r.network.Family), Table: t.Name, Chain: c.Name, Rule: i + 1, Text: rule.Text(c.Name)})
 					}
 				}
 			}

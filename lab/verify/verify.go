@@ -3,7 +3,6 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"natlab/lab/netns"
 	"natlab/lab/realise"
 	"natlab/lab/witness"
+	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/nat/service"
 	"natlab/nat/twin"
@@ -77,8 +77,9 @@ func Lab(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	return report, nil
 }
 
-func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
-	v, err := newVerification(ctx, l, o)
+// prove proves the flows of a family. first: what is not asked of any is told with it; several: it is not the only one.
+func (r run) prove(ctx context.Context, f nat.Family, first, several bool) (proof.Report, error) {
+	v, err := r.verification(f, first, several)
 	if err != nil {
 		return proof.Report{}, err
 	}
@@ -86,7 +87,7 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	if err != nil {
 		return proof.Report{}, err
 	}
-	err = v.ask(ctx, !o.WithoutControl)
+	err = v.ask(ctx, !r.options.WithoutControl)
 	if v.tell != nil {
 		v.tell("", 0, 0)
 	}
@@ -98,13 +99,13 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 	if err != nil {
 		return proof.Report{}, err
 	}
-	r := v.report(ended)
+	found := v.report(ended)
 	notes := resentNote(before, after)
-	r.Notes = append(r.Notes, notes...)
-	if err := v.record.finish(closing{Ended: ended, Notes: notes}, r); err != nil {
+	found.Notes = append(found.Notes, notes...)
+	if err := v.record.finish(closing{Ended: ended, Notes: notes}, found); err != nil {
 		return proof.Report{}, err
 	}
-	return r, nil
+	return found, nil
 }
 
 // endedBy is why a proof ended before all was asked; "" where it did not, or where something else went wrong.
@@ -144,7 +145,7 @@ func (v *verification) ask(ctx context.Context, control bool) error {
 	return v.watchedRun(ctx, late)
 }
 
-// verification is one call of Lab at work.
+// verification is one call of Lab at work, of one family.
 type verification struct {
 	lab       *lab.Lab // nil where a recording is judged again
 	about     Recording
@@ -169,18 +170,9 @@ type verification struct {
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
 
-func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification, error) {
-	intent := l.Cluster()
-	if o.Intent != nil {
-		intent = *o.Intent
-	}
-	intent.KubeProxy.Mode = cmp.Or(intent.KubeProxy.Mode, l.Cluster().KubeProxy.Mode)
-	flows := o.Flows
-	if flows == nil {
-		flows = proof.Flows(intent, o.Selector)
-	}
-	members := concerned(l, intent, flows)
-	rules, err := readRules(ctx, l, intent, members)
+func (r run) verification(f nat.Family, first, several bool) (*verification, error) {
+	l, o, intent := r.lab, r.options, r.intent
+	rules, err := rulesOf(r.as(f), l.Nodes(), intent)
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +181,8 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 		return nil, err
 	}
 	about := Recording{
-		Lab: l.Name(), Backend: backendOf(l), Overlay: l.Cluster().PodNetwork.Overlay.String(), Notes: l.Notes(),
-		Intent: intent, Plan: l.Plan(), AsIs: o.AsIs, Strict: o.Strict, Selected: o.Flows != nil || o.Selector != (proof.Selector{}), Flows: flows,
+		Lab: l.Name(), Family: topology.Family(f), Backend: backendOf(l), Overlay: l.Cluster().PodNetwork.Of(topology.Family(f)).String(), Notes: l.Notes(),
+		Intent: intent, Plan: l.Plan(), AsIs: o.AsIs, Strict: o.Strict, Selected: o.Flows != nil || o.Selector != (proof.Selector{}), Flows: r.of(f),
 	}
 	v := &verification{
 		lab: l, about: about, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, keep: o.Keep || o.Record != "", tell: o.Progress,
@@ -202,21 +194,21 @@ func newVerification(ctx context.Context, l *lab.Lab, o Options) (*verification,
 	v.driver = driver{handles: map[string]netns.Handle{}, nodes: rules.nodes, chains: v.chains, tunnels: map[string]bool{}, wired: map[string]bool{}}
 	v.driver.world = rules.network.World
 	v.driver.size = exchangeSize(l.Plan())
-	if err := v.watch(members); err != nil {
+	if err := v.watch(r.members); err != nil {
 		return nil, err
 	}
 	v.driver.servers, _ = topology.Servers(l.Cluster())
-	if !o.AsIs {
+	if !o.AsIs && first {
 		v.notAsked = proof.Unasked(intent, o.Selector)
 	}
-	if o.Record != "" {
+	if dir := r.record(f, several); dir != "" {
 		v.about.NotAsked, v.about.MadeServers = v.notAsked, v.driver.servers
 		v.about.keep(rules, v.driver.wired)
-		if v.record, err = newRecorder(o.Record, v.about); err != nil {
+		if v.record, err = newRecorder(dir, v.about); err != nil {
 			return nil, err
 		}
 	}
-	return v, v.predict(flows)
+	return v, v.predict(v.about.Flows)
 }
 
 // backendOf is what a lab's nodes hold their rules in.
@@ -258,6 +250,9 @@ func (v *verification) watch(members []string) error {
 	return nil
 }
 
+// family is the one whose flows are asked.
+func (v *verification) family() nat.Family { return nat.Family(v.about.Family) }
+
 // uncontrolled lists the flows that lack nothing but a control attempt, which came to no end in its moment, and forgets what is
 // known of them.
 func (v *verification) uncontrolled() []*flowState {
@@ -278,7 +273,7 @@ func lacksControl(c proof.Certificate) bool {
 
 // controlRun asks the flows with nothing in their way but the kernel's own connection tracking events.
 func (v *verification) controlRun(ctx context.Context, flows []*flowState, patience time.Duration) error {
-	s, err := witness.Start(ctx, v.watched, witness.Options{Control: true})
+	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Control: true})
 	if err != nil {
 		return err
 	}
@@ -297,7 +292,7 @@ func (v *verification) controlRun(ctx context.Context, flows []*flowState, patie
 
 // watchedRun asks the flows with all witnesses at work.
 func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err error) {
-	s, err := witness.Start(ctx, v.watched, witness.Options{Keep: v.keep})
+	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Keep: v.keep})
 	if err != nil {
 		return err
 	}

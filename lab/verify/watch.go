@@ -91,7 +91,7 @@ const haltedOnce = "a connection halted, and is asked once more with all its pac
 func unresolved(c proof.Case) bool {
 	return slices.ContainsFunc(c.Seen.Reply.Hops, func(h nat.Hop) bool {
 		t := h.Tuple
-		return h.Node == c.Probe.From && h.Dev == "lo" && t.Proto() == nat.ICMP && t.Src().Addr() == t.Dst().Addr()
+		return h.Node == c.Probe.From && h.Dev == "lo" && isICMP(t) && t.Src().Addr() == t.Dst().Addr()
 	})
 }
 
@@ -112,7 +112,7 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	case t.overdue:
 		return "no answer came in time"
 	case unresolved(c) && !loses(t.live):
-		return "ARP was not answered in time"
+		return "a neighbour did not tell its address in time"
 	case len(c.Trouble) > 0:
 		return "conntrack counters grew"
 	case cert.Verdict == proof.Inconclusive:

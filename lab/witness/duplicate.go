@@ -48,14 +48,17 @@ func nextHop(dev string, packet []byte) (*unix.SockaddrLinklayer, error) {
 	if err != nil {
 		return nil, err
 	}
+	etherType, family, dst := uint16(unix.ETH_P_IP), unix.AF_INET, net.IP(packet[16:20])
+	if packet[0]>>4 == 6 {
+		etherType, family, dst = unix.ETH_P_IPV6, unix.AF_INET6, net.IP(packet[24:40])
+	}
 	to := &unix.SockaddrLinklayer{
-		Protocol: binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, unix.ETH_P_IP)),
+		Protocol: binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, etherType)),
 		Ifindex:  link.Attrs().Index,
 	}
 	if len(link.Attrs().HardwareAddr) == 0 || link.Attrs().Flags&net.FlagLoopback != 0 {
 		return to, nil // a tunnel or lo: nobody to address
 	}
-	dst := net.IP(packet[16:20])
 	routes, err := nl.RouteGetWithOptions(dst, &netlink.RouteGetOptions{Oif: dev})
 	if err != nil {
 		return nil, fmt.Errorf("find the way to %s: %w", dst, err)
@@ -63,7 +66,7 @@ func nextHop(dev string, packet []byte) (*unix.SockaddrLinklayer, error) {
 	if len(routes) > 0 && routes[0].Gw != nil {
 		dst = routes[0].Gw
 	}
-	neighbours, err := nl.NeighList(to.Ifindex, unix.AF_INET)
+	neighbours, err := nl.NeighList(to.Ifindex, family)
 	if err != nil {
 		return nil, fmt.Errorf("list the neighbours on %s: %w", dev, err)
 	}

@@ -48,7 +48,7 @@ func Backlog(b []byte) (uint64, bool) { return backlog(b) }
 
 // ReadAnything gives a datagram to every reader of a member.
 func ReadAnything(b []byte) {
-	m := newMember(Watched{Member: "fuzz"}, new(atomic.Uint64), func() {})
+	m := newMember(Watched{Member: "fuzz"}, nat.IPv4, new(atomic.Uint64), func() {})
 	m.control = &socket{fd: -1}
 	for _, use := range []func(frame){
 		func(f frame) { m.readPacket(nat.TapPreRaw, nfqueue.Attribute{Payload: &f.body, Ct: &f.body}) },

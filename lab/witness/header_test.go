@@ -20,6 +20,11 @@ func TestParseHeader(t *testing.T) {
 	fragment[7] = 1
 	options := append([]byte{0x46}, dgram[1:20]...)
 	options = append(append(options, 1, 1, 1, 1), dgram[20:]...)
+	a6, b6 := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
+	dgram6 := ipv6(a6, b6, nat.UDP, udpHeader(1, 2, nil))
+	icmp6 := func(kind byte, rest []byte) []byte {
+		return ipv6(b6, a6, nat.ICMPv6, append([]byte{kind, 4, 0, 0, 0, 7, 0, 1}, rest...))
+	}
 	for _, row := range []struct {
 		name   string
 		packet []byte
@@ -42,6 +47,15 @@ func TestParseHeader(t *testing.T) {
 		{"no ports", dgram[:20], "udp 10.0.0.1:0 > 10.0.0.2:0", "none", 0, "none"},
 		{"ipv6", []byte{0x60, 0, 0, 0}, "none", "none", 0, "none"},
 		{"nothing", nil, "none", "none", 0, "none"},
+		{"tcp over IPv6", ipv6(a6, b6, nat.TCP, tcpHeader(1, 2, 0x12)), "tcp [fd00::1]:1 > [fd00::2]:2", "none", 0x12, "none"},
+		{"behind extension headers", ipv6(a6, b6, 0, append([]byte{60, 0, 0, 0, 0, 0, 0, 0, 17, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, udpHeader(1, 2, nil)...)), "udp [fd00::1]:1 > [fd00::2]:2", "none", 0, "none"},
+		{"a first fragment of IPv6", ipv6(a6, b6, 44, append([]byte{17, 0, 0, 1, 0, 0, 0, 9}, udpHeader(1, 2, nil)...)), "udp [fd00::1]:1 > [fd00::2]:2", "none", 0, "none"},
+		{"a later fragment of IPv6", ipv6(a6, b6, 44, append([]byte{17, 0, 0, 8, 0, 0, 0, 9}, udpHeader(1, 2, nil)...)), "udp [fd00::1]:0 > [fd00::2]:0", "none", 0, "none"},
+		{"an extension header cut short", ipv6(a6, b6, 0, []byte{17, 1, 0, 0, 0, 0, 0, 0}), "none", "none", 0, "none"},
+		{"echo of ICMPv6", icmp6(128, nil), "icmpv6 [fd00::2]:7 > [fd00::1]:7", "none", 0, "none"},
+		{"a neighbour's advertisement", icmp6(136, nil), "icmpv6 [fd00::2]:0 > [fd00::1]:0", "none", 0, "none"},
+		{"unreachable of ICMPv6", icmp6(1, dgram6), "icmpv6 [fd00::2]:0 > [fd00::1]:0", "none", 0, "udp [fd00::1]:1 > [fd00::2]:2"},
+		{"IPv6 in vxlan", ipv6(b6, a6, nat.UDP, udpHeader(9, 4789, vxlan(0x86dd, dgram6))), "udp [fd00::1]:1 > [fd00::2]:2", "udp [fd00::2]:9 > [fd00::1]:4789", 0, "none"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o := witness.ParseHeader(row.packet)
@@ -62,6 +76,7 @@ func TestQueueDrops(t *testing.T) {
 // Whatever comes in by a socket is read without a panic, and what is not a message is an error or nothing.
 func FuzzRead(f *testing.F) {
 	f.Add(ipv4(netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), nat.IPIP, ipv4(netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), nat.TCP, tcpHeader(1, 2, 2))))
+	f.Add(ipv6(netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2"), 44, []byte{60, 0, 0, 1, 0, 0, 0, 9, 17, 0, 0, 0, 0, 0, 0, 0}))
 	f.Add([]byte{24, 0, 0, 0, 17, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 4, 0, 1, 0})
 	f.Add([]byte{16, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -49,7 +49,7 @@ func (m *member) waits() (bool, error) {
 	if m.closed || m.queueFile == nil || m.queued() > 0 {
 		return true, nil
 	}
-	neighbours, err := m.neighbours.NeighListExecute(netlink.Ndmsg{Family: unix.AF_INET, State: unix.NUD_INCOMPLETE})
+	neighbours, err := m.neighbours.NeighListExecute(netlink.Ndmsg{Family: m.layout.number, State: unix.NUD_INCOMPLETE})
 	if errors.Is(err, netlink.ErrDumpInterrupted) { // they change
 		return true, nil
 	}

@@ -24,8 +24,12 @@ type member struct {
 	name string
 	kind topology.Kind
 	ns   Namespace
-	wake func()
-	keep bool // packets byte for byte
+	// family is the one whose packets and rules are watched; layout and own, the name of natlab's table, follow from it.
+	family nat.Family
+	layout layout
+	own    string
+	wake   func()
+	keep   bool // packets byte for byte
 
 	mu     sync.Mutex // guards everything below, and every read and write of the sockets
 	closed bool
@@ -43,7 +47,7 @@ type member struct {
 	queueFile  *os.File             // the namespace's /proc/net/netfilter/nfnetlink_queue
 	neighbours *netlink.Handle      // to list them; nil in a control run
 	unresolved map[string]time.Time // by a neighbour's address, since when it is looked for
-	logger     string               // what net.netfilter.nf_log.2 was before; "" where it was not changed
+	logger     string               // what net.netfilter.nf_log.2, or .10, was before; "" where it was not changed
 	table      bool                 // the table was made
 
 	buf  []byte         // for reads
@@ -64,11 +68,13 @@ type member struct {
 	holds       []*Hold
 }
 
-func newMember(w Watched, seq *atomic.Uint64, wake func()) *member {
+func newMember(w Watched, f nat.Family, seq *atomic.Uint64, wake func()) *member {
 	m := &member{
 		name: w.Member, kind: w.Kind, ns: w.NS, seq: seq, wake: wake, openPlane: w.Plane,
 		buf: make([]byte, readSize), walks: map[uint32]*walk{}, logNext: map[uint16]uint32{},
 	}
+	m.family, m.layout = f, layoutOf(f)
+	m.own = m.layout.ownName()
 	m.setRules(w.Rules)
 	return m
 }
@@ -106,7 +112,7 @@ func (m *member) open(o Options, native bool) error {
 		if m.neighbours, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return err
 		}
-		if err := makeTable(native); err != nil {
+		if err := makeTable(m.family, native); err != nil {
 			return err
 		}
 		m.table = true
@@ -130,7 +136,7 @@ func (m *member) openRules(o Options) (err error) {
 	if m.trace, err = openTrace(o.Buffer); err != nil {
 		return err
 	}
-	m.logger, err = useLogger(ourLogger)
+	m.logger, err = useLogger(m.family, ourLogger)
 	return err
 }
 
@@ -330,7 +336,7 @@ func (m *member) calm() error {
 	if m.closed || !m.table {
 		return nil
 	}
-	return m.ns.Do(emptyTable)
+	return m.ns.Do(func() error { return emptyTable(m.family) })
 }
 
 // close undoes open, however far it came.
@@ -417,10 +423,10 @@ func (m *member) stop() (again bool, err error) {
 func (m *member) undo() error {
 	var errs []error
 	if m.table {
-		errs = append(errs, removeTable())
+		errs = append(errs, removeTable(m.family))
 	}
 	if m.logger != "" {
-		_, err := useLogger(m.logger)
+		_, err := useLogger(m.family, m.logger)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

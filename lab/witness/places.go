@@ -8,16 +8,13 @@ import (
 	"natlab/nat"
 )
 
-// ownTable is natlab's own table, as tableOf calls it.
-const ownTable = "ip " + tableName
-
-// tableOf is a table's name in a Step: that of an iptables table alone, any other's with its family, as nft(8) has it: "inet filter" is
-// none of iptables'.
-func tableOf(family byte, name []byte) string {
-	if family == unix.NFPROTO_IPV4 {
+// tableOf is a table's name in a Step: that of an iptables table of the family that is watched alone, any other's with its family, as
+// nft(8) has it: "inet filter" is none of iptables'.
+func (m *member) tableOf(family byte, name []byte) string {
+	if family == m.layout.number {
 		switch string(name) { // each traced packet comes here again and again
 		case tableName:
-			return ownTable
+			return m.own
 		case "raw":
 			return "raw"
 		case "mangle":
@@ -57,8 +54,8 @@ func (m *member) readPlaces() error {
 				handle = u64(value)
 			}
 		}
-		in := tableOf(body[0], table)
-		if in == ownTable {
+		in := m.tableOf(body[0], table)
+		if in == m.own {
 			return
 		}
 		if chain.table != in || chain.chain != string(name) {
@@ -97,7 +94,7 @@ func (m *member) readHooks() error {
 			}
 		}
 		if based && int(hook) < len(nat.Hooks()) {
-			m.hooks[[2]string{tableOf(body[0], table), string(name)}] = nat.Hook(hook)
+			m.hooks[[2]string{m.tableOf(body[0], table), string(name)}] = nat.Hook(hook)
 		}
 	})
 }

@@ -69,7 +69,7 @@ type traceMessage struct {
 	hasConn            bool
 }
 
-func parseTrace(f frame) (t traceMessage) {
+func (m *member) parseTrace(f frame) (t traceMessage) {
 	if len(f.body) < genHeader {
 		return t
 	}
@@ -81,7 +81,7 @@ func parseTrace(f frame) (t traceMessage) {
 		}
 		switch kind {
 		case unix.NFTA_TRACE_TABLE:
-			t.table = tableOf(f.body[0], text(value))
+			t.table = m.tableOf(f.body[0], text(value))
 		case unix.NFTA_TRACE_CHAIN:
 			t.chain = text(value)
 		case unix.NFTA_TRACE_RULE_HANDLE:
@@ -131,8 +131,8 @@ func verdictOfTrace(nested []byte) (code int32, chain []byte) {
 
 // ruleHit turns a trace message into an observation. The end of a user chain is none, nor is natlab's own table.
 func (m *member) ruleHit(f frame) (o proof.Observation, ok bool) {
-	t := parseTrace(f)
-	if t.table == ownTable {
+	t := m.parseTrace(f)
+	if t.table == m.own {
 		return o, false
 	}
 	w := m.walkOf(t)

@@ -38,7 +38,7 @@ const (
 	logWithSeq    = 1 << 0 // NFULNL_CFG_F_SEQ
 	logWithConn   = 1 << 2 // NFULNL_CFG_F_CONNTRACK
 
-	logCopy = 128 // bytes of each packet: enough for its headers
+	logCopy = 192 // bytes of each packet: enough for its headers, also those of IPv6 in VXLAN about another
 )
 
 // traceGroup is the NFLOG group where nf_log_trace sends.
@@ -77,14 +77,16 @@ func bindLog(s *socket, group uint16) error {
 	return err
 }
 
-// Where a namespace sets who gets its IPv4 log messages, and whom natlab wants; thread-self's namespace is meant.
-const (
-	loggerFile = "/proc/sys/net/netfilter/nf_log/2"
-	ourLogger  = "nfnetlink_log"
-)
+// loggers is where a namespace sets who gets its log messages of each family, by its number (nf_log); thread-self's namespace is meant.
+const loggers = "/proc/sys/net/netfilter/nf_log/"
 
-// useLogger sends this thread's namespace's IPv4 log messages to nfnetlink and returns where they went before.
-func useLogger(name string) (before string, err error) {
+// ourLogger is whom natlab wants.
+const ourLogger = "nfnetlink_log"
+
+// useLogger sends this thread's namespace's log messages of a family to whom name calls, and returns where they went before.
+func useLogger(f nat.Family, name string) (before string, err error) {
+	number := strconv.Itoa(int(layoutOf(f).number))
+	loggerFile := loggers + number
 	b, err := os.ReadFile(loggerFile)
 	if err != nil {
 		return "", err
@@ -94,7 +96,7 @@ func useLogger(name string) (before string, err error) {
 		return before, nil
 	}
 	if err := os.WriteFile(loggerFile, []byte(name+"\n"), 0); err != nil {
-		return "", fmt.Errorf("net.netfilter.nf_log.2 = %s: %w", name, err)
+		return "", fmt.Errorf("net.netfilter.nf_log.%s = %s: %w", number, name, err)
 	}
 	return before, nil
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/nfqueue"
+	"natlab/nat"
 )
 
 // Support is what a kernel offers of what the witnesses use: nil for what is there, ErrUnsupported for what is not, any
@@ -37,7 +38,7 @@ func Probe(ns Namespace) Support {
 			s.NativeQueue = fmt.Errorf("%w: no CONFIG_NFT_QUEUE", ErrUnsupported)
 		}
 		if s.Queue == nil && err == nil {
-			s.Queue = unsupported(errors.Join(makeTable(native), removeTable()))
+			s.Queue = unsupported(errors.Join(makeTable(nat.IPv4, native), removeTable(nat.IPv4)))
 		}
 		return nil
 	})
@@ -85,10 +86,10 @@ func probeQueues(flags uint32) error {
 }
 
 func probeLog() error {
-	before, err := useLogger(ourLogger)
+	before, err := useLogger(nat.IPv4, ourLogger)
 	if err != nil {
 		return err
 	}
-	_, undo := useLogger(before)
+	_, undo := useLogger(nat.IPv4, before)
 	return errors.Join(undo, try(func() (*socket, error) { return openLog(probeBuffer, []uint16{traceGroup}) }))
 }

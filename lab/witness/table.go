@@ -19,14 +19,6 @@ const tableName = "natlab"
 // queueNumber is the queue that a tap's packets go to; a namespace's queues are its own.
 func queueNumber(t nat.Tap) uint16 { return uint16(t) }
 
-// The offsets at which a tap's rules look, from the start of the network header. They hold for headers without IP
-// options, which no packet that the rules are to find has.
-const (
-	ipipInner   = ipv4Header
-	vxlanInner  = ipv4Header + udpHeader + vxlanHeader + etherHeader
-	protoOffset = 9
-)
-
 // loopback is the index of lo in every namespace (LOOPBACK_IFINDEX).
 const loopback = 1
 
@@ -36,7 +28,7 @@ const (
 	rst = 0x04
 )
 
-// makeTable replaces `table ip natlab` in the namespace of this thread, a leftover of a run that crashed included. It is
+// makeTable replaces `table ip natlab`, or `table ip6 natlab`, in the namespace of this thread, a leftover of a run that crashed included. It is
 // one transaction: all of it or nothing.
 //
 //	base chain of each tap      answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take; all --> jump TAP-later
@@ -47,12 +39,13 @@ const (
 // A TCP reset or ICMP error that the node makes hangs on the connection of the packet that it answers (nf_ct_attach). If
 // that is not confirmed yet, as with everything that REJECT answers, NFQUEUE drops the answer (nf_ct_drop_unconfirmed).
 // The taps that such a packet passes on its way out, and in again where that is by lo, take a copy of it instead, by NFLOG.
-func makeTable(native bool) error {
+func makeTable(f nat.Family, native bool) error {
+	l := layoutOf(f)
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	t := l.own()
 	c.AddTable(t) // so that the delete finds one
 	c.DelTable(t)
 	c.AddTable(t)
@@ -68,16 +61,16 @@ func makeTable(native bool) error {
 			Hooknum:  new(nftables.ChainHook(tap.Hook())),
 			Priority: new(nftables.ChainPriority(tap.Priority())),
 		})
-		for _, match := range answers(tap) {
+		for _, match := range l.answers(tap) {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: twin.Name})})
 		}
-		for _, match := range firstPackets() {
+		for _, match := range l.firstPackets() {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: take.Name})})
 		}
 		c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.AddChain(laterChain(t, tap)).Name}}})
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make table ip %s: %w", tableName, err)
+		return fmt.Errorf("make table %s: %w", l.ownName(), err)
 	}
 	return nil
 }
@@ -88,53 +81,54 @@ func laterChain(t *nftables.Table, tap nat.Tap) *nftables.Chain {
 }
 
 // watchLater makes the taps copy the later packets of TCP connections too, or no more.
-func watchLater(on bool) error {
+func watchLater(f nat.Family, on bool) error {
+	l := layoutOf(f)
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	t := l.own()
 	for _, tap := range nat.Taps() {
 		later := laterChain(t, tap)
 		if !on {
 			c.FlushChain(later)
 			continue
 		}
-		for _, match := range laterPackets() {
+		for _, match := range l.laterPackets() {
 			c.AddRule(&nftables.Rule{Table: t, Chain: later, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: tap.String() + "-copy"})})
 		}
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("watch later packets by table ip %s: %w", tableName, err)
+		return fmt.Errorf("watch later packets by table %s: %w", l.ownName(), err)
 	}
 	return nil
 }
 
 // emptyTable takes the rules out of the table: no packet comes to a queue any more, and none is dropped by it, as
 // deleting a chain would drop those that wait.
-func emptyTable() error {
+func emptyTable(f nat.Family) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	c.FlushTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4})
+	c.FlushTable(layoutOf(f).own())
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("empty table ip %s: %w", tableName, err)
+		return fmt.Errorf("empty table %s: %w", layoutOf(f).ownName(), err)
 	}
 	return nil
 }
 
 // removeTable deletes the table from the namespace of this thread; one that is not there is no error.
-func removeTable() error {
+func removeTable(f nat.Family) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	t := layoutOf(f).own()
 	c.AddTable(t)
 	c.DelTable(t)
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("delete table ip %s: %w", tableName, err)
+		return fmt.Errorf("delete table %s: %w", layoutOf(f).ownName(), err)
 	}
 	return nil
 }
@@ -164,42 +158,31 @@ func logging(tap nat.Tap) expr.Any {
 }
 
 // firstPackets are the matches for the packets that a proof is about: those that open a connection or refuse it, all
-// datagrams and ICMP, and the tunnel packets around such a one. The rest of a connection runs past the taps untouched.
-func firstPackets() [][]expr.Any {
-	rules := opening(nil, 0)
-	rules[1] = append(rules[1], field(expr.PayloadBaseTransportHeader, 2, expr.CmpOpNeq, vxlanPorts)...) // UDP
-	return slices.Concat(rules, opening(ipip(), ipipInner), opening(vxlan(), vxlanInner))
+// datagrams and ICMP of hosts, and the tunnel packets around such a one. The rest of a connection runs past the taps untouched.
+func (l layout) firstPackets() (out [][]expr.Any) {
+	for _, in := range l.tunnels() {
+		rules := l.opening(in)
+		if in.match == nil {
+			rules[1] = append(rules[1], field(expr.PayloadBaseTransportHeader, 2, expr.CmpOpNeq, vxlanPorts)...) // UDP
+		}
+		out = append(out, rules...)
+	}
+	return out
 }
 
 var vxlanPorts = binary.BigEndian.AppendUint16(nil, vxlanPort)
 
-// ipip and vxlan match the packets of a tunnel.
-func ipip() []expr.Any {
-	return field(expr.PayloadBaseNetworkHeader, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_IPIP})
-}
-
-func vxlan() []expr.Any {
-	return slices.Concat(
-		field(expr.PayloadBaseNetworkHeader, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_UDP}),
-		field(expr.PayloadBaseTransportHeader, 2, expr.CmpOpEq, vxlanPorts),
-		field(expr.PayloadBaseNetworkHeader, vxlanInner-2, expr.CmpOpEq, binary.BigEndian.AppendUint16(nil, etherIPv4)))
-}
-
 // laterPackets are the matches for all of TCP, in tunnels too. They stand behind those for first packets, which take theirs.
-func laterPackets() (out [][]expr.Any) {
-	for _, in := range []struct {
-		tunnel []expr.Any
-		at     uint32
-	}{{nil, 0}, {ipip(), ipipInner}, {vxlan(), vxlanInner}} {
-		out = append(out, slices.Concat(in.tunnel, field(expr.PayloadBaseNetworkHeader, in.at+protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_TCP})))
+func (l layout) laterPackets() (out [][]expr.Any) {
+	for _, in := range l.tunnels() {
+		out = append(out, slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_TCP)))
 	}
 	return out
 }
 
 // answers are the packets with which a node may be answering for itself: TCP resets and ICMP errors that did not come
 // from outside.
-func answers(tap nat.Tap) [][]expr.Any {
-	network, transport := expr.PayloadBaseNetworkHeader, expr.PayloadBaseTransportHeader
+func (l layout) answers(tap nat.Tap) [][]expr.Any {
 	var here []expr.Any
 	if tap.Hook() == nat.PreRouting {
 		here = []expr.Any{
@@ -207,27 +190,29 @@ func answers(tap nat.Tap) [][]expr.Any {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, loopback)},
 		}
 	}
-	out := [][]expr.Any{slices.Concat(here,
-		field(network, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_TCP}),
-		flagged(network, ipv4Header+tcpFlagsAt, rst))}
-	for _, kind := range icmpErrors {
-		out = append(out, slices.Concat(here,
-			field(network, protoOffset, expr.CmpOpEq, []byte{unix.IPPROTO_ICMP}),
-			field(transport, 0, expr.CmpOpEq, []byte{kind})))
+	out := [][]expr.Any{slices.Concat(here, l.proto(0, unix.IPPROTO_TCP), flagged(expr.PayloadBaseNetworkHeader, l.header+tcpFlagsAt, rst))}
+	for _, kind := range l.icmpErrors {
+		out = append(out, slices.Concat(here, l.proto(0, l.icmp), field(expr.PayloadBaseTransportHeader, 0, expr.CmpOpEq, []byte{kind})))
 	}
 	return out
 }
 
-// opening matches the three kinds of first packet whose IP header starts at an offset from the network header.
-func opening(outer []expr.Any, at uint32) [][]expr.Any {
-	of := func(proto byte) []expr.Any {
-		return slices.Concat(outer, field(expr.PayloadBaseNetworkHeader, at+protoOffset, expr.CmpOpEq, []byte{proto}))
+// opening matches the kinds of first packet, in a tunnel or in none: TCP, UDP, ICMP, and of IPv6 fragments of UDP, whose header names
+// their protocol behind it. A namespace that tracks no connections joins none.
+func (l layout) opening(in tunnelled) [][]expr.Any {
+	icmp := slices.Concat(in.match, l.proto(in.at, l.icmp))
+	if l.queries != 0 {
+		icmp = append(icmp, field(expr.PayloadBaseNetworkHeader, in.at+l.header, expr.CmpOpLt, []byte{l.queries})...)
 	}
-	return [][]expr.Any{
-		slices.Concat(of(unix.IPPROTO_TCP), flagged(expr.PayloadBaseNetworkHeader, at+ipv4Header+tcpFlagsAt, syn|rst)),
-		of(unix.IPPROTO_UDP),
-		of(unix.IPPROTO_ICMP),
+	out := [][]expr.Any{
+		slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_TCP), flagged(expr.PayloadBaseNetworkHeader, in.at+l.header+tcpFlagsAt, syn|rst)),
+		slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_UDP)),
+		icmp,
 	}
+	if l.fragment {
+		out = append(out, slices.Concat(in.match, l.proto(in.at, fragment), field(expr.PayloadBaseNetworkHeader, in.at+l.header, expr.CmpOpEq, []byte{unix.IPPROTO_UDP})))
+	}
+	return out
 }
 
 // flagged matches a byte that has one of the bits.

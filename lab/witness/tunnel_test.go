@@ -39,6 +39,16 @@ func ipv4(src, dst netip.Addr, proto nat.Proto, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+// ipv6 is a packet of IPv6 whose first header behind its own is of that number.
+func ipv6(src, dst netip.Addr, next nat.Proto, payload []byte) []byte {
+	b := make([]byte, 40, 40+len(payload))
+	b[0], b[6], b[7] = 0x60, byte(next), 64
+	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
+	copy(b[8:], src.AsSlice())
+	copy(b[24:], dst.AsSlice())
+	return append(b, payload...)
+}
+
 func tcpHeader(src, dst uint16, flags byte) []byte {
 	b := make([]byte, 20)
 	binary.BigEndian.PutUint16(b, src)

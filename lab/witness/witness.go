@@ -52,9 +52,10 @@ type PlaneReport struct {
 
 // Options are how to watch. The zero value is the usual way.
 type Options struct {
-	Control bool // connection tracking events only: no table, no queue, no trace; the control run of a proof
-	Keep    bool // keep packets byte for byte (Observation.Packet)
-	Buffer  int  // bytes of each socket's receive buffer; 0 is 16 MiB
+	Family  nat.Family // whose packets and rules are watched: those of the other one pass untouched
+	Control bool       // connection tracking events only: no table, no queue, no trace; the control run of a proof
+	Keep    bool       // keep packets byte for byte (Observation.Packet)
+	Buffer  int        // bytes of each socket's receive buffer; 0 is 16 MiB
 }
 
 const defaultBuffer = 16 << 20
@@ -90,7 +91,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 	}
 	s := &Session{byName: map[string]*member{}, notify: make(chan struct{}, 1)}
 	for _, w := range watched {
-		m := newMember(w, &s.seq, s.wake)
+		m := newMember(w, o.Family, &s.seq, s.wake)
 		if s.byName[m.name] != nil {
 			return nil, fmt.Errorf("watch %q: named twice", m.name)
 		}
@@ -194,7 +195,7 @@ func (s *Session) Later(on bool) error {
 		if m.closed || !m.table {
 			return nil
 		}
-		return m.ns.Do(func() error { return watchLater(on) })
+		return m.ns.Do(func() error { return watchLater(m.family, on) })
 	})
 }
 

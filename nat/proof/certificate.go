@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"natlab/nat"
+	"natlab/topology"
 )
 
 // Outcome is what a proof concludes. The zero value claims nothing.
@@ -139,13 +140,22 @@ type Wrong struct {
 
 // RuleRef names one rule of one node.
 type RuleRef struct {
-	Node  string `json:"node"`
-	Table string `json:"table"`
-	Chain string `json:"chain"`
-	Rule  int    `json:"rule"` // 1 for the chain's first
-	Text  string `json:"text"` // as iptables-save or nft prints it
+	Node   string          `json:"node"`
+	Family topology.Family `json:"family,omitzero"` // "ipv6"; "ipv4" is left out
+	Table  string          `json:"table"`
+	Chain  string          `json:"chain"`
+	Rule   int             `json:"rule"` // 1 for the chain's first
+	Text   string          `json:"text"` // as iptables-save or nft prints it
 	// Element is of a verdict map of nf_tables that the rule asks: it counts as a rule of its own (nat.Met.Element).
 	Element string `json:"element,omitempty"`
+}
+
+// In names the rule's table, with the family where that is not IPv4.
+func (r RuleRef) In() string {
+	if r.Family == topology.IPv6 {
+		return "ip6 " + r.Table
+	}
+	return r.Table
 }
 
 // Coverage is how much of the rules the flows met.

@@ -52,27 +52,35 @@ func (s Selector) wantsService(name string) bool {
 // address it has, and every hostPort of a Pod, from every kind of client that can get there. Of many pods of one kind on one node it takes the
 // first; every node is asked, since every node has its own copy of the rules. How each flow has to end is not decided
 // here: that is what the prediction from the intended rules is for, and a Service without endpoints, a Local policy
-// or a source range makes flows that must fail. The order is that of the Services, then of the addresses, then of
-// the clients; names are unique.
+// or a source range makes flows that must fail. The order is that of the families of a lab of the cluster, the primary one first, then of
+// the Services, then of the addresses, then of the clients; names are unique.
 func Flows(c topology.Cluster, s Selector) []Flow {
-	l := &lister{cluster: c, only: s, seen: map[flowKey]bool{}, nodeOf: map[string]string{}}
+	l := &lister{cluster: c, only: s, seen: map[flowKey]bool{}, nodeOf: map[string]string{}, primary: c.Families()[0]}
 	for _, p := range c.Pods {
 		l.nodeOf[p.Namespace+"/"+p.Name] = p.Node
 	}
-	for _, svc := range c.Services {
+	for _, f := range c.Families() {
+		l.family = f
+		l.all()
+	}
+	return l.flows
+}
+
+// all lists the flows of the family.
+func (l *lister) all() {
+	for _, svc := range l.cluster.Services {
 		for _, port := range svc.Ports {
-			if s.wantsService(portName(svc, port)) {
+			if l.only.wantsService(portName(svc, port)) {
 				l.service(svc, port)
 			}
 		}
 	}
-	if s.Service == "" {
-		for _, p := range c.Pods {
+	if l.only.Service == "" {
+		for _, p := range l.cluster.Pods {
 			l.hostPorts(p)
 		}
 		l.noService()
 	}
-	return l.flows
 }
 
 type flowKey struct {
@@ -88,6 +96,8 @@ type lister struct {
 	flows   []Flow
 	seen    map[flowKey]bool  // known already, wanted or not
 	nodeOf  map[string]string // the node of a pod, by "NS/NAME"
+	family  topology.Family   // of the flows that are listed now
+	primary topology.Family   // the lab's
 }
 
 // caller is somebody who can ask.
@@ -99,13 +109,16 @@ type caller struct {
 
 func (l *lister) add(who caller, f Flow, at string) {
 	k := flowKey{who.name, f.Target, f.Protocol}
-	if !who.source.Is4() || l.seen[k] {
+	if !l.of(who.source) || l.seen[k] {
 		return
 	}
 	l.seen[k] = true
 	f.Client, f.From, f.Source, f.Vantage = who.name, who.from, who.source, who.vantage
 	if !l.only.Takes(f) {
 		return
+	}
+	if strings.Contains(at, ":") {
+		at = "[" + at + "]"
 	}
 	words := []string{who.name, "->", f.Type.String(), at + ":" + strconv.Itoa(int(f.Target.Port())), f.Protocol.String()}
 	if of := cmp.Or(f.Service, f.Name); of != "" {
@@ -118,6 +131,52 @@ func (l *lister) add(who caller, f Flow, at string) {
 	l.flows = append(l.flows, f)
 }
 
+// of reports whether an address is of the family that is listed.
+func (l *lister) of(a netip.Addr) bool { return a.IsValid() && topology.FamilyOf(a) == l.family }
+
+// among are the addresses of a list that are of the family.
+func (l *lister) among(addrs []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !l.of(a) })
+}
+
+// first is the first of them; invalid where there is none.
+func (l *lister) first(addrs []netip.Addr) netip.Addr {
+	at := slices.IndexFunc(addrs, l.of)
+	if at < 0 {
+		return netip.Addr{}
+	}
+	return addrs[at]
+}
+
+// called is a node's address in the name of a flow: the node's own name stands for its primary one.
+func (l *lister) called(n topology.Node, ip netip.Addr) string {
+	if l.family == l.primary && ip == l.first(n.Addresses) {
+		return n.Name
+	}
+	return ip.String()
+}
+
+// localSince is the release since which kube-proxy's rules leave alone what comes to a node port by ::1. Before, they
+// send it to an endpoint whose answers find no way back, as IPv6 has no route_localnet; its server goes on answering for a minute, and what
+// the node makes of that cannot be told from what it makes of another's.
+const localSince = 26
+
+// asksLoopback reports whether node ports are asked by a node's own loopback.
+func (l *lister) asksLoopback() bool {
+	if l.family == topology.IPv6 {
+		return l.cluster.KubeProxy.SinceRelease(localSince)
+	}
+	return l.cluster.KubeProxy.LocalhostNodePorts
+}
+
+// loopback is the family's.
+func (l *lister) loopback() netip.Addr {
+	if l.family == topology.IPv6 {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
 func (l *lister) service(svc topology.Service, port topology.ServicePort) {
 	proto, ok := askable(port.Protocol)
 	if !ok {
@@ -126,7 +185,7 @@ func (l *lister) service(svc topology.Service, port topology.ServicePort) {
 	base := Flow{Service: portName(svc, port), Protocol: proto}
 	inside := slices.Concat(l.nodes(port), l.pods(port))
 	for _, ip := range svc.ClusterIPs {
-		if ip.Is4() {
+		if l.of(ip) {
 			f := base
 			f.Type, f.Target = ByClusterIP, netip.AddrPortFrom(ip, port.Port)
 			l.addAll(inside, f, ip.String())
@@ -136,14 +195,14 @@ func (l *lister) service(svc topology.Service, port topology.ServicePort) {
 		l.nodePort(port, base)
 	}
 	for _, in := range svc.Ingress {
-		if in.IP.Is4() && in.IPMode != "Proxy" {
+		if l.of(in.IP) && in.IPMode != "Proxy" {
 			f := base
 			f.Type, f.Target = ByLoadBalancer, netip.AddrPortFrom(in.IP, port.Port)
 			l.addAll(slices.Concat(l.outside(in.IP), inside), f, in.IP.String())
 		}
 	}
 	for _, ip := range svc.ExternalIPs {
-		if ip.Is4() {
+		if l.of(ip) {
 			f := base
 			f.Type, f.Target = ByExternalIP, netip.AddrPortFrom(ip, port.Port)
 			l.addAll(slices.Concat(l.outside(ip), inside), f, ip.String())
@@ -174,17 +233,13 @@ func (l *lister) nodePort(port topology.ServicePort, f Flow) {
 				who = append(who, p)
 			}
 		}
-		for j, ip := range ipv4s(n.Addresses) {
-			at := n.Name
-			if j > 0 {
-				at = ip.String()
-			}
+		for _, ip := range l.among(n.Addresses) {
 			f.Target = netip.AddrPortFrom(ip, port.NodePort)
-			l.addAll(who, f, at)
+			l.addAll(who, f, l.called(n, ip))
 		}
-		if l.cluster.KubeProxy.LocalhostNodePorts {
+		if l.asksLoopback() {
 			self := nodes[i]
-			self.source, self.vantage = netip.AddrFrom4([4]byte{127, 0, 0, 1}), FromLoopback
+			self.source, self.vantage = l.loopback(), FromLoopback
 			f.Target = netip.AddrPortFrom(self.source, port.NodePort)
 			l.add(self, f, self.source.String())
 		}
@@ -228,9 +283,9 @@ func (l *lister) noService() {
 func (l *lister) atEveryNode(f Flow, port uint16) {
 	who := l.outside(netip.Addr{})
 	for _, n := range l.cluster.Nodes {
-		if ips := ipv4s(n.Addresses); len(ips) > 0 && len(who) > 0 {
-			f.Target = netip.AddrPortFrom(ips[0], port)
-			l.add(who[0], f, n.Name)
+		if ip := l.first(n.Addresses); ip.IsValid() && len(who) > 0 {
+			f.Target = netip.AddrPortFrom(ip, port)
+			l.add(who[0], f, l.called(n, ip))
 		}
 	}
 }
@@ -250,7 +305,7 @@ func (l *lister) outside(ip netip.Addr) []caller {
 	}
 	var out []caller
 	for _, cl := range l.cluster.Clients {
-		out = append(out, caller{cl.Name, cl.Name, cl.Address(topology.IPv4), FromOutside})
+		out = append(out, caller{cl.Name, cl.Name, cl.Address(l.family), FromOutside})
 	}
 	return out
 }
@@ -259,10 +314,7 @@ func (l *lister) outside(ip netip.Addr) []caller {
 func (l *lister) nodes(port topology.ServicePort) []caller {
 	var out []caller
 	for _, n := range l.cluster.Nodes {
-		who := caller{name: n.Name, from: n.Name, vantage: FromOtherNode}
-		if ips := ipv4s(n.Addresses); len(ips) > 0 {
-			who.source = ips[0]
-		}
+		who := caller{name: n.Name, from: n.Name, source: l.first(n.Addresses), vantage: FromOtherNode}
 		if hasEndpoint(port, n.Name) {
 			who.vantage = FromEndpointNode
 		}
@@ -282,10 +334,7 @@ func (l *lister) pods(port topology.ServicePort) []caller {
 	taken := map[kind]bool{}
 	for _, p := range l.cluster.Pods {
 		name := p.Namespace + "/" + p.Name
-		who := caller{name: name, from: name, vantage: FromPodElsewhere}
-		if ips := ipv4s(p.IPs); len(ips) > 0 {
-			who.source = ips[0]
-		}
+		who := caller{name: name, from: name, source: l.first(p.IPs), vantage: FromPodElsewhere}
 		switch k := (kind{p.Node, p.HostNetwork}); {
 		case !p.HostNetwork && isEndpoint(port, name):
 			who.vantage = FromEndpointItself
@@ -318,10 +367,6 @@ func hasEndpoint(port topology.ServicePort, node string) bool {
 
 func isEndpoint(port topology.ServicePort, pod string) bool {
 	return slices.ContainsFunc(port.Endpoints, func(e topology.Endpoint) bool { return e.Pod == pod })
-}
-
-func ipv4s(addrs []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !a.Is4() })
 }
 
 // askable reports whether a Service port's protocol has sockets that natlab asks with.

@@ -113,9 +113,9 @@ func TestFlows(t *testing.T) {
 		unasked = append(unasked, n.String()+": "+n.Reason)
 	}
 	assert.Equal(t, []string{
-		"d/web:http ClusterIP [fd00:96::1]:80 TCP: verify asks in IPv4 alone",
+		"d/web:http ClusterIP [fd00:96::1]:80 TCP: the lab has no IPv6",
 		"d/web:http LoadBalancer 10.0.0.201:80 TCP: ipMode Proxy: kube-proxy leaves the address to the load balancer",
-		"d/web:http NodePort [::]:30080 TCP: verify asks in IPv4 alone",
+		"d/web:http NodePort [::]:30080 TCP: the lab has no IPv6",
 		"d/web:s ClusterIP 10.96.0.1:80 SCTP: natlab has no client for this protocol",
 		"d/web:s ClusterIP [fd00:96::1]:80 SCTP: natlab has no client for this protocol",
 		"d/web:s LoadBalancer 10.0.0.200:80 SCTP: natlab has no client for this protocol",

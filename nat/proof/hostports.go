@@ -13,7 +13,7 @@ import (
 // where nodes have route_localnet by the node's loopback.
 func (l *lister) hostPorts(p topology.Pod) {
 	at := slices.IndexFunc(l.cluster.Nodes, func(n topology.Node) bool { return n.Name == p.Node })
-	if at < 0 || len(p.HostPorts) == 0 || len(ipv4s(p.IPs)) == 0 {
+	if at < 0 || len(p.HostPorts) == 0 || !l.first(p.IPs).IsValid() {
 		return
 	}
 	node := l.cluster.Nodes[at]
@@ -33,44 +33,42 @@ func (l *lister) hostPorts(p topology.Pod) {
 			continue
 		}
 		f := Flow{Name: p.Member(), Type: ByHostPort, Protocol: proto}
-		for _, ip := range hostAddresses(node, p, h) {
-			name := ip.String()
-			if ips := ipv4s(node.Addresses); len(ips) > 0 && ips[0] == ip {
-				name = node.Name
-			}
+		for _, ip := range l.hostAddresses(node, p, h) {
 			f.Target = netip.AddrPortFrom(ip, h.Port)
-			l.addAll(who, f, name)
+			l.addAll(who, f, l.called(node, ip))
 		}
 		if l.byLoopback(p, h) {
 			self := nodes[at]
-			self.source, self.vantage = netip.AddrFrom4([4]byte{127, 0, 0, 1}), FromLoopback
+			self.source, self.vantage = l.loopback(), FromLoopback
 			f.Target = netip.AddrPortFrom(self.source, h.Port)
 			l.add(self, f, self.source.String())
 		}
 	}
 }
 
-// anyAddress reports whether a hostPort is at all IPv4 addresses of its node.
-func anyAddress(h topology.HostPort) bool { return !h.IP.IsValid() || h.IP == netip.IPv4Unspecified() }
+// anyAddress reports whether a hostPort is at all addresses of its node that are of the family.
+func (l *lister) anyAddress(h topology.HostPort) bool {
+	return !h.IP.IsValid() || l.of(h.IP) && h.IP.IsUnspecified()
+}
 
-// hostAddresses are a node's IPv4 addresses at which a hostPort is, loopback aside: that which it names, or all. What a Pod on the host
-// network binds besides its own address is not known.
-func hostAddresses(n topology.Node, p topology.Pod, h topology.HostPort) []netip.Addr {
+// hostAddresses are a node's addresses of the family at which a hostPort is, loopback aside: that which it names, or all. What a Pod on
+// the host network binds besides its own address is not known.
+func (l *lister) hostAddresses(n topology.Node, p topology.Pod, h topology.HostPort) []netip.Addr {
 	switch {
 	case p.HostNetwork:
-		return ipv4s(p.IPs)
-	case anyAddress(h):
-		return ipv4s(n.Addresses)
-	case h.IP.Is4() && !h.IP.IsLoopback():
+		return l.among(p.IPs)
+	case l.anyAddress(h):
+		return l.among(n.Addresses)
+	case l.of(h.IP) && !h.IP.IsLoopback():
 		return []netip.Addr{h.IP}
 	}
 	return nil
 }
 
-// byLoopback reports whether a hostPort is reached by its node's 127.0.0.1, which needs route_localnet there.
+// byLoopback reports whether a hostPort is reached by its node's 127.0.0.1, which needs route_localnet there. IPv6 has no such thing.
 func (l *lister) byLoopback(p topology.Pod, h topology.HostPort) bool {
-	here := anyAddress(h) || h.IP == netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	return here && !p.HostNetwork && l.cluster.KubeProxy.LocalhostNodePorts
+	here := l.anyAddress(h) || h.IP == l.loopback()
+	return l.family == topology.IPv4 && here && !p.HostNetwork && l.cluster.KubeProxy.LocalhostNodePorts
 }
 
 // noHostAddress is the reason for a hostPort of loopback on nodes without route_localnet.
@@ -78,30 +76,36 @@ const noHostAddress = "no client reaches its address: the node has no route_loca
 
 // unaskedHostPorts lists the hostPorts that no flow asks: of a family, of a protocol, of an address.
 func unaskedHostPorts(c topology.Cluster) (out []NotAsked) {
-	l := &lister{cluster: c}
 	for _, p := range c.Pods {
-		node, _ := c.Node(p.Node)
-		six := slices.ContainsFunc(p.IPs, netip.Addr.Is6)
 		for _, h := range p.HostPorts {
-			add := func(at netip.Addr, reason string) {
-				if h.IP.IsValid() {
-					at = h.IP
-				}
-				out = append(out, NotAsked{
-					Type: ByHostPort, Target: netip.AddrPortFrom(at, h.Port).String(), Protocol: h.Protocol, Reason: fmt.Sprintf("Pod %s: %s", p.Member(), reason),
-				})
-			}
-			_, driven := askable(h.Protocol)
-			switch {
-			case !driven:
-				add(netip.IPv4Unspecified(), notProto)
-			case h.IP.Is6():
-				add(h.IP, notIPv6)
-			case len(hostAddresses(node, p, h)) == 0 && !l.byLoopback(p, h):
-				add(h.IP, noHostAddress)
-			case six && !h.IP.IsValid():
-				add(netip.IPv6Unspecified(), notIPv6)
-			}
+			out = append(out, unaskedHostPort(c, p, h)...)
+		}
+	}
+	return out
+}
+
+func unaskedHostPort(c topology.Cluster, p topology.Pod, h topology.HostPort) (out []NotAsked) {
+	node, _ := c.Node(p.Node)
+	add := func(at netip.Addr, reason string) {
+		if h.IP.IsValid() {
+			at = h.IP
+		}
+		out = append(out, NotAsked{
+			Type: ByHostPort, Target: netip.AddrPortFrom(at, h.Port).String(), Protocol: h.Protocol, Reason: fmt.Sprintf("Pod %s: %s", p.Member(), reason),
+		})
+	}
+	if _, driven := askable(h.Protocol); !driven {
+		add(netip.IPv4Unspecified(), notProto)
+		return out
+	}
+	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		l := &lister{cluster: c, family: topology.FamilyOf(any)}
+		switch {
+		case !l.first(p.IPs).IsValid() && !(h.IP.IsValid() && l.of(h.IP)), h.IP.IsValid() && !l.of(h.IP):
+		case !c.Has(any):
+			add(any, noFamily(any))
+		case len(l.hostAddresses(node, p, h)) == 0 && !l.byLoopback(p, h):
+			add(any, noHostAddress)
 		}
 	}
 	return out

@@ -33,13 +33,13 @@ func TestHostPortFlows(t *testing.T) {
 		},
 		{
 			"an IPv6 address", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].IP = addr("fd00::1") }, nil, 0,
-			[]string{"hostPort [fd00::1]:8080 TCP: Pod d/web: verify asks in IPv4 alone"},
+			[]string{"hostPort [fd00::1]:8080 TCP: Pod d/web: the lab has no IPv6"},
 		},
 		{
 			"a pod of both families", func(_ *topology.Cluster, p *topology.Pod) { p.IPs = append(p.IPs, addr("fd00::2")) },
 			[]string{"10.0.0.1:8080", "10.9.0.1:8080", "127.0.0.1:8080"},
 			6,
-			[]string{"hostPort [::]:8080 TCP: Pod d/web: verify asks in IPv4 alone"},
+			[]string{"hostPort [::]:8080 TCP: Pod d/web: the lab has no IPv6"},
 		},
 		{"on the host network", func(_ *topology.Cluster, p *topology.Pod) {
 			p.HostNetwork, p.IPs = true, []netip.Addr{addr("10.0.0.1")}

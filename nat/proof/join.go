@@ -299,7 +299,7 @@ func (j *joiner) joinError(o Observation) {
 		s.Stray = append(s.Stray, o.Hop)
 		return
 	}
-	if who.dir == nat.Reply { // the client complains of an answer that it does not know
+	if who.dir == nat.Reply && o.ICMP.nobodyListens() { // the client complains of an answer that it does not know
 		s.Stray = append(s.Stray, o.Hop)
 		return
 	}

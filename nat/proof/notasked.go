@@ -19,17 +19,24 @@ type NotAsked struct {
 
 // The reasons.
 const (
-	notIPv6  = "verify asks in IPv4 alone"
 	notProto = "natlab has no client for this protocol"
 	notVIP   = "ipMode Proxy: kube-proxy leaves the address to the load balancer"
 )
+
+// noFamily is the reason for an address of a family that a lab of the cluster does not have.
+func noFamily(a netip.Addr) string {
+	if a.Is6() {
+		return "the lab has no IPv6"
+	}
+	return "the lab has no IPv4"
+}
 
 // Unasked lists the addresses, ports, families and protocols of Services, and the hostPorts of Pods, that Flows has no flow for.
 func Unasked(c topology.Cluster, s Selector) []NotAsked {
 	var out []NotAsked
 	for _, svc := range c.Services {
 		for _, port := range svc.Ports {
-			for _, n := range unaskedOf(svc, port) {
+			for _, n := range unaskedOf(c, svc, port) {
 				if s.From == "" && s.To == "" && (s.Service == "" || s.Service == n.Service || s.Service == svc.Namespace+"/"+svc.Name) {
 					out = append(out, n)
 				}
@@ -62,23 +69,23 @@ func Unfinished(flows []Flow, reason string) []NotAsked {
 	return out
 }
 
-func unaskedOf(svc topology.Service, port topology.ServicePort) (out []NotAsked) {
+func unaskedOf(c topology.Cluster, svc topology.Service, port topology.ServicePort) (out []NotAsked) {
 	_, driven := askable(port.Protocol)
 	add := func(a Access, target netip.AddrPort, reason string) {
 		n := NotAsked{Service: portName(svc, port), Type: a, Target: target.String(), Protocol: port.Protocol, Reason: reason}
 		switch {
 		case !driven:
 			n.Reason = notProto
-		case target.Addr().Is6():
-			n.Reason = notIPv6
+		case !c.Has(target.Addr()):
+			n.Reason = noFamily(target.Addr())
 		}
 		if n.Reason != "" {
 			out = append(out, n)
 		}
 	}
-	six := false
+	four, six := false, false
 	for _, ip := range svc.ClusterIPs {
-		six = six || ip.Is6()
+		four, six = four || ip.Is4(), six || ip.Is6()
 		add(ByClusterIP, netip.AddrPortFrom(ip, port.Port), "")
 	}
 	for _, in := range svc.Ingress {
@@ -97,7 +104,7 @@ func unaskedOf(svc topology.Service, port topology.ServicePort) (out []NotAsked)
 	for _, family := range []struct {
 		there bool
 		addr  netip.Addr
-	}{{!driven, netip.IPv4Unspecified()}, {six, netip.IPv6Unspecified()}} {
+	}{{four || !driven, netip.IPv4Unspecified()}, {six, netip.IPv6Unspecified()}} {
 		if family.there {
 			add(ByNodePort, netip.AddrPortFrom(family.addr, port.NodePort), "")
 		}

@@ -47,5 +47,18 @@ type ICMP struct {
 	Inside     nat.Tuple
 }
 
-// tooLong reports whether a router complains that a packet is longer than a link's MTU and must not be split (RFC 1191).
-func (i ICMP) tooLong() bool { return i.Type == 3 && i.Code == 4 }
+// tooLong reports whether a router complains that a packet is longer than a link's MTU and must not be split (RFC 1191, RFC 8201).
+func (i ICMP) tooLong() bool {
+	if i.Inside.Src().Addr().Is6() {
+		return i.Type == 2
+	}
+	return i.Type == 3 && i.Code == 4
+}
+
+// nobodyListens reports whether a host complains that none of its sockets has the port that a packet is for (RFC 792, RFC 4443).
+func (i ICMP) nobodyListens() bool {
+	if i.Inside.Src().Addr().Is6() {
+		return i.Type == 1 && i.Code == 4
+	}
+	return i.Type == 3 && i.Code == 3
+}

@@ -86,7 +86,7 @@ func writeFlows(b *strings.Builder, flows []proof.Certificate, st Style) {
 	var tables []*table
 	var widths []int
 	for _, c := range flows {
-		if title := service(c.Flow) + "  " + c.Type.String(); len(titles) == 0 || titles[len(titles)-1] != title {
+		if title := service(c.Flow) + "  " + accessOf(c.Flow); len(titles) == 0 || titles[len(titles)-1] != title {
 			titles = append(titles, title)
 			tables = append(tables, &table{headings: []string{"client", "asks", "answered by", "masquerade", "verdict"}})
 		}
@@ -100,6 +100,14 @@ func writeFlows(b *strings.Builder, flows []proof.Certificate, st Style) {
 		t.write(b, widths, st)
 		b.WriteByte('\n')
 	}
+}
+
+// accessOf is the kind of address that a flow asks, with its family where that is not IPv4.
+func accessOf(f proof.Flow) string {
+	if f.Target.Addr().Is6() {
+		return f.Type.String() + " IPv6"
+	}
+	return f.Type.String()
 }
 
 func addFlow(t *table, c proof.Certificate) {
@@ -162,7 +170,7 @@ func writeKinds(b *strings.Builder, flows []proof.Certificate, st Style) {
 func kinds(flows []proof.Certificate) []kind {
 	var out []kind
 	for _, c := range flows {
-		s, a := service(c.Flow), c.Type.String()
+		s, a := service(c.Flow), accessOf(c.Flow)
 		if n := len(out); n == 0 || out[n-1].service != s || out[n-1].access != a {
 			out = append(out, kind{service: s, access: a})
 		}

@@ -118,7 +118,7 @@ func writeCoverage(b *strings.Builder, c proof.Coverage, d Detail, st Style) {
 	nodes := map[key][]string{}
 	var order []key
 	for _, r := range c.Unmet {
-		k := key{r.Table, r.Text}
+		k := key{r.In(), r.Text}
 		if nodes[k] == nil {
 			order = append(order, k)
 		}

@@ -153,6 +153,11 @@ func (v visit) served(endpoints []topology.Endpoint, masquerade bool, why string
 			end.End, end.Limit = nat.EndUnknown, fmt.Sprintf("%s is an address of %s too", e.Addr, by)
 		}
 		out = append(out, end)
+		if loopback := netip.IPv6Loopback(); v.Target.Addr() == loopback && end.End == nat.EndAnswered {
+			end.End = nat.EndLost
+			end.Limit = fmt.Sprintf("%s asks by %s, and no answer from elsewhere finds back to that: IPv6 has no route_localnet", v.From, loopback)
+			out = append(out, end)
+		}
 	}
 	return out
 }

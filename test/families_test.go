@@ -1,0 +1,46 @@
+package test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/lab/dataplane"
+	"natlab/nat"
+	"natlab/topology"
+)
+
+// TestBothFamiliesAreProved proves every flow of the dual-stack twin of the reference cluster, of both families and of IPv6 alone, and
+// that nothing of its Services is left out.
+func TestBothFamiliesAreProved(t *testing.T) {
+	rows := []struct {
+		name    string
+		release string
+		backend dataplane.Backend
+		overlay topology.Overlay
+		narrow  func(topology.Cluster) topology.Cluster
+		flows   map[nat.Family]int
+		unasked int // addresses
+	}{
+		{"both", "v1.25", dataplane.NFT, topology.VXLAN, func(c topology.Cluster) topology.Cluster { return c }, map[nat.Family]int{nat.IPv4: 377, nat.IPv6: 407}, 0},
+		{
+			"IPv6 alone", "v1.28", dataplane.Legacy, topology.None, func(c topology.Cluster) topology.Cluster { return c.Narrowed(topology.IPv6) },
+			map[nat.Family]int{nat.IPv6: 407}, 10,
+		},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			c, err := topology.DualStack()
+			require.NoError(t, err)
+			c.KubeProxy.Release = row.release
+			c.PodNetwork.Overlay, c.PodNetwork.Overlay6 = row.overlay, row.overlay
+			r := proveAll(t, row.narrow(c), row.backend)
+			flows := map[nat.Family]int{}
+			for _, cert := range r.Flows {
+				flows[nat.FamilyOf(cert.Target.Addr())]++
+			}
+			require.Equal(t, row.flows, flows)
+			require.Len(t, r.NotAsked, row.unasked, "%v", r.NotAsked)
+		})
+	}
+}
