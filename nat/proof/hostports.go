@@ -101,7 +101,7 @@ func unaskedHostPort(c topology.Cluster, p topology.Pod, h topology.HostPort) (o
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		l := &lister{cluster: c, family: topology.FamilyOf(any)}
 		switch {
-		case !l.first(p.IPs).IsValid() && !(h.IP.IsValid() && l.of(h.IP)), h.IP.IsValid() && !l.of(h.IP):
+		case h.IP.IsValid() && !l.of(h.IP), !h.IP.IsValid() && !l.first(p.IPs).IsValid(): // it is of the other family
 		case !c.Has(any):
 			add(any, noFamily(any))
 		case len(l.hostAddresses(node, p, h)) == 0 && !l.byLoopback(p, h):
