@@ -5,9 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -98,26 +95,22 @@ func valid(t *testing.T, text string) {
 	}
 }
 
-// What is written is valid by the schemas of Ant and Jenkins: by what they demand, and where NATLAB_JUNIT_XSD names a folder of them by xmllint.
+// What is written has what the schemas of Ant and Jenkins demand.
 func TestJUnitIsValid(t *testing.T) {
 	t.Parallel()
+	for _, text := range documents(t) {
+		valid(t, text)
+	}
+}
+
+// documents are suites as they are written.
+func documents(t *testing.T) []string {
+	t.Helper()
 	var one, other, none bytes.Buffer
 	require.NoError(t, suite().Write(&one))
 	require.NoError(t, report.JUnit(&other, whole(), report.Run{Host: "host-1", At: time.Unix(1, 0), Took: time.Minute}))
 	require.NoError(t, report.Suite{Name: "nothing"}.Write(&none))
-	for _, text := range []string{one.String(), other.String()} {
-		valid(t, text)
-	}
-	schemas, err := filepath.Glob(filepath.Join(os.Getenv("NATLAB_JUNIT_XSD"), "*.xsd"))
-	require.NoError(t, err)
-	for _, xsd := range schemas {
-		for _, text := range []string{one.String(), other.String()} {
-			lint := exec.CommandContext(t.Context(), "xmllint", "--noout", "--schema", xsd, "-")
-			lint.Stdin = strings.NewReader(text)
-			out, err := lint.CombinedOutput()
-			require.NoError(t, err, "%s: %s", xsd, out)
-		}
-	}
+	return []string{one.String(), other.String()}
 }
 
 // A suite counts its cases by their ends, and has the times and the messages.
