@@ -41,7 +41,7 @@ test-core: go-there ## the tests of topology and nat: no root, no network, a min
 
 diff: root go-there ## N generated packets in the kernel and in the emulator (root): make diff N=1000000
 	@.ci/deps ip nft ipset conntrack
-	NATLAB_DIFF=$(or $(N),1000000) $(GO) test ./test -count=1 -run '^TestDifferential$$' -timeout 24h -v
+	NATLAB_DIFF=$(or $(N),1000000) $(GO) test ./test -count=1 -run '^TestDifferential(Native)?$$' -timeout 24h -v
 
 test-vm: deps-vm build ## the reference cluster and all scenarios on kernels 6.1 and 6.12, in VMs
 	NATLAB_KERNELS="6.1 6.12" $(GO) test -tags vm -count=1 -timeout 40m ./test/vm

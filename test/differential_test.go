@@ -40,6 +40,7 @@ type twins struct {
 	packets  int
 	sources  uint32               // given to packets that are told of their end
 	before   []byte               // the packet before
+	left     map[string][][]byte  // what left the kernel because of the last packet
 	flooded  bool                 // the last packet met more rules than the tracer holds
 	whole    []byte               // the packet that the fragments are of
 	pieces   [][]byte             // its fragments that are to come
@@ -166,6 +167,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 		outs, trace, why = w.emulator.Handle(slices.Clone(pkt), dev, at)
 	}
 	w.await(t, outs, trace, kernelOut, &kernelSteps)
+	w.left = kernelOut
 	if w.flooded {
 		w.unmodelled["more rules than the tracer holds"]++
 		return undecided
