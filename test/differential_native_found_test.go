@@ -114,6 +114,14 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 224.0.0.1:53"},
 			{tuple: "udp 192.168.1.1:1000 > 192.168.1.255:53"},
 		}, only4},
+		{"what an element was put there with holds where it is found, too", "add table ip t\nadd set ip t seen { type ipv4_addr; flags dynamic; size 9; }\n" +
+			"add chain ip t c { type " + forward + "; policy accept; }\nadd rule ip t c ip saddr @seen meta mark set 0x1\nadd rule ip t c update @seen { ip saddr } meta mark set 0x2 accept\n" +
+			"add chain ip t d { type filter hook prerouting priority 0; policy accept; }\nadd rule ip t d add @seen { ip saddr limit rate over 1/day burst 2 packets } drop\n", []given{
+			{dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod},
+		}, both},
+		{"what came back by lo keeps its route where it is rejected", nativeChain("ip t", prerouting, "meta l4proto tcp reject with tcp reset"), []given{
+			{tuple: "tcp 127.255.255.255:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
+		}, only4},
 		{"ports that a map redirects to", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto udp redirect to udp dport map { 53 : 5353, 80-90 : 8080 }"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:85"},

@@ -193,7 +193,7 @@ func (t *nativeTable) rememberingMatch() string {
 // hashed is what a hash is made of.
 func (t *nativeTable) hashed() string {
 	ip := t.ip()
-	return pick(t.drawn, []string{ip + " saddr", ip + " daddr", ip + " saddr . " + ip + " daddr", ip + " saddr . tcp dport", "tcp sport . tcp dport", "meta mark", "ct mark", ip + " saddr . meta l4proto . th sport"})
+	return pick(t.drawn, []string{ip + " saddr", ip + " daddr", ip + " saddr . " + ip + " daddr", ip + " saddr . tcp dport", "tcp sport . tcp dport", "meta mark", "ct mark"})
 }
 
 func (t *nativeTable) metaMatch(k nativeKind) string {

@@ -80,6 +80,9 @@ func (v *visit) reject(p *passage, r *rules.Rejection) {
 // (nf_reject_fill_skb_dst, nf_reject6_fill_skb_dst): IPv4 answers from the address that was asked what has a source of the node's own alone,
 // and of that by an ICMP error only what is for the node.
 func (v *visit) routedBack(p *passage, with string) (back *passage, ok bool) {
+	if p.keeps() { // it came back by lo with its route
+		return p, true
+	}
 	t := p.view.Tuple
 	next, why := v.host.outbound(netip.Addr{}, t.Src().Addr(), routingKey{})
 	q := *p

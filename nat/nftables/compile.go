@@ -177,6 +177,9 @@ func (c *Compiled) comparison(m Match) func(r *run, k *key) rules.Answer {
 		}
 		return func(r *run, k *key) rules.Answer {
 			_, found := set.find(r, k)
+			if found == rules.Yes && !not && set.passes(r, k) != goesOn {
+				return rules.No
+			}
 			return found.Not(not)
 		}
 	case Constant:
@@ -288,6 +291,9 @@ func (c *Compiled) vmapStep(m VMap) step {
 		var e *Element
 		if found == rules.Yes {
 			e, found = set.find(r, &k)
+		}
+		if found == rules.Yes && set.passes(r, &k) != goesOn {
+			return breaks
 		}
 		switch {
 		case found == rules.No:

@@ -131,7 +131,17 @@ func (e *Element) has(k *key) bool {
 }
 
 // live is what is in a set that rules put elements into.
-type live struct{ until map[key]time.Time } // the zero time: for ever
+type live struct{ members map[key]*member }
+
+// member is an element that is there until a time, the zero time for ever, with the statements that it got when it was put there.
+type member struct {
+	until   time.Time
+	own     []Statement
+	buckets []bucket // of those that are limits
+}
+
+// over reports whether a member's time is over.
+func (m *member) over(now time.Time) bool { return !m.until.IsZero() && !m.until.After(now) }
 
 // liveKey names a set in the Memory.
 type liveKey struct{ table, set string }
@@ -146,9 +156,9 @@ func (l *lookup) findChanged(r *run, k *key) (*Element, rules.Answer) {
 		}
 		return e, found
 	}
-	until, ok := m.until[*k]
-	if ok && !until.IsZero() && !until.After(now) {
-		delete(m.until, *k)
+	one, ok := m.members[*k]
+	if ok && one.over(now) {
+		delete(m.members, *k)
 		ok = false
 	}
 	if !ok {
@@ -166,12 +176,24 @@ func (r *run) remembered(l *lookup) (now time.Time, m *live) {
 	}
 	now = w.Now()
 	return now, rules.Recall(w.Memory(), liveKey{r.c.name, l.name}, func() live {
-		out := live{until: map[key]time.Time{}}
+		out := live{members: map[key]*member{}}
 		for k, i := range l.exact {
-			out.until[k] = l.elements[i].until(now, l.timeout)
+			out.members[k] = &member{until: l.elements[i].until(now, l.timeout), own: l.elements[i].Statements}
 		}
 		return out
 	})
+}
+
+// passes carries out what the element that a key has was put there with, as a rule does that finds it (nft_set_elem_update_expr).
+func (l *lookup) passes(r *run, k *key) flow {
+	if !l.changed {
+		return goesOn
+	}
+	now, m := r.remembered(l)
+	if m == nil || m.members[*k] == nil {
+		return goesOn
+	}
+	return r.ownStatements(m.members[*k], now)
 }
 
 // until is when an element ends; the zero time for one that does not.

@@ -161,6 +161,9 @@ func (c *Compiled) dataOf(m MapOf) func(r *run) ([]Constant, rules.Answer) {
 		if found != rules.Yes {
 			return nil, found
 		}
+		if set.passes(r, &k) != goesOn {
+			return nil, rules.No
+		}
 		if e == nil || len(e.Data) == 0 {
 			return nil, rules.Unknown
 		}

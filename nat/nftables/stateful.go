@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"maps"
 	"time"
 
 	"natlab/nat"
@@ -93,12 +94,6 @@ func quotaStep(q Quota, place rules.Place) step {
 	}
 }
 
-// liveLimit names the bucket of a set's element.
-type liveLimit struct {
-	set liveKey
-	key key
-}
-
 // updateStep puts a key into a set, or takes it out (nft_dynset_eval). A set that is full takes none, and the rule does not match then.
 func (c *Compiled) updateStep(u Update, _ rules.Place) step {
 	text := u.String()
@@ -127,59 +122,64 @@ func (c *Compiled) updateStep(u Update, _ rules.Place) step {
 			return goesOn
 		}
 		if u.Op == "delete" {
-			delete(m.until, k)
+			delete(m.members, k)
 			return goesOn
 		}
-		if !m.put(k, now, timeout, u.Op == "update", set.size) {
+		one := m.put(k, now, timeout, u, set.size)
+		if one == nil {
 			return breaks
 		}
-		return r.elementStatements(u, liveLimit{liveKey{c.name, set.name}, k}, now)
+		return r.ownStatements(one, now)
 	}
 }
 
-// put adds a key for a time, 0 for ever; fresh: one that is there lives anew. false: there is no room.
-func (m *live) put(k key, now time.Time, timeout time.Duration, fresh bool, size int) bool {
-	until, there := m.until[k]
-	if there = there && (until.IsZero() || until.After(now)); there && !fresh {
-		return true
+// put adds a key for a time, 0 for ever; what updates has one that is there live anew. nil: there is no room.
+func (m *live) put(k key, now time.Time, timeout time.Duration, u Update, size int) *member {
+	one := m.members[k]
+	there := one != nil && !one.over(now)
+	if there && u.Op != "update" {
+		return one
 	}
-	if !there && size > 0 && m.count(now) >= size {
-		return false
+	if !there {
+		if size > 0 && m.count(now) >= size {
+			return nil
+		}
+		one = &member{own: u.Statements}
+		m.members[k] = one
 	}
-	until = time.Time{}
+	one.until = time.Time{}
 	if timeout > 0 {
-		until = now.Add(timeout)
+		one.until = now.Add(timeout)
 	}
-	m.until[k] = until
-	return true
+	return one
 }
 
 // count is how many elements there are. Those whose time is over go.
 func (m *live) count(now time.Time) int {
-	for k, until := range m.until {
-		if !until.IsZero() && !until.After(now) {
-			delete(m.until, k)
-		}
-	}
-	return len(m.until)
+	maps.DeleteFunc(m.members, func(_ key, one *member) bool { return one.over(now) })
+	return len(m.members)
 }
 
-// elementStatements are an element's own: the rule goes on where they hold.
-func (r *run) elementStatements(u Update, of liveLimit, now time.Time) flow {
-	for _, s := range u.Statements {
+// ownStatements are an element's own: the rule goes on where they hold.
+func (r *run) ownStatements(one *member, now time.Time) flow {
+	at := 0
+	for _, s := range one.own {
 		switch l := s.(type) {
 		case Counter:
 		case Limit:
-			w, length, _ := r.memory()
+			_, length, _ := r.memory()
 			if l.Rate == 0 || periods[l.Per] == 0 || l.Bytes && length < 0 {
-				return r.open(u.String())
+				return r.open(s.String())
 			}
-			b := rules.Recall(w.Memory(), of, func() bucket { return bucket{l.full(), now} })
-			if l.within(b, now, length) == l.Over {
+			if at == len(one.buckets) {
+				one.buckets = append(one.buckets, bucket{l.full(), now})
+			}
+			if l.within(&one.buckets[at], now, length) == l.Over {
 				return breaks
 			}
+			at++
 		default:
-			return r.open(u.String())
+			return r.open(s.String())
 		}
 	}
 	return goesOn
