@@ -7,26 +7,44 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 )
 
-// build builds natlab for one test and returns the directory that it is in.
+// build builds natlab, once for all tests, and returns the directory that it is in.
 func build(t *testing.T) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "natlab/cmd/natlab").CombinedOutput()
-	require.NoError(t, err, string(out))
+	dir, err := built()
+	require.NoError(t, err)
 	return dir
 }
+
+// built builds it once for all tests. TestMain takes builtIn away.
+var (
+	builtIn string
+	built   = sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "natlab-built-")
+		if err != nil {
+			return "", err
+		}
+		builtIn = dir
+		out, err := exec.Command("go", "build", "-o", dir, "natlab/cmd/natlab").CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("build natlab: %w: %s", err, out)
+		}
+		return dir, nil
+	})
+)
 
 // TestCLI runs the scripts of testdata/cli, each in a directory of its own, with natlab in PATH and the name of a lab
 // that no other test uses in $LAB, and saved rule sets of hosts in $HOSTS, the reference cluster in $REFERENCE, a small one in $SHOP. Beside testscript's own commands a script has
 //
 //	exits STATUS natlab ARGUMENT...    run natlab, which has to end with that exit status
 func TestCLI(t *testing.T) {
+	t.Parallel()
 	dir := build(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/cli",

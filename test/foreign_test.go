@@ -26,9 +26,11 @@ import (
 // TestRulesOfOthersAreProved loads what other agents keep on a node over a healthy lab: every Service works as it has to, so
 // every flow is proved. Strict is another question, whose answer is no.
 func TestRulesOfOthersAreProved(t *testing.T) {
+	t.Parallel()
 	for _, agent := range []string{"calico", "flannel", "docker", "kube-router"} {
 		for _, backend := range dataplane.Backends() {
 			t.Run(agent+" "+string(backend), func(t *testing.T) {
+				t.Parallel()
 				l := referenceLab(t, backend)
 				loadAgent(t, l, agent)
 				r, err := verify.Lab(t.Context(), l, verify.Options{WithoutControl: true})

@@ -225,6 +225,7 @@ func pure(pkg string) bool {
 
 // The core builds where there is no Linux, and knows of nothing above it there either.
 func TestCoreIsPortable(t *testing.T) {
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "./topology/...", "./nat/...")
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "GOOS=darwin", "CGO_ENABLED=0")

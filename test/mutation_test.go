@@ -33,6 +33,7 @@ import (
 // NATLAB_CLUSTER (a file of testdata/verify), NATLAB_BACKEND and NATLAB_BREAK (a part of a node's name and a break's)
 // choose something else to break.
 func TestEveryBreakIsNoticed(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	cluster, backend := reference(t), dataplane.Backend(os.Getenv("NATLAB_BACKEND"))
 	if name := os.Getenv("NATLAB_CLUSTER"); name != "" {

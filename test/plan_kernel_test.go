@@ -23,9 +23,11 @@ const planDeadline = 5 * time.Second
 // TestPlanRunsByHand runs what Plan.String prints in a shell, in namespaces of its own, and sees that the lab's
 // members reach each other as the plan means them to.
 func TestPlanRunsByHand(t *testing.T) {
+	t.Parallel()
 	require.Zero(t, os.Geteuid(), "network namespaces need root")
 	for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 		t.Run(overlay.String(), func(t *testing.T) {
+			t.Parallel()
 			if overlay == topology.IPIP && !hasIPIP(t) {
 				t.Skip("this kernel has no ipip device (CONFIG_NET_IPIP); the lab then serves tunl0 from user space, which a shell cannot")
 			}

@@ -16,7 +16,8 @@ import (
 )
 
 // Both variants of every scenario end as they say, on each backend that it is for.
-func TestScenarios(t *testing.T) {
+func TestScenarios(t *testing.T) { //nolint:tparallel // what is run beside one another are the scenarios; the subtests tell of them
+	t.Parallel()
 	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
 	all, err := scenarios.List()
 	require.NoError(t, err)
@@ -38,7 +39,8 @@ func TestScenarios(t *testing.T) {
 }
 
 // Scenarios that are not about the kernel's own NAT end as they say where NAT is natlab's own.
-func TestScenariosOnUserspace(t *testing.T) {
+func TestScenariosOnUserspace(t *testing.T) { //nolint:tparallel // as above
+	t.Parallel()
 	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
 	all, err := scenarios.List()
 	require.NoError(t, err)

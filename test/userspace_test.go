@@ -17,6 +17,7 @@ import (
 // A lab whose NAT is natlab's own is held to account as any other: no rule of kube-proxy is in a node's kernel, a rule that is gone from a
 // gateway is noticed and named, and a sync brings it back.
 func TestUserspaceIsHeldToAccount(t *testing.T) {
+	t.Parallel()
 	l := referenceLab(t, dataplane.Userspace)
 	const node, service = "vms101", "velero/minio:console"
 	h, err := l.Handle(node)

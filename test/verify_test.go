@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,13 +46,16 @@ func clusterOf(t *testing.T, name string) topology.Cluster {
 	return c
 }
 
+// labs is how many labs this process made.
+var labs atomic.Int64
+
 // labOf is a cluster, up for the length of the test.
 func labOf(t *testing.T, c topology.Cluster, backend dataplane.Backend) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("a lab needs root: sudo make test")
 	}
-	l, err := lab.Up(t.Context(), c, lab.Options{Name: fmt.Sprintf("t%d-%d", os.Getpid(), time.Now().UnixNano()%1e6), Backend: backend})
+	l, err := lab.Up(t.Context(), c, lab.Options{Name: fmt.Sprintf("t%d-%d", os.Getpid(), labs.Add(1)), Backend: backend})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	return l
@@ -60,9 +64,11 @@ func labOf(t *testing.T, c topology.Cluster, backend dataplane.Backend) *lab.Lab
 // TestReferenceLabIsProved proves every flow of the reference lab in each combination of data plane and overlay, and
 // holds the proof against facts.md.
 func TestReferenceLabIsProved(t *testing.T) {
+	t.Parallel()
 	for _, backend := range append(dataplane.Backends(), dataplane.Userspace) {
 		for _, overlay := range []topology.Overlay{topology.IPIP, topology.VXLAN, topology.None} {
 			t.Run(string(backend)+" "+overlay.String(), func(t *testing.T) {
+				t.Parallel()
 				c := reference(t)
 				c.PodNetwork.Overlay = overlay
 				holdAgainstFacts(t, proveAll(t, c, backend))
@@ -92,6 +98,7 @@ func proveAll(t *testing.T, c topology.Cluster, backend dataplane.Backend) proof
 // TestWhatKubeProxyDecidesIsProved proves clusters with a Service for each thing that kube-proxy decides, and that each
 // ends as it has to: answered, rejected, dropped, refused.
 func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
+	t.Parallel()
 	rows := []struct {
 		cluster, release string
 		backend          dataplane.Backend
@@ -113,6 +120,7 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.cluster+" "+row.release+" "+string(row.backend), func(t *testing.T) {
+			t.Parallel()
 			c := clusterOf(t, row.cluster)
 			c.KubeProxy.Release, c.PodNetwork.Overlay = row.release, row.overlay
 			ends := map[nat.End]int{}
@@ -182,6 +190,7 @@ func holdAgainstFacts(t *testing.T, r proof.Report) {
 
 // TestVerdictsDoNotWaver proves the reference lab again and again: NATLAB_RUNS times, 3 where it is not set.
 func TestVerdictsDoNotWaver(t *testing.T) {
+	t.Parallel()
 	runs, err := strconv.Atoi(os.Getenv("NATLAB_RUNS"))
 	if err != nil {
 		runs = 3
