@@ -122,6 +122,9 @@ func TestDifferentialNativeFound(t *testing.T) {
 		{"what came back by lo keeps its route where it is rejected", nativeChain("ip t", prerouting, "meta l4proto tcp reject with tcp reset"), []given{
 			{tuple: "tcp 127.255.255.255:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
 		}, only4},
+		{"the packet that uses a quota up", nativeChain("ip t", forward, "quota 56 bytes meta mark set 0x1", "quota over 56 bytes counter"), []given{
+			{dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod},
+		}, only4},
 		{"ports that a map redirects to", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto udp redirect to udp dport map { 53 : 5353, 80-90 : 8080 }"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:85"},

@@ -90,7 +90,11 @@ func quotaStep(q Quota, place rules.Place) step {
 		}
 		used := rules.Recall(w.Memory(), place, func() uint64 { return q.Used })
 		*used += uint64(length)
-		return hold((*used >= q.Bytes) == q.Over)
+		over := *used > q.Bytes
+		if v, is := w.(rules.Versioned); is && v.Kernel().Before(6, 16) { // since then the packet that uses it up is within (nft_overquota)
+			over = *used >= q.Bytes
+		}
+		return hold(over == q.Over)
 	}
 }
 
