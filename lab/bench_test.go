@@ -3,13 +3,17 @@ package lab
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"natlab/lab/netns"
+	"natlab/topology"
+	"natlab/topology/topologytest"
 )
 
 // BenchmarkUp makes the reference lab; taking it down is not in the time.
@@ -23,6 +27,39 @@ func BenchmarkUp(b *testing.B) {
 		settle(b)
 		b.StartTimer()
 	}
+}
+
+// BenchmarkUpLarge makes a lab of 100 nodes, 1,000 pods and 1,000 Services. What the machine has to do besides is not in cpu-s, and MB is the most
+// that the process ever had.
+func BenchmarkUpLarge(b *testing.B) {
+	c, _, err := topology.Load(topology.Source{Name: "large", Reader: strings.NewReader(topologytest.ManyNodes(fmt.Sprintf("t%d-large", os.Getpid()), 100))})
+	require.NoError(b, err)
+	spent := time.Duration(0)
+	for b.Loop() {
+		before := processorTime(b)
+		l, err := Up(b.Context(), c, Options{})
+		spent += processorTime(b) - before
+		b.StopTimer()
+		require.NoError(b, err)
+		require.NoError(b, l.Down(b.Context()))
+		settle(b)
+		b.StartTimer()
+	}
+	var u unix.Rusage
+	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	b.ReportMetric(spent.Seconds()/float64(b.N), "cpu-s/op")
+	b.ReportMetric(float64(u.Maxrss)/1024, "MB")
+}
+
+// processorTime is what this process and its children have used.
+func processorTime(tb testing.TB) (sum time.Duration) {
+	tb.Helper()
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		require.NoError(tb, unix.Getrusage(who, &u))
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
 }
 
 // BenchmarkDown takes the reference lab down; making it is not in the time.
