@@ -38,7 +38,7 @@ const two = `{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {podCIDR: 
 func TestMigrationIsShown(t *testing.T) {
 	c, _, err := topology.Load(topology.Source{Name: "two.yaml", Reader: strings.NewReader(two)})
 	require.NoError(t, err)
-	o := migrate.Options{From: topology.ModeIPTables, To: topology.ModeNFTables, Sample: 60}
+	o := migrate.Options{From: topology.ModeIPTables, To: topology.ModeNFTables, Sample: 1000}
 	r, err := migrate.Check(c, o)
 	require.NoError(t, err)
 	require.Zero(t, r.Undocumented())

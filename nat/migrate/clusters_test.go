@@ -229,6 +229,8 @@ func TestShown(t *testing.T) {
 		{"lost", Sight{End: nat.EndLost}, []Ending{{End: nat.EndLost}}, true},
 		{"lost, not refused", Sight{End: nat.EndLost}, []Ending{{End: nat.EndRejected}}, false},
 		{"not let out", Sight{End: nat.EndLost, Barred: true}, []Ending{{End: nat.EndRejected}}, true},
+		{"no neighbour answers", Sight{End: nat.EndUnreachable}, []Ending{{End: nat.EndLost}}, true},
+		{"unreachable, not dropped", Sight{End: nat.EndUnreachable}, []Ending{{End: nat.EndLost, Dropped: true}}, false},
 		{"not let out, but sent on", Sight{End: nat.EndLost, Barred: true}, []Ending{{End: nat.EndLost}}, false},
 	} {
 		require.Equal(t, row.want, row.seen.foretold(row.all, client), row.name)

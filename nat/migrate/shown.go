@@ -41,6 +41,8 @@ func (s Sight) foretold(all []Ending, client netip.Addr) bool {
 			is = e.End == nat.EndRejected || e.End == nat.EndLost && e.Dropped
 		case s.End == nat.EndRefused:
 			is = e.End == nat.EndRefused || e.End == nat.EndRejected
+		case s.End == nat.EndUnreachable: // who asked for a neighbour in vain tells so in the end
+			is = e.End == nat.EndUnreachable || e.End == nat.EndLost && !e.Dropped && e.Server == ""
 		default:
 			is = e.End == s.End
 		}
