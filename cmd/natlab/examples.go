@@ -54,6 +54,10 @@ natlab replay run-1 --from outside -o pcapng`,
 sudo natlab ask outside tcp 192.168.26.101:30450
 sudo natlab ask vms100 udp 10.96.0.10:53
 sudo natlab ask outside tcp 192.168.26.101:30450 -o pcapng`,
+	"natlab watch": `
+sudo natlab watch
+sudo natlab watch vms100 vms101 --draw
+sudo natlab watch --proto udp --dst 10.96.0.10 --count 10 -o json`,
 	"natlab rules": `
 natlab rules --node vms100
 natlab rules -f cluster.yaml --node worker-1 --release v1.31 --family ipv6

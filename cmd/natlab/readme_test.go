@@ -21,6 +21,7 @@ import (
 	"natlab/lab/doctor"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/live"
 	"natlab/nat/migrate"
 	"natlab/nat/proof"
 	"natlab/scenarios"
@@ -114,6 +115,7 @@ var schemas = map[string]reflect.Type{
 	"status -o json":          reflect.TypeFor[labList](),
 	"conntrack -o json":       reflect.TypeFor[describedEntry](),
 	"apply -o json":           reflect.TypeFor[lab.Applied](),
+	"watch -o json":           reflect.TypeFor[live.Flow](),
 	"doctor -o json": reflect.TypeFor[struct {
 		Features []doctor.Feature `json:"features"`
 	}](),

@@ -55,6 +55,7 @@ func (w *Watcher) Read() (seen []proof.Observation, lost uint64) {
 // entry is what watchers were told of a connection last.
 type entry struct {
 	id     uint32
+	state  string
 	status nat.Status
 	mark   uint32
 }
@@ -86,12 +87,13 @@ func (g *Gateway) tellConn(c *conntrack.Conn) {
 		return
 	}
 	e, known := g.entries[c]
-	if known && e.status == c.Status && e.mark == c.Mark {
+	state := c.State()
+	if known && e.status == c.Status && e.mark == c.Mark && e.state == state {
 		return
 	}
 	conn := g.connOf(c) // which makes the map
-	g.entries[c] = entry{conn.ID, c.Status, c.Mark}
-	g.tell(proof.Observation{Kind: proof.ConnSeen, Node: g.options.Node, Conn: conn, ConnID: conn.ID})
+	g.entries[c] = entry{conn.ID, state, c.Status, c.Mark}
+	g.tell(proof.Observation{Kind: proof.ConnSeen, Node: g.options.Node, Conn: conn, ConnID: conn.ID, State: state})
 }
 
 // tellGone notes the connections that are no more, as they were: what an RST sets of the connection that it ends, the kernel does not tell

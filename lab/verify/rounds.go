@@ -10,6 +10,7 @@ import (
 
 	"natlab/lab/witness"
 	"natlab/nat"
+	"natlab/nat/diagnosis"
 	"natlab/nat/proof"
 	"natlab/nat/service"
 )
@@ -52,10 +53,29 @@ func (q *flowState) expect(watched bool) {
 	q.attempts, q.retries, q.vain, q.givenUp = 0, 0, 0, false
 	q.halts, q.halted = 0, false
 	for _, endpoint := range proof.Expected(q.needed, q.intent) {
-		if p := q.live.Chance(endpoint); p > 0 {
+		p := q.live.Chance(endpoint)
+		if p == 0 && watched {
+			p = q.endsBefore(endpoint)
+		}
+		if p > 0 {
 			q.missing[endpoint] = enoughAttempts(p)
 		}
 	}
+}
+
+// endsBefore is how likely a rule that may ends a packet that was to come to an endpoint: that has to be seen as well.
+func (q *flowState) endsBefore(endpoint netip.AddrPort) (p float64) {
+	allowed := func(s nat.Step) bool {
+		_, what := diagnosis.Allowed(s)
+		return what != "" && (s.Verdict == nat.Drop || s.Verdict == nat.Reject)
+	}
+	to := func(h nat.Hop) bool { return h.Tuple.Dst() == endpoint }
+	for _, o := range q.live {
+		if o.End != nat.EndAnswered && slices.ContainsFunc(o.Request.Hops, to) && slices.ContainsFunc(o.Request.Steps, allowed) {
+			p += o.Probability
+		}
+	}
+	return p
 }
 
 // enoughTries is after how many attempts something of that probability must have happened.
@@ -279,7 +299,10 @@ func (v *verification) noteControl(_ context.Context, batch []*attempt, seen []p
 			t.retries++
 			continue
 		}
-		if t.overdue && !loses(t.intent) {
+		by := proof.EndpointOf(t.probe.Tuple, s, t.ends)
+		// Lost at one endpoint and answered by another, by the live rules, is as it has to be.
+		chance := proof.MayEnd(t.live, by, nat.EndLost) && slices.ContainsFunc(t.live, func(o nat.Outcome) bool { return o.End == nat.EndAnswered })
+		if t.overdue && !loses(t.intent) && !chance {
 			// Lost, or late: the watched run tells, with its taps.
 			t.givenUp = true
 			if v.driver.patient < controlPatient {
@@ -287,7 +310,7 @@ func (v *verification) noteControl(_ context.Context, batch []*attempt, seen []p
 			}
 		}
 		t.controls = append(t.controls, proof.Control{Tuple: t.probe.Tuple, Ends: t.ends, Conns: s.Conns})
-		t.saw(proof.EndpointOf(t.probe.Tuple, s, t.ends))
+		t.saw(by)
 	}
 	return nil
 }

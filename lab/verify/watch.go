@@ -7,6 +7,7 @@ import (
 
 	"natlab/lab/witness"
 	"natlab/nat"
+	"natlab/nat/diagnosis"
 	"natlab/nat/proof"
 )
 
@@ -46,7 +47,7 @@ func (v *verification) certify(batch []*attempt, seen []proof.Observation, misse
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
-			Stuck: t.stuck, Strict: v.strict, World: v.rules.network.World, Between: v.between,
+			Stuck: t.stuck, Allowed: diagnosis.Allowed, Strict: v.strict, World: v.rules.network.World, Between: v.between,
 			Chains: v.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}
 		cert := proof.Check(c)

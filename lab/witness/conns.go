@@ -40,7 +40,12 @@ func (m *member) connEvent(f frame) (o proof.Observation, ok bool, err error) {
 	if err != nil || e.Flow == nil {
 		return o, false, err
 	}
+	state := ""
+	if e.Flow.ProtoInfo.TCP != nil {
+		state = stateOf(nat.TCPStates, e.Flow.ProtoInfo.TCP.State)
+	}
 	return proof.Observation{
+		State:  state,
 		Kind:   proof.ConnSeen,
 		Node:   m.name,
 		Conn:   connOf(m.name, *e.Flow),

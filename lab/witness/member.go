@@ -49,6 +49,7 @@ type member struct {
 	unresolved map[string]time.Time // by a neighbour's address, since when it is looked for
 	logger     string               // what net.netfilter.nf_log.2, or .10, was before; "" where it was not changed
 	table      bool                 // the table was made
+	copies     bool                 // by Options.Copies
 
 	buf  []byte         // for reads
 	head []byte         // for small pieces
@@ -102,6 +103,10 @@ func (m *member) open(o Options, native bool) error {
 		if err := m.openRules(o); err != nil {
 			return err
 		}
+		if o.Copies {
+			m.table, m.copies = true, true
+			return makeTable(m.family, copying(layoutOf(m.family)))
+		}
 		// The queues must be there before the rules that feed them.
 		if m.queues, err = openQueues(o.Buffer, m.takePacket); err != nil {
 			return err
@@ -112,7 +117,7 @@ func (m *member) open(o Options, native bool) error {
 		if m.neighbours, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return err
 		}
-		if err := makeTable(m.family, native); err != nil {
+		if err := makeTable(m.family, queueing(native)); err != nil {
 			return err
 		}
 		m.table = true
@@ -208,8 +213,16 @@ func (m *member) takePacket(tap nat.Tap, a nfqueue.Attribute) {
 	m.wake()
 }
 
-// readRules takes what the trace and the log have.
+// readRules takes what the trace and the log have. Where the taps' packets are all in the log, that is read first: what such a packet met
+// before it came to the tap is then in what is read next.
 func (m *member) readRules() error {
+	if m.copies {
+		err := m.readLog()
+		if m.plane != nil {
+			return errors.Join(err, m.readPlane())
+		}
+		return errors.Join(err, m.readTrace())
+	}
 	if m.plane != nil {
 		return errors.Join(m.readPlane(), m.readLog())
 	}
@@ -372,7 +385,7 @@ func (m *member) close() error {
 // come, since calm was there before. The wait is bounded, in case that a reader has died.
 func (m *member) release() error {
 	m.mu.Lock()
-	taps := !m.closed && m.table
+	taps := !m.closed && m.queues != nil
 	var err error
 	if taps {
 		err = m.releaseAll()

@@ -38,7 +38,7 @@ func Probe(ns Namespace) Support {
 			s.NativeQueue = fmt.Errorf("%w: no CONFIG_NFT_QUEUE", ErrUnsupported)
 		}
 		if s.Queue == nil && err == nil {
-			s.Queue = unsupported(errors.Join(makeTable(nat.IPv4, native), removeTable(nat.IPv4)))
+			s.Queue = unsupported(errors.Join(makeTable(nat.IPv4, queueing(native)), removeTable(nat.IPv4)))
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/nfqueue"
@@ -32,16 +33,16 @@ const (
 // one transaction: all of it or nothing.
 //
 //	base chain of each tap      answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take; all --> jump TAP-later
-//	TAP-take                    meta nftrace set 1 (where a packet enters), queue num N bypass
+//	TAP-take                    meta nftrace set 1 (where a packet enters), queue num N bypass; see feed
 //	TAP-copy                    meta nftrace set 1 (where a packet enters), log group N, accept
 //	TAP-later                   empty; while Later is on, all of TCP --> jump TAP-copy
 //
 // A TCP reset or ICMP error that the node makes hangs on the connection of the packet that it answers (nf_ct_attach). If
 // that is not confirmed yet, as with everything that REJECT answers, NFQUEUE drops the answer (nf_ct_drop_unconfirmed).
 // The taps that such a packet passes on its way out, and in again where that is by lo, take a copy of it instead, by NFLOG.
-func makeTable(f nat.Family, native bool) error {
+func makeTable(f nat.Family, take feed) error {
 	l := layoutOf(f)
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetReadBuffer(answersBuffer) }))
 	if err != nil {
 		return err
 	}
@@ -50,8 +51,10 @@ func makeTable(f nat.Family, native bool) error {
 	c.DelTable(t)
 	c.AddTable(t)
 	for _, tap := range nat.Taps() {
-		take := c.AddChain(&nftables.Chain{Name: tap.String() + "-take", Table: t})
-		c.AddRule(&nftables.Rule{Table: t, Chain: take, Exprs: append(tracing(tap), queueing(tap, native))})
+		taken := c.AddChain(&nftables.Chain{Name: tap.String() + "-take", Table: t})
+		if err := take(c, taken, tap); err != nil {
+			return err
+		}
 		twin := c.AddChain(&nftables.Chain{Name: tap.String() + "-copy", Table: t})
 		c.AddRule(&nftables.Rule{Table: t, Chain: twin, Exprs: append(tracing(tap), logging(tap), &expr.Verdict{Kind: expr.VerdictAccept})})
 		base := c.AddChain(&nftables.Chain{
@@ -65,7 +68,7 @@ func makeTable(f nat.Family, native bool) error {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: twin.Name})})
 		}
 		for _, match := range l.firstPackets() {
-			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: take.Name})})
+			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: taken.Name})})
 		}
 		c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.AddChain(laterChain(t, tap)).Name}}})
 	}
@@ -74,6 +77,9 @@ func makeTable(f nat.Family, native bool) error {
 	}
 	return nil
 }
+
+// answersBuffer has room for the kernel's answers to all messages of a transaction, which are read behind its end.
+const answersBuffer = 4 << 20
 
 // laterChain is empty but while Whole is on.
 func laterChain(t *nftables.Table, tap nat.Tap) *nftables.Chain {
@@ -147,9 +153,16 @@ func tracing(tap nat.Tap) []expr.Any {
 	}
 }
 
-// queueing hands a packet to its tap's queue.
-func queueing(tap nat.Tap, native bool) expr.Any {
-	return nfqueue.Feed{Number: queueNumber(tap), Bypass: true, Native: native}.Expr()
+// feed writes the rules of a tap's chain that takes packets.
+type feed func(c *nftables.Conn, chain *nftables.Chain, tap nat.Tap) error
+
+// queueing hands each packet to its tap's queue.
+func queueing(native bool) feed {
+	return func(c *nftables.Conn, chain *nftables.Chain, tap nat.Tap) error {
+		queue := nfqueue.Feed{Number: queueNumber(tap), Bypass: true, Native: native}.Expr()
+		c.AddRule(&nftables.Rule{Table: chain.Table, Chain: chain, Exprs: append(tracing(tap), queue)})
+		return nil
+	}
 }
 
 // logging sends a copy of a packet to its tap's log group.

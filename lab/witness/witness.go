@@ -55,6 +55,7 @@ type Options struct {
 	Family  nat.Family // whose packets and rules are watched: those of the other one pass untouched
 	Control bool       // connection tracking events only: no table, no queue, no trace; the control run of a proof
 	Keep    bool       // keep packets byte for byte (Observation.Packet)
+	Copies  bool       // take copies of packets at the taps, so that none waits for anybody; nothing is read before a Drain. See Pending
 	Buffer  int        // bytes of each socket's receive buffer; 0 is 16 MiB
 }
 
@@ -113,7 +114,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 	}
 	for _, m := range s.members {
 		for _, k := range m.sockets() {
-			s.readers.Go(func() { k.wait(m.pump) })
+			s.readers.Go(func() { k.wait(m.reader(o)) })
 		}
 	}
 	return s, nil
@@ -121,7 +122,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 
 // nativeQueue reports whether nf_tables has a queue expression of its own; where not, x_tables' NFQUEUE is used.
 func nativeQueue(watched []Watched, o Options) (native bool, err error) {
-	if o.Control || len(watched) == 0 {
+	if o.Control || o.Copies || len(watched) == 0 {
 		return false, nil
 	}
 	err = watched[0].NS.Do(func() error {
@@ -149,9 +150,26 @@ func (s *Session) Notify() <-chan struct{} { return s.notify }
 // Within a namespace the order is that of the packets: all rules that a packet met before a tap come before that tap's
 // observation of it.
 func (s *Session) Drain(ctx context.Context) ([]proof.Observation, error) {
+	return drain(ctx, s.members)
+}
+
+// DrainOf is Drain of some of the members.
+func (s *Session) DrainOf(ctx context.Context, names []string) ([]proof.Observation, error) {
+	var members []*member
+	for _, name := range names {
+		m, err := s.member(name)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, m)
+	}
+	return drain(ctx, members)
+}
+
+func drain(ctx context.Context, members []*member) ([]proof.Observation, error) {
 	var out []proof.Observation
 	var errs []error
-	for _, m := range s.members {
+	for _, m := range members {
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}

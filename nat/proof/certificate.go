@@ -97,6 +97,7 @@ type Certificate struct {
 	Routes      []Route        `json:"routes,omitempty"`    // by which the packets left, as far as the tables tell for certain
 	Conntrack   []nat.Conn     `json:"conntrack"`           // in the order of the nodes met
 	Wrong       *Wrong         `json:"wrong,omitempty"`     // for every verdict but Proved: the first thing that is wrong, or not seen
+	AllowedBy   []Allowance    `json:"allowedBy,omitempty"` // the rules of others that have it otherwise than its Service calls for, and may
 	Packets     []Packet       `json:"-"`                   // Seen.Packets, where packets are kept
 }
 
@@ -136,6 +137,17 @@ type Wrong struct {
 	Fault     Fault         `json:"fault"`               // who is to blame
 	Model     string        `json:"model,omitempty"`     // for FaultModel: what the live rules call for first that did not happen
 	Unmodeled []string      `json:"unmodeled,omitempty"` // live rules on the way with an extension natlab does not model
+}
+
+// Allowance is a rule of another agent that does with a flow what the objects of its Service do not call for, and what the agent is there for.
+type Allowance struct {
+	RuleRef
+	Owner string `json:"owner"` // "Calico"
+	What  string `json:"what"`  // what for: "NetworkPolicy"
+}
+
+func (a Allowance) String() string {
+	return fmt.Sprintf("%s (%s) in %s: %s", a.Owner, a.What, a.Node, a.Text)
 }
 
 // RuleRef names one rule of one node.

@@ -103,3 +103,17 @@ func endTarget(s nat.Step) string {
 	}
 	return strings.ToUpper(s.Verdict.String())
 }
+
+// Passed is the chains that a first packet, or the first answer, met in a node, the target that ended it last; of tables of nf_tables' own all that
+// it met.
+func Passed(steps nat.Trace, node string, dir nat.Direction) (out []string) {
+	if dir == nat.Reply {
+		return replyChains(steps, node)
+	}
+	for _, visit := range visits(steps.In(node, "")) {
+		if last := visit[len(visit)-1]; last.Table == "nat" || isNative(last) || last.Verdict == nat.Drop || last.Verdict == nat.Reject {
+			out = append(out, way(visit)...)
+		}
+	}
+	return out
+}

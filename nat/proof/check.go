@@ -26,7 +26,9 @@ type Case struct {
 	Between  []string            // the members of World that carry packets and have no taps: a switch
 	Trouble  []string            // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
 	Lost     uint64              // events that the kernel could not deliver meanwhile
-	Vanished bool                // no answer came, by LostByEvidence: that the client asked again and again is no doubt then
+	// Allowed tells whose rule it is that changes a source or ends a packet, and what for, where that is what its owner is there for; nil: nobody may.
+	Allowed  func(nat.Step) (owner, what string)
+	Vanished bool // no answer came, by LostByEvidence: that the client asked again and again is no doubt then
 }
 
 // Ends is what the two sockets saw of one try.
@@ -52,14 +54,22 @@ type Control struct {
 // not hold, and inconclusive where only the second does not agree: then natlab's model or the kernel is wrong. A Strict
 // Case asks for the intent's path as well.
 func Check(c Case) Certificate {
+	ended := c.allowedEnd()
+	if ended != nil { // whether its end is what the rules call for is left
+		c.Needed, c.Intent, c.Chains.Intent = service.Answer{}, c.Live, c.Chains.Live
+	}
 	e := &evidence{Case: c}
 	e.want, e.match = choose(c, c.Intent)
 	e.needed = e.need()
+	e.allow(ended)
 	e.way, e.went = e.want, e.match
 	if !c.Strict {
 		e.way, e.went = choose(c, c.Live)
 	}
 	cert := e.certificate()
+	if a := e.needed.allowed; a != nil {
+		cert.AllowedBy = []Allowance{*a}
+	}
 	for _, check := range []func(*evidence) Finding{
 		checkDNAT, checkMasquerade, checkReply, checkPath, checkEnds, checkState, checkControl,
 	} {

@@ -179,6 +179,9 @@ func checkMasquerade(e *evidence) Finding {
 	if !done {
 		return ok(name, "none, as it has to be; the source stayed %s", source)
 	}
+	if e.needed.as.IsValid() {
+		return ok(name, "the source became %s in %s: allowed by %s", e.translation.Reply.Dst(), e.translation.Node, e.needed.allowed)
+	}
 	return ok(name, "the source became %s in %s; the marks are as predicted, up to the wire", e.translation.Reply.Dst(), e.translation.Node)
 }
 
@@ -293,6 +296,8 @@ func checkEnds(e *evidence) Finding {
 // peer is the client as the server has to see it.
 func (e *evidence) peer() netip.AddrPort {
 	switch {
+	case e.needed.as.IsValid():
+		return netip.AddrPortFrom(e.needed.as, nat.AnyPort)
 	case !e.needed.byObjects:
 		return e.want.ServerPeer
 	case !e.needed.masked:
@@ -340,12 +345,13 @@ func checkControl(e *evidence) Finding {
 	if e.Controls == nil {
 		return ok(name, "not asked for")
 	}
-	got, endpoint := shape(e.Seen.Conns, e.Probe.Tuple), EndpointOf(e.Probe.Tuple, e.Seen, e.Ends)
-	free := mayStay(e.wanted) && e.translation != nil // chance may choose the port that it had, with taps or without
+	got := shape(e.Seen.Conns, e.Probe.Tuple)
+	endpoint := EndpointOf(e.Probe.Tuple, Seen{Conns: e.Seen.Conns}, e.Ends) // as a control knows it
+	free := mayStay(e.wanted) && e.translation != nil                        // chance may choose the port that it had, with taps or without
 	var others []string
 	for _, c := range e.Controls {
-		if EndpointOf(c.Tuple, Seen{Conns: c.Conns}, c.Ends) != endpoint && c.Ends.End == e.Ends.End {
-			continue
+		if by := EndpointOf(c.Tuple, Seen{Conns: c.Conns}, c.Ends); by != endpoint && (c.Ends.End == e.Ends.End || MayEnd(e.Live, by, c.Ends.End)) {
+			continue // chance had it go another way
 		}
 		other := shape(c.Conns, c.Tuple)
 		same := other == got || free && shape(c.Conns, nat.Tuple{}) == shape(e.Seen.Conns, nat.Tuple{})
@@ -354,10 +360,20 @@ func checkControl(e *evidence) Finding {
 		}
 		others = append(others, fmt.Sprintf("%s by %s", c.Ends.End, other))
 	}
+	if len(others) == 0 && e.needed.allowed != nil && e.Ends.End != nat.EndAnswered {
+		return ok(name, "never went this way without taps; the rule that ends it was told of by the kernel")
+	}
 	if len(others) == 0 {
 		return Finding{Name: name, Missing: true, Detail: fmt.Sprintf("never went this way without taps: %s by %s", e.Ends.End, got)}
 	}
 	return bad(name, "with taps %s by %s, without %s", e.Ends.End, got, strings.Join(others, "; "))
+}
+
+// MayEnd reports whether a prediction has a way by an endpoint that ends so; an invalid one is of ways that are not translated.
+func MayEnd(p nat.Prediction, by netip.AddrPort, end nat.End) bool {
+	return slices.ContainsFunc(p, func(o nat.Outcome) bool {
+		return sameEnd(o.End, end) && (o.Endpoint == by || translationOf(o) == by)
+	})
 }
 
 // shape writes entries so that two tries of one flow that were translated alike are equal: the client's port is "c",

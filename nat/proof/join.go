@@ -202,6 +202,9 @@ func (j *joiner) joinConn(o Observation) bool {
 		index[key] = len(s.Conns)
 		s.Conns = append(s.Conns, c)
 	}
+	if i, ok := j.client[socket{c.Reply.Proto(), c.Reply.Dst()}]; ok && i != who.try { // a masquerade drew the port that another try's client has
+		j.seen[i].Mixed, j.seen[who.try].Mixed = true, true
+	}
 	between := c.Original.WithDst(c.Reply.Src())
 	for _, t := range []nat.Tuple{between, c.Reply.Reply()} {
 		j.learn(t, owner{who.try, nat.Original})

@@ -192,3 +192,18 @@ func TestLaterPacketsAreKeptApart(t *testing.T) {
 	require.Len(t, s.Stray, 4)
 	require.Empty(t, s.Errors)
 }
+
+// A masquerade as a node's address may draw the port that the node's own client has in another try: whose a packet from there is cannot be told.
+func TestAMasqueradeThatDrawsAnotherTrysPortMixes(t *testing.T) {
+	pod := nat.Probe{From: "default/a", Tuple: tuple("tcp 10.1.0.5:40000 > 192.168.26.105:30450")}
+	node := nat.Probe{From: "vms103", Tuple: tuple("tcp 192.168.26.103:38663 > 192.168.26.102:30450")}
+	drawn := func(port string) []Observation {
+		return []Observation{{Kind: ConnSeen, Node: "vms103", Conn: nat.Conn{Node: "vms103", Original: pod.Tuple, Reply: tuple("tcp 192.168.26.105:30450 > 192.168.26.103:" + port)}}}
+	}
+	for _, s := range Join([]nat.Probe{pod, node}, drawn("38663")) {
+		assert.True(t, s.Mixed)
+	}
+	for _, s := range Join([]nat.Probe{pod, node}, drawn("38664")) {
+		assert.False(t, s.Mixed)
+	}
+}

@@ -19,6 +19,8 @@ type needed struct {
 	masked    bool             // the source is changed, if only its port
 	clients   []netip.Addr     // the addresses as which the server may see the client
 	byObjects bool
+	allowed   *Allowance // by which it is otherwise than the objects call for; nil: it is not
+	as        netip.Addr // with allowed: the address that the client got by it; invalid: it kept its own
 }
 
 // need finds it, for the endpoint that was seen or else for the one that the try goes longest with.
@@ -66,6 +68,8 @@ func (e *evidence) needByIntent() needed {
 	for _, o := range e.Intent {
 		if o.Endpoint.IsValid() {
 			n.may = append(n.may, o.Endpoint)
+		} else if to := translationOf(o); to.IsValid() { // it comes to no server, and its entry stays
+			n.may = append(n.may, to)
 		}
 	}
 	if e.wanted != nil {

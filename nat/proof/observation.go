@@ -33,6 +33,8 @@ type Observation struct {
 
 	Conn nat.Conn // ConnSeen
 	Gone bool     // ConnSeen: a DESTROY event
+	// State is of ConnSeen where the event tells it: how far a TCP connection is, by the kernel's name (nat.TCPStates).
+	State string
 
 	ConnID    uint32        // PacketSeen and RuleHit: the conntrack id where the kernel gives it, else 0
 	Direction nat.Direction // with ConnID
@@ -61,4 +63,14 @@ func (i ICMP) nobodyListens() bool {
 		return i.Type == 1 && i.Code == 4
 	}
 	return i.Type == 3 && i.Code == 3
+}
+
+// Ends reports whether the error ends the flow that it is about: it is none that only tells of a better way, or of the length that a
+// packet may have (RFC 1122 3.2.2).
+func (i ICMP) Ends() bool {
+	const quench, redirect = 4, 5
+	if i.Inside.Src().Addr().Is6() { // ICMPv6 redirects by a message that has no packet's end in it (RFC 4861)
+		return !i.tooLong()
+	}
+	return i.Inside.IsValid() && i.Type != quench && i.Type != redirect && !i.tooLong()
 }

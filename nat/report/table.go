@@ -122,6 +122,9 @@ func addFlow(t *table, c proof.Certificate) {
 	if c.Verdict != proof.Proved && c.Wrong != nil {
 		verdict += ": " + c.Wrong.Check
 	}
+	if len(c.AllowedBy) > 0 {
+		verdict += ", allowed by " + c.AllowedBy[0].Owner
+	}
 	t.add(verdictInk(c.Verdict), c.Client, c.Protocol.String()+" "+c.Target.String(), ending(c), masquerade, verdict)
 }
 

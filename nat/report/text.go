@@ -39,6 +39,7 @@ func Text(w io.Writer, r proof.Report, d Detail, st Style) error {
 	if r.Lost > 0 {
 		b.WriteString(st.Fold(fmt.Sprintf("%s: the kernel could not deliver %d events to the witnesses", st.paint(unsure, "lost"), r.Lost), "  ") + "\n")
 	}
+	writeAllowed(&b, r.Flows, st)
 	writeCulprits(&b, r.Culprits(), st)
 	b.WriteString(st.Fold(summary(r, st), "  ") + "\n")
 	_, err := io.WriteString(w, st.Letters(b.String()))

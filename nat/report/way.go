@@ -22,6 +22,9 @@ func Way(c proof.Certificate, st Style) string {
 	d.journeys()
 	d.conntrack()
 	d.checks()
+	for _, a := range d.flow.AllowedBy {
+		d.evidence("allowed by", a.String())
+	}
 	d.wrong()
 	return st.Letters(d.b.String())
 }
