@@ -143,7 +143,9 @@ func (t *Table) sameSlot(of nat.Tuple) *slot {
 
 // sourceAt is sameSlot with the source's hash.
 func (t *Table) sourceAt(hash uint32, of *nat.Tuple) *slot {
-	return t.bySource.find(hash, func(c *Conn, _ nat.Direction) bool { return c.Original.Proto() == of.Proto() && c.Original.Src() == of.Src() })
+	return t.bySource.find(hash, func(c *Conn, _ nat.Direction) bool {
+		return c.Original.Proto() == of.Proto() && c.Original.Src() == of.Src()
+	})
 }
 
 func (t *Table) addSource(c *Conn) {

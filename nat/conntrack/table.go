@@ -55,7 +55,9 @@ func (t *Table) Lookup(tuple nat.Tuple, kind, code uint8) (*Conn, nat.Direction)
 func (t *Table) Find(key nat.Tuple, z nat.Zone) (*Conn, nat.Direction) { return t.find(key, z) }
 
 // find is Lookup by key, in a zone (nf_ct_key_equal). A connection that expired is removed on the way (nf_ct_gc_expired).
-func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) { return t.findAt(t.hash(k), &k, z) }
+func (t *Table) find(k nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
+	return t.findAt(t.hash(k), &k, z)
+}
 
 // findAt is find of a key with its hash.
 func (t *Table) findAt(hash uint32, k *nat.Tuple, z nat.Zone) (*Conn, nat.Direction) {
