@@ -30,6 +30,15 @@ func foundCopies() []found {
 		}, only6, nil},
 		{"what comes back to a process of the copy comes before its packet has a connection", mangleRules("-A PREROUTING -i lo -j CONNMARK --set-xmark 0x8000/0x8000", "-A OUTPUT -j TEE --gateway 10.0.0.20") +
 			filterRules("-A OUTPUT -m conntrack --ctstate UNTRACKED -j REJECT"), each, both, nil},
+		{"REJECT answers a copy of what conntrack has summed, right or wrong", mangleRules("-A PREROUTING -p udp -j TEE --gateway 10.0.0.20 --oif out0", "-A INPUT -p tcp -j TEE --gateway 10.0.0.20 --oif out0") +
+			filterRules("-A OUTPUT -o out0 -j REJECT", "-A INPUT -m conntrack --ctstate INVALID"), []given{
+			{dev: "pod0", tuple: "tcp 10.244.0.5:80 > 192.168.1.1:40001", flags: 2, seq: 1000, spoiled: map[int]byte{36: 1}},
+			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 192.168.1.1:40001", spoiled: map[int]byte{26: 1}},
+			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 192.168.1.1:40001"},
+		}, only4, nil},
+		{"a copy that was made before conntrack is summed", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -j TEE --gateway 10.0.0.20 --oif out0\nCOMMIT\n" + filterRules("-A OUTPUT -o out0 -j REJECT", "-A INPUT -m conntrack --ctstate INVALID"), []given{
+			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 192.168.1.1:40001", spoiled: map[int]byte{26: 1}},
+		}, only4, nil},
 		{"at POSTROUTING a copy came by the device that it leaves by", mangleRules(":M1 - [0:0]", "-A PREROUTING -j TEE --gateway 10.0.0.20", "-A POSTROUTING -j M1", "-A M1 -i in0", "-A M1 -i out0"), each, both, nil},
 	}
 }

@@ -66,14 +66,19 @@ func (v *visit) reject(p *passage, r *rules.Rejection) {
 		}
 	}
 	if r.With == "tcp-reset" {
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && (p.sound || p.pkt.Rejectable(v.options.Kernel)) {
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && v.rejectable(p) {
 			v.reset(p, &t, 0, true)
 		}
 		return
 	}
-	if p.sound || p.pkt.Rejectable(v.options.Kernel) {
+	if v.rejectable(p) {
 		v.unreachable(p, rejectCodes[r.With])
 	}
+}
+
+// rejectable reports whether REJECT answers a packet as far as its checksum goes.
+func (v *visit) rejectable(p *passage) bool {
+	return p.sound || v.copying && p.summed || p.pkt.Rejectable(v.options.Kernel)
 }
 
 // routedBack is a packet without a route as one that has the route to its source, which the kernel takes for the packet's own then

@@ -50,6 +50,7 @@ func (v *visit) copied(of *passage, at nat.Hook, c rules.Copy) (q *passage, ok b
 	q.view = rules.Packet{Mark: of.view.Mark, State: rules.Untracked, Sender: rules.Sender{Socket: rules.NoSocket}}
 	if came := at == nat.PreRouting || at == nat.Input; came {
 		q.pkt.SetTTL(q.pkt.TTL() - 1)
+		q.summed = of.summed
 	}
 	q.pkt.SetDontFragment()
 	q.read()

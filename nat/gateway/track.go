@@ -27,6 +27,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 	}
 	v.fill(&v.track, &p.pkt, hook)
 	v.track.BadChecksum = v.track.BadChecksum && !p.sound
+	p.summed = v.track.BadChecksum && v.conns.Settings.Checksum
 	v.track.Zone, v.track.Policy = p.view.Template.Zone, p.view.Template.Policy
 	var verdict nat.Verdict
 	if p.ref, verdict = v.conns.Track(&v.track, v.at); verdict == nat.Drop {
