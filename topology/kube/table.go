@@ -105,30 +105,15 @@ func columnName(name string) string {
 	return name
 }
 
-func nodes(c topology.Cluster) (out []Object) {
-	for _, n := range c.Nodes {
-		out = append(out, Node(n))
-	}
-	return out
-}
+func nodes(c topology.Cluster) []Object     { return objects(c.Nodes, Node) }
+func pods(c topology.Cluster) []Object      { return objects(c.Pods, Pod) }
+func services(c topology.Cluster) []Object  { return objects(c.Services, Service) }
+func endpoints(c topology.Cluster) []Object { return objects(c.Services, Endpoints) }
 
-func pods(c topology.Cluster) (out []Object) {
-	for _, p := range c.Pods {
-		out = append(out, Pod(p))
-	}
-	return out
-}
-
-func services(c topology.Cluster) (out []Object) {
-	for _, s := range c.Services {
-		out = append(out, Service(s))
-	}
-	return out
-}
-
-func endpoints(c topology.Cluster) (out []Object) {
-	for _, s := range c.Services {
-		out = append(out, Endpoints(s))
+// objects are what of makes of each.
+func objects[T any, O Object](list []T, of func(T) O) (out []Object) {
+	for _, one := range list {
+		out = append(out, of(one))
 	}
 	return out
 }
