@@ -201,14 +201,13 @@ func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err e
 	var all []routeWords
 	for _, text := range texts {
 		r, err := parseRoute(text)
-		if err == nil && r.Device == "" && r.Type == Unicast {
-			if r.Device = n.deviceTowards(r.Via); r.Device == "" {
-				err = fmt.Errorf("no address of the node is in one network with %s: add dev DEVICE", r.Via)
-			}
+		if err == nil {
+			err = n.findDevices(&r)
 		}
 		if err != nil {
 			return nil, &WordError{"route", text, err}
 		}
+		r.settle(func(hop *routeWords) bool { return !hop.linkdown || !n.ignoresLinkdown(hop) })
 		if why := n.unused(&r); why != "" {
 			notes = append(notes, fmt.Sprintf("route %q: %s", text, why))
 			if n.mayAsk(&r, whole) {
@@ -221,8 +220,29 @@ func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err e
 	slices.SortStableFunc(all, func(a, b routeWords) int { return cmp.Compare(a.metric, b.metric) })
 	for _, r := range all {
 		n.Routes = append(n.Routes, r.Route)
+		for i := range r.hops {
+			if hop := r.hops[i].Route; i > 0 {
+				hop.Table = r.Table
+				n.Others = append(n.Others, hop)
+			}
+		}
 	}
 	return notes, nil
+}
+
+// findDevices finds the device of a route and of each of its next hops where it is not told: that whose network the next hop is in.
+func (n *Namespace) findDevices(r *routeWords) error {
+	if r.Device == "" && r.Type == Unicast {
+		if r.Device = n.deviceTowards(r.Via); r.Device == "" {
+			return fmt.Errorf("no address of the node is in one network with %s: add dev DEVICE", r.Via)
+		}
+	}
+	for i := range r.hops {
+		if err := n.findDevices(&r.hops[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deviceTowards is the device whose network a next hop is in, "" where there is none.

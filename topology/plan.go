@@ -50,6 +50,8 @@ type Namespace struct {
 	Rules []RoutingRule `json:"-"`
 	// Unruled are routes of a node in words whose tables no rule of routing leads to as far as it is told, where none is.
 	Unruled []Route `json:"-"`
+	// Others are the routes with several next hops of a node in words once more, by each but the first of them: Routes have that one.
+	Others []Route `json:"-"`
 	// Dumped: it is as a node's own programs printed it. Its addresses bring no routes, its Rules are all that there are, and what a kernel
 	// cannot make of it is passed over and noted.
 	Dumped bool `json:"-"`

@@ -13,12 +13,14 @@ import (
 // routeWords are a route as ip(8) prints it, with what decides whether and before which others the kernel uses it.
 type routeWords struct {
 	Route
-	own      string // "local", "broadcast", "anycast" or "multicast": the kernel makes it of an address
-	table    string // "" for main
-	metric   uint32 // of several routes to one destination the lowest is used
-	foreign  bool   // the next hop is of the other family ("via inet6")
-	linkdown bool   // the device has no carrier
-	dead     bool   // the device is down
+	own      string       // "local", "broadcast", "anycast" or "multicast": the kernel makes it of an address
+	table    string       // "" for main
+	metric   uint32       // of several routes to one destination the lowest is used
+	foreign  bool         // the next hop is of the other family ("via inet6")
+	linkdown bool         // the device has no carrier
+	dead     bool         // the device is down
+	object   string       // the next hop, or the group of them, as an object of its own (ip nexthop)
+	hops     []routeWords // where it has several next hops, the route by each: which one a flow takes is by a hash (fib_select_multipath)
 }
 
 // What stands behind a destination without a value, and with one, and does not decide where a packet goes.
@@ -26,7 +28,7 @@ var (
 	routeFlags = []string{"offload", "trap", "rt_offload", "rt_trap", "offload_failed", "pervasive", "notify", "unresolved", "cache"}
 	routeFacts = []string{
 		"proto", "scope", "mtu", "pref", "expires", "error", "advmss", "initcwnd", "initrwnd", "cwnd", "window", "ssthresh", "rtt", "rttvar",
-		"rto_min", "hoplimit", "quickack", "congctl", "features", "reordering", "nhid", "realm", "realms", "users", "age",
+		"rto_min", "hoplimit", "quickack", "congctl", "features", "reordering", "weight", "realm", "realms", "users", "age",
 	}
 )
 
@@ -45,23 +47,100 @@ func parseRoute(text string) (routeWords, error) {
 	if len(words) == 0 {
 		return routeWords{}, errors.New("want a destination, such as 10.244.1.0/24, and via ADDRESS or dev DEVICE")
 	}
-	for rest := words[1:]; len(rest) > 0; {
-		n, err := r.read(rest)
-		if err != nil {
-			return routeWords{}, err
-		}
-		rest = rest[n:]
+	head, hops := nextHops(words[1:])
+	if err := r.readAll(head); err != nil {
+		return routeWords{}, err
+	}
+	if err := r.readHops(hops); err != nil {
+		return routeWords{}, err
 	}
 	var err error
-	if r.Dst, err = parseDestination(words[0], r.Via.Is6() != r.foreign); err != nil {
+	six := r.Via.Is6() != r.foreign || slices.Contains(words, "pref") // which is of IPv6 alone
+	if r.Dst, err = parseDestination(words[0], six); err != nil {
 		return routeWords{}, err
 	}
 	if r.Type != Unicast {
 		r.Device = "" // ip(8) prints lo for such a route of IPv6
 	} else if r.Device == "" && !r.Via.IsValid() {
-		return routeWords{}, errors.New("want via ADDRESS or dev DEVICE")
+		return routeWords{}, r.nowhere()
+	}
+	for i := range r.hops {
+		r.hops[i].Dst = r.Dst
 	}
 	return r, nil
+}
+
+// nowhere is the error of a route that leads nowhere.
+func (r *routeWords) nowhere() error {
+	if r.object != "" {
+		return fmt.Errorf("nhid %s: give the route with what ip nexthop show id %s prints, via ADDRESS and dev DEVICE", r.object, r.object)
+	}
+	return errors.New("want via ADDRESS or dev DEVICE")
+}
+
+// nextHops parts what is told of a route from what is told of each of its next hops.
+func nextHops(words []string) (head []string, hops [][]string) {
+	for i := len(words) - 1; i >= 0; i-- {
+		if words[i] == "nexthop" {
+			hops, words = append(hops, words[i+1:]), words[:i]
+		}
+	}
+	slices.Reverse(hops)
+	return words, hops
+}
+
+func (r *routeWords) readAll(words []string) error {
+	for len(words) > 0 {
+		n, err := r.read(words)
+		if err != nil {
+			return err
+		}
+		words = words[n:]
+	}
+	return nil
+}
+
+// readHops reads the next hops of a route that has several. The route is by the first that is there, and hops are those that are.
+func (r *routeWords) readHops(all [][]string) error {
+	if len(all) > 0 && (r.Via.IsValid() || r.Device != "") {
+		return errors.New("nexthop: the route has a next hop in front of it: want one of the two")
+	}
+	for _, words := range all {
+		hop := *r
+		if len(words) == 0 {
+			return errors.New("nexthop is not followed by anything")
+		}
+		if err := hop.readAll(words); err != nil {
+			return fmt.Errorf("nexthop: %w", err)
+		}
+		if !hop.Via.IsValid() && hop.Device == "" {
+			return errors.New("nexthop: want via ADDRESS or dev DEVICE")
+		}
+		r.hops = append(r.hops, hop)
+	}
+	r.settle(func(hop *routeWords) bool { return !hop.dead })
+	return nil
+}
+
+// settle keeps those next hops that are there, and makes the route one by the first of them; where none is, all are kept.
+func (r *routeWords) settle(there func(*routeWords) bool) {
+	var up []routeWords
+	for i := range r.hops {
+		if there(&r.hops[i]) {
+			up = append(up, r.hops[i])
+		}
+	}
+	if len(up) == 0 {
+		up = r.hops
+	}
+	if len(up) == 0 {
+		return
+	}
+	first := up[0]
+	if first.hops = up; len(up) == 1 {
+		first.hops = nil
+	}
+	*r = first
 }
 
 // read takes over one word of a route and what follows it, n words.
@@ -79,8 +158,6 @@ func (r *routeWords) read(words []string) (n int, err error) {
 		return 1, nil
 	case slices.Contains(routeFlags, word):
 		return 1, nil
-	case word == "nexthop":
-		return 0, errors.New("nexthop: which of several next hops a packet takes is decided by a hash that natlab does not compute: give the route with the one it takes, as via ADDRESS dev DEVICE")
 	case word == "tos", word == "dsfield", word == "encap", word == "from":
 		return 0, fmt.Errorf("%s: natlab chooses routes by the destination alone: leave the route out, or give it without %s if the packets are of its kind", word, word)
 	}
@@ -101,6 +178,8 @@ func (r *routeWords) read(words []string) (n int, err error) {
 		r.Device = value
 	case word == "table":
 		r.table = value
+	case word == "nhid":
+		r.object = value
 	case word == "metric", word == "preference", word == "priority":
 		var m uint64
 		m, err = strconv.ParseUint(value, 0, 32)

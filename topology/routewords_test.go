@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,7 +31,7 @@ func TestParseRoute(t *testing.T) {
 		// What does not decide where a packet goes.
 		{"172.17.0.0/16 dev docker0 proto kernel scope link src 172.17.0.1 linkdown", "172.17.0.0/16 dev docker0 src 172.17.0.1"},
 		{"default via fe80::1 dev eth0 proto ra metric 1024 expires 1700sec hoplimit 64 pref medium", "default via fe80::1 dev eth0"},
-		{"unreachable default dev lo metric 4294967295 error -101 pref medium", "unreachable default"},
+		{"unreachable default dev lo metric 4294967295 error -101 pref medium", "unreachable ::/0"},
 		{"10.0.0.0/8 nhid 12 via 10.1.0.1 dev eth0 mtu lock 1400 advmss 1360 initcwnd 10 offload rt_offload", "10.0.0.0/8 via 10.1.0.1 dev eth0"},
 		{"default via 10.0.0.1 dev eth0 table main", "default via 10.0.0.1 dev eth0"},
 		{"10.244.1.0/24 via 192.168.1.2 dev eth0 proto bird metric 100 mtu 1400 scope global", "10.244.1.0/24 via 192.168.1.2 dev eth0"},
@@ -61,7 +62,11 @@ func TestParseRouteErrors(t *testing.T) {
 		{"10.0.0.0/33 dev eth0", "33"},
 		{"10.0.0.1/8 dev eth0", "want 10.0.0.0/8"},
 		{"10.0.0.0/8 by eth0", `"by" is not known`},
-		{"default nexthop via 10.0.0.1 dev eth0 weight 1 nexthop via 10.0.0.2 dev eth0 weight 1", "give the route with the one it takes"},
+		{"default via 10.0.0.1 nexthop via 10.0.0.2 dev eth0", "the route has a next hop in front of it"},
+		{"default nexthop", "nexthop is not followed by anything"},
+		{"default nexthop weight 1", "nexthop: want via ADDRESS or dev DEVICE"},
+		{"default nexthop via here", "nexthop: "},
+		{"10.0.0.0/8 nhid 7 proto zebra", "what ip nexthop show id 7 prints"},
 		{"default tos 0x10 via 10.0.0.1", "natlab chooses routes by the destination alone"},
 		{"default dev eth0 metric many", "many"},
 		{"default via inet", "inet"},
@@ -138,4 +143,49 @@ func FuzzParseRoute(f *testing.F) {
 		require.NoError(t, err, r)
 		require.Equal(t, r.Route, again.Route)
 	})
+}
+
+// A route with several next hops is one by the first that is there, and has the others beside it.
+func TestRouteOfSeveralNextHops(t *testing.T) {
+	t.Parallel()
+	const two = "10.7.0.0/16 nhid 12 proto bgp src 10.0.0.2 metric 20 \n\tnexthop via 10.0.0.7 dev eth0 weight 1 \n\tnexthop via 10.0.1.8 "
+	for _, row := range []struct {
+		name, route, sysctl string
+		first               string
+		others              []string
+	}{
+		{"two", two + "dev eth1 weight 1", "", "10.7.0.0/16 via 10.0.0.7 dev eth0 src 10.0.0.2", []string{"10.7.0.0/16 via 10.0.1.8 dev eth1 src 10.0.0.2"}},
+		{"whose device an address tells", two + "weight 1", "", "10.7.0.0/16 via 10.0.0.7 dev eth0 src 10.0.0.2", []string{"10.7.0.0/16 via 10.0.1.8 dev eth1 src 10.0.0.2"}},
+		{"one of them dead", "10.7.0.0/16 nexthop via 10.0.0.7 dev eth0 weight 1 dead linkdown nexthop via 10.0.1.8 dev eth1 weight 1", "", "10.7.0.0/16 via 10.0.1.8 dev eth1", nil},
+		{"without its carrier", "10.7.0.0/16 nexthop via 10.0.0.7 dev eth0 weight 1 linkdown nexthop via 10.0.1.8 dev eth1", "", "10.7.0.0/16 via 10.0.0.7 dev eth0", []string{"10.7.0.0/16 via 10.0.1.8 dev eth1"}},
+		{"which the node minds", "10.7.0.0/16 nexthop via 10.0.0.7 dev eth0 weight 1 linkdown nexthop via 10.0.1.8 dev eth1", "net.ipv4.conf.eth0.ignore_routes_with_linkdown=1", "10.7.0.0/16 via 10.0.1.8 dev eth1", nil},
+		{"of IPv6", "default proto ra metric 1024 pref medium nexthop dev eth0 nexthop dev eth1", "", "::/0 dev eth0", []string{"::/0 dev eth1"}},
+		{"the same one twice", "10.7.0.0/16 nexthop dev eth0 weight 2 nexthop dev eth0 weight 1", "", "10.7.0.0/16 dev eth0", []string{"10.7.0.0/16 dev eth0"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			words := NodeWords{Addresses: []string{"eth0=10.0.0.2/24", "eth1=10.0.1.2/24"}, Routes: []string{row.route}}
+			if row.sysctl != "" {
+				words.Sysctls = []string{row.sysctl}
+			}
+			ns, notes, err := words.Node()
+			require.NoError(t, err)
+			require.Empty(t, notes)
+			require.Len(t, ns.Routes, 1)
+			require.Equal(t, row.first, ns.Routes[0].String())
+			var others []string
+			for _, r := range ns.Others {
+				others = append(others, r.String())
+			}
+			require.Equal(t, row.others, others)
+		})
+	}
+}
+
+// What IPv6 alone has in its routes tells that a route to everything is of IPv6.
+func TestDefaultOfIPv6(t *testing.T) {
+	t.Parallel()
+	r, err := parseRoute("default dev wg0 metric 1024 pref medium")
+	require.NoError(t, err)
+	require.Equal(t, netip.PrefixFrom(netip.IPv6Unspecified(), 0), r.Dst)
 }

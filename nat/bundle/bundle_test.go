@@ -183,8 +183,30 @@ func TestSections(t *testing.T) {
 		{Key: "net/bridge/bridge-nf-call-ip6tables", Value: "0"},
 	}, n.Namespace.Sysctls, "what sets others comes first; br_netfilter is not loaded")
 	require.Equal(t, "10.7.0.0/16 via 10.42.0.7 dev cni0", n.Namespace.Routes[1].String())
-	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "which of the next hops of route 10.7.0.0/16 the packet takes", Of: netip.MustParsePrefix("10.7.0.0/16"), Route: true})
+	require.Equal(t, "10.7.0.0/16 via 10.42.0.8 dev cni0", n.Namespace.Others[0].String())
 	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "where IPVS (kube-ipvs0) sends the packet", Of: netip.MustParsePrefix("10.96.0.1/32")})
+}
+
+// Routes that name their next hops by nhid lead where ip nexthop tells, and where it does not it is not known.
+func TestNextHopObjects(t *testing.T) {
+	t.Parallel()
+	n, err := Read(strings.NewReader(text(
+		"ip -d address", "2: eth0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    inet 10.0.0.2/24 scope global eth0\n",
+		"ip -4 route show table all", "10.1.0.0/16 nhid 3 proto zebra metric 20\n10.2.0.0/16 nhid 1\n10.3.0.0/16 nhid 4\n10.4.0.0/16 nhid 9\n10.5.0.0/16 nhid 5\n10.6.0.0/16 nhid 1 via 10.0.0.1 dev eth0\n",
+		"ip -6 route show table all", "default dev eth0 metric 1024\nfd00::/8 nhid 8\nunreachable default dev lo metric 4294967295 error -101\n",
+		"ip nexthop", "id 1 via 10.0.0.1 dev eth0 scope link proto zebra\nid 2 via 10.0.0.7 dev eth0 onlink\nid 3 group 1/2,3 proto zebra\nid 4 blackhole\nid 5 group 1/6\nid 8 via fe80::1 dev eth0\n",
+	)))
+	require.NoError(t, err)
+	var routes []string
+	for _, r := range n.Namespace.Routes {
+		routes = append(routes, r.Dst.String()+": "+r.String())
+	}
+	require.Equal(t, []string{
+		"10.2.0.0/16: 10.2.0.0/16 via 10.0.0.1 dev eth0", "10.3.0.0/16: blackhole 10.3.0.0/16", "10.6.0.0/16: 10.6.0.0/16 via 10.0.0.1 dev eth0",
+		"fd00::/8: fd00::/8 via fe80::1 dev eth0", "10.1.0.0/16: 10.1.0.0/16 via 10.0.0.1 dev eth0", "::/0: ::/0 dev eth0", "::/0: unreachable ::/0",
+	}, routes)
+	require.Equal(t, "10.1.0.0/16 via 10.0.0.7 dev eth0 onlink", n.Namespace.Others[0].String())
+	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "where the next hop 9 of route 10.4.0.0/16 leads (ip nexthop)", Of: netip.MustParsePrefix("10.4.0.0/16"), Route: true})
 }
 
 func TestReadRefuses(t *testing.T) {

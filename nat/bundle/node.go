@@ -102,7 +102,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 	if s, ok := b.Section("bridge -d link"); ok && s.OK() && strings.TrimSpace(s.Text) != "" {
 		words.Links = append(words.Links, s.AtLine())
 	}
-	at := map[string]place{}
+	at, objects := map[string]place{}, nextHops(b)
 	for _, f := range []struct {
 		rules, routes string
 		family        nat.Family
@@ -118,7 +118,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 		if lacks {
 			n.doubt(every(f.family), "where routes lead: the bundle does not tell ("+f.routes+")")
 		}
-		words.Routes = append(words.Routes, n.routes(s, at)...)
+		words.Routes = append(words.Routes, n.routes(s, f.family, objects, at)...)
 	}
 	words.Sysctls = n.sysctls(b, at)
 	ns, notes, err := words.Node()

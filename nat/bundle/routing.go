@@ -67,43 +67,118 @@ func every(f nat.Family) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
-// routes are the lines of a section, a route with several next hops in one.
-func (n *Node) routes(s dump.Section, at map[string]place) (out []string) {
+// routes are the lines of a section, a route with several next hops in one. objects are the next hops that routes name by nhid.
+func (n *Node) routes(s dump.Section, f nat.Family, objects map[string]string, at map[string]place) (out []string) {
 	number := s.Line - 1
 	for line := range strings.Lines(s.Text) {
 		number++
-		text := strings.Join(strings.Fields(line), " ")
-		if text == "" {
+		words := strings.Fields(line)
+		if len(words) == 0 {
 			continue
 		}
-		if hop, is := strings.CutPrefix(text, "nexthop "); is && len(out) > 0 {
-			out[len(out)-1] = n.oneHop(out[len(out)-1], hop)
+		text := strings.Join(words, " ")
+		if words[0] == "nexthop" && len(out) > 0 {
+			out[len(out)-1] += " " + text
 		} else {
 			out = append(out, text)
 		}
 		at[out[len(out)-1]] = place{s.Name, number}
 	}
+	for i, text := range out {
+		if f == nat.IPv6 { // what leads by a device alone tells of no family
+			out[i] = sixDefault(text)
+		}
+		out[i] = n.byObject(out[i], f, objects)
+		at[out[i]] = at[text]
+	}
+	return slices.DeleteFunc(out, func(text string) bool { return text == "" })
+}
+
+// sixDefault is a route of IPv6 whose destination tells that it is.
+func sixDefault(text string) string {
+	words := strings.Fields(text)
+	if i := slices.Index(words, "default"); i == 0 || i == 1 {
+		words[i] = "::/0"
+	}
+	return strings.Join(words, " ")
+}
+
+// byObject is a route that names its next hop by nhid alone, with what is told of that one; "" where nothing is, which leaves open where it leads.
+func (n *Node) byObject(route string, f nat.Family, objects map[string]string) string {
+	words := strings.Fields(route)
+	i := slices.Index(words, "nhid")
+	if i < 1 || i+1 >= len(words) || slices.Contains(words, "via") || slices.Contains(words, "dev") {
+		return route
+	}
+	if hop, told := objects[words[i+1]]; told {
+		if hop == "blackhole" {
+			return "blackhole " + route
+		}
+		return route + " " + hop
+	}
+	dst := every(f)
+	if p, err := topology.ParsePrefix(words[0]); err == nil {
+		dst = p
+	}
+	n.note("route %q: not used: what next hop %s is the bundle does not tell (ip nexthop)", route, words[i+1])
+	n.doubts(diagnosis.Doubt{What: "where the next hop " + words[i+1] + " of route " + words[0] + " leads (ip nexthop)", Of: dst, Route: true})
+	return ""
+}
+
+// nextHops are the next hops of ip nexthop as routes have them: "via 10.0.0.1 dev eth0", of a group one behind the other.
+func nextHops(b dump.Bundle) map[string]string {
+	out := map[string]string{}
+	s, _ := b.Section("ip nexthop")
+	groups := map[string]string{}
+	for line := range strings.Lines(s.Text) {
+		words := strings.Fields(line)
+		if len(words) < 3 || words[0] != "id" {
+			continue
+		}
+		var hop []string
+		for i := 2; i+1 < len(words); i++ {
+			switch words[i] {
+			case "group":
+				groups[words[1]] = words[i+1]
+			case "via", "dev":
+				hop = append(hop, words[i], words[i+1])
+			}
+		}
+		switch {
+		case slices.Contains(words, "blackhole"):
+			out[words[1]] = "blackhole"
+		case len(hop) > 0:
+			out[words[1]] = strings.Join(append(hop, flags(words)...), " ")
+		}
+	}
+	for id, members := range groups {
+		if hops, ok := groupOf(members, out); ok {
+			out[id] = hops
+		}
+	}
 	return out
 }
 
-// oneHop gives a route the first of its next hops, and notes that it has others: a hash of the packet chooses.
-func (n *Node) oneHop(route, hop string) string {
-	words := strings.Fields(route)
-	if slices.Contains(words, "via") || slices.Contains(words, "dev") {
-		dst := words[0]
-		if dst == "default" {
-			dst = "0.0.0.0/0"
-			if strings.Contains(route, ":") {
-				dst = "::/0"
-			}
+// flags are the words of a next hop that decide whether it is there.
+func flags(words []string) (out []string) {
+	for _, w := range words {
+		if w == "onlink" || w == "dead" || w == "linkdown" {
+			out = append(out, w)
 		}
-		if p, err := topology.ParsePrefix(dst); err == nil {
-			n.doubts(diagnosis.Doubt{What: "which of the next hops of route " + words[0] + " the packet takes", Of: p, Route: true})
+	}
+	return out
+}
+
+// groupOf is a group of next hops, "1,2/2": their numbers, each with its weight where that is not 1. ok is false where one is not told, or is none.
+func groupOf(members string, hops map[string]string) (text string, ok bool) {
+	var all []string
+	for member := range strings.SplitSeq(members, "/") {
+		id, _, _ := strings.Cut(member, ",")
+		hop := hops[id]
+		if hop == "" || hop == "blackhole" || strings.HasPrefix(hop, "nexthop ") {
+			return "", false
 		}
-		return route
+		all = append(all, "nexthop "+hop)
 	}
-	if i := slices.Index(strings.Fields(hop), "weight"); i >= 0 {
-		hop = strings.Join(strings.Fields(hop)[:i], " ")
-	}
-	return route + " " + hop
+	return strings.Join(all, " "), true
 }

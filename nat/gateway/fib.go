@@ -61,6 +61,8 @@ func (v *visit) RouteDevice(p *rules.Packet, q rules.RouteQuery) (dev string, kn
 		next, why = v.host.lookupBy(cmp.Or(only, in), to)
 	}
 	switch {
+	case only != nil && v.host.leadsBy(only, to, k):
+		return only.Name, true
 	case why != "", next.local(), next.dev == nil, only != nil && next.dev != only:
 		return "", true
 	}

@@ -181,7 +181,7 @@ func (h *host) wayBack(dev *device, src netip.Addr, mode string, k routingKey) s
 		return "martian source " + src.String() + " on " + dev.Name + ": it is an address of this host"
 	case !back.local() && back.kind != routeUnicast:
 		return "martian source " + src.String() + " on " + dev.Name + ": it is a broadcast address"
-	case back.kind == routeUnicast && back.dev == dev, back.local() && h.local[src] == dev.Name:
+	case back.kind == routeUnicast && back.dev == dev, back.local() && h.local[src] == dev.Name, h.leadsBy(dev, src, k):
 		return ""
 	case len(dev.addrs) == 0 && rp:
 		return "rp_filter on " + dev.Name + ": the way back to " + src.String() + " is another, and the device has no address"

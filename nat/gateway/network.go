@@ -166,6 +166,7 @@ type host struct {
 	routes   []route                        // of the table main, the longest prefix first
 	main     *bart.Table[*route]            // the same, by prefix
 	tables   map[string]*bart.Table[*route] // the others
+	others   []route                        // those of several next hops by each but the first: routes, main and tables have that one
 	rules    []topology.RoutingRule         // of routing, by priority; nil: the kernel's own
 	local    map[netip.Addr]string
 	proxies  []topology.Neighbour

@@ -77,6 +77,9 @@ func (x *Explanation) otherwise(g *Gateway, ns topology.Namespace, rules Rules, 
 			return err
 		}
 	}
+	if err := x.hops(g, ns, rules, dice); err != nil {
+		return err
+	}
 	for _, table := range x.unruled(ns.Unruled) {
 		there := ns
 		there.Routes = append(slices.Clip(ns.Routes), ns.Unruled...)
@@ -89,17 +92,49 @@ func (x *Explanation) otherwise(g *Gateway, ns topology.Namespace, rules Rules, 
 	return nil
 }
 
+// hops adds the ways of a packet by the other next hops of routes that have several: a hash of the flow chooses (fib_select_multipath).
+func (x *Explanation) hops(g *Gateway, ns topology.Namespace, rules Rules, dice conntrack.Chance) error {
+	for n, other := range ns.Others {
+		if n == mostUnplaced || !x.leads(other) {
+			continue
+		}
+		i := slices.IndexFunc(ns.Routes, func(r topology.Route) bool { return r.Dst == other.Dst && r.Table == other.Table })
+		if i < 0 {
+			continue
+		}
+		there := ns
+		there.Routes = slices.Clone(ns.Routes)
+		there.Others = slices.Clone(ns.Others)
+		there.Routes[i], there.Others[n] = other, ns.Routes[i]
+		found, err := NewGateway(there, rules, g.options)
+		if err != nil {
+			return err
+		}
+		hop := "dev " + other.Device
+		if other.Via.IsValid() {
+			hop = "via " + other.Via.String() + " " + hop
+		}
+		what := "the hash of the flow chooses the next hop " + hop + " of route " + other.Dst.String()
+		x.eitherWay(found.explained(x.Ask, dice), what, dice)
+	}
+	return nil
+}
+
 // unruled are the tables of routes that nobody told a rule for, and that lead to where the packet or an answer to it goes.
 func (x *Explanation) unruled(routes []topology.Route) (tables []string) {
 	for _, r := range routes {
-		leads := r.Dst.Contains(x.Ask.Tuple.Src().Addr()) || slices.ContainsFunc(x.Prediction, func(o nat.Outcome) bool {
-			return slices.ContainsFunc(o.Request.Hops, func(h nat.Hop) bool { return r.Dst.Contains(h.Tuple.Dst().Addr()) })
-		})
-		if leads && !slices.Contains(tables, r.Table) {
+		if x.leads(r) && !slices.Contains(tables, r.Table) {
 			tables = append(tables, r.Table)
 		}
 	}
 	return tables
+}
+
+// leads reports whether a route leads to where the packet or an answer to it goes.
+func (x *Explanation) leads(r topology.Route) bool {
+	return r.Dst.Contains(x.Ask.Tuple.Src().Addr()) || slices.ContainsFunc(x.Prediction, func(o nat.Outcome) bool {
+		return slices.ContainsFunc(o.Request.Hops, func(h nat.Hop) bool { return r.Dst.Contains(h.Tuple.Dst().Addr()) })
+	})
 }
 
 // hangsOn reports whether a setting may matter to the packet: that of loopback's addresses where it is lost for one, and that of the way back to

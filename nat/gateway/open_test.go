@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -152,5 +153,68 @@ func TestExplainMasqueradeWithoutAddresses(t *testing.T) {
 		x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{NoAddresses: row.unknown}, s.Ask, nil)
 		require.NoError(t, err)
 		require.Equal(t, row.want, x.Prediction[len(x.Prediction)-1].End, x.Prediction[len(x.Prediction)-1].Why)
+	}
+}
+
+// Of several next hops a hash chooses: each is followed, and named. A source that comes by any of them comes by the way back (fib_info_nh_uses_dev).
+func TestExplainNextHops(t *testing.T) {
+	t.Parallel()
+	const (
+		two = "default nexthop via 192.0.2.1 dev eth0 weight 1 nexthop via 198.51.100.1 dev eth1 weight 1"
+		by1 = "the hash of the flow chooses the next hop via 198.51.100.1 dev eth1 of route 0.0.0.0/0"
+	)
+	for _, row := range []struct {
+		name, route, rule, packet string
+		want                      []string
+	}{
+		{"out", two, "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -o eth0 -j ACCEPT\n-A FORWARD -m state --state ESTABLISHED -j ACCEPT\nCOMMIT\n", "tcp 10.0.0.9:40000 > 203.0.113.7:80 in lan", []string{"lost " + by1 + " true", "answered " + by1 + " false"}},
+		{"back", two, "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i lan -o eth0 -j DROP\nCOMMIT\n", "tcp 203.0.113.7:40000 > 10.0.0.9:80 in eth1", []string{"answered " + by1 + " true", "lost " + by1 + " false"}},
+		{"neither", two, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", "tcp 10.0.0.9:40000 > 10.0.0.1:80 in lan", []string{"answered"}},
+		{"of a table", "10.7.0.0/16 table 7 nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1", "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -o eth0 -j ACCEPT\n-A FORWARD -m state --state ESTABLISHED -j ACCEPT\nCOMMIT\n", "tcp 10.0.0.9:40000 > 10.7.0.1:80 in lan",
+			[]string{"lost " + strings.ReplaceAll(by1, "0.0.0.0/0", "10.7.0.0/16") + " true", "answered " + strings.ReplaceAll(by1, "0.0.0.0/0", "10.7.0.0/16") + " false"}},
+		{"-m rpfilter, by the second", two, "*raw\n-A PREROUTING -i eth1 -m rpfilter --invert -j DROP\nCOMMIT\n", "tcp 203.0.113.7:40000 > 198.51.100.2:80 in eth1", []string{"answered " + by1 + " true", "answered " + by1 + " false"}},
+		{"-m rpfilter, by neither", two, "*raw\n-A PREROUTING -i lan -m rpfilter --invert -j DROP\nCOMMIT\n", "tcp 203.0.113.7:40000 > 198.51.100.2:80 in lan", []string{"lost"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			rs, err := iptables.ParseString(row.rule, nat.IPv4)
+			require.NoError(t, err)
+			words := topology.NodeWords{
+				Addresses: []string{"eth0=192.0.2.10/24", "eth1=198.51.100.2/24", "lan=10.0.0.1/24"}, Routes: []string{row.route},
+				Rules: []string{"0: from all lookup local", "7: from all lookup 7", "32766: from all lookup main"},
+			}
+			ns, _, err := words.Node()
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err)
+			s.In = s.Device
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{}, s.Ask, nil)
+			require.NoError(t, err)
+			require.Equal(t, row.want, endings(x))
+		})
+	}
+}
+
+// rp_filter=1 takes a packet by any of the next hops of the way back to its source, and by no other device.
+func TestStrictFilterOfNextHops(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]nat.End{"eth0": nat.EndAnswered, "eth1": nat.EndAnswered, "lan": nat.EndLost} {
+		t.Run(in, func(t *testing.T) {
+			t.Parallel()
+			ns, _, err := topology.NodeWords{
+				Addresses: []string{"eth0=192.0.2.10/24", "eth1=198.51.100.2/24", "lan=10.0.0.1/24"},
+				Routes:    []string{"default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1"},
+				Sysctls:   []string{"net.ipv4.conf.all.rp_filter=1"},
+			}.Node()
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec("tcp 203.0.113.7:40000 > 192.0.2.10:80 in " + in)
+			require.NoError(t, err)
+			s.In = s.Device
+			x, err := gateway.Explain(ns, nil, gateway.Facts{}, s.Ask, nil)
+			require.NoError(t, err)
+			for _, o := range x.Prediction {
+				require.Equal(t, want, o.End, o.Why)
+			}
+		})
 	}
 }

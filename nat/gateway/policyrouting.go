@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -159,8 +160,34 @@ func (h *host) policies(ns *topology.Namespace) {
 			tables[r.Table] = append(tables[r.Table], route{r, h.device(r.Device)})
 		}
 	}
+	for _, r := range ns.Others {
+		if nat.FamilyOf(r.Dst.Addr()) == h.family {
+			h.others = append(h.others, route{r, h.device(r.Device)})
+		}
+	}
 	h.tables = map[string]*bart.Table[*route]{}
 	for name, routes := range tables {
 		h.tables[name] = h.longest(routes)
 	}
+}
+
+// leadsBy reports whether one of the further next hops of the route to an address leaves by a device (fib_info_nh_uses_dev).
+func (h *host) leadsBy(d *device, dst netip.Addr, k routingKey) bool {
+	if !slices.ContainsFunc(h.others, func(r route) bool { return r.dev == d }) {
+		return false
+	}
+	by := *h
+	by.tables = maps.Clone(h.tables)
+	for i := range h.others {
+		r := &h.others[i]
+		switch {
+		case r.dev != d:
+		case r.Table == "":
+			by.main = by.main.InsertPersist(r.Dst, r)
+		case by.tables[r.Table] != nil:
+			by.tables[r.Table] = by.tables[r.Table].InsertPersist(r.Dst, r)
+		}
+	}
+	next, why := by.route(dst, k)
+	return why == "" && next.kind == routeUnicast && next.dev == d
 }

@@ -153,9 +153,11 @@ func (h *host) lookupBy(d *device, dst netip.Addr) (next nextHop, why string) {
 	if h.family == nat.IPv6 && dst.IsMulticast() {
 		return h.multicast6(dst, d)
 	}
-	for _, r := range h.routes {
-		if r.Device == d.Name && r.Dst.Contains(dst) {
-			return r.hop(d, dst), ""
+	for _, all := range [][]route{h.routes, h.others} {
+		for _, r := range all {
+			if r.Device == d.Name && r.Dst.Contains(dst) {
+				return r.hop(d, dst), ""
+			}
 		}
 	}
 	return nextHop{}, NoRoute

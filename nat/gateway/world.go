@@ -177,5 +177,5 @@ func (v *visit) Back(p *rules.Packet, o rules.BackOptions) rules.Answer {
 	case back.local():
 		return rules.Is(o.AcceptLocal && (o.Loose || v.host.local[src] == d.Name), false)
 	}
-	return rules.Is(back.kind == routeUnicast && (o.Loose || back.dev == d), false)
+	return rules.Is(back.kind == routeUnicast && (o.Loose || back.dev == d || v.host.leadsBy(d, src, routingKey{})), false)
 }

@@ -103,6 +103,11 @@ func (b *builder) routes(d *dumped, ns *topology.Namespace) {
 		}
 		ns.Routes = append(ns.Routes, r)
 	}
+	for _, r := range d.Namespace.Others {
+		if r.Dst.Addr().Is4() {
+			b.note("%s: the route %s has several next hops: the first stands in for all, %s is left out", d.name, r.Dst, r)
+		}
+	}
 	// A next hop is looked for when its route is made: networks that are directly there come first.
 	slices.SortStableFunc(ns.Routes, func(x, y topology.Route) int {
 		rank := map[bool]int{false: 0, true: 1}

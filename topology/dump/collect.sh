@@ -83,6 +83,7 @@ run bridge -d link
 run bridge fdb show
 run ip -4 route show table all
 run ip -6 route show table all
+run ip nexthop
 run ip -4 rule
 run ip -6 rule
 run ip neigh
