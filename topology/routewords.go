@@ -80,8 +80,8 @@ func (r *routeWords) nowhere() error {
 
 // nextHops parts what is told of a route from what is told of each of its next hops.
 func nextHops(words []string) (head []string, hops [][]string) {
-	for i := len(words) - 1; i >= 0; i-- {
-		if words[i] == "nexthop" {
+	for i, word := range slices.Backward(words) {
+		if word == "nexthop" {
 			hops, words = append(hops, words[i+1:]), words[:i]
 		}
 	}
