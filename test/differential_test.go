@@ -57,6 +57,7 @@ type twins struct {
 	lines    map[*conntrack.Conn]string // what the emulator's connections were
 
 	connections int
+	first       string // difference that chance found, which may not come again
 	rounds      int
 	ruled       int // rules of nf_tables' own that were drawn, and those of them that nft refused
 	refused     int
@@ -536,6 +537,11 @@ func TestDifferential(t *testing.T) {
 
 func (w *twins) generated(t *testing.T, packets int) {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the first difference: %s", w.first)
+		}
+	})
 	for w.packets < packets && !t.Failed() {
 		rapid.Check(t, func(rt *rapid.T) { w.round(t, drawn{rt, w.family, w.kernel.version}) })
 	}
@@ -575,16 +581,26 @@ func (w *twins) round(t *testing.T, d drawn) {
 			return
 		}
 		if diff != "" {
-			d.t.Fatalf("%s\nafter\n%s\nwith %v\n%s", diff, strings.Join(way, "\n"), unusual(w.settings), text)
+			w.differs(d, "%s\nafter\n%s\nwith %v\n%s", diff, strings.Join(way, "\n"), unusual(w.settings), text)
 		}
 	}
 	if got, want := w.ends(t); got != want && !w.overdue() {
-		d.t.Fatalf("connections in the emulator:\n%s\nconnections in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
+		w.differs(d, "connections in the emulator:\n%s\nconnections in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
 	}
 	if got, want := w.setEnds(t); got != want && !w.overdue() && !w.guessed {
-		d.t.Fatalf("sets in the emulator:\n%s\nsets in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
+		w.differs(d, "sets in the emulator:\n%s\nsets in the kernel:\n%s\nafter\n%s\nwith\n%s", got, want, strings.Join(way, "\n"), text)
 	}
 	w.connections += w.emulator.Conns().Len()
+}
+
+// differs ends a round by a difference.
+func (w *twins) differs(d drawn, format string, args ...any) {
+	d.t.Helper()
+	text := fmt.Sprintf(format, args...)
+	if w.first == "" {
+		w.first = text
+	}
+	d.t.Fatal(text)
 }
 
 // ends are all connections of both sides.
