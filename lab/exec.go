@@ -6,12 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/dataplane"
+	"natlab/topology"
 )
 
 // Streams are a program's standard input, output and error. An *os.File is handed to the program as it is, so that a
@@ -19,9 +25,51 @@ import (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// StandIn is the natlab program, which stands in for iptables in nodes that the Lab document gives a version of it. "": there iptables
+	// is what is installed.
+	StandIn string
 }
 
-// Exec runs a program in a member's namespace, as `ip netns exec` does, and returns its exit status: 128 and the signal's
+// environment is what a program in a member finds first: iptables as the lab has it.
+func (l *Lab) environment(member, standIn string) (dirs, env []string, err error) {
+	c := l.Cluster()
+	if b := l.Backend(); b == dataplane.Userspace || c.KubeProxy.Mode == topology.ModeNFTables {
+		return nil, nil, nil
+	}
+	state := filepath.Join(root, l.Name())
+	console := filepath.Join(state, consoleDir)
+	if err := dataplane.Link(console, l.Backend()); err != nil {
+		return nil, nil, err
+	}
+	dirs = []string{console}
+	if n, ok := c.Node(member); ok && n.IPTables != "" && standIn != "" {
+		old := filepath.Join(state, standInDir)
+		if err := dataplane.LinkTo(old, standIn); err != nil {
+			return nil, nil, err
+		}
+		dirs = append([]string{old}, dirs...)
+		as, err := dataplane.NewStandIn(n.IPTables, l.Backend())
+		if err != nil {
+			return nil, nil, err
+		}
+		env = append(env, dataplane.EnvStandIn+"="+as.String())
+	}
+	path := strings.Join(append(dirs, os.Getenv("PATH")), string(filepath.ListSeparator))
+	return dirs, append(env, "PATH="+path), nil
+}
+
+// findIn makes a command the program of its name in one of the directories, where one has it.
+func findIn(cmd *exec.Cmd, dirs []string) {
+	name := cmd.Args[0]
+	for _, dir := range dirs {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil && !strings.ContainsRune(name, filepath.Separator) {
+			cmd.Path, cmd.Err = path, nil
+			return
+		}
+	}
+}
+
+// Exec runs a program in a member's namespace, as `ip netns exec` does, with iptables as the lab has it first in PATH, and returns its exit status: 128 and the signal's
 // number for one that a signal ended, as a shell has it. When ctx ends the program is asked to end (SIGTERM).
 func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams) (status int, err error) {
 	if len(argv) == 0 {
@@ -31,7 +79,13 @@ func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams)
 	if err != nil {
 		return 0, err
 	}
+	dirs, env, err := l.environment(member, s.StandIn)
+	if err != nil {
+		return 0, fmt.Errorf("run %s in %s: %w", argv[0], member, err)
+	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	findIn(cmd, dirs)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	// A program that it left running in the background may keep the output open.
@@ -70,7 +124,7 @@ func (l *Lab) ExecAll(ctx context.Context, members, argv []string, s Streams) (s
 				return &labeller{label: label, write: func(text []byte) error { return order.write(i, to, text) }}
 			}
 			out, problems := stream(s.Out), stream(s.Err)
-			statuses[i], errs[i] = l.Exec(ctx, m, argv, Streams{Out: out, Err: problems})
+			statuses[i], errs[i] = l.Exec(ctx, m, argv, Streams{Out: out, Err: problems, StandIn: s.StandIn})
 			errs[i] = errors.Join(errs[i], out.flush(), problems.flush(), order.end(i))
 		})
 	}

@@ -93,6 +93,11 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 		c.KubeProxy.Backend = string(o.Backend)
 	}
 	b := dataplane.Backend(c.KubeProxy.Backend)
+	for _, n := range c.Nodes {
+		if _, err := dataplane.NewStandIn(n.IPTables, b); n.IPTables != "" && err != nil {
+			return nil, fmt.Errorf("node %s: %w", n.Name, err)
+		}
+	}
 	if o.KubeProxy != "" && b == dataplane.Userspace {
 		return nil, errors.New("a kube-proxy programs the kernel: it cannot write rules for natlab's own NAT")
 	}

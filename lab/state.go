@@ -25,6 +25,8 @@ const (
 	controlFile = "control.sock"
 	logFile     = "log"
 	proxyDir    = "kube-proxy" // what the nodes' kube-proxies read and log
+	consoleDir  = "bin"        // iptables by its plain names, as a command in a node finds it
+	standInDir  = "bin-as"     // the same where natlab stands in for it
 )
 
 // record is what has to be known to take a lab away, whoever made it and whatever became of them. It is written before

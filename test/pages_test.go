@@ -134,7 +134,7 @@ var ofALab = regexp.MustCompile(`natlab (up|down|status|exec|verify|ask|apply|au
 func (r reader) run(t *testing.T, command string) string {
 	t.Helper()
 	command = strings.NewReplacer("sudo ", "", "bin/natlab", "natlab").Replace(command)
-	if !strings.Contains(command, "--name ") && !strings.Contains(command, "--all") && !strings.Contains(command, "verify -f") {
+	if !strings.Contains(command, "--name ") && !strings.Contains(command, "down --all") && !strings.Contains(command, "verify -f") {
 		command = ofALab.ReplaceAllStringFunc(command, func(m string) string {
 			words := strings.Fields(m)
 			return strings.Join(slices.Insert(words, 2, "--name", "reference"), " ")

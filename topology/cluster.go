@@ -55,6 +55,7 @@ type Node struct {
 	PodBlocks       []netip.Prefix    `json:"podBlocks,omitzero"`       // Calico's address blocks, from the Lab document; PodCIDRs where it is silent
 	TunnelAddresses []netip.Addr      `json:"tunnelAddresses,omitzero"` // of tunl0 or vxlan.calico, and of vxlan-v6.calico: one a family; the first address of the first block where the Lab document is silent
 	DeviceAddrs     []netip.Addr      `json:"deviceAddrs,omitzero"`     // further addresses that its devices have, such as a bridge's; a twin's alone, of what was dumped
+	IPTables        string            `json:"iptables,omitzero"`        // the version that the node's console has, from the Lab document; "" for what is installed
 	KubeProxy       string            `json:"kubeProxy,omitzero"`       // status.nodeInfo.kubeProxyVersion, may be ""
 }
 

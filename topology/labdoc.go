@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -53,6 +54,7 @@ type labNode struct {
 	Name          string   `json:"name"`
 	PodBlocks     []string `json:"podBlocks"`
 	TunnelAddress string   `json:"tunnelAddress"` // one a family, with a comma between two
+	IPTables      string   `json:"iptables"`      // the version that the node's console has
 }
 
 type labClient struct {
@@ -78,6 +80,9 @@ const (
 
 // The smallest MTU IPv4 allows a tunnel to work with, that of IPv6 (RFC 8200, 5), and the largest veth takes.
 const minMTU, minMTU6, maxMTU = 576, 1280, 65535
+
+// threeNumbers is how iptables counts its versions.
+var threeNumbers = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
 
 // lab reads the Lab document into the cluster; nodeDocs gets the parts of it that belong to nodes.
 func (l *loader) lab(o object) {
@@ -255,6 +260,9 @@ func (l *loader) labNodes(nodes []labNode) {
 			}
 		}
 		about.tunnels = l.labAddrs(field+".tunnelAddress", n.TunnelAddress)
+		if about.iptables = n.IPTables; about.iptables != "" && !threeNumbers.MatchString(about.iptables) {
+			l.fail(l.labAt, field+".iptables", "%q is no version of iptables: want one such as 1.4.21", short(n.IPTables))
+		}
 		l.labOf[n.Name] = about
 	}
 }

@@ -50,9 +50,10 @@ type placed[T any] struct {
 
 // nodeAddition is what the Lab document has of one node.
 type nodeAddition struct {
-	field   string
-	blocks  []netip.Prefix
-	tunnels []netip.Addr
+	field    string
+	blocks   []netip.Prefix
+	tunnels  []netip.Addr
+	iptables string
 }
 
 // loader is one Load under way.

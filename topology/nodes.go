@@ -36,6 +36,7 @@ func (l *loader) translateNodes() {
 		}
 		add := l.labOf[n.Name]
 		n.PodBlocks, n.TunnelAddresses = slices.Clone(add.blocks), slices.Clone(add.tunnels)
+		n.IPTables = add.iptables
 		l.calico(o, &n)
 		l.c.Nodes = append(l.c.Nodes, n)
 	}

@@ -32,7 +32,7 @@ that is not 0 is told; 128 and a signal's number where that ended it; 127 where 
 		if err != nil {
 			return err
 		}
-		streams := lab.Streams{In: p.in, Out: p.out, Err: p.err}
+		streams := lab.Streams{In: p.in, Out: p.out, Err: p.err, StandIn: p.self()}
 		members, statuses := []string{member}, []int{0}
 		if all {
 			members = l.Nodes()

@@ -32,6 +32,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the program at once
 	p := program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	if name, ok := standsIn(os.Args[0]); ok {
+		os.Exit(p.iptables(name, os.Args[1:]))
+	}
 	os.Exit(p.run(ctx, os.Args[1:]))
 }
 

@@ -124,7 +124,7 @@ func (v View) Explain(tables ...xtables.Table) string {
 				kernel.at, seen.at = ruleKey{i, j}, ruleKey{i, j}
 				seen.notes = nil
 				fmt.Fprintf(&b, "%s %s rule %d\n", t.Name, c.Name, j+1)
-				fmt.Fprintf(&b, "  the kernel: %s\n  as %-7s: %s\n", kernel.rule(c.Name, e), v.Version, seen.rule(c.Name, e))
+				fmt.Fprintf(&b, "  the kernel: %s\n  as %-7s: %s\n", kernel.rule(c.Name, e, ""), v.Version, seen.rule(c.Name, e, ""))
 				for _, n := range seen.notes {
 					fmt.Fprintf(&b, "    %s\n", n.Text)
 				}

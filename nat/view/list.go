@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"natlab/nat"
@@ -30,13 +31,20 @@ func (v View) List(tables ...xtables.Table) (string, []Note) {
 
 func (s *show) list(b *strings.Builder) {
 	refs := references(s.table)
+	shown := 0
 	for i, c := range s.table.Chains {
-		if i > 0 {
+		if !s.view.shows(c) {
+			continue
+		}
+		if shown++; shown > 1 {
 			b.WriteByte('\n')
 		}
 		s.listHead(b, c, refs[c.Name])
 		for j, e := range c.Entries {
 			s.at = ruleKey{i, j}
+			if s.view.Numbers {
+				fmt.Fprintf(b, "%-4d ", j+1)
+			}
 			s.listRule(b, e)
 		}
 	}
@@ -60,15 +68,38 @@ func (s *show) listHead(b *strings.Builder, c xtables.Chain, refs int) {
 	case !c.BuiltIn:
 		fmt.Fprintf(b, "Chain %s (%d references)\n", c.Name, refs)
 	case s.view.Counters:
-		fmt.Fprintf(b, "Chain %s (policy %s %s packets, %s bytes)\n", c.Name, c.Policy(), count(c.Tail.Packets), count(c.Tail.Bytes))
+		fmt.Fprintf(b, "Chain %s (policy %s %s packets, %s bytes)\n", c.Name, c.Policy(), s.view.total(c.Tail.Packets), s.view.total(c.Tail.Bytes))
 	default:
 		fmt.Fprintf(b, "Chain %s (policy %s)\n", c.Name, c.Policy())
 	}
+	if s.view.Numbers {
+		fmt.Fprintf(b, "%-4s ", "num")
+	}
 	if s.view.Counters {
-		fmt.Fprintf(b, "%5s %5s %-9s  prot opt %-6s %-6s  %-19s  %-19s \n", "pkts", "bytes", "target", "in", "out", "source", "destination")
+		bytes := "%5s %5s "
+		if s.view.Exact {
+			bytes = "%8s %10s "
+		}
+		fmt.Fprintf(b, bytes, "pkts", "bytes")
+		fmt.Fprintf(b, "%-9s  prot opt %-6s %-6s  %-19s  %-19s \n", "target", "in", "out", "source", "destination")
 		return
 	}
 	fmt.Fprintf(b, "%-9s  prot opt %-19s  %-19s \n", "target", "source", "destination")
+}
+
+// total is a counter in a chain's heading, column one of a rule (print_header and xtables_print_num).
+func (v View) total(n uint64) string {
+	if v.Exact {
+		return strconv.FormatUint(n, 10)
+	}
+	return count(n)
+}
+
+func (v View) column(n uint64) string {
+	if v.Exact {
+		return fmt.Sprintf("%8d ", n)
+	}
+	return fmt.Sprintf("%5s ", count(n))
 }
 
 // count prints a counter in at most five digits, as xtables_print_num does.
@@ -85,7 +116,7 @@ func count(n uint64) string {
 func (s *show) listRule(b *strings.Builder, e xtables.Entry) {
 	h, family := e.Header, s.table.Family
 	if s.view.Counters {
-		fmt.Fprintf(b, "%5s %5s ", count(e.Packets), count(e.Bytes))
+		b.WriteString(s.view.column(e.Packets) + s.view.column(e.Bytes))
 	}
 	fmt.Fprintf(b, "%-9s ", s.targetName(e))
 	b.WriteString(bang(h.Inv&xtables.InvProto != 0, " ") + listedProtocol(h.Proto, s.view.Version))

@@ -265,3 +265,54 @@ func placed(t *testing.T, w xtables.Writer, table string, h nat.Hook, rules, oth
 	}
 	return b
 }
+
+// What is asked for by -x, --line-numbers, -v, a chain's name and -S is printed as the program prints it.
+func TestKernelTableIsListedAsAsked(t *testing.T) {
+	t.Parallel()
+	const text = `*filter
+:INPUT DROP [1234567:890123456789]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:X - [0:0]
+[123456:7890123] -A INPUT -i lo -j X
+[5:300] -A X -p tcp -m tcp --dport 80 -m comment --comment "a web" -j ACCEPT
+[0:0] -A X -g Y
+:Y - [0:0]
+[0:0] -A Y ! -s 10.0.0.0/8
+COMMIT
+`
+	inNamespace(t, func() {
+		program(t, nat.IPv4, "iptables-legacy-restore", strings.Replace(strings.Replace(text, ":Y - [0:0]\n", "", 1), ":X", ":Y - [0:0]\n:X", 1), "-c")
+		if t.Failed() {
+			return
+		}
+		k := openKernel(t, nat.IPv4)
+		defer k.close()
+		table, err := xtables.Decode(k.dump("filter"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, row := range []struct {
+			asked string
+			view  View
+			show  func(View, ...xtables.Table) (string, []Note)
+		}{
+			{"-n -L", View{}, View.List},
+			{"-n -L --line-numbers", View{Numbers: true}, View.List},
+			{"-n -v -L --line-numbers", View{Numbers: true, Counters: true}, View.List},
+			{"-n -v -x -L", View{Exact: true, Counters: true}, View.List},
+			{"-n -L X", View{Chain: "X"}, View.List},
+			{"-n -v -x -L INPUT", View{Chain: "INPUT", Exact: true, Counters: true}, View.List},
+			{"-S", View{}, View.Rules},
+			{"-v -S", View{Counters: true}, View.Rules},
+			{"-S Y", View{Chain: "Y"}, View.Rules},
+		} {
+			row.view.Version = Version{1, 8, 9}
+			got, _ := row.show(row.view, table)
+			if d := diff(program(t, nat.IPv4, "iptables-legacy", "", strings.Fields(row.asked)...), got); d != "" {
+				t.Errorf("%s: -real +ours\n%s", row.asked, d)
+			}
+		}
+	})
+}

@@ -13,7 +13,10 @@ import (
 type View struct {
 	Version  Version
 	Sets     map[uint16]string // names of ipsets by number; a set without one is shown by its bytes
-	Counters bool              // -c of iptables-save, -v of iptables -L
+	Counters bool              // -c of iptables-save, -v of iptables -L and -S
+	Exact    bool              // -x of iptables -L: counters to the last digit
+	Numbers  bool              // --line-numbers of iptables -L
+	Chain    string            // of iptables -L and -S: this chain alone; "" for all
 }
 
 // Note is something a reader of the output must know: what is not the rule's own bytes, or was misread.
@@ -37,6 +40,21 @@ func (v View) Save(tables ...xtables.Table) (string, []Note) {
 	}
 	return b.String(), notes
 }
+
+// Rules is what "iptables -t TABLE -S" of the version prints of the tables, one after the other.
+func (v View) Rules(tables ...xtables.Table) (string, []Note) {
+	var b strings.Builder
+	var notes []Note
+	for _, t := range tables {
+		s := newShow(v, t)
+		s.rules(&b)
+		notes = append(notes, s.notes...)
+	}
+	return b.String(), notes
+}
+
+// shows reports whether a chain is asked for.
+func (v View) shows(c xtables.Chain) bool { return v.Chain == "" || v.Chain == c.Name }
 
 // show renders one table.
 type show struct {
@@ -67,15 +85,46 @@ func (s *show) save(b *strings.Builder) {
 			if s.view.Counters {
 				fmt.Fprintf(b, "[%d:%d] ", e.Packets, e.Bytes)
 			}
-			b.WriteString(s.rule(c.Name, e))
+			b.WriteString(s.rule(c.Name, e, ""))
 			b.WriteByte('\n')
 		}
 	}
 	b.WriteString("COMMIT\n")
 }
 
-// rule is one line of iptables-save.
-func (s *show) rule(chain string, e xtables.Entry) string {
+// rules prints a table as commands, the chains first (iptables.c, list_rules).
+func (s *show) rules(b *strings.Builder) {
+	for _, c := range s.table.Chains {
+		switch {
+		case !s.view.shows(c):
+		case c.BuiltIn:
+			fmt.Fprintf(b, "-P %s %s%s\n", c.Name, c.Policy(), s.counted(c.Counters()))
+		default:
+			fmt.Fprintf(b, "-N %s\n", c.Name)
+		}
+	}
+	for i, c := range s.table.Chains {
+		if !s.view.shows(c) {
+			continue
+		}
+		for j, e := range c.Entries {
+			s.at = ruleKey{i, j}
+			b.WriteString(s.rule(c.Name, e, s.counted(e.Packets, e.Bytes)))
+			b.WriteByte('\n')
+		}
+	}
+}
+
+// counted is -c of a line of -S.
+func (s *show) counted(packets, bytes uint64) string {
+	if !s.view.Counters {
+		return ""
+	}
+	return fmt.Sprintf(" -c %d %d", packets, bytes)
+}
+
+// rule is one line of iptables-save; counters stand before the target.
+func (s *show) rule(chain string, e xtables.Entry, counters string) string {
 	var b strings.Builder
 	b.WriteString("-A " + chain)
 	b.WriteString(s.headerText(e.Header))
@@ -83,6 +132,7 @@ func (s *show) rule(chain string, e xtables.Entry) string {
 		name, options := s.extension(m, xt.MatchKind)
 		b.WriteString(" -m " + name + options)
 	}
+	b.WriteString(counters)
 	switch {
 	case e.Jump != "" && e.Header.Goto(s.table.Family):
 		b.WriteString(" -g " + e.Jump)
