@@ -106,6 +106,7 @@ func DumpAll(ctx context.Context, ns Namespace, family nat.Family) ([]Installed,
 type Reader struct {
 	known   iptables.Dictionary // of lines
 	entries xtables.Dictionary  // of what iptables-legacy has in the kernel
+	room    room
 }
 
 // DumpAll is the function of that name.

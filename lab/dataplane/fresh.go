@@ -87,7 +87,9 @@ func (p *programs) held(ns Namespace, family nat.Family, known *Reader) (iptable
 	if p.backend == NFT {
 		return iptables.Ruleset{}, false
 	}
-	blobs, err := readBlobs(ns, family)
+	taken := known.room.enter()
+	defer taken.leave()
+	blobs, err := readBlobs(ns, family, taken.take)
 	if err != nil {
 		return iptables.Ruleset{}, false
 	}

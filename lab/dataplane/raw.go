@@ -25,7 +25,7 @@ const (
 // ReadTables reads the tables of iptables-legacy as the kernel holds them, without any program, in the order in which
 // iptables-save lists them: the one made last first. It makes no table that is not there.
 func ReadTables(ns Namespace, family nat.Family) ([]xtables.Table, error) {
-	blobs, err := readBlobs(ns, family)
+	blobs, err := readBlobs(ns, family, func(n int) []byte { return make([]byte, n) })
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +40,8 @@ func ReadTables(ns Namespace, family nat.Family) ([]xtables.Table, error) {
 	return tables, nil
 }
 
-// readBlobs are ReadTables' tables as the kernel hands them out.
-func readBlobs(ns Namespace, family nat.Family) (blobs []xtables.Blob, err error) {
+// readBlobs are ReadTables' tables as the kernel hands them out, in room that the caller gives: so many bytes, of any content.
+func readBlobs(ns Namespace, family nat.Family, room func(int) []byte) (blobs []xtables.Blob, err error) {
 	err = ns.Do(func() error {
 		names, err := legacyTables(family)
 		if err != nil || len(names) == 0 {
@@ -53,7 +53,7 @@ func readBlobs(ns Namespace, family nat.Family) (blobs []xtables.Blob, err error
 		}
 		defer s.close()
 		for _, name := range names {
-			b, err := s.read(name)
+			b, err := s.read(name, room)
 			if err != nil {
 				return err
 			}
@@ -130,13 +130,14 @@ func (s xtablesSocket) info(name string) (xtables.Blob, uint32, error) {
 // attempts bounds how often a table is read anew because someone changed it between the two calls.
 const attempts = 20
 
-func (s xtablesSocket) read(name string) (xtables.Blob, error) {
+func (s xtablesSocket) read(name string, room func(int) []byte) (xtables.Blob, error) {
 	for range attempts {
 		blob, size, err := s.info(name)
 		if err != nil {
 			return xtables.Blob{}, err
 		}
-		b := make([]byte, entriesHead+int(size))
+		b := room(entriesHead + int(size))
+		clear(b[:entriesHead])
 		copy(b, name)
 		*(*uint32)(unsafe.Pointer(&b[32])) = size
 		err = s.get(soGetEntries, b)

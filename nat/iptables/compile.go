@@ -31,6 +31,8 @@ type Compiled struct {
 	names   []string      // of devices
 	chances []float64     // of random statistics
 	asks    []ask         // matches without a form of their own
+
+	parts []part // chains that are compiled when a packet first comes to them
 }
 
 // base is the chain of a hook.
@@ -52,14 +54,17 @@ type Hit = rules.Hit
 
 // Compile makes a table ready. The table must not be changed afterwards.
 func Compile(t Table) *Compiled {
-	w := newCompiler(&t)
-	c := w.out
-	c.chains = w.byName
+	c := &Compiled{name: t.Name, source: t.Chains, chains: make(map[string]int, len(t.Chains))}
 	for i := range t.Chains {
+		c.chains[t.Chains[i].Name] = i
 		c.remembers = c.remembers || slices.ContainsFunc(t.Chains[i].Rules, func(r Rule) bool { return remembers(&r) })
 	}
+	w := newCompiler(c, c.chains)
+	if len(t.Chains) >= partedFrom {
+		w.parted = map[int]uint32{}
+	}
 	for h := range c.base {
-		i, ok := w.byName[nat.Hook(h).String()]
+		i, ok := c.chains[nat.Hook(h).String()]
 		if !ok {
 			continue
 		}
@@ -70,6 +75,7 @@ func Compile(t Table) *Compiled {
 		}
 	}
 	w.link()
+	c.parts = w.parts()
 	return c
 }
 
@@ -236,6 +242,9 @@ func (r *compiledRun) rule(chain *instruction, at, number uint32, depth int) (v 
 		}
 	}
 	v = nat.Verdict(rule.low)
+	if rule.op == opPart {
+		return r.part(chain, number, rule, depth)
+	}
 	if rule.not {
 		v = r.act(r.table.targets[rule.high])
 		r.readTuple() // DNPT gives the packet another address

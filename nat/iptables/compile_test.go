@@ -16,7 +16,8 @@ import (
 )
 
 // Long chains with rules of every shape, in any order and many times over, are walked by index as they are rule by rule;
-// what a match remembers is asked for by the same packets.
+// what a match remembers is asked for by the same packets. So are those of a table with so many chains that they are compiled when a packet
+// comes to them.
 func TestCompiledLongChains(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -45,19 +46,22 @@ func drawLongChains(t *rapid.T) string {
 	}
 	var b strings.Builder
 	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:ONE - [0:0]\n:TWO - [0:0]\n")
+	for i := range rapid.SampledFrom([]int{0, 600}).Draw(t, "other chains") {
+		fmt.Fprintf(&b, ":OTHER-%d - [0:0]\n", i)
+	}
 	rule := func(chain string, targets ...string) {
 		fmt.Fprintf(&b, "-A %s", chain)
 		b.WriteString(maybe("src", " -s 10.0.0.1/32", " ! -s 10.0.0.1/32", " -s 10.0.0.0/30", " -s 10.0.0.2/31"))
 		b.WriteString(maybe("dst", " -d 10.0.0.1/32", " -d 10.0.0.2/32", " ! -d 10.0.0.0/31", " -d 10.0.0.0/30", " -d 10.0.0.0/8"))
 		b.WriteString(maybe("proto", " -p tcp", " -p tcp -m tcp --dport 80", " -p udp -m udp --dport 80:90", " ! -p tcp", " -p udp -m udp --sport 81", " -p tcp -m tcp ! --dport 80"))
 		b.WriteString(maybe("more", " -m mark --mark 0x1/0x1", " -m statistic --mode nth --every 2 --packet 0", " -m recent --set --name seen --mask 255.255.255.255 --rsource", " -m comment --comment one"))
-		b.WriteString(" -j " + rapid.SampledFrom(targets).Draw(t, "target") + "\n")
+		b.WriteString(" " + rapid.SampledFrom(targets).Draw(t, "target") + "\n")
 	}
-	plain := []string{"RETURN", "MARK --set-xmark 0x1/0x1", "ACCEPT", "NFLOG", "NFLOG", "NFLOG"}
+	plain := []string{"-j RETURN", "-j MARK --set-xmark 0x1/0x1", "-j ACCEPT", "-j NFLOG", "-j NFLOG", "-j NFLOG"}
 	for _, c := range []struct {
 		name  string
 		calls []string
-	}{{"FORWARD", []string{"ONE", "TWO"}}, {"ONE", []string{"TWO"}}, {"TWO", nil}} {
+	}{{"FORWARD", []string{"-j ONE", "-j TWO", "-g TWO"}}, {"ONE", []string{"-j TWO", "-g TWO"}}, {"TWO", nil}} {
 		for range rapid.IntRange(0, 40).Draw(t, "rules") {
 			rule(c.name, append(append([]string{}, plain...), c.calls...)...)
 		}

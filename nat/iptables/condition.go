@@ -41,34 +41,24 @@ const (
 	opOutPrefix                 //
 	opHeader                    // low: protocol; its header is there: not a later fragment
 	opChance                    // low: of the probability
+	opPart                      // as opRule; high: of the part that it calls
 )
 
 // compiler builds a Compiled.
 type compiler struct {
 	out     *Compiled
 	byName  map[string]int
-	heads   []uint32 // of the chains; 0: not there yet
-	waiting []int    // chains to be put behind those that are there
-	calls   []uint32 // rules whose high is still the number of a chain
+	heads   map[int]uint32 // of the chains that are there
+	waiting []int          // chains to be put behind those that are there
+	calls   []uint32       // rules whose high is still the number of a chain
 	names   map[string]uint32
 	chances map[float64]uint32
+	parted  map[int]uint32 // the parts of the chains that have one; nil where all is compiled at once
 }
 
-func newCompiler(t *Table) *compiler {
-	w := &compiler{
-		out: &Compiled{name: t.Name, source: t.Chains}, byName: make(map[string]int, len(t.Chains)), heads: make([]uint32, len(t.Chains)),
-		names: map[string]uint32{}, chances: map[float64]uint32{},
-	}
-	size := 1 // no chain begins at 0
-	for i := range t.Chains {
-		w.byName[t.Chains[i].Name] = i
-		size += 1 + len(t.Chains[i].Rules)
-		for j := range t.Chains[i].Rules {
-			size += len(t.Chains[i].Rules[j].Matches)
-		}
-	}
-	w.out.code = make([]instruction, 1, size)
-	return w
+func newCompiler(c *Compiled, byName map[string]int) *compiler {
+	c.code = make([]instruction, 1) // no chain begins at 0
+	return &compiler{out: c, byName: byName, heads: map[int]uint32{}, names: map[string]uint32{}, chances: map[float64]uint32{}}
 }
 
 func (w *compiler) emit(i instruction) { w.out.code = append(w.out.code, i) }
@@ -80,7 +70,7 @@ func (w *compiler) chains(first int) {
 		last := len(w.waiting) - 1
 		number := w.waiting[last]
 		w.waiting = w.waiting[:last]
-		if w.heads[number] == 0 {
+		if _, there := w.heads[number]; !there {
 			w.chain(number)
 			slices.Reverse(w.waiting[last:])
 		}
@@ -98,7 +88,7 @@ func (w *compiler) chain(number int) {
 		if x != nil {
 			x.rules[i+1].at = uint32(len(out.code))
 		}
-		w.rule(rules.Place{Table: out.name, Chain: c.Name, Rule: i + 1}, &c.Rules[i])
+		w.rule(rules.Place{Table: out.name, Chain: c.Name, Rule: i + 1}, &c.Rules[i], x != nil)
 	}
 	if x != nil && len(out.indexes) < 1<<16-1 {
 		out.indexes = append(out.indexes, x)
@@ -106,7 +96,8 @@ func (w *compiler) chain(number int) {
 	}
 }
 
-func (w *compiler) rule(at rules.Place, rule *Rule) {
+// rule puts a rule in. What it calls is left for later where the table is large, and an index leads to the rule: then a packet comes to few.
+func (w *compiler) rule(at rules.Place, rule *Rule, indexed bool) {
 	out := w.out
 	head := len(out.code)
 	w.emit(instruction{op: opRule})
@@ -115,7 +106,11 @@ func (w *compiler) rule(at rules.Place, rule *Rule) {
 	r.operands = uint16(len(out.code) - head - 1)
 	call := func(v nat.Verdict, chain string) {
 		r.low = uint32(v)
-		if i, ok := w.byName[chain]; ok {
+		i, ok := w.byName[chain]
+		switch {
+		case ok && indexed && w.parted != nil:
+			r.op, r.high = opPart, w.part(i)
+		case ok:
 			r.high = uint32(i)
 			w.calls = append(w.calls, uint32(head))
 			w.waiting = append(w.waiting, i)
@@ -143,7 +138,7 @@ func (w *compiler) rule(at rules.Place, rule *Rule) {
 // link makes the numbers of chains that are called the places of their heads.
 func (w *compiler) link() {
 	for _, at := range w.calls {
-		w.out.code[at].high = w.heads[w.out.code[at].high]
+		w.out.code[at].high = w.heads[int(w.out.code[at].high)]
 	}
 }
 
@@ -307,7 +302,7 @@ func (r *compiledRun) holds(c *instruction) bool {
 		return strings.HasPrefix(p.Out, r.table.names[c.low]) != c.not
 	case opChance:
 		return r.visit.Take(r.table.chances[c.low]) != c.not
-	case opAsk, opChain, opRule:
+	case opAsk, opChain, opRule, opPart:
 	}
 	a := &r.table.asks[c.low]
 	r.visit.At = a.place

@@ -86,9 +86,23 @@ func (c comparison) equal(a, b *Rule) bool {
 	return true
 }
 
+// values reports whether two values are the same. Those of which a rule set of kube-proxy's has most are compared as what they are.
 func (c comparison) values(a, b xt.Value) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
+	switch a := a.(type) {
+	case nil:
+		return b == nil
+	case xt.Comment:
+		b, ok := b.(xt.Comment)
+		return ok && a == b
+	case Protocol:
+		b, ok := b.(Protocol)
+		return ok && a == b
+	case xt.Jump:
+		b, ok := b.(xt.Jump)
+		return ok && a == b
+	case xt.Ports:
+		b, ok := b.(xt.Ports)
+		return ok && samePorts(a, b)
 	}
 	t := reflect.TypeOf(a)
 	if t != reflect.TypeOf(b) {
@@ -100,6 +114,17 @@ func (c comparison) values(a, b xt.Value) bool {
 		c[t] = plain
 	}
 	return plain && a == b
+}
+
+// samePorts reports whether two matches have the same ranges, and are one in all else.
+func samePorts(a, b xt.Ports) bool {
+	same := sameRange(a.Source, b.Source) && sameRange(a.Destination, b.Destination)
+	a.Source, a.Destination, b.Source, b.Destination = nil, nil, nil, nil
+	return same && a == b
+}
+
+func sameRange(a, b *xt.PortRange) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // isPlain reports whether == of a type's values cannot panic: what is equal has one text then.

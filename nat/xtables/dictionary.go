@@ -17,14 +17,17 @@ type Dictionary struct {
 	mu     sync.RWMutex
 	rules  map[string]iptables.Rule   // by the bytes of an entry, without counters; under mu
 	chains map[string][]iptables.Rule // by all of those of a chain, with counters; under mu
+	rooms  []*room                    // of readings that are over; under mu
 }
 
 // Ruleset is what tables hold, as Decode and the function Ruleset tell it. An error is Decode's. Of ipsets no names are known, so
 // that what refers to one is kept as bytes.
 func (d *Dictionary) Ruleset(family nat.Family, blobs ...Blob) (iptables.Ruleset, error) {
 	rs := iptables.Ruleset{Family: family}
+	have := d.enter()
+	defer d.leave(have)
 	for _, b := range blobs {
-		r := reading{Dictionary: d, blob: b, layout: layoutOf(b.Family), env: &xt.Env{Family: family}}
+		r := reading{Dictionary: d, blob: b, layout: layoutOf(b.Family), env: &xt.Env{Family: family}, room: have}
 		t, ok := r.table()
 		if !ok { // whatever is odd in it, Decode tells
 			whole, err := Decode(b)
@@ -44,14 +47,37 @@ type reading struct {
 	blob   Blob
 	layout layout
 	env    *xt.Env
+	*room
+}
+
+// room is what a reading notes, which the next one overwrites.
+type room struct {
 	at     []int          // where entries begin, and at last where the blob ends
 	heads  []string       // by the entries' numbers: the name of the user chain that one begins
 	begins map[int]string // where a user chain's first rule stands
 
-	// Room for one chain's.
+	// Of one chain.
 	key      []byte
 	parts    []int // where the entries end in key
 	counters []byte
+}
+
+func (d *Dictionary) enter() *room {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last := len(d.rooms) - 1
+	if last < 0 {
+		return &room{begins: map[int]string{}}
+	}
+	r := d.rooms[last]
+	d.rooms = d.rooms[:last]
+	return r
+}
+
+func (d *Dictionary) leave(r *room) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rooms = append(d.rooms, r)
 }
 
 // table reads a blob that is as the kernel makes them; false: it is not.
@@ -108,8 +134,8 @@ func (r *reading) table() (iptables.Table, bool) {
 // cut finds where entries and chains begin.
 func (r *reading) cut() bool {
 	b, l := r.blob.Bytes, r.layout
-	r.at = make([]int, 0, r.blob.Count+1)
-	r.heads, r.begins = make([]string, 0, r.blob.Count+1), make(map[int]string, r.blob.Count/4)
+	r.at, r.heads = r.at[:0], r.heads[:0]
+	clear(r.begins)
 	for at := 0; at < len(b); {
 		if len(b)-at < l.size+extHeader {
 			return false
