@@ -61,6 +61,22 @@ func Create(name string) (Handle, error) {
 	return h, nil
 }
 
+// Nameless makes a network namespace that nobody else finds: it ends with its Handle and the last socket in it.
+func Nameless() (Handle, error) {
+	var h Handle
+	err := onOwnThread(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		h, err = open("/proc/thread-self/ns/net", "")
+		return err
+	})
+	if err != nil {
+		return Handle{}, fmt.Errorf("network namespace without a name: %w", err)
+	}
+	return h, nil
+}
+
 // Open opens the namespace of that name, without entering it. A name that is not there is fs.ErrNotExist, a file that
 // holds no namespace ErrNotNamespace.
 func Open(name string) (Handle, error) {

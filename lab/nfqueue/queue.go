@@ -69,14 +69,12 @@ func (q *Queue) prepare(o Options) error {
 	if o.Length == 0 {
 		o.Length = 1 << 16
 	}
-	for _, option := range []struct{ level, name, value int }{
-		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, o.Buffer},
-		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8 * full},
-		{unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1}, // the kernel counts what found no room (nfnetlink_queue in proc)
-	} {
-		if err := unix.SetsockoptInt(q.fd, option.level, option.name, option.value); err != nil {
-			return fmt.Errorf("socket option %d: %w", option.name, err)
-		}
+	if err := errors.Join(ReceiveBuffer(q.fd, o.Buffer), sendBuffer(q.fd, 8*full)); err != nil {
+		return err
+	}
+	// The kernel counts what found no room (nfnetlink_queue in proc).
+	if err := unix.SetsockoptInt(q.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
+		return fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
 	}
 	q.memory, q.lengths = make([]byte, batch*largest), make([]header, batch)
 	q.vectors, q.packets = make([]unix.Iovec, batch), make([]Packet, batch)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"sync"
 	"time"
@@ -114,7 +115,7 @@ func (b *builder) device(name string) (topology.Device, bool) {
 	return topology.Device{}, false
 }
 
-// makeTunnel makes tunl0: the kernel's where it has one, else a TUN device.
+// makeTunnel makes tunl0: the kernel's where it has one, else a TUN device, or, where this process may make none, one end of a veth pair.
 func (b *builder) makeTunnel(d topology.Device, ipip *ipipProbe) error {
 	var err error
 	ipip.once.Do(func() {
@@ -129,7 +130,11 @@ func (b *builder) makeTunnel(d topology.Device, ipip *ipipProbe) error {
 	if ipip.kind == KernelTunnel {
 		return b.kernelTunnel(d)
 	}
-	b.tunnel, err = tunnel.Open(b.handle, tunnel.Config{Device: d.Name, Local: d.Local, Hops: b.hops(d.Name)})
+	c := tunnel.Config{Device: d.Name, Local: d.Local, Hops: b.hops(d.Name)}
+	b.tunnel, err = tunnel.Open(b.handle, c)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		b.tunnel, err = b.wiredTunnel(c)
+	}
 	return err
 }
 

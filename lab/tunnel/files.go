@@ -11,7 +11,7 @@ import (
 // openTUN makes the device in the calling thread's namespace. It is persistent, so that the death of the process does not
 // take it away: the kernel is some 20 ms at it for each, while a namespace that ends takes all its devices in one go. The descriptor becomes pollable only after TUNSETIFF, so
 // it is handed to os.File after that.
-func openTUN(name string) (*os.File, error) {
+func openTUN(name string) (device, error) {
 	const path = "/dev/net/tun"
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -30,12 +30,15 @@ func openTUN(name string) (*os.File, error) {
 	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a persistent TUN device: %w", err), unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return tun{os.NewFile(uintptr(fd), name)}, nil
 }
 
-// forsake makes the device go away with its last descriptor, which is t.tun.
-func (t *Tunnel) forsake() error {
-	raw, err := t.tun.SyscallConn()
+// tun is the descriptor of a TUN device.
+type tun struct{ *os.File }
+
+// forsake makes the device go away with its last descriptor, which this is.
+func (t tun) forsake() error {
+	raw, err := t.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -54,7 +57,13 @@ func openRaw(protocol int) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raw socket of protocol %d: %w", protocol, err)
 	}
-	// Without CAP_NET_ADMIN over the machine the buffer stays as it is: slower, but right.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	growBuffer(fd)
 	return os.NewFile(uintptr(fd), fmt.Sprintf("raw socket of protocol %d", protocol)), nil
+}
+
+// growBuffer makes room for a burst. Without CAP_NET_ADMIN over the machine it is as much as net.core.rmem_max allows, and otherwise what it was.
+func growBuffer(fd int) {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	}
 }

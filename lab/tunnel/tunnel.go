@@ -3,6 +3,8 @@ package tunnel
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -25,9 +27,23 @@ type Hop struct {
 
 // Config is one end of the tunnel.
 type Config struct {
-	Device string     // the TUN device's name: "tunl0"
+	Device string     // the device's name: "tunl0"
+	Wire   *Wire      // nil: Device is made, as a TUN device
 	Local  netip.Addr // the outer source address, one of the node's own
 	Hops   []Hop      // the longest Dst that holds a packet's destination wins; a packet that none holds is dropped
+}
+
+// Wire is where a process without /dev/net/tun reads and writes: Device is there already, one end of a veth pair, and this is the other end.
+type Wire struct {
+	Namespace Namespace
+	Device    string
+	To        net.HardwareAddr // of Config.Device
+}
+
+// device is tunl0 as its user-space end has it: a Read is a packet that was routed there, a Write is one that arrives there.
+type device interface {
+	io.ReadWriteCloser
+	forsake() error // Close is to take the device away, too
 }
 
 // Stats counts packets since Open.
@@ -41,7 +57,7 @@ type Stats struct {
 
 // Tunnel is one node's end of the tunnel, at work until Close.
 type Tunnel struct {
-	tun  *os.File
+	tun  device
 	send *os.File // raw, IP_HDRINCL: sends only
 	recv *os.File // raw, protocol 4: receives only
 
@@ -74,7 +90,12 @@ func Open(ns Namespace, c Config) (*Tunnel, error) {
 		return nil, err
 	}
 	err = ns.Do(func() (err error) {
-		if t.tun, err = openTUN(c.Device); err != nil {
+		if c.Wire != nil {
+			err = plainPackets(c.Device)
+		} else {
+			t.tun, err = openTUN(c.Device)
+		}
+		if err != nil {
 			return err
 		}
 		// A socket of protocol IPPROTO_RAW never receives; one of protocol 4 gets a copy of each outer packet after
@@ -85,6 +106,9 @@ func Open(ns Namespace, c Config) (*Tunnel, error) {
 		t.recv, err = openRaw(unix.IPPROTO_IPIP)
 		return err
 	})
+	if err == nil && c.Wire != nil {
+		t.tun, err = openWire(*c.Wire)
+	}
 	if err != nil {
 		return nil, errors.Join(err, t.closeFiles())
 	}
@@ -100,7 +124,7 @@ func Open(ns Namespace, c Config) (*Tunnel, error) {
 // Close ends the tunnel and takes its device away. It may be called twice.
 func (t *Tunnel) Close() error {
 	var err error
-	t.ending.Do(func() { err = errors.Join(t.forsake(), t.closeFiles()) })
+	t.ending.Do(func() { err = errors.Join(t.tun.forsake(), t.closeFiles()) })
 	t.wait.Wait()
 	return err
 }
@@ -129,11 +153,13 @@ func (t *Tunnel) Stats() Stats {
 
 func (t *Tunnel) closeFiles() error {
 	var all []error
-	for _, f := range []*os.File{t.tun, t.send, t.recv} {
-		if f == nil {
-			continue
+	if t.tun != nil {
+		all = append(all, t.tun.Close())
+	}
+	for _, f := range []*os.File{t.send, t.recv} {
+		if f != nil {
+			all = append(all, f.Close())
 		}
-		all = append(all, f.Close())
 	}
 	return errors.Join(all...)
 }

@@ -32,6 +32,12 @@ type end struct {
 // pair makes two nodes with a tunnel between them.
 func pair(tb testing.TB) [2]end {
 	tb.Helper()
+	return pairOf(tb, false)
+}
+
+// pairOf is pair with TUN devices, or with veth pairs.
+func pairOf(tb testing.TB, wired bool) [2]end {
+	tb.Helper()
 	require.Zero(tb, os.Geteuid(), "network namespaces need root")
 	var ends [2]end
 	for i := range ends {
@@ -53,18 +59,22 @@ func pair(tb testing.TB) [2]end {
 		LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(fd),
 	}))
 	for i := range ends {
-		ends[i].configure(tb, i+1, 2-i)
+		ends[i].configure(tb, i+1, 2-i, wired)
 	}
 	return ends
 }
 
-func (e *end) configure(tb testing.TB, own, other int) {
+func (e *end) configure(tb testing.TB, own, other int, wired bool) {
 	tb.Helper()
 	var err error
-	e.tunnel, err = Open(e, Config{Device: "tunl0", Local: netip.AddrFrom4([4]byte{192, 0, 2, byte(own)}), Hops: []Hop{{
+	c := Config{Device: "tunl0", Local: netip.AddrFrom4([4]byte{192, 0, 2, byte(own)}), Hops: []Hop{{
 		Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(other), 0}), 24),
 		Via: netip.AddrFrom4([4]byte{192, 0, 2, byte(other)}),
-	}}})
+	}}}
+	if wired {
+		c.Wire = e.wire(tb, c.Device)
+	}
+	e.tunnel, err = Open(e, c)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, e.tunnel.Close()) })
 	for device, address := range map[string]string{"eth0": fmt.Sprintf("192.0.2.%d/24", own), "tunl0": e.address + "/32"} {
@@ -86,6 +96,29 @@ func (e *end) configure(tb testing.TB, own, other int) {
 			}))
 		}
 	}
+}
+
+// wire makes a device without neighbours that is one end of a veth pair, and returns the other.
+func (e *end) wire(tb testing.TB, device string) *Wire {
+	tb.Helper()
+	far, err := netns.Nameless()
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, far.Close()) })
+	fd, err := far.Fd()
+	require.NoError(tb, err)
+	require.NoError(tb, e.nl.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: device, TxQLen: -1}, PeerName: "far", PeerTxQLen: -1, PeerNamespace: netlink.NsFd(fd),
+	}))
+	link, err := e.nl.LinkByName(device)
+	require.NoError(tb, err)
+	require.NoError(tb, e.nl.LinkSetARPOff(link))
+	nl, err := far.Netlink()
+	require.NoError(tb, err)
+	defer nl.Close()
+	other, err := nl.LinkByName("far")
+	require.NoError(tb, err)
+	require.NoError(tb, nl.LinkSetUp(other))
+	return &Wire{Namespace: far, Device: "far", To: link.Attrs().HardwareAddr}
 }
 
 func (e *end) listenUDP(tb testing.TB) net.PacketConn {
@@ -150,7 +183,11 @@ func TestOuterOnTheWire(t *testing.T) {
 
 // TestSmallUnderlay lowers the underlay's MTU under the tunnel's: DF is answered by ICMP, the rest goes in pieces.
 func TestSmallUnderlay(t *testing.T) {
-	ends := pair(t)
+	testSmallUnderlay(t, pair(t))
+}
+
+func testSmallUnderlay(t *testing.T, ends [2]end) {
+	t.Helper()
 	link, err := ends[0].nl.LinkByName("eth0")
 	require.NoError(t, err)
 	require.NoError(t, ends[0].nl.LinkSetMTU(link, 700))
@@ -185,6 +222,59 @@ func control(t *testing.T, c net.PacketConn, f func(fd int) error) {
 	var inner error
 	require.NoError(t, raw.Control(func(fd uintptr) { inner = f(int(fd)) }))
 	require.NoError(t, inner)
+}
+
+// A veth pair carries what a TUN device does: datagrams both ways, outer packets in pieces, ICMP's answer, and a stream whose segments and
+// checksums are the kernel's to finish.
+func TestWired(t *testing.T) {
+	ends := pairOf(t, true)
+	a, b := ends[0].listenUDP(t), ends[1].listenUDP(t)
+	ask(t, a, b, []byte("request"))
+	ask(t, b, a, []byte("answer"))
+	stream(t, ends, 1<<20)
+	testSmallUnderlay(t, ends)
+	down, err := ends[0].nl.LinkByName("tunl0")
+	require.NoError(t, err)
+	require.NoError(t, ends[0].nl.LinkSetDown(down))
+	require.NoError(t, ends[0].nl.LinkSetUp(down))
+	require.NoError(t, ends[0].nl.RouteAdd(&netlink.Route{
+		LinkIndex: down.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4(10, 0, 2, 0), Mask: net.CIDRMask(24, 32)}, Gw: net.IPv4(192, 0, 2, 2), Flags: int(netlink.FLAG_ONLINK),
+	}))
+	ask(t, a, b, []byte("after it was down"))
+	for i := range ends {
+		require.NoError(t, ends[i].tunnel.Close())
+		require.NoError(t, ends[i].tunnel.Close(), "a second Close")
+		got := ends[i].tunnel.Stats()
+		require.Zero(t, got.Malformed+got.NoRoute)
+		require.NotZero(t, got.Received)
+	}
+}
+
+// stream sends so many bytes by TCP from the first end to the second, and reads them there.
+func stream(t *testing.T, ends [2]end, bytes int) {
+	t.Helper()
+	var l net.Listener
+	require.NoError(t, ends[1].Do(func() (err error) {
+		l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp4", ends[1].address+":0")
+		return err
+	}))
+	defer l.Close() //nolint:errcheck // all was read
+	var c net.Conn
+	require.NoError(t, ends[0].Do(func() (err error) {
+		c, err = (&net.Dialer{}).DialContext(t.Context(), "tcp4", l.Addr().String())
+		return err
+	}))
+	go func() {
+		_, _ = c.Write(make([]byte, bytes)) // less than that is read below
+		_ = c.Close()
+	}()
+	got, err := l.Accept()
+	require.NoError(t, err)
+	require.NoError(t, got.SetDeadline(time.Now().Add(30*time.Second)))
+	n, err := io.Copy(io.Discard, got)
+	require.NoError(t, err)
+	require.Equal(t, int64(bytes), n)
+	require.NoError(t, got.Close())
 }
 
 func TestCloseTakesAllAway(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/nfqueue"
 )
 
 // socket is one nfnetlink socket. It is not safe for concurrent use: its member's lock guards it. mdlayher/netlink is
@@ -37,8 +39,8 @@ func (s *socket) prepare(buffer int) error {
 	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind nfnetlink: %w", err)
 	}
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer); err != nil {
-		return fmt.Errorf("set the nfnetlink receive buffer to %d bytes: %w", buffer, err)
+	if err := nfqueue.ReceiveBuffer(s.fd, buffer); err != nil {
+		return fmt.Errorf("nfnetlink: %w", err)
 	}
 	// Loss is read from the socket's drop counter, exactly; ENOBUFS would only mean "some".
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
