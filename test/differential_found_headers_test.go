@@ -22,6 +22,12 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: own, options: []byte{1, 1, 1, 30}},
 			{tuple: "udp 10.0.0.1:1000 > 10.0.0.20:80", options: []byte{30, 9, 1, 2}},
 		}, only4, nil},
+		{"UDP of a header that rules have changed since conntrack has summed it", mangleRules("-A INPUT -p udp --sport 1001 -j HL --hl-set 5", "-A PREROUTING -p udp --sport 1002 -j DSCP --set-dscp 0x2e", "-A INPUT -p udp --sport 1003 -j TOS --set-tos 0x10/0x3f") + filterRules("-A INPUT -m conntrack --ctstate INVALID"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 192.168.1.1:80", payload: make([]byte, 68)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 192.168.1.1:80", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1002 > 192.168.1.1:80", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1003 > 192.168.1.1:80", payload: make([]byte, 69)},
+		}, only6, nil},
 		{"a hop-by-hop option that is not known does what its highest bits tell, in front of all rules", accept, []given{
 			{dev: "in0", tuple: forwarded, headers: hop(30, 2, 7, 7)},
 			{dev: "in0", tuple: forwarded, headers: hop(5, 2, 0, 0)},

@@ -125,6 +125,22 @@ func TestDifferentialNativeFound(t *testing.T) {
 		{"the packet that uses a quota up", nativeChain("ip t", forward, "quota 56 bytes meta mark set 0x1", "quota over 56 bytes counter"), []given{
 			{dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod},
 		}, only4},
+		{"UDP of a header that is not as conntrack has summed it", nativeChain("ip t", input, "ct state new udp dport 1 drop", "udp sport 1000 ip6 hoplimit set 5", "udp sport 1001 ip6 dscp set cs1", "udp sport 1002 ip6 hoplimit set 5 ip6 hoplimit set 64", "udp sport 1003 ip6 hoplimit set 64"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 192.168.1.1:53", payload: make([]byte, 68)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 192.168.1.1:54", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 192.168.1.1:53", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1002 > 192.168.1.1:53", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1003 > 192.168.1.1:53", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 192.168.1.1:80", flags: 2, seq: 1000, payload: make([]byte, 69)},
+		}, only6},
+		{"UDP of a header that conntrack has not summed, or as it is since", nativeChain("ip t", "filter hook prerouting priority -300", "udp sport 1000 ip6 hoplimit set 5", "udp sport 1001 notrack") + nativeChain("ip u", input, "ct state new udp dport 1 drop", "udp sport 1001 ip6 hoplimit set 5"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 192.168.1.1:53", payload: make([]byte, 69)},
+			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 192.168.1.1:53", payload: make([]byte, 69)},
+		}, only6},
+		{"a reset that has no route closes nothing", nativeChain("ip t", prerouting, "ct state established tcp flags ack reject with tcp reset"), []given{
+			{tuple: "tcp 127.0.0.1:1000 > 192.168.1.10:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "tcp 192.168.1.10:80 > 127.0.0.1:1000", flags: 16, seq: 5000, ack: 1001},
+		}, only4},
 		{"ports that a map redirects to", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto udp redirect to udp dport map { 53 : 5353, 80-90 : 8080 }"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:85"},

@@ -128,10 +128,23 @@ func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 		// the one whose address was asked: an RST to ::1 is lost then.
 		q.by = v.devices[p.came]
 	}
-	if attached && p.ref.Conn != nil { // before it is sent: a connection that this RST confirms stays as it is
+	if attached && p.ref.Conn != nil && v.leads(p, q) { // before it is sent: a connection that this RST confirms stays as it is
 		v.conns.SetClosing(p.ref.Conn)
 	}
 	v.reply(p, q, attached)
+}
+
+// leads reports whether an RST has a route: without one its connection stays open (ip_route_me_harder in nf_send_reset, nf_send_reset6).
+func (v *visit) leads(p, q *passage) bool {
+	if v.wire {
+		return true
+	}
+	q.read()
+	if v.host.settings.reflectMark {
+		q.view.Mark = p.view.Mark
+	}
+	_, why := v.way(q)
+	return why == ""
 }
 
 // resets reports whether an IPv6 segment is answered with an RST as far as its addresses go: by a rule between those of single

@@ -85,6 +85,21 @@ func (v *visit) hopByHop(p *passage) bool {
 	return true
 }
 
+// drifted reports whether the node drops UDP of IPv6 for the sum that conntrack has of it: rules have changed the header since, and the kernel
+// believes its own sum (udp6_csum_init, csum_complete_sw); what is short it sums again (CHECKSUM_BREAK).
+func (v *visit) drifted(p *passage) bool {
+	const short = 76
+	drift, proto := p.view.Drift, p.view.Tuple.Proto()
+	switch h := p.pkt.Transport(); {
+	case drift == 0 || drift == 0xffff || p.sound || p.looped || !v.conns.Settings.Checksum:
+		return false
+	case proto != nat.UDP && proto != nat.UDPLite || !p.pkt.Whole() || p.pkt.UDPLength() <= short || h[6]|h[7] == 0:
+		return false
+	}
+	v.lost("", "the kernel has summed it before a rule changed its header, and takes its checksum for wrong")
+	return true
+}
+
 // delivered6 walks the extension headers of an IPv6 packet that is for the node (ip6_protocol_deliver_rcu). false: it goes no further.
 func (v *visit) delivered6(p *passage) bool {
 	at, last := 40, 0

@@ -143,14 +143,7 @@ func (v *visit) send(p *passage) {
 		return
 	}
 	p.read()
-	src := p.view.Tuple.Src().Addr()
-	if p.raw {
-		src = netip.Addr{}
-	}
-	next, why := v.host.outbound(src, p.view.Tuple.Dst().Addr(), v.key(p, nil))
-	if p.by != nil {
-		next, why = v.host.lookupBy(p.by, p.view.Tuple.Dst().Addr())
-	}
+	next, why := v.way(p)
 	if why != "" {
 		v.lost("routing", why)
 		return
@@ -167,6 +160,18 @@ func (v *visit) send(p *passage) {
 	if v.hook(nat.Output, p) {
 		v.postrouting(p)
 	}
+}
+
+// way is the route of a packet of the node itself; why tells that there is none.
+func (v *visit) way(p *passage) (next nextHop, why string) {
+	src, dst := p.pkt.Tuple().Src().Addr(), p.pkt.Tuple().Dst().Addr()
+	switch {
+	case p.by != nil:
+		return v.host.lookupBy(p.by, dst)
+	case p.raw:
+		src = netip.Addr{}
+	}
+	return v.host.outbound(src, dst, v.key(p, nil))
 }
 
 // reroute finds another route for a packet of the node itself that rules changed (ip_route_me_harder); the hook's out device

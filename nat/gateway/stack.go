@@ -14,7 +14,7 @@ import (
 
 // deliver gives a packet to a process of the node, or answers for the node's stack.
 func (v *visit) deliver(p *passage) {
-	if !v.delivered6(p) {
+	if !v.delivered6(p) || v.drifted(p) {
 		return
 	}
 	if v.listens(p.view.Tuple) {

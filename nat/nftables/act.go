@@ -32,16 +32,11 @@ var assigned = map[Selector]func(r *run, n Number){
 // silent are the selectors whose setting natlab follows no packet by.
 var silent = []Selector{"meta nftrace", "meta priority", "ct helper", "ct timeout", "ct event", "tcp option maxseg size", "meta rtclassid"}
 
-func setTTL(r *run, n Number) {
-	r.visit.TTL = uint8(n.Low)
-	if r.visit.Wire != nil {
-		r.visit.Wire.SetTTL(uint8(n.Low))
-	}
-}
+func setTTL(r *run, n Number) { r.visit.SetTTL(uint8(n.Low)) }
 
 func setDSCP(r *run, n Number) {
 	if w := r.visit.Wire; w != nil {
-		w.SetTOS(w.TOS()&3 | uint8(n.Low)<<2)
+		r.visit.SetTOS(w.TOS()&3 | uint8(n.Low)<<2)
 	}
 }
 

@@ -238,6 +238,14 @@ func (p *Packet) Whole() bool {
 	return true
 }
 
+// UDPLength is how many bytes of a whole packet a UDP header and its payload are, as the header has it; of UDP-Lite as many as there are.
+func (p *Packet) UDPLength() int {
+	if h := p.transport(); p.tuple.Proto() == nat.UDP {
+		return int(binary.BigEndian.Uint16(h[4:]))
+	}
+	return len(p.transport())
+}
+
 // TCP is what the TCP header has.
 type TCP struct {
 	Flags    uint8 // FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32, ECE 64, CWR 128

@@ -13,11 +13,14 @@ import (
 // Packet is what rules can see of a packet, and what they change of it.
 type Packet struct {
 	Tuple    nat.Tuple
-	TCPFlags uint8  // the header's flag byte
-	ICMPType uint8  //
-	ICMPCode uint8  //
-	TTL      uint8  // or the hop limit
-	Later    bool   // a second or later fragment
+	TCPFlags uint8 // the header's flag byte
+	ICMPType uint8 //
+	ICMPCode uint8 //
+	TTL      uint8 // or the hop limit
+	Later    bool  // a second or later fragment
+	// Drift is by how much, in one's complement, what rules wrote has changed the sum of an IPv6 header since conntrack summed the packet: nothing
+	// in the header makes up for it, as IPv4's checksum does, and the kernel keeps the sum as it was. 0 and 0xffff: it is right.
+	Drift    uint16
 	In, Out  string // devices; "" where the hook has none
 	Came     string // at POSTROUTING, where In is "": the device that it came in by; see Input
 	Mark     uint32 // skb mark

@@ -121,7 +121,7 @@ func (t SetDSCP) List(p *Printer) { p.Textf(" DSCP set 0x%02x", t.Value) }
 // Act writes the code point; ECN's bits stay.
 func (t SetDSCP) Act(v *rules.Visit) rules.Action {
 	if v.Wire != nil {
-		v.Wire.SetTOS(v.Wire.TOS()&(1<<dscpShift-1) | t.Value<<dscpShift)
+		v.SetTOS(v.Wire.TOS()&(1<<dscpShift-1) | t.Value<<dscpShift)
 	}
 	return rules.Continue()
 }

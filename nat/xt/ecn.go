@@ -257,7 +257,7 @@ func (t SetECN) Act(v *rules.Visit) rules.Action {
 		return rules.Continue()
 	}
 	if t.ECT {
-		v.Wire.SetTOS(v.Wire.TOS()&^ecnMask | t.CodePoint)
+		v.SetTOS(v.Wire.TOS()&^ecnMask | t.CodePoint)
 	}
 	if !t.ECE && !t.CWR || v.Tuple.Proto() != nat.TCP {
 		return rules.Continue()

@@ -140,7 +140,7 @@ func (t SetTOS) List(p *Printer) { p.Textf(" TOS set 0x%02x/0x%02x", t.Value, t.
 // Act writes the bits.
 func (t SetTOS) Act(v *rules.Visit) rules.Action {
 	if v.Wire != nil {
-		v.Wire.SetTOS(v.Wire.TOS()&^t.Mask ^ t.Value)
+		v.SetTOS(v.Wire.TOS()&^t.Mask ^ t.Value)
 	}
 	return rules.Continue()
 }

@@ -192,9 +192,6 @@ func (t SetTTL) Act(v *rules.Visit) rules.Action {
 	case TTLDecrement:
 		ttl = max(ttl-int(t.Value), 0)
 	}
-	v.TTL = uint8(ttl)
-	if v.Wire != nil {
-		v.Wire.SetTTL(uint8(ttl))
-	}
+	v.SetTTL(uint8(ttl))
 	return rules.Continue()
 }
