@@ -15,6 +15,9 @@
 //	[buggy] conntrack n1 dst=192.168.0.1:30080 reply-dst=192.168.0.100
 //	[fixed] ask cl tcp 192.168.0.1:30080 seen=192.168.0.1
 //
+// A page with "# kube-proxy: v1.32.0 to v1.32.2" is of a bug of those releases, and one with "# kube-proxy: every release" of what every kube-proxy does: they are
+// run with a real kube-proxy in each node, on an affected release as [buggy], on a later one as [fixed].
+//
 // # Verbs
 //
 // The script language is that of the Go command's own tests (rogpeppe/go-internal/testscript): a verb a line, "!" in front
@@ -47,8 +50,12 @@
 //	way                               draw the last exchange, for cmp stdout FILE; scenario run --update rewrites FILE
 //	hold NAME NODE TAP [...]          keep packets at a tap; held NAME N, release NAME [order=2,1],
 //	                                  drop NAME, duplicate NAME, rewrite NAME src= dst=
+//	http MEMBER URL [...]             get a page inside a namespace: status= body=REGEXP
+//	until MEMBER PROGRAM ARGS         run a program until it ends with status 0, at most a minute
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings
+//
+// With a real kube-proxy "! lab" and "! apply" expect that its rules are refused: stderr has why.
 //
 // Whatever waits, waits for its event, and at most five seconds. An exchange that has to be lost (end=lost) is lost when
 // the taps saw its packet come to rest in a kernel and for 0.4 seconds nothing after it, or else after five seconds;

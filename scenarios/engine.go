@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/proxy"
 	"natlab/nat"
 	"natlab/topology"
 )
@@ -31,7 +32,8 @@ type Result struct {
 	Scenario string        `json:"scenario"`
 	Variant  Variant       `json:"variant"`
 	Backend  string        `json:"backend"`
-	Run      int           `json:"run"` // 1 for the first
+	Run      int           `json:"run"`                 // 1 for the first
+	Program  string        `json:"kubeProxy,omitempty"` // the version of the real kube-proxy, if there is one
 	Outcome  Outcome       `json:"outcome"`
 	Why      string        `json:"why,omitempty"`     // of a skip
 	Missing  []string      `json:"missing,omitempty"` // of a skip: what the scenario needs and this machine has not
@@ -46,8 +48,9 @@ type job struct {
 	variant  Variant
 	backend  string
 	run      int
-	name     string // the lab's
-	update   bool   // rewrite the files that cmp compares with
+	name     string        // the lab's
+	program  proxy.Program // the zero value is natlab's own copy of the rules
+	update   bool          // rewrite the files that cmp compares with
 }
 
 // limit bounds one run, so that a script that waits for ever ends.
@@ -56,7 +59,7 @@ const limit = 2 * time.Minute
 // do runs a job. Whatever the script does, its lab is taken away.
 func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	start := time.Now()
-	r = Result{Scenario: j.scenario.Name, Variant: j.variant, Backend: j.backend, Run: j.run}
+	r = Result{Scenario: j.scenario.Name, Variant: j.variant, Backend: j.backend, Run: j.run, Program: j.program.Version}
 	defer func() { r.Took = time.Since(start) }()
 	if j.backend == string(dataplane.Userspace) && j.scenario.Kernel != "" {
 		r.Outcome, r.Why = Skipped, j.scenario.Kernel
@@ -133,6 +136,9 @@ func (s *stage) condition(word string) (bool, error) {
 		release, err := topology.ParseRelease(value)
 		if err != nil {
 			return false, fmt.Errorf("condition [%s]: %w", word, err)
+		}
+		if is, err := topology.ParseRelease(s.job.program.Version); err == nil {
+			return is == release, nil
 		}
 		return s.cluster.KubeProxy.Release == release, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/proxy"
 )
 
 // Options are what Run is to do.
@@ -17,8 +18,11 @@ type Options struct {
 	Parallel int       // how many at a time; 0 means 4
 	Shard    int       // of Shards, from 1; 0 means all
 	Shards   int
-	Update   bool         // rewrite the files that cmp compares with: see Result.Updated
-	Verbose  bool         // keep the log of runs that passed too
+	Update   bool // rewrite the files that cmp compares with: see Result.Updated
+	Verbose  bool // keep the log of runs that passed too
+	// Programs are real kube-proxies to run each scenario on; none means natlab's own copy of the rules. A scenario of a release's bugs is run on each in the
+	// variant that it is of, and needs one.
+	Programs []proxy.Program
 	Prefix   string       // of the labs' names; "" means "sc"
 	Done     func(Result) // called after each run, one at a time; may be nil
 }
@@ -71,18 +75,40 @@ func plan(all []Scenario, o Options) []job {
 		if o.Shard > 0 && o.Shards > 1 && i%o.Shards != o.Shard-1 {
 			continue
 		}
-		for _, v := range s.variants() {
-			backends := s.Backends
-			if slices.Contains(o.Backends, string(dataplane.Userspace)) {
-				backends = append(slices.Clip(backends), string(dataplane.Userspace))
+		for _, program := range o.programs() {
+			jobs = append(jobs, o.jobs(s, program)...)
+		}
+	}
+	for i := range jobs {
+		jobs[i].name, jobs[i].update = fmt.Sprintf("%s-%d", prefix, i+1), o.Update
+	}
+	return jobs
+}
+
+// programs are Programs, or the one that stands for none.
+func (o Options) programs() []proxy.Program {
+	if len(o.Programs) == 0 {
+		return []proxy.Program{{}}
+	}
+	return o.Programs
+}
+
+// jobs are the runs of one scenario on one kube-proxy.
+func (o Options) jobs(s Scenario, program proxy.Program) (jobs []job) {
+	variants, backends := s.variants(), s.Backends
+	if program.Path != "" {
+		variants = s.On(program.Version)
+	}
+	if slices.Contains(o.Backends, string(dataplane.Userspace)) {
+		backends = append(slices.Clip(backends), string(dataplane.Userspace))
+	}
+	for _, v := range variants {
+		for _, b := range backends {
+			if len(o.Variants) > 0 && !slices.Contains(o.Variants, v) || len(o.Backends) > 0 && !slices.Contains(o.Backends, b) {
+				continue
 			}
-			for _, b := range backends {
-				if len(o.Variants) > 0 && !slices.Contains(o.Variants, v) || len(o.Backends) > 0 && !slices.Contains(o.Backends, b) {
-					continue
-				}
-				for run := range max(o.Repeat, 1) {
-					jobs = append(jobs, job{scenario: s, variant: v, backend: b, run: run + 1, name: fmt.Sprintf("%s-%d", prefix, len(jobs)+1), update: o.Update})
-				}
+			for run := range max(o.Repeat, 1) {
+				jobs = append(jobs, job{scenario: s, variant: v, backend: b, run: run + 1, program: program})
 			}
 		}
 	}

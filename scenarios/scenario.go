@@ -25,17 +25,18 @@ const (
 
 // Scenario is one script with its page.
 type Scenario struct {
-	Name     string   `json:"name"`               // the file's, without .txtar: "kubernetes-114537"
-	Title    string   `json:"title"`              //
-	Issue    string   `json:"issue,omitempty"`    // "kubernetes/kubernetes#114537"; "" for a feature that has to work
-	What     string   `json:"what"`               // happens
-	Why      string   `json:"why,omitempty"`      //
-	TellTale string   `json:"tellTale,omitempty"` // by which it is known
-	Fix      string   `json:"fix,omitempty"`      //
-	Backends []string `json:"backends"`           // that it is run on: "iptables-legacy", "iptables-nft"; both unless it names one
-	Needs    []string `json:"needs,omitempty"`    // of the machine, or it is skipped: "kernel:6.12", "feature:netem", "exec:tcpdump"
-	Kernel   string   `json:"kernel,omitempty"`   // why it is about the kernel's own NAT, and skipped on the backend "userspace"; "" where it is not
-	Text     []byte   `json:"-"`                  // the whole file
+	Name     string   `json:"name"`                // the file's, without .txtar: "kubernetes-114537"
+	Title    string   `json:"title"`               //
+	Issue    string   `json:"issue,omitempty"`     // "kubernetes/kubernetes#114537"; "" for a feature that has to work
+	What     string   `json:"what"`                // happens
+	Why      string   `json:"why,omitempty"`       //
+	TellTale string   `json:"tellTale,omitempty"`  // by which it is known
+	Fix      string   `json:"fix,omitempty"`       //
+	Backends []string `json:"backends"`            // that it is run on: "iptables-legacy", "iptables-nft"; both unless it names one
+	Needs    []string `json:"needs,omitempty"`     // of the machine, or it is skipped: "kernel:6.12", "feature:netem", "exec:tcpdump"
+	Affected string   `json:"kubeProxy,omitempty"` // which releases of a real kube-proxy have the bug: "v1.32.0 to v1.32.2, v1.33.0", or Everywhere; "" needs none
+	Kernel   string   `json:"kernel,omitempty"`    // why it is about the kernel's own NAT, and skipped on the backend "userspace"; "" where it is not
+	Text     []byte   `json:"-"`                   // the whole file
 }
 
 // variants are those that the script tells apart: both, or Fixed alone for a feature that has to work.
@@ -53,30 +54,12 @@ var library embed.FS
 var small []byte
 
 // List returns the scenarios of the library, by name.
-func List() ([]Scenario, error) {
-	entries, err := library.ReadDir("library")
-	if err != nil {
-		return nil, err
-	}
-	var all []Scenario
-	for _, e := range entries {
-		text, err := library.ReadFile(path.Join("library", e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		s, err := Parse(strings.TrimSuffix(e.Name(), ".txtar"), text)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s)
-	}
-	return all, nil
-}
+func List() ([]Scenario, error) { return read(library, "library") }
 
 // ErrUnknown is the class of a name that is neither in the library nor a file.
 var ErrUnknown = errors.New("no such scenario")
 
-// Find returns the library's scenario of a name, or reads one from a file, whose name has to have a "/" or end in ".txtar".
+// Find returns the scenario of a name, of the library or of a real kube-proxy, or reads one from a file, whose name has to have a "/" or end in ".txtar".
 func Find(name string) (Scenario, error) {
 	if strings.HasSuffix(name, ".txtar") || strings.ContainsRune(name, '/') {
 		text, err := os.ReadFile(name)
@@ -89,6 +72,11 @@ func Find(name string) (Scenario, error) {
 	if err != nil {
 		return Scenario{}, err
 	}
+	more, err := OfKubeProxy()
+	if err != nil {
+		return Scenario{}, err
+	}
+	all = append(all, more...)
 	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
 		return all[i], nil
 	}
@@ -114,7 +102,7 @@ func namelessFile(text []byte) (n int) {
 }
 
 // header are the keys of a page, at the beginning of a script as "# key: text"; a line "#   text" goes on with the key before.
-var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends"}
+var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends", "kube-proxy"}
 
 // Parse reads a scenario. An error names the scenario and what its page lacks.
 func Parse(name string, text []byte) (Scenario, error) {
@@ -139,6 +127,12 @@ func Parse(name string, text []byte) (Scenario, error) {
 	}
 	s.Title, s.Issue, s.What, s.Why = fields["title"], fields["issue"], fields["what"], fields["why"]
 	s.TellTale, s.Fix = fields["tell-tale"], fields["fix"]
+	if s.Affected = fields["kube-proxy"]; s.Affected != "" {
+		s.Backends = s.Backends[:1]
+	}
+	if _, err := parseAffected(s.Affected); err != nil {
+		return Scenario{}, fmt.Errorf("scenario %s: %w", name, err)
+	}
 	if b := fields["backends"]; b != "" {
 		s.Backends = strings.Fields(b)
 	}

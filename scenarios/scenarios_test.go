@@ -20,7 +20,9 @@ func TestPages(t *testing.T) {
 	t.Parallel()
 	all, err := List()
 	require.NoError(t, err)
-	for _, s := range all {
+	more, err := OfKubeProxy()
+	require.NoError(t, err)
+	for _, s := range append(all, more...) {
 		var page bytes.Buffer
 		require.NoError(t, Page(&page, s, 0))
 		require.Contains(t, page.String(), s.Title)
@@ -40,24 +42,31 @@ func TestPages(t *testing.T) {
 	require.ErrorContains(t, err, `line 4: "-- --": a file needs a name`)
 }
 
-// The page's table is the library: every scenario with its title, and what it is restricted to.
+// The page's tables are the scenarios: each with its title, and what it is restricted to.
 func TestPageHasTheLibrary(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	_, table, ok := strings.Cut(string(page), "|---|---|---|\n")
-	require.True(t, ok)
+	tables := strings.Split(string(page), "|---|---|---|\n")
+	require.Len(t, tables, 3)
 	all, err := List()
 	require.NoError(t, err)
-	var want []string
-	for _, s := range all {
-		only := s.Needs
-		if len(s.Backends) == 1 {
-			only = append([]string{s.Backends[0]}, only...)
+	more, err := OfKubeProxy()
+	require.NoError(t, err)
+	for i, of := range [][]Scenario{more, all} {
+		var want []string
+		for _, s := range of {
+			only := s.Needs
+			if s.Affected != "" {
+				only = append([]string{s.Affected}, only...)
+			} else if len(s.Backends) == 1 {
+				only = append([]string{s.Backends[0]}, only...)
+			}
+			want = append(want, fmt.Sprintf("| `%s` | %s | %s |", s.Name, s.Title, strings.Join(only, ", ")))
 		}
-		want = append(want, fmt.Sprintf("| `%s` | %s | %s |", s.Name, s.Title, strings.Join(only, ", ")))
+		table, _, _ := strings.Cut(tables[i+1], "\n\n")
+		require.Equal(t, strings.Join(want, "\n"), strings.TrimSpace(table))
 	}
-	require.Equal(t, strings.Join(want, "\n"), strings.TrimSpace(table))
 }
 
 // remedies are the verbs by which a remedy is given; whatever else stands behind [buggy] or [fixed] is an expectation.
@@ -69,7 +78,9 @@ func TestVariantsDifferByTheRemedy(t *testing.T) {
 	t.Parallel()
 	all, err := List()
 	require.NoError(t, err)
-	for _, s := range all {
+	more, err := OfKubeProxy()
+	require.NoError(t, err)
+	for _, s := range append(all, more...) {
 		for line := range strings.Lines(string(txtar.Parse(s.Text).Comment)) {
 			rest, buggy := strings.CutPrefix(strings.TrimSpace(line), "[buggy] ")
 			if buggy && remedies.MatchString(rest) {

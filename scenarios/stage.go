@@ -53,7 +53,7 @@ func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) 
 		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
 		"watch": doWatch, "met": doMet, "hop": doHop, "way": doWay, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop, "duplicate": doDuplicate, "rewrite": doRewrite,
-		"view": doView, "audit": doAudit,
+		"view": doView, "audit": doAudit, "http": doHTTP, "until": doUntil,
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(all))
 	for name, do := range all {
@@ -113,8 +113,11 @@ func options(args []string, known ...string) (map[string]string, error) {
 // doLab: lab [FILE...]. The first file is the cluster, "small" being the one of every scenario that brings none; the
 // others change it, as apply does.
 func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
-	if not || s.lab != nil {
+	if s.lab != nil {
 		return usagef("lab [FILE...], once")
+	}
+	if s.job.scenario.Affected != "" && s.job.program.Path == "" {
+		return fmt.Errorf("the scenario needs a real kube-proxy: --kube-proxy RELEASE (it is about %s)", s.job.scenario.Affected)
 	}
 	if len(args) == 0 || args[0] != "small" && strings.HasPrefix(args[0], "+") {
 		args = append([]string{"small"}, args...)
@@ -137,10 +140,20 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 		}
 	}
 	var err error
+	if s.objects, err = s.objects.released(s.job.program); err != nil {
+		return err
+	}
 	if s.cluster, err = s.objects.cluster(args[0]); err != nil {
 		return err
 	}
-	if s.lab, err = lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend)}); err != nil {
+	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend), KubeProxy: s.job.program.Path})
+	if err == nil {
+		s.lab = up
+	}
+	if not {
+		return s.refused(ts, "lab", err)
+	}
+	if err != nil {
 		return err
 	}
 	s.cluster = s.lab.Cluster()
@@ -188,7 +201,7 @@ func (s *stage) baseline() error {
 // doApply: apply FILE [node=NODE]. The documents change the cluster's, and the nodes get the rules that kube-proxy then
 // writes; with node= only those named, as when another node's kube-proxy is behind.
 func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error {
-	if not || len(args) == 0 {
+	if len(args) == 0 {
 		return usagef("apply FILE [node=NODE]...")
 	}
 	patch, err := parseObjects([]byte(ts.ReadFile(args[0])))
@@ -208,7 +221,11 @@ func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if err != nil {
 		return err
 	}
-	return s.lab.Change(s.ctx, s.cluster, nodes...)
+	err = s.lab.Change(s.ctx, s.cluster, nodes...)
+	if not {
+		return s.refused(ts, "apply", err)
+	}
+	return err
 }
 
 // doSync: sync [node=NODE]... gives the nodes all of kube-proxy's rules anew.

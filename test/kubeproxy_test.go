@@ -29,6 +29,7 @@ import (
 	"natlab/nat/kubeproxy"
 	"natlab/nat/proof"
 	"natlab/nat/report"
+	"natlab/scenarios"
 	"natlab/topology"
 )
 
@@ -94,6 +95,37 @@ func TestKubeProxyIsProvedInNFTablesMode(t *testing.T) {
 			require.Len(t, found.Flows, 325, "the node ports at loopback are not there")
 			require.Empty(t, found.Notes)
 		})
+	}
+}
+
+// TestKubeProxyScenarios runs the scenarios of a real kube-proxy on all of them: each release has the bugs that are named of it, and none of those that are mended in it.
+func TestKubeProxyScenarios(t *testing.T) {
+	all, err := scenarios.OfKubeProxy()
+	require.NoError(t, err)
+	var programs []proxy.Program
+	want := 0
+	for _, what := range kubeProxies(t) {
+		p, err := proxy.Find(t.Context(), what, t.Output())
+		require.NoError(t, err)
+		programs = append(programs, p)
+		for _, s := range all {
+			want += len(s.On(p.Version))
+		}
+	}
+	seen := map[string]map[scenarios.Variant]bool{}
+	results := scenarios.Run(t.Context(), all, scenarios.Options{Programs: programs, Parallel: 2, Prefix: fmt.Sprintf("kp%d", os.Getpid())})
+	require.Len(t, results, want)
+	for _, r := range results {
+		require.Equal(t, scenarios.Passed, r.Outcome, "%s %s on %s: %s\n%s", r.Scenario, r.Variant, r.Program, r.Why, r.Log)
+		if seen[r.Scenario] == nil {
+			seen[r.Scenario] = map[scenarios.Variant]bool{}
+		}
+		seen[r.Scenario][r.Variant] = true
+	}
+	for _, s := range all {
+		if s.Issue != "" {
+			t.Logf("%s: buggy %v, fixed %v", s.Name, seen[s.Name][scenarios.Buggy], seen[s.Name][scenarios.Fixed])
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/proxy"
 	"natlab/scenarios"
 )
 
@@ -38,15 +39,23 @@ func (p *program) scenarioList() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		more, err := scenarios.OfKubeProxy()
+		if err != nil {
+			return err
+		}
 		if format.value == "json" {
-			return writeJSON(p.out, all)
+			return writeJSON(p.out, append(all, more...))
 		}
+		var text strings.Builder
 		for _, s := range all {
-			if _, err := fmt.Fprintf(p.out, "%-28s %s\n", s.Name, s.Title); err != nil {
-				return err
-			}
+			fmt.Fprintf(&text, "%-28s %s\n", s.Name, s.Title)
 		}
-		return nil
+		text.WriteString("\nwith --kube-proxy RELEASE:\n")
+		for _, s := range more {
+			fmt.Fprintf(&text, "%-28s %s (%s)\n", s.Name, s.Title, s.Affected)
+		}
+		_, err = fmt.Fprint(p.out, text.String())
+		return err
 	}
 	return cmd
 }
@@ -83,6 +92,7 @@ type runFlags struct {
 	variant, backend, format *choice
 	shard                    string
 	repeat, parallel         int
+	kubeProxy                []string
 }
 
 func (p *program) scenarioRun() *cobra.Command {
@@ -92,7 +102,7 @@ func (p *program) scenarioRun() *cobra.Command {
 		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
 	}
 	cmd := &cobra.Command{
-		Use:   "run NAME|FILE...|--all [--variant buggy|fixed|both] [--backend B] [--repeat N] [--parallel N] [--shard I/N]",
+		Use:   "run NAME|FILE...|--all [--kube-proxy RELEASE|BINARY]... [--variant buggy|fixed|both] [--backend B] [--repeat N] [--parallel N] [--shard I/N]",
 		Short: "Run scenarios, each in a lab of its own",
 		Long: `Run scenarios: each variant on each backend in a lab of its own, which is taken away however the run ends. Exit status 0
 means that both variants ended as their script expects, 1 that one did not. Scripts of your own are files whose name ends
@@ -107,13 +117,14 @@ in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "n
 	f.IntVar(&r.repeat, "repeat", 1, "how often to run each")
 	f.IntVar(&r.parallel, "parallel", scenarios.DefaultParallel, "how many to run at a time")
 	f.BoolVar(&r.update, "update", false, "rewrite the files that the scripts compare with; of scenarios that are files")
+	f.StringSliceVar(&r.kubeProxy, "kube-proxy", nil, "run a real kube-proxy in each node: a program, or a release such as 1.37.2, which is built once; may be repeated")
 	f.StringVar(&r.shard, "shard", "", "I/N: the Ith of N parts")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.runScenarios(cmd, r, args) }
 	return cmd
 }
 
 func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) error {
-	all, err := chosen(r.all, args)
+	all, err := chosen(r, args)
 	if err != nil {
 		return usage(cmd, err)
 	}
@@ -137,6 +148,13 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 	}
 	if r.format.value == "text" {
 		o.Done = func(result scenarios.Result) { p.scenarioLine(result) }
+	}
+	for _, what := range r.kubeProxy {
+		found, err := proxy.Find(cmd.Context(), what, p.err)
+		if err != nil {
+			return err
+		}
+		o.Programs = append(o.Programs, found)
 	}
 	results := scenarios.Run(cmd.Context(), all, o)
 	if r.update {
@@ -187,11 +205,14 @@ func rewrite(files []string, results []scenarios.Result) error {
 	return nil
 }
 
-func chosen(every bool, names []string) ([]scenarios.Scenario, error) {
-	if every == (len(names) > 0) {
+// chosen are the scenarios that are named; all of the library, or with real kube-proxies all that need one.
+func chosen(r runFlags, names []string) ([]scenarios.Scenario, error) {
+	switch {
+	case r.all == (len(names) > 0):
 		return nil, errors.New("no scenario given: name some, or use --all")
-	}
-	if every {
+	case r.all && len(r.kubeProxy) > 0:
+		return scenarios.OfKubeProxy()
+	case r.all:
 		return scenarios.List()
 	}
 	var all []scenarios.Scenario
@@ -212,8 +233,11 @@ func (p *program) scenarioLine(r scenarios.Result) {
 	if r.Run > 1 {
 		name += fmt.Sprintf(" #%d", r.Run)
 	}
-	st := p.style()
-	line := fmt.Sprintf("%s %-7s  %-28s %-5s  %-15s  %.1f s  %s", mark, r.Outcome, name, r.Variant, r.Backend, r.Took.Seconds(), r.Why)
+	st, where := p.style(), r.Backend
+	if r.Program != "" {
+		where = "real " + r.Program
+	}
+	line := fmt.Sprintf("%s %-7s  %-28s %-5s  %-15s  %.1f s  %s", mark, r.Outcome, name, r.Variant, where, r.Took.Seconds(), r.Why)
 	_, _ = fmt.Fprintln(p.out, st.Letters(st.Fold(line, "    ")))
 	if r.Log != "" {
 		_, _ = fmt.Fprintln(p.out, "    "+strings.ReplaceAll(st.Letters(strings.TrimSpace(r.Log)), "\n", "\n    "))

@@ -21,6 +21,10 @@ const (
 	programmed = "kubeproxy_network_programming_duration_seconds_count"
 )
 
+// failures are the metrics of syncs whose rules the kernel or its program refused: of iptables mode, which before 1.31 counts for nftables mode too, and
+// of nftables mode.
+var failures = []string{"kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "kubeproxy_sync_proxy_rules_nftables_sync_failures_total"}
+
 // maxAnswer is how much of an answer is read, in bytes.
 const maxAnswer = 1 << 24
 
@@ -53,6 +57,14 @@ func read(ctx context.Context, client *http.Client, url string) (status int, tex
 
 // metrics are the values of a page of metrics by name, those of different labels added.
 type metrics map[string]float64
+
+// failed is how many syncs failed.
+func (m metrics) failed() (n float64) {
+	for _, name := range failures {
+		n += m[name]
+	}
+	return n
+}
 
 func parseMetrics(text string) (metrics, error) {
 	out := metrics{}

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 
 // counts are what a stand-in's metrics tell.
 type counts struct {
-	services, programmed, slow atomic.Int64
-	changed                    chan struct{}
+	services, programmed, slow, failed atomic.Int64
+	changed                            chan struct{}
 }
 
 // standIn does what a kube-proxy does toward its API server and in its metrics, and writes no rule.
@@ -59,9 +59,11 @@ func standIn(how string) error {
 	}
 	api := kube.Clusters[0].Cluster.Server
 	c := &counts{changed: make(chan struct{}, 1000)}
-	if how == "slow" {
-		c.slow.Store(1) // its first sync fails, and forgets what it was about
-	}
+	c.slow.Store(map[string]int64{
+		"slow":    1, // its first sync fails, and forgets what it was about
+		"twice":   2,
+		"refused": 1 << 40,
+	}[how])
 	began := time.Now()
 	errs := make(chan error, 3)
 	var list struct { // it programs nothing before it knows all Services
@@ -88,14 +90,20 @@ func standIn(how string) error {
 				return
 			}
 			at, err := time.Parse(time.RFC3339Nano, slice.Metadata.Annotations["endpoints.kubernetes.io/last-change-trigger-time"])
-			if err == nil && at.After(began) && c.slow.Add(-1) < 0 {
+			switch {
+			case err != nil || !at.After(began):
+			case c.slow.Add(-1) < 0:
 				c.programmed.Add(1)
+			case how != "slow":
+				fmt.Fprintln(os.Stderr, "E0101 nftables sync failed")
+				c.failed.Add(1)
 			}
 		})
 	}()
 	go func() {
 		errs <- http.ListenAndServe("127.0.0.1:10249", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:gosec // for a test
 			_, _ = fmt.Fprintf(w, "# HELP\nkubeproxy_sync_proxy_rules_service_changes_total %d\n", c.services.Load())
+			_, _ = fmt.Fprintf(w, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"} %d\n", c.failed.Load())
 			_, _ = fmt.Fprintf(w, "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"} %d\n", c.programmed.Load())
 		}))
 	}()
@@ -149,7 +157,7 @@ func options(t *testing.T, how string) proxy.Options {
 
 // A Set's kube-proxies have heard of all when it is open, and after each change; stopped ones are not waited for, and none outlives it.
 func TestSet(t *testing.T) {
-	for _, how := range []string{"works", "slow"} {
+	for _, how := range []string{"works", "slow", "twice"} {
 		t.Run(how, func(t *testing.T) {
 			c, handles := nodes(t)
 			s, err := proxy.Open(t.Context(), c, handles, options(t, how))
@@ -188,7 +196,7 @@ func TestSet(t *testing.T) {
 	}
 }
 
-// A kube-proxy that ends at once is told with what it logged last, and nothing is left.
+// A kube-proxy that ends at once, or whose rules are refused, is told with what it logged last, and nothing is left.
 func TestOpenFails(t *testing.T) {
 	c, handles := nodes(t)
 	o := options(t, "dies")
@@ -198,6 +206,8 @@ func TestOpenFails(t *testing.T) {
 	o.Binary = filepath.Join(t.TempDir(), "none")
 	_, err = proxy.Open(t.Context(), c, handles, o)
 	require.ErrorContains(t, err, o.Binary)
+	_, err = proxy.Open(t.Context(), c, handles, options(t, "refused"))
+	require.ErrorContains(t, err, "cannot write its rules: E0101 nftables sync failed")
 	o = options(t, "works") // the addresses are free again
 	s, err := proxy.Open(t.Context(), c, handles, o)
 	require.NoError(t, err)

@@ -102,33 +102,62 @@ func (n *node) learn(ctx context.Context, told int) error {
 }
 
 // settle waits until the kube-proxies have programmed all that they were sent: each counts a change of the barrier's EndpointSlice when it has
-// written the rules of all that it knew by then. A sync that fails forgets which changes it was about, so the barrier is sent anew.
+// written the rules of all that it knew by then. A sync that fails forgets which changes it was about, so the barrier is sent anew; the second that fails
+// writes all rules, and of one whose third fails too the rules are refused.
 func (s *Set) settle(ctx context.Context, nodes []*node) error {
-	const again = 2 * time.Second
-	before := make([]float64, len(nodes))
+	const again, refused = 2 * time.Second, 3
+	before := make([]metrics, len(nodes))
 	for i, n := range nodes {
-		m, err := n.metrics(ctx)
-		if err != nil {
+		var err error
+		if before[i], err = n.metrics(ctx); err != nil {
 			return errors.Join(err, n.runs())
 		}
-		before[i] = m[programmed]
 	}
+	strikes := make([]int, len(nodes))
 	for {
 		s.api.Touch()
 		round, cancel := context.WithTimeout(ctx, again)
 		var group errgroup.Group
 		for i, n := range nodes {
-			group.Go(func() error {
-				return n.await(round, "it does not program what it was told", func(m metrics) bool { return m[programmed] > before[i] })
-			})
+			group.Go(func() error { return n.barrier(round, before[i], &strikes[i]) })
 		}
 		err := group.Wait()
-		late := round.Err() != nil
+		late := round.Err() != nil || errors.Is(err, errFailed)
 		cancel()
 		if err == nil || ctx.Err() != nil || !late {
 			return err
 		}
+		for i, n := range nodes {
+			if strikes[i] >= refused {
+				return fmt.Errorf("kube-proxy of node %s cannot write its rules: %s", n.name, n.lastWords())
+			}
+		}
 	}
+}
+
+// errFailed is a sync that failed.
+var errFailed = errors.New("a sync failed")
+
+// barrier waits until a kube-proxy has programmed what changed since before, or a sync more than before has failed, which is a strike and is in before then.
+func (n *node) barrier(ctx context.Context, before metrics, strikes *int) error {
+	done := false
+	err := n.await(ctx, "it does not program what it was told", func(m metrics) bool {
+		if done = m[programmed] > before[programmed]; done {
+			return true
+		}
+		if m.failed() <= before.failed() {
+			return false
+		}
+		for _, name := range failures {
+			before[name] = m[name]
+		}
+		*strikes++
+		return true
+	})
+	if err == nil && !done {
+		err = fmt.Errorf("node %s: %w", n.name, errFailed)
+	}
+	return err
 }
 
 // Set makes the kube-proxies' cluster another one, and returns when they have programmed it and cleaned up behind it.
