@@ -16,6 +16,10 @@ func foundPrefixes() []found {
 			{tuple: "tcp 10.244.0.1:40001 > 192.168.1.1:81", flags: 2, seq: 1000},
 			{tuple: home, flags: 2, seq: 1000},
 		}, only6, nil},
+		{"at OUTPUT it does so for a connection of two addresses, whatever DNPT wrote", mangleRules("-A OUTPUT -j DNPT"+away) + natRules("-A POSTROUTING -p udp -j SNAT --to-source 192.168.1.2:600"), []given{
+			{tuple: "udp 192.168.1.2:8080 > 192.168.1.1:80"},
+			{tuple: "udp 192.168.1.1:80 > 192.168.1.2:600"},
+		}, only6, nil},
 		{"the packet inside an error is translated the other way, and not in what a process writes", mangleRules("-A PREROUTING -j DNPT"+away, "-A OUTPUT -j DNPT"+away, "-A POSTROUTING -o in0 -j SNPT"+away), []given{
 			{dev: "in0", tuple: "icmp 192.168.1.10:0 > 10.0.0.20:0", kind: 3, about: "udp 10.0.0.20:1000 > 192.168.1.10:80"},
 			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},

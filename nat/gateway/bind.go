@@ -93,11 +93,14 @@ func (v *visit) verified(p *passage, hook nat.Hook) bool {
 	return p.sound
 }
 
-// translateOutput is the NAT hook for a packet of the node itself, which goes another way where its destination was translated
-// (nf_nat_ipv4_local_fn).
+// translateOutput is the NAT hook for a packet of the node itself, which goes another way where its connection has another destination, whatever
+// the packet had before (nf_nat_ipv4_local_fn, nf_nat_ipv6_local_fn).
 func (v *visit) translateOutput(p *passage) bool {
-	dst := p.view.Tuple.Dst().Addr()
-	return v.translate(p, nat.Output) && (p.view.Tuple.Dst().Addr() == dst || v.reroute(p))
+	if !v.translate(p, nat.Output) {
+		return false
+	}
+	c, dir := p.ref.Conn, p.ref.Dir
+	return c == nil || c.Tuple(dir).Dst().Addr() == c.Tuple(1-dir).Src().Addr() || v.reroute(p)
 }
 
 // translateInbound takes the route of a packet that came back by lo away where it gets another destination (nf_nat_ipv4_pre_routing,
