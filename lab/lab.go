@@ -27,6 +27,7 @@ import (
 type Options struct {
 	Name     string            // instead of the cluster's own; "" leaves that
 	Backend  dataplane.Backend // instead of the cluster's own, or dataplane.Userspace; "" leaves that
+	Apply    userspace.Apply   // of dataplane.Userspace: how the nodes' gateways carry out verdicts
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
 	Bundles  []Bundle          // what nodes' own programs printed of them: they hold that, and not what natlab would give them
@@ -40,8 +41,9 @@ type Lab struct {
 	twin *twin.Twin // nil for a lab that is all natlab's
 	own  *owned     // nil for a lab that another process serves
 
-	syncs   syncs       // what the nodes' kube-proxies remember
-	proxies nft.Proxies // the same in nftables mode
+	syncs   syncs           // what the nodes' kube-proxies remember
+	proxies nft.Proxies     // the same in nftables mode
+	verdict userspace.Apply // how the gateways carry verdicts out
 
 	mu      sync.Mutex
 	cluster topology.Cluster        // under mu once the lab is up: Apply changes it, but for the backend and the nodes' names
@@ -124,7 +126,7 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 		return prepareTwin(c, o.Bundles)
 	}
 	plan, err := topology.NewPlan(c)
-	return &Lab{cluster: c, plan: plan, record: record{KubeProxy: o.KubeProxy}}, err
+	return &Lab{cluster: c, plan: plan, verdict: o.Apply, record: record{KubeProxy: o.KubeProxy}}, err
 }
 
 // bringUp makes the lab whose directory is there and locked.

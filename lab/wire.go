@@ -117,7 +117,9 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 	if facts.Sets, _, err = setsIn(h); err != nil {
 		return err
 	}
-	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts})
+	g, err := userspace.Open(h, userspace.Options{
+		Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts, Apply: l.verdict,
+	})
 	if err != nil {
 		return err
 	}

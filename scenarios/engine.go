@@ -13,6 +13,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/proxy"
+	"natlab/lab/userspace"
 	"natlab/nat"
 	"natlab/topology"
 )
@@ -47,6 +48,7 @@ type job struct {
 	scenario Scenario
 	variant  Variant
 	backend  string
+	apply    userspace.Apply // of the backend "userspace"
 	run      int
 	name     string        // the lab's
 	program  proxy.Program // the zero value is natlab's own copy of the rules

@@ -146,7 +146,7 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.cluster, err = s.objects.cluster(args[0]); err != nil {
 		return err
 	}
-	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend), KubeProxy: s.job.program.Path})
+	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend), KubeProxy: s.job.program.Path, Apply: s.job.apply})
 	if err == nil {
 		s.lab = up
 	}

@@ -77,7 +77,7 @@ var house = []room{
 	{"lab/watch", "lab lab/dataplane lab/netns lab/witness nat nat/iptables nat/live topology"},
 	{"lab/labtest", "lab lab/proxy lab/verify nat/proof nat/report topology"},
 
-	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
+	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/userspace lab/verify lab/vm lab/watch nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios topology topology/dump topology/kube topology/near",

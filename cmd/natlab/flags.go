@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"natlab/lab/userspace"
 	"natlab/topology"
 )
 
@@ -34,6 +36,23 @@ func (c *choice) Set(s string) error {
 	}
 	c.value = s
 	return nil
+}
+
+// applyFlag is --apply.
+type applyFlag struct{ userspace.Apply }
+
+// Type is what --help shows as the flag's argument.
+func (*applyFlag) Type() string { return "mark|payload" }
+
+// Set refuses a word that is neither.
+func (a *applyFlag) Set(s string) (err error) {
+	a.Apply, err = userspace.ParseApply(s)
+	return err
+}
+
+// add makes the flag one of a command that lets natlab's own NAT run.
+func (a *applyFlag) add(f *pflag.FlagSet) {
+	f.Var(a, "apply", "how natlab's own NAT carries verdicts out: the kernel rewrites packets by a mark (where it can), or their bytes go back")
 }
 
 // releaseFlag is --release: a release of kube-proxy, or a patch release of one, as it was given. In iptables mode they mean the same.

@@ -21,12 +21,13 @@ type gatewayFlags struct {
 	rules, rules6  string
 	netns          string
 	host, failOpen bool
+	apply          applyFlag
 }
 
 func (p *program) gateway() *cobra.Command {
 	var g gatewayFlags
 	cmd := &cobra.Command{
-		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--fail-open]",
+		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--fail-open]",
 		Short: "Translate and filter in a network namespace in place of its kernel",
 		Long: `Be the NAT of a network namespace: the kernel routes, and hands each packet over at its hooks (NFQUEUE), where tables,
 connection tracking and NAT are natlab's own, by saved rules that are not in the kernel. It runs until it is interrupted,
@@ -40,6 +41,7 @@ as they are.`,
 	f.StringVar(&g.netns, "netns", "", "the namespace, by its name in ip netns (default: the one that natlab is started in)")
 	f.BoolVar(&g.host, "host", false, "translate in the machine's own namespace, where natlab is started there")
 	f.BoolVar(&g.failOpen, "fail-open", false, "let packets pass as they are where natlab is slow, stopped or killed")
+	g.apply.add(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
 		case g.rules == "" && g.rules6 == "":
@@ -64,7 +66,7 @@ func (p *program) runGateway(ctx context.Context, flags gatewayFlags) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Note: func(what string) { p.logf("%s", what) }}
+	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, Note: func(what string) { p.logf("%s", what) }}
 	if o.Facts, err = p.gatewayFacts(ctx, ns, sets); err != nil {
 		return err
 	}
@@ -108,7 +110,7 @@ func (p *program) tellGateway(g *userspace.Gateway, flags gatewayFlags, sets map
 		if len(hooks) == 0 {
 			hooks = []string{"no hook: its rules ask for nothing"}
 		}
-		if _, err := fmt.Fprintf(p.out, "%s: %s packets are handed over at %s\n", name, family, strings.Join(hooks, ", ")); err != nil {
+		if _, err := fmt.Fprintf(p.out, "%s: %s packets are handed over at %s, and rewritten by %s\n", name, family, strings.Join(hooks, ", "), g.Applies(family)); err != nil {
 			return err
 		}
 	}

@@ -90,6 +90,7 @@ func (p *program) scenarioShow() *cobra.Command {
 type runFlags struct {
 	all, verbose, update     bool
 	variant, backend, format *choice
+	apply                    applyFlag
 	shard                    string
 	repeat, parallel         int
 	kubeProxy                []string
@@ -102,7 +103,7 @@ func (p *program) scenarioRun() *cobra.Command {
 		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
 	}
 	cmd := &cobra.Command{
-		Use:   "run NAME|FILE...|--all [--kube-proxy RELEASE|BINARY]... [--variant buggy|fixed|both] [--backend B] [--repeat N] [--parallel N] [--shard I/N]",
+		Use:   "run NAME|FILE...|--all [--kube-proxy RELEASE|BINARY]... [--variant buggy|fixed|both] [--backend B] [--apply mark|payload] [--repeat N] [--parallel N] [--shard I/N]",
 		Short: "Run scenarios, each in a lab of its own",
 		Long: `Run scenarios: each variant on each backend in a lab of its own, which is taken away however the run ends. Exit status 0
 means that both variants ended as their script expects, 1 that one did not. Scripts of your own are files whose name ends
@@ -113,6 +114,7 @@ in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "n
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the log of runs that pass too")
 	f.Var(r.variant, "variant", "which of the two")
 	f.Var(r.backend, "backend", "which of the kernel's two, or natlab's own NAT, where scenarios about the kernel's are skipped")
+	r.apply.add(f)
 	f.VarP(r.format, "output", "o", "the form")
 	f.IntVar(&r.repeat, "repeat", 1, "how often to run each")
 	f.IntVar(&r.parallel, "parallel", scenarios.DefaultParallel, "how many to run at a time")
@@ -128,7 +130,7 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 	if err != nil {
 		return usage(cmd, err)
 	}
-	o := scenarios.Options{Repeat: r.repeat, Parallel: r.parallel, Verbose: r.verbose, Prefix: "sc" + strconv.Itoa(os.Getpid())}
+	o := scenarios.Options{Apply: r.apply.Apply, Repeat: r.repeat, Parallel: r.parallel, Verbose: r.verbose, Prefix: "sc" + strconv.Itoa(os.Getpid())}
 	if r.variant.value != "both" {
 		o.Variants = []scenarios.Variant{scenarios.Variant(r.variant.value)}
 	}

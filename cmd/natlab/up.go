@@ -23,7 +23,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
@@ -40,6 +40,8 @@ disproves what the Services call for on what the nodes hold, and names what is t
 	plane := &choice{value: planeKernel, words: []string{planeKernel, string(dataplane.Userspace)}}
 	cmd.Flags().Var(plane, "dataplane", "whose the nodes' NAT is: their kernel's, or natlab's own, fed by NFQUEUE, without a rule of kube-proxy in the kernel")
 	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "NODE=FILE, or FILE of a node by its own name: a node as the script of natlab collect printed it; may be repeated")
+	var apply applyFlag
+	apply.add(cmd.Flags())
 	var kp proxyFlags
 	kp.add(cmd.Flags())
 	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
@@ -49,7 +51,10 @@ disproves what the Services call for on what the nodes hold, and names what is t
 				return usage(cmd, errors.New("--backend and --dataplane userspace exclude each other: no rule reaches the kernel"))
 			}
 			backend.value = plane.value
+		} else if cmd.Flags().Changed("apply") {
+			return usage(cmd, errors.New("--apply is of --dataplane userspace"))
 		}
+		o.Apply = apply.Apply
 		if text, set := os.LookupEnv(withVariable); set && with == 0 {
 			n, err := strconv.Atoi(text)
 			if err != nil {

@@ -35,6 +35,7 @@ type verifyFlags struct {
 	format      *choice
 	allow       *choice
 	planes      planes
+	apply       applyFlag
 	proxy       proxyFlags
 }
 
@@ -44,7 +45,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... | --kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [-o text|json|junit|mermaid|html|pcapng]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... [--apply mark|payload] | --kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [-o text|json|junit|mermaid|html|pcapng]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
@@ -76,6 +77,7 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 	f.StringVar(&v.record, "record", "", "keep all of the run in this directory, for natlab replay")
 	f.BoolVar(&v.failFast, "fail-fast", false, "end at the first flow that is disproved")
 	f.DurationVar(&v.timeout, "timeout", 10*time.Minute, "how long the proof may take; 0 for as long as it takes")
+	v.apply.add(f)
 	f.Var(&v.planes, "planes", "prove the same flows on each of these data planes, and compare; two or three of them, a comma between")
 	v.proxy.add(f)
 	v.format = proofForms(cmd)
@@ -91,6 +93,9 @@ capture of the packets of all flows for Wireshark and tcpdump, with what each me
 			if v.only.Shard, v.only.Shards, err = shardOf(v.shard); err != nil {
 				return usage(cmd, err)
 			}
+		}
+		if cmd.Flags().Changed("apply") && len(v.planes) == 0 {
+			return usage(cmd, errors.New("--apply is of --planes: a lab that is up has what natlab up --apply gave it"))
 		}
 		if len(v.planes) > 0 {
 			return p.verifyPlanes(cmd, v)

@@ -13,6 +13,8 @@ const (
 	messagePacket  = unix.NFNL_SUBSYS_QUEUE << 8   // NFQNL_MSG_PACKET
 	messageVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1 // NFQNL_MSG_VERDICT
 	messageConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2 // NFQNL_MSG_CONFIG
+	// NFQNL_MSG_VERDICT_BATCH: of all that wait up to that id
+	messageVerdictBatch = unix.NFNL_SUBSYS_QUEUE<<8 | 3
 
 	attrPacketHeader  = 1  // NFQA_PACKET_HDR: id u32, protocol u16, hook u8
 	attrVerdictHeader = 2  // NFQA_VERDICT_HDR: verdict u32, id u32

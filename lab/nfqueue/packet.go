@@ -18,6 +18,8 @@ type Packet struct {
 	Unsummed bool
 	// Unverified: nobody has looked at its checksum yet. It is told at PREROUTING, INPUT and FORWARD.
 	Unverified bool
+
+	held uint32 // the mark that the kernel has
 }
 
 // Cut reports whether a part of the packet is missing from the payload.
@@ -64,7 +66,7 @@ func (p *Packet) number(kind uint16, value []byte) {
 	}
 	switch n := binary.BigEndian.Uint32(value); kind {
 	case attrMark:
-		p.Mark = n
+		p.Mark, p.held = n, n
 	case attrInDevice:
 		p.In = n
 	case attrOutDevice:

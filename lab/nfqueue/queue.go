@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	batch   = 32            // packets that one call of the kernel hands over at most
-	largest = 1<<16 + 1<<12 // a message: a packet of 64 KiB with its attributes
-	full    = 1 << 18       // bytes of verdicts that are handed over at once
+	batch      = 32            // packets that one call of the kernel hands over at most
+	largest    = 1<<16 + 1<<12 // a message: a packet of 64 KiB with its attributes
+	batchShort = 256           // the same of packets of which the begin is handed over alone
+	attributes = 1 << 9        // what a message has besides the packet
+	full       = 1 << 18       // bytes of verdicts that are handed over at once
 )
 
 // Options are how a queue is opened.
@@ -22,6 +24,8 @@ type Options struct {
 	Number uint16 // the namespace's queues are its own
 	Length uint32 // packets that may wait for a verdict; 0 is 65536
 	Buffer int    // bytes of the socket's receive buffer; 0 is 64 MiB
+	// Begin is how many bytes of a packet are handed over; 0 is all of them. Of one that is longer the rest is not copied.
+	Begin uint32
 	// FailOpen lets packets pass where the queue is full; else they are dropped.
 	FailOpen bool
 }
@@ -31,12 +35,23 @@ type Queue struct {
 	number  uint16
 	file    *os.File // owns fd, and lets the runtime's poller wait for it
 	fd      int
+	size    int // of a message in memory
 	memory  []byte
 	lengths []header
 	vectors []unix.Iovec
 	packets []Packet
 	out     []byte // verdicts that wait to be sent
+	run     run    // likewise, not in out yet
 	refused atomic.Uint64
+}
+
+// run are packets one behind the other that have the same verdict: one message is for all of them (NFQNL_MSG_VERDICT_BATCH).
+type run struct {
+	count   int
+	verdict uint32
+	mark    uint32
+	marked  bool // they get that mark
+	last    uint32
 }
 
 // header is struct mmsghdr.
@@ -45,7 +60,7 @@ type header struct {
 	length uint32
 }
 
-// Open binds a queue in the namespace of this thread. Packets come whole, those of GSO and GRO undivided, with the owner of the socket
+// Open binds a queue in the namespace of this thread. Packets come whole but for Begin, those of GSO and GRO undivided, with the owner of the socket
 // that sent them. A queue that another process has is EBUSY, or EPERM.
 func Open(o Options) (*Queue, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
@@ -76,11 +91,15 @@ func (q *Queue) prepare(o Options) error {
 	if err := unix.SetsockoptInt(q.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
 		return fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
 	}
-	q.memory, q.lengths = make([]byte, batch*largest), make([]header, batch)
-	q.vectors, q.packets = make([]unix.Iovec, batch), make([]Packet, batch)
+	n := batch
+	if q.size = largest; o.Begin > 0 {
+		n, q.size = batchShort, min(int(o.Begin)+attributes, largest)
+	}
+	q.memory, q.lengths = make([]byte, n*q.size), make([]header, n)
+	q.vectors, q.packets = make([]unix.Iovec, n), make([]Packet, n)
 	for i := range q.vectors {
-		q.vectors[i].Base = &q.memory[i*largest]
-		q.vectors[i].SetLen(largest)
+		q.vectors[i].Base = &q.memory[i*q.size]
+		q.vectors[i].SetLen(q.size)
 		q.lengths[i].Iov = &q.vectors[i]
 		q.lengths[i].SetIovlen(1)
 	}
@@ -97,7 +116,7 @@ func (q *Queue) configure(o Options) error {
 	if err := q.request(finish(bind, 0)); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	params := binary.BigEndian.AppendUint32(nil, 0) // as much as there may be
+	params := binary.BigEndian.AppendUint32(nil, o.Begin) // 0 is as much as there may be
 	m := appendHeader(nil, messageConfig, unix.NLM_F_ACK, q.number)
 	m = appendAttribute(m, configParams, append(params, copyPacket))
 	m = appendUint32(m, configLength, o.Length)
@@ -167,7 +186,7 @@ func (q *Queue) Serve(judge func([]Packet) error) error {
 func (q *Queue) serve(n int, judge func([]Packet) error) error {
 	packets := q.packets[:0]
 	for i := range n {
-		rest := q.memory[i*largest:][:q.lengths[i].length]
+		rest := q.memory[i*q.size:][:q.lengths[i].length]
 		for len(rest) > 0 {
 			kind, body, more, err := next(rest)
 			if err != nil {
@@ -191,13 +210,13 @@ func (q *Queue) serve(n int, judge func([]Packet) error) error {
 	if err := judge(packets); err != nil {
 		return err
 	}
-	return q.flush()
+	return q.Flush()
 }
 
 // receive reads up to a batch of messages; 0: there is none now.
 func (q *Queue) receive() (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.lengths[0])), batch, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(q.fd), uintptr(unsafe.Pointer(&q.lengths[0])), uintptr(len(q.lengths)), unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			return int(n), nil
 		}
@@ -206,62 +225,6 @@ func (q *Queue) receive() (int, error) {
 		}
 		if errno != unix.EINTR && errno != unix.ENOBUFS {
 			return 0, fmt.Errorf("read NFQUEUE %d: %w", q.number, errno)
-		}
-	}
-}
-
-// Verdicts of linux/netfilter.h.
-const (
-	verdictDrop   = 0
-	verdictAccept = 1
-)
-
-// Accept lets a packet go on as it is, with a mark.
-func (q *Queue) Accept(p *Packet, mark uint32) error { return q.decide(p, verdictAccept, mark, nil) }
-
-// Rewrite lets a packet go on as payload, with a mark. Its checksums have to be complete: the kernel takes them as they are (nfqnl_mangle
-// makes the packet CHECKSUM_NONE).
-func (q *Queue) Rewrite(p *Packet, mark uint32, payload []byte) error {
-	return q.decide(p, verdictAccept, mark, payload)
-}
-
-// Drop ends a packet here.
-func (q *Queue) Drop(p *Packet) error { return q.decide(p, verdictDrop, p.Mark, nil) }
-
-func (q *Queue) decide(p *Packet, verdict, mark uint32, payload []byte) error {
-	at := len(q.out)
-	q.out = appendHeader(q.out, messageVerdict, 0, q.number)
-	var head [8]byte
-	binary.BigEndian.PutUint32(head[:], verdict)
-	binary.BigEndian.PutUint32(head[4:], p.ID)
-	q.out = appendAttribute(q.out, attrVerdictHeader, head[:])
-	if mark != p.Mark {
-		q.out = appendUint32(q.out, attrMark, mark)
-	}
-	if payload != nil {
-		q.out = appendAttribute(q.out, attrPayload, payload)
-	}
-	q.out = finish(q.out, at)
-	if len(q.out) >= full {
-		return q.flush()
-	}
-	return nil
-}
-
-// flush hands the verdicts that wait to the kernel, which carries each out at once.
-func (q *Queue) flush() error {
-	if len(q.out) == 0 {
-		return nil
-	}
-	for {
-		_, err := unix.Write(q.fd, q.out)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err == nil, errors.Is(err, unix.ENOENT):
-			q.out = q.out[:0]
-			return nil
-		default:
-			return fmt.Errorf("verdicts of NFQUEUE %d: %w", q.number, err)
 		}
 	}
 }

@@ -65,6 +65,12 @@ func open(t *testing.T, h netns.Handle, judge func(*Queue, *Packet) error) *Queu
 	t.Helper()
 	var q *Queue
 	require.NoError(t, h.Do(func() (err error) { q, err = Open(Options{Number: number}); return err }))
+	serveQueue(t, q, judge)
+	return q
+}
+
+func serveQueue(t *testing.T, q *Queue, judge func(*Queue, *Packet) error) {
+	t.Helper()
 	var busy sync.WaitGroup
 	var served error
 	busy.Go(func() {
@@ -82,7 +88,6 @@ func open(t *testing.T, h netns.Handle, judge func(*Queue, *Packet) error) *Queu
 		busy.Wait()
 		require.NoError(t, served)
 	})
-	return q
 }
 
 // sockets are a receiver at port 9 and a sender to it.
@@ -162,11 +167,71 @@ func TestOneOwner(t *testing.T) {
 	require.True(t, errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM), "%v", err)
 }
 
+// Of a long packet the begin comes alone, with the whole length. Another queue gets all of it, with the mark that was left there.
+func TestBegin(t *testing.T) {
+	h := feed(t, false)
+	const begin, other = 64, number + 1
+	var short, whole *Queue
+	require.NoError(t, h.Do(func() (err error) {
+		if short, err = Open(Options{Number: number, Begin: begin}); err != nil {
+			return err
+		}
+		whole, err = Open(Options{Number: other})
+		return err
+	}))
+	seen := make(chan Packet, 8)
+	serveQueue(t, short, func(q *Queue, p *Packet) error {
+		seen <- Packet{Length: p.Length, Payload: bytes.Clone(p.Payload)}
+		return q.Requeue(p, other, 77)
+	})
+	serveQueue(t, whole, func(q *Queue, p *Packet) error {
+		seen <- Packet{Mark: p.Mark, Length: p.Length, Payload: bytes.Clone(p.Payload)}
+		return q.Accept(p, 0)
+	})
+	in, out := sockets(t, h)
+	_, err := out.Write(bytes.Repeat([]byte("x"), 1000))
+	require.NoError(t, err)
+	n, _, err := in.ReadFrom(make([]byte, 2000))
+	require.NoError(t, err)
+	require.Equal(t, 1000, n)
+	first, second := <-seen, <-seen
+	require.True(t, first.Cut())
+	require.Equal(t, second.Payload[:begin], first.Payload)
+	require.Equal(t, second.Length, first.Length)
+	require.Equal(t, uint32(77), second.Mark)
+	require.False(t, second.Cut())
+}
+
+// What has the same verdict is told in one message, and what has another in its own, in the packets' order.
+func TestRuns(t *testing.T) {
+	q := &Queue{number: number}
+	for i, drop := range []bool{false, false, false, true, false} {
+		p := &Packet{ID: uint32(i + 1)}
+		if drop {
+			require.NoError(t, q.Drop(p))
+		} else {
+			require.NoError(t, q.Accept(p, 5))
+		}
+	}
+	q.endRun()
+	var kinds []uint16
+	var last []byte
+	for rest := q.out; len(rest) > 0; {
+		kind, body, more, err := next(rest)
+		require.NoError(t, err)
+		_, value, _, ok := attribute(body[genHeader:])
+		require.True(t, ok)
+		kinds, last, rest = append(kinds, kind), append(last, value[3], value[7]), more
+	}
+	require.Equal(t, []uint16{messageVerdictBatch, messageVerdict, messageVerdict}, kinds)
+	require.Equal(t, []byte{verdictAccept, 3, verdictDrop, 4, verdictAccept, 5}, last)
+}
+
 // A verdict about a packet that nobody waits for is refused, and counted, and the queue goes on.
 func TestRefused(t *testing.T) {
 	h := feed(t, false)
 	q := open(t, h, func(q *Queue, p *Packet) error {
-		return errors.Join(q.Accept(&Packet{ID: p.ID + 1000}, 0), q.Accept(p, p.Mark))
+		return errors.Join(q.Drop(&Packet{ID: p.ID + 1000}), q.Accept(p, p.Mark))
 	})
 	in, out := sockets(t, h)
 	for range 2 { // the first refusal is read with the second packet at the latest

@@ -27,7 +27,7 @@ func benchScene(b *testing.B, plane string) (scene, string) {
 // BenchmarkStream is one TCP stream from the client to a Service, by each plane: forwarded without NAT by plain routing, through the kernel's NAT,
 // and through natlab's, which rewrites every packet.
 func BenchmarkStream(b *testing.B) {
-	for _, plane := range []string{planeNone, planeKernel, planeWire} {
+	for _, plane := range []string{planeNone, planeKernel, planeBytes, planeWire} {
 		b.Run(plane, func(b *testing.B) {
 			s, addr := benchScene(b, plane)
 			var l net.Listener
@@ -65,7 +65,7 @@ func BenchmarkStream(b *testing.B) {
 
 // BenchmarkConnections opens connections to a Service one after another, asks a byte and has it answered.
 func BenchmarkConnections(b *testing.B) {
-	for _, plane := range []string{planeNone, planeKernel, planeWire} {
+	for _, plane := range []string{planeNone, planeKernel, planeBytes, planeWire} {
 		b.Run(plane, func(b *testing.B) {
 			s, addr := benchScene(b, plane)
 			serve(b, s.server, "tcp", "10.0.2.2:8080")

@@ -6,7 +6,13 @@ import "errors"
 func (g *Gateway) Die() error {
 	g.closing.Store(true)
 	close(g.finished)
-	err := errors.Join(g.queue.Close(), g.watch.close())
+	err := g.watch.close()
+	for _, q := range g.queues {
+		err = errors.Join(err, q.Close())
+	}
 	g.workers.Wait()
+	if g.marks != nil {
+		err = errors.Join(err, g.marks.close())
+	}
 	return errors.Join(err, g.sender.close())
 }

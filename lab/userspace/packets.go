@@ -1,6 +1,9 @@
 package userspace
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -8,73 +11,172 @@ import (
 	"natlab/lab/realise"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
 
 // serve judges packets until the queue is closed.
-func (g *Gateway) serve() {
-	err := g.queue.Serve(g.judge)
+func (g *Gateway) serve(q *queue) {
+	err := q.Serve(func(packets []nfqueue.Packet) error { return g.judge(q, packets) })
+	if err == nil {
+		return
+	}
 	g.mu.Lock()
-	g.failed = err
-	g.mu.Unlock()
-	if err != nil {
+	defer g.mu.Unlock()
+	if g.failed == nil {
 		close(g.finished) // nobody judges any more, and packets are dropped, or pass, as after a kill
 	}
+	g.failed = errors.Join(g.failed, err)
 }
 
 // judge decides about a batch of packets.
-func (g *Gateway) judge(packets []nfqueue.Packet) error {
+func (g *Gateway) judge(q *queue, packets []nfqueue.Packet) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	for i := range packets {
-		if err := g.judgeOne(&packets[i], now); err != nil {
+		if err := g.judgeOne(q, &packets[i], now); err != nil {
 			return err
 		}
 	}
-	return nil
+	if g.marks == nil || !g.marks.inUse {
+		return nil
+	}
+	if err := g.marks.commit(); err != nil {
+		g.stats.Unwritten++
+	}
+	return q.Flush() // before another batch has these marks stand for something else
 }
 
-func (g *Gateway) judgeOne(p *nfqueue.Packet, now time.Time) error {
+func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 	g.stats.Packets++
-	one := g.families[familyOf(p.Protocol)]
-	switch {
+	if q.number == againNumber {
+		if done, err := g.complete(q, p); done {
+			return err
+		}
+	}
+	one, b := g.families[familyOf(p.Protocol)], p.Payload
+	switch begin := q.number == beginNumber; {
 	case one == nil: // its table is gone meanwhile
-		return g.queue.Accept(p, p.Mark)
-	case p.Cut():
+		return q.Accept(p, p.Mark)
+	case p.Cut() && (!begin || p.Length > len(g.room)):
 		g.stats.Cut++
-		return g.queue.Drop(p)
+		return q.Drop(p)
+	case begin:
+		b = g.room[:p.Length]
+		copy(b, p.Payload)
+		if p.Cut() && !g.enough(p, b) {
+			return g.again(q, p, pending{mark: p.Mark})
+		}
 	}
 	s := gateway.Seen{
-		Hook: nat.Hook(p.Hook), Packet: p.Payload, In: g.device(p.In), Out: g.device(p.Out), Mark: p.Mark, MAC: p.Address,
+		Hook: nat.Hook(p.Hook), Packet: b, In: g.device(p.In), Out: g.device(p.Out), Mark: p.Mark, MAC: p.Address,
 		UID: rules.ID{Known: p.Owned, Number: p.UID}, GID: rules.ID{Known: p.Owned, Number: p.GID},
-		Unsummed: p.Unsummed, Sound: !p.Unverified && nat.Hook(p.Hook) <= nat.Forward,
+		Unsummed: p.Unsummed, Sound: sound(p), Cut: p.Cut(),
 	}
-	flags, traced := g.traced(p)
+	flags, traced := g.traced(b)
 	s.Trace = traced
 	r := one.At(s, now)
 	if traced {
 		g.tellRuling(&s, flags, &r)
 	}
 	g.tellConn(r.Conn)
-	for _, a := range r.Answers {
+	g.answer(r.Answers, p.Cut())
+	return g.carryOut(q, p, &r)
+}
+
+// sound reports whether nobody has to look at a packet's checksum.
+func sound(p *nfqueue.Packet) bool {
+	return p.Unsummed || !p.Unverified && nat.Hook(p.Hook) <= nat.Forward
+}
+
+// answer sends the gateway's own packets. One that quotes a packet of which the begin is known quotes no more than that.
+func (g *Gateway) answer(all []gateway.Answer, cut bool) {
+	for _, a := range all {
 		g.stats.Answers++
+		if cut {
+			a.Packet = shortened(a.Packet)
+		}
 		if g.sender.send(a) != nil {
 			g.stats.Unsent++
 		}
 	}
+}
+
+// carryOut gives a packet its verdict.
+func (g *Gateway) carryOut(q *queue, p *nfqueue.Packet, r *gateway.Ruling) error {
 	switch {
 	case r.Malformed:
 		g.stats.Malformed++
-		return g.queue.Drop(p)
+		return q.Drop(p)
 	case r.Verdict != nat.Accept:
 		g.stats.Dropped++
-		return g.queue.Drop(p)
+		return q.Drop(p)
 	case r.Changed:
 		g.stats.Rewritten++
-		return g.queue.Rewrite(p, r.Mark, r.Packet)
+		if q.number != beginNumber {
+			return q.Rewrite(p, g.unmistakable(p, r.Mark), r.Packet)
+		}
+		return g.rewriteBegun(q, p, r)
 	}
-	return g.queue.Accept(p, r.Mark)
+	return q.Accept(p, g.unmistakable(p, r.Mark))
+}
+
+// rewriteBegun has a packet go on otherwise of which the begin was handed over: by a mark where it is long, or another like it was, and where all of it is
+// there by payload.
+func (g *Gateway) rewriteBegun(q *queue, p *nfqueue.Packet, r *gateway.Ruling) error {
+	begin := r.Packet
+	if p.Cut() {
+		begin = r.Packet[:len(p.Payload)]
+	}
+	if g.byMark[familyOf(p.Protocol)] {
+		t, ok := translationOf(p, begin, r.Mark)
+		if ok && (p.Cut() || g.marks.has(t)) {
+			g.stats.Marked++
+			return q.Accept(p, g.marks.mark(t))
+		}
+	}
+	if p.Cut() {
+		return g.again(q, p, pending{judged: true, mark: r.Mark, begin: bytes.Clone(begin)})
+	}
+	return q.Rewrite(p, g.unmistakable(p, r.Mark), r.Packet)
+}
+
+// unmistakable is the mark of a packet that goes on as it is: one that looks like a translation's is a translation to itself.
+func (g *Gateway) unmistakable(p *nfqueue.Packet, mark uint32) uint32 {
+	if _, rewrites := replaces(nat.Hook(p.Hook)); g.marks == nil || mark&markMask != markBegin || !rewrites {
+		return mark
+	}
+	return g.marks.mark(keeping(familyOf(p.Protocol), mark))
+}
+
+// seal completes the checksums of a packet.
+func seal(b []byte) {
+	if p, err := packet.Parse(b); err == nil {
+		p.Seal()
+	}
+}
+
+// shortened is an answer without what it quotes of a packet behind its begin.
+func shortened(b []byte) []byte {
+	p, err := packet.Parse(b)
+	if _, _, icmp := p.ICMP(); err != nil || !icmp {
+		return b
+	}
+	const icmpHeader = 8
+	n := len(b) - len(p.Transport()) + icmpHeader + gateway.BeginLength
+	if n >= len(b) {
+		return b
+	}
+	if b = b[:n]; p.V6() {
+		const length, header = 4, 40
+		binary.BigEndian.PutUint16(b[length:], uint16(n-header))
+	} else {
+		const length = 2
+		binary.BigEndian.PutUint16(b[length:], uint16(n))
+	}
+	seal(b)
+	return b
 }
 
 // familyOf is that of an EtherType.

@@ -77,8 +77,11 @@ func ip(tb testing.TB, h netns.Handle, batch string) {
 // The planes that do the gateway's NAT.
 const (
 	planeKernel = "kernel"
-	planeWire   = "userspace"
+	planeWire   = "userspace" // by mark
+	planeBytes  = "payload"
 )
+
+var applies = map[string]userspace.Apply{planeWire: userspace.ByMark, planeBytes: userspace.ByPayload}
 
 // translate has a plane obey rules4 in the gateway, and text6, which may be "".
 func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway {
@@ -100,7 +103,7 @@ func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway 
 	}
 	kernel, err := dataplane.Kernel()
 	require.NoError(tb, err)
-	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}})
+	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: applies[plane]})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
 	return g

@@ -24,25 +24,36 @@ var families = [...]nftables.TableFamily{nat.IPv4: nftables.TableFamilyIPv4, nat
 // its others (-90, 310), so that they see what the gateway made.
 var priorities = [...]nftables.ChainPriority{nat.PreRouting: -300, nat.Input: 0, nat.Forward: 0, nat.Output: -300, nat.PostRouting: 300}
 
+// design is what the gateway's tables are to be.
+type design struct {
+	feeds    map[nat.Family][]nat.Hook
+	failOpen bool
+	byMark   bool
+	sets     map[kind]*nftables.Set // made with the tables
+
+	native, defrag bool // what the kernel has
+}
+
 // makeTables replaces the gateway's tables in the namespace of this thread, in one transaction:
 //
 //	defrag        -m socket: nobody jumps there, but for its sake the kernel puts fragments together
-//	PREROUTING    notrack, queue num 28257
-//	OUTPUT        notrack, queue num 28257
+//	PREROUTING    notrack, TCP and UDP queue num 28258, all else queue num 28257
+//	OUTPUT        notrack, and so on
 //	and so on     queue num 28257
 //
+// and where verdicts are carried out by mark, behind each a chain with the rules of addRewriting. Else all go to 28257.
 // notrack keeps packets from the kernel's conntrack where other rules of the namespace ask for that. What the kernel does not have of it is
 // left out and noted.
-func makeTables(feeds map[nat.Family][]nat.Hook, failOpen bool) (notes []string, err error) {
-	native, err := nfqueue.Native()
-	if err != nil {
+func makeTables(d *design) (notes []string, err error) {
+	if d.native, err = nfqueue.Native(); err != nil {
 		return nil, fmt.Errorf("look for nf_tables' queue expression: %w", err)
 	}
-	feed := nfqueue.Feed{Number: QueueNumber, Bypass: failOpen, Native: native}
-	err = fillTables(feeds, feed, true)
+	d.defrag = true
+	err = fillTables(d)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		notes = append(notes, "the kernel does not put fragments together for the gateway (no -m socket): it does so itself for IPv4, and drops those of IPv6")
-		err = fillTables(feeds, feed, false)
+		d.defrag = false
+		err = fillTables(d)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make the tables %s: %w", tableName, err)
@@ -50,7 +61,7 @@ func makeTables(feeds map[nat.Family][]nat.Hook, failOpen bool) (notes []string,
 	return notes, nil
 }
 
-func fillTables(feeds map[nat.Family][]nat.Hook, feed nfqueue.Feed, defrag bool) error {
+func fillTables(d *design) error {
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -60,27 +71,47 @@ func fillTables(feeds map[nat.Family][]nat.Hook, feed nfqueue.Feed, defrag bool)
 		c.AddTable(t) // so that the delete finds one
 		c.DelTable(t)
 	}
-	for family, hooks := range feeds {
+	for family, hooks := range d.feeds {
 		t := c.AddTable(&nftables.Table{Name: tableName, Family: families[family]})
-		if defrag {
+		if d.defrag {
 			chain := c.AddChain(&nftables.Chain{Name: "defrag", Table: t})
 			info := xt.Unknown{0} // struct xt_socket_mtinfo1: flags
 			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{&expr.Match{Name: "socket", Rev: 1, Info: &info}}})
 		}
-		for _, hook := range hooks {
-			chain := c.AddChain(&nftables.Chain{
-				Name: strings.ToLower(hook.String()), Table: t, Type: nftables.ChainTypeFilter,
-				Hooknum: new(nftables.ChainHook(hook)), Priority: new(priorities[hook]),
-			})
-			rule := &nftables.Rule{Table: t, Chain: chain}
-			if hook == nat.PreRouting || hook == nat.Output {
-				rule.Exprs = append(rule.Exprs, &expr.Notrack{})
+		if d.byMark {
+			if err := d.addMaps(c, t, family); err != nil {
+				return err
 			}
-			rule.Exprs = append(rule.Exprs, feed.Expr())
-			c.AddRule(rule)
+		}
+		for _, hook := range hooks {
+			d.addFeed(c, t, hook)
+			if _, ok := replaces(hook); ok && d.byMark {
+				d.addRewriting(c, t, family, hook)
+			}
 		}
 	}
 	return c.Flush()
+}
+
+// addFeed adds the chain of a hook that hands packets over.
+func (d *design) addFeed(c *nftables.Conn, t *nftables.Table, hook nat.Hook) {
+	chain := c.AddChain(&nftables.Chain{
+		Name: strings.ToLower(hook.String()), Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: new(nftables.ChainHook(hook)), Priority: new(priorities[hook]),
+	})
+	add := func(e ...expr.Any) { c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: e}) }
+	if hook == nat.PreRouting || hook == nat.Output {
+		add(&expr.Notrack{})
+	}
+	feed := func(number uint16) expr.Any {
+		return nfqueue.Feed{Number: number, Bypass: d.failOpen, Native: d.native}.Expr()
+	}
+	if d.byMark {
+		for _, proto := range []nat.Proto{nat.TCP, nat.UDP} {
+			add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(proto)}}, feed(beginNumber))
+		}
+	}
+	add(feed(QueueNumber))
 }
 
 // removeTables deletes the gateway's tables from the namespace of this thread; those that are not there are no error.

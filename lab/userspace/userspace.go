@@ -11,17 +11,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/netns"
-	"natlab/lab/nfqueue"
 	"natlab/lab/realise"
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 )
 
-// QueueNumber is the queue of the namespace that packets come by.
+// QueueNumber is the queue of the namespace that whole packets come by.
 const QueueNumber = 28257
 
 // ErrBusy is a namespace that has a gateway already: a queue has one reader.
@@ -33,6 +33,8 @@ type Options struct {
 	Rules map[nat.Family]gateway.Rules
 	Facts gateway.Facts
 	Node  string // the name that observations bear
+	// Apply is how verdicts are carried out; ByMark where it can be.
+	Apply Apply
 	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
 	FailOpen bool
 	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
@@ -50,6 +52,8 @@ type Stats struct {
 	Answers   uint64 // packets of the gateway's own: a REJECT rule's
 	Unsent    uint64 // of these, that the kernel did not send
 	Refused   uint64 // verdicts that the kernel did not take
+	Marked    uint64 // of the rewritten, those by a mark
+	Unwritten uint64 // batches of marks that the kernel did not take: their packets are dropped
 }
 
 // String is what was counted, in words: "packets 12, rewritten 4, dropped 0"; what never happened is left out but for these.
@@ -59,7 +63,7 @@ func (s Stats) String() string {
 	for _, more := range []struct {
 		name string
 		n    uint64
-	}{{"malformed", s.Malformed}, {"too long", s.Cut}, {"answers", s.Answers}, {"unsent answers", s.Unsent}, {"refused verdicts", s.Refused}} {
+	}{{"malformed", s.Malformed}, {"too long", s.Cut}, {"answers", s.Answers}, {"unsent answers", s.Unsent}, {"refused verdicts", s.Refused}, {"rewritten by mark", s.Marked}, {"unwritten marks", s.Unwritten}} {
 		if more.n > 0 {
 			fmt.Fprintf(&b, ", %s %d", more.name, more.n)
 		}
@@ -71,7 +75,7 @@ func (s Stats) String() string {
 type Gateway struct {
 	ns       netns.Handle
 	options  Options
-	queue    *nfqueue.Queue
+	queues   []*queue
 	sender   *sender
 	watch    *watch
 	notes    []string
@@ -90,12 +94,17 @@ type Gateway struct {
 	watchers []*Watcher
 	entries  map[*conntrack.Conn]entry // what watchers were told of
 	number   uint32                    // of the last connection that got one
+	byMark   [2]bool                   // verdicts of a family are carried out so
+	marks    *marks                    // nil where that is not asked for
+	pending  map[uint32]pending        // by token, which is their mark until then
+	token    uint32
+	room     []byte // a packet of which the begin is known
 }
 
 // Open begins to translate: what comes to the namespace's hooks from now on obeys the rules. A table that a gateway left there which was killed
 // is replaced. After an error the namespace is as it was. The Handle has to stay open as long as the Gateway.
 func Open(ns netns.Handle, o Options) (*Gateway, error) {
-	g := &Gateway{ns: ns, options: o, finished: make(chan struct{}), unknown: map[string]bool{}}
+	g := &Gateway{ns: ns, options: o, finished: make(chan struct{}), unknown: map[string]bool{}, pending: map[uint32]pending{}}
 	err := g.open()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway of network namespace %q: %w", ns.Name(), err), g.Close())
@@ -117,23 +126,46 @@ func (g *Gateway) open() (err error) {
 			return err
 		}
 	}
-	err = g.ns.Do(func() error {
-		if g.queue, err = nfqueue.Open(nfqueue.Options{Number: QueueNumber, FailOpen: g.options.FailOpen}); err != nil {
-			if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) && unix.Geteuid() == 0 {
-				err = fmt.Errorf("%w (%w)", ErrBusy, err)
-			}
-			return err
+	g.weigh(&g.surveyed)
+	return g.ns.Do(g.begin)
+}
+
+// begin opens what is in the namespace of this thread.
+func (g *Gateway) begin() (err error) {
+	if err := g.openQueues(); err != nil {
+		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) && unix.Geteuid() == 0 {
+			err = fmt.Errorf("%w (%w)", ErrBusy, err)
 		}
-		if g.sender, err = openSender(); err != nil {
-			return err
-		}
-		g.workers.Go(g.serve) // packets come as soon as there is a table
-		g.workers.Go(g.follow)
-		g.tables = true
-		g.notes, err = makeTables(g.feeds(), g.options.FailOpen)
 		return err
-	})
+	}
+	if g.sender, err = openSender(); err != nil {
+		return err
+	}
+	if g.options.Apply == ByMark {
+		g.room = make([]byte, 1<<16)
+		if g.marks, err = openMarks(); err != nil {
+			return err
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, q := range g.queues { // packets come as soon as there is a table
+		g.workers.Go(func() { g.serve(q) })
+	}
+	g.workers.Go(g.follow)
+	g.tables = true
+	g.notes, err = g.makeTables()
 	return err
+}
+
+// makeTables replaces the gateway's tables in the namespace of this thread. The Gateway is locked.
+func (g *Gateway) makeTables() ([]string, error) {
+	d := &design{feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{}}
+	notes, err := makeTables(d)
+	if err == nil && g.marks != nil {
+		g.marks.reset(d.sets)
+	}
+	return notes, err
 }
 
 // sysctls are the settings that the gateways of both families read.
@@ -176,7 +208,9 @@ func (g *Gateway) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := g.stats
-	s.Refused = g.queue.Refused()
+	for _, q := range g.queues {
+		s.Refused += q.Refused()
+	}
 	return s
 }
 
@@ -220,11 +254,12 @@ func (g *Gateway) SetRules(f nat.Family, rules gateway.Rules) error {
 		return err
 	}
 	g.rules[f] = rules
+	g.weigh(&g.surveyed)
 	if maps.EqualFunc(before, g.feeds(), slices.Equal) { // making the tables anew drops what waits in the queue
 		return nil
 	}
 	return g.ns.Do(func() error {
-		_, err := makeTables(g.feeds(), g.options.FailOpen)
+		_, err := g.makeTables()
 		return err
 	})
 }
@@ -242,8 +277,8 @@ func (g *Gateway) Close() error {
 	if g.tables {
 		errs = append(errs, g.ns.Do(removeTables))
 	}
-	if g.queue != nil {
-		errs = append(errs, g.queue.Close())
+	for _, q := range g.queues {
+		errs = append(errs, q.Close())
 	}
 	if g.watch != nil {
 		errs = append(errs, g.watch.close())
@@ -251,6 +286,9 @@ func (g *Gateway) Close() error {
 	g.workers.Wait()
 	if g.sender != nil {
 		errs = append(errs, g.sender.close())
+	}
+	if g.marks != nil {
+		errs = append(errs, g.marks.close())
 	}
 	select {
 	case <-g.finished:

@@ -96,7 +96,7 @@ func ttl1(fd int) error {
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	small, large, huge := []byte("hello"), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
-	for _, plane := range []string{planeKernel, planeWire} {
+	for _, plane := range []string{planeKernel, planeWire, planeBytes} {
 		t.Run(plane, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
@@ -153,7 +153,7 @@ func TestExchanges(t *testing.T) {
 func TestEntries(t *testing.T) {
 	t.Parallel()
 	var lists []string
-	for _, plane := range []string{planeKernel, planeWire} {
+	for _, plane := range []string{planeKernel, planeWire, planeBytes} {
 		s := newScene(t)
 		g := s.translate(t, plane, "")
 		serve(t, s.server, "udp", "10.0.2.2:5353")
@@ -180,6 +180,7 @@ func TestEntries(t *testing.T) {
 		lists = append(lists, b.String())
 	}
 	require.Equal(t, lists[0], lists[1])
+	require.Equal(t, lists[0], lists[2])
 	require.Contains(t, lists[1], "DNAT to 10.0.2.2:5353\n")
 	require.Contains(t, lists[1], "DNAT to 10.0.2.2:5454, unreplied\n")
 }

@@ -88,5 +88,6 @@ func (g *Gateway) moveLocked(s realise.Surveyed) error {
 		}
 	}
 	g.surveyed = s
+	g.weigh(&s)
 	return nil
 }

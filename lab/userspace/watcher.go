@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"natlab/lab/nfqueue"
 	"natlab/nat"
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
@@ -125,11 +124,11 @@ func (g *Gateway) connOf(c *conntrack.Conn) nat.Conn {
 
 // traced reports whether a packet is one whose rules are told, with its TCP flags: as the witness's taps have it, one that opens a connection
 // or refuses it, a datagram, or a tunnel's packet around such a one.
-func (g *Gateway) traced(p *nfqueue.Packet) (flags uint8, is bool) {
+func (g *Gateway) traced(b []byte) (flags uint8, is bool) {
 	if len(g.watchers) == 0 {
 		return 0, false
 	}
-	pkt, err := packet.Parse(p.Payload)
+	pkt, err := packet.Parse(b)
 	if err != nil || pkt.V6() {
 		return 0, false
 	}
@@ -142,7 +141,7 @@ func (g *Gateway) traced(p *nfqueue.Packet) (flags uint8, is bool) {
 		_, is = opens(h[ahead:])
 		return 0, is
 	}
-	return opens(p.Payload)
+	return opens(b)
 }
 
 // opens reports whether a packet opens a connection or refuses it, or has no connection.

@@ -26,7 +26,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 		return true
 	}
 	v.fill(&v.track, &p.pkt, hook)
-	v.track.BadChecksum = v.track.BadChecksum && !p.sound
+	v.track.BadChecksum = !p.sound && hook == nat.PreRouting && !p.pkt.TrackedChecksumOK()
 	p.summed = v.track.BadChecksum && v.conns.Settings.Checksum
 	v.track.Zone, v.track.Policy = p.view.Template.Zone, p.view.Template.Policy
 	var verdict nat.Verdict
@@ -77,7 +77,6 @@ func (v *visit) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 	if c.Tuple = p.Tuple(); !v.conns.Settings.Knows(c.Tuple.Proto()) {
 		c.Tuple = v.conns.Settings.Read(c.Tuple)
 	}
-	c.BadChecksum = hook == nat.PreRouting && !p.TrackedChecksumOK()
 	switch c.Tuple.Proto() {
 	case nat.TCP:
 		t, _ := p.TCP()

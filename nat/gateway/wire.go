@@ -26,6 +26,8 @@ type Seen struct {
 	UID, GID rules.ID
 	// Unsummed: its transport checksum is for a device to complete (CHECKSUM_PARTIAL).
 	Unsummed bool
+	// Cut: of its bytes only the first BeginLength are known, and behind them may be anything. See Gateway.Begins.
+	Cut bool
 	// Sound: nobody has to look at its checksum any more (skb_csum_unnecessary).
 	Sound bool
 	// Trace asks for the rules that the packet meets, in place of NodeOptions.Trace.
@@ -79,7 +81,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	}
 	r.Verdict, r.Packet, r.Mark = nat.Accept, p.pkt.Bytes(), p.view.Mark
 	r.Changed = len(r.Packet) != len(s.Packet) || !bytes.Equal(head[:n], r.Packet[:n])
-	if r.Changed && s.Unsummed {
+	if r.Changed && s.Unsummed && !s.Cut {
 		p.pkt.Seal()
 	}
 	v.depart(p, &s)

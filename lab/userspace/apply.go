@@ -1,0 +1,133 @@
+package userspace
+
+import (
+	"fmt"
+	"slices"
+
+	"natlab/lab/nfqueue"
+	"natlab/lab/realise"
+	"natlab/nat"
+	"natlab/nat/gateway"
+)
+
+// Apply is how a verdict is carried out.
+type Apply uint8
+
+const (
+	// ByMark has the begin of a packet alone handed over. The verdict sets a mark that stands for a translation, and rules of the gateway's own
+	// table rewrite the packet in the kernel, and give it the mark that it is to have. What that does not do goes by payload: fragments, options and extension
+	// headers, ICMP, protocols without ports, changes of anything but one address and its port.
+	ByMark Apply = iota
+	// ByPayload has whole packets handed over, and their bytes given back.
+	ByPayload
+)
+
+var applyNames = [...]string{ByMark: "mark", ByPayload: "payload"}
+
+func (a Apply) String() string { return applyNames[a] }
+
+// ParseApply reads what String prints; "" is ByMark.
+func ParseApply(s string) (Apply, error) {
+	if s == "" {
+		return ByMark, nil
+	}
+	if i := slices.Index(applyNames[:], s); i >= 0 {
+		return Apply(i), nil
+	}
+	return 0, fmt.Errorf("apply by %q: want mark or payload", s)
+}
+
+// The queues of a namespace besides that of whole packets, QueueNumber.
+const (
+	beginNumber = QueueNumber + 1 // of TCP and UDP, whose begin is enough
+	againNumber = QueueNumber + 2 // of those for which it was not
+)
+
+// openQueues opens the queues in the namespace of this thread.
+func (g *Gateway) openQueues() error {
+	all := []nfqueue.Options{{Number: QueueNumber, FailOpen: g.options.FailOpen}}
+	if g.options.Apply == ByMark {
+		all = append(all, nfqueue.Options{Number: beginNumber, Begin: gateway.BeginLength, FailOpen: g.options.FailOpen}, nfqueue.Options{Number: againNumber})
+	}
+	for _, o := range all {
+		q, err := nfqueue.Open(o)
+		if err != nil {
+			return err
+		}
+		g.queues = append(g.queues, &queue{Queue: q, number: o.Number})
+	}
+	return nil
+}
+
+// queue is one of them.
+type queue struct {
+	*nfqueue.Queue
+	number uint16
+}
+
+// weigh decides for each family whether verdicts are carried out by marks: not where rules of routing ask for a mark, for a packet of a process is routed
+// with the mark of its verdict, and not where rules read more than headers. The Gateway is locked, or not at work yet.
+func (g *Gateway) weigh(s *realise.Surveyed) {
+	for family := range g.byMark {
+		one, six := g.families[family], nat.Family(family) == nat.IPv6
+		g.byMark[family] = g.options.Apply == ByMark && one != nil && !s.Marked[six] && len(g.options.Facts.NFT.Tables) == 0 && !g.rules[family].ReadsContent()
+	}
+}
+
+// Applies is how the verdicts of a family are carried out, where that can be.
+func (g *Gateway) Applies(f nat.Family) Apply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.byMark[f] {
+		return ByMark
+	}
+	return ByPayload
+}
+
+// enough reports whether the begin of a packet is enough for its verdict. b is as long as the packet. The Gateway is locked.
+func (g *Gateway) enough(p *nfqueue.Packet, b []byte) bool {
+	f := familyOf(p.Protocol)
+	const udp4, udp6 = 9, 6 // where each family's header has the protocol
+	if at := [...]int{nat.IPv4: udp4, nat.IPv6: udp6}[f]; len(g.watchers) > 0 && nat.Proto(b[at]) == nat.UDP {
+		return false // what is inside a tunnel's datagram is told, too
+	}
+	return g.byMark[f] && g.families[f].Begins(b, nat.Hook(p.Hook), sound(p))
+}
+
+// pending is a packet on its way to the queue of those whose begin was not enough.
+type pending struct {
+	judged bool
+	mark   uint32 // that it had, or where it was judged is to have
+	begin  []byte // as it goes on, where it was judged
+}
+
+// mostPending is how many are remembered. What the kernel drops on its way there is not told.
+const mostPending = 1 << 14
+
+// again has all of a packet handed over.
+func (g *Gateway) again(q *queue, p *nfqueue.Packet, as pending) error {
+	g.token++
+	g.pending[g.token] = as
+	delete(g.pending, g.token-mostPending)
+	return q.Requeue(p, againNumber, g.token)
+}
+
+// complete is a packet that comes whole because its begin was not enough; done: its verdict is given.
+func (g *Gateway) complete(q *queue, p *nfqueue.Packet) (done bool, err error) {
+	as, known := g.pending[p.Mark]
+	delete(g.pending, p.Mark)
+	switch {
+	case !known || p.Cut() || len(as.begin) > len(p.Payload):
+		g.stats.Cut++
+		return true, q.Drop(p)
+	case !as.judged:
+		g.stats.Packets-- // it is counted again
+		p.Mark = as.mark
+		return false, nil
+	}
+	copy(p.Payload, as.begin)
+	if p.Unsummed {
+		seal(p.Payload)
+	}
+	return true, q.Rewrite(p, g.unmistakable(p, as.mark), p.Payload)
+}
