@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test test-kube-proxy test-core diff diff-nft test-vm test-vm-all deps-vm bench lint fmt deps go-there root clean
+.PHONY: help lab build test test-kube-proxy test-core diff diff-nft test-vm test-vm-all deps-vm bench lint fmt deps module-path go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ lint: go-there ## golangci-lint with .golangci.yaml; the core must also build wh
 
 fmt: go-there ## format as lint wants it
 	$(TOOL) golangci-lint fmt ./...
+
+module-path: go-there ## give the module the path where it is hosted: make module-path TO=example.org/team/natlab
+	@.ci/module-path "$(TO)" $(GO)
 
 deps: ## install the iptables programs where they are missing (root)
 	@.ci/deps
