@@ -102,6 +102,63 @@ func runIn(t *testing.T, l *lab.Lab, node, stdin string, argv ...string) {
 	require.Zero(t, status, "%s: %v: %s", node, argv, out.String())
 }
 
+// What another agent's rules are there for is no fault of a Service, and is named: Calico's natOutgoing masquerades what kube-proxy leaves as it
+// is, and the last word on a packet is a NetworkPolicy's, which drops it or rejects it. Strictly none of it is allowed.
+func TestWhatMayIsAllowed(t *testing.T) {
+	t.Parallel()
+	const (
+		pod     = "velero/minio-b6d98746c-lxt2c" // on vms103, 10.244.38.178; the Service's other one is on vms105
+		apiHere = `{apiVersion: v1, kind: Service, metadata: {namespace: default, name: kubernetes}, spec: {type: ClusterIP, clusterIP: 10.96.0.1, ports: [{name: https, protocol: TCP, port: 443, targetPort: 6443}]}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: default, name: kubernetes, labels: {kubernetes.io/service-name: kubernetes}}, addressType: IPv4,
+ ports: [{name: https, protocol: TCP, port: 6443}], endpoints: [{addresses: [192.168.26.100], nodeName: vms100, conditions: {ready: true}}]}
+`
+	)
+	c, _, err := topology.Load(topology.ReferenceSource(), topology.Source{Name: "api.yaml", Reader: strings.NewReader(apiHere)})
+	require.NoError(t, err)
+	l := labOf(t, c, dataplane.Legacy)
+	loadAgent(t, l, "calico")
+	restore := func(node, text string) {
+		runIn(t, l, node, "*filter\n"+text+"COMMIT\n", string(l.Backend())+"-restore", "--noflush", "-w")
+	}
+	restore("vms103", ":cali-pi-default.closed - [0:0]\n"+
+		"-A cali-pi-default.closed -p tcp -m comment --comment \"cali:4cZ8Rc0fPNkqJZJk\" -m tcp --dport 9090 -j DROP\n"+
+		"-I cali-tw-workload -m comment --comment \"cali:hAAqbOGLqPDGGmvr\" -j cali-pi-default.closed\n")
+	restore("vms105", ":KUBE-POD-FW-J2XZVGNNTGQPBKRD - [0:0]\n"+
+		"-A KUBE-POD-FW-J2XZVGNNTGQPBKRD -p tcp -m comment --comment \"rule to REJECT traffic destined for POD name:minio namespace: velero\" -m tcp --dport 9090 -j REJECT\n"+
+		"-I FORWARD -m comment --comment \"rule to jump traffic destined to POD name:minio\" -j KUBE-POD-FW-J2XZVGNNTGQPBKRD\n")
+	for _, row := range []struct {
+		flow proof.Selector
+		want []string // by whom something is allowed, in the order of the certificates
+	}{
+		{proof.Selector{Service: "default/kubernetes:https", From: pod}, []string{`Calico \(NAT of what pods send out of the pod network\) in vms103: -A cali-nat-outgoing .*-j MASQUERADE`}},
+		{proof.Selector{Service: "velero/minio:console", From: "outside", To: "192.168.26.100:30450"}, []string{
+			`Calico \(NetworkPolicy\) in vms103: -A cali-pi-default.closed .*-j DROP`, `kube-router \(NetworkPolicy\) in vms105: -A KUBE-POD-FW-J2XZVGNNTGQPBKRD .*-j REJECT`,
+		}},
+	} {
+		for _, strict := range []bool{false, true} {
+			r, err := verify.Lab(t.Context(), l, verify.Options{Selector: row.flow, WithoutControl: true, Strict: strict})
+			require.NoError(t, err)
+			if strict {
+				require.Equal(t, proof.Disproved, r.Outcome(), row.flow.Service)
+				continue
+			}
+			require.Equal(t, proof.Proved, r.Outcome(), firstWrong(r))
+			var told []string
+			for _, c := range r.Flows {
+				for _, a := range c.AllowedBy {
+					told = append(told, a.String())
+				}
+			}
+			require.Len(t, told, len(row.want), "%v", told)
+			slices.Sort(told)
+			for i, want := range row.want {
+				require.Regexp(t, want, told[i])
+			}
+		}
+	}
+}
+
 // A change of kube-proxy's rules that means the same is proved, and one that does not is named by its decisive rule although
 // harmless rules of others stand in front of it.
 func TestDecisiveRules(t *testing.T) {

@@ -33,8 +33,9 @@ func (a *auditor) compare(own Held) {
 		if !ok {
 			held = iptables.Table{Name: t.Name}
 		}
+		there := held.ByName()
 		for _, c := range t.Chains {
-			a.chain(place{own.Backend, t.Name, c.Name}, c, held)
+			a.chain(place{own.Backend, t.Name, c.Name}, c, there[c.Name])
 		}
 		a.extraChains(own.Backend, t, held)
 	}
@@ -75,21 +76,23 @@ func key(r iptables.Rule) string {
 	return iptables.Rule{Matches: matches, Target: r.Target}.Spec()
 }
 
-// chain compares one chain.
-func (a *auditor) chain(p place, want iptables.Chain, table iptables.Table) {
-	have, ok := table.Chain(want.Name)
+// chain compares one chain with the one that is there; nil: none is.
+func (a *auditor) chain(p place, want iptables.Chain, have *iptables.Chain) {
 	switch {
-	case !ok && want.BuiltIn() && len(want.Rules) == 0:
+	case have == nil && want.BuiltIn() && len(want.Rules) == 0:
 		return
-	case !ok && strings.HasSuffix(want.Name, "-CANARY"):
+	case have == nil && strings.HasSuffix(want.Name, "-CANARY"):
 		f := p.finding(Canary, 0, fmt.Sprintf("chain %s is gone", want.Name))
 		f.Why = "someone emptied this table or backend; kube-proxy looks for the chain once in a while, and writes everything anew when it is gone"
 		f.Issue = "kubernetes#81517"
 		f.Remedy = "find out who flushes iptables (firewalld, a save that was restored); restart kube-proxy if its rules do not come back"
 		a.found(f)
 		return
-	case !ok:
+	case have == nil:
 		a.missingChain(p, want)
+		return
+	}
+	if iptables.SameRules(want.Rules, have.Rules) {
 		return
 	}
 	wanted := number(want.Rules, func(iptables.Rule) bool { return true })
@@ -280,11 +283,12 @@ func (a *auditor) extraChains(backend string, want, have iptables.Table) {
 	if a.sync.Large {
 		kept = a.sync.StaleChains(have)
 	}
+	wanted := want.ByName()
 	for _, c := range have.Chains {
 		if kept[c.Name] {
 			continue
 		}
-		if _, ok := want.Chain(c.Name); ok || !kubeChain(c.Name) || kubelets[c.Name] {
+		if wanted[c.Name] != nil || !kubeChain(c.Name) || kubelets[c.Name] {
 			continue
 		}
 		p := place{backend, have.Name, c.Name}

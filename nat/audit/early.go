@@ -117,9 +117,10 @@ func (a *auditor) earlyVerdict(p place, kube string, r ruled) {
 // marks finds rules of others that set, clear or restore kube-proxy's bit of the mark.
 func (a *auditor) marks(h Held) {
 	for _, t := range h.Rules.Tables {
-		own, _ := a.intent.Table(t.Name)
+		table, _ := a.intent.Table(t.Name)
+		own := table.ByName()
 		for _, c := range t.Chains {
-			if _, ours := own.Chain(c.Name); ours && kubeChain(c.Name) {
+			if own[c.Name] != nil && kubeChain(c.Name) {
 				continue // compared rule by rule
 			}
 			for i, r := range c.Rules {

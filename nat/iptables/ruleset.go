@@ -1,6 +1,8 @@
 package iptables
 
 import (
+	"slices"
+
 	"natlab/nat"
 	"natlab/nat/xt"
 )
@@ -56,6 +58,15 @@ func (t Table) Chain(name string) (Chain, bool) {
 		}
 	}
 	return Chain{}, false
+}
+
+// ByName are the chains by their names, for who looks for many of a large table: what Chain finds. They are the table's own.
+func (t Table) ByName() map[string]*Chain {
+	out := make(map[string]*Chain, len(t.Chains))
+	for i := range slices.Backward(t.Chains) {
+		out[t.Chains[i].Name] = &t.Chains[i]
+	}
+	return out
 }
 
 // Clone is a copy that shares no slice with rs; matches and targets are values and are never changed.

@@ -25,10 +25,7 @@ func (rs Ruleset) within(o Ruleset, same func(a, b *Chain) bool) bool {
 			}
 			return false
 		}
-		chains := make(map[string]*Chain, len(other.Chains))
-		for i := range other.Chains {
-			chains[other.Chains[i].Name] = &other.Chains[i]
-		}
+		chains := other.ByName()
 		for i := range t.Chains {
 			if c := chains[t.Chains[i].Name]; c == nil || !same(&t.Chains[i], c) {
 				return false
@@ -48,15 +45,22 @@ func (t *Table) idle() bool {
 	return true
 }
 
+// SameRules reports whether two chains hold the same rules in the same order, counters aside.
+func SameRules(a, b []Rule) bool { return comparison{}.allRules(a, b) }
+
 // comparison knows the types whose values Go compares without looking into interfaces.
 type comparison map[reflect.Type]bool
 
 func (c comparison) chains(a, b *Chain) bool {
-	if a.Policy != b.Policy || len(a.Rules) != len(b.Rules) {
+	return a.Policy == b.Policy && c.allRules(a.Rules, b.Rules)
+}
+
+func (c comparison) allRules(a, b []Rule) bool {
+	if len(a) != len(b) {
 		return false
 	}
-	for i := range a.Rules {
-		if !c.rules(&a.Rules[i], &b.Rules[i]) {
+	for i := range a {
+		if !c.rules(&a[i], &b[i]) {
 			return false
 		}
 	}

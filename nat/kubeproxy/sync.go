@@ -113,12 +113,13 @@ func (u Update) Apply(live ipt.Ruleset, stale Stale) ipt.Ruleset {
 
 func (u Update) table(live, want ipt.Table, stale Stale) ipt.Table {
 	out := ipt.Table{Name: live.Name}
+	wanted, there := want.ByName(), live.ByName()
 	for _, c := range live.Chains {
-		w, wanted := want.Chain(c.Name)
+		w := wanted[c.Name]
 		switch {
-		case !wanted && u.ofService(c.Name) && stale == DeleteStale:
+		case w == nil && u.ofService(c.Name) && stale == DeleteStale:
 			continue
-		case !wanted || u.leaves(w):
+		case w == nil || u.leaves(w):
 		case c.BuiltIn():
 			c.Rules = append(missing(c.Rules, w.Rules), c.Rules...)
 		default:
@@ -127,7 +128,7 @@ func (u Update) table(live, want ipt.Table, stale Stale) ipt.Table {
 		out.Chains = append(out.Chains, c)
 	}
 	for _, w := range want.Chains {
-		if _, there := live.Chain(w.Name); !there {
+		if there[w.Name] == nil {
 			out.Chains = append(out.Chains, w)
 		}
 	}
@@ -136,7 +137,7 @@ func (u Update) table(live, want ipt.Table, stale Stale) ipt.Table {
 
 // leaves reports whether a sync takes a chain that is there as it is. KUBE-FIREWALL without a rule of its own, and the
 // canary, it only makes sure of (EnsureChain).
-func (u Update) leaves(w ipt.Chain) bool {
+func (u Update) leaves(w *ipt.Chain) bool {
 	if len(w.Rules) == 0 && (w.Name == chainKubeletFirewall || w.Name == chainCanary) {
 		return true
 	}
@@ -167,9 +168,9 @@ func (u Update) ofService(chain string) bool {
 // such as are stale themselves: what a Large cluster keeps for a while. They do nothing to packets.
 func (u Update) StaleChains(live ipt.Table) map[string]bool {
 	want, _ := u.Want.Table(live.Name)
-	stale := map[string]bool{}
+	stale, wanted := map[string]bool{}, want.ByName()
 	for _, c := range live.Chains {
-		if _, wanted := want.Chain(c.Name); !wanted && u.ofService(c.Name) {
+		if wanted[c.Name] == nil && u.ofService(c.Name) {
 			stale[c.Name] = true
 		}
 	}
