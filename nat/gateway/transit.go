@@ -90,6 +90,7 @@ type traveller struct {
 	stage  stage
 	since  int64
 	next   *traveller // of the same print, the younger; or the next spare one
+	end    *traveller // of the first of a print: the youngest
 	older  *traveller // of all
 	young  *traveller
 }
@@ -129,12 +130,10 @@ func (t *transit) put(one *traveller, s stage, at time.Time) {
 	one.print, one.stage, one.since, one.next = fingerprintOf(&one.pkt), s, at.UnixNano(), nil
 	one.pkt, one.view.Wire = packet.Packet{}, nil // its bytes are the kernel's again
 	if first := t.waiting[one.print]; first == nil {
-		t.waiting[one.print] = one
+		t.waiting[one.print], one.end = one, one
 	} else {
-		for first.next != nil {
-			first = first.next
-		}
-		first.next = one
+		first.end.next = one
+		first.end = one
 	}
 	if one.older, one.young = t.last, nil; t.last != nil {
 		t.last.young = one
@@ -162,12 +161,15 @@ func (t *transit) find(p fingerprint) *traveller { return t.waiting[p] }
 
 func (t *transit) remove(one *traveller) {
 	if first := t.waiting[one.print]; first != one {
-		for first.next != one {
-			first = first.next
+		before := first
+		for before.next != one {
+			before = before.next
 		}
-		first.next = one.next
+		if before.next = one.next; first.end == one {
+			first.end = before
+		}
 	} else if one.next != nil {
-		t.waiting[one.print] = one.next
+		t.waiting[one.print], one.next.end = one.next, one.end
 	} else {
 		delete(t.waiting, one.print)
 	}
@@ -181,7 +183,7 @@ func (t *transit) remove(one *traveller) {
 	} else {
 		t.last = one.older
 	}
-	one.next, one.older, one.young = nil, nil, nil
+	one.next, one.end, one.older, one.young = nil, nil, nil, nil
 	t.count--
 }
 
