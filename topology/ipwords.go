@@ -198,13 +198,19 @@ func KernelRules(six bool) []RoutingRule {
 // addRoutes adds those of the routes that the kernel would use, the lowest metric first, and tells of the
 // others.
 func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err error) {
-	var all []routeWords
-	for _, text := range texts {
-		r, err := parseRoute(text)
-		if err == nil {
-			err = n.findDevices(&r)
+	told := make([]routeWords, len(texts))
+	for i, text := range texts {
+		if told[i], err = parseRoute(text); err != nil {
+			return nil, &WordError{"route", text, err}
 		}
-		if err != nil {
+	}
+	if len(n.Addresses) == 0 && !whole {
+		notes = n.inferAddresses(told)
+	}
+	var all []routeWords
+	for i, text := range texts {
+		r := told[i]
+		if err := n.findDevices(&r); err != nil {
 			return nil, &WordError{"route", text, err}
 		}
 		r.settle(func(hop *routeWords) bool { return !hop.linkdown || !n.ignoresLinkdown(hop) })
@@ -228,6 +234,30 @@ func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err e
 		}
 	}
 	return notes, nil
+}
+
+// inferAddresses takes over the addresses that routes tell of, where nobody told any: those that the kernel made routes for, and preferred sources,
+// which are the node's own (fib_valid_prefsrc). The routes of their networks are among what was told.
+func (n *Namespace) inferAddresses(told []routeWords) (notes []string) {
+	for pass := range 3 {
+		for _, r := range told {
+			a := r.Src
+			if pass == 2 && r.own == "local" && r.Dst.IsSingleIP() {
+				a = r.Dst.Addr()
+			}
+			near := pass > 0 || r.own == "" && r.Dst.Contains(a) && !r.Via.IsValid() // tells the network's length
+			if !a.IsValid() || r.Device == "" || a.IsLoopback() || !near || slices.ContainsFunc(n.Addresses, func(o Address) bool { return o.Prefix.Addr() == a }) {
+				continue
+			}
+			own := Address{Device: r.Device, Prefix: netip.PrefixFrom(a, a.BitLen()), NoRoute: true}
+			if pass == 0 {
+				own.Prefix = netip.PrefixFrom(a, r.Dst.Bits())
+			}
+			n.Addresses = append(n.Addresses, own)
+			notes = append(notes, fmt.Sprintf("route: %s counts as an address of %s, by the routes that are told", own.Prefix, own.Device))
+		}
+	}
+	return notes
 }
 
 // findDevices finds the device of a route and of each of its next hops where it is not told: that whose network the next hop is in.

@@ -189,3 +189,33 @@ func TestDefaultOfIPv6(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, netip.PrefixFrom(netip.IPv6Unspecified(), 0), r.Dst)
 }
+
+// Where no address is told, routes tell of some: what the kernel made for them, and preferred sources.
+func TestAddressesOfRoutes(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name, routes string
+		want         []string
+	}{
+		{"ip route", "default via 172.16.0.1 dev ens160 proto dhcp src 172.16.0.11 metric 100\n10.244.1.5 dev cali5 scope link\n172.16.0.0/24 dev ens160 proto kernel scope link src 172.16.0.11", []string{"ens160=172.16.0.11/24"}},
+		{"a preferred source alone", "default via 172.16.0.1 dev ens160 src 172.16.0.11", []string{"ens160=172.16.0.11/32"}},
+		{"the table local", "local 10.0.0.9 dev eth0 table local proto kernel scope host src 10.0.0.2\nlocal 10.0.0.2 dev eth0 table local proto kernel scope host src 10.0.0.2\n10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.2\nlocal 127.0.0.0/8 dev lo table local proto kernel scope host src 127.0.0.1", []string{"eth0=10.0.0.2/24", "eth0=10.0.0.9/32"}},
+		{"none", "10.244.1.0/24 dev cni0", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			ns, notes, err := NodeWords{Routes: []string{row.routes}}.Node()
+			require.NoError(t, err)
+			var got []string
+			for _, a := range ns.Addresses {
+				require.True(t, a.NoRoute)
+				got = append(got, a.Device+"="+a.Prefix.String())
+			}
+			require.Equal(t, row.want, got)
+			require.Len(t, notes, len(row.want))
+		})
+	}
+	ns, _, err := NodeWords{Addresses: []string{"eth0=10.0.0.3/24"}, Routes: []string{"10.0.0.0/24 dev eth0 src 10.0.0.2"}}.Node()
+	require.NoError(t, err)
+	require.Len(t, ns.Addresses, 1, "told ones are all")
+}

@@ -99,7 +99,7 @@ func TestNodeOfWholeTexts(t *testing.T) {
 		Rules:   []string{"0:\tfrom all lookup local\n32766:\tfrom all lookup main\n"},
 	}.Node()
 	require.NoError(t, err)
-	require.Empty(t, notes)
+	require.Equal(t, []string{"route: 10.0.0.2/24 counts as an address of eth0, by the routes that are told"}, notes)
 	require.Len(t, ns.Routes, 3)
 	require.Len(t, ns.Rules, 2)
 	require.Contains(t, ns.Sysctls, Sysctl{Key: "net/ipv4/conf/all/rp_filter", Value: "1"})

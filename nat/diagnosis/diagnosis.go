@@ -92,6 +92,7 @@ func (c Case) Diagnose(p nat.Prediction) Answer {
 		c.unsure(&a, p)
 		if a.Verdict == Works {
 			c.untold(&a, p)
+			who(&a, p)
 		}
 	case Broken, Depends:
 		c.blame(&a, p)
@@ -194,9 +195,18 @@ func (c Case) routeOf(a netip.Addr) (best topology.Route, ok bool) {
 			return topology.Route{}, false
 		}
 	}
-	for _, r := range c.Namespace.Routes {
-		if r.Dst.Contains(a) && (!ok || r.Dst.Bits() > best.Dst.Bits()) {
+	take := func(r topology.Route) {
+		closer := !ok || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && best.Table != "" && r.Table == ""
+		if r.Dst.Contains(a) && closer {
 			best, ok = r, true
+		}
+	}
+	for _, r := range c.Namespace.Routes {
+		take(r)
+	}
+	for _, own := range c.Namespace.Addresses {
+		if !own.NoRoute && !own.Prefix.IsSingleIP() {
+			take(topology.Route{Dst: own.Prefix.Masked(), Device: own.Device})
 		}
 	}
 	return best, ok

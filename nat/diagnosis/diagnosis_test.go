@@ -179,6 +179,60 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// A packet that is answered on a way that hangs on what the node does not tell is not said to work.
+func TestDoubtfulWays(t *testing.T) {
+	t.Parallel()
+	const mark = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -i cni0 -j MARK --set-xmark 0x40000/0xff0000\nCOMMIT\n*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -m mark --mark 0x40000/0xff0000 -j MASQUERADE\nCOMMIT\n"
+	none := func(*Case) {}
+	routes := func(all ...topology.Route) func(*Case) {
+		return func(c *Case) { c.Namespace.Routes = append(c.Namespace.Routes, all...) }
+	}
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	for _, row := range []struct {
+		name, packet, rules string
+		set                 func(*Case)
+		word                Word
+		why, code           string
+	}{
+		{"the answer leaves by one uplink with the other's address", "tcp 203.0.113.7:40000 > 198.51.100.10:22 in eth1", "", none, Depends, "whether the network behind eth0 lets the answer out, which leaves there with the address 198.51.100.10 of eth1", "route.asymmetric"},
+		{"nobody told by which of two it comes in", "tcp 203.0.113.7:40000 > 198.51.100.10:22 in eth0", "", func(c *Case) { c.Ask.Routed = true }, Depends, "on whether the packet comes in by eth1, which is not known: if so, it depends on whether the network behind eth0", "route.asymmetric"},
+		{"it was told", "tcp 203.0.113.7:40000 > 198.51.100.10:22 in eth0", "", none, Works, "", ""},
+		{"a host of the link has but one way", "tcp 192.0.2.99:40000 > 198.51.100.10:22 in eth0", "", func(c *Case) { c.Ask.Routed = true }, Works, "", ""},
+		{"a mark that is taken away behind the routes", "tcp 10.42.0.6:40000 > 203.0.113.7:80 in cni0", mark + "*mangle\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j MARK --set-xmark 0x0/0xf0000\nCOMMIT\n", none, Depends, "on whether somebody behind eth0 translates 10.42.0.6", "mark.cleared"},
+		{"nobody takes it away", "tcp 10.42.0.6:40000 > 203.0.113.7:80 in cni0", mark, none, Works, "", ""},
+		{"the table nat is not told", "tcp 10.42.0.6:40000 > 203.0.113.7:80 in cni0", forward + "COMMIT\n", func(c *Case) { c.RulesOpen = true }, Depends, "on whether a rule of table nat masquerades the packet, of which nothing is told", ""},
+		{"a route is missing that others have", "tcp 10.42.0.6:40000 > 10.42.3.7:80 in cni0", "", routes(topology.Route{Dst: prefix("10.42.2.0/24"), Via: addr("192.0.2.12"), Device: "eth0"}), Depends, "on whether 192.0.2.1 knows a way to 10.42.3.7", "route.missing"},
+		{"no other has one", "tcp 10.42.0.6:40000 > 10.42.3.7:80 in cni0", "", none, Works, "", ""},
+		{"a network's gateway is another", "tcp 10.42.0.6:40000 > 192.0.2.77:80 in cni0", "", none, Depends, "on whether 192.0.2.77 sends its answer to 10.42.0.6 by the node: the gateway of its network is 192.0.2.1", "masquerade.missing"},
+		{"it is another node", "tcp 10.42.0.6:40000 > 192.0.2.12:80 in cni0", "", routes(topology.Route{Dst: prefix("10.42.2.0/24"), Via: addr("192.0.2.12"), Device: "eth0"}), Works, "", ""},
+		{"the node is masqueraded", "tcp 10.42.0.6:40000 > 192.0.2.77:80 in cni0", "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n", none, Works, "", ""},
+		{"no gateway is told", "tcp 10.42.0.6:40000 > 198.51.100.77:80 in cni0", "", none, Works, "", ""},
+		{"the port is published for another address", "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0", strings.ReplaceAll(published, "-A PREROUTING", "-A PREROUTING -d 127.0.0.1/32"), none, Depends, "on whether a process of the node takes the packet too", "dnat.missed"},
+		{"sockets are told", "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0", strings.ReplaceAll(published, "-A PREROUTING", "-A PREROUTING -d 127.0.0.1/32"), func(c *Case) { c.Facts.Sockets = []gateway.Socket{{Proto: nat.TCP, Port: 8080}} }, Works, "", ""},
+		{"another port is", "tcp 192.0.2.99:40000 > 192.0.2.10:8081 in eth0", published, none, Works, "", ""},
+		{"whether the node itself answers", "tcp 192.0.2.99:40000 > 10.42.0.200:80 in eth0", "", func(c *Case) { c.Facts.NoAddresses = true }, Depends, "on whether 10.42.0.200 is an address of the node", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var rules []string
+			if row.rules != "" {
+				rules = append(rules, row.rules)
+			}
+			c := caseOf(t, row.packet, rules...)
+			row.set(&c)
+			a := c.answer(t)
+			require.Equal(t, row.word, a.Verdict, "%s", a)
+			require.Contains(t, a.Why, row.why)
+			if row.code == "" {
+				require.Empty(t, a.Causes)
+				return
+			}
+			require.NotEmpty(t, a.Causes)
+			require.Equal(t, row.code, a.Causes[0].Code)
+		})
+	}
+}
+
 // What decides beside the rules, or who joined a group, is not known from them.
 func TestBesideTheRules(t *testing.T) {
 	t.Parallel()

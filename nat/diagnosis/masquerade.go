@@ -36,7 +36,7 @@ func (c Case) masquerade(p nat.Prediction) []Cause {
 func cleared(steps nat.Trace) (nat.Step, bool) {
 	had := uint32(0)
 	for _, s := range steps {
-		if had&^s.Mark != 0 && s.Hook != nat.PostRouting { // kube-proxy clears its own bit behind the masquerade
+		if had&^s.Mark != 0 && (s.Hook != nat.PostRouting || s.Table != "nat") { // kube-proxy clears its own bit behind the masquerade
 			return s, true
 		}
 		had = s.Mark

@@ -25,6 +25,12 @@ func (c Case) untold(a *Answer, p nat.Prediction) {
 		a.Why += "; of the rules nothing is told of table " + strings.Join(missing, " and ")
 	}
 	if c.mayBeRefused(p) {
+		if r, ok := c.published(p); ok {
+			a.Verdict = Depends
+			a.Why = fmt.Sprintf("on whether a process of the node takes the packet too (ss -lntup): no socket is told, and %s translates that port, but not for this packet; if so, it is %s", r, a.Why)
+			a.add(Cause{Code: "dnat.missed", What: fmt.Sprintf("%s is for that port, and the packet was not translated", r), Rule: &r})
+			return
+		}
 		a.Why += "; no socket of the node is told: where none listens there, it is refused"
 	}
 }
@@ -77,4 +83,40 @@ func (c Case) mayBeRefused(p nat.Prediction) bool {
 	return c.Facts.Sockets == nil && slices.ContainsFunc(p, func(o nat.Outcome) bool {
 		return (c.own(o.Endpoint.Addr()) || o.Endpoint.Addr().IsLoopback()) && o.Endpoint.Port() != 0 && o.Why == ""
 	})
+}
+
+// published is a rule that translates the packet's port to another host, where the packet itself goes to a process of the node untranslated.
+func (c Case) published(p nat.Prediction) (Rule, bool) {
+	t := c.Ask.Tuple
+	for _, o := range p {
+		if o.Endpoint != t.Dst() {
+			return Rule{}, false
+		}
+	}
+	for _, rs := range c.Rules {
+		table, ok := rs.Table("nat")
+		if !ok || rs.Family != nat.FamilyOf(t.Dst().Addr()) {
+			continue
+		}
+		for _, chain := range table.Chains {
+			for i, rule := range chain.Rules {
+				if rule.Target != nil && rule.Target.Name() == "DNAT" && ports(rule, t) {
+					r := Rule{Table: "nat", Chain: chain.Name, Rule: i + 1, Line: rule.Line, Text: rule.Text(chain.Name)}
+					r.Owner = ruleOwner(r.Table, chain.Name, rule.Target.Name(), r.Text)
+					return r, true
+				}
+			}
+		}
+	}
+	return Rule{}, false
+}
+
+// ports reports whether a rule asks for the protocol and the destination port of a packet.
+func ports(r iptables.Rule, t nat.Tuple) bool {
+	for _, m := range r.Matches {
+		if p, is := m.(xt.Ports); is && p.Number() == t.Proto() && p.Destination != nil && !p.Destination.Not && p.Destination.Contains(t.Dst().Port()) {
+			return true
+		}
+	}
+	return false
 }

@@ -222,7 +222,8 @@ func (v *visit) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool
 		if d.Name == "lo" && d.settings.localnet { // 127.0.0.1 counts as an address of the link then
 			return v.host.loopback(), true
 		}
-		return v.host.deviceAddr(nextHop{dev: d, via: to, dst: to}), true
+		from = v.host.deviceAddr(nextHop{dev: d, via: to, dst: to})
+		return from, from.IsValid()
 	}
 	next, why := v.host.outbound(netip.Addr{}, to, routingKey{})
 	if why != "" {
@@ -231,7 +232,8 @@ func (v *visit) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool
 	if d := v.devices[p.came]; d != nil && v.host.family == nat.IPv6 { // of the device that it came in by, if that has any (icmp6_send)
 		next.dev = d
 	}
-	return v.host.source(next), true
+	from = v.host.source(next)
+	return from, from.IsValid() // of a node without addresses, or of which none is told
 }
 
 // complains reports whether there may be an error about an ICMP packet of this type (icmp_pointers, is_ineligible).

@@ -165,7 +165,7 @@ func (g *Gateway) explain(ask Ask) (o nat.Outcome, looks []look) {
 	case there >= 0:
 		reply, g.prediction.replying = true, true
 		g.answered(&o, ask, outs[there])
-	case len(outs) > 0 && g.visit.rejected:
+	case g.visit.rejected && (len(outs) > 0 || g.options.NoAddresses):
 		o.End = nat.EndRejected
 	case len(outs) > 0:
 		o.End = nat.EndRefused

@@ -35,6 +35,7 @@ func (x *Explanation) open(g *Gateway, ns topology.Namespace, rules Rules, dice 
 	if err := x.otherwise(g, ns, rules, dice); err != nil {
 		return err
 	}
+	x.entrance(g, ns, dice)
 	dst := x.Ask.Tuple.Dst().Addr()
 	if !f.NoAddresses || g.host.routingType(dst, "") != "UNICAST" || len(g.host.devices) == 0 {
 		return nil
@@ -90,6 +91,27 @@ func (x *Explanation) otherwise(g *Gateway, ns topology.Namespace, rules Rules, 
 		}
 	}
 	return nil
+}
+
+// entrance adds the ways of a packet for an address of the node's that may come in by the device that has the address: where its source is beyond
+// a router, the way back to it need not be the way that it came, on a node with several ways out.
+func (x *Explanation) entrance(g *Gateway, ns topology.Namespace, dice conntrack.Chance) {
+	t := x.Ask.Tuple
+	kind, name := g.host.localTable(t.Dst().Addr())
+	own, by := g.devices[name], g.devices[x.Ask.In]
+	if !x.Ask.Routed || kind != routeLocal || own == nil || by == nil || own == by || own.Name == "lo" || by.Master == own.Name {
+		return
+	}
+	back, why := g.host.lookup(t.Src().Addr())
+	near := why == "" && back.kind == routeUnicast && back.via == t.Src().Addr() && back.net.Bits() > 0
+	world := t.Dst().Addr().IsGlobalUnicast() && !t.Dst().Addr().IsPrivate()
+	out := world || slices.ContainsFunc(append(slices.Clip(ns.Routes), ns.Others...), func(r topology.Route) bool { return r.Device == own.Name && r.Via.IsValid() })
+	if near || !out {
+		return
+	}
+	ask := x.Ask
+	ask.In = own.Name
+	x.eitherWay(g.explained(ask, dice), "the packet comes in by "+own.Name, dice)
 }
 
 // hops adds the ways of a packet by the other next hops of routes that have several: a hash of the flow chooses (fib_select_multipath).

@@ -218,3 +218,27 @@ func TestStrictFilterOfNextHops(t *testing.T) {
 		})
 	}
 }
+
+// A node of which no address is told rejects a packet, too: whose address the answer has is not known.
+func TestRejectWithoutAddresses(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ packet, rule string }{
+		{"tcp 192.0.2.99:40000 > 10.42.0.7:80 in eth0", "-j REJECT --reject-with icmp-port-unreachable"},
+		{"tcp 192.0.2.99:40000 > 10.42.0.7:80 in eth0", "-p tcp -j REJECT --reject-with tcp-reset"},
+		{"udp 2001:db8::99:40000 > 2001:db8:1::7:53 in eth0", "-j REJECT --reject-with icmp6-port-unreachable"},
+	} {
+		t.Run(row.packet+row.rule, func(t *testing.T) {
+			t.Parallel()
+			s, err := gateway.ParseSpec(strings.NewReplacer("2001:db8::99:", "[2001:db8::99]:", "2001:db8:1::7:", "[2001:db8:1::7]:").Replace(row.packet))
+			require.NoError(t, err)
+			rs, err := iptables.ParseString("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD "+row.rule+"\nCOMMIT\n", nat.FamilyOf(s.Tuple.Dst().Addr()))
+			require.NoError(t, err)
+			ns, _, err := topology.NodeWords{Routes: []string{"default dev eth0", "::/0 dev eth0"}}.Node()
+			require.NoError(t, err)
+			s.In = s.Device
+			x, err := gateway.Explain(ns, gateway.Rules{rs}, gateway.Facts{NoAddresses: true}, s.Ask, nil)
+			require.NoError(t, err)
+			require.Equal(t, nat.EndRejected, x.Prediction[len(x.Prediction)-1].End)
+		})
+	}
+}
