@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/realise"
+	"natlab/lab/rootless"
 )
 
 // root is where each lab has a directory, named after it. Down needs nothing else to take a lab away.
@@ -67,6 +68,9 @@ func checkName(lab string) error {
 func createState(lab string) (*stateDir, error) {
 	if err := checkName(lab); err != nil {
 		return nil, err
+	}
+	if err := rootless.Power(); err != nil {
+		return nil, fmt.Errorf("lab %s: %w", lab, err)
 	}
 	path := filepath.Join(root, lab)
 	for {

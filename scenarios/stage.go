@@ -143,10 +143,10 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.objects, err = s.objects.released(s.job.program); err != nil {
 		return err
 	}
-	if s.cluster, err = s.loaded(args[0]); err != nil {
+	if s.cluster, err = s.objects.cluster(args[0]); err != nil {
 		return err
 	}
-	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: s.writes(), KubeProxy: s.job.program.Path, Apply: s.job.apply})
+	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend), KubeProxy: s.job.program.Path, Apply: s.job.apply})
 	if err == nil {
 		s.lab = up
 	}
@@ -163,28 +163,6 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	s.answers, s.opened = map[string]traffic.Answer{}, map[string]asked{}
 	s.conns, s.holds, s.sent = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]request{}
 	return s.baseline()
-}
-
-// loaded is the cluster of the objects, in the mode of the run.
-func (s *stage) loaded(file string) (c topology.Cluster, err error) {
-	all := s.objects
-	if s.nftables() {
-		if all, err = all.inNFTables(); err != nil {
-			return c, err
-		}
-	}
-	return all.cluster(file)
-}
-
-// nftables reports whether kube-proxy runs in nftables mode.
-func (s *stage) nftables() bool { return s.job.backend == NFTables }
-
-// writes is what the lab's rules are written with; in nftables mode those of other agents.
-func (s *stage) writes() dataplane.Backend {
-	if s.nftables() {
-		return dataplane.NFT
-	}
-	return dataplane.Backend(s.job.backend)
 }
 
 // watched are the namespaces that are watched: all that packets cross.
@@ -220,11 +198,11 @@ func (s *stage) baseline() error {
 	return nil
 }
 
-// doApply: apply FILE [node=NODE] [end=any]. The documents change the cluster's, and the nodes get the rules that kube-proxy then
+// doApply: apply FILE [node=NODE]. The documents change the cluster's, and the nodes get the rules that kube-proxy then
 // writes; with node= only those named, as when another node's kube-proxy is behind.
 func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if len(args) == 0 {
-		return usagef("apply FILE [node=NODE]... [end=any]")
+		return usagef("apply FILE [node=NODE]...")
 	}
 	patch, err := parseObjects([]byte(ts.ReadFile(args[0])))
 	if err != nil {
@@ -233,27 +211,19 @@ func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if s.objects, err = s.objects.merge(patch); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	c, err := s.loaded(args[0])
+	c, err := s.objects.cluster(args[0])
 	if err != nil {
 		return err
 	}
 	c.Name, c.KubeProxy.Backend = s.cluster.Name, s.cluster.KubeProxy.Backend
 	s.cluster = c
-	rest, whatever := slices.Clone(args[1:]), false
-	if at := slices.Index(rest, "end=any"); at >= 0 && s.job.program.Path != "" {
-		rest, whatever = slices.Delete(rest, at, at+1), true
-	}
-	nodes, err := nodesOf(rest)
+	nodes, err := nodesOf(args[1:])
 	if err != nil {
 		return err
 	}
 	err = s.lab.Change(s.ctx, s.cluster, nodes...)
 	if not {
 		return s.refused(ts, "apply", err)
-	}
-	if whatever && err != nil {
-		ts.Logf("apply: %v", err)
-		return nil
 	}
 	return err
 }

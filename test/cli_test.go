@@ -31,6 +31,9 @@ var (
 			return "", err
 		}
 		builtIn = dir
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // tests become other users
+			return "", err
+		}
 		out, err := exec.Command("go", "build", "-o", dir, "natlab/cmd/natlab").CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("build natlab: %w: %s", err, out)

@@ -58,6 +58,7 @@ var house = []room{
 
 	// The kernel, each part of it by one room. The witness does not know the emulator either.
 	{"lab/netns", ""},
+	{"lab/rootless", ""}, // a user namespace for who is not root
 	{"lab/tunnel", ""},
 	{"lab/vm", ""},
 	{"lab/traffic", "nat"},
@@ -73,16 +74,16 @@ var house = []room{
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
 	{"lab/apiserver", "topology topology/kube"},                 // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
-	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
+	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/rootless lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/diagnosis nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
 	{"lab/outcome", "lab lab/netns lab/traffic nat"},
 	{"lab/watch", "lab lab/dataplane lab/netns lab/witness nat nat/iptables nat/live topology"},
-	{"lab/labtest", "lab lab/proxy lab/verify nat/proof nat/report topology"},
+	{"lab/labtest", "lab lab/proxy lab/rootless lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{
-		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/userspace lab/verify lab/vm lab/watch nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
+		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/userspace lab/verify lab/vm lab/watch nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},
@@ -115,7 +116,7 @@ var doors = map[string]string{
 	"github.com/vishvananda/netns":               "lab/netns",
 	"go.yaml.in/yaml/v2":                         "topology",
 	"golang.org/x/sync/errgroup":                 "lab lab/outcome lab/proxy lab/realise lab/verify lab/witness",
-	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/outcome lab/proxy lab/realise lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
+	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/outcome lab/proxy lab/realise lab/rootless lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
 	"golang.org/x/term":                          "cmd/natlab lab",
 	"k8s.io/api/core/v1":                         "cmd/natlab lab/apiserver topology topology/kube",
 	"k8s.io/api/discovery/v1":                    "lab/apiserver topology topology/kube",

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"natlab/lab/rootless"
 	"natlab/lab/vm"
 	"natlab/topology/near"
 )
@@ -29,9 +30,15 @@ func main() {
 	if vm.IsGuestInit() {
 		vm.GuestInit()
 	}
+	p := program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	if len(os.Args) == 2 && os.Args[1] == rootless.HolderArgument {
+		os.Exit(p.held(rootless.Hold()))
+	}
+	if err := rootless.Arrive(); err != nil {
+		os.Exit(p.held(err))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the program at once
-	p := program{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	if name, ok := standsIn(os.Args[0]); ok {
 		os.Exit(p.iptables(name, os.Args[1:]))
 	}
@@ -148,6 +155,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	root.SetVersionTemplate("{{.Version}}\n")
 	p.color = choice{value: colorAuto, words: []string{colorAuto, colorAlways, colorNever}}
 	root.PersistentFlags().Var(&p.color, "color", "whether texts have colours; auto: on a terminal, as NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE have it")
+	p.rootless(root)
 	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.get(), p.exec(), p.conntrack(), p.verify(), p.replay(), p.ask(), p.watch(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.migrate(), p.gateway(), p.scenario(), p.vm(), p.man(), p.version(), p.supervise())
 	root.AddCommand(p.topics()...)
 	for _, cmd := range root.Commands() {

@@ -23,6 +23,7 @@ func (p *program) topics() (out []*cobra.Command) {
 		{"lab-document", "What the Lab document may have: the underlay, clients, load balancers", "The Lab document"},
 		{"packets", "How a packet is written, for --packet and --packets", "Packets"},
 		{"json", "The fields of every -o json", "JSON"},
+		{"rootless", "Labs without root: what --rootless does, and what it takes", "Without root"},
 		{"environment", "The environment variables that natlab reads", "Environment"},
 	} {
 		out = append(out, p.topic(topic.name, topic.short, sectionOf(page, topic.heading)))

@@ -31,7 +31,7 @@ func TestTopics(t *testing.T) {
 	t.Parallel()
 	p := program{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
 	topics := p.topics()
-	require.Len(t, topics, 5)
+	require.Len(t, topics, 6)
 	for _, topic := range topics {
 		var out strings.Builder
 		p := program{in: strings.NewReader(""), out: &out, err: io.Discard}
@@ -68,7 +68,7 @@ func TestTopicsExamples(t *testing.T) {
 // The manual has every environment variable that a source file asks for.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
-	asks := regexp.MustCompile(`(?:Getenv|getenv|LookupEnv|forced)\("([A-Z_]+)"\)|\b[a-zA-Z]+Variable = "([A-Z_]+)"`)
+	asks := regexp.MustCompile(`(?:Getenv|getenv|LookupEnv|forced)\("([A-Z_]+)"\)|\b(?:[a-zA-Z]+Variable|Env[A-Z][a-zA-Z]*) = "([A-Z_]+)"`)
 	section := sectionOf(page, "Environment")
 	found := map[string]bool{}
 	for _, dir := range []string{".", "../../lab", "../../scenarios"} {

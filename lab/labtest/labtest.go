@@ -12,6 +12,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/proxy"
+	"natlab/lab/rootless"
 	"natlab/topology"
 )
 
@@ -56,12 +57,38 @@ func KubeProxy(what string) Option {
 	}
 }
 
+// Main is a package's TestMain for tests without root: it runs them in a user namespace of their own, in which they are root, and does not return.
+// For root it runs them where they are. There is no network inside: the kube-proxies of releases that the tests run are named here, and built before.
+func Main(m *testing.M, releases ...string) {
+	for _, release := range releases {
+		if _, err := proxy.Find(context.Background(), release, os.Stderr); err != nil {
+			end(2, err)
+		}
+	}
+	status, done, err := rootless.Run()
+	if err != nil {
+		end(2, err)
+	}
+	if !done {
+		status = m.Run()
+	}
+	end(status, nil)
+}
+
+// end ends the program, and tells why if there is something to tell.
+func end(status int, err error) {
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "labtest:", err)
+	}
+	os.Exit(status) //nolint:revive // a TestMain ends the program
+}
+
 // New brings a lab of the cluster up, under a name that no other lab has, and takes it away when the test ends. It
-// needs root, and fails the test without.
+// needs root, or a TestMain that is Main, and fails the test without.
 func New(tb testing.TB, c topology.Cluster, options ...Option) *lab.Lab {
 	tb.Helper()
 	if os.Geteuid() != 0 {
-		tb.Fatal("labtest: a lab needs root: sudo go test")
+		tb.Fatal("labtest: a lab needs root: sudo go test, or func TestMain(m *testing.M) { labtest.Main(m) }")
 	}
 	name := fmt.Sprintf("t%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:8]))
 	o := lab.Options{Name: name}

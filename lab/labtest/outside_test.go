@@ -46,4 +46,15 @@ func TestAnotherModule(t *testing.T) {
 		}
 	}
 	require.Contains(t, run("go test -count=1 -v ."), "--- PASS: TestShop")
+
+	// What a kube-proxy developer adds to his tree is twenty lines, and compiles.
+	_, own, ok := strings.Cut(section, "These twenty lines")
+	require.True(t, ok)
+	_, own, ok = strings.Cut(own, "\n```go\n")
+	require.True(t, ok)
+	own, _, _ = strings.Cut(own, "\n```")
+	require.LessOrEqual(t, strings.Count(own, "\n"), 20)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "proxytest"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "proxytest", "proxy_test.go"), []byte(own+"\n"), 0o600))
+	run("go vet ./proxytest")
 }

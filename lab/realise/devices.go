@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"sync"
 	"time"
@@ -132,7 +131,7 @@ func (b *builder) makeTunnel(d topology.Device, ipip *ipipProbe) error {
 	}
 	c := tunnel.Config{Device: d.Name, Local: d.Local, Hops: b.hops(d.Name)}
 	b.tunnel, err = tunnel.Open(b.handle, c)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, tunnel.ErrNoTUN) {
 		b.tunnel, err = b.wiredTunnel(c)
 	}
 	return err

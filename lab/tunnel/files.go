@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrNoTUN is a process that may make no TUN device: the file is not there, or not for it.
+var ErrNoTUN = errors.New("no TUN device")
+
 // openTUN makes the device in the calling thread's namespace. It is persistent, so that the death of the process does not
 // take it away: the kernel is some 20 ms at it for each, while a namespace that ends takes all its devices in one go. The descriptor becomes pollable only after TUNSETIFF, so
 // it is handed to os.File after that.
@@ -15,7 +18,7 @@ func openTUN(name string) (device, error) {
 	const path = "/dev/net/tun"
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrNoTUN, path, err)
 	}
 	request, err := unix.NewIfreq(name)
 	if err == nil {

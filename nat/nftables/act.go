@@ -200,10 +200,9 @@ func rejectStep(s Reject, f nat.Family) step {
 	}
 }
 
-// noTrack keeps conntrack from a packet that it has not come to yet, and from what the node sends because of an untracked one, which iptables'
-// NOTRACK does not (nft_notrack_eval, notrack_tg).
+// noTrack keeps conntrack from a packet that it has not come to yet (nft_notrack_eval).
 func noTrack(r *run) flow {
-	if !r.visit.Tracked() {
+	if !r.visit.Tracked() && !r.visit.Attached {
 		r.visit.State = rules.Untracked
 	}
 	return goesOn
