@@ -19,6 +19,19 @@ func RunNFT(ctx context.Context, ns Namespace, transaction string) error {
 	return &RefusedError{Program: "nft", Reason: reason(stderr)}
 }
 
+// NFTVersion is the nft program's version: "1.0.6".
+func NFTVersion(ctx context.Context, ns Namespace) (string, error) {
+	out, _, err := run(ctx, ns, "nft", "", "--version")
+	if err != nil {
+		return "", asNFT(err)
+	}
+	words := strings.Fields(out)
+	if len(words) < 2 || words[0] != "nftables" {
+		return "", fmt.Errorf("nft --version: %q: not nft's", strings.TrimSpace(out))
+	}
+	return strings.TrimPrefix(words[1], "v"), nil
+}
+
 // ListNFT is what `nft list ruleset` prints inside a namespace of the tables of a family, as nft calls it: "ip", "ip6", "inet".
 func ListNFT(ctx context.Context, ns Namespace, family string) (string, error) {
 	out, stderr, err := run(ctx, ns, "nft", "", "list", "ruleset", family)

@@ -22,7 +22,7 @@ const installIptables = "apt-get install iptables"
 // probes lists the features in the order in which doctor reports them.
 func probes() []probe {
 	var out []probe
-	for _, list := range [][]probe{machineProbes(), ruleProbes(), linkProbes(), witnessProbes(), trafficProbes()} {
+	for _, list := range [][]probe{machineProbes(), ruleProbes(), linkProbes(), witnessProbes(), trafficProbes(), modeProbes()} {
 		out = append(out, list...)
 	}
 	return out
