@@ -34,7 +34,7 @@ test: root go-there ## every test (root: they make network namespaces)
 
 test-kube-proxy: root go-there ## real kube-proxies in the lab, built once each: make test-kube-proxy NATLAB_KUBE_PROXY="1.33.0 ./kube-proxy" (root)
 	@.ci/deps ip nft ipset conntrack
-	NATLAB_KUBE_PROXY="$(or $(NATLAB_KUBE_PROXY),1.25.1 1.28.15 1.37.2)" $(GO) test -tags kubeproxy ./test -count=1 -timeout 60m -run '^TestKubeProxy' -bench '^BenchmarkUpKubeProxy$$'
+	NATLAB_KUBE_PROXY="$(or $(NATLAB_KUBE_PROXY),1.25.1 1.29.0 1.32.2 1.33.0 1.37.2)" $(GO) test -tags kubeproxy ./test -count=1 -timeout 60m -run '$(or $(RUN),^TestKubeProxy)' -bench '$(or $(BENCH),^BenchmarkKubeProxy)'
 
 test-core: go-there ## the tests of topology and nat: no root, no network, a minute
 	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...

@@ -93,7 +93,9 @@ func TestKubeProxyIsProvedInNFTablesMode(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
 			require.Len(t, found.Flows, 325, "the node ports at loopback are not there")
-			require.Empty(t, found.Notes)
+			for _, note := range found.Notes { // a busy machine's, and of nothing that is unknown
+				require.Contains(t, note, "were repeated")
+			}
 		})
 	}
 }
@@ -233,8 +235,8 @@ func TestKubeProxyWithALineChanged(t *testing.T) {
 	}
 }
 
-// BenchmarkUpKubeProxy brings the reference lab up with real kube-proxies, which takes no more than three seconds, and they hold no more than 400 MiB.
-func BenchmarkUpKubeProxy(b *testing.B) {
+// BenchmarkKubeProxyUp brings the reference lab up with real kube-proxies, which takes no more than three seconds, and they hold no more than 400 MiB.
+func BenchmarkKubeProxyUp(b *testing.B) {
 	c, err := topology.Reference()
 	require.NoError(b, err)
 	program, err := proxy.Find(b.Context(), strings.Fields(os.Getenv("NATLAB_KUBE_PROXY"))[0], os.Stderr)
@@ -253,6 +255,35 @@ func BenchmarkUpKubeProxy(b *testing.B) {
 	b.ReportMetric(most, "MiB")
 	require.LessOrEqual(b, most, 400.0)
 	require.LessOrEqual(b, b.Elapsed()/time.Duration(b.N), 3*time.Second)
+}
+
+// BenchmarkKubeProxyVerify proves the reference lab with real kube-proxies, which takes no more than twice as long as with natlab's own copy of their rules. The two
+// take turns, so that what else the machine does falls on both.
+func BenchmarkKubeProxyVerify(b *testing.B) {
+	c, err := topology.Reference()
+	require.NoError(b, err)
+	what := strings.Fields(os.Getenv("NATLAB_KUBE_PROXY"))[0]
+	program, err := proxy.Find(b.Context(), what, os.Stderr)
+	require.NoError(b, err)
+	require.True(b, program.Writes(&c))
+	labs := []*lab.Lab{labtest.New(b, c), labtest.New(b, c, labtest.KubeProxy(what))}
+	took := make([]time.Duration, len(labs))
+	for b.Loop() {
+		for range 3 {
+			for i, l := range labs {
+				began := time.Now()
+				found, err := verify.Lab(b.Context(), l, verify.Options{})
+				require.NoError(b, err)
+				require.Equal(b, proof.Proved, found.Outcome())
+				if d := time.Since(began); took[i] == 0 || d < took[i] {
+					took[i] = d
+				}
+			}
+		}
+	}
+	ratio := took[1].Seconds() / took[0].Seconds()
+	b.ReportMetric(ratio, "ratio")
+	require.LessOrEqual(b, ratio, 2.0)
 }
 
 // residentOf adds the memory of the processes that run a program, in MiB.

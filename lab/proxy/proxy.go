@@ -153,7 +153,7 @@ func (n *node) runs() error {
 	}
 	select {
 	case <-p.ended:
-		return fmt.Errorf("kube-proxy of node %s has ended: %w: %s", n.name, cmp.Or(p.err, errEnded), n.lastWords())
+		return fmt.Errorf("kube-proxy of node %s has ended: %w: %s", n.name, cmp.Or(p.err, errEnded), n.lastWords(3))
 	default:
 		return nil
 	}
@@ -162,13 +162,13 @@ func (n *node) runs() error {
 // errEnded is a kube-proxy that ended with status 0.
 var errEnded = errors.New("exit status 0")
 
-// lastWords are the last errors in the log, or its last lines.
-func (n *node) lastWords() string {
+// lastWords are the last errors in the log, or its last lines: at most few.
+func (n *node) lastWords(few int) string {
 	text, err := os.ReadFile(n.logFile())
 	if err != nil {
 		return err.Error()
 	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	lines := logLines(string(text))
 	var bad []string
 	for _, l := range lines {
 		if l != "" && (l[0] == 'E' || l[0] == 'F' || strings.Contains(l, "panic")) {
@@ -178,8 +178,24 @@ func (n *node) lastWords() string {
 	if len(bad) == 0 {
 		bad = lines
 	}
-	const few = 3
 	return strings.Join(bad[max(0, len(bad)-few):], "; ") + " (" + n.logFile() + ")"
+}
+
+// logLines are the entries of a log. A value of several lines stands between "<" and " >" in lines of its own, which begin with a tab (klog: serialize); the carets
+// with which nft points at the line above are left out.
+func logLines(text string) (out []string) {
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		line = strings.TrimRight(line, "\n")
+		rest, within := strings.CutPrefix(line, "\t")
+		if last := len(out) - 1; last >= 0 && (within || line == " >") {
+			if rest = strings.Trim(rest, "^ \t>"); rest != "" {
+				out[last] = strings.TrimSuffix(out[last], "<") + " " + rest
+			}
+			continue
+		}
+		out = append(out, line)
+	}
+	return out
 }
 
 // metrics reads what the kube-proxy tells of itself.
@@ -207,7 +223,7 @@ func (n *node) await(ctx context.Context, what string, done func(metrics) bool) 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("kube-proxy of node %s: %s: %w: %s", n.name, what, context.Cause(ctx), n.lastWords())
+			return fmt.Errorf("kube-proxy of node %s: %s: %w: %s", n.name, what, context.Cause(ctx), n.lastWords(3))
 		case <-time.After(pause):
 		}
 	}

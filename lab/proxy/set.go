@@ -129,7 +129,7 @@ func (s *Set) settle(ctx context.Context, nodes []*node) error {
 		}
 		for i, n := range nodes {
 			if strikes[i] >= refused {
-				return fmt.Errorf("kube-proxy of node %s cannot write its rules: %s", n.name, n.lastWords())
+				return fmt.Errorf("kube-proxy of node %s cannot write its rules: %s", n.name, n.lastWords(1))
 			}
 		}
 	}
