@@ -141,6 +141,10 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{tuple: "tcp 127.0.0.1:1000 > 192.168.1.10:80", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "tcp 192.168.1.10:80 > 127.0.0.1:1000", flags: 16, seq: 5000, ack: 1001},
 		}, only4},
+		{"what is told of an untracked packet is untracked by another rule", nativeChain("ip t", "filter hook output priority -300", "notrack") +
+			nativeChain("ip u", output, "ct state untracked counter", "ct state invalid,related counter", "tcp flags rst reject"), []given{
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
+		}, both},
 		{"ports that a map redirects to", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto udp redirect to udp dport map { 53 : 5353, 80-90 : 8080 }"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:85"},

@@ -200,9 +200,10 @@ func rejectStep(s Reject, f nat.Family) step {
 	}
 }
 
-// noTrack keeps conntrack from a packet that it has not come to yet (nft_notrack_eval).
+// noTrack keeps conntrack from a packet that it has not come to yet, and from what the node sends because of an untracked one, which iptables'
+// NOTRACK does not (nft_notrack_eval, notrack_tg).
 func noTrack(r *run) flow {
-	if !r.visit.Tracked() && !r.visit.Attached {
+	if !r.visit.Tracked() {
 		r.visit.State = rules.Untracked
 	}
 	return goesOn

@@ -55,13 +55,25 @@ func Compile(t *Table, f nat.Family) *Compiled {
 		from := &t.Chains[i]
 		out := chain{name: from.Name, rules: make([]rule, len(from.Rules))}
 		for j := range from.Rules {
-			for k, s := range from.Rules[j].Statements {
-				out.rules[j].steps = append(out.rules[j].steps, c.step(s, rules.Place{Table: c.name, Chain: from.Name, Rule: j + 1, Match: k + 1}))
-			}
+			out.rules[j].steps = c.steps(from.Rules[j].Statements, rules.Place{Table: c.name, Chain: from.Name, Rule: j + 1})
 		}
 		c.chains = append(c.chains, out)
 	}
 	return c
+}
+
+// steps are a rule's statements as steps.
+func (c *Compiled) steps(all []Statement, at rules.Place) (out []step) {
+	for k, s := range all {
+		at.Match = k + 1
+		one := c.step(s, at)
+		if k > 0 && joined(all[k-1], s) {
+			one = joinedStep(out[k-1], one, all[k-1].String()+" "+s.String())
+			out[k-1] = func(*run) flow { return goesOn }
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 // FullName is the table's name behind its family: "inet filter". Tables of other families may have the same name.

@@ -87,6 +87,9 @@ func TestMatches(t *testing.T) {
 		{"tcp dport 1-100", "tcp dport != 1-100"},
 		{"th dport 80", "udp dport 80"},
 		{"tcp dport != 81", "udp dport != 81"},
+		{"tcp sport != 1001 tcp dport != 81", "tcp sport != 1000 tcp dport != 80"},
+		{"ip saddr != 10.0.0.3 ip daddr != 10.0.0.2", "ip saddr != 10.0.0.2 ip daddr != 10.0.0.2"},
+		{"tcp sport != 1001 meta mark 0x10 tcp dport != 81", "tcp sport != 1001 meta mark 0x10 tcp dport != 80"},
 		{"meta l4proto tcp", "meta l4proto { udp, icmp }"},
 		{"meta nfproto ipv4", "meta nfproto ipv6"},
 		{"ip ttl 64", "ip ttl < 64"},
@@ -170,6 +173,8 @@ func TestUnknown(t *testing.T) {
 		{"xt match \"comment\" drop", "xt match \"comment\""},
 		{"limit rate 5/second drop", "limit rate 5/second"},
 		{"ip saddr @seen update @seen { ip saddr } drop", "ip saddr @seen"},
+		{"tcp sport != 1000 tcp dport != 8080 drop", "tcp sport != 1000 tcp dport != 8080"},
+		{"tcp sport != 1001 tcp dport != 80 drop", "tcp sport != 1001 tcp dport != 80"},
 	} {
 		p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
 		v, _ := nftables.Compile(table(t, row.rule), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
