@@ -21,11 +21,13 @@
 // # Verbs
 //
 // The script language is that of the Go command's own tests (rogpeppe/go-internal/testscript): a verb a line, "!" in front
-// of one that must fail, [condition] in front of one that is for some runs only: buggy, fixed, legacy, nft, userspace, release:v1.28,
+// of one that must fail, [condition] in front of one that is for some runs only: buggy, fixed, legacy, nft, userspace, nftables, release:v1.28,
 // kernel:6.12 (that or later), feature:NAME as natlab doctor names it. stop, stdout, stderr, cmp, env and the others are
 // there too. skip has to stand behind a condition that names what the machine lacks, as in [!kernel:6.12] skip 'why': a
 // run that was skipped on a machine that lacks nothing has failed. On the backend userspace, where NAT is natlab's own, a script is
-// skipped that has stat, counter, view or audit, which are about the kernel's, and not behind [!userspace]. Ours:
+// skipped that has stat, counter, view or audit, which are about the kernel's, and not behind [!userspace]. On the backend nftables
+// kube-proxy is in nftables mode, of the newest release where the script's has none; what ends otherwise there stands behind [nftables] and
+// [!nftables], and a script whose page has "# iptables: REASON" is about iptables mode, and skipped. Ours:
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
 //	apply FILE [node=N]...            change objects, and give the nodes what kube-proxy then writes: since 1.27 the chains of
@@ -47,7 +49,8 @@
 //	watch                             open taps and trace; then
 //	met NODE CHAIN[:N]                the last exchange met the rule
 //	hop NODE TAP [...]                the last exchange was seen so at a tap: src= dst= mark= way=
-//	way                               draw the last exchange, for cmp stdout FILE; scenario run --update rewrites FILE
+//	way                               draw the last exchange, for cmp stdout way, way-nftables in nftables mode;
+//	                                  scenario run --update rewrites that file
 //	hold NAME NODE TAP [...]          keep packets at a tap; held NAME N, release NAME [order=2,1],
 //	                                  drop NAME, duplicate NAME, rewrite NAME src= dst=
 //	http MEMBER URL [...]             get a page inside a namespace: status= body=REGEXP

@@ -67,6 +67,10 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 		r.Outcome, r.Why = Skipped, j.scenario.Kernel
 		return r
 	}
+	if j.backend == NFTables && j.scenario.IPTables != "" {
+		r.Outcome, r.Why = Skipped, "about kube-proxy's iptables mode: "+j.scenario.IPTables
+		return r
+	}
 	dir, err := os.MkdirTemp("", "natlab-scenario-")
 	if err != nil {
 		r.Outcome, r.Log = Failed, err.Error()
@@ -130,6 +134,8 @@ func (s *stage) condition(word string) (bool, error) {
 		return s.job.backend == string(dataplane.NFT), nil
 	case "userspace":
 		return s.job.backend == string(dataplane.Userspace), nil
+	case NFTables:
+		return s.nftables(), nil
 	case "feature":
 		return s.feature(value)
 	case "kernel":
@@ -144,7 +150,7 @@ func (s *stage) condition(word string) (bool, error) {
 		}
 		return s.cluster.KubeProxy.Release == release, nil
 	}
-	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, userspace, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
+	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, userspace, nftables, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
 }
 
 // kernelAtLeast compares the running kernel's version with X.Y. What can be probed is a feature; this is for behaviour that

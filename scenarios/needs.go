@@ -24,7 +24,9 @@ func kernelVerbs(text []byte) (out []string) {
 		if verb < 0 || !slices.Contains(ofKernel, words[verb]) || slices.Contains(out, words[verb]) {
 			continue
 		}
-		if !slices.ContainsFunc(words[:verb], func(w string) bool { return w == "[legacy]" || w == "[nft]" || w == "[!userspace]" }) {
+		if !slices.ContainsFunc(words[:verb], func(w string) bool {
+			return w == "[legacy]" || w == "[nft]" || w == "[nftables]" || w == "[!userspace]"
+		}) {
 			out = append(out, words[verb])
 		}
 	}

@@ -107,3 +107,20 @@ func (o objects) cluster(file string) (topology.Cluster, error) {
 	c, _, err := topology.Load(topology.Source{Name: file, Reader: &text})
 	return c, err
 }
+
+// inNFTables are the objects with kube-proxy's nftables mode for its iptables mode, of the newest release where theirs had none yet.
+func (o objects) inNFTables() (objects, error) {
+	patch := objects{{"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": topology.ModeNFTables}}
+	for i := range o {
+		spec, _ := o[i]["spec"].(map[string]any)
+		proxy, _ := spec["kubeProxy"].(map[string]any)
+		release, _ := proxy["release"].(string)
+		if o.key(i) == "Lab" && !(topology.KubeProxy{Release: release}).SinceRelease(firstNFTables) {
+			patch = append(patch, map[string]any{"apiVersion": o[i]["apiVersion"], "kind": "Lab", "spec": map[string]any{"kubeProxy": map[string]any{"release": nil}}})
+		}
+	}
+	return o.merge(patch)
+}
+
+// firstNFTables is the minor release with which kube-proxy's nftables mode is like that of later ones (beta, 1.31).
+const firstNFTables = 31

@@ -14,7 +14,7 @@ import (
 // Options are what Run is to do.
 type Options struct {
 	Variants []Variant // none means all that a scenario has
-	Backends []string  // none means all that it is for; "userspace" is asked for by name alone, and skipped where Scenario.Kernel tells why
+	Backends []string  // none means all that it is for; "userspace" is asked for by name alone, and skipped where Scenario.Kernel tells why, and so is "nftables", with Scenario.IPTables
 	Apply    userspace.Apply
 	Repeat   int // how often each is run; 0 means once
 	Parallel int // how many at a time; 0 means 4
@@ -101,8 +101,10 @@ func (o Options) jobs(s Scenario, program proxy.Program) (jobs []job) {
 	if program.Path != "" {
 		variants = s.On(program.Version)
 	}
-	if slices.Contains(o.Backends, string(dataplane.Userspace)) {
-		backends = append(slices.Clip(backends), string(dataplane.Userspace))
+	for _, named := range []string{string(dataplane.Userspace), NFTables} {
+		if slices.Contains(o.Backends, named) && !slices.Contains(backends, named) {
+			backends = append(slices.Clip(backends), named)
+		}
 	}
 	for _, v := range variants {
 		for _, b := range backends {

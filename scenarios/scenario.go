@@ -23,6 +23,9 @@ const (
 	Fixed Variant = "fixed" // with the remedy it must not
 )
 
+// NFTables is the backend of runs in which kube-proxy is in nftables mode, and other agents write with iptables-nft. It is asked for by name.
+const NFTables = "nftables"
+
 // Scenario is one script with its page.
 type Scenario struct {
 	Name     string   `json:"name"`                // the file's, without .txtar: "kubernetes-114537"
@@ -36,6 +39,7 @@ type Scenario struct {
 	Needs    []string `json:"needs,omitempty"`     // of the machine, or it is skipped: "kernel:6.12", "feature:netem", "exec:tcpdump"
 	Affected string   `json:"kubeProxy,omitempty"` // which releases of a real kube-proxy have the bug: "v1.32.0 to v1.32.2, v1.33.0", or Everywhere; "" needs none
 	Kernel   string   `json:"kernel,omitempty"`    // why it is about the kernel's own NAT, and skipped on the backend "userspace"; "" where it is not
+	IPTables string   `json:"iptables,omitempty"`  // why it is about kube-proxy's iptables mode, and skipped on the backend "nftables"; "" where it is not
 	Text     []byte   `json:"-"`                   // the whole file
 }
 
@@ -102,7 +106,7 @@ func namelessFile(text []byte) (n int) {
 }
 
 // header are the keys of a page, at the beginning of a script as "# key: text"; a line "#   text" goes on with the key before.
-var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends", "kube-proxy"}
+var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends", "kube-proxy", "iptables"}
 
 // Parse reads a scenario. An error names the scenario and what its page lacks.
 func Parse(name string, text []byte) (Scenario, error) {
@@ -126,7 +130,7 @@ func Parse(name string, text []byte) (Scenario, error) {
 		}
 	}
 	s.Title, s.Issue, s.What, s.Why = fields["title"], fields["issue"], fields["what"], fields["why"]
-	s.TellTale, s.Fix = fields["tell-tale"], fields["fix"]
+	s.TellTale, s.Fix, s.IPTables = fields["tell-tale"], fields["fix"], fields["iptables"]
 	if s.Affected = fields["kube-proxy"]; s.Affected != "" {
 		s.Backends = s.Backends[:1]
 	}

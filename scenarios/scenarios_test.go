@@ -244,6 +244,7 @@ func TestChanceOfRuns(t *testing.T) {
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"iptables-nft"}}), 3)
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Shard: 2, Shards: 2}), 1)
 	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"userspace"}}), 3, "each variant, whatever backends of the kernel's it is for")
+	require.Len(t, plan([]Scenario{bug, feature}, Options{Backends: []string{"nftables"}}), 3, "and in nftables mode")
 }
 
 // A command of iptables changes one table, as iptables would, and what that would refuse is refused.
@@ -309,11 +310,44 @@ func TestScriptOfTheKernel(t *testing.T) {
 			}
 		})
 	}
-	s := &stage{job: job{backend: "userspace"}}
-	for word, want := range map[string]bool{"userspace": true, "legacy": false, "nft": false} {
-		got, err := s.condition(word)
+	for backend, yes := range map[string]string{"userspace": "userspace", "nftables": "nftables", "iptables-nft": "nft"} {
+		s := &stage{job: job{backend: backend}}
+		for _, word := range []string{"userspace", "legacy", "nft", "nftables"} {
+			got, err := s.condition(word)
+			require.NoError(t, err)
+			require.Equal(t, word == yes, got, "%s on %s", word, backend)
+		}
+	}
+}
+
+// In nftables mode a script that is about iptables mode is skipped for its reason, and a cluster whose release has no such mode gets the newest.
+func TestScriptInNFTablesMode(t *testing.T) {
+	t.Parallel()
+	s, err := Parse("x", []byte("# title: a\n# what: b\n# iptables: how it\n#   lists\nlab\n"))
+	require.NoError(t, err)
+	require.Equal(t, "how it lists", s.IPTables)
+	all := Run(t.Context(), []Scenario{s}, Options{Backends: []string{NFTables}})
+	require.Len(t, all, 1)
+	require.Equal(t, Skipped, all[0].Outcome)
+	require.Equal(t, "about kube-proxy's iptables mode: how it lists", all[0].Why)
+	for _, row := range []struct{ patch, release string }{
+		{"", "v1.37"},
+		{"apiVersion: natlab/v1alpha1\nkind: Lab\nspec: {kubeProxy: {release: v1.33}}", "v1.33"},
+		{"apiVersion: natlab/v1alpha1\nkind: Lab\nspec: {kubeProxy: {release: v1.30}}", "v1.37"},
+	} {
+		o, err := parseObjects(small)
 		require.NoError(t, err)
-		require.Equal(t, want, got, word)
+		patch, err := parseObjects([]byte(row.patch))
+		require.NoError(t, err)
+		o, err = o.merge(patch)
+		require.NoError(t, err)
+		o, err = o.inNFTables()
+		require.NoError(t, err)
+		c, err := o.cluster("small")
+		require.NoError(t, err)
+		require.Equal(t, topology.ModeNFTables, c.KubeProxy.Mode)
+		require.Equal(t, row.release, c.KubeProxy.Release, row.patch)
+		require.Equal(t, "10.244.0.0/16", c.KubeProxy.ClusterCIDRs[0].String())
 	}
 }
 

@@ -143,10 +143,10 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.objects, err = s.objects.released(s.job.program); err != nil {
 		return err
 	}
-	if s.cluster, err = s.objects.cluster(args[0]); err != nil {
+	if s.cluster, err = s.loaded(args[0]); err != nil {
 		return err
 	}
-	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: dataplane.Backend(s.job.backend), KubeProxy: s.job.program.Path, Apply: s.job.apply})
+	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: s.writes(), KubeProxy: s.job.program.Path, Apply: s.job.apply})
 	if err == nil {
 		s.lab = up
 	}
@@ -163,6 +163,28 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	s.answers, s.opened = map[string]traffic.Answer{}, map[string]asked{}
 	s.conns, s.holds, s.sent = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]request{}
 	return s.baseline()
+}
+
+// loaded is the cluster of the objects, in the mode of the run.
+func (s *stage) loaded(file string) (c topology.Cluster, err error) {
+	all := s.objects
+	if s.nftables() {
+		if all, err = all.inNFTables(); err != nil {
+			return c, err
+		}
+	}
+	return all.cluster(file)
+}
+
+// nftables reports whether kube-proxy runs in nftables mode.
+func (s *stage) nftables() bool { return s.job.backend == NFTables }
+
+// writes is what the lab's rules are written with; in nftables mode those of other agents.
+func (s *stage) writes() dataplane.Backend {
+	if s.nftables() {
+		return dataplane.NFT
+	}
+	return dataplane.Backend(s.job.backend)
 }
 
 // watched are the namespaces that are watched: all that packets cross.
@@ -211,7 +233,7 @@ func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if s.objects, err = s.objects.merge(patch); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	c, err := s.objects.cluster(args[0])
+	c, err := s.loaded(args[0])
 	if err != nil {
 		return err
 	}

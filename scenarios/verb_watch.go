@@ -76,6 +76,11 @@ func (s *stage) liveRules(node string) (r witness.Known, err error) {
 			r.Legacy = installed.Rules
 		}
 	}
+	if err != nil || !s.nftables() {
+		return r, err
+	}
+	now, err := s.lab.NetworkOf(s.ctx, []string{node})
+	r.Native = now.NFTOf[node]
 	return r, err
 }
 

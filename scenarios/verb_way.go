@@ -25,7 +25,11 @@ func doWay(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if err != nil {
 		return err
 	}
-	want, _ := os.ReadFile(ts.MkAbs("way")) // #nosec G304 -- the script's own file; it may compare with another one
+	name := "way"
+	if s.nftables() {
+		name = "way-nftables"
+	}
+	want, _ := os.ReadFile(ts.MkAbs(name)) // #nosec G304 -- the script's own file; it may compare with another one
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	var text string

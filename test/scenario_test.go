@@ -66,6 +66,33 @@ func TestScenariosOnUserspace(t *testing.T) { //nolint:tparallel // as above
 	require.Greater(t, passed, len(results)/2, "most scenarios are not about the kernel's NAT")
 }
 
+// Scenarios that expect something else of kube-proxy's nftables mode find it there.
+func TestScenariosInNFTablesMode(t *testing.T) { //nolint:tparallel // as above
+	t.Parallel()
+	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
+	all, err := scenarios.List()
+	require.NoError(t, err)
+	all = slices.DeleteFunc(all, func(s scenarios.Scenario) bool {
+		return s.IPTables == "" && !strings.Contains(string(s.Text), "\n[nftables] ") && !strings.Contains(string(s.Text), "] [nftables] ")
+	})
+	results := scenarios.Run(t.Context(), all, scenarios.Options{
+		Backends: []string{scenarios.NFTables}, Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("sn%d", os.Getpid()),
+	})
+	passed := 0
+	for _, r := range results {
+		of := all[slices.IndexFunc(all, func(s scenarios.Scenario) bool { return s.Name == r.Scenario })]
+		t.Run(fmt.Sprintf("%s/%s", r.Scenario, r.Variant), func(t *testing.T) {
+			if of.IPTables != "" {
+				require.Equal(t, scenarios.Skipped, r.Outcome)
+				return
+			}
+			require.Equal(t, scenarios.Passed, r.Outcome, r.Log)
+			passed++
+		})
+	}
+	require.Greater(t, passed, 20)
+}
+
 // runs is how many runs a full run of the library makes: a bug is run with and without its remedy, a feature once.
 func runs(all []scenarios.Scenario) (n int) {
 	for _, s := range all {

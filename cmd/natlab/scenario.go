@@ -99,7 +99,7 @@ type runFlags struct {
 func (p *program) scenarioRun() *cobra.Command {
 	r := runFlags{
 		variant: &choice{value: "both", words: []string{"both", string(scenarios.Buggy), string(scenarios.Fixed)}},
-		backend: &choice{value: "both", words: []string{"both", string(dataplane.Legacy), string(dataplane.NFT), string(dataplane.Userspace)}},
+		backend: &choice{value: "both", words: []string{"both", string(dataplane.Legacy), string(dataplane.NFT), scenarios.NFTables, string(dataplane.Userspace)}},
 		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
 	}
 	cmd := &cobra.Command{
@@ -113,7 +113,7 @@ in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "n
 	f.BoolVar(&r.all, "all", false, "the whole library")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the log of runs that pass too")
 	f.Var(r.variant, "variant", "which of the two")
-	f.Var(r.backend, "backend", "which of the kernel's two, or natlab's own NAT, where scenarios about the kernel's are skipped")
+	f.Var(r.backend, "backend", "which of the kernel's two; or kube-proxy's nftables mode, or natlab's own NAT, where scenarios about what they have not are skipped")
 	r.apply.add(f)
 	f.VarP(r.format, "output", "o", "the form")
 	f.IntVar(&r.repeat, "repeat", 1, "how often to run each")
