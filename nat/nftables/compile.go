@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"slices"
+	"strings"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -127,7 +128,11 @@ func (c *Compiled) step(s Statement, place rules.Place) step {
 		if s.Kind == "counter" {
 			return func(*run) flow { return goesOn }
 		}
-	case Compat, Opaque:
+	case Opaque:
+		if strings.HasPrefix(s.Text, "jump {") || strings.HasPrefix(s.Text, "goto {") {
+			return func(r *run) flow { return r.lost("what the chain in the rule makes of the packet") }
+		}
+	case Compat:
 	}
 	return openStep(s.String())
 }

@@ -116,5 +116,5 @@ func (c Constant) text(sep string) string {
 	case prefix && row.form == quoted:
 		return quote(c.Low.name() + "*")
 	}
-	return row.print(c.Low, sep) + "-" + row.print(c.High, sep)
+	return row.form.print(c.Low) + "-" + row.form.print(c.High) // a range has no names (range_expr_print)
 }

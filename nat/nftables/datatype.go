@@ -48,7 +48,8 @@ const (
 	ClassID     Type = "classid"
 	TimeType    Type = "time"
 	Text        Type = "string"
-	RawBits     Type = "raw" // of a header, which nft has no name for
+	RawBits     Type = "raw"    // of a header, which nft has no name for
+	Untold      Type = "untold" // of an expression that natlab does not know: a value is what is written
 	VerdictType Type = "verdict"
 )
 
@@ -95,7 +96,7 @@ var datatypes = []datatype{
 	{name: ICMPv6Code, bits: 8, form: decimal, symbols: icmpv6Codes},
 	{name: ICMPXCode, bits: 8, form: decimal, symbols: icmpxCodes},
 	{name: TCPFlag, bits: 8, form: hex8, mask: true, symbols: tcpFlags, perLine: 5},
-	{name: DSCP, bits: 6, form: hex8, symbols: dscps},
+	{name: DSCP, bits: 6, form: hex2, symbols: dscps},
 	{name: ECN, bits: 2, form: decimal, symbols: []symbol{{"not-ect", 0}, {"ect1", 1}, {"ect0", 2}, {"ce", 3}}},
 	{name: NFProto, bits: 8, form: decimal, symbols: []symbol{{"ipv4", 2}, {"ipv6", 10}}, perLine: 5},
 	{name: EtherType, bits: 16, form: hex16, symbols: etherTypes},
@@ -169,6 +170,7 @@ var (
 	decimal = &form{func(n Number) string { return strconv.FormatUint(n.Low, 10) }, parseInteger}
 	hex     = &form{func(n Number) string { return fmt.Sprintf("0x%08x", n.Low) }, parseInteger}
 	hex8    = &form{func(n Number) string { return fmt.Sprintf("0x%x", n.Low) }, parseInteger}
+	hex2    = &form{func(n Number) string { return fmt.Sprintf("0x%02x", n.Low) }, parseInteger}
 	hex16   = &form{func(n Number) string { return fmt.Sprintf("0x%04x", n.Low) }, parseInteger}
 
 	ipv4Form = &form{func(n Number) string { return n.addr4().String() }, func(s string) (Number, bool) {

@@ -260,7 +260,9 @@ func written(t token) string {
 }
 
 // unspace takes the blanks away that do not stand in front of commas.
-func unspace(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, " ,", ","), "( ", "(") }
+func unspace(s string) string {
+	return strings.NewReplacer(" ,", ",", "( ", "(", " )", ")").Replace(s)
+}
 
 // registered numbers base chains in the order of the tables.
 func (p *parser) registered() {

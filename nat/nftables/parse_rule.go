@@ -33,6 +33,9 @@ func (p *parser) statement() Statement {
 		return st
 	}
 	p.at, p.err = from, err
+	if (p.is("jump") || p.is("goto")) && p.peek(1).text == "{" {
+		return p.inline()
+	}
 	return p.opaque()
 }
 
@@ -316,7 +319,7 @@ func (p *parser) primary() (Expr, bool) {
 // raw reads "@th,16,8".
 func (p *parser) raw() (Raw, bool) {
 	base, is := strings.CutPrefix(p.peek(0).text, "@")
-	if !is || p.peek(0).quoted || !slices.Contains([]string{"ll", "nh", "th"}, base) || p.peek(1).text != "," || p.peek(3).text != "," {
+	if !is || p.peek(0).quoted || !slices.Contains([]string{"ll", "nh", "th", "ih"}, base) || p.peek(1).text != "," || p.peek(3).text != "," {
 		return Raw{}, false
 	}
 	at, err := strconv.Atoi(p.peek(2).text)

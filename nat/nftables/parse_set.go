@@ -1,6 +1,9 @@
 package nftables
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // readSet reads a set or a map behind its word.
 func (p *parser) readSet(isMap bool) {
@@ -48,8 +51,10 @@ func (p *parser) setLine(s *Set) {
 		s.Elements = p.elements(s.Key, s.Data)
 	default:
 		p.at--
-		if st := p.stateful(); st != nil {
+		for st := p.stateful(); st != nil; st = p.stateful() {
 			s.Statements = append(s.Statements, st)
+		}
+		if len(s.Statements) > 0 {
 			return
 		}
 		p.failf("set %s: unexpected %q", s.Name, word)
@@ -62,8 +67,11 @@ func (p *parser) textFrom(at int) string {
 	for _, t := range p.tokens[at:p.at] {
 		words = append(words, written(t))
 	}
-	return unspace(strings.Join(words, " "))
+	return bitsOf.ReplaceAllString(unspace(strings.Join(words, " ")), "$1,$2,$3")
 }
+
+// bitsOf are bits of a header: "@th,16,8".
+var bitsOf = regexp.MustCompile(`(@(?:ll|nh|th|ih)), (\d+), (\d+)`)
 
 // types reads "ipv4_addr . inet_service".
 func (p *parser) types() (out []Type) {
@@ -79,19 +87,32 @@ func (p *parser) types() (out []Type) {
 	}
 }
 
-// typesOf reads an expression for its types.
-func (p *parser) typesOf() []Type {
-	e, ok := p.expr()
-	if !ok {
-		p.failf("typeof %q is not an expression that natlab knows", p.peek(0).text)
-		return nil
+// typesOf reads an expression for its types, part by part; one that natlab does not know is Untold, and its values stay as they are written.
+func (p *parser) typesOf() (out []Type) {
+	ends := func() bool { return p.over() || p.is(newline) || p.is(":") || p.is(".") }
+	for {
+		from, err := p.at, p.err
+		e, ok := p.primary()
+		if ok && ends() && p.err == nil {
+			out = append(out, typesOf(e)...)
+		} else {
+			for p.at, p.err = from, err; !ends(); {
+				p.at++
+			}
+			out = append(out, Untold)
+		}
+		if p.at == from {
+			p.failf("typeof without an expression")
+		}
+		if p.err != nil || !p.take(".") {
+			return out
+		}
 	}
-	return typesOf(e)
 }
 
 // data reads what a map leads to; nothing where that is no type's name.
 func (p *parser) data(s *Set) {
-	p.take("interval")
+	s.DataInterval = p.take("interval")
 	switch word := p.peek(0).text; {
 	case word == "counter" || word == "quota" || word == "limit" || word == "synproxy" || word == "secmark":
 		p.at++
@@ -187,7 +208,7 @@ func (p *parser) constant(t Type) Constant {
 		if tok.text != "*" || tok.quoted {
 			return Name(t, tok.text)
 		}
-	case tok.quoted, t.row().form == quoted && tok.text != "*":
+	case tok.quoted, t == Untold || t.row().form == quoted && tok.text != "*":
 		return p.asWritten(t, tok)
 	}
 	return parseConstant(t, tok.text)

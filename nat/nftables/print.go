@@ -89,11 +89,11 @@ func (l *listing) set(s *Set) {
 	if s.Size > 0 {
 		l.line(2, "size %d", s.Size)
 	}
-	for _, st := range s.Statements {
-		l.line(2, "%s", strings.TrimSuffix(st.String(), " packets 0 bytes 0"))
-	}
 	if len(s.Flags) > 0 {
 		l.line(2, "flags %s", strings.Join(s.Flags, ","))
+	}
+	if len(s.Statements) > 0 {
+		l.line(2, "%s", strings.TrimSpace(strings.ReplaceAll(joinStatements(s.Statements), " packets 0 bytes 0", "")))
 	}
 	if s.Timeout > 0 {
 		l.line(2, "timeout %s", printDuration(s.Timeout))
@@ -124,6 +124,8 @@ func (s *Set) declaration() string {
 		out += " : " + s.DataTypeof
 	case s.Object != "":
 		out += " : " + s.Object
+	case s.Map && s.DataInterval:
+		out += " : interval " + joinTypes(s.Data)
 	case s.Map:
 		out += " : " + joinTypes(s.Data)
 	}
@@ -140,6 +142,9 @@ func joinTypes(types []Type) string {
 
 // perLine is how many elements nft prints on a line: several where the key is one value of some types.
 func (s *Set) perLine() int {
+	if len(s.Key) == 1 && s.Key[0] == Untold {
+		return 5 // as of integers
+	}
 	if len(s.Key) == 1 {
 		return max(s.Key[0].row().perLine, 1)
 	}

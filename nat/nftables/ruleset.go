@@ -99,20 +99,22 @@ type Rule struct {
 type Set struct {
 	Name       string
 	Comment    string
-	Key        []Type      // of the parts of a concatenation
-	Typeof     string      // what it was declared by in place of types: "ip saddr . tcp dport"; "" for types
-	Map        bool        //
-	Data       []Type      // of a map: one Verdict for a verdict map, the parts of a concatenation
-	DataTypeof string      //
-	Object     string      // of a map to objects: "counter", "quota"; "" else
-	Flags      []string    // "constant", "interval", "dynamic", "timeout"
-	Memory     bool        // policy memory
-	Size       int         // 0: not bounded
-	Statements []Statement // that each element has: counter
-	Timeout    time.Duration
-	GCInterval time.Duration
-	AutoMerge  bool
-	Elements   []Element
+	Key        []Type // of the parts of a concatenation
+	Typeof     string // what it was declared by in place of types: "ip saddr . tcp dport"; "" for types
+	Map        bool   //
+	Data       []Type // of a map: one Verdict for a verdict map, the parts of a concatenation
+	DataTypeof string //
+	// DataInterval tells that a map leads to ranges.
+	DataInterval bool
+	Object       string      // of a map to objects: "counter", "quota"; "" else
+	Flags        []string    // "constant", "interval", "dynamic", "timeout"
+	Memory       bool        // policy memory
+	Size         int         // 0: not bounded
+	Statements   []Statement // that each element has: counter
+	Timeout      time.Duration
+	GCInterval   time.Duration
+	AutoMerge    bool
+	Elements     []Element
 }
 
 // Has reports whether the set has a flag.
