@@ -12,7 +12,8 @@ var examples = map[string]string{
 sudo natlab up
 kubectl get node,pod,svc,endpointslice -A -o yaml | sudo natlab up -f - --name mine
 sudo natlab up -f cluster.yaml --bundle vms100=vms100.bundle --name twin
-sudo natlab up --kube-proxy 1.37.2 --name real`,
+sudo natlab up --kube-proxy 1.37.2 --name real
+natlab --rootless up`,
 	"natlab apply": `
 sudo natlab apply -f services.yaml
 sudo natlab apply -f services.yaml --name mine --full`,
@@ -42,6 +43,7 @@ sudo natlab verify -f cluster.yaml --service velero/minio
 sudo natlab verify --from outside --to 192.168.26.100:30450
 sudo natlab verify --planes legacy,nft,userspace -f cluster.yaml
 sudo natlab verify --kube-proxy 1.37.2
+natlab --rootless verify --kube-proxy ./_output/bin/kube-proxy
 sudo natlab verify -o junit
 sudo natlab verify -f cluster.yaml --shard 1/4 -o junit
 sudo natlab verify --record run-1
