@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test test-kube-proxy test-core diff diff-nft test-vm test-vm-all deps-vm bench lint fmt deps module-path go-there root clean
+.PHONY: help lab build test test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm bench lint fmt deps module-path go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,10 @@ diff: root go-there ## N generated packets in the kernel and in the emulator (ro
 diff-nft: root go-there ## the same for tables of nf_tables' own, loaded by nft (root): make diff-nft N=500000
 	@.ci/deps ip nft ipset conntrack
 	NATLAB_DIFF=$(or $(N),500000) $(GO) test ./test -count=1 -run '^TestDifferentialNative$$' -timeout 24h -v
+
+diff-wire: root go-there ## N generated packets through the kernel's NAT and through the gateway on the wire (root): make diff-wire N=100000
+	@.ci/deps ip nft ipset conntrack
+	NATLAB_DIFF=$(or $(N),100000) $(GO) test ./test -count=1 -run '^TestTwinsOverTheWire$$' -timeout 24h -v
 
 test-vm: deps-vm build ## the reference cluster and all scenarios on kernels 6.1 and 6.12, in VMs
 	NATLAB_KERNELS="6.1 6.12" $(GO) test -tags vm -count=1 -timeout 40m ./test/vm

@@ -31,6 +31,7 @@ import (
 // twins are the kernel and the emulator of one node, given the same packets.
 type twins struct {
 	kernel   *kernelNode
+	wireNode *kernelNode // where the gateway's NAT is held against it
 	emulator *gateway.Gateway
 	ports    portFeed
 	serial   uint16

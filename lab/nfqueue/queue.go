@@ -43,6 +43,7 @@ type Queue struct {
 	out     []byte // verdicts that wait to be sent
 	run     run    // likewise, not in out yet
 	refused atomic.Uint64
+	batches atomic.Uint64 // twice those that were served, and one more while one is
 }
 
 // run are packets one behind the other that have the same verdict: one message is for all of them (NFQNL_MSG_VERDICT_BATCH).
@@ -159,6 +160,28 @@ func (q *Queue) Close() error {
 // Refused is how many verdicts the kernel did not take: of packets that were gone, or changed in a way that it does not allow.
 func (q *Queue) Refused() uint64 { return q.refused.Load() }
 
+// Idle calls check, and reports whether no packet was served meanwhile by these queues, from its receipt to its verdict. Where check finds that none waits in the
+// kernel either, none is on its way.
+func Idle(queues []*Queue, check func() bool) bool {
+	var before []uint64
+	for _, q := range queues {
+		n := q.batches.Load()
+		if n&1 != 0 {
+			return false
+		}
+		before = append(before, n)
+	}
+	if !check() {
+		return false
+	}
+	for i, q := range queues {
+		if q.batches.Load() != before[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // Serve calls judge with the packets that there are, some at a time, until the queue is closed or judge gives an error. judge decides
 // about each of them by Accept, Rewrite or Drop; the verdicts are with the kernel when all of the batch are decided.
 func (q *Queue) Serve(judge func([]Packet) error) error {
@@ -184,6 +207,8 @@ func (q *Queue) Serve(judge func([]Packet) error) error {
 
 // serve has a batch of n messages judged.
 func (q *Queue) serve(n int, judge func([]Packet) error) error {
+	q.batches.Add(1)
+	defer q.batches.Add(1)
 	packets := q.packets[:0]
 	for i := range n {
 		rest := q.memory[i*q.size:][:q.lengths[i].length]

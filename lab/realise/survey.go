@@ -23,8 +23,6 @@ type Surveyed struct {
 	Names     map[uint32]string // of its devices, by index
 	// Other names what is there and a Namespace has no place for, one line each: rules of routing, routes in other tables.
 	Other []string
-	// Marked has the families of which a rule of routing asks for a packet's mark, IPv6 or not.
-	Marked map[bool]bool
 }
 
 // Survey reads any namespace: its devices in the order of their indexes, its addresses of both families, the main tables, and those sysctls
@@ -73,28 +71,8 @@ func (v *surveyor) survey(patterns []string) (s Surveyed, err error) {
 		return s, err
 	}
 	s.Other = v.other
-	if s.Marked, err = v.marked(); err != nil {
-		return s, err
-	}
 	s.Namespace.Sysctls, err = sysctlsOf(patterns)
 	return s, err
-}
-
-// marked has the families with a rule of routing that asks for a mark: one with a mask, or where the kernel gives no mask with a mark.
-func (v *surveyor) marked() (map[bool]bool, error) {
-	out := map[bool]bool{}
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		all, err := v.nl.RuleList(family)
-		if err != nil {
-			return nil, fmt.Errorf("list rules of routing: %w", err)
-		}
-		for _, x := range all {
-			if x.Mark != 0 || x.Mask != nil && *x.Mask != 0 {
-				out[family == unix.AF_INET6] = true
-			}
-		}
-	}
-	return out, nil
 }
 
 func (v *surveyor) device(l netlink.Link) topology.Device {

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"natlab/lab/nfqueue"
-	"natlab/lab/realise"
 	"natlab/nat"
 	"natlab/nat/gateway"
 )
@@ -65,12 +64,10 @@ type queue struct {
 	number uint16
 }
 
-// weigh decides for each family whether verdicts are carried out by marks: not where rules of routing ask for a mark, for a packet of a process is routed
-// with the mark of its verdict, and not where rules read more than headers. The Gateway is locked, or not at work yet.
-func (g *Gateway) weigh(s *realise.Surveyed) {
-	for family := range g.byMark {
-		one, six := g.families[family], nat.Family(family) == nat.IPv6
-		g.byMark[family] = g.options.Apply == ByMark && one != nil && !s.Marked[six] && len(g.options.Facts.NFT.Tables) == 0 && !g.rules[family].ReadsContent()
+// weigh decides for each family whether verdicts are carried out by marks: not where rules read more than headers. The Gateway is locked, or not at work yet.
+func (g *Gateway) weigh() {
+	for family, one := range g.families {
+		g.byMark[family] = g.options.Apply == ByMark && one != nil && len(g.options.Facts.NFT.Tables) == 0 && !g.rules[family].ReadsContent()
 	}
 }
 

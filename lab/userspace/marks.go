@@ -161,14 +161,15 @@ func (t *translation) value() []byte {
 
 func (m *marks) close() error { return m.conn.CloseLasting() }
 
-// replaces reports which end of a packet is translated at a hook by mark; ok is false where none is.
+// replaces reports which end of a packet is translated at a hook by mark; ok is false where none is: FORWARD has no NAT, and at OUTPUT a verdict with another
+// mark would have the kernel route the packet anew, with its mark of the moment (nf_reroute).
 func replaces(h nat.Hook) (source, ok bool) {
 	switch h {
-	case nat.PreRouting, nat.Output:
+	case nat.PreRouting:
 		return false, true
 	case nat.Input, nat.PostRouting:
 		return true, true
-	case nat.Forward:
+	case nat.Forward, nat.Output:
 	}
 	return false, false
 }

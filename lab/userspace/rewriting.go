@@ -63,14 +63,10 @@ const (
 //	mark set mark map @keep, accept
 //	mark & 0xffff8000 == 0x4e600000 drop
 //
-// The last is for a mark whose element is not there. At OUTPUT what was changed is routed again (nft_chain_route).
+// The last is for a mark whose element is not there.
 func (d *design) addRewriting(c *nftables.Conn, t *nftables.Table, family nat.Family, hook nat.Hook) {
-	kind := nftables.ChainTypeFilter
-	if hook == nat.Output {
-		kind = nftables.ChainTypeRoute
-	}
 	chain := c.AddChain(&nftables.Chain{
-		Name: strings.ToLower(hook.String()) + "-mark", Table: t, Type: kind,
+		Name: strings.ToLower(hook.String()) + "-mark", Table: t, Type: nftables.ChainTypeFilter,
 		Hooknum: new(nftables.ChainHook(hook)), Priority: new(priorities[hook] + 1),
 	})
 	add := func(e ...expr.Any) { c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: e}) }

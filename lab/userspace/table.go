@@ -38,8 +38,8 @@ type design struct {
 //
 //	defrag        -m socket: nobody jumps there, but for its sake the kernel puts fragments together
 //	PREROUTING    notrack, TCP and UDP queue num 28258, all else queue num 28257
-//	OUTPUT        notrack, and so on
-//	and so on     queue num 28257
+//	OUTPUT        notrack, queue num 28257
+//	and so on     as PREROUTING, without notrack
 //
 // and where verdicts are carried out by mark, behind each a chain with the rules of addRewriting. Else all go to 28257.
 // notrack keeps packets from the kernel's conntrack where other rules of the namespace ask for that. What the kernel does not have of it is
@@ -106,7 +106,7 @@ func (d *design) addFeed(c *nftables.Conn, t *nftables.Table, hook nat.Hook) {
 	feed := func(number uint16) expr.Any {
 		return nfqueue.Feed{Number: number, Bypass: d.failOpen, Native: d.native}.Expr()
 	}
-	if d.byMark {
+	if d.byMark && hook != nat.Output {
 		for _, proto := range []nat.Proto{nat.TCP, nat.UDP} {
 			add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(proto)}}, feed(beginNumber))
 		}

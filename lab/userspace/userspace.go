@@ -35,6 +35,8 @@ type Options struct {
 	Node  string // the name that observations bear
 	// Apply is how verdicts are carried out; ByMark where it can be.
 	Apply Apply
+	// Chance is where NAT begins to look for a port; nil is the system's. It is asked by the Gateway alone.
+	Chance conntrack.Chance
 	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
 	FailOpen bool
 	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
@@ -120,13 +122,13 @@ func (g *Gateway) open() (err error) {
 		return err
 	}
 	for family, rules := range g.options.Rules {
-		o := gateway.NodeOptions{Chance: chance{}, Family: family, Facts: g.options.Facts, Unknown: g.undecided}
+		o := gateway.NodeOptions{Chance: g.options.chance(), Family: family, Facts: g.options.Facts, Unknown: g.undecided}
 		g.rules[family] = rules
 		if g.families[family], err = gateway.NewGateway(g.surveyed.Namespace, rules, o); err != nil {
 			return err
 		}
 	}
-	g.weigh(&g.surveyed)
+	g.weigh()
 	return g.ns.Do(g.begin)
 }
 
@@ -254,7 +256,7 @@ func (g *Gateway) SetRules(f nat.Family, rules gateway.Rules) error {
 		return err
 	}
 	g.rules[f] = rules
-	g.weigh(&g.surveyed)
+	g.weigh()
 	if maps.EqualFunc(before, g.feeds(), slices.Equal) { // making the tables anew drops what waits in the queue
 		return nil
 	}
@@ -309,6 +311,13 @@ func (g *Gateway) undecided(rule string) bool {
 
 // mostUnknown is of how many rules Note is told.
 const mostUnknown = 1000
+
+func (o *Options) chance() conntrack.Chance {
+	if o.Chance != nil {
+		return o.Chance
+	}
+	return chance{}
+}
 
 // chance is the system's.
 type chance struct{}

@@ -88,6 +88,5 @@ func (g *Gateway) moveLocked(s realise.Surveyed) error {
 		}
 	}
 	g.surveyed = s
-	g.weigh(&s)
 	return nil
 }

@@ -42,6 +42,7 @@ const (
 	stageForward
 	stageOutput
 	stageLooped // it left by lo, and comes in again
+	stageCopied // a copy of it for the node itself is in front of it
 )
 
 func stageOf(h nat.Hook) stage {
@@ -64,7 +65,7 @@ func (s stage) leadsTo(h nat.Hook) bool {
 		return h == nat.Output
 	case stagePreRouting:
 		return h == nat.Input || h == nat.Forward || h == nat.PostRouting
-	case stageForward, stageOutput:
+	case stageForward, stageOutput, stageCopied:
 		return h == nat.PostRouting
 	case stageLooped:
 		return h == nat.PreRouting
@@ -87,6 +88,7 @@ type traveller struct {
 	passage
 	print  fingerprint
 	serial uint32
+	twin   bool // a copy of it was in front of it
 	stage  stage
 	since  int64
 	next   *traveller // of the same print, the younger; or the next spare one
@@ -110,7 +112,7 @@ func (t *transit) traveller() *traveller {
 	} else {
 		t.spare = one.next
 	}
-	one.next = nil
+	one.next, one.twin = nil, false
 	one.reset()
 	t.serial = max(t.serial+1, 1)
 	one.serial = t.serial

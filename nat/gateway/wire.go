@@ -72,6 +72,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	p, ok := v.arrive(&s)
 	malformed := !ok
 	if ok {
+		v.split(p, s.Hook)
 		ok = v.hook(s.Hook, &p.passage)
 	}
 	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Serial: p.serial, Conn: p.ref.Conn}
@@ -118,6 +119,7 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 	p.pkt = pkt
 	p.sound = p.sound || s.Sound || s.Unsummed
 	if s.Hook == nat.PreRouting {
+		p.in = v.devices[s.In]
 		p.origin = pkt.Tuple().Src().Addr()
 	}
 	p.view.Mark, p.view.In, p.view.Out, p.view.Came = s.Mark, s.In, s.Out, ""
@@ -178,16 +180,40 @@ func (v *visit) viaOf(p *passage) netip.Addr {
 	return dst
 }
 
+// split tells at POSTROUTING what a packet is that the node hears itself: of IPv4 there the first is the copy, and what leaves comes
+// behind it (ip_mc_output), of IPv6 it is one packet there (ip6_finish_output2).
+func (v *visit) split(p *traveller, hook nat.Hook) {
+	if hook != nat.PostRouting || p.twin || p.out.Kind == topology.Loopback {
+		return
+	}
+	if p.echo = v.host.hears(p.out, p.view.Tuple.Dst().Addr()); !p.echo || p.pkt.V6() {
+		return
+	}
+	one := v.transit.traveller()
+	one.passage, one.serial, one.twin = p.passage, p.serial, true
+	one.echo = false
+	v.transit.put(one, stageCopied, v.at)
+}
+
+// hears reports whether the node gets what it sends by a device to an address, as others do. The device is the kernel's choice.
+func (h *host) hears(d *device, dst netip.Addr) bool {
+	if dst.IsMulticast() {
+		return h.joined(d, dst)
+	}
+	next, why := h.lookup(dst)
+	return dst == limitedBroadcast || why == "" && next.kind == routeBroadcast
+}
+
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
-	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback
+	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
 	tied := p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
 	if last || !tied {
 		v.transit.free(p)
 		return
 	}
 	if s.Hook == nat.PostRouting {
-		p.looped, p.sound, p.sent = true, true, p.view.Tuple.Dst().Addr()
+		p.echo, p.looped, p.sound, p.sent = false, true, true, p.view.Tuple.Dst().Addr()
 	}
 	v.transit.put(p, stageOf(s.Hook), v.at)
 }

@@ -1,0 +1,178 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"natlab/lab/dataplane"
+	"natlab/lab/userspace"
+	"natlab/nat"
+	"natlab/nat/conntrack"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+)
+
+// wire is a namespace like the kernel's of twins, whose NAT is the gateway's.
+type wire struct {
+	node    *kernelNode
+	gateway *userspace.Gateway
+	ports   wirePorts
+}
+
+// wirePorts answers the gateway's question for a port with the one that the kernel took.
+type wirePorts struct{ next atomic.Uint32 }
+
+func (p *wirePorts) Uint32() uint32 { return p.next.Load() }
+
+// wireRules are as kube-proxy's, with what moves ports besides.
+var wireRules = map[nat.Family]string{
+	nat.IPv4: strings.Replace(handRules, "-A KUBE-POSTROUTING -m mark ! ", `-A KUBE-SERVICES -d 10.96.0.1/32 -p udp -m udp -j DNAT --to-destination 10.244.0.5:53
+-A KUBE-POSTROUTING -s 192.168.1.0/24 -d 10.244.0.0/16 -p udp -j MASQUERADE --to-ports 24000-24999
+-A KUBE-POSTROUTING -m mark ! `, 1),
+}
+
+// What leaves a namespace and which connections it has is the same, packet by packet, whoever does its NAT: the kernel, or the gateway on the wire, by mark or by
+// payload.
+func TestTwinsOverTheWire(t *testing.T) {
+	t.Parallel()
+	packets := 2000
+	if s := os.Getenv("NATLAB_DIFF"); s != "" {
+		var err error
+		packets, err = strconv.Atoi(s)
+		require.NoError(t, err)
+	}
+	for _, apply := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
+		t.Run(apply.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newTwins(t, dataplane.Legacy, nat.IPv4)
+			for w.packets < packets/2 && !t.Failed() {
+				rapid.Check(t, func(rt *rapid.T) {
+					if w.packets < packets/2 {
+						w.overTheWire(t, apply, drawn{rt, w.family, w.kernel.version})
+					}
+				})
+			}
+			t.Logf("%d packets by %s: no difference", w.packets, apply)
+		})
+	}
+}
+
+// overTheWire gives a round of packets to the kernel, and each to the gateway as well.
+func (w *twins) overTheWire(t *testing.T, apply userspace.Apply, d drawn) {
+	t.Helper()
+	rs, err := iptables.ParseString(wireRules[w.family], w.family)
+	require.NoError(t, err)
+	w.tracked, w.homing = true, true
+	w.load(t, rs)
+	x := w.wired(t, apply, rs)
+	defer x.close(t)
+	var way []string
+	for left := 1 + d.n(perRound); left > 0 || len(w.pieces) > 0; left-- {
+		if time.Since(w.loaded) > maxRound && len(w.pieces) == 0 {
+			return
+		}
+		dev, pkt, mark := w.draw(d)
+		way = append(way, fmt.Sprintf("%q %s", dev, described(pkt)))
+		if w.give(t, dev, pkt, mark) != "" { // the twins' own tests tell
+			return
+		}
+		x.ports.next.Store(w.ports.next)
+		if got, want := x.give(t, dev, pkt, mark, joinedLines(t, w.left)), joinedLines(t, w.left); got != want && !w.overdue() {
+			w.differs(d, "left the gateway:\n%s\nleft the kernel:\n%s\nafter\n%s\n%s", got, want, strings.Join(way, "\n"), x.gateway.Stats())
+		}
+	}
+	if got, want := x.entries(), strings.Join(w.kernel.entries(t), "\n"); got != want && !w.overdue() {
+		w.differs(d, "connections of the gateway:\n%s\nof the kernel:\n%s\nafter\n%s", got, want, strings.Join(way, "\n"))
+	}
+}
+
+// wired is a namespace of the same plan with a gateway that obeys the rules.
+func (w *twins) wired(t *testing.T, apply userspace.Apply, rs iptables.Ruleset) *wire {
+	t.Helper()
+	x := &wire{node: w.wireNode}
+	if x.node == nil {
+		x.node = newKernelNode(t, w.node, w.family)
+		w.wireNode = x.node
+	}
+	x.node.collect(t)
+	g, err := userspace.Open(x.node.ns, userspace.Options{
+		Rules: map[nat.Family]gateway.Rules{w.family: {rs}}, Facts: gateway.Facts{Kernel: w.kernel.version}, Apply: apply, Chance: &x.ports,
+	})
+	require.NoError(t, err)
+	x.gateway = g
+	return x
+}
+
+func (x *wire) close(t *testing.T) {
+	t.Helper()
+	require.NoError(t, x.gateway.Close())
+}
+
+// give has the gateway's namespace take a packet, and tells what has left it when nothing is on its way any more, or what is expected has.
+func (x *wire) give(t *testing.T, dev string, pkt []byte, mark uint32, want string) string {
+	t.Helper()
+	if dev == "" {
+		x.node.send(t, pkt, mark)
+	} else {
+		x.node.inject(t, dev, pkt)
+	}
+	out := map[string][][]byte{}
+	const tries = 200 // what lo brings back may be left to a thread of the kernel's
+	for try := 0; ; {
+		idle, err := x.gateway.Idle()
+		require.NoError(t, err)
+		for dev, list := range x.node.collect(t) {
+			out[dev] = append(out[dev], list...)
+		}
+		got := joinedLines(t, out)
+		if idle && got == want || try == tries {
+			return got
+		}
+		if idle {
+			try++
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// joinedLines are kernelLines with fragments put together: the kernel cuts a packet whose bytes came back by the longest of them, and any other as it was cut.
+func joinedLines(t *testing.T, out map[string][][]byte) string {
+	t.Helper()
+	whole := map[string][][]byte{}
+	for dev, list := range out {
+		var parts packet.Fragments
+		for _, b := range list {
+			p, err := packet.Parse(slices.Clone(b))
+			if err == nil && p.Fragment() {
+				joined, ok := parts.Add(&p, 1)
+				if !ok {
+					continue
+				}
+				b = joined.Packet
+			}
+			whole[dev] = append(whole[dev], b)
+		}
+	}
+	return kernelLines(whole)
+}
+
+func (x *wire) entries() string {
+	var lines []string
+	x.gateway.Conns(nat.IPv4, func(c *conntrack.Conn, now time.Time) {
+		if !c.Has(nat.NATClash) {
+			lines = append(lines, emulatedEntry(c, now))
+		}
+	})
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
