@@ -53,6 +53,9 @@ func (l *Lab) installRules(ctx context.Context, p *progress) error {
 	})
 }
 
+// Proxied reports whether a real kube-proxy in each node writes its rules.
+func (l *Lab) Proxied() bool { return l.record.KubeProxy != "" }
+
 // nftables reports whether the nodes' kube-proxies run in nftables mode.
 func (l *Lab) nftables() bool { return l.Cluster().KubeProxy.Mode == topology.ModeNFTables }
 

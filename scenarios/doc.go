@@ -40,6 +40,13 @@
 //	listen MEMBER PROTO ADDRESS:PORT  a server of the member's own
 //	ask MEMBER PROTO TARGET [...]     one exchange; sport= src= count=, and what must come of it: end= by= seen= from=
 //	open NAME MEMBER PROTO TARGET     a socket that stays; then send NAME [count= size=], receive NAME [end= by= seen=], close NAME
+//	load start NAME MEMBER PROTO TARGET  a steady load of new connections, or datagrams from new ports; load pass NAME N waits for N more of
+//	                                  them; load stop NAME [by=A|B] [lost=0 refused=0 rejected=0 reset=0 closed=0 misdirected=0] ends it: none
+//	                                  may be more than that; misdirected is what none of by= answered
+//	stream MEMBER TARGET size=100M    so many bytes over one TCP connection and back again, whole by their SHA-256; by= seen=
+//	sweep MEMBER TARGET [...]         a datagram of each size; sizes=1..2000 step=1: each is answered; df=yes: or told to be too long,
+//	                                  and mtu=N is the path's MTU up to which it is answered
+//	pause DURATION                    for what the kernel keeps by its clock: a Service's timeoutSeconds, conntrack's timeouts; make these short
 //	segment NAME MEMBER seq=N         a TCP segment from an open connection's server, N off the expected sequence number
 //	conntrack NODE [...]              an entry: proto= src= dst= reply-src= reply-dst= status= not=
 //	flush NODE [...]                  delete entries

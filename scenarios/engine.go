@@ -3,8 +3,6 @@ package scenarios
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -71,40 +69,19 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 		r.Outcome, r.Why = Skipped, "about kube-proxy's iptables mode: "+j.scenario.IPTables
 		return r
 	}
-	dir, err := os.MkdirTemp("", "natlab-scenario-")
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	s := &stage{job: j, ctx: ctx}
+	t, err := s.perform(j.update)
 	if err != nil {
 		r.Outcome, r.Log = Failed, err.Error()
 		return r
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
-	file := filepath.Join(dir, j.scenario.Name+".txtar")
-	if err := os.WriteFile(file, j.scenario.Text, 0o600); err != nil {
-		r.Outcome, r.Log = Failed, err.Error()
-		return r
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	s := &stage{job: j, ctx: ctx}
-	t := &recorder{}
-	t.guard(func() {
-		testscript.RunT(t, testscript.Params{
-			UpdateScripts: j.update, Files: []string{file}, WorkdirRoot: dir, Cmds: s.verbs(), Condition: s.condition,
-			Setup: func(e *testscript.Env) error {
-				e.Defer(func() { s.err = s.close() })
-				return nil
-			},
-		})
-	})
 	r.Outcome, r.Why = t.outcome()
 	if r.Outcome == Skipped {
 		s.earn(&r, t)
 	}
-	if j.update {
-		r.Updated, err = os.ReadFile(file)
-		if err != nil {
-			r.Outcome = Failed
-		}
-	}
+	r.Updated = s.updated
 	if s.err != nil {
 		r.Outcome = Failed
 		t.log.WriteString("take the lab away: " + s.err.Error() + "\n")
@@ -149,6 +126,11 @@ func (s *stage) condition(word string) (bool, error) {
 			return is == release, nil
 		}
 		return s.cluster.KubeProxy.Release == release, nil
+	}
+	if s.ground != nil && s.ground.Condition != nil {
+		if known, holds := s.ground.Condition(word); known {
+			return holds, nil
+		}
 	}
 	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, userspace, nftables, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
 }

@@ -25,6 +25,9 @@ type stage struct {
 	ctx context.Context //nolint:containedctx // the script engine calls the verbs, and hands no context on
 	err error           // of close
 
+	ground  *Ground // of a script on a lab that is not its own; else nil
+	updated []byte  // with job.update: the script's file, with what cmp saw
+
 	objects objects
 	cluster topology.Cluster // as the script last changed it
 	lab     *lab.Lab
@@ -38,6 +41,7 @@ type stage struct {
 	opened  map[string]asked          // what open opened, by connection
 	sent    map[string][]request      // and not yet received, by connection
 	answers map[string]traffic.Answer // the last of each connection
+	loads   map[string]*load          // that run
 	loose   bool                      // packets were sent that are no request, and were not seen to come to rest
 	last    asked
 	seen    []proof.Observation // by the taps, since watch
@@ -50,10 +54,13 @@ type verb func(s *stage, ts *testscript.TestScript, not bool, args []string) err
 func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) {
 	all := map[string]verb{
 		"lab": doLab, "apply": doApply, "sync": doSync, "iptables": doIptables, "run": doRun, "sysctl": doSysctl, "server": doServer, "listen": doListen,
-		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment,
+		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment, "load": doLoad, "stream": doStream, "pause": doPause, "sweep": doSweep,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
 		"watch": doWatch, "met": doMet, "hop": doHop, "way": doWay, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop, "duplicate": doDuplicate, "rewrite": doRewrite,
 		"view": doView, "audit": doAudit, "http": doHTTP, "until": doUntil,
+	}
+	if s.ground != nil {
+		all = s.groundVerbs(all)
 	}
 	out := make(map[string]func(*testscript.TestScript, bool, []string), len(all))
 	for name, do := range all {
@@ -72,18 +79,19 @@ func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) 
 // close takes away all that the script made.
 func (s *stage) close() error {
 	var errs []error
+	for _, l := range s.loads {
+		errs = append(errs, l.Close())
+	}
 	for _, c := range s.conns {
 		errs = append(errs, c.Close())
 	}
-	for _, server := range s.servers {
-		errs = append(errs, server.Close())
-	}
+	errs = append(errs, closers(s.servers)...)
 	for _, w := range []*witness.Session{s.taps, s.counts} {
 		if w != nil {
 			errs = append(errs, w.Close())
 		}
 	}
-	if s.lab != nil {
+	if s.lab != nil && s.ground == nil {
 		errs = append(errs, s.lab.Down(context.WithoutCancel(s.ctx)))
 	}
 	return errors.Join(errs...)
@@ -160,8 +168,8 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.counts, err = witness.Start(s.ctx, s.watched(), witness.Options{Control: true}); err != nil {
 		return err
 	}
-	s.answers, s.opened = map[string]traffic.Answer{}, map[string]asked{}
-	s.conns, s.holds, s.sent = map[string]*traffic.Conn{}, map[string]*witness.Hold{}, map[string][]request{}
+	s.holds = map[string]*witness.Hold{}
+	s.openMaps()
 	return s.baseline()
 }
 

@@ -99,6 +99,9 @@ func clientTuple(proto, to string, o map[string]string) (nat.Tuple, error) {
 		return nat.Tuple{}, usagef("%q: want ADDRESS:PORT", to)
 	}
 	src := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+	if dst.Addr().Is6() {
+		src = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+	}
 	if a := o["src"]; a != "" {
 		addr, err := netip.ParseAddr(a)
 		if err != nil {

@@ -94,6 +94,11 @@ natlab migrate -f cluster.yaml --release v1.36 --allow documented -o json
 natlab migrate -f cluster.yaml --beside iptables-save.txt --beside node-1=node-1.save`,
 	"natlab gateway": `
 sudo natlab gateway --rules saved.txt --netns blue`,
+	"natlab conformance": `
+sudo natlab conformance
+sudo natlab conformance --focus 'affinity|topology' -v
+sudo natlab conformance --name mine -o junit
+natlab conformance --list --focus dual_stack`,
 	"natlab scenario list": `
 natlab scenario list`,
 	"natlab scenario show": `

@@ -25,6 +25,7 @@ import (
 	"natlab/nat/migrate"
 	"natlab/nat/proof"
 	"natlab/scenarios"
+	"natlab/scenarios/conformance"
 	"natlab/topology"
 )
 
@@ -126,6 +127,7 @@ var schemas = map[string]reflect.Type{
 	"plan -o json":          reflect.TypeFor[topology.Plan](),
 	"scenario list -o json": reflect.TypeFor[scenarios.Scenario](),
 	"scenario run -o json":  reflect.TypeFor[scenarios.Result](),
+	"conformance -o json":   reflect.TypeFor[conformance.Result](),
 	"A way":                 reflect.TypeFor[nat.Outcome](),
 	"A rule that was met":   reflect.TypeFor[nat.Step](),
 	"A hop":                 reflect.TypeFor[nat.Hop](),

@@ -204,6 +204,9 @@ func (c *Conn) line() ([]byte, error) {
 			c.pending = c.pending[i+1:]
 			return l, nil
 		}
+		if len(c.pending) > maxLine {
+			return c.pending, nil // no server of ours: the reader will report it
+		}
 		n, err := c.read(buf)
 		if err == nil && n == 0 {
 			err = io.ErrUnexpectedEOF
@@ -212,9 +215,6 @@ func (c *Conn) line() ([]byte, error) {
 			return nil, err
 		}
 		c.pending = append(c.pending, buf[:n]...)
-		if len(c.pending) > maxLine {
-			return c.pending, nil // no server of ours: the reader will report it
-		}
 	}
 }
 

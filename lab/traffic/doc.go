@@ -5,6 +5,7 @@
 //
 //	ask NONCE                                                               the server closes a TCP connection after its answer
 //	hold NONCE                                                              it stays open for more
+//	stream SIZE NONCE                                                       TCP: behind the answer so many bytes come back as they are sent
 //	{"server":"default/web","peer":"10.0.0.1:40000","local":"10.0.0.2:80","nonce":"NONCE"}
 //
 // Any other line is answered like "hold", with itself as the nonce. A line that ends in " HTTP/1.1" is answered as HTTP.
@@ -39,5 +40,7 @@ type Answer struct {
 const (
 	askWord  = "ask"
 	holdWord = "hold"
-	maxLine  = 10240 // so that one may be longer than a jumbo frame
+	// The third one, of TCP: stream SIZE NONCE. Behind its answer so many bytes are sent back as they come.
+	streamWord = "stream"
+	maxLine    = 10240 // so that one may be longer than a jumbo frame
 )

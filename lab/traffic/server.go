@@ -105,6 +105,12 @@ func (s *server) converse(conn net.Conn) {
 			return
 		}
 		word, _, _ := strings.Cut(request, " ")
+		if word == streamWord {
+			if !s.stream(in, conn, request) {
+				return
+			}
+			continue
+		}
 		if _, err := conn.Write(s.answer(request, peer, local)); err != nil || word == askWord {
 			return
 		}

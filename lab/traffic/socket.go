@@ -148,10 +148,16 @@ func errno(code int) error {
 	return unix.Errno(code)
 }
 
+// write is send(2), as often as it takes: a stream's buffer may have less room than all needs.
 func (c *Conn) write(b []byte) error {
 	var failed error
 	err := c.raw.Write(func(fd uintptr) bool {
-		_, failed = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_NOSIGNAL)
+		var n int
+		n, failed = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_NOSIGNAL)
+		if failed == nil && n < len(b) {
+			b = b[n:]
+			return false
+		}
 		return !errors.Is(failed, unix.EAGAIN)
 	})
 	if c.tuple.Proto() == nat.UDP && errors.Is(failed, unix.EPERM) {
