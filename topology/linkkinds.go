@@ -65,7 +65,7 @@ func (l *link) device(bridges []string) Device {
 		d.VNI, d.Port, d.Parent, d.Local = l.vxlan.id, uint16(l.vxlan.port), l.vxlan.parent, l.vxlan.local
 	}
 	if d.Kind == Bridge {
-		d.Calls, d.Calls6 = l.calls, l.own6
+		d.Calls, d.Calls6, d.Filters = l.calls, l.own6, l.filters
 	}
 	if slices.Contains(bridges, l.master) {
 		d.Master, d.Hairpin = l.master, l.hairpin

@@ -21,6 +21,7 @@ type link struct {
 	upper                bool   // NAME@OTHER: it is the end of a pair, or on top of another device
 	hairpin, calls, own6 Switch // a port's mode; nf_call_iptables and nf_call_ip6tables of a bridge itself
 	vxlan                vxlanWords
+	filters              bool // vlan_filtering of a bridge
 	addresses            []linkAddress
 	notes                []string
 }
@@ -178,7 +179,9 @@ func (l *link) setting(name, value string) {
 		l.calls = on
 	case "nf_call_ip6tables":
 		l.own6 = on
-	case "isolated", "vlan_filtering":
+	case "vlan_filtering":
+		l.filters = on == SwitchOn
+	case "isolated":
 		if on == SwitchOn {
 			l.notes = append(l.notes, fmt.Sprintf("%s: %s %s is not modelled", l.name, name, value))
 		}

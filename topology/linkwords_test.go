@@ -175,3 +175,17 @@ func FuzzLinks(f *testing.F) {
 		}
 	})
 }
+
+func TestVLANFiltering(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"3: br0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    bridge forward_delay 0 vlan_filtering 1 vlan_protocol 802.1Q\n":      true,
+		"3: br0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    bridge forward_delay 0 vlan_filtering 0 vlan_protocol 802.1Q\n":      false,
+		`[{"ifname":"br0","link_type":"ether","promiscuity":0,"linkinfo":{"info_kind":"bridge","info_data":{"forward_delay":0,"vlan_filtering":1,"vlan_protocol":"802.1Q"}}}]`: true,
+	} {
+		ns, notes, err := NodeWords{Links: []string{text}}.Node()
+		require.NoError(t, err)
+		require.Empty(t, notes)
+		require.Equal(t, want, ns.Devices[0].Filters, text)
+	}
+}

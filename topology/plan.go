@@ -115,9 +115,11 @@ type Device struct {
 	Hairpin  Switch     `json:"-"` // of a bridge's port: what came in by it may leave by it
 	// Behind are hosts that a bridge's port leads to, as far as it is told.
 	Behind []netip.Addr `json:"-"`
-	Calls  Switch       `json:"-"`               // of a bridge: nf_call_iptables, which counts where br_netfilter is there
-	Calls6 Switch       `json:"-"`               // nf_call_ip6tables
-	Create bool         `json:"create,omitzero"` // for a veth: this end makes the pair
+	Calls  Switch       `json:"-"` // of a bridge: nf_call_iptables, which counts where br_netfilter is there
+	Calls6 Switch       `json:"-"` // nf_call_ip6tables
+	// Filters: of a bridge: vlan_filtering is on, and which VLANs its ports are in is not known.
+	Filters bool `json:"-"`
+	Create  bool `json:"create,omitzero"` // for a veth: this end makes the pair
 	// VNI, Port, Parent and Local are a VXLAN device's.
 	VNI    int        `json:"vni,omitzero"`
 	Port   uint16     `json:"port,omitzero"`

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -207,6 +208,73 @@ func TestNextHopObjects(t *testing.T) {
 	}, routes)
 	require.Equal(t, "10.1.0.0/16 via 10.0.0.7 dev eth0 onlink", n.Namespace.Others[0].String())
 	require.Contains(t, n.Doubts, diagnosis.Doubt{What: "where the next hop 9 of route 10.4.0.0/16 leads (ip nexthop)", Of: netip.MustParsePrefix("10.4.0.0/16"), Route: true})
+}
+
+// Pods of macvlan and ipvlan are beside the node's rules, and it does not reach its own: packets for them are in doubt, of CNI's files.
+func TestPodsUponADevice(t *testing.T) {
+	t.Parallel()
+	const (
+		links = "2: eth0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 1\n    inet 192.168.1.20/24 scope global eth0\n"
+		what  = "whether it is a pod of CNI's network lan, %s on top of eth0: what eth0 carries for one meets no rule of the node, and the node itself reaches none of its own"
+	)
+	for _, row := range []struct{ name, conf, kind, of string }{
+		{"one plugin", `{"name": "lan", "type": "macvlan", "master": "eth0", "ipam": {"type": "host-local", "subnet": "192.168.1.0/24", "rangeStart": "192.168.1.192", "rangeEnd": "192.168.1.223"}}`, "macvlan", "192.168.1.192/27"},
+		{"a list", `{"name": "lan", "plugins": [{"type": "ipvlan", "mode": "l2", "master": "eth0", "ipam": {"ranges": [[{"subnet": "10.9.0.0/16"}]]}}, {"type": "tuning"}]}`, "ipvlan", "10.9.0.0/16"},
+		{"the device of the default route", `{"name": "lan", "type": "macvlan", "ipam": {"addresses": [{"address": "10.8.0.7/24"}]}}`, "macvlan", "10.8.0.0/24"},
+		{"whereabouts", `{"name": "lan", "type": "macvlan", "master": "eth0", "ipam": {"range": "10.7.0.1-10.7.0.9/24"}}`, "macvlan", "10.7.0.0/24"},
+		{"DHCP", `{"name": "lan", "type": "macvlan", "master": "eth0", "ipam": {"type": "dhcp"}}`, "macvlan", "192.168.1.0/24"},
+		{"another", `{"name": "lan", "type": "bridge", "bridge": "cni0"}`, "", ""},
+		{"what is no JSON", `{`, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n, err := Read(strings.NewReader(text("ip -d address", links, "ip -4 route show table all", "default via 192.168.1.1 dev eth0\n192.168.1.0/24 dev eth0 scope link\n", "ip -4 rule", "0: from all lookup local\n32766: from all lookup main\n", "ip -6 rule", "", "ip -6 route show table all", "",
+				"sysctl", "net.ipv4.ip_forward = 1\n", "iptables-save", "*filter\nCOMMIT\n", "cat /etc/cni/net.d/10-lan.conf", row.conf)))
+			require.NoError(t, err)
+			if row.kind == "" {
+				require.Empty(t, n.Doubts)
+				return
+			}
+			require.Equal(t, []diagnosis.Doubt{{What: fmt.Sprintf(what, row.kind), Of: netip.MustParsePrefix(row.of), Pods: true}}, n.Doubts)
+			s, err := gateway.ParseSpec("tcp 192.168.1.20:40000 > " + netip.MustParsePrefix(row.of).Addr().Next().String() + ":80")
+			require.NoError(t, err)
+			c := n.Case(s.Ask)
+			x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
+			require.NoError(t, err)
+			a := c.Diagnose(x.Prediction)
+			require.Equal(t, diagnosis.Depends, a.Verdict, a.Why)
+			require.Contains(t, a.Why, "reaches none of its own")
+		})
+	}
+}
+
+// A bridge with VLAN filtering carries packets from port to port as any other where all its ports are in one VLAN.
+func TestVLANs(t *testing.T) {
+	t.Parallel()
+	const links = "2: br0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    bridge forward_delay 0 vlan_filtering 1\n" +
+		"3: p1@if2: <UP> mtu 1500 master br0\n    link/ether 02:00:00:00:00:02 brd ff:ff:ff:ff:ff:ff promiscuity 1\n    veth\n    bridge_slave state forwarding hairpin off\n"
+	for _, row := range []struct {
+		name, vlans string
+		want        bool
+	}{
+		{"not told", "", true},
+		{"one VLAN", "port              vlan-id  \nbr0               1 PVID Egress Untagged\np1                1 PVID Egress Untagged\n", false},
+		{"another VLAN", "port              vlan-id  \nbr0               1 PVID Egress Untagged\np1                10 PVID Egress Untagged\n", true},
+		{"several", "port              vlan-id  \nbr0               1 PVID Egress Untagged\np1                1 PVID Egress Untagged\n                  10\n", true},
+		{"tagged", "port              vlan-id  \nbr0               1\np1                1\n", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			sections := []string{"ip -d address", links}
+			if row.vlans != "" {
+				sections = append(sections, "bridge vlan show", row.vlans)
+			}
+			n, err := Read(strings.NewReader(text(sections...)))
+			require.NoError(t, err)
+			require.Equal(t, "br0", n.Namespace.Devices[0].Name)
+			require.Equal(t, row.want, n.Namespace.Devices[0].Filters)
+		})
+	}
 }
 
 func TestReadRefuses(t *testing.T) {

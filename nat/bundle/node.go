@@ -61,7 +61,7 @@ func Of(b dump.Bundle) (*Node, error) {
 			n.Time = strings.TrimSpace(s.Text)
 		}
 	}
-	for _, read := range []func(dump.Bundle) error{n.namespace, n.rules, n.sets, n.entries, n.sockets, n.others, n.native} {
+	for _, read := range []func(dump.Bundle) error{n.namespace, n.rules, n.sets, n.entries, n.sockets, n.others, n.native, n.upon, n.vlans} {
 		if err := read(b); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"natlab/nat"
@@ -30,6 +31,7 @@ type Doubt struct {
 	What  string
 	Of    netip.Prefix // it counts for what goes to an address in it; not valid for one that counts for every packet
 	Route bool         // it counts for what takes the route to Of alone
+	Pods  bool         // it counts for who is asked, where that is none of the node's own addresses
 }
 
 // Answer is what is told of a packet in front of its ways.
@@ -121,6 +123,9 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 	if what, ok := c.besides(); ok {
 		return what, true
 	}
+	if bridge, ok := c.filtered(p); ok {
+		return fmt.Sprintf("which VLANs the ports of %s are in (bridge vlan show): its vlan_filtering is 1", bridge), true
+	}
 	for _, d := range c.Doubts {
 		if !d.Of.IsValid() {
 			return d.What, true
@@ -130,6 +135,27 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 				if c.concerns(d, h.Tuple.Dst().Addr()) {
 					return d.What, true
 				}
+			}
+		}
+	}
+	return "", false
+}
+
+// filtered is a bridge with VLAN filtering that carries the packet, or its answer, from port to port.
+func (c Case) filtered(p nat.Prediction) (string, bool) {
+	for _, d := range c.Namespace.Devices {
+		if !d.Filters {
+			continue
+		}
+		for _, o := range p {
+			for _, j := range []nat.Journey{o.Request, o.Reply} {
+				in := slices.ContainsFunc(j.Hops, func(h nat.Hop) bool { return h.Dev == d.Name && h.Tap == nat.TapPreRaw })
+				if in && (leaves(j).Dev == d.Name || strings.Contains(o.Why, d.Name)) {
+					return d.Name, true
+				}
+			}
+			if in := c.Ask.In == d.Name; in && strings.Contains(o.Server, "behind "+d.Name) {
+				return d.Name, true
 			}
 		}
 	}
@@ -181,6 +207,9 @@ func (c Case) unrouted(p nat.Prediction) (netip.Addr, bool) {
 
 // concerns reports whether a doubt that is not about every packet is about one to an address.
 func (c Case) concerns(d Doubt, to netip.Addr) bool {
+	if d.Pods {
+		return d.Of.Contains(to) && !c.own(to) && to != c.Ask.Tuple.Src().Addr()
+	}
 	if !d.Route {
 		return d.Of.Contains(to)
 	}

@@ -210,6 +210,12 @@ func TestDoubtfulWays(t *testing.T) {
 		{"the port is published for another address", "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0", strings.ReplaceAll(published, "-A PREROUTING", "-A PREROUTING -d 127.0.0.1/32"), none, Depends, "on whether a process of the node takes the packet too", "dnat.missed"},
 		{"sockets are told", "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0", strings.ReplaceAll(published, "-A PREROUTING", "-A PREROUTING -d 127.0.0.1/32"), func(c *Case) { c.Facts.Sockets = []gateway.Socket{{Proto: nat.TCP, Port: 8080}} }, Works, "", ""},
 		{"another port is", "tcp 192.0.2.99:40000 > 192.0.2.10:8081 in eth0", published, none, Works, "", ""},
+		{"a bridge with VLAN filtering, from port to port", "tcp 10.42.0.5:40000 > 10.42.0.6:80 in cni0", "", func(c *Case) { c.Namespace.Devices[2].Filters = true }, Depends, "on which VLANs the ports of cni0 are in", ""},
+		{"past the rules", "tcp 10.42.0.5:40000 > 10.42.0.6:80 in cni0", "", func(c *Case) {
+			c.Namespace.Devices[2].Filters = true
+			c.Namespace.Sysctls[1].Value = "0"
+		}, Depends, "on which VLANs the ports of cni0 are in", ""},
+		{"through it to the node", "tcp 10.42.0.5:40000 > 10.42.0.1:80 in cni0", "", func(c *Case) { c.Namespace.Devices[2].Filters = true }, Works, "", ""},
 		{"whether the node itself answers", "tcp 192.0.2.99:40000 > 10.42.0.200:80 in eth0", "", func(c *Case) { c.Facts.NoAddresses = true }, Depends, "on whether 10.42.0.200 is an address of the node", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -81,6 +81,7 @@ run nft list ruleset
 run ip -d address
 run bridge -d link
 run bridge fdb show
+run bridge vlan show
 run ip -4 route show table all
 run ip -6 route show table all
 run ip nexthop
