@@ -19,6 +19,7 @@ var remedies = []struct{ part, option string }{
 	{" reach each other without the node", "--address DEVICE=ADDRESS/LENGTH, or --link FILE with what ip -d addr prints"},
 	{" is behind ", "--route 'NETWORK dev DEVICE', or --link FILE with what ip addr prints"},
 	{" is a bridge", "--link FILE with what ip -d link prints"},
+	{"--match-set ", "--ipset FILE with what ipset save prints"},
 	{"the packet comes in by ", "in DEVICE behind the packet, or --in DEVICE"},
 	{"the hash of the flow chooses ", "--route with that next hop alone"},
 	{" through the node alone", "--link FILE with what ip -d link prints"},
