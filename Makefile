@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm bench lint fmt deps module-path go-there root clean
+.PHONY: help lab build test test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,9 @@ fmt: go-there ## format as lint wants it
 
 module-path: go-there ## give the module the path where it is hosted: make module-path TO=example.org/team/natlab
 	@.ci/module-path "$(TO)" $(GO)
+
+dist: go-there ## what there is to download, in bin/dist/: programs, packages, checksums: make dist VERSION=1.2.0
+	@.ci/dist "$(or $(VERSION),0.0.0+$(REVISION))" $(GO)
 
 deps: ## install the iptables programs where they are missing (root)
 	@.ci/deps
