@@ -93,8 +93,8 @@ func TestKubeProxyIsProvedInNFTablesMode(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
 			require.Len(t, found.Flows, 325, "the node ports at loopback are not there")
-			for _, note := range found.Notes { // a busy machine's, and of nothing that is unknown
-				require.Contains(t, note, "were repeated")
+			for _, note := range found.Notes { // those of a busy machine, and none of rules or settings that are others
+				require.NotRegexp(t, "is not as the lab made it|the rules are not just kube-proxy's", note)
 			}
 		})
 	}
