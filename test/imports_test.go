@@ -78,7 +78,7 @@ var house = []room{
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/diagnosis nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
 	{"lab/outcome", "lab lab/netns lab/traffic nat"},
-	{"lab/watch", "lab lab/dataplane lab/netns lab/witness nat nat/iptables nat/live topology"},
+	{"lab/watch", "lab lab/dataplane lab/netns lab/nft lab/witness nat nat/iptables nat/live nat/nftables topology"},
 	{"lab/labtest", "lab lab/proxy lab/rootless lab/verify nat/proof nat/report topology"},
 
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},

@@ -18,7 +18,7 @@ func (p *program) watch() *cobra.Command {
 	var o watch.Options
 	var draw bool
 	cmd := &cobra.Command{
-		Use:   "watch [NODE...] [--name N] [-o text|json] [--proto P] [--src A] [--dst A] [--dport N] [--count N] [--timeout T] [--draw]",
+		Use:   "watch [NODE...] [--name N] [-o text|json] [--proto P] [--src A] [--dst A] [--dport N] [--family ipv4|ipv6] [--count N] [--timeout T] [--draw]",
 		Short: "Show the flows of a running lab as they pass, whoever sends them",
 		Long: `Show the flows that pass through a lab's nodes, or through some of them, each when it has come to its end, or is known to have
 none yet: who asks whom, what became of it, the chains that its first packet met in each node, what was translated, and its connection
@@ -34,6 +34,8 @@ Ctrl-C, --timeout and --count end it with exit status 0; where the lab is taken 
 	form := output(cmd, "text", "json")
 	var by filter
 	by.add(cmd)
+	family := &choice{words: []string{nat.IPv4.String(), nat.IPv6.String()}}
+	cmd.Flags().Var(family, "family", "whose flows (default: the one that the lab's network has first)")
 	cmd.Flags().IntVar(&o.Count, "count", 0, "end after so many flows; 0 for no end")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", 0, "end after so long; 0 for no end")
 	cmd.Flags().BoolVar(&draw, "draw", false, "draw both ways hop by hop, with each rule")
@@ -55,7 +57,7 @@ Ctrl-C, --timeout and --count end it with exit status 0; where the lab is taken 
 		if draw {
 			detail = report.DrawAll
 		}
-		o.Nodes, o.Match = args, by.match
+		o.Family, o.Nodes, o.Match = familyOf(family.value, l.Families()[0]), args, by.match
 		o.Ready = func() { p.logf("watching lab %s since %s", l.Name(), time.Now().Format("15:04:05.000")) }
 		result, err := watch.Lab(cmd.Context(), l, o, func(f live.Flow) error {
 			if form.value == "json" {
@@ -69,6 +71,16 @@ Ctrl-C, --timeout and --count end it with exit status 0; where the lab is taken 
 		return joinClose(err, l)
 	}
 	return cmd
+}
+
+// familyOf is the family of that name; "" is the usual one.
+func familyOf(name string, usual nat.Family) nat.Family {
+	for _, f := range []nat.Family{nat.IPv4, nat.IPv6} {
+		if f.String() == name {
+			return f
+		}
+	}
+	return usual
 }
 
 // filter chooses flows, as the options of conntrack -L choose entries.

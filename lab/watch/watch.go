@@ -13,15 +13,18 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
+	"natlab/lab/nft"
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/live"
+	"natlab/nat/nftables"
 	"natlab/topology"
 )
 
 // Options choose what is told.
 type Options struct {
+	Family  nat.Family           // of the flows: one that the lab has
 	Nodes   []string             // whose flows; none is all nodes
 	Timeout time.Duration        // how long; 0 is until ctx ends
 	Count   int                  // ends with so many flows; 0 is no end
@@ -86,8 +89,9 @@ type watch struct {
 // held is what a node's kernel holds as it was read last.
 type held struct {
 	rules   []dataplane.Installed
-	read    time.Time // in the look of that time
-	changed time.Time // in the look that found them to be others than before; zero: in none
+	native  nftables.Ruleset // in nftables mode
+	read    time.Time        // in the look of that time
+	changed time.Time        // in the look that found them to be others than before; zero: in none
 }
 
 // The least time between two looks at what the kernel has reported, and how many times as long as a look took there is none.
@@ -101,9 +105,12 @@ const tickOf = 500 * time.Millisecond
 
 // run watches until ctx ends, which is no error: whatever did not come to its end then has been interrupted.
 func (w *watch) run(ctx context.Context) error {
+	if !slices.Contains(w.lab.Families(), w.options.Family) {
+		return fmt.Errorf("it has no addresses of %s: want %s", w.options.Family, w.lab.Families()[0])
+	}
 	watched, wired, err := w.watched(ctx)
 	if err == nil {
-		w.session, err = witness.Start(ctx, watched, witness.Options{Copies: true})
+		w.session, err = witness.Start(ctx, watched, witness.Options{Family: w.options.Family, Copies: true})
 	}
 	if err == nil {
 		err = w.follow(ctx, watched, wired)
@@ -167,17 +174,22 @@ func (w *watch) watched(ctx context.Context) (out []witness.Watched, wired bool,
 
 // read reads what a node holds, and notes where that is otherwise than it was.
 func (w *watch) read(ctx context.Context, node string, h netns.Handle) (witness.Known, error) {
-	all, err := w.reader.DumpAll(ctx, h, nat.IPv4)
+	all, err := w.reader.DumpAll(ctx, h, w.options.Family)
 	if err != nil {
 		return witness.Known{}, fmt.Errorf("the rules of %s: %w", node, err)
 	}
 	before, known := w.rules[node]
-	now := held{all, w.at, before.changed}
-	if known && !same(before.rules, all) {
+	now := held{rules: all, read: w.at, changed: before.changed}
+	if w.lab.Cluster().KubeProxy.Mode == topology.ModeNFTables {
+		if now.native, err = nft.Tables(ctx, h); err != nil {
+			return witness.Known{}, fmt.Errorf("the tables of %s: %w", node, err)
+		}
+	}
+	if known && (!same(before.rules, all) || !sameTables(before.native, now.native)) {
 		now.changed = w.at
 	}
 	w.rules[node] = now
-	var out witness.Known
+	out := witness.Known{Native: now.native}
 	for _, in := range all {
 		if in.Backend == dataplane.NFT {
 			out.NFT = in.Rules
@@ -192,6 +204,10 @@ func same(a, b []dataplane.Installed) bool {
 	return slices.EqualFunc(a, b, func(a, b dataplane.Installed) bool {
 		return a.Backend == b.Backend && iptables.Ruleset.Same(a.Rules, b.Rules)
 	})
+}
+
+func sameTables(a, b nftables.Ruleset) bool {
+	return slices.EqualFunc(a.Tables, b.Tables, func(a, b nftables.Table) bool { return a.FullName() == b.FullName() && a.Same(&b) })
 }
 
 // refresh reads a node's rules again, where they are its kernel's.

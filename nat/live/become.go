@@ -21,6 +21,7 @@ const (
 type flow struct {
 	names  *Names
 	number int
+	dealt  int // of the Follower's takes, the last in which it got an observation
 	root   nat.Tuple
 	node   string // the client's own, as far as that is watched: where the packet is as the client has sent it
 	local  bool   // and a process of that node sent it
@@ -58,7 +59,7 @@ func (w *flow) add(o loose, dir nat.Direction) {
 	case proof.ConnSeen:
 		w.made = w.made || w.root.Proto() == nat.TCP && o.Conn.Has(nat.Assured)
 		w.closed = w.closed || w.made && (o.State == "TIME_WAIT" || o.Gone)
-		w.reset = w.reset || w.made && o.State == "CLOSE"
+		w.reset = w.reset || w.made && !w.closed && o.State == "CLOSE"
 	}
 	if w.news(o, dir) {
 		w.seen = append(w.seen, o.Observation)
@@ -117,7 +118,7 @@ func (w *flow) packet(o loose, dir nat.Direction) {
 		answer()
 	case w.root.Proto() != nat.TCP:
 	case flags&rst != 0 && (w.made || dir == nat.Original):
-		w.reset = w.reset || w.made
+		w.reset = w.reset || w.made && !w.closed // what TCP sends again after the end is answered so
 	case flags&rst != 0:
 		w.refused = true
 		back()
@@ -197,12 +198,20 @@ func (w *flow) become(at time.Time) (s State, due time.Time) {
 	return rest(Unanswered, silentAfter)
 }
 
+// failedBy is the protocol of an ICMP error about the flow.
+func (w *flow) failedBy() nat.Proto {
+	if w.root.Src().Addr().Is6() {
+		return nat.ICMPv6
+	}
+	return nat.ICMP
+}
+
 // failure is how a flow ended that an RST or an ICMP error answered.
 func (w *flow) failure() State {
 	switch {
 	case w.rejected != nil:
 		return Rejected
-	case w.refused || nat.EndOfError(nat.ICMP, w.failed.Type, w.failed.Code) == nat.EndRefused:
+	case w.refused || nat.EndOfError(w.failedBy(), w.failed.Type, w.failed.Code) == nat.EndRefused:
 		return Refused
 	}
 	return Unreachable

@@ -20,6 +20,7 @@ type Follower struct {
 	fresh   []loose                 // of the last Take: their causes may not have been read
 	loose   []loose                 // of nobody yet
 	number  int
+	takes   int // how many there were
 }
 
 type entryKey struct {
@@ -58,6 +59,7 @@ func (f *Follower) Take(seen []proof.Observation, at time.Time) {
 			f.learn(o.Conn)
 		}
 	}
+	f.takes++
 	ready := append(f.loose, f.fresh...)
 	f.loose, f.fresh = nil, nil
 	for _, o := range ready {
@@ -155,6 +157,7 @@ func (f *Follower) deal(o loose) bool {
 		return false
 	}
 	who.add(o, dir)
+	who.dealt = f.takes
 	return true
 }
 
@@ -193,7 +196,8 @@ func (f *Follower) begin(o loose) {
 func (f *Follower) Tell(at time.Time) (out []Flow) {
 	for root, who := range f.flows {
 		state, _ := who.become(at)
-		if state != Unknown && state != who.told {
+		behind := len(f.fresh) > 0 && who.dealt == f.takes // what led to it in another namespace may be read, and not dealt out yet
+		if state != Unknown && state != who.told && !behind {
 			out = append(out, who.tell(state))
 		}
 		if who.told != Unknown && who.told != Open && at.Sub(who.last) >= who.patience() {

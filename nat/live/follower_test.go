@@ -2,6 +2,7 @@ package live_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,7 @@ func TestWhatBecomesOfAFlow(t *testing.T) {
 		{"open, and closed later", []moment{{0, request()}, {s / 10, answer()}, {2 * s, nil}, {3 * s, nil}, {4 * s, end("TIME_WAIT")}, {5 * s, nil}}, []string{ask + "open" + whole, ask + "closed again" + whole}},
 		{"its entry is gone", []moment{{0, request()}, {s / 10, answer()}, {s / 5, []proof.Observation{gone(end("")[0])}}}, []string{ask + "closed" + whole}},
 		{"reset", []moment{{0, request()}, {s / 10, answer()}, {s / 5, end("CLOSE")}}, []string{ask + "reset" + whole}},
+		{"reset after its end", []moment{{0, request()}, {s / 10, answer()}, {s / 5, append(end("TIME_WAIT"), append(end("CLOSE"), at("n1", nat.TapPreRaw, asks, rst))...)}}, []string{ask + "closed" + whole}},
 		{"unanswered", []moment{{0, request()}, {2 * s, nil}, {4 * s, nil}, {5 * s, nil}}, []string{ask + "unanswered" + whole}},
 		{"unanswered, and answered later", []moment{{0, request()}, {4 * s, nil}, {5 * s, answer()}, {6 * s, end("TIME_WAIT")}}, []string{ask + "unanswered" + whole, ask + "closed again" + whole}},
 		{"an answer that does not come through", []moment{{0, request()}, {s / 10, answer()[:2]}, {s / 2, nil}, {2 * s, nil}}, []string{ask + "unanswered" + whole}},
@@ -148,6 +150,23 @@ func TestWhatBecomesOfAFlow(t *testing.T) {
 			require.Equal(t, row.want, told(nil, row.moments...))
 		})
 	}
+}
+
+// A flow that comes to its end while its packets are read is told of with what was seen of it in the namespace that is read last.
+func TestAFlowIsToldWhole(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(0, 0)
+	all := slices.Concat(request(), answer(), end("TIME_WAIT"))
+	later := func(o proof.Observation) bool { return o.Node == "n2" }
+	f := live.NewFollower(live.Names{})
+	f.Take(slices.DeleteFunc(slices.Clone(all), later), now)
+	f.Take(slices.DeleteFunc(all, func(o proof.Observation) bool { return !later(o) }), now)
+	require.Empty(t, f.Tell(now))
+	f.Take(nil, now)
+	whole := f.Tell(now)
+	require.Len(t, whole, 1)
+	require.Equal(t, live.Closed, whole[0].State)
+	require.Equal(t, []string{"n1", "n2"}, whole[0].Nodes())
 }
 
 // What a standing entry translates belongs to its flow, and the answer to what it was made by begins none.
