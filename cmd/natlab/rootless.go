@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"natlab/lab/proxy"
 	"natlab/lab/rootless"
@@ -17,8 +18,8 @@ func (p *program) rootless(root *cobra.Command) {
 			return nil
 		}
 		// There is no network inside: a release is built before.
-		if what := cmd.Flags().Lookup("kube-proxy"); what != nil && what.Value.String() != "" {
-			if _, err := proxy.Find(cmd.Context(), what.Value.String(), p.err); err != nil {
+		for _, what := range kubeProxies(cmd.Flags().Lookup("kube-proxy")) {
+			if _, err := proxy.Find(cmd.Context(), what, p.err); err != nil {
 				return err
 			}
 		}
@@ -28,6 +29,17 @@ func (p *program) rootless(root *cobra.Command) {
 		}
 		return space.Enter(os.Args[1:])
 	}
+}
+
+// kubeProxies are what a flag names that takes one kube-proxy, or several; nil is a command without the flag.
+func kubeProxies(flag *pflag.Flag) []string {
+	if flag == nil || !flag.Changed {
+		return nil
+	}
+	if several, ok := flag.Value.(pflag.SliceValue); ok {
+		return several.GetSlice()
+	}
+	return []string{flag.Value.String()}
 }
 
 // needsNoRoot reports whether a command reads files alone, or needs the machine's network, as those of VMs do.
