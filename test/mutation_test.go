@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,34 +22,58 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/proof"
+	"natlab/topology"
 )
 
-// TestEveryBreakIsNoticed breaks the reference lab's live rules one by one and wants Verify to say so, in the right
-// node and rule. A proof that cannot fail proves nothing.
+// TestEveryBreakIsNoticed breaks the live rules of the reference lab's dual-stack twin one by one, those of IPv4 and then those of IPv6,
+// and wants Verify to say so, in the right node and rule. A proof that cannot fail proves nothing.
 //
 // The intact lab is proved first, with all flows. Its certificates tell which flow met which rule, so that each break is asked
 // about with one flow that meets the broken rule. Breaks are tried together where no flow that is asked meets two of them; a
 // flow that meets none has to stay proved.
 //
-// NATLAB_CLUSTER (a file of testdata/verify), NATLAB_BACKEND and NATLAB_BREAK (a part of a node's name and a break's)
-// choose something else to break.
+// Of IPv6 two nodes are broken, one that announces a load balancer's address and one with endpoints, by the other backend.
+// NATLAB_FAMILY (ipv4 or ipv6) breaks that family alone, in all nodes; NATLAB_CLUSTER (a file of testdata/verify), NATLAB_BACKEND and
+// NATLAB_BREAK (a part of a node's name and a break's) choose something else to break.
 func TestEveryBreakIsNoticed(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	cluster, backend := reference(t), dataplane.Backend(os.Getenv("NATLAB_BACKEND"))
+	cluster, err := topology.DualStack()
+	require.NoError(t, err)
 	if name := os.Getenv("NATLAB_CLUSTER"); name != "" {
 		cluster = clusterOf(t, name)
 	}
-	labs := make([]*lab.Lab, breakers)
-	for i := range labs {
-		labs[i] = labOf(t, cluster, backend)
+	only := os.Getenv("NATLAB_FAMILY")
+	for i, f := range cluster.Families() {
+		family := nat.Family(f)
+		if only != "" && only != family.String() {
+			continue
+		}
+		t.Run(family.String(), func(t *testing.T) {
+			t.Parallel()
+			backend, many, nodes := dataplane.Backend(os.Getenv("NATLAB_BACKEND")), breakers, []string(nil)
+			if i > 0 && only == "" {
+				backend, many, nodes = other(backend), 1, []string{"vms102", "vms105"}
+			}
+			labs := make([]*lab.Lab, many)
+			for i := range labs {
+				labs[i] = labOf(t, cluster, backend)
+			}
+			breakAll(t, labs, family, nodes)
+		})
 	}
-	intact, err := verify.Lab(ctx, labs[0], verify.Options{Strict: true})
+}
+
+// breakAll breaks the rules of a family in labs of one cluster, of some nodes or, where none is named, of all.
+func breakAll(t *testing.T, labs []*lab.Lab, family nat.Family, nodes []string) {
+	t.Helper()
+	ctx := t.Context()
+	flows := slices.DeleteFunc(proof.Flows(labs[0].Cluster(), proof.Selector{}), func(f proof.Flow) bool { return nat.FamilyOf(f.Target.Addr()) != family })
+	intact, err := verify.Lab(ctx, labs[0], verify.Options{Strict: true, Flows: flows})
 	require.NoError(t, err)
 	require.Equal(t, proof.Proved, intact.Outcome(), "the intact lab: %s", firstWrong(intact))
 
-	s := newScore(intact)
-	breaks, err := s.breaksOf(ctx, labs[0])
+	s := newScore(intact, family)
+	breaks, err := s.breaksOf(ctx, labs[0], nodes)
 	require.NoError(t, err)
 	jobs := make(chan round)
 	var workers errgroup.Group
@@ -72,7 +97,7 @@ func TestEveryBreakIsNoticed(t *testing.T) {
 	s.report(t)
 
 	for _, l := range labs { // one after the other: together they would wait for each other's packets
-		again, err := verify.Lab(ctx, l, verify.Options{Strict: true, WithoutControl: true})
+		again, err := verify.Lab(ctx, l, verify.Options{Strict: true, WithoutControl: true, Flows: flows})
 		require.NoError(t, err)
 		assert.Equal(t, proof.Proved, again.Outcome(), "after all rules are mended: %s", firstWrong(again))
 	}
@@ -89,6 +114,7 @@ type at struct {
 
 // score is what came of all breaks.
 type score struct {
+	family nat.Family
 	all    []proof.Flow                // of the intact lab
 	met    map[at][]proof.Flow         // those that met a rule there, came into a chain, or, by the node alone, met any rule of it
 	isMet  map[at]map[string]bool      // the same, by the flow's name
@@ -101,8 +127,8 @@ type score struct {
 }
 
 // newScore lists for each rule and each chain of the intact lab the flows that met it or came into it.
-func newScore(intact proof.Report) *score {
-	s := &score{all: flowsOf(intact), met: map[at][]proof.Flow{}, isMet: map[at]map[string]bool{}, intact: map[string]iptables.Ruleset{}}
+func newScore(intact proof.Report, family nat.Family) *score {
+	s := &score{family: family, all: flowsOf(intact), met: map[at][]proof.Flow{}, isMet: map[at]map[string]bool{}, intact: map[string]iptables.Ruleset{}}
 	add := func(k at, f proof.Flow) {
 		if s.isMet[k] == nil {
 			s.isMet[k] = map[string]bool{}
@@ -126,14 +152,15 @@ func newScore(intact proof.Report) *score {
 	return s
 }
 
-// breaksOf lists every break of every node that some flow meets, and notes the others.
-func (s *score) breaksOf(ctx context.Context, l *lab.Lab) (out []breakage, err error) {
+// breaksOf lists every break of the nodes, or of every node, that some flow meets, and notes the others.
+func (s *score) breaksOf(ctx context.Context, l *lab.Lab, nodes []string) (out []breakage, err error) {
 	for _, node := range l.Nodes() {
-		if s.intact[node], err = rulesOf(ctx, l, node); err != nil {
+		if s.intact[node], err = s.rulesOf(ctx, l, node); err != nil {
 			return nil, err
 		}
-		for _, br := range breaksOf(node, s.intact[node], endpoints(l)) {
+		for _, br := range breaksOf(node, s.intact[node], s.endpoints(l)) {
 			switch {
+			case nodes != nil && !slices.Contains(nodes, node):
 			case !strings.Contains(node+" "+br.name, os.Getenv("NATLAB_BREAK")):
 			case len(s.met[br.at()]) == 0:
 				s.uncovered = append(s.uncovered, node+": "+br.name)
@@ -147,7 +174,7 @@ func (s *score) breaksOf(ctx context.Context, l *lab.Lab) (out []breakage, err e
 	return out, nil
 }
 
-func rulesOf(ctx context.Context, l *lab.Lab, node string) (iptables.Ruleset, error) {
+func (s *score) rulesOf(ctx context.Context, l *lab.Lab, node string) (iptables.Ruleset, error) {
 	h, err := l.Handle(node)
 	if err != nil {
 		return iptables.Ruleset{}, err
@@ -156,7 +183,7 @@ func rulesOf(ctx context.Context, l *lab.Lab, node string) (iptables.Ruleset, er
 	if err != nil {
 		return iptables.Ruleset{}, err
 	}
-	return plane.Dump(ctx, h, nat.IPv4)
+	return plane.Dump(ctx, h, s.family)
 }
 
 // at is where a packet notices the break.
@@ -319,12 +346,15 @@ func flowsOf(r proof.Report) []proof.Flow {
 	return out
 }
 
-func endpoints(l *lab.Lab) []netip.AddrPort {
+// endpoints are those of the family.
+func (s *score) endpoints(l *lab.Lab) []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, s := range l.Cluster().Services {
-		for _, p := range s.Ports {
+	for _, svc := range l.Cluster().Services {
+		for _, p := range svc.Ports {
 			for _, e := range p.Endpoints {
-				out = append(out, e.Addr)
+				if nat.FamilyOf(e.Addr.Addr()) == s.family {
+					out = append(out, e.Addr)
+				}
 			}
 		}
 	}

@@ -90,6 +90,13 @@ func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	q.expect(true)
 	q.saw(both[0].Endpoint)
 	assert.True(t, q.open(), "the live rules may do something else")
+	again := &attempt{flowState: q, stuck: both[0].Endpoint}
+	before := q.attempts
+	again.saw(both[0].Endpoint)
+	again.record(proof.Certificate{Endpoint: both[0].Endpoint, Verdict: proof.Proved})
+	require.Equal(t, before, q.attempts, "a client that was served before draws no endpoint")
+	q.certs = nil
+
 	q.record(proof.Certificate{Verdict: proof.Disproved})
 	assert.False(t, q.open(), "and did")
 

@@ -32,6 +32,24 @@ func (q *flowState) secondContact(t *attempt, endpoint netip.AddrPort) {
 	t.live = proof.Rebind(orAll(proof.SecondContact(q.sticky.live, endpoint), q.live), predictedPort, port)
 }
 
+// saw and record are the flow's. A client that was served before draws no endpoint: what it came to does not count as an attempt, of which
+// there have to be so many before an endpoint that was not seen is called never chosen.
+func (t *attempt) saw(endpoint netip.AddrPort) {
+	t.flowState.saw(endpoint)
+	t.uncount()
+}
+
+func (t *attempt) record(cert proof.Certificate) {
+	t.flowState.record(cert)
+	t.uncount()
+}
+
+func (t *attempt) uncount() {
+	if t.stuck.IsValid() {
+		t.attempts--
+	}
+}
+
 func orAll(some, all nat.Prediction) nat.Prediction {
 	if len(some) == 0 {
 		return all

@@ -13,19 +13,61 @@ func Sticks(p nat.Prediction) bool {
 	return slices.ContainsFunc(p, remembered)
 }
 
-// remembered reports whether a rule on the way found the client in its list.
+// remembered reports whether a rule on the way found the client in its list, or may have.
 func remembered(o nat.Outcome) bool {
 	return slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return s.Remembers })
 }
 
 // FirstContact is what is left of a prediction for a client that no list remembers.
 func FirstContact(p nat.Prediction) nat.Prediction {
-	return only(p, func(o nat.Outcome) bool { return !remembered(o) })
+	return only(p, func(o *nat.Outcome) bool {
+		for _, s := range o.Request.Steps {
+			if s.Remembers && !s.Maybe {
+				return false
+			}
+		}
+		o.Request.Steps = decided(o.Request.Steps, false)
+		return true
+	})
 }
 
 // SecondContact is what is left of a prediction for a client that an endpoint served before.
 func SecondContact(p nat.Prediction, endpoint netip.AddrPort) nat.Prediction {
-	return only(p, func(o nat.Outcome) bool { return remembered(o) && o.Endpoint == endpoint })
+	return only(p, func(o *nat.Outcome) bool {
+		if !remembered(*o) || o.Endpoint != endpoint {
+			return false
+		}
+		o.Request.Steps = decided(o.Request.Steps, true)
+		return true
+	})
+}
+
+// decided are the steps of a way where it is known whether the client is remembered. Where a rule that remembers and one of its chain that
+// does not do the same, the way is one for both, and either of them is met. Where there are several such pairs, which is met stays open.
+func decided(steps nat.Trace, remembers bool) nat.Trace {
+	var out nat.Trace
+	for _, s := range steps {
+		pairs, twin := 0, false
+		for _, o := range steps {
+			if !s.Maybe || !o.Maybe || chainOf(o) != chainOf(s) || o.Hook != s.Hook {
+				continue
+			}
+			if o.Remembers {
+				pairs++
+			}
+			twin = twin || o.Remembers != s.Remembers && o.Action == s.Action
+		}
+		twin = twin && pairs == 1
+		switch {
+		case s.Maybe && s.Remembers && !remembers, twin && s.Remembers != remembers:
+		case twin:
+			s.Maybe = false
+			out = append(out, s)
+		default:
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // asksMemory reports whether a condition is one by which rules on the ways ask who was served: what it answers is known of either contact.
@@ -35,12 +77,15 @@ func asksMemory(p nat.Prediction, what string) bool {
 	})
 }
 
-// only keeps some outcomes and makes their probabilities add up to 1 again.
-func only(p nat.Prediction, keep func(nat.Outcome) bool) nat.Prediction {
-	out := slices.DeleteFunc(slices.Clone(p), func(o nat.Outcome) bool { return !keep(o) })
+// only keeps some outcomes, of which keep may change the copy that it gets, and makes their probabilities add up to 1 again.
+func only(p nat.Prediction, keep func(*nat.Outcome) bool) nat.Prediction {
+	var out nat.Prediction
 	sum := 0.0
-	for _, o := range out {
-		sum += o.Probability
+	for _, o := range p {
+		if keep(&o) {
+			out = append(out, o)
+			sum += o.Probability
+		}
 	}
 	for i := range out {
 		out[i].Probability /= sum
