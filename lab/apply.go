@@ -79,13 +79,13 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 	if how == Full {
 		sync = l.Sync
 	}
-	servers, notes := topology.Servers(c)
+	servers := topology.Servers(c)
 	out := Applied{Services: changedServices(was, c)}
 	if out.Started, err = l.own.servers.add(servers); err != nil {
 		return Applied{}, err
 	}
 	if err := sync(ctx, c); err != nil { // a node that failed has its old rules, or the new ones
-		before, _ := topology.Servers(was)
+		before := topology.Servers(was)
 		_, undone := l.own.servers.keep(before)
 		return Applied{}, errors.Join(err, undone)
 	}
@@ -93,7 +93,7 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 		return Applied{}, err
 	}
 	l.mu.Lock()
-	l.cluster, l.record.Notes = c, notes
+	l.cluster = c
 	r := l.record
 	l.mu.Unlock()
 	return out, errors.Join(l.own.state.write(clusterFile, c), l.own.state.write(recordFile, r))

@@ -60,7 +60,7 @@ type bareSite struct {
 func newBare(tb testing.TB, c topology.Cluster, plan topology.Plan) *bareLab {
 	tb.Helper()
 	l := &bareLab{fds: map[string]int{}}
-	servers, _ := topology.Servers(c)
+	servers := topology.Servers(c)
 	for _, ns := range plan.Namespaces {
 		s := &bareSite{ns: ns}
 		for _, server := range servers {

@@ -46,7 +46,7 @@ func TestFamiliesReachEveryPod(t *testing.T) {
 			c.Clients = append(slices.Clone(c.Clients), topology.Client{Name: "far", Addresses: []netip.Addr{netip.MustParseAddr("2001:db8::9"), netip.MustParseAddr("203.0.113.9")}})
 			c = row.narrow(c)
 			l := raise(t, c)
-			servers, _ := topology.Servers(c)
+			servers := topology.Servers(c)
 			for _, ns := range l.Plan().Namespaces {
 				if ns.Kind != topology.KindUnderlay {
 					askAll(t, l, ns, servers)

@@ -161,9 +161,8 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 	if err != nil {
 		return build.Made(), err
 	}
-	servers, notes := topology.Servers(l.cluster)
-	l.record.Notes = append(append(l.record.Notes, build.Notes()...), notes...)
-	if l.own.servers, err = openServers(ctx, servers, l.handles); err != nil {
+	l.record.Notes = append(l.record.Notes, build.Notes()...)
+	if l.own.servers, err = openServers(ctx, topology.Servers(l.cluster), l.handles); err != nil {
 		return build.Made(), err
 	}
 	p.done("servers")

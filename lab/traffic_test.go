@@ -26,7 +26,7 @@ func TestEveryoneReachesEveryPod(t *testing.T) {
 			if overlay != topology.IPIP {
 				require.Equal(t, realise.NoTunnel, l.Tunnel())
 			}
-			servers, _ := topology.Servers(c)
+			servers := topology.Servers(c)
 			for _, ns := range l.Plan().Namespaces {
 				if ns.Kind != topology.KindUnderlay {
 					askAll(t, l, ns, servers)
@@ -62,7 +62,7 @@ func TestClientBehindTheRouter(t *testing.T) {
 	l := raise(t, c)
 	far, ok := l.Plan().Namespace("far")
 	require.True(t, ok)
-	servers, _ := topology.Servers(c)
+	servers := topology.Servers(c)
 	askAll(t, l, far, servers)
 	require.Contains(t, look(t, l, "far").routes, "default via 169.254.1.1 dev eth0")
 }

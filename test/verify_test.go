@@ -121,6 +121,8 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 		{"affinity.yaml", "v1.28", dataplane.Legacy, topology.None, affinityEnds},
 		{"affinity.yaml", "v1.37", dataplane.NFT, topology.VXLAN, affinityEnds},
 		{"affinity.yaml", "v1.28", dataplane.Userspace, topology.None, affinityEnds},
+		{"sctp.yaml", "v1.37", dataplane.NFT, topology.IPIP, sctpEnds},
+		{"sctp.yaml", "v1.28", dataplane.Legacy, topology.VXLAN, sctpEnds},
 		{"hostports.yaml", "v1.35", dataplane.Legacy, topology.None, hostPortEnds},
 		{"hostports.yaml", "v1.37", dataplane.NFT, topology.IPIP, hostPortEnds},
 	}
@@ -142,6 +144,7 @@ func TestWhatKubeProxyDecidesIsProved(t *testing.T) {
 var (
 	policyEnds   = map[nat.End]int{nat.EndAnswered: 286, nat.EndLost: 24, nat.EndRefused: 6, nat.EndRejected: 66}
 	hostPortEnds = map[nat.End]int{nat.EndAnswered: 48, nat.EndRefused: 2}
+	sctpEnds     = map[nat.End]int{nat.EndAnswered: 172, nat.EndLost: 4, nat.EndRefused: 4, nat.EndRejected: 8}
 	affinityEnds = map[nat.End]int{nat.EndAnswered: 92, nat.EndRefused: 2}
 )
 

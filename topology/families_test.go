@@ -153,7 +153,7 @@ func TestOverlaysOfFamilies(t *testing.T) {
 func TestServersOfFamilies(t *testing.T) {
 	c := dualStack(t)
 	for f, want := range map[Family]int{IPv4: 5, IPv6: 5} {
-		servers, _ := Servers(c.Narrowed(f))
+		servers := Servers(c.Narrowed(f))
 		n := 0
 		for _, s := range servers {
 			require.Equal(t, f, FamilyOf(s.Addr.Addr()))

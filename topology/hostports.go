@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -61,14 +62,9 @@ func (l *loader) hostPorts(o placed[corev1.Pod]) (out []HostPort) {
 
 // hostPortServers are the sockets behind hostPorts: of each container's port one, whoever asks for it. Which addresses a Pod on the host
 // network binds is not known: those of its node count.
-func hostPortServers(c Cluster, p Pod) (out []Server, notes []string) {
+func hostPortServers(c Cluster, p Pod) (out []Server) {
 	for _, h := range p.HostPorts {
-		proto := lowerProto(h.Protocol)
-		if proto == "" {
-			notes = append(notes, fmt.Sprintf("Pod %s: hostPort %d: no server: natlab has none for %s", p.Member(), h.Port, h.Protocol))
-			continue
-		}
-		s := Server{Name: p.Member(), Member: p.Member(), Proto: proto}
+		s := Server{Name: p.Member(), Member: p.Member(), Proto: strings.ToLower(h.Protocol)}
 		if p.HostNetwork {
 			s.Member = p.Node
 		}
@@ -79,10 +75,5 @@ func hostPortServers(c Cluster, p Pod) (out []Server, notes []string) {
 			}
 		}
 	}
-	return out, notes
-}
-
-// lowerProto is "tcp" or "udp"; "" for a protocol that natlab has no servers for.
-func lowerProto(protocol string) string {
-	return map[string]string{"TCP": "tcp", "UDP": "udp"}[protocol]
+	return out
 }

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,7 +11,7 @@ import (
 type Server struct {
 	Name   string         `json:"name"`   // as it calls itself: the pod, "NAMESPACE/NAME", also where it is on the host network
 	Member string         `json:"member"` // whose namespace it is in: the pod, or the node of a pod on the host network
-	Proto  string         `json:"proto"`  // "tcp" or "udp"
+	Proto  string         `json:"proto"`  // "tcp", "udp" or "sctp"
 	Addr   netip.AddrPort `json:"addr"`   // the address it is bound to, never a wildcard
 }
 
@@ -20,8 +19,8 @@ type Server struct {
 func (s Server) String() string { return s.Proto + " " + s.Addr.String() + " " + s.Name }
 
 // Servers lists what listens in a lab of the cluster: one server for each address, port and protocol that is an endpoint
-// of some Service port, ready or not, or behind a hostPort, sorted. What cannot have one is named in the notes, once each.
-func Servers(c Cluster) (servers []Server, notes []string) {
+// of some Service port, ready or not, or behind a hostPort, sorted.
+func Servers(c Cluster) (servers []Server) {
 	type key struct {
 		proto string
 		addr  netip.AddrPort
@@ -30,10 +29,6 @@ func Servers(c Cluster) (servers []Server, notes []string) {
 	for _, svc := range c.Services {
 		for _, port := range svc.Ports {
 			proto := strings.ToLower(port.Protocol)
-			if proto != "tcp" && proto != "udp" {
-				notes = append(notes, fmt.Sprintf("Service %s/%s: port %d: no server: natlab has none for %s", svc.Namespace, svc.Name, port.Port, port.Protocol))
-				continue
-			}
 			for _, e := range port.Endpoints {
 				pod, ok := c.Pod(e.Pod)
 				k := key{proto, e.Addr}
@@ -50,9 +45,7 @@ func Servers(c Cluster) (servers []Server, notes []string) {
 		}
 	}
 	for _, p := range c.Pods {
-		behind, more := hostPortServers(c, p)
-		notes = append(notes, more...)
-		for _, s := range behind {
+		for _, s := range hostPortServers(c, p) {
 			if k := (key{s.Proto, s.Addr}); !seen[k] {
 				seen[k] = true
 				servers = append(servers, s)
@@ -62,6 +55,5 @@ func Servers(c Cluster) (servers []Server, notes []string) {
 	slices.SortFunc(servers, func(a, b Server) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Proto, b.Proto), a.Addr.Compare(b.Addr))
 	})
-	slices.Sort(notes)
-	return servers, slices.Compact(notes)
+	return servers
 }

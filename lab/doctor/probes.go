@@ -295,10 +295,10 @@ func witnessProbes() []probe {
 func trafficProbes() []probe {
 	return []probe{
 		{
-			feature:  Feature{Name: "SCTP sockets", For: "Services with protocol SCTP", Instead: "their rules are written and predicted, not driven", Remedy: "modprobe sctp"},
+			feature:  Feature{Name: "SCTP sockets", For: "Services with protocol SCTP", Instead: "raw sockets speak it from user space, as far as a request and an answer go", Remedy: "modprobe sctp"},
 			rootless: true,
 			try: func(context.Context, *netns.Handle) (string, error) {
-				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP) // which loads the module where there is one
 				if err != nil {
 					return "", err
 				}

@@ -51,16 +51,17 @@ func AskAll(ctx context.Context, ns Namespace, tuples []nat.Tuple) []Result {
 	return results
 }
 
-// Conn is a client's socket that asks as often as it is told to: a TCP connection that stays open, or a UDP socket
+// Conn is a client's socket that asks as often as it is told to: a TCP connection or SCTP association that stays open, or a UDP socket
 // whose datagrams are all of one flow. One goroutine at a time may use it.
 type Conn struct {
 	tuple   nat.Tuple
 	file    *os.File
 	raw     syscall.RawConn
-	made    bool            // TCP: the connection is made
+	made    bool            // TCP and SCTP: the connection is made
 	stage   atomic.Uint32   // of an Exchange: a Stage
 	pending []byte          // TCP: what came in after the last line's end
 	early   map[string]line // answers that nobody has asked for yet, by nonce
+	sctp    *association    // of SCTP; else nil
 }
 
 // Open makes a client's socket and, for TCP, the connection. The caller closes it.
@@ -100,10 +101,19 @@ func (c *Conn) Receive(ctx context.Context, nonce string) (Answer, error) {
 }
 
 // Local is the socket's own address.
-func (c *Conn) Local() netip.AddrPort { return c.name(unix.Getsockname) }
+func (c *Conn) Local() netip.AddrPort {
+	at := c.name(unix.Getsockname)
+	if c.sctp != nil && at.IsValid() {
+		return netip.AddrPortFrom(at.Addr(), c.sctp.src)
+	}
+	return at
+}
 
 // Close ends the connection. A second Close does nothing.
 func (c *Conn) Close() error {
+	if c.sctp != nil {
+		c.sctp.abandon()
+	}
 	if err := c.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close the client of %s: %w", c.tuple, err)
 	}
@@ -122,7 +132,7 @@ func (c *Conn) AskOnce(ctx context.Context) (Answer, error) {
 		return Answer{}, err
 	}
 	a, err := c.receive(nonce)
-	if err == nil && c.tuple.Proto() == nat.TCP {
+	if err == nil && c.tuple.Proto() != nat.UDP {
 		var rest [64]byte
 		_, _ = c.read(rest[:]) // the end of the stream, or of patience
 	}

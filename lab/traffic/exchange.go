@@ -61,7 +61,7 @@ func (c *Conn) Exchange(ctx context.Context, size int) (Answer, error) {
 			a, err = c.receive(nonce)
 		}
 	}
-	if err != nil || c.tuple.Proto() != nat.TCP {
+	if err != nil || c.tuple.Proto() == nat.UDP {
 		return a, err
 	}
 	c.enter(Ending)
@@ -98,6 +98,9 @@ func (c *Conn) end() error {
 		return fmt.Errorf("%d bytes more than the answer", n)
 	}
 	c.enter(Closing)
+	if c.tuple.Proto() == nat.SCTP { // there is no half of an association: the server's shutdown is the end of both
+		return nil
+	}
 	var failed error
 	err := c.raw.Control(func(fd uintptr) { failed = os.NewSyscallError("shutdown", unix.Shutdown(int(fd), unix.SHUT_WR)) })
 	if err := errors.Join(err, failed); err != nil {

@@ -18,7 +18,7 @@ import (
 
 // Serve answers every request to addr in the namespace under the given name, until the Closer is closed; Close waits
 // for the last one and may be called twice. The address must be one of the namespace's own, since a server on a
-// wildcard address would answer a datagram from whatever address the route back prefers. TCP and UDP are known.
+// wildcard address would answer a datagram from whatever address the route back prefers. TCP, UDP and SCTP are known.
 func Serve(ns Namespace, name string, proto nat.Proto, addr netip.AddrPort) (io.Closer, error) {
 	if !addr.Addr().IsValid() || addr.Addr().IsUnspecified() {
 		return nil, fmt.Errorf("serve %s as %q: %s is not one address", proto, name, addr)
@@ -30,6 +30,8 @@ func Serve(ns Namespace, name string, proto nat.Proto, addr netip.AddrPort) (io.
 		err = s.listen(ns, addr)
 	case nat.UDP:
 		err = s.listenPacket(ns, addr)
+	case nat.SCTP:
+		err = s.listenSCTP(ns, addr)
 	default:
 		err = fmt.Errorf("protocol %s has no server here", proto)
 	}

@@ -46,15 +46,20 @@ func open(t nat.Tuple) (*Conn, error) {
 	if t.Dst().Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	kind := unix.SOCK_STREAM
+	kind, protocol := unix.SOCK_STREAM, 0
 	switch t.Proto() {
 	case nat.TCP:
 	case nat.UDP:
 		kind = unix.SOCK_DGRAM
+	case nat.SCTP:
+		if !kernelSCTP() {
+			return openSCTP(t)
+		}
+		protocol = unix.IPPROTO_SCTP
 	default:
 		return nil, fmt.Errorf("protocol %s has no client here", t.Proto())
 	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
@@ -121,9 +126,14 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
-// connected waits until a TCP connection is made or has failed.
+// connected waits until a TCP connection or an SCTP association is made or has failed.
 func (c *Conn) connected() error {
-	if c.tuple.Proto() != nat.TCP {
+	if c.sctp != nil && !c.made {
+		err := c.sctp.open()
+		c.made = err == nil
+		return err
+	}
+	if c.tuple.Proto() == nat.UDP || c.sctp != nil {
 		return nil
 	}
 	var failed error
@@ -150,6 +160,9 @@ func errno(code int) error {
 
 // write is send(2), as often as it takes: a stream's buffer may have less room than all needs.
 func (c *Conn) write(b []byte) error {
+	if c.sctp != nil {
+		return c.sctp.write(b)
+	}
 	var failed error
 	err := c.raw.Write(func(fd uintptr) bool {
 		var n int
@@ -168,6 +181,9 @@ func (c *Conn) write(b []byte) error {
 
 // read is recv(2): 0 and no error is the end of a stream, or an empty datagram.
 func (c *Conn) read(b []byte) (n int, err error) {
+	if c.sctp != nil {
+		return c.sctp.read(b)
+	}
 	var failed error
 	err = c.raw.Read(func(fd uintptr) bool {
 		n, _, failed = unix.Recvfrom(int(fd), b, 0)
@@ -204,6 +220,10 @@ func (c *Conn) failure(err error) *Failure {
 	if f.Kind == Timeout {
 		return f
 	}
+	if c.sctp != nil && c.sctp.refused != nil {
+		f.Kind, f.ICMPType, f.ICMPCode, f.Sender = Unreachable, c.sctp.refused.ICMPType, c.sctp.refused.ICMPCode, c.sctp.refused.Sender
+		return f
+	}
 	_ = c.raw.Control(func(fd uintptr) { f.readErrorQueue(int(fd)) }) // without the queue the Failure tells less, but nothing wrong
 	return f
 }
@@ -212,10 +232,10 @@ func (f *Failure) classify() {
 	switch {
 	case errors.Is(f.Err, os.ErrDeadlineExceeded), errors.Is(f.Err, unix.ETIMEDOUT):
 		f.Kind = Timeout
-	case errors.Is(f.Err, unix.ECONNREFUSED) && f.Tuple.Proto() == nat.TCP:
+	case errors.Is(f.Err, unix.ECONNREFUSED) && f.Tuple.Proto() != nat.UDP:
 		f.Kind = Refused
 	case errors.Is(f.Err, unix.ECONNREFUSED), errors.Is(f.Err, unix.EHOSTUNREACH), errors.Is(f.Err, unix.ENETUNREACH),
-		errors.Is(f.Err, unix.ENOPROTOOPT), errors.Is(f.Err, unix.EACCES), blackholed(f.Err):
+		errors.Is(f.Err, unix.ENOPROTOOPT), errors.Is(f.Err, unix.EPROTO), errors.Is(f.Err, unix.EACCES), blackholed(f.Err):
 		f.Kind = Unreachable
 	case errors.Is(f.Err, unix.ECONNRESET), errors.Is(f.Err, unix.EPIPE), errors.Is(f.Err, unix.ENOTCONN):
 		f.Kind = Reset
@@ -237,7 +257,12 @@ func (f *Failure) readErrorQueue(fd int) {
 	if err != nil {
 		return
 	}
-	messages, err := unix.ParseSocketControlMessage(control[:n])
+	f.readControl(control[:n])
+}
+
+// readControl looks for the ICMP error in what stands beside a message of the error queue.
+func (f *Failure) readControl(control []byte) {
+	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
 		return
 	}

@@ -101,6 +101,9 @@ func TestAsk(t *testing.T) {
 		{"a fixed port on any address", nat.TCP, "0.0.0.0:40001", "127.0.0.2:81"},
 		{"IPv6", nat.TCP, "[::1]:40000", "[::1]:80"},
 		{"IPv6", nat.UDP, "[::1]:40000", "[::1]:80"},
+		{"a port of its own", nat.SCTP, "127.0.0.1:0", "127.0.0.2:80"},
+		{"a fixed port", nat.SCTP, "127.0.0.1:40000", "127.0.0.2:80"},
+		{"IPv6", nat.SCTP, "[::1]:40000", "[::1]:80"},
 	} {
 		t.Run(fmt.Sprintf("%s %s from %s", row.why, row.proto, row.src), func(t *testing.T) {
 			serve(t, ns, "default/web", row.proto, row.dst)
@@ -201,7 +204,7 @@ func TestFailures(t *testing.T) {
 		{"another kind of server", to(nat.TCP, "127.0.0.1:22"), traffic.Failure{Kind: traffic.Garbled}},
 		{"a server that hangs up", to(nat.TCP, "127.0.0.1:23"), traffic.Failure{Kind: traffic.Broken}},
 		{"an address of someone else", nat.TupleOf(nat.UDP, addr("192.0.2.1:5"), addr("127.0.0.1:1")), traffic.Failure{Kind: traffic.Broken}},
-		{"a protocol without sockets", to(nat.SCTP, "127.0.0.1:1"), traffic.Failure{Kind: traffic.Broken}},
+		{"a protocol without sockets", to(nat.UDPLite, "127.0.0.1:1"), traffic.Failure{Kind: traffic.Broken}},
 	} {
 		t.Run(row.why+" "+row.tuple.Proto().String(), func(t *testing.T) {
 			_, err := traffic.Ask(until(t, row.want.Kind), ns, row.tuple)
@@ -304,7 +307,7 @@ func TestServersThatCannotBe(t *testing.T) {
 		{nat.TCP, "0.0.0.0:80", "not one address"},
 		{nat.UDP, "192.0.2.1:80", "cannot assign"},
 		{nat.TCP, "192.0.2.1:80", "cannot assign"},
-		{nat.SCTP, "127.0.0.1:80", "protocol sctp"},
+		{nat.UDPLite, "127.0.0.1:80", "protocol udplite"},
 	} {
 		t.Run(row.at, func(t *testing.T) {
 			_, err := traffic.Serve(ns, "a", row.proto, addr(row.at))

@@ -248,8 +248,9 @@ func (d *driver) held(h nat.Hop) bool {
 	if d.tunnels[h.Node+" "+h.Dev] && h.Tap == nat.TapPost || len(d.tunnels) > 0 && h.Outer.IsValid() && h.Tap.Hook() == nat.PreRouting {
 		return true
 	}
-	return h.Tuple.Proto() == nat.UDP && slices.ContainsFunc(d.servers, func(s topology.Server) bool {
-		return s.Member == h.Node && s.Addr == h.Tuple.Dst() && s.Proto == nat.UDP.String()
+	proto := h.Tuple.Proto()
+	return (proto == nat.UDP || proto == nat.SCTP) && slices.ContainsFunc(d.servers, func(s topology.Server) bool {
+		return s.Member == h.Node && s.Addr == h.Tuple.Dst() && s.Proto == proto.String()
 	})
 }
 
@@ -358,10 +359,10 @@ func endsOf(r traffic.Result) (proof.Ends, error) {
 	return proof.Ends{}, r.Err
 }
 
-// haltOf is how an exchange failed whose TCP connection was made; "" for one that did not, or whose was not made.
+// haltOf is how an exchange failed whose connection was made, of TCP or SCTP; "" for one that did not, or whose was not made.
 func haltOf(err error) string {
 	f, ok := errors.AsType[*traffic.Failure](err)
-	if !ok || f.Tuple.Proto() != nat.TCP || f.Stage == traffic.Connecting {
+	if !ok || f.Tuple.Proto() == nat.UDP || f.Stage == traffic.Connecting {
 		return ""
 	}
 	if f.Kind == traffic.Broken {

@@ -9,7 +9,7 @@ import (
 	"natlab/nat/proof"
 )
 
-// Offsets and sizes of RFC 791, 8200, 793, 768, 792, 4443 and 7348.
+// Offsets and sizes of RFC 791, 8200, 793, 768, 792, 4443, 7348 and 9260.
 const (
 	ipv4Header   = 20
 	ipv6Header   = 40
@@ -21,6 +21,10 @@ const (
 	etherIPv4    = 0x0800
 	etherIPv6    = 0x86dd
 	tcpFlagsAt   = 13
+	chunkAt      = 12
+	chunkInit    = 1
+	chunkInitAck = 2
+	chunkAbort   = 6
 	fragmentMask = 0x1fff
 )
 
@@ -29,7 +33,7 @@ const (
 type header struct {
 	tuple nat.Tuple // of the innermost packet
 	outer nat.Tuple // of a tunnelled packet
-	flags uint8     // TCP
+	flags uint8     // TCP, and of SCTP what its first chunk is in the words of TCP
 	icmp  proof.ICMP
 }
 
@@ -65,10 +69,8 @@ func etherIP(kind uint16) bool { return kind == etherIPv4 || kind == etherIPv6 }
 func parseTransport(t nat.Tuple, payload []byte) header {
 	h := header{tuple: t}
 	switch t.Proto() {
-	case nat.TCP:
-		if len(payload) > tcpFlagsAt {
-			h.flags = payload[tcpFlagsAt]
-		}
+	case nat.TCP, nat.SCTP:
+		h.flags = flagsOf(t.Proto(), payload)
 	case nat.ICMP, nat.ICMPv6:
 		if len(payload) >= icmpHeader && icmpError(t.Proto(), payload[0]) {
 			h.icmp = proof.ICMP{Type: payload[0], Code: payload[1]}
@@ -154,13 +156,30 @@ func tupleIn(proto nat.Proto, src, dst netip.Addr, payload []byte, first bool) (
 	return nat.TupleOf(proto, netip.AddrPortFrom(src, from), netip.AddrPortFrom(dst, to)), proto, payload
 }
 
-// headerOf gives a packet's tuple and, of TCP, its flags; it looks into no tunnel.
+// headerOf gives a packet's tuple and its flags (header.flags); it looks into no tunnel.
 func headerOf(b []byte) (nat.Tuple, uint8) {
 	t, proto, payload := parseIP(b)
-	if proto == nat.TCP && len(payload) > tcpFlagsAt {
-		return t, payload[tcpFlagsAt]
+	return t, flagsOf(proto, payload)
+}
+
+// flagsOf are the flags of a TCP header; of SCTP's first chunk it is those of the segment that does the same: SYN of an INIT, SYN and ACK
+// of an INIT ACK, RST of an ABORT (RFC 9260, 3.2), and ACK of the others.
+func flagsOf(proto nat.Proto, payload []byte) uint8 {
+	switch {
+	case proto == nat.TCP && len(payload) > tcpFlagsAt:
+		return payload[tcpFlagsAt]
+	case proto != nat.SCTP || len(payload) <= chunkAt:
+		return 0
 	}
-	return t, 0
+	switch payload[chunkAt] {
+	case chunkInit:
+		return syn
+	case chunkInitAck:
+		return syn | ack
+	case chunkAbort:
+		return rst
+	}
+	return ack
 }
 
 // The echo request and its answer of ICMPv6 (RFC 4443), which have an id; the other messages that are no errors have none.

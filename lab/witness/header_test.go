@@ -22,6 +22,7 @@ func TestParseHeader(t *testing.T) {
 	options = append(append(options, 1, 1, 1, 1), dgram[20:]...)
 	a6, b6 := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")
 	dgram6 := ipv6(a6, b6, nat.UDP, udpHeader(1, 2, nil))
+	chunk := func(kind byte) []byte { return []byte{0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, kind, 0, 0, 4} }
 	icmp6 := func(kind byte, rest []byte) []byte {
 		return ipv6(b6, a6, nat.ICMPv6, append([]byte{kind, 4, 0, 0, 0, 7, 0, 1}, rest...))
 	}
@@ -34,6 +35,11 @@ func TestParseHeader(t *testing.T) {
 		inside string
 	}{
 		{"tcp", ipv4(a, b, nat.TCP, tcpHeader(1, 2, 0x12)), "tcp 10.0.0.1:1 > 10.0.0.2:2", "none", 0x12, "none"},
+		{"sctp, an INIT", ipv4(a, b, nat.SCTP, chunk(1)), "sctp 10.0.0.1:1 > 10.0.0.2:2", "none", 2, "none"},
+		{"sctp, an INIT ACK", ipv4(a, b, nat.SCTP, chunk(2)), "sctp 10.0.0.1:1 > 10.0.0.2:2", "none", 0x12, "none"},
+		{"sctp, an ABORT", ipv6(a6, b6, nat.SCTP, chunk(6)), "sctp [fd00::1]:1 > [fd00::2]:2", "none", 4, "none"},
+		{"sctp, data", ipv4(a, b, nat.SCTP, chunk(0)), "sctp 10.0.0.1:1 > 10.0.0.2:2", "none", 0x10, "none"},
+		{"sctp without a chunk", ipv4(a, b, nat.SCTP, chunk(1)[:12]), "sctp 10.0.0.1:1 > 10.0.0.2:2", "none", 0, "none"},
 		{"udp", dgram, "udp 10.0.0.1:1 > 10.0.0.2:2", "none", 0, "none"},
 		{"ip options", options, "udp 10.0.0.1:1 > 10.0.0.2:2", "none", 0, "none"},
 		{"a later fragment has no ports", fragment, "udp 10.0.0.1:0 > 10.0.0.2:0", "none", 0, "none"},

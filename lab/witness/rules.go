@@ -32,7 +32,7 @@ const fromTrace = "the kernel's trace reports it"
 type walk struct {
 	hook   nat.Hook
 	tuple  nat.Tuple
-	flags  uint8 // TCP
+	flags  uint8 // header.flags
 	in     string
 	out    string
 	connID uint32

@@ -27,6 +27,7 @@ const loopback = 1
 const (
 	syn = 0x02
 	rst = 0x04
+	ack = 0x10
 )
 
 // makeTable replaces `table ip natlab`, or `table ip6 natlab`, in the namespace of this thread, a leftover of a run that crashed included. It is
@@ -210,7 +211,7 @@ func (l layout) answers(tap nat.Tap) [][]expr.Any {
 	return out
 }
 
-// opening matches the kinds of first packet, in a tunnel or in none: TCP, UDP, ICMP, and of IPv6 fragments of UDP, whose header names
+// opening matches the kinds of first packet, in a tunnel or in none: TCP, UDP, ICMP, SCTP, and of IPv6 fragments of UDP, whose header names
 // their protocol behind it. A namespace that tracks no connections joins none.
 func (l layout) opening(in tunnelled) [][]expr.Any {
 	icmp := slices.Concat(in.match, l.proto(in.at, l.icmp))
@@ -222,6 +223,11 @@ func (l layout) opening(in tunnelled) [][]expr.Any {
 		slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_UDP)),
 		icmp,
 	}
+	chunk := func(op expr.CmpOp, kind byte) []expr.Any {
+		return field(expr.PayloadBaseNetworkHeader, in.at+l.header+chunkAt, op, []byte{kind})
+	}
+	sctp := slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_SCTP))
+	out = append(out, slices.Concat(sctp, chunk(expr.CmpOpGte, chunkInit), chunk(expr.CmpOpLte, chunkInitAck)), slices.Concat(sctp, chunk(expr.CmpOpEq, chunkAbort)))
 	if l.fragment {
 		out = append(out, slices.Concat(in.match, l.proto(in.at, fragment), field(expr.PayloadBaseNetworkHeader, in.at+l.header, expr.CmpOpEq, []byte{unix.IPPROTO_UDP})))
 	}

@@ -21,7 +21,7 @@ func TestRulesAreAskedForOnTheWay(t *testing.T) {
 	require.NoError(t, err)
 	plan, err := topology.NewPlan(c)
 	require.NoError(t, err)
-	servers, _ := topology.Servers(c)
+	servers := topology.Servers(c)
 	var mu sync.Mutex
 	var asked []string
 	broken := ""

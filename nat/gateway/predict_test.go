@@ -36,7 +36,7 @@ func network(t *testing.T, c topology.Cluster, change func(node string, rs *ipta
 		}
 		rules[n.Name] = gateway.Rules{rs}
 	}
-	servers, _ := topology.Servers(c)
+	servers := topology.Servers(c)
 	n, err := gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers})
 	require.NoError(t, err)
 	return n
@@ -218,7 +218,7 @@ func TestPredictInIPv6(t *testing.T) {
 		require.NoError(t, err)
 		rules[n.Name] = gateway.Rules{rs}
 	}
-	servers, _ := topology.Servers(c)
+	servers := topology.Servers(c)
 	n, err := gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, Servers: servers, Family: nat.IPv6})
 	require.NoError(t, err)
 	asked := 0

@@ -69,7 +69,7 @@ func compare(t require.TestingT, c topology.Cluster) compared {
 		require.NoError(t, err)
 		held[n.Name] = gateway.Rules{rs}
 	}
-	servers, _ := topology.Servers(c)
+	servers := topology.Servers(c)
 	network, err := gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: held, Servers: servers})
 	require.NoError(t, err)
 	model, err := objects.New(c)

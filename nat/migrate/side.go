@@ -61,8 +61,7 @@ func (s *side) add(family nat.Family, beside Beside) error {
 	setup := gateway.Setup{
 		Plan: s.plan, Family: family, Rules: map[string]gateway.Rules{}, NFTOf: map[string]nftables.Ruleset{},
 	}
-	setup.Servers, _ = topology.Servers(s.cluster)
-	setup.Servers = append(setup.Servers, s.furtherServers()...)
+	setup.Servers = topology.Servers(s.cluster)
 	for _, n := range s.cluster.Nodes {
 		o := kubeproxy.Options{Family: family, NodeAddresses: n.DeviceAddrs}
 		at, err := kubeproxy.NodePortsAt(s.cluster, n.Name, o)
@@ -111,29 +110,6 @@ func (s *side) wire() error {
 		s.networks[family] = n
 	}
 	return nil
-}
-
-// furtherServers are the endpoints of protocols that natlab has no sockets for: nothing keeps a packet from being predicted.
-func (s *side) furtherServers() (out []topology.Server) {
-	for _, svc := range s.cluster.Services {
-		for _, port := range svc.Ports {
-			if port.Protocol != "SCTP" {
-				continue
-			}
-			for _, e := range port.Endpoints {
-				pod, ok := s.cluster.Pod(e.Pod)
-				if !ok {
-					continue
-				}
-				at := topology.Server{Name: pod.Member(), Member: pod.Member(), Proto: "sctp", Addr: e.Addr}
-				if pod.HostNetwork {
-					at.Member = pod.Node
-				}
-				out = append(out, at)
-			}
-		}
-	}
-	return out
 }
 
 // proxyServer is the name of the sockets by which kube-proxy answers load balancers' health checks.

@@ -59,7 +59,7 @@ func decided(steps nat.Trace, remembers bool) nat.Trace {
 		}
 		twin = twin && pairs == 1
 		switch {
-		case s.Maybe && s.Remembers && !remembers, twin && s.Remembers != remembers:
+		case s.Maybe && s.Remembers && !remembers && pairs == 1, twin && s.Remembers != remembers:
 		case twin:
 			s.Maybe = false
 			out = append(out, s)

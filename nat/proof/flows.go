@@ -48,7 +48,7 @@ func (s Selector) wantsService(name string) bool {
 	return s.Service == "" || s.Service == name || s.Service == service && name != ""
 }
 
-// Flows lists the questions whose answers prove a cluster's Services: every Service port of TCP or UDP, at every
+// Flows lists the questions whose answers prove a cluster's Services: every Service port of TCP, UDP or SCTP, at every
 // address it has, and every hostPort of a Pod, from every kind of client that can get there. Of many pods of one kind on one node it takes the
 // first; every node is asked, since every node has its own copy of the rules. How each flow has to end is not decided
 // here: that is what the prediction from the intended rules is for, and a Service without endpoints, a Local policy
@@ -237,7 +237,7 @@ func (l *lister) nodePort(port topology.ServicePort, f Flow) {
 			f.Target = netip.AddrPortFrom(ip, port.NodePort)
 			l.addAll(who, f, l.called(n, ip))
 		}
-		if l.asksLoopback() {
+		if l.asksLoopback() && !atItself(f.Protocol, l.family) {
 			self := nodes[i]
 			self.source, self.vantage = l.loopback(), FromLoopback
 			f.Target = netip.AddrPortFrom(self.source, port.NodePort)
@@ -369,10 +369,10 @@ func isEndpoint(port topology.ServicePort, pod string) bool {
 	return slices.ContainsFunc(port.Endpoints, func(e topology.Endpoint) bool { return e.Pod == pod })
 }
 
-// askable reports whether a Service port's protocol has sockets that natlab asks with.
+// askable reports whether natlab asks by a Service port's protocol.
 func askable(protocol string) (nat.Proto, bool) {
 	p, err := nat.ParseProto(protocol)
-	return p, err == nil && (p == nat.TCP || p == nat.UDP)
+	return p, err == nil && (p == nat.TCP || p == nat.UDP || p == nat.SCTP)
 }
 
 // portName is kube-proxy's ServicePortName: "NS/NAME:PORT", or "NS/NAME" for a port without a name.

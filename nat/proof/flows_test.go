@@ -94,6 +94,23 @@ func TestFlows(t *testing.T) {
 		// ports where nobody listens
 		{"c -> health check n1:31000 tcp d/web", FromOutside},
 		{"c -> health check n2:31000 tcp d/web", FromOutside},
+		// the same of SCTP
+		{"n1 -> ClusterIP 10.96.0.1:80 sctp d/web:s", FromOtherNode},
+		{"n2 -> ClusterIP 10.96.0.1:80 sctp d/web:s", FromOtherNode},
+		{"d/web -> ClusterIP 10.96.0.1:80 sctp d/web:s", FromPodElsewhere},
+		{"d/a -> ClusterIP 10.96.0.1:80 sctp d/web:s", FromPodElsewhere},
+		{"d/host -> ClusterIP 10.96.0.1:80 sctp d/web:s", FromHostNetworkedPod},
+		{"c -> LoadBalancer 10.0.0.200:80 sctp d/web:s", FromOutside},
+		{"n1 -> LoadBalancer 10.0.0.200:80 sctp d/web:s", FromOtherNode},
+		{"n2 -> LoadBalancer 10.0.0.200:80 sctp d/web:s", FromOtherNode},
+		{"d/web -> LoadBalancer 10.0.0.200:80 sctp d/web:s", FromPodElsewhere},
+		{"d/a -> LoadBalancer 10.0.0.200:80 sctp d/web:s", FromPodElsewhere},
+		{"d/host -> LoadBalancer 10.0.0.200:80 sctp d/web:s", FromHostNetworkedPod},
+		{"n1 -> ExternalIP 203.0.113.1:80 sctp d/web:s", FromOtherNode},
+		{"n2 -> ExternalIP 203.0.113.1:80 sctp d/web:s", FromOtherNode},
+		{"d/web -> ExternalIP 203.0.113.1:80 sctp d/web:s", FromPodElsewhere},
+		{"d/a -> ExternalIP 203.0.113.1:80 sctp d/web:s", FromPodElsewhere},
+		{"d/host -> ExternalIP 203.0.113.1:80 sctp d/web:s", FromHostNetworkedPod},
 		{"c -> no Service n1:32767 tcp", FromOutside},
 		{"c -> no Service n2:32767 tcp", FromOutside},
 	}
@@ -116,12 +133,8 @@ func TestFlows(t *testing.T) {
 		"d/web:http ClusterIP [fd00:96::1]:80 TCP: the lab has no IPv6",
 		"d/web:http LoadBalancer 10.0.0.201:80 TCP: ipMode Proxy: kube-proxy leaves the address to the load balancer",
 		"d/web:http NodePort [::]:30080 TCP: the lab has no IPv6",
-		"d/web:s ClusterIP 10.96.0.1:80 SCTP: natlab has no client for this protocol",
-		"d/web:s ClusterIP [fd00:96::1]:80 SCTP: natlab has no client for this protocol",
-		"d/web:s LoadBalancer 10.0.0.200:80 SCTP: natlab has no client for this protocol",
-		"d/web:s LoadBalancer 10.0.0.201:80 SCTP: natlab has no client for this protocol",
-		"d/web:s ExternalIP 203.0.113.1:80 SCTP: natlab has no client for this protocol",
-		"d/web:s ExternalIP 10.0.0.200:80 SCTP: natlab has no client for this protocol",
+		"d/web:s ClusterIP [fd00:96::1]:80 SCTP: the lab has no IPv6",
+		"d/web:s LoadBalancer 10.0.0.201:80 SCTP: ipMode Proxy: kube-proxy leaves the address to the load balancer",
 	}, unasked)
 }
 
@@ -131,10 +144,10 @@ func TestSelector(t *testing.T) {
 		want int
 	}{
 		{Selector{Service: "d/web:http"}, 33},
-		{Selector{Service: "d/web"}, 35},
+		{Selector{Service: "d/web"}, 51},
 		{Selector{Service: "d/we"}, 0},
-		{Selector{From: "c"}, 8},
-		{Selector{From: "d/host"}, 3},
+		{Selector{From: "c"}, 9},
+		{Selector{From: "d/host"}, 6},
 		{Selector{From: "n2", Service: "d/web:http"}, 10}, // its host-network pod asks from it too
 	}
 	for _, row := range rows {

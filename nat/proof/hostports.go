@@ -94,10 +94,6 @@ func unaskedHostPort(c topology.Cluster, p topology.Pod, h topology.HostPort) (o
 			Type: ByHostPort, Target: netip.AddrPortFrom(at, h.Port).String(), Protocol: h.Protocol, Reason: fmt.Sprintf("Pod %s: %s", p.Member(), reason),
 		})
 	}
-	if _, driven := askable(h.Protocol); !driven {
-		add(netip.IPv4Unspecified(), notProto)
-		return out
-	}
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		l := &lister{cluster: c, family: topology.FamilyOf(any)}
 		switch {

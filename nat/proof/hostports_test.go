@@ -2,6 +2,7 @@ package proof
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,8 +29,8 @@ func TestHostPortFlows(t *testing.T) {
 			c.KubeProxy.LocalhostNodePorts, p.HostPorts[0].IP = false, addr("127.0.0.1")
 		}, nil, 0, []string{"hostPort 127.0.0.1:8080 TCP: Pod d/web: no client reaches its address: the node has no route_localnet"}},
 		{
-			"SCTP", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].Protocol = "SCTP" }, nil, 0,
-			[]string{"hostPort 0.0.0.0:8080 SCTP: Pod d/web: natlab has no client for this protocol"},
+			"SCTP", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].Protocol = "SCTP" },
+			[]string{"10.0.0.1:8080", "10.9.0.1:8080", "127.0.0.1:8080"}, 6, nil,
 		},
 		{
 			"an IPv6 address", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].IP = addr("fd00::1") }, nil, 0,
@@ -46,12 +47,13 @@ func TestHostPortFlows(t *testing.T) {
 		}, []string{"10.0.0.1:8080"}, 5, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := small()
+			c, protocol := small(), ""
 			c.Services = nil
 			for i := range c.Pods {
 				if p := &c.Pods[i]; p.Member() == "d/web" {
 					p.HostPorts = []topology.HostPort{{Port: 8080, Container: 80, Protocol: "TCP"}}
 					row.change(&c, p)
+					protocol = strings.ToLower(p.HostPorts[0].Protocol)
 				}
 			}
 			var targets []string
@@ -61,7 +63,7 @@ func TestHostPortFlows(t *testing.T) {
 					continue
 				}
 				require.Equal(t, ByHostPort, f.Type, f.Name)
-				require.Contains(t, f.Name, " tcp d/web")
+				require.Contains(t, f.Name, " "+protocol+" d/web")
 				at := f.Target.String()
 				if clients[at]++; clients[at] == 1 {
 					targets = append(targets, at)

@@ -11,8 +11,8 @@ import (
 // Seen is all that the witnesses saw of one try, split into the first packet and its answer. Within one namespace
 // the order is the kernel's; between namespaces it is not known.
 type Seen struct {
-	Request nat.Journey // the first packet: a TCP SYN or the datagram
-	Reply   nat.Journey // the first answer: SYN-ACK, RST, datagram or ICMP error
+	Request nat.Journey // the first packet: a TCP SYN, an SCTP INIT or the datagram
+	Reply   nat.Journey // the first answer: SYN-ACK, RST, INIT ACK, ABORT, datagram or ICMP error
 	Conns   []nat.Conn  // the last state of each entry, with all status bits it ever showed
 	Errors  []ICMP      // the ICMP errors about the flow, in the order seen
 
@@ -269,13 +269,13 @@ func (j *joiner) left(who owner, o Observation) int {
 
 // firstOrAnswer tells by its flags whether a packet can open a flow and whether it can answer the opening one.
 func firstOrAnswer(o Observation) (first, answer bool) {
-	if o.Hop.Tuple.Proto() != nat.TCP {
+	if p := o.Hop.Tuple.Proto(); p != nat.TCP && p != nat.SCTP {
 		return true, true
 	}
 	return opensOrAnswers(o.TCPFlags, nat.Original), opensOrAnswers(o.TCPFlags, nat.Reply)
 }
 
-// opensOrAnswers tells by the flags whether a TCP packet of a direction opens a connection, or answers the packet that does. A client's
+// opensOrAnswers tells by the flags whether a packet of TCP or SCTP of a direction opens a connection, or answers the packet that does. A client's
 // RST does neither: it is against an answer.
 func opensOrAnswers(flags uint8, dir nat.Direction) bool {
 	if dir == nat.Original {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"natlab/nat"
 	"natlab/topology"
 )
 
@@ -17,11 +18,14 @@ type NotAsked struct {
 	Reason   string `json:"reason"`
 }
 
-// The reasons.
-const (
-	notProto = "natlab has no client for this protocol"
-	notVIP   = "ipMode Proxy: kube-proxy leaves the address to the load balancer"
-)
+// notVIP is the reason for a load balancer's address that kube-proxy does not serve.
+const notVIP = "ipMode Proxy: kube-proxy leaves the address to the load balancer"
+
+// notItself is the reason for a node port of SCTP at a node's own ::1.
+const notItself = "natlab asks SCTP by raw sockets, and the client's own at ::1 would take the packet before the node refuses it"
+
+// atItself reports whether a node's loopback cannot be asked: what kube-proxy leaves alone there comes to the raw socket that asks.
+func atItself(p nat.Proto, f topology.Family) bool { return p == nat.SCTP && f == topology.IPv6 }
 
 // noFamily is the reason for an address of a family that a lab of the cluster does not have.
 func noFamily(a netip.Addr) string {
@@ -70,13 +74,9 @@ func Unfinished(flows []Flow, reason string) []NotAsked {
 }
 
 func unaskedOf(c topology.Cluster, svc topology.Service, port topology.ServicePort) (out []NotAsked) {
-	_, driven := askable(port.Protocol)
 	add := func(a Access, target netip.AddrPort, reason string) {
 		n := NotAsked{Service: portName(svc, port), Type: a, Target: target.String(), Protocol: port.Protocol, Reason: reason}
-		switch {
-		case !driven:
-			n.Reason = notProto
-		case !c.Has(target.Addr()):
+		if !c.Has(target.Addr()) {
 			n.Reason = noFamily(target.Addr())
 		}
 		if n.Reason != "" {
@@ -101,10 +101,13 @@ func unaskedOf(c topology.Cluster, svc topology.Service, port topology.ServicePo
 	if port.NodePort == 0 {
 		return out
 	}
+	if proto, _ := askable(port.Protocol); six && atItself(proto, topology.IPv6) && c.Has(netip.IPv6Loopback()) && c.KubeProxy.SinceRelease(localSince) {
+		add(ByNodePort, netip.AddrPortFrom(netip.IPv6Loopback(), port.NodePort), notItself)
+	}
 	for _, family := range []struct {
 		there bool
 		addr  netip.Addr
-	}{{four || !driven, netip.IPv4Unspecified()}, {six, netip.IPv6Unspecified()}} {
+	}{{four, netip.IPv4Unspecified()}, {six, netip.IPv6Unspecified()}} {
 		if family.there {
 			add(ByNodePort, netip.AddrPortFrom(family.addr, port.NodePort), "")
 		}

@@ -23,7 +23,7 @@ type Observation struct {
 	Node string // the member name of the namespace
 
 	Hop      nat.Hop // PacketSeen
-	TCPFlags uint8   // PacketSeen, and RuleHit where the kernel shows them, TCP: the flag byte (FIN 1, SYN 2, RST 4, PSH 8, ACK 16); of the inner packet
+	TCPFlags uint8   // PacketSeen, and RuleHit where the kernel shows them, TCP: the flag byte (FIN 1, SYN 2, RST 4, PSH 8, ACK 16); of the inner packet. SCTP: what its first chunk is in these words, an INIT SYN, an INIT ACK SYN and ACK, an ABORT RST, else ACK
 	ICMP     ICMP    // PacketSeen, ICMP errors: what they report and about whom
 
 	Step    nat.Step // RuleHit: Hook, Table, Chain, Rule (0 for a policy), Verdict, Mark, Before; After is not known to the kernel's trace
