@@ -186,7 +186,7 @@ func (a *association) receive() (sctpPacket, error) {
 			continue
 		}
 		abort := p.chunks[0].kind == chunkAbort
-		if p.tag != a.mine && !(abort && p.chunks[0].flags&flagReflected != 0 && p.tag == a.peer) {
+		if reflected := abort && p.chunks[0].flags&flagReflected != 0 && p.tag == a.peer; p.tag != a.mine && !reflected {
 			continue
 		}
 		if abort {

@@ -30,7 +30,8 @@ func TestHostPortFlows(t *testing.T) {
 		}, nil, 0, []string{"hostPort 127.0.0.1:8080 TCP: Pod d/web: no client reaches its address: the node has no route_localnet"}},
 		{
 			"SCTP", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].Protocol = "SCTP" },
-			[]string{"10.0.0.1:8080", "10.9.0.1:8080", "127.0.0.1:8080"}, 6, nil,
+			[]string{"10.0.0.1:8080", "10.9.0.1:8080", "127.0.0.1:8080"},
+			6, nil,
 		},
 		{
 			"an IPv6 address", func(_ *topology.Cluster, p *topology.Pod) { p.HostPorts[0].IP = addr("fd00::1") }, nil, 0,
