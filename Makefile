@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm bench lint fmt deps module-path dist go-there root clean
+.PHONY: help lab build test conformance test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ test: root go-there ## every test (root: they make network namespaces)
 test-kube-proxy: root go-there ## real kube-proxies in the lab, built once each: make test-kube-proxy NATLAB_KUBE_PROXY="1.33.0 ./kube-proxy" (root)
 	@.ci/deps ip nft ipset conntrack
 	NATLAB_KUBE_PROXY="$(or $(NATLAB_KUBE_PROXY),1.25.1 1.29.0 1.32.2 1.33.0 1.37.2)" $(GO) test -tags kubeproxy ./test -count=1 -timeout 60m -run '$(or $(RUN),^TestKubeProxy)' -bench '$(or $(BENCH),^BenchmarkKubeProxy)'
+
+conformance: root deps build ## the 130 upstream end-to-end tests of Services, on both backends (root)
+	@$(NATLAB) conformance && $(NATLAB) conformance --backend iptables-nft
 
 test-core: go-there ## the tests of topology and nat: no root, no network, a minute
 	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...

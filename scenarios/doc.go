@@ -27,7 +27,9 @@
 // run that was skipped on a machine that lacks nothing has failed. On the backend userspace, where NAT is natlab's own, a script is
 // skipped that has stat, counter, view or audit, which are about the kernel's, and not behind [!userspace]. On the backend nftables
 // kube-proxy is in nftables mode, of the newest release where the script's has none; what ends otherwise there stands behind [nftables] and
-// [!nftables], and a script whose page has "# iptables: REASON" is about iptables mode, and skipped. Ours:
+// [!nftables], and a script whose page has "# iptables: REASON" is about iptables mode, and skipped. In IPv6
+// (scenario run --family ipv6) each IPv4 address of a script and its files is one of IPv6, 10.244.1.2 being fd00:10:244:1::2; [ipv4] and [ipv6] are
+// conditions, and "# ipv4: REASON" on a page is why a script is about IPv4. Ours:
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
 //	apply FILE [node=N]...            change objects, and give the nodes what kube-proxy then writes: since 1.27 the chains of

@@ -50,7 +50,8 @@ type job struct {
 	run      int
 	name     string        // the lab's
 	program  proxy.Program // the zero value is natlab's own copy of the rules
-	update   bool          // rewrite the files that cmp compares with
+	family   topology.Family
+	update   bool // rewrite the files that cmp compares with
 }
 
 // limit bounds one run, so that a script that waits for ever ends.
@@ -68,6 +69,12 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	if j.backend == NFTables && j.scenario.IPTables != "" {
 		r.Outcome, r.Why = Skipped, "about kube-proxy's iptables mode: "+j.scenario.IPTables
 		return r
+	}
+	if j.family == topology.IPv6 {
+		if why := j.inIPv6(); why != "" {
+			r.Outcome, r.Why = Skipped, why
+			return r
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -92,6 +99,19 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	return r
 }
 
+// inIPv6 makes the job's scenario one of IPv6, or tells why it is none.
+func (j *job) inIPv6() (why string) {
+	if j.backend == string(dataplane.Userspace) || j.backend == NFTables || j.program.Path != "" {
+		return "labs in nftables mode, with real kube-proxies or with natlab's own NAT are of IPv4"
+	}
+	s, err := j.scenario.InIPv6()
+	if err != nil {
+		return err.Error()
+	}
+	j.scenario = s
+	return ""
+}
+
 // fromScript leaves out what the engine prints before the script's first verb: its environment, and the page.
 func fromScript(log string) string {
 	if i := strings.Index(log, "\n> "); i >= 0 {
@@ -113,6 +133,10 @@ func (s *stage) condition(word string) (bool, error) {
 		return s.job.backend == string(dataplane.Userspace), nil
 	case NFTables:
 		return s.nftables(), nil
+	case "ipv4", "ipv6":
+		if s.ground == nil {
+			return word == s.family().String(), nil
+		}
 	case "feature":
 		return s.feature(value)
 	case "kernel":
@@ -132,7 +156,7 @@ func (s *stage) condition(word string) (bool, error) {
 			return holds, nil
 		}
 	}
-	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, userspace, nftables, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
+	return false, fmt.Errorf("condition [%s]: want buggy, fixed, legacy, nft, userspace, nftables, ipv4, ipv6, release:vX.Y, kernel:X.Y (that or later) or feature:NAME (natlab doctor names them)", word)
 }
 
 // kernelAtLeast compares the running kernel's version with X.Y. What can be probed is a feature; this is for behaviour that

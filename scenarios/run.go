@@ -9,6 +9,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/proxy"
 	"natlab/lab/userspace"
+	"natlab/topology"
 )
 
 // Options are what Run is to do.
@@ -16,9 +17,10 @@ type Options struct {
 	Variants []Variant // none means all that a scenario has
 	Backends []string  // none means all that it is for; "userspace" is asked for by name alone, and skipped where Scenario.Kernel tells why, and so is "nftables", with Scenario.IPTables
 	Apply    userspace.Apply
-	Repeat   int // how often each is run; 0 means once
-	Parallel int // how many at a time; 0 means 4
-	Shard    int // of Shards, from 1; 0 means all
+	Family   topology.Family // of the labs: with IPv6 each scenario that makes sense in it is run as InIPv6 has it, and the others are skipped
+	Repeat   int             // how often each is run; 0 means once
+	Parallel int             // how many at a time; 0 means 4
+	Shard    int             // of Shards, from 1; 0 means all
 	Shards   int
 	Update   bool // rewrite the files that cmp compares with: see Result.Updated
 	Verbose  bool // keep the log of runs that passed too
@@ -112,7 +114,7 @@ func (o Options) jobs(s Scenario, program proxy.Program) (jobs []job) {
 				continue
 			}
 			for run := range max(o.Repeat, 1) {
-				jobs = append(jobs, job{scenario: s, variant: v, backend: b, apply: o.Apply, run: run + 1, program: program})
+				jobs = append(jobs, job{scenario: s, variant: v, backend: b, apply: o.Apply, family: o.Family, run: run + 1, program: program})
 			}
 		}
 	}

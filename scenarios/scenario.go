@@ -40,7 +40,9 @@ type Scenario struct {
 	Affected string   `json:"kubeProxy,omitempty"` // which releases of a real kube-proxy have the bug: "v1.32.0 to v1.32.2, v1.33.0", or Everywhere; "" needs none
 	Kernel   string   `json:"kernel,omitempty"`    // why it is about the kernel's own NAT, and skipped on the backend "userspace"; "" where it is not
 	IPTables string   `json:"iptables,omitempty"`  // why it is about kube-proxy's iptables mode, and skipped on the backend "nftables"; "" where it is not
+	IPv4     string   `json:"family,omitempty"`    // why it is about IPv4, and skipped in IPv6; "" where it is not
 	Text     []byte   `json:"-"`                   // the whole file
+	ipv6     bool     // InIPv6
 }
 
 // variants are those that the script tells apart: both, or Fixed alone for a feature that has to work.
@@ -106,7 +108,7 @@ func namelessFile(text []byte) (n int) {
 }
 
 // header are the keys of a page, at the beginning of a script as "# key: text"; a line "#   text" goes on with the key before.
-var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends", "kube-proxy", "iptables"}
+var header = []string{"title", "issue", "what", "why", "tell-tale", "fix", "backends", "kube-proxy", "iptables", "ipv4"}
 
 // Parse reads a scenario. An error names the scenario and what its page lacks.
 func Parse(name string, text []byte) (Scenario, error) {
@@ -130,7 +132,7 @@ func Parse(name string, text []byte) (Scenario, error) {
 		}
 	}
 	s.Title, s.Issue, s.What, s.Why = fields["title"], fields["issue"], fields["what"], fields["why"]
-	s.TellTale, s.Fix, s.IPTables = fields["tell-tale"], fields["fix"], fields["iptables"]
+	s.TellTale, s.Fix, s.IPTables, s.IPv4 = fields["tell-tale"], fields["fix"], fields["iptables"], fields["ipv4"]
 	if s.Affected = fields["kube-proxy"]; s.Affected != "" {
 		s.Backends = s.Backends[:1]
 	}

@@ -134,6 +134,11 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 		text := string(small)
 		if name != "small" {
 			text = ts.ReadFile(strings.TrimPrefix(name, "+"))
+		} else if s.job.scenario.ipv6 {
+			var err error
+			if text, err = objectsInIPv6(text); err != nil {
+				return err
+			}
 		}
 		more, err := parseObjects([]byte(text))
 		if err != nil {
@@ -165,7 +170,7 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 		return err
 	}
 	s.cluster = s.lab.Cluster()
-	if s.counts, err = witness.Start(s.ctx, s.watched(), witness.Options{Control: true}); err != nil {
+	if s.counts, err = witness.Start(s.ctx, s.watched(), witness.Options{Family: s.family(), Control: true}); err != nil {
 		return err
 	}
 	s.holds = map[string]*witness.Hold{}

@@ -247,7 +247,7 @@ func doCounter(s *stage, _ *testscript.TestScript, not bool, args []string) erro
 		return err
 	}
 	return s.await(not, func() (bool, string, error) {
-		all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4)
+		all, err := dataplane.DumpAll(s.ctx, h, s.family())
 		if err != nil {
 			return false, "", err
 		}

@@ -34,6 +34,9 @@ func doIptables(s *stage, ts *testscript.TestScript, not bool, args []string) er
 	if program == string(dataplane.Userspace) {
 		return s.edit(not, node, args[1:])
 	}
+	if s.job.scenario.ipv6 {
+		program = "ip6" + strings.TrimPrefix(program, "ip")
+	}
 	return s.exec(ts, not, node, append([]string{program, "-w"}, args[1:]...)) // -w: other labs may be at work
 }
 

@@ -41,7 +41,7 @@ func (s *stage) openTaps() error {
 		all[i].Rules = r
 	}
 	var err error
-	s.taps, err = witness.Start(s.ctx, all, witness.Options{})
+	s.taps, err = witness.Start(s.ctx, all, witness.Options{Family: s.family()})
 	return err
 }
 
@@ -68,7 +68,7 @@ func (s *stage) liveRules(node string) (r witness.Known, err error) {
 	if err != nil {
 		return r, err
 	}
-	all, err := dataplane.DumpAll(s.ctx, h, nat.IPv4)
+	all, err := dataplane.DumpAll(s.ctx, h, s.family())
 	for _, installed := range all {
 		if installed.Backend == dataplane.NFT {
 			r.NFT = installed.Rules

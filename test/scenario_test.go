@@ -13,6 +13,7 @@ import (
 	"natlab/lab/doctor"
 	"natlab/nat"
 	"natlab/scenarios"
+	"natlab/topology"
 )
 
 // Both variants of every scenario end as they say, on each backend that it is for.
@@ -91,6 +92,30 @@ func TestScenariosInNFTablesMode(t *testing.T) { //nolint:tparallel // as above
 		})
 	}
 	require.Greater(t, passed, 20)
+}
+
+// A few scenarios in IPv6; the rest is on demand: natlab scenario run --all --family ipv6.
+func TestScenariosInIPv6(t *testing.T) { //nolint:tparallel // as above
+	t.Parallel()
+	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
+	var some []scenarios.Scenario
+	for _, name := range []string{"feature-types", "feature-rollout", "feature-sizes", "kubernetes-90258", "feature-clients"} {
+		s, err := scenarios.Find(name)
+		require.NoError(t, err)
+		some = append(some, s)
+	}
+	for _, r := range scenarios.Run(t.Context(), some, scenarios.Options{
+		Family: topology.IPv6, Backends: []string{string(dataplane.NFT)}, Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("s6%d", os.Getpid()),
+	}) {
+		t.Run(fmt.Sprintf("%s/%s", r.Scenario, r.Variant), func(t *testing.T) {
+			if r.Scenario == "feature-clients" {
+				require.Equal(t, scenarios.Skipped, r.Outcome, r.Log)
+				require.Contains(t, r.Why, "::1")
+				return
+			}
+			require.Equal(t, scenarios.Passed, r.Outcome, r.Log)
+		})
+	}
 }
 
 // runs is how many runs a full run of the library makes: a bug is run with and without its remedy, a feature once.

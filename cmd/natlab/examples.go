@@ -107,6 +107,7 @@ natlab scenario show kubernetes-114537 --script`,
 	"natlab scenario run": `
 sudo natlab scenario run kubernetes-114537 --variant buggy
 sudo natlab scenario run --all --backend userspace
+sudo natlab scenario run --all --family ipv6
 sudo natlab scenario run --all --backend nftables
 sudo natlab scenario run kubernetes-130484 --kube-proxy 1.32.2
 sudo natlab scenario run --all --shard 1/4 -o junit`,

@@ -12,6 +12,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/proxy"
 	"natlab/scenarios"
+	"natlab/topology"
 )
 
 func (p *program) scenario() *cobra.Command {
@@ -89,6 +90,7 @@ func (p *program) scenarioShow() *cobra.Command {
 // runFlags are what the flags of scenario run ask for.
 type runFlags struct {
 	all, verbose, update     bool
+	family                   *choice
 	variant, backend, format *choice
 	apply                    applyFlag
 	shard                    string
@@ -100,6 +102,7 @@ func (p *program) scenarioRun() *cobra.Command {
 	r := runFlags{
 		variant: &choice{value: "both", words: []string{"both", string(scenarios.Buggy), string(scenarios.Fixed)}},
 		backend: &choice{value: "both", words: []string{"both", string(dataplane.Legacy), string(dataplane.NFT), scenarios.NFTables, string(dataplane.Userspace)}},
+		family:  &choice{value: topology.IPv4.String(), words: []string{topology.IPv4.String(), topology.IPv6.String()}},
 		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
 	}
 	cmd := &cobra.Command{
@@ -113,6 +116,7 @@ in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "n
 	f.BoolVar(&r.all, "all", false, "the whole library")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the log of runs that pass too")
 	f.Var(r.variant, "variant", "which of the two")
+	f.Var(r.family, "family", "of the labs: with ipv6 the same scripts with every address one of IPv6, and those that make no sense there are skipped")
 	f.Var(r.backend, "backend", "which of the kernel's two; or kube-proxy's nftables mode, or natlab's own NAT, where scenarios about what they have not are skipped")
 	r.apply.add(f)
 	f.VarP(r.format, "output", "o", "the form")
@@ -131,6 +135,9 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 		return usage(cmd, err)
 	}
 	o := scenarios.Options{Apply: r.apply.Apply, Repeat: r.repeat, Parallel: r.parallel, Verbose: r.verbose, Prefix: "sc" + strconv.Itoa(os.Getpid())}
+	if r.family.value == topology.IPv6.String() {
+		o.Family = topology.IPv6
+	}
 	if r.variant.value != "both" {
 		o.Variants = []scenarios.Variant{scenarios.Variant(r.variant.value)}
 	}
