@@ -3,6 +3,7 @@ package rootless
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,8 @@ var power = []struct {
 
 // Power tells which capabilities the calling process lacks to make a lab, and how to come by them; nil where it has all.
 func Power() error {
+	runtime.LockOSThread() // the file is of the thread that opens it, which may end before another reads it
+	defer runtime.UnlockOSThread()
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
 		return err

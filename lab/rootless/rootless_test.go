@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -257,4 +259,26 @@ func TestPower(t *testing.T) {
 	}
 	require.Error(t, powerOf(""))
 	require.NoError(t, Power())
+}
+
+// Threads that end meanwhile, as those do that were in another namespace, are no error: what is read is of one that does not.
+func TestPowerWhileThreadsEnd(t *testing.T) {
+	t.Parallel()
+	var busy sync.WaitGroup
+	for range 8 {
+		busy.Go(func() {
+			for range 300 {
+				done := make(chan struct{})
+				go func() {
+					runtime.LockOSThread() // and never unlocked: the thread ends with it
+					close(done)
+				}()
+				<-done
+				if err := Power(); err != nil { // of what is lacked, where the test runs so
+					require.NotErrorIs(t, err, unix.ESRCH)
+				}
+			}
+		})
+	}
+	busy.Wait()
 }
