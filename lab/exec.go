@@ -52,7 +52,7 @@ func (l *Lab) environment(member, standIn string) (dirs, env []string, err error
 		if err != nil {
 			return nil, nil, err
 		}
-		env = append(env, dataplane.EnvStandIn+"="+as.String())
+		env = append(env, dataplane.StandInVariable+"="+as.String())
 	}
 	path := strings.Join(append(dirs, os.Getenv("PATH")), string(filepath.ListSeparator))
 	return dirs, append(env, "PATH="+path), nil

@@ -33,7 +33,7 @@ func (p *program) self() string {
 // standsIn is the name of the program of iptables that natlab is called as, by exec in a node whose Lab document gives it a version.
 func standsIn(argv0 string) (name string, ok bool) {
 	name = filepath.Base(argv0)
-	return name, slices.Contains(dataplane.ConsoleNames, name) && os.Getenv(dataplane.EnvStandIn) != ""
+	return name, slices.Contains(dataplane.ConsoleNames, name) && os.Getenv(dataplane.StandInVariable) != ""
 }
 
 // standIn is a program of iptables of a version that is not installed: it shows the kernel's rules as that version does. Everything else the
@@ -46,7 +46,7 @@ type standIn struct {
 
 // iptables runs natlab as one of the programs of iptables, with arguments of the program's own.
 func (p *program) iptables(name string, args []string) int {
-	as, err := dataplane.ParseStandIn(os.Getenv(dataplane.EnvStandIn))
+	as, err := dataplane.ParseStandIn(os.Getenv(dataplane.StandInVariable))
 	if err != nil {
 		return p.refused(name, err)
 	}

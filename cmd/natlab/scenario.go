@@ -117,7 +117,7 @@ in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "n
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "show the log of runs that pass too")
 	f.Var(r.variant, "variant", "which of the two")
 	f.Var(r.family, "family", "of the labs: with ipv6 the same scripts with every address one of IPv6, and those that make no sense there are skipped")
-	f.Var(r.backend, "backend", "which of the kernel's two; or kube-proxy's nftables mode, or natlab's own NAT, where scenarios about what they have not are skipped")
+	f.Var(r.backend, "backend", "`BACKEND`: both or one of iptables-legacy, iptables-nft; or nftables, kube-proxy's mode, or userspace, natlab's own NAT, where scenarios about what they have not are skipped")
 	r.apply.add(f)
 	f.VarP(r.format, "output", "o", "the form")
 	f.IntVar(&r.repeat, "repeat", 1, "how often to run each")

@@ -22,8 +22,8 @@ type StandIn struct {
 	Backend Backend
 }
 
-// EnvStandIn is the variable by which a program learns that it stands in, and for what.
-const EnvStandIn = "NATLAB_IPTABLES"
+// StandInVariable is the variable by which a program learns that it stands in, and for what.
+const StandInVariable = "NATLAB_IPTABLES"
 
 // NewStandIn checks a version, "1.4.21".
 func NewStandIn(version string, b Backend) (StandIn, error) {
@@ -31,14 +31,14 @@ func NewStandIn(version string, b Backend) (StandIn, error) {
 	return StandIn{v, b}, err
 }
 
-// String is what EnvStandIn holds, "1.4.21 iptables-legacy".
+// String is what StandInVariable holds, "1.4.21 iptables-legacy".
 func (s StandIn) String() string { return s.Version.String() + " " + string(s.Backend) }
 
 // ParseStandIn is the reverse of String.
 func ParseStandIn(text string) (StandIn, error) {
 	version, backend, ok := strings.Cut(text, " ")
 	if !ok || !slices.Contains(Backends(), Backend(backend)) {
-		return StandIn{}, fmt.Errorf("%s is %q: want a version of iptables and a backend, as natlab exec sets it", EnvStandIn, text)
+		return StandIn{}, fmt.Errorf("%s is %q: want a version of iptables and a backend, as natlab exec sets it", StandInVariable, text)
 	}
 	return NewStandIn(version, Backend(backend))
 }
