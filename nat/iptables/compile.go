@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -32,7 +33,9 @@ type Compiled struct {
 	chances []float64     // of random statistics
 	asks    []ask         // matches without a form of their own
 
-	parts []part // chains that are compiled when a packet first comes to them
+	parts []part                   // chains that are compiled when a packet first comes to them
+	met   atomic.Int32             // how many of them are
+	full  atomic.Pointer[Compiled] // all chains beside one another, once packets came to many parts
 }
 
 // base is the chain of a hook.
@@ -59,8 +62,14 @@ func Compile(t Table) *Compiled {
 		c.chains[t.Chains[i].Name] = i
 		c.remembers = c.remembers || slices.ContainsFunc(t.Chains[i].Rules, func(r Rule) bool { return remembers(&r) })
 	}
+	c.compile(len(t.Chains) >= partedFrom)
+	return c
+}
+
+// compile makes the chains of all hooks ready, and of those that they call all or only what is not parted.
+func (c *Compiled) compile(parted bool) {
 	w := newCompiler(c, c.chains)
-	if len(t.Chains) >= partedFrom {
+	if parted {
 		w.parted = map[int]uint32{}
 	}
 	for h := range c.base {
@@ -70,13 +79,12 @@ func Compile(t Table) *Compiled {
 		}
 		w.chains(i)
 		c.base[h] = base{at: w.heads[i], policy: nat.Accept}
-		if t.Chains[i].Policy == "DROP" {
+		if c.source[i].Policy == "DROP" {
 			c.base[h].policy = nat.Drop
 		}
 	}
 	w.link()
 	c.parts = w.parts()
-	return c
 }
 
 // Name is the table's name.
@@ -101,6 +109,9 @@ func (k *Walk) Run(c *Compiled, hook nat.Hook, pkt *rules.Packet, w rules.World,
 }
 
 func (k *Walk) through(c *Compiled, hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.Decider, hits *[]Hit) (nat.Verdict, rules.Effect) {
+	if full := c.full.Load(); full != nil {
+		c = full
+	}
 	b := &c.base[hook]
 	if b.at == 0 {
 		return nat.Accept, nil

@@ -3,11 +3,13 @@ package iptables_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"natlab/nat"
@@ -44,11 +46,13 @@ func drawLongChains(t *rapid.T) string {
 	maybe := func(label string, texts ...string) string {
 		return rapid.SampledFrom(append(texts, "", "")).Draw(t, label)
 	}
-	var b strings.Builder
+	var b, others strings.Builder
 	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n:ONE - [0:0]\n:TWO - [0:0]\n")
 	for i := range rapid.SampledFrom([]int{0, 600}).Draw(t, "other chains") {
 		fmt.Fprintf(&b, ":OTHER-%d - [0:0]\n", i)
+		fmt.Fprintf(&others, "-A FORWARD -d 10.9.%d.%d/32 -j OTHER-%d\n", i>>8, i&255, i)
 	}
+	b.WriteString(others.String())
 	rule := func(chain string, targets ...string) {
 		fmt.Fprintf(&b, "-A %s", chain)
 		b.WriteString(maybe("src", " -s 10.0.0.1/32", " ! -s 10.0.0.1/32", " -s 10.0.0.0/30", " -s 10.0.0.2/31"))
@@ -86,3 +90,39 @@ func (*remembering) Unknown(string) bool                { return false }
 func (w *remembering) Memory() *rules.Memory            { return &w.memory }
 
 func (*remembering) Now() time.Time { return time.Unix(0, 0) }
+
+// A table of many chains is walked alike before and after packets came to so many of its chains that all are put beside one another, by several
+// walks at a time, too.
+func TestCompiledManyChains(t *testing.T) {
+	t.Parallel()
+	const chains = 600
+	var names, calls, ends strings.Builder
+	for i := range chains {
+		fmt.Fprintf(&names, ":C%d - [0:0]\n", i)
+		fmt.Fprintf(&calls, "-A FORWARD -d 10.0.%d.%d/32 -j C%d\n", i>>8, i&255, i)
+		fmt.Fprintf(&ends, "-A C%d -j MARK --set-xmark 0x%x/0xffff\n-A C%d -p tcp -j C%d\n", i, i+1, i, (i+1)%chains)
+	}
+	rs, err := iptables.ParseString("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n"+names.String()+calls.String()+
+		strings.ReplaceAll(ends.String(), "-p tcp -j C0\n", "-p tcp -j ACCEPT\n")+"COMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	linear, compiled := iptables.NewProgram(rs.Tables[0]), iptables.Compile(rs.Tables[0])
+	var group errgroup.Group
+	for walk := range 4 {
+		group.Go(func() error {
+			for i := walk; i < chains; i += 3 {
+				to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 80)
+				a := rules.Packet{Tuple: nat.TupleOf(nat.UDP, netip.MustParseAddrPort("10.9.9.9:1000"), to), In: "eth0", Out: "eth1"}
+				b := a
+				want := linear.Run(nat.Forward, "", &a, &remembering{})
+				var hits []iptables.Hit
+				verdict, _ := compiled.Run(nat.Forward, &b, &remembering{}, &hits)
+				if got := compiled.Steps("", nat.Forward, a.Tuple, hits); verdict != want.Verdict || a != b || !reflect.DeepEqual(want.Steps, got) {
+					return fmt.Errorf("chain %d: %v %v, want %v %v", i, verdict, got, want.Verdict, want.Steps)
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+	require.True(t, compiled.Whole())
+}
