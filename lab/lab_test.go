@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -81,7 +82,7 @@ func requireGone(tb testing.TB, name string) {
 	for _, e := range entries {
 		require.False(tb, strings.HasPrefix(e.Name(), name+"."), e.Name())
 	}
-	require.Empty(tb, processesOf(tb, name))
+	require.Eventually(tb, func() bool { return len(processesOf(tb, name)) == 0 }, time.Minute, pause, "a process ends after what it has made: %v", processesOf(tb, name))
 }
 
 // processesOf are the command lines that name a lab.
