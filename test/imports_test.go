@@ -296,6 +296,16 @@ func TestTopLevel(t *testing.T) {
 	}
 }
 
+// The lab's root keeps to the life of a lab: what is more than that is a room below it.
+func TestLabsRoot(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../lab/*.go")
+	require.NoError(t, err)
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+	require.NotEmpty(t, files)
+	require.LessOrEqual(t, len(files), 15, "%v", files)
+}
+
 // importsOf lists what each package of ours imports, test files aside.
 func importsOf(t *testing.T, goos string) map[string][]string {
 	t.Helper()
