@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,30 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/netns"
+	"natlab/lab/rootless"
 )
 
 // process names a process for longer than its number lasts.
-type process struct {
-	PID   int    `json:"pid"`
-	Start uint64 `json:"start"` // clock ticks after boot: field 22 of /proc/PID/stat
-}
+type process rootless.Process
 
 // self is the calling process.
 func self() (process, error) { return processOf(os.Getpid()) }
 
 func processOf(pid int) (process, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return process{}, err
-	}
-	// The program's name, in parentheses, may hold spaces and parentheses itself.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	const start = 22 - 3 // field 3 is the first one after the name
-	if len(fields) <= start {
-		return process{}, fmt.Errorf("/proc/%d/stat: %d fields after the name", pid, len(fields))
-	}
-	ticks, err := strconv.ParseUint(string(fields[start]), 10, 64)
-	return process{PID: pid, Start: ticks}, err
+	p, err := rootless.ProcessOf(pid)
+	return process(p), err
 }
 
 // open returns a descriptor of the process, which no later process of the same number can be taken for. A process that

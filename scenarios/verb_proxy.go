@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,10 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"natlab/lab"
+	"natlab/lab/proxy"
 )
-
-// maxPage is how much of a page is read, in bytes.
-const maxPage = 1 << 22
 
 // doHTTP: http MEMBER URL [status=N] [body=REGEXP] gets a page inside a namespace until it is as wanted, or with ! is not.
 func doHTTP(s *stage, ts *testscript.TestScript, not bool, args []string) error {
@@ -36,15 +32,10 @@ func doHTTP(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 	if err != nil {
 		return err
 	}
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		err = h.Do(func() error {
-			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-			return err
-		})
-		return conn, err
-	}}}
+	client := proxy.Client(h)
+	defer client.CloseIdleConnections()
 	return s.await(not, func() (bool, string, error) {
-		status, text, err := page(s.ctx, &client, args[1])
+		status, text, err := proxy.Get(s.ctx, client, args[1])
 		if err != nil {
 			return false, err.Error(), nil //nolint:nilerr // it is asked again
 		}
@@ -54,20 +45,6 @@ func doHTTP(s *stage, ts *testscript.TestScript, not bool, args []string) error 
 		}
 		return false, fmt.Sprintf("%s: status %d: %s", args[1], status, firstLines(text)), nil
 	})
-}
-
-func page(ctx context.Context, client *http.Client, url string) (status int, text string, err error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	answer, err := client.Do(q)
-	if err != nil {
-		return 0, "", err
-	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
-	b, err := io.ReadAll(io.LimitReader(answer.Body, maxPage))
-	return answer.StatusCode, string(b), err
 }
 
 // firstLines cuts a long page.

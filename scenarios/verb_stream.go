@@ -10,7 +10,18 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"natlab/lab/traffic"
+	"natlab/nat"
 )
+
+// caller is a member that asks, and what it asks, from any address and port.
+func (s *stage) caller(member, protocol, address string) (traffic.Namespace, nat.Tuple, error) {
+	tuple, err := clientTuple(protocol, address, nil)
+	if err != nil {
+		return nil, nat.Tuple{}, err
+	}
+	h, err := s.lab.Handle(member)
+	return h, tuple, err
+}
 
 // doStream: stream MEMBER ADDRESS:PORT size=N[K|M|G] [by=ENDPOINT] [seen=ADDRESS] sends so many bytes over one TCP connection while its server sends
 // them back: all have to come back as they were, by their SHA-256. A K is 1024 bytes, an M 1024 K.
@@ -26,11 +37,7 @@ func doStream(s *stage, ts *testscript.TestScript, not bool, args []string) erro
 	if err != nil {
 		return err
 	}
-	tuple, err := clientTuple("tcp", args[1], nil)
-	if err != nil {
-		return err
-	}
-	h, err := s.lab.Handle(args[0])
+	h, tuple, err := s.caller(args[0], "tcp", args[1])
 	if err != nil {
 		return err
 	}

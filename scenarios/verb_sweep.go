@@ -37,11 +37,7 @@ func doSweep(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if err != nil {
 		return err
 	}
-	tuple, err := clientTuple("udp", args[1], nil)
-	if err != nil {
-		return err
-	}
-	h, err := s.lab.Handle(args[0])
+	h, tuple, err := s.caller(args[0], "udp", args[1])
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -174,16 +173,7 @@ func (p *program) conformanceSuite(results []conformance.Result) report.Suite {
 	run := p.junitRun()
 	s := report.Suite{Name: "natlab conformance", Package: "natlab.conformance", Host: run.Host, At: run.At, Took: run.Took}
 	for _, r := range results {
-		c := report.Case{Class: r.File, Name: r.Name, Took: r.Took, End: report.CasePassed}
-		switch r.Outcome {
-		case scenarios.Failed:
-			c.End, c.Text = report.CaseFailed, r.Log
-			c.Message = cmp.Or(failingLine(r.Log), "the script did not end as it expects")
-		case scenarios.Skipped:
-			c.End, c.Message = report.CaseSkipped, r.Why
-		case scenarios.Passed:
-		}
-		s.Cases = append(s.Cases, c)
+		s.Cases = append(s.Cases, ended(report.Case{Class: r.File, Name: r.Name, Took: r.Took}, r.Outcome, r.Log, r.Why))
 	}
 	return s
 }

@@ -36,18 +36,24 @@ func (p *program) scenarioSuite(results []scenarios.Result) report.Suite {
 	run := p.junitRun()
 	s := report.Suite{Name: "natlab scenarios", Package: "natlab.scenarios", Host: run.Host, At: run.At, Took: run.Took}
 	for _, r := range results {
-		c := report.Case{Class: r.Scenario, Name: fmt.Sprintf("%s %s %d", r.Variant, r.Backend, r.Run), Took: r.Took, End: report.CasePassed}
-		switch r.Outcome {
-		case scenarios.Failed:
-			c.End, c.Text = report.CaseFailed, r.Log
-			c.Message = cmp.Or(failingLine(r.Log), "the script did not end as it expects")
-		case scenarios.Skipped:
-			c.End, c.Message = report.CaseSkipped, r.Why
-		case scenarios.Passed:
-		}
-		s.Cases = append(s.Cases, c)
+		c := report.Case{Class: r.Scenario, Name: fmt.Sprintf("%s %s %d", r.Variant, r.Backend, r.Run), Took: r.Took}
+		s.Cases = append(s.Cases, ended(c, r.Outcome, r.Log, r.Why))
 	}
 	return s
+}
+
+// ended is a case of a script with how that ended: with its log, or why it was skipped.
+func ended(c report.Case, how scenarios.Outcome, log, why string) report.Case {
+	switch how {
+	case scenarios.Failed:
+		c.End, c.Text = report.CaseFailed, log
+		c.Message = cmp.Or(failingLine(log), "the script did not end as it expects")
+	case scenarios.Skipped:
+		c.End, c.Message = report.CaseSkipped, why
+	case scenarios.Passed:
+		c.End = report.CasePassed
+	}
+	return c
 }
 
 // failingLine is the line of a script's log that tells where it failed, and why.

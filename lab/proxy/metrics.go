@@ -28,8 +28,8 @@ var failures = []string{"kubeproxy_sync_proxy_rules_iptables_restore_failures_to
 // maxAnswer is how much of an answer is read, in bytes.
 const maxAnswer = 1 << 24
 
-// clientIn is an HTTP client inside a namespace.
-func clientIn(ns netns.Handle) *http.Client {
+// Client is an HTTP client inside a namespace. A page has to come within ten seconds.
+func Client(ns netns.Handle) *http.Client {
 	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 		err = ns.Do(func() error {
 			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
@@ -40,8 +40,8 @@ func clientIn(ns netns.Handle) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1}, Timeout: 10 * time.Second}
 }
 
-// read gets a page.
-func read(ctx context.Context, client *http.Client, url string) (status int, text string, err error) {
+// Get gets a page: its status and its text, of at most 16 MiB.
+func Get(ctx context.Context, client *http.Client, url string) (status int, text string, err error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, "", err

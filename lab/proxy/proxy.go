@@ -200,7 +200,7 @@ func logLines(text string) (out []string) {
 
 // metrics reads what the kube-proxy tells of itself.
 func (n *node) metrics(ctx context.Context) (metrics, error) {
-	status, text, err := read(ctx, n.client, "http://"+metricsAddress+"/metrics")
+	status, text, err := Get(ctx, n.client, "http://"+metricsAddress+"/metrics")
 	if err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (s *Set) open(ctx context.Context, handles map[string]netns.Handle) error {
 		return err
 	}
 	for _, n := range s.cluster.Nodes {
-		one := &node{name: n.Name, dir: filepath.Join(s.options.Dir, n.Name), ns: handles[n.Name], client: clientIn(handles[n.Name])}
+		one := &node{name: n.Name, dir: filepath.Join(s.options.Dir, n.Name), ns: handles[n.Name], client: Client(handles[n.Name])}
 		s.nodes = append(s.nodes, one)
 		if err := one.serve(s.api); err != nil {
 			return err

@@ -11,32 +11,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process names a process for longer than its number lasts, as a lab's state does.
-type process struct {
+// Process names a process for longer than its number lasts.
+type Process struct {
 	PID   int    `json:"pid"`
-	Start uint64 `json:"start"` // field 22 of /proc/PID/stat
+	Start uint64 `json:"start"` // clock ticks after boot: field 22 of /proc/PID/stat
 }
 
-func processOf(pid int) (process, error) {
+// ProcessOf is the process that has a number now. The error is fs.ErrNotExist where none has.
+func ProcessOf(pid int) (Process, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return process{}, err
+		return Process{}, err
 	}
 	// The program's name, in parentheses, may hold spaces and parentheses itself.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	const start = 22 - 3 // field 3 is the first one after the name
 	if len(fields) <= start {
-		return process{}, fmt.Errorf("/proc/%d/stat: %d fields after the name", pid, len(fields))
+		return Process{}, fmt.Errorf("/proc/%d/stat: %d fields after the name", pid, len(fields))
 	}
 	ticks, err := strconv.ParseUint(string(fields[start]), 10, 64)
-	return process{PID: pid, Start: ticks}, err
+	return Process{PID: pid, Start: ticks}, err
 }
 
 // inhabitant is a process inside that lives: the holder, or, if somebody killed that, the owner of a lab. What no such process is left of is nobody's.
 func (s Space) inhabitant() (pid int, ok bool) {
-	var all []process
+	var all []Process
 	if text, err := os.ReadFile(s.file("holder")); err == nil {
-		var p process
+		var p Process
 		if _, err := fmt.Sscan(string(text), &p.PID, &p.Start); err == nil {
 			all = append(all, p)
 		}
@@ -44,14 +45,14 @@ func (s Space) inhabitant() (pid int, ok bool) {
 	states, _ := filepath.Glob(s.file("run/natlab/*/state.json")) // the pattern is right
 	for _, file := range states {
 		var state struct {
-			Owner process `json:"owner"`
+			Owner Process `json:"owner"`
 		}
 		if text, err := os.ReadFile(file); err == nil && json.Unmarshal(text, &state) == nil {
 			all = append(all, state.Owner)
 		}
 	}
 	for _, p := range all {
-		if now, err := processOf(p.PID); err == nil && now == p && lives(p.PID) {
+		if now, err := ProcessOf(p.PID); err == nil && now == p && lives(p.PID) {
 			return p.PID, true
 		}
 	}

@@ -165,7 +165,7 @@ func TestHolderKilled(t *testing.T) {
 	require.Eventually(t, func() bool { _, ok := n.space().inhabitant(); return !ok }, 20*time.Second, 5*time.Millisecond)
 	lab := n.space().file("run/natlab/shop")
 	require.NoError(t, os.MkdirAll(lab, 0o755)) //nolint:gosec // as it is the other user's
-	p, err := processOf(owner)
+	p, err := ProcessOf(owner)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(lab, "state.json"), fmt.Appendf(nil, `{"owner":{"pid":%d,"start":%d}}`, p.PID, p.Start), 0o644)) //nolint:gosec // the other user reads it
 	second, err := n.command(t, "pass").CombinedOutput()

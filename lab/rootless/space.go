@@ -235,7 +235,7 @@ func (s Space) make() error {
 	}); err != nil {
 		return err
 	}
-	self, err := processOf(os.Getpid())
+	self, err := ProcessOf(os.Getpid())
 	if err != nil {
 		return err
 	}

@@ -30,24 +30,18 @@ type Note struct {
 func (n Note) String() string { return fmt.Sprintf("%s %s:%d: %s", n.Table, n.Chain, n.Rule, n.Text) }
 
 // Save is what iptables-save of the version prints of the tables, without the lines that begin with "#".
-func (v View) Save(tables ...xtables.Table) (string, []Note) {
-	var b strings.Builder
-	var notes []Note
-	for _, t := range tables {
-		s := newShow(v, t)
-		s.save(&b)
-		notes = append(notes, s.notes...)
-	}
-	return b.String(), notes
-}
+func (v View) Save(tables ...xtables.Table) (string, []Note) { return v.each((*show).save, tables) }
 
 // Rules is what "iptables -t TABLE -S" of the version prints of the tables, one after the other.
-func (v View) Rules(tables ...xtables.Table) (string, []Note) {
+func (v View) Rules(tables ...xtables.Table) (string, []Note) { return v.each((*show).rules, tables) }
+
+// each prints tables one after the other.
+func (v View) each(write func(*show, *strings.Builder), tables []xtables.Table) (string, []Note) {
 	var b strings.Builder
 	var notes []Note
 	for _, t := range tables {
 		s := newShow(v, t)
-		s.rules(&b)
+		write(s, &b)
 		notes = append(notes, s.notes...)
 	}
 	return b.String(), notes
