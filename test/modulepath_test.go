@@ -44,9 +44,15 @@ func TestModulePath(t *testing.T) {
 	for line := range strings.Lines(out) {
 		require.NotRegexp(t, `^natlab(/|$)`, line)
 	}
-	page, err := os.ReadFile(filepath.Join(dir, "lab/README.md"))
-	require.NoError(t, err)
-	require.Contains(t, string(page), "-require example.org/team/natlab@v0.0.0 -replace example.org/team/natlab=../natlab")
+	for name, want := range map[string]string{
+		"lab/README.md":       "-require example.org/team/natlab@v0.0.0 -replace example.org/team/natlab=../natlab",
+		"scenarios/README.md": "go doc example.org/team/natlab/scenarios",
+		".golangci.yaml":      "local-prefixes: [example.org/team/natlab]",
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Contains(t, string(text), want, name)
+	}
 	out, err = run("go", "build", "./topology/near")
 	require.NoError(t, err, out)
 }
