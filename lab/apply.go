@@ -79,13 +79,13 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 	if how == Full {
 		sync = l.Sync
 	}
-	servers := topology.Servers(c)
+	servers := serversOf(c)
 	out := Applied{Services: changedServices(was, c)}
 	if out.Started, err = l.own.servers.add(servers); err != nil {
 		return Applied{}, err
 	}
 	if err := sync(ctx, c); err != nil { // a node that failed has its old rules, or the new ones
-		before := topology.Servers(was)
+		before := serversOf(was)
 		_, undone := l.own.servers.keep(before)
 		return Applied{}, errors.Join(err, undone)
 	}

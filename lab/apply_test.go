@@ -90,7 +90,7 @@ func TestApply(t *testing.T) {
 	}
 	running, err := l.RunningServers(t.Context())
 	require.NoError(t, err)
-	want := topology.Servers(without)
+	want := serversOf(without)
 	require.Equal(t, want, running)
 	done, err = l.Apply(t.Context(), reference(t), Full)
 	require.NoError(t, err)

@@ -162,7 +162,7 @@ func (l *Lab) make(ctx context.Context, p *progress) (made []string, err error) 
 		return build.Made(), err
 	}
 	l.record.Notes = append(l.record.Notes, build.Notes()...)
-	if l.own.servers, err = openServers(ctx, topology.Servers(l.cluster), l.handles); err != nil {
+	if l.own.servers, err = openServers(ctx, l); err != nil {
 		return build.Made(), err
 	}
 	p.done("servers")

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"natlab/lab/netns"
+	"natlab/lab/proxy"
 	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/topology"
@@ -17,6 +18,8 @@ import (
 // serverSet is the servers of a lab, each of which may be stopped and started again.
 type serverSet struct {
 	handles map[string]netns.Handle // by member
+	cluster func() topology.Cluster // as it is now
+	proxied bool                    // real kube-proxies run in the nodes, and listen themselves
 
 	mu      sync.Mutex
 	all     []topology.Server             // under mu
@@ -24,12 +27,18 @@ type serverSet struct {
 }
 
 // openServers starts every server. After an error nothing runs.
-func openServers(ctx context.Context, all []topology.Server, handles map[string]netns.Handle) (*serverSet, error) {
-	p := &serverSet{all: all, handles: handles, running: map[topology.Server]io.Closer{}}
+func openServers(ctx context.Context, l *Lab) (*serverSet, error) {
+	all := serversOf(l.cluster)
+	p := &serverSet{all: all, handles: l.handles, running: map[topology.Server]io.Closer{}, cluster: l.Cluster, proxied: l.record.KubeProxy != ""}
 	if err := each(ctx, all, p.start); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// serversOf lists all that listens in a lab: behind Services and hostPorts, and what is kube-proxy's.
+func serversOf(c topology.Cluster) []topology.Server {
+	return append(topology.Servers(c), topology.ProxyServers(c)...)
 }
 
 // start starts a server, if it does not run already.
@@ -48,7 +57,7 @@ func (p *serverSet) start(s topology.Server) error {
 	if err != nil {
 		return fmt.Errorf("server %s: %w", s, err)
 	}
-	c, err := traffic.Serve(h, s.Name, proto, s.Addr)
+	c, err := p.serve(h, s, proto)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Member, err)
 	}
@@ -56,6 +65,17 @@ func (p *serverSet) start(s topology.Server) error {
 	p.running[s] = c
 	p.mu.Unlock()
 	return nil
+}
+
+// serve opens a server's socket.
+func (p *serverSet) serve(h netns.Handle, s topology.Server, proto nat.Proto) (io.Closer, error) {
+	switch {
+	case s.Name != topology.KubeProxyServer:
+		return traffic.Serve(h, s.Name, proto, s.Addr)
+	case p.proxied:
+		return io.NopCloser(nil), nil
+	}
+	return traffic.ServeHTTP(h, s.Addr, proxy.Health(s, p.cluster))
 }
 
 func (p *serverSet) stop(s topology.Server) error {

@@ -63,7 +63,7 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 		return gateway.Rules{portmap.Add(rs, c, node)}, nil
 	}
 	p.hostPortNote(c)
-	servers := topology.Servers(c)
+	servers := append(topology.Servers(c), topology.ProxyServers(c)...)
 	network, err := gateway.NewNetwork(gateway.Setup{Plan: plan, Rules: rules, RulesOf: others, Servers: servers, Facts: f, SetsOf: sets, NFTOf: native})
 	return network, dumped, err
 }

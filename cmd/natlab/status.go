@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,7 +76,7 @@ func look(ctx context.Context, s lab.Status) labStatus {
 	}
 	defer func() { _ = l.Close() }() // opened to look
 	if servers, err := l.RunningServers(ctx); err == nil {
-		out.Servers = servers
+		out.Servers = slices.DeleteFunc(servers, func(s topology.Server) bool { return s.Name == topology.KubeProxyServer })
 	}
 	c := l.Cluster()
 	for _, n := range c.Nodes {

@@ -326,12 +326,20 @@ const maxBusyPorts = 20
 // ask waits for the answer and writes down what the sockets saw.
 func (t *attempt) ask(ctx context.Context, s starting, size int) error {
 	r := traffic.Result{Err: s.err}
-	if s.err == nil {
+	var checked traffic.Health
+	switch {
+	case s.err != nil:
+	case t.flow.Type == proof.ByHealthCheck:
+		r.Answer, checked, r.Err = s.conn.CheckHealth(ctx)
+	default:
 		r.Answer, r.Err = s.conn.Exchange(ctx, size)
 	}
 	ends, err := endsOf(r)
 	if err != nil {
 		return fmt.Errorf("client %s: %w", t.probe.From, err)
+	}
+	if checked.Status != 0 {
+		ends.Health = checked.String()
 	}
 	t.ends = ends
 	t.overdue = r.Err != nil && traffic.KindOf(r.Err) == traffic.Timeout && errors.Is(ctx.Err(), context.DeadlineExceeded)

@@ -38,6 +38,9 @@ func (v *verification) predict(flows []proof.Flow) error {
 			} else if q.needed, err = v.means.Ask(service.Flow{From: f.From, Protocol: f.Protocol, Source: f.Source, Target: f.Target}); err != nil {
 				return fmt.Errorf("what has to become of %s: %w", f.Name, err)
 			}
+			if h, ok := v.means.Health(f.Target); ok && f.Type == proof.ByHealthCheck {
+				q.health = h.String()
+			}
 			if q.intent, err = intent.Predict(probe); err != nil {
 				return fmt.Errorf("predict %s: %w", f.Name, err)
 			}

@@ -30,6 +30,7 @@ const (
 type flowState struct {
 	flow         proof.Flow
 	needed       service.Answer // what the objects call for
+	health       string         // of a health check, what it has to answer
 	intent, live nat.Prediction // for the port predictedPort
 	deviation    float64        // how likely the live rules go another way than the intent
 	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first

@@ -197,7 +197,7 @@ func (r run) verification(f nat.Family, first, several bool) (*verification, err
 	if err := v.watch(r.members); err != nil {
 		return nil, err
 	}
-	v.driver.servers = topology.Servers(l.Cluster())
+	v.driver.servers = append(topology.Servers(l.Cluster()), topology.ProxyServers(l.Cluster())...)
 	if !o.AsIs && first {
 		v.notAsked = proof.Unasked(intent, o.Selector)
 	}

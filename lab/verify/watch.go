@@ -46,7 +46,7 @@ func (v *verification) certify(batch []*attempt, seen []proof.Observation, misse
 	for i, s := range proof.Join(probesOf(batch), seen) {
 		t := batch[i]
 		c := proof.Case{
-			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls,
+			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls, Health: t.health,
 			Stuck: t.stuck, Allowed: diagnosis.Allowed, Strict: v.strict, World: v.rules.network.World, Between: v.between,
 			Chains: v.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}

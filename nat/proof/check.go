@@ -16,6 +16,7 @@ type Case struct {
 	Needed   service.Answer      // what the objects call for; without endings the intended rules alone tell
 	Intent   nat.Prediction      // from the rules that the Services call for
 	Live     nat.Prediction      // from the rules that the nodes hold
+	Health   string              // what a health check has to answer, as Ends.Health; "" for a flow that is none
 	Seen     Seen                // what the witnesses saw of it
 	Ends     Ends                // what the sockets saw
 	Stuck    netip.AddrPort      // the endpoint that session affinity binds the client to; invalid where none does
@@ -38,6 +39,7 @@ type Ends struct {
 	ServerAddr netip.AddrPort // the address at which the request reached it
 	ServerPeer netip.AddrPort // the client as the server saw it
 	ClientPeer netip.AddrPort // where the answer came from, as the client saw it
+	Health     string         // what a health check answered: "503: 0 local endpoints of NAMESPACE/NAME"
 	Halted     string         // how a TCP exchange failed whose connection was made; "" where it went on to an orderly end
 }
 

@@ -283,6 +283,8 @@ func checkEnds(e *evidence) Finding {
 	}
 	peer := e.peer()
 	switch {
+	case e.Health != "" && e.Ends.Health != e.Health:
+		return bad(name, "the health check must answer %s, but answered %s", e.Health, e.Ends.Health)
 	case e.Ends.Server != e.want.Server && (!e.needed.byObjects || e.want.Endpoint == e.needed.endpoint):
 		return bad(name, "%s must answer, but %s did", e.want.Server, e.Ends.Server)
 	case !e.bound.addrPort(peer, e.Ends.ServerPeer):

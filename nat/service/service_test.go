@@ -286,3 +286,37 @@ func TestErrors(t *testing.T) {
 	_, err = m.Ask(flow(c, "far", "172.20.0.100:80"))
 	require.ErrorIs(t, err, service.ErrNode)
 }
+
+// A health check counts a node's ready endpoints, each once, and only where the Service has a local policy.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	local := func(e ...topology.Endpoint) change {
+		return func(_ *topology.Cluster, s *topology.Service, _ []topology.Endpoint) {
+			s.ExternalPolicy, s.HealthCheckNodePort, s.Ports[0].Endpoints = topology.PolicyLocal, 31002, e
+		}
+	}
+	for _, row := range []struct {
+		name   string
+		change change
+		at     string
+		want   string
+	}{
+		{"an endpoint here", local(ready(webA, "a"), ready(webB, "b")), "172.20.0.1:31002", "200: 1 local endpoints of d/web"},
+		{"the same twice", local(ready(webA, "a"), ready(webA, "a")), "172.20.0.1:31002", "200: 1 local endpoints of d/web"},
+		{"elsewhere alone", local(ready(webA, "a")), "172.20.0.3:31002", "503: 0 local endpoints of d/web"},
+		{"going away", local(topology.Endpoint{Addr: netip.MustParseAddrPort(webA), Node: "a", Serving: true, Terminating: true}), "172.20.0.1:31002", "503: 0 local endpoints of d/web"},
+		{"another port", local(ready(webA, "a")), "172.20.0.1:31003", ""},
+		{"no node's address", local(ready(webA, "a")), "10.60.1.10:31002", ""},
+		{"the whole cluster serves", func(_ *topology.Cluster, s *topology.Service, _ []topology.Endpoint) { s.HealthCheckNodePort = 31002 }, "172.20.0.1:31002", ""},
+	} {
+		c := cluster()
+		row.change(&c, &c.Services[0], nil)
+		m, err := service.New(c)
+		require.NoError(t, err)
+		got := ""
+		if h, ok := m.Health(netip.MustParseAddrPort(row.at)); ok {
+			got = h.String()
+		}
+		require.Equal(t, row.want, got, row.name)
+	}
+}

@@ -150,7 +150,7 @@ func (t *stage) apply() error {
 	return t.reconcile()
 }
 
-// condition decides [kube-proxy], [ipv4], [ipv6], [sctp], [health-checks], [mode:nftables] and [since:v1.26] in front of a script's line.
+// condition decides [kube-proxy], [ipv4], [ipv6], [sctp], [mode:nftables] and [since:v1.26] in front of a script's line.
 func (t *stage) condition(word string) (known, holds bool) {
 	if release, ok := strings.CutPrefix(word, "since:"); ok {
 		return true, t.since(release)
@@ -164,8 +164,6 @@ func (t *stage) condition(word string) (known, holds bool) {
 		return true, slices.ContainsFunc(t.families, func(f topology.Family) bool { return f.String() == word })
 	case "sctp":
 		return true, t.servesSCTP()
-	case "health-checks":
-		return true, t.proxied
 	}
 	return false, false
 }
