@@ -84,14 +84,14 @@ func (e Endpoint) alike(other Endpoint) bool {
 	return reflect.DeepEqual(e, other)
 }
 
-// sliceEndpoints lists what one slice, the n-th, has for a port. A slice's port without a name or without a number is
-// passed over (EndpointSliceCache).
+// sliceEndpoints lists what one slice, the n-th, has for a port. A slice's port without a number is passed over
+// (EndpointSliceCache); one without a name has the empty one, which the API server gives it (SetDefaults_EndpointPort).
 func sliceEndpoints(o *placed[discoveryv1.EndpointSlice], port *ServicePort, n int) []Endpoint {
 	var out []Endpoint
 	_, others := o.v.Labels[labelProxyName]
 	for _, p := range o.v.Ports {
 		protocol := cmp.Or(string(deref(p.Protocol)), "TCP")
-		if p.Name == nil || *p.Name != port.Name || protocol != port.Protocol || deref(p.Port) < 1 || *p.Port > maxPort {
+		if deref(p.Name) != port.Name || protocol != port.Protocol || deref(p.Port) < 1 || *p.Port > maxPort {
 			continue
 		}
 		for _, e := range o.v.Endpoints {

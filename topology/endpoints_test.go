@@ -107,6 +107,14 @@ func TestSlices(t *testing.T) {
 	}
 }
 
+// TestUnnamedPorts sees that a Service's port without a name and a slice's one without a name meet, as the API server gives both the empty one.
+func TestUnnamedPorts(t *testing.T) {
+	for _, port := range []string{`{port: 9}`, `{name: "", port: 9}`} {
+		c, _ := load(t, with(service(`ports: [{port: 80}]`), slice("a", `ports: [`+port+`], endpoints: [{addresses: [10.244.1.5], nodeName: n1}]`)))
+		require.Equal(t, "10.244.1.5:9 n1 ready serving", describe(c.Services[0].Ports[0].Endpoints), port)
+	}
+}
+
 func TestHints(t *testing.T) {
 	c, _ := load(t, with(service(`trafficDistribution: PreferClose, ports: [{name: p, port: 80}]`),
 		slice("a", `ports: [{name: p, port: 9}], endpoints: [{addresses: [10.244.1.5], nodeName: n1, zone: z1, hints: {forZones: [{name: z2}, {name: z1}], forNodes: [{name: n1}]}}]`)))

@@ -11,8 +11,8 @@ const KubeProxyServer = "kube-proxy"
 // HealthzPort is where kube-proxy tells of itself: /healthz and, since 1.28, /livez (healthzBindAddress).
 const HealthzPort = 10256
 
-// ProxyServers lists what the nodes' kube-proxies listen at, at the nodes' addresses: the health check node ports of Services with a local
-// policy, and HealthzPort. What a pod on the host network has already is left out.
+// ProxyServers lists what the nodes' kube-proxies listen at, at the nodes' addresses and on loopback: the health check node ports of Services
+// with a local policy, and HealthzPort. What a pod on the host network has already is left out.
 func ProxyServers(c Cluster) []Server {
 	taken := map[Server]bool{}
 	for _, s := range Servers(c) {
@@ -20,13 +20,13 @@ func ProxyServers(c Cluster) []Server {
 	}
 	var out []Server
 	for _, n := range c.Nodes {
-		for _, a := range n.Addresses {
+		for _, a := range append(slices.Clone(n.Addresses), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()) {
 			if !c.Has(a) {
 				continue
 			}
 			ports := []uint16{HealthzPort}
 			for _, s := range c.Services {
-				if s.ChecksHealth() && c.checkedAt(n, a) {
+				if s.ChecksHealth() && c.checkedAt(n, a) && c.checkedIn(s, FamilyOf(a)) {
 					ports = append(ports, s.HealthCheckNodePort)
 				}
 			}
@@ -53,12 +53,19 @@ func (c Cluster) checkedAt(n Node, a netip.Addr) bool {
 	ranges := c.KubeProxy.NodePortAddresses
 	return len(ranges) == 0 || slices.ContainsFunc(ranges, func(r string) bool {
 		if r == "primary" {
-			first := slices.IndexFunc(n.Addresses, func(o netip.Addr) bool { return FamilyOf(o) == FamilyOf(a) })
-			return n.Addresses[first] == a
+			return n.Address(FamilyOf(a)) == a
 		}
 		p, err := netip.ParsePrefix(r)
 		return err == nil && p.Contains(a)
 	})
+}
+
+// The release since which the proxier of each family listens for its own Services; before, one socket took what either family brought.
+const listensByFamily = 36
+
+// checkedIn reports whether a Service's health check node port is open in a family.
+func (c Cluster) checkedIn(s Service, f Family) bool {
+	return !c.KubeProxy.SinceRelease(listensByFamily) || slices.ContainsFunc(s.ClusterIPs, func(a netip.Addr) bool { return FamilyOf(a) == f })
 }
 
 // LocalEndpoints counts a Service's ready endpoints on a node, each address once, of the family or, where the Service has none of it, of its

@@ -21,8 +21,8 @@ func (p *program) ask() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit|mermaid|html|pcapng]",
 		Short: "Ask any address of a running lab, and draw the way of the exchange",
-		Long: `Ask an address from a node, a pod (NAMESPACE/NAME) or an outside client of a running lab by tcp or udp, be it a Service's or
-not, and draw the way of the request and of the answer, hop by hop, with the rules that both met. It is proved where they
+		Long: `Ask an address from a node, a pod (NAMESPACE/NAME) or an outside client of a running lab by tcp, udp or sctp, be it a Service's
+or not, and draw the way of the request and of the answer, hop by hop, with the rules that both met. It is proved where they
 went as the nodes' own rules, routes and sysctls have it, whoever wrote these and however it ended: natlab verify holds the
 Services against what their objects call for.
 
@@ -122,8 +122,8 @@ func askArgs(cmd *cobra.Command, args []string) error {
 
 func askWords(args []string) (nat.Proto, netip.AddrPort, error) {
 	proto, err := nat.ParseProto(args[1])
-	if err != nil || proto != nat.TCP && proto != nat.UDP {
-		return 0, netip.AddrPort{}, fmt.Errorf("protocol %q: want tcp or udp", args[1])
+	if err != nil || proto != nat.TCP && proto != nat.UDP && proto != nat.SCTP {
+		return 0, netip.AddrPort{}, fmt.Errorf("protocol %q: want tcp, udp or sctp", args[1])
 	}
 	target, err := netip.ParseAddrPort(args[2])
 	if err != nil {

@@ -53,7 +53,7 @@ func (p *program) argumentCompleters() map[string]completer {
 			case 0:
 				return p.members(cmd)
 			case 1:
-				return []cobra.Completion{"tcp", "udp"}
+				return []cobra.Completion{"tcp", "udp", "sctp"}
 			case 2:
 				return p.addresses(cmd, args[1])
 			}

@@ -55,6 +55,7 @@ natlab replay run-1 --from outside -o pcapng`,
 	"natlab ask": `
 sudo natlab ask outside tcp 192.168.26.101:30450
 sudo natlab ask vms100 udp 10.96.0.10:53
+sudo natlab ask outside sctp '[fd00:9::2]:30132'
 sudo natlab ask outside tcp 192.168.26.101:30450 -o pcapng`,
 	"natlab watch": `
 sudo natlab watch

@@ -37,8 +37,10 @@ func TestHealth(t *testing.T) {
 		{"one that is going away", "v1.37", "b", other, 31002, "/healthz", 503, "0", service + "0" + itself},
 		{"before 1.28 without a weight", "v1.27", "a", node, 31002, "/", 200, "", service + "1" + itself},
 		{"before 1.27 without itself", "v1.26", "a", node, 31002, "/", 200, "", service + "1\n}"},
-		{"itself", "v1.37", "a", node, topology.HealthzPort, "/healthz", 200, "", `{"lastUpdated": "T","currentTime": "T", "nodeEligible": true}`},
-		{"itself, whatever the node", "v1.37", "a", node, topology.HealthzPort, "/livez", 200, "", `{"lastUpdated": "T","currentTime": "T"}`},
+		{"itself", "v1.37", "a", node, topology.HealthzPort, "/healthz", 200, "", `{"lastUpdated":"T","currentTime":"T","nodeEligible":true,"healthy":true,"status":{"IPv4":{"lastUpdated":"T","healthy":true}}}`},
+		{"itself, whatever the node", "v1.37", "a", node, topology.HealthzPort, "/livez", 200, "", `{"lastUpdated":"T","currentTime":"T","healthy":true,"status":{"IPv4":{"lastUpdated":"T","healthy":true}}}`},
+		{"before 1.33 of no family", "v1.32", "a", node, topology.HealthzPort, "/healthz", 200, "", `{"lastUpdated": "T","currentTime": "T", "nodeEligible": true}`},
+		{"nor for livez", "v1.32", "a", node, topology.HealthzPort, "/livez", 200, "", `{"lastUpdated": "T","currentTime": "T"}`},
 		{"before 1.28 of the node nothing", "v1.27", "a", node, topology.HealthzPort, "/healthz", 200, "", `{"lastUpdated": "T","currentTime": "T"}`},
 		{"before 1.28 no livez", "v1.27", "a", node, topology.HealthzPort, "/livez", 404, "", "404 page not found\n"},
 	} {

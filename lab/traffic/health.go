@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -51,12 +52,15 @@ type Health struct {
 	Endpoints int // on the node
 }
 
-// String is "503: 0 local endpoints of default/web".
+// String is "503: 0 local endpoints of default/web", and "200" of a kube-proxy that tells of itself.
 func (h Health) String() string {
+	if h.Name == "" {
+		return strconv.Itoa(h.Status)
+	}
 	return fmt.Sprintf("%d: %d local endpoints of %s/%s", h.Status, h.Endpoints, h.Namespace, h.Name)
 }
 
-// CheckHealth asks by a Conn that Start made as a load balancer checks a Service's health, and closes it. A kube-proxy does not tell as whom
+// CheckHealth asks by a Conn that Start made as a load balancer checks a Service's health, or a kube-proxy's, and closes it. A kube-proxy does not tell as whom
 // it saw the client: then the Answer has the client's own address.
 func (c *Conn) CheckHealth(ctx context.Context) (Answer, Health, error) {
 	defer func() { _ = c.Close() }() // the answer or the failure is the news
@@ -65,7 +69,7 @@ func (c *Conn) CheckHealth(ctx context.Context) (Answer, Health, error) {
 		return Answer{}, Health{}, c.failure(err)
 	}
 	c.enter(Asking)
-	if err := c.write([]byte("GET / HTTP/1.1\r\nHost: " + c.tuple.Dst().String() + "\r\nConnection: close\r\n\r\n")); err != nil {
+	if err := c.write([]byte("GET /healthz HTTP/1.1\r\nHost: " + c.tuple.Dst().String() + "\r\nConnection: close\r\n\r\n")); err != nil {
 		return Answer{}, Health{}, c.failure(err)
 	}
 	var all []byte

@@ -18,8 +18,8 @@ import (
 // Exchange is the flow of a client of a lab, a node, a pod (NAMESPACE/NAME) or an outside client, to any address. It asks from the
 // address that the client's kernel chooses, and is a Service's where Flows has it as such.
 func Exchange(l *lab.Lab, client string, proto nat.Proto, target netip.AddrPort) (proof.Flow, error) {
-	if proto != nat.TCP && proto != nat.UDP {
-		return proof.Flow{}, fmt.Errorf("protocol %s has no client in a lab: want tcp or udp", proto)
+	if proto != nat.TCP && proto != nat.UDP && proto != nat.SCTP {
+		return proof.Flow{}, fmt.Errorf("protocol %s has no client in a lab: want tcp, udp or sctp", proto)
 	}
 	if a := target.Addr(); a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || target.Port() == 0 {
 		return proof.Flow{}, fmt.Errorf("address %s: want the address and the port of one host, without a zone", target)

@@ -329,7 +329,7 @@ func (t *attempt) ask(ctx context.Context, s starting, size int) error {
 	var checked traffic.Health
 	switch {
 	case s.err != nil:
-	case t.flow.Type == proof.ByHealthCheck:
+	case t.flow.Type == proof.ByHealthCheck, asksProxy(t.live):
 		r.Answer, checked, r.Err = s.conn.CheckHealth(ctx)
 	default:
 		r.Answer, r.Err = s.conn.Exchange(ctx, size)
@@ -344,6 +344,11 @@ func (t *attempt) ask(ctx context.Context, s starting, size int) error {
 	t.ends = ends
 	t.overdue = r.Err != nil && traffic.KindOf(r.Err) == traffic.Timeout && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	return nil
+}
+
+// asksProxy reports whether a node's kube-proxy itself answers, which speaks HTTP alone.
+func asksProxy(p nat.Prediction) bool {
+	return slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.Server == topology.KubeProxyServer })
 }
 
 // endsOf translates what the sockets know; a socket that could not be used at all is an error.
