@@ -176,7 +176,7 @@ type batchRecord struct {
 	Attempts []attemptRecord     `json:"attempts"`
 	Seen     []proof.Observation `json:"seen"`
 	Missed   uint64              `json:"missed"`   // events that the kernel could not deliver
-	Troubles map[string][]string `json:"troubles"` // by node: connection tracking counters that grew
+	Troubles map[string][]string `json:"troubles"` // by node: connection tracking counters that grew; under "": those of the machine
 }
 
 // attemptRecord is a flow asked once.

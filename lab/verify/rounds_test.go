@@ -320,3 +320,33 @@ func TestEndedBy(t *testing.T) {
 		assert.Equal(t, row.want, endedBy(row.ctx, row.err), "%v", row.err)
 	}
 }
+
+// A packet that was lost while the machine dropped packets tells nothing: it is asked for again, and never disproves its flow.
+func TestALossWhileTheMachineDropsPackets(t *testing.T) {
+	const lack = "the machine's neighbours (net.ipv4.neigh.default.gc_thresh3)"
+	answered := nat.Prediction{by(1, "10.0.0.1:1")}
+	for _, row := range []struct {
+		name     string
+		live     nat.Prediction
+		troubles map[string][]string
+		repeated map[string]int
+		verdict  proof.Outcome
+	}{
+		{"room for all", answered, nil, map[string]int{lostOnce: 1}, proof.Disproved},
+		{"no room for a neighbour", answered, map[string][]string{ofMachine: {lack}}, map[string]int{droppedElsewhere: maxRetries + 1}, proof.Inconclusive},
+		{"no room, and a rule that drops it", nat.Prediction{{Probability: 1, End: nat.EndLost}}, map[string][]string{ofMachine: {lack}}, map[string]int{}, proof.Disproved},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			v := &verification{meter: proof.Meter{}, discarded: map[string]int{}, rules: nodeRules{}}
+			q := &flowState{intent: answered, live: row.live}
+			for len(q.certs) == 0 {
+				v.certify([]*attempt{{flowState: q, intent: answered, live: row.live, lost: true, ends: proof.Ends{End: nat.EndLost}}}, nil, 0, row.troubles)
+			}
+			assert.Equal(t, row.verdict, q.certs[0].Verdict)
+			assert.Equal(t, row.repeated, v.discarded)
+			if row.verdict == proof.Inconclusive {
+				assert.Contains(t, fmt.Sprint(q.certs[0].Checks), lack)
+			}
+		})
+	}
+}

@@ -17,6 +17,7 @@ type watcher struct {
 	session *witness.Session
 	lost    uint64
 	stats   map[string]witness.Counters
+	machine witness.Machine
 }
 
 // judge issues the certificates of a batch by what else is known of it.
@@ -50,9 +51,13 @@ func (v *verification) certify(batch []*attempt, seen []proof.Observation, misse
 			Stuck: t.stuck, Allowed: diagnosis.Allowed, Strict: v.strict, World: v.rules.network.World, Between: v.between,
 			Chains: v.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
 		}
+		crowded := t.lost && !loses(t.live) && len(troubles[ofMachine]) > 0
+		if crowded {
+			c.Trouble = append(c.Trouble, troubles[ofMachine]...)
+		}
 		cert := proof.Check(c)
 		cert.Routes = proof.RoutesOf(v.rules.network.Plan, cert.Hops)
-		why := t.discard(cert, c)
+		why := t.discard(cert, c, crowded)
 		if why == "" {
 			if t.record(cert); c.Ends.Halted != "" {
 				t.halts++
@@ -74,12 +79,16 @@ func (v *verification) certify(batch []*attempt, seen []proof.Observation, misse
 		if t.retries++; t.retries <= maxRetries {
 			continue
 		}
-		if t.overdue && !t.lost {
+		if t.overdue && !t.lost || why == droppedElsewhere {
 			cert.Verdict = proof.Inconclusive
 		}
 		t.record(cert)
 	}
 }
+
+// droppedElsewhere is why an attempt is made again whose packet was lost while the kernel dropped packets for want of what all
+// namespaces share: it may be one of them.
+const droppedElsewhere = "the machine dropped packets"
 
 // lostOnce is why an attempt is made again whose packet was lost although the live rules have it answered.
 const lostOnce = "a packet was lost, and is asked for once more"
@@ -97,13 +106,15 @@ func unresolved(c proof.Case) bool {
 }
 
 // discard is why an attempt that is not proved tells nothing of its flow; "" where it does tell something.
-func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
+func (t *attempt) discard(cert proof.Certificate, c proof.Case, crowded bool) string {
 	switch {
 	case cert.Verdict == proof.Proved:
 	case c.Lost > 0:
 		return "events were lost"
 	case c.Ends.Halted != "" && !t.whole:
 		return haltedOnce
+	case crowded:
+		return droppedElsewhere
 	case t.lost && !t.doubted && !t.whole && !loses(t.live):
 		return lostOnce
 	case t.lost:
@@ -122,7 +133,10 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case) string {
 	return ""
 }
 
-// troubles lists in which nodes the connection tracking counters grew since the last batch.
+// ofMachine is where troubles lists what is wrong with the machine, and so with every attempt.
+const ofMachine = ""
+
+// troubles lists in which nodes the connection tracking counters grew since the last batch, and which of the machine's.
 func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
 	out := map[string][]string{}
 	lost := slices.ContainsFunc(w.states, func(q *flowState) bool { return loses(q.live) })
@@ -142,7 +156,26 @@ func (w *watcher) troubles(ctx context.Context) (map[string][]string, error) {
 		}
 		w.stats[node] = now
 	}
+	now, err := w.session.Machine()
+	if err != nil {
+		return nil, err
+	}
+	if words := lacks(now.Sub(w.machine)); len(words) > 0 {
+		out[ofMachine] = words
+	}
+	w.machine = now
 	return out, nil
+}
+
+// lacks names what the kernel had no room for, and the sysctl that bounds it.
+func lacks(grown witness.Machine) (out []string) {
+	if grown.Neighbours > 0 {
+		out = append(out, "the machine's neighbours (net.ipv4.neigh.default.gc_thresh3)")
+	}
+	if grown.Backlog > 0 {
+		out = append(out, "the machine's backlog (net.core.netdev_max_backlog)")
+	}
+	return out
 }
 
 // onTheWay picks the troubles of the nodes that an attempt crossed.

@@ -44,7 +44,7 @@ func ParseHeader(b []byte) proof.Observation {
 func QueueDrops(b []byte) uint64 { return queueDrops(b) }
 
 // Backlog is backlog.
-func Backlog(b []byte) (uint64, bool) { return backlog(b) }
+func Backlog(b []byte) (uint64, bool) { return column(b, backlogColumn) }
 
 // ReadAnything gives a datagram to every reader of a member.
 func ReadAnything(b []byte) {

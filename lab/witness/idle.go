@@ -24,7 +24,7 @@ func (s *Session) Idle(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if waiting, known := backlog(b); waiting > 0 || !known {
+	if waiting, known := column(b, backlogColumn); waiting > 0 || !known {
 		return false, nil
 	}
 	for _, m := range s.members {
@@ -82,21 +82,24 @@ func (m *member) resolving(neighbours []netlink.Neigh, now time.Time) bool {
 	return waits
 }
 
-// backlogColumn is the column of softnet_stat with the length of a CPU's backlog (since Linux 5.10).
-const backlogColumn = 11
+// Columns of softnet_stat.
+const (
+	droppedColumn = 1  // what found a CPU's backlog full
+	backlogColumn = 11 // the length of a CPU's backlog (since Linux 5.10)
+)
 
-// backlog adds up what waits on all CPUs; known is false where a line has no such column.
-func backlog(b []byte) (waiting uint64, known bool) {
+// column adds up a column of softnet_stat over all CPUs; known is false where a line has no such column.
+func column(b []byte, at int) (sum uint64, known bool) {
 	for line := range bytes.Lines(b) {
 		f := bytes.Fields(line)
-		if len(f) <= backlogColumn {
+		if len(f) <= at {
 			return 0, false
 		}
-		n, err := strconv.ParseUint(string(f[backlogColumn]), 16, 64)
+		n, err := strconv.ParseUint(string(f[at]), 16, 64)
 		if err != nil {
 			return 0, false
 		}
-		waiting += n
+		sum += n
 	}
-	return waiting, len(b) > 0
+	return sum, len(b) > 0
 }

@@ -2,6 +2,9 @@ package witness_test
 
 import (
 	"net/netip"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,4 +63,34 @@ func TestBacklog(t *testing.T) {
 			require.Equal(t, row.known, known)
 		})
 	}
+}
+
+// The counters of the machine are those that ip lists.
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	_, s := holding(t)
+	before := listedFulls(t)
+	m, err := s.Machine()
+	require.NoError(t, err)
+	require.LessOrEqual(t, before, m.Neighbours)
+	require.LessOrEqual(t, m.Neighbours, listedFulls(t))
+	require.Equal(t, witness.Machine{Backlog: 1, Neighbours: 2}, witness.Machine{Backlog: 3, Neighbours: 5}.Sub(witness.Machine{Backlog: 2, Neighbours: 3}))
+}
+
+// listedFulls is how often a neighbour table was full, by ip.
+func listedFulls(t *testing.T) (sum uint64) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ip", "-s", "ntable", "show").Output()
+	require.NoError(t, err)
+	tables := 0
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == "table_fulls" {
+			n, err := strconv.ParseUint(f[1], 10, 64)
+			require.NoError(t, err)
+			sum += n
+			tables++
+		}
+	}
+	require.Positive(t, tables)
+	return sum
 }

@@ -25,7 +25,7 @@ type Case struct {
 	Strict   bool                // the rules have to be those that kube-proxy writes, and not only do what the Services call for
 	World    map[string][]string // what is otherwise in a member than the lab made it
 	Between  []string            // the members of World that carry packets and have no taps: a switch
-	Trouble  []string            // conntrack counters that grew in nodes on the way: "vms100 insert_failed 1"
+	Trouble  []string            // counters of drops that grew, in nodes on the way or of the whole machine: "vms100 insert_failed"
 	Lost     uint64              // events that the kernel could not deliver meanwhile
 	// Allowed tells whose rule it is that changes a source or ends a packet, and what for, where that is what its owner is there for; nil: nobody may.
 	Allowed  func(nat.Step) (owner, what string)

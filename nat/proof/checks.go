@@ -329,7 +329,7 @@ func checkState(e *evidence) Finding {
 		return e.path(bad(name, "want %s, got %s", d.want, d.got))
 	}
 	if len(e.Trouble) > 0 {
-		return bad(name, "conntrack counters grew: %s", strings.Join(e.Trouble, ", "))
+		return bad(name, "counters of drops grew: %s", strings.Join(e.Trouble, ", "))
 	}
 	var words []string
 	for _, c := range e.Seen.Conns {
