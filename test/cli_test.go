@@ -46,6 +46,7 @@ var (
 // that no other test uses in $LAB, and saved rule sets of hosts in $HOSTS, the reference cluster in $REFERENCE, a small one in $SHOP. Beside testscript's own commands a script has
 //
 //	exits STATUS natlab ARGUMENT...    run natlab, which has to end with that exit status
+//	document KIND                      what it printed last is JSON of that kind, valid by cmd/natlab/schema.json, which knows each of its fields
 func TestCLI(t *testing.T) {
 	t.Parallel()
 	dir := build(t)
@@ -73,7 +74,7 @@ func TestCLI(t *testing.T) {
 			env.Setenv("LAB", fmt.Sprintf("cli%d-%s", os.Getpid(), strings.TrimPrefix(name, "script-")))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "document": isDocument},
 	})
 }
 

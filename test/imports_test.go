@@ -84,7 +84,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{"scenarios/conformance", "lab lab/netns lab/traffic nat scenarios topology"}, // the upstream end-to-end tests, on one lab
 	{
-		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/userspace lab/verify lab/vm lab/watch nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
+		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/userspace lab/verify lab/vm lab/watch lab/witness nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios scenarios/conformance topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},

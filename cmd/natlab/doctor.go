@@ -35,9 +35,7 @@ Exit status 1 means that something is missing without which no lab comes up.`,
 
 func (p *program) writeFeatures(features []doctor.Feature, format string) error {
 	if format == "json" {
-		return writeJSON(p.out, struct {
-			Features []doctor.Feature `json:"features"`
-		}{features})
+		return writeJSON(p.out, doctorReport{features})
 	}
 	var b strings.Builder
 	width := 0

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -102,14 +101,6 @@ func output(cmd *cobra.Command, words ...string) *choice {
 	c := &choice{value: words[0], words: words}
 	cmd.Flags().VarP(c, "output", "o", "the form of the output")
 	return c
-}
-
-// writeJSON writes what -o json prints. A tuple has a ">", which is not HTML here.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 // inputFlags is the flag -f: the files that describe a cluster.

@@ -17,16 +17,9 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
-	"natlab/lab"
 	"natlab/lab/doctor"
 	"natlab/nat"
-	"natlab/nat/gateway"
-	"natlab/nat/live"
-	"natlab/nat/migrate"
 	"natlab/nat/proof"
-	"natlab/scenarios"
-	"natlab/scenarios/conformance"
-	"natlab/topology"
 )
 
 // sectionsOf are the parts of README.md by their headings of three signs.
@@ -38,7 +31,7 @@ func sectionsOf(t *testing.T) map[string]string {
 	for part := range strings.SplitSeq(string(text), "\n### ") {
 		title, body, _ := strings.Cut(part, "\n")
 		body, _, _ = strings.Cut(body, "\n## ")
-		out[strings.Trim(title, "`")] = body
+		out[strings.ReplaceAll(title, "`", "")] = body
 	}
 	return out
 }
@@ -109,36 +102,30 @@ func flagsIn(section string) []string {
 	return names
 }
 
-// schemas are the JSON outputs, and the values that several of them have, by their headings.
-var schemas = map[string]reflect.Type{
-	"verify -o json":          reflect.TypeFor[proof.Report](),
-	"verify --planes -o json": reflect.TypeFor[proof.Comparison](),
-	"status -o json":          reflect.TypeFor[labList](),
-	"conntrack -o json":       reflect.TypeFor[describedEntry](),
-	"apply -o json":           reflect.TypeFor[lab.Applied](),
-	"watch -o json":           reflect.TypeFor[live.Flow](),
-	"doctor -o json": reflect.TypeFor[struct {
-		Features []doctor.Feature `json:"features"`
-	}](),
-	"audit -o json":         reflect.TypeFor[auditReport](),
-	"explain -o json":       reflect.TypeFor[explanation](),
-	"diff -o json":          reflect.TypeFor[gateway.Difference](),
-	"migrate -o json":       reflect.TypeFor[migrate.Report](),
-	"plan -o json":          reflect.TypeFor[topology.Plan](),
-	"scenario list -o json": reflect.TypeFor[scenarios.Scenario](),
-	"scenario run -o json":  reflect.TypeFor[scenarios.Result](),
-	"conformance -o json":   reflect.TypeFor[conformance.Result](),
-	"A way":                 reflect.TypeFor[nat.Outcome](),
-	"A rule that was met":   reflect.TypeFor[nat.Step](),
-	"A hop":                 reflect.TypeFor[nat.Hop](),
-	"A conntrack entry":     reflect.TypeFor[nat.Conn](),
+// sharedTypes are the values that several JSON outputs have, by their headings.
+var sharedTypes = map[string]reflect.Type{
+	"A way":               reflect.TypeFor[nat.Outcome](),
+	"A rule that was met": reflect.TypeFor[nat.Step](),
+	"A hop":               reflect.TypeFor[nat.Hop](),
+	"A conntrack entry":   reflect.TypeFor[nat.Conn](),
+}
+
+// schemas are the types that sections of the page document, by their headings: of a list that of its elements.
+func schemas() map[string]reflect.Type {
+	out := maps.Clone(sharedTypes)
+	for _, d := range documentKinds() {
+		if out[d.heading] = d.of; d.of.Kind() == reflect.Slice {
+			out[d.heading] = d.of.Elem()
+		}
+	}
+	return out
 }
 
 // Every field of every JSON output is on the page, with a "?" where it may be missing, and none is that is not there.
 func TestPageHasTheFields(t *testing.T) {
 	t.Parallel()
 	sections := sectionsOf(t)
-	for title, typ := range schemas {
+	for title, typ := range schemas() {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
 			section, ok := sections[title]
@@ -156,7 +143,7 @@ func TestPageHasTheFields(t *testing.T) {
 		})
 	}
 	for title := range sections {
-		_, known := schemas[title]
+		_, known := schemas()[title]
 		require.True(t, known || !strings.HasSuffix(title, "-o json"), "the page has %s, which no command prints", title)
 	}
 }
@@ -221,8 +208,8 @@ func fieldsOf(prefix string, typ reflect.Type, leaves, inner map[string]bool) {
 }
 
 func shared(typ reflect.Type) bool {
-	for title, s := range schemas {
-		if s == typ && !strings.HasSuffix(title, "-o json") {
+	for _, s := range sharedTypes {
+		if s == typ {
 			return true
 		}
 	}
@@ -235,7 +222,7 @@ func isText(typ reflect.Type) bool {
 	return pointer.Implements(reflect.TypeFor[encoding.TextMarshaler]()) || pointer.Implements(reflect.TypeFor[json.Marshaler]())
 }
 
-var fieldName = regexp.MustCompile("`([][.a-zA-Z]+)`(\\??)")
+var fieldName = regexp.MustCompile("`([][._a-zA-Z]+)`(\\??)")
 
 // fieldsIn reads the fields of a section's table. One that begins with a dot is beside the one before it.
 func fieldsIn(section string) map[string]bool {

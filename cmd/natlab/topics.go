@@ -28,6 +28,7 @@ func (p *program) topics() (out []*cobra.Command) {
 	} {
 		out = append(out, p.topic(topic.name, topic.short, sectionOf(page, topic.heading)))
 	}
+	out = append(out, p.schemaTopic())
 	return append(out, p.topic("scenario-verbs", "The script language of scenarios", "# Scenarios\n\n"+scenarios.Language()))
 }
 
@@ -36,6 +37,15 @@ func (p *program) topic(name, short, text string) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short, Long: text}
 	cmd.SetHelpFunc(func(*cobra.Command, []string) {
 		_, _ = io.WriteString(p.out, plainText(text, p.style())) // help has no way to fail
+	})
+	return cmd
+}
+
+// schemaTopic prints the schema as it is: it is for programs.
+func (p *program) schemaTopic() *cobra.Command {
+	cmd := &cobra.Command{Use: "schema", Short: "The JSON Schema of every -o json, for programs"}
+	cmd.SetHelpFunc(func(*cobra.Command, []string) {
+		_, _ = io.WriteString(p.out, schema) // help has no way to fail
 	})
 	return cmd
 }

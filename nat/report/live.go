@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -109,12 +108,12 @@ func liveNode(b *strings.Builder, f live.Flow, node string, st Style) {
 	}
 }
 
-// LiveJSON writes a flow as one line of JSON. A list is never null.
+// LiveJSON writes a flow as one line, a JSON document.
 func LiveJSON(w io.Writer, f live.Flow) error {
-	f.Request.Hops, f.Request.Steps = list(f.Request.Hops), list(f.Request.Steps)
-	f.Reply.Hops, f.Reply.Steps = list(f.Reply.Hops), list(f.Reply.Steps)
-	f.Conns = list(f.Conns)
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false) // a tuple has a ">"
-	return e.Encode(f)
+	line, err := document(KindFlow, f)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(line, '\n'))
+	return err
 }
