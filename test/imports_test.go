@@ -35,6 +35,7 @@ var house = []room{
 	{"nat", ""},
 	{"nat/packet", "nat"},
 	{"nat/conntrack", "nat"},
+	{"nat/behaviour", "nat nat/conntrack"}, // a NAT other than Linux's
 	{"nat/service", "nat topology"},        // what the objects mean: it knows no rules and no data plane
 	{"nat/rules", "nat nat/packet"},        // what any rule language shows the gateway
 	{"nat/xt", "nat nat/packet nat/rules"}, // an extension a file
@@ -45,7 +46,7 @@ var house = []room{
 	{"nat/kubeproxy", "nat nat/iptables nat/nftables nat/rules nat/xt topology"},
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
-	{"nat/gateway", "nat nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
+	{"nat/gateway", "nat nat/behaviour nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
 	{"nat/diagnosis", "nat nat/gateway nat/iptables nat/xt topology topology/near"},                                                    // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/nftables nat/rules topology topology/dump"}, // a node as its dumps tell it
 	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/view nat/xt nat/xtables topology"},

@@ -28,7 +28,12 @@ func (t *Table) Bind(c *Conn, m Manip, r *Range) {
 		return
 	}
 	current := c.Reply.Reply()
-	if chosen := t.unique(c, m, current, r); chosen != current {
+	t.settle(c, m, current, t.unique(c, m, current, r))
+}
+
+// settle gives a connection the tuple that was chosen in place of the current one.
+func (t *Table) settle(c *Conn, m Manip, current, chosen nat.Tuple) {
+	if chosen != current {
 		c.Reply = chosen.Reply()
 		c.Set(m.bit())
 	}
@@ -37,6 +42,23 @@ func (t *Table) Bind(c *Conn, m Manip, r *Range) {
 	}
 	c.Set(m.done())
 }
+
+// Take settles one end of a new connection's translation as somebody else chose it, whether its reply tuple is unique or not: that shows at the
+// confirmation. A connection that is confirmed stays as it is.
+func (t *Table) Take(c *Conn, m Manip, to netip.AddrPort) {
+	if c.Has(nat.Confirmed) || c.Initialized(m) {
+		return
+	}
+	current := c.Reply.Reply()
+	chosen := current.WithDst(to)
+	if m == ManipSource {
+		chosen = withPort(current.WithSrc(to), m, to.Port())
+	}
+	t.settle(c, m, current, chosen)
+}
+
+// Taken reports whether another connection's packets could not be told from those that answer this tuple of a connection.
+func (t *Table) Taken(c *Conn, tuple nat.Tuple) bool { return t.used(c, tuple) }
 
 // BindNull settles an end that no rule asked for: it stays as it is, but for a source port that another connection has
 // (nf_nat_alloc_null_binding).

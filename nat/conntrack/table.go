@@ -253,6 +253,9 @@ func (t *Table) earlyDrop() bool {
 	return false
 }
 
+// Alive reports whether a connection is in the table and has not expired.
+func (t *Table) Alive(c *Conn) bool { return c.inTable && !t.expired(c) }
+
 // Len is how many connections there are.
 func (t *Table) Len() int { return t.count }
 

@@ -51,10 +51,6 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 				return true
 			}
 			if to, translates := effect.(*rules.Translation); translates && !v.applyNAT(p, hook, to) {
-				v.lost("NAT", "no address to translate to")
-				if v.options.NoAddresses {
-					v.unmodelled("the address to translate to is not known: none of the node's is told")
-				}
 				if n := len(v.trace); n > 0 { // the target's own verdict
 					v.trace[n-1].Verdict = nat.Drop
 				}
@@ -65,9 +61,8 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 				break
 			}
 		}
-		if !c.Initialized(m) {
-			v.conns.BindNull(c, m)
-			v.note(c, m)
+		if !c.Initialized(m) && !v.bindUnasked(p, hook, m) {
+			return false
 		}
 	}
 	if to, ok := c.Target(m, p.ref.Dir); ok {
@@ -158,15 +153,13 @@ func (v *visit) rewrite(p *packet.Packet, m conntrack.Manip, to netip.AddrPort) 
 	}
 }
 
-// applyNAT carries a NAT target out; false: it has no address to use, and the packet is dropped.
+// applyNAT carries a NAT target out; false: it has no address or port to use, and the packet is dropped.
 func (v *visit) applyNAT(p *passage, hook nat.Hook, t *rules.Translation) bool {
 	m := conntrack.ManipOf(hook)
 	r := rangeOf(t.Range)
 	switch t.Kind {
 	case rules.DNAT, rules.SNAT:
-		v.conns.Bind(p.ref.Conn, m, &r)
-		v.note(p.ref.Conn, m)
-		return true
+		return v.bind(p, m, &r)
 	case rules.Masquerade:
 		r.Min = v.host.deviceAddr(nextHop{dev: p.out, via: p.via, dst: p.view.Tuple.Dst().Addr()})
 		if r.Min.IsValid() {
@@ -185,12 +178,14 @@ func (v *visit) applyNAT(p *passage, hook nat.Hook, t *rules.Translation) bool {
 		r.Min = mapped(t.Range, was)
 	}
 	if !r.Min.IsValid() {
+		v.lost("NAT", "no address to translate to")
+		if v.options.NoAddresses {
+			v.unmodelled("the address to translate to is not known: none of the node's is told")
+		}
 		return false
 	}
 	r.Max = r.Min
-	v.conns.Bind(p.ref.Conn, m, &r)
-	v.note(p.ref.Conn, m)
-	return true
+	return v.bind(p, m, &r)
 }
 
 // note remembers a port that chance chose in a prediction.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"natlab/nat"
+	"natlab/nat/behaviour"
 	"natlab/nat/conntrack"
 	"natlab/nat/ipset"
 	"natlab/nat/nftables"
@@ -15,7 +16,9 @@ import (
 // Facts are what is known of a node besides its namespace and its rules.
 type Facts struct {
 	Kernel nat.Kernel // the zero one is the newest
-	Sets   ipset.Sets // what rules ask of others is not known
+	// NAT is how ports and addresses are given to what leaves, and who is let in; the zero one is Linux's. Which packets are translated is the rules'.
+	NAT  behaviour.NAT
+	Sets ipset.Sets // what rules ask of others is not known
 	// NFT is nf_tables' own tables, beside the Rules, whose base chains count as registered before.
 	NFT nftables.Ruleset
 	// NoAddresses tells that the namespace's addresses need not be all that the node has: any other may be its own.

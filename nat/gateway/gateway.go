@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"natlab/nat"
+	"natlab/nat/behaviour"
 	"natlab/nat/conntrack"
 	"natlab/nat/ipset"
 	"natlab/nat/packet"
@@ -30,11 +31,12 @@ type Gateway struct {
 	options NodeOptions
 
 	// What it remembers from one packet to the next.
-	conns  conntrack.Table
-	memory rules.Memory
-	sets   *ipset.State        // from the first question on
-	parts  [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
-	peers  map[netip.Addr]peer // sources that were told of a missing way
+	conns    conntrack.Table
+	mappings *behaviour.Table // nil: Linux's own NAT
+	memory   rules.Memory
+	sets     *ipset.State        // from the first question on
+	parts    [3]packet.Fragments // of packets that came in, of the node's own, and of those that are delivered
+	peers    map[netip.Addr]peer // sources that were told of a missing way
 
 	transit transit // packets that are between two hooks of a kernel
 
@@ -111,6 +113,8 @@ func NewGateway(ns topology.Namespace, rules Rules, o NodeOptions) (*Gateway, er
 		}
 	}
 	g.conns.Settings.Accounts = g.conns.Settings.Accounts || rules.any(counts)
+	o.NAT.Age(&g.conns.Settings.Timeouts)
+	g.behave()
 	return g, nil
 }
 
@@ -124,7 +128,15 @@ func (g *Gateway) fresh(p predicting) *Gateway {
 	if p.choices.dice != nil {
 		f.conns.Chance = p.choices.dice
 	}
+	f.behave()
 	return f
+}
+
+// behave begins the mappings of another NAT than Linux's.
+func (g *Gateway) behave() {
+	if g.options.NAT.Other() {
+		g.mappings = behaviour.New(g.options.NAT, &g.conns)
+	}
 }
 
 // unforeseen answers the question for a random port, and remembers that it was asked.

@@ -9,6 +9,7 @@ import (
 	"github.com/gaissmai/bart"
 
 	"natlab/nat"
+	"natlab/nat/behaviour"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/nftables"
@@ -70,6 +71,9 @@ func NewNetwork(s Setup) (*Network, error) {
 		}
 		if native, ok := s.NFTOf[ns.Member]; ok {
 			facts.NFT = native
+		}
+		if ns.Kind != topology.KindNode {
+			facts.NAT = behaviour.NAT{} // theirs is their kernel's
 		}
 		g, err := NewGateway(*ns, nil, NodeOptions{Facts: facts, Family: s.Family})
 		if err != nil {
