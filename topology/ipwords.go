@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -140,13 +141,16 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	return ns, notes, nil
 }
 
+// ipPrompt is a line with the command that printed the others: "root@node:~# ip route".
+var ipPrompt = regexp.MustCompile(`[$#>%] *(sudo +)?ip +\S`)
+
 // linesOf are the lines of all texts. One that begins with a blank goes on with the line before it: a next hop.
 func linesOf(texts []string) (out []string) {
 	for _, text := range texts {
 		first := true
 		for line := range strings.Lines(text) {
 			switch more := strings.TrimLeft(line, " \t") != line; {
-			case strings.TrimSpace(line) == "":
+			case strings.TrimSpace(line) == "", ipPrompt.MatchString(line):
 			case more && !first:
 				out[len(out)-1] += " " + strings.TrimSpace(line)
 			default:

@@ -67,6 +67,11 @@ func (l *link) device(bridges []string) Device {
 	if d.Kind == Bridge {
 		d.Calls, d.Calls6, d.Filters = l.calls, l.own6, l.filters
 	}
+	for _, kind := range []string{"macvlan", "ipvlan"} {
+		if l.kind == kind || l.kind == "" && strings.HasPrefix(l.name, kind) {
+			d.Upon = l.lower
+		}
+	}
 	if slices.Contains(bridges, l.master) {
 		d.Master, d.Hairpin = l.master, l.hairpin
 	}

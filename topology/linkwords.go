@@ -19,6 +19,7 @@ type link struct {
 	kind, slave          string // of the device (-d), and of what its master has it as: "bridge"
 	details              bool   // they are of -d, so that a device without a kind is one of hardware
 	upper                bool   // NAME@OTHER: it is the end of a pair, or on top of another device
+	lower                string // OTHER
 	hairpin, calls, own6 Switch // a port's mode; nf_call_iptables and nf_call_ip6tables of a bridge itself
 	vxlan                vxlanWords
 	filters              bool // vlan_filtering of a bridge
@@ -76,7 +77,7 @@ func (all *links) read(text string) error {
 			switch {
 			case head != nil:
 				l = all.find(head[1])
-				l.upper = l.upper || head[2] != ""
+				l.under(strings.TrimPrefix(head[2], "@"))
 				err = l.first(strings.Fields(head[3]))
 			case l != nil && strings.TrimLeft(part, " \t") != part:
 				err = l.more(strings.Fields(part))
@@ -92,6 +93,13 @@ func (all *links) read(text string) error {
 		return errors.New("there is no device in it: want what ip -d link, ip -d addr or bridge -d link prints")
 	}
 	return nil
+}
+
+// under takes over what the device is on top of, or the other end of.
+func (l *link) under(other string) {
+	if other != "" {
+		l.upper, l.lower = true, other
+	}
 }
 
 // first reads what stands behind a device's name.
@@ -262,7 +270,8 @@ func (all *links) readJSON(text string) error {
 			continue
 		}
 		l := all.find(d.Name)
-		l.upper = l.upper || d.Link != "" || d.LinkPeer != nil
+		l.under(d.Link)
+		l.upper = l.upper || d.LinkPeer != nil
 		l.takeJSON(&d)
 		for _, a := range d.Addresses {
 			one := linkAddress{prefix: netip.PrefixFrom(a.Local, a.Length), scope: map[string]Scope{"link": ScopeLink, "host": ScopeHost}[a.Scope]}

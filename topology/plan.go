@@ -117,6 +117,8 @@ type Device struct {
 	Behind []netip.Addr `json:"-"`
 	Calls  Switch       `json:"-"` // of a bridge: nf_call_iptables, which counts where br_netfilter is there
 	Calls6 Switch       `json:"-"` // nf_call_ip6tables
+	// Upon: of a macvlan or ipvlan: the device that it is on top of.
+	Upon string `json:"-"`
 	// Filters: of a bridge: vlan_filtering is on, and which VLANs its ports are in is not known.
 	Filters bool `json:"-"`
 	Create  bool `json:"create,omitzero"` // for a veth: this end makes the pair

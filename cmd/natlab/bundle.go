@@ -117,12 +117,17 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 	}
 	c.RulesOpen = len(e.rules) > 0
 	for _, file := range e.rules {
-		rs, native, err := p.anyRules(file)
+		kept, err := p.anyRules(file)
 		if err != nil {
 			return c, err
 		}
-		c.Rules = append(c.Rules, rs...)
-		c.Facts.NFT = c.Facts.NFT.And(native)
+		c.Rules = append(c.Rules, kept.rules...)
+		c.Facts.NFT = c.Facts.NFT.And(kept.native)
+		for _, other := range kept.beside {
+			if len(e.rules) == 1 { // of several, one may be what the other tells of
+				c.Doubts = append(c.Doubts, diagnosis.Doubt{What: "what the rules do with it that " + other + " prints, which the node has beside these"})
+			}
+		}
 	}
 	c.RoutesOpen = e.node.alone() && len(e.bundle) == 0
 	if c.RoutesOpen {
@@ -176,7 +181,7 @@ func (p *program) bundleCase(text string, n *nodeFlags) (oneCase, error) {
 		own := len(ns.Sysctls) - len(n.sysctls) // what a node in words has anyway
 		node.Namespace.Sysctls = append(node.Namespace.Sysctls, ns.Sysctls[own:]...)
 	}
-	return oneCase{node: node, Case: diagnosis.Case{Namespace: node.Namespace, Facts: node.Facts, Doubts: node.Doubts}}, nil
+	return oneCase{node: node, Case: diagnosis.Case{Namespace: node.Namespace, Facts: node.Facts, Doubts: node.Doubts, VirtualTold: node.VirtualTold}}, nil
 }
 
 // diffBundles compares two bundles; done is false where neither file is one.

@@ -38,15 +38,16 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 		if _, known := c.Node(node); !ok || !known {
 			return nil, nil, fmt.Errorf("--rules %q: want NODE=FILE, with a node of the cluster", text)
 		}
-		rs, tables, err := p.anyRules(file)
+		kept, err := p.anyRules(file)
 		if err != nil {
 			return nil, nil, err
 		}
+		rs := kept.rules
 		if !given[node] {
 			given[node] = true
 			rules[node], native[node] = nil, nftables.Ruleset{}
 		}
-		native[node] = native[node].And(tables)
+		native[node] = native[node].And(kept.native)
 		if len(rs) > 1 { // of both families: a cluster's packets are those of IPv4
 			rs = slices.DeleteFunc(rs, func(rs iptables.Ruleset) bool { return rs.Family != nat.IPv4 })
 		}

@@ -199,40 +199,47 @@ func (p *program) ipsets(files []string) (ipset.Sets, error) {
 // savedRules reads rules as people keep them (iptables.Read); - is standard input. What they leave open is told on standard
 // error.
 func (p *program) savedRules(file string) (gateway.Rules, error) {
-	rs, native, err := p.anyRules(file)
-	if err == nil && len(native.Tables) > 0 {
+	kept, err := p.anyRules(file)
+	if err == nil && len(kept.native.Tables) > 0 {
 		err = fmt.Errorf("%s: these are rules of nft's: natlab explain --rules follows packets through them, this command takes those of iptables", file)
 	}
-	return rs, err
+	return kept.rules, err
+}
+
+// keptRules are rules as somebody kept them: of iptables, or of nft's own.
+type keptRules struct {
+	rules  gateway.Rules
+	native nftables.Ruleset
+	beside []string // programs that print further rules of the node (iptables.Reading)
 }
 
 // anyRules is savedRules that takes what nft list ruleset and nft -j list ruleset print, too.
-func (p *program) anyRules(file string) (gateway.Rules, nftables.Ruleset, error) {
+func (p *program) anyRules(file string) (keptRules, error) {
 	r, err := p.reader(file)
 	if err != nil {
-		return nil, nftables.Ruleset{}, err
+		return keptRules{}, err
 	}
 	defer r.Close() //nolint:errcheck // it was only read
 	text, err := io.ReadAll(r)
 	if err != nil {
-		return nil, nftables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
+		return keptRules{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if nftables.Sniff(string(text)) {
 		native, err := nftables.Read(string(text))
 		if err != nil {
-			return nil, native, fmt.Errorf("%s: %w", file, err)
+			return keptRules{}, fmt.Errorf("%s: %w", file, err)
 		}
 		for _, unread := range native.Unread() {
 			p.logf("%s: %s", file, unread)
 		}
-		return nil, native, nil
+		return keptRules{native: native}, nil
 	}
 	read, err := iptables.Read(string(text))
 	if err != nil {
-		return nil, nftables.Ruleset{}, fmt.Errorf("%s: %w", file, err)
+		return keptRules{}, fmt.Errorf("%s: %w", file, err)
 	}
 	p.readNotes(file, read.Notes)
-	return read.Rulesets, nftables.Ruleset{}, nil
+	return keptRules{rules: read.Rulesets, beside: read.Beside}, nil
 }
 
 func (p *program) readNotes(file string, notes []iptables.Note) {

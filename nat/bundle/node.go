@@ -30,6 +30,8 @@ type Node struct {
 	Doubts    []diagnosis.Doubt
 	Notes     []string // what is not used, or not there, and why
 	Dump      dump.Bundle
+
+	VirtualTold bool // the virtual servers of IPVS are known, none where it has none
 }
 
 // Held is what one backend of iptables holds.
@@ -61,7 +63,7 @@ func Of(b dump.Bundle) (*Node, error) {
 			n.Time = strings.TrimSpace(s.Text)
 		}
 	}
-	for _, read := range []func(dump.Bundle) error{n.namespace, n.rules, n.sets, n.entries, n.sockets, n.others, n.native, n.upon, n.vlans} {
+	for _, read := range []func(dump.Bundle) error{n.namespace, n.ipvs, n.rules, n.sets, n.entries, n.sockets, n.others, n.native, n.upon, n.vlans} {
 		if err := read(b); err != nil {
 			return nil, err
 		}
@@ -134,9 +136,6 @@ func (n *Node) namespace(b dump.Bundle) error {
 	ns.Name, ns.Member = n.Name, n.Name
 	for _, a := range ns.Addresses {
 		n.Addresses = append(n.Addresses, a.Prefix.Addr())
-		if a.Device == "kube-ipvs0" {
-			n.doubt(netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()), "where IPVS (kube-ipvs0) sends the packet")
-		}
 	}
 	for _, r := range ns.Rules {
 		if r.Open != "" {
@@ -241,6 +240,11 @@ func (n *Node) rules(b dump.Bundle) error {
 		if backend == "" {
 			backend = backendOf(b, strings.TrimSuffix(s.Name, "-save"))
 		}
+		for _, other := range read.Beside {
+			if t, ok := b.Section(strings.TrimSuffix(other, "-save") + "-save"); !ok || !t.OK() {
+				n.doubt(every(familyOf(strings.HasPrefix(other, "ip6"))), "the rules that "+other+" prints, which the node has beside these and the bundle does not tell")
+			}
+		}
 		n.hold(backend, read.Rulesets)
 	}
 	if told == 0 {
@@ -341,7 +345,7 @@ func acts(rs iptables.Ruleset) bool {
 
 // Case is a packet that comes to the node, ready to be followed and diagnosed.
 func (n *Node) Case(ask gateway.Ask) diagnosis.Case {
-	c := diagnosis.Case{Namespace: n.Namespace, Facts: n.Facts, Ask: ask, Doubts: n.Doubts}
+	c := diagnosis.Case{Namespace: n.Namespace, Facts: n.Facts, Ask: ask, Doubts: n.Doubts, VirtualTold: n.VirtualTold}
 	family := nat.FamilyOf(ask.Tuple.Dst().Addr())
 	c.Rules, c.Facts.OrderOpen = n.Rules(family)
 	for _, h := range slices.Backward(n.Held) {

@@ -24,6 +24,8 @@ type Case struct {
 	RoutesOpen bool
 	// RulesOpen tells that the rules are what somebody kept of them, which may be one table of several.
 	RulesOpen bool
+	// VirtualTold tells that the virtual servers of IPVS are among the doubts, so that there are no others.
+	VirtualTold bool
 }
 
 // Doubt is something that decides where packets go and that natlab does not follow.
@@ -32,6 +34,8 @@ type Doubt struct {
 	Of    netip.Prefix // it counts for what goes to an address in it; not valid for one that counts for every packet
 	Route bool         // it counts for what takes the route to Of alone
 	Pods  bool         // it counts for who is asked, where that is none of the node's own addresses
+	Proto nat.Proto    // with Port: it counts for packets to this port alone; 0 for any
+	Port  uint16
 }
 
 // Answer is what is told of a packet in front of its ways.
@@ -123,6 +127,12 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 	if what, ok := c.besides(); ok {
 		return what, true
 	}
+	if what, ok := c.virtual(p); ok {
+		return what, true
+	}
+	if what, ok := c.beneath(p); ok {
+		return what, true
+	}
 	if bridge, ok := c.filtered(p); ok {
 		return fmt.Sprintf("which VLANs the ports of %s are in (bridge vlan show): its vlan_filtering is 1", bridge), true
 	}
@@ -132,7 +142,7 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 		}
 		for _, o := range p {
 			for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
-				if c.concerns(d, h.Tuple.Dst().Addr()) {
+				if c.concerns(d, h.Tuple) {
 					return d.What, true
 				}
 			}
@@ -167,7 +177,7 @@ func (c Case) DoubtOn(p nat.Prediction) (string, bool) {
 	for _, o := range p {
 		for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
 			for _, d := range c.Doubts {
-				if h.Node == c.Namespace.Member && (!d.Of.IsValid() || c.concerns(d, h.Tuple.Dst().Addr())) {
+				if h.Node == c.Namespace.Member && (!d.Of.IsValid() || c.concerns(d, h.Tuple)) {
 					return d.What, true
 				}
 			}
@@ -205,8 +215,12 @@ func (c Case) unrouted(p nat.Prediction) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// concerns reports whether a doubt that is not about every packet is about one to an address.
-func (c Case) concerns(d Doubt, to netip.Addr) bool {
+// concerns reports whether a doubt that is not about every packet is about one.
+func (c Case) concerns(d Doubt, t nat.Tuple) bool {
+	to := t.Dst().Addr()
+	if d.Port != 0 && (t.Proto() != d.Proto || t.Dst().Port() != d.Port) {
+		return false
+	}
 	if d.Pods {
 		return d.Of.Contains(to) && !c.own(to) && to != c.Ask.Tuple.Src().Addr()
 	}

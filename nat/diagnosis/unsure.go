@@ -81,7 +81,7 @@ type flaw struct {
 
 // flawOf is that the answer strays, that nobody can answer the source that the packet leaves with, or that a route of its own is missing.
 func (c Case) flawOf(o *nat.Outcome) (flaw, bool) {
-	for _, look := range []func(*nat.Outcome) (flaw, bool){c.stray, c.untranslated, c.byDefault, c.elsewhere} {
+	for _, look := range []func(*nat.Outcome) (flaw, bool){c.remembered, c.stray, c.untranslated, c.byDefault, c.elsewhere, c.spared} {
 		if f, ok := look(o); ok {
 			return f, true
 		}
@@ -107,7 +107,10 @@ func (c Case) stray(o *nat.Outcome) (flaw, bool) {
 	if !ok || !slices.ContainsFunc(c.Namespace.Addresses, func(a topology.Address) bool { return a.Prefix.Addr() == src && a.Device == in }) {
 		return flaw{}, false
 	}
-	if slices.ContainsFunc(c.Namespace.Addresses, func(a topology.Address) bool { return a.Prefix.Contains(client) }) {
+	switch {
+	case c.near(client, in) && !c.near(client, by):
+		return flaw{on: fmt.Sprintf("on whether who is behind %s brings the answer to %s, which is in the network of %s", by, client, in)}, true
+	case slices.ContainsFunc(c.Namespace.Addresses, func(a topology.Address) bool { return a.Prefix.Contains(client) }):
 		return flaw{}, false
 	}
 	return flaw{on: fmt.Sprintf("on whether the network behind %s lets the answer out, which leaves there with the address %s of %s, where the packet came in", by, src, in)}, true

@@ -42,7 +42,7 @@ func ParseSpec(text string) (Spec, error) {
 	anyPort := false
 	if len(words) > 3 {
 		if proto, err := nat.ParseProto(words[0]); err == nil && proto.HasPorts() {
-			if src, err := netip.ParseAddr(words[1]); err == nil {
+			if src, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(words[1], "["), "]")); err == nil {
 				words[1], anyPort = netip.AddrPortFrom(src, anySource).String(), true
 			}
 		}
@@ -167,13 +167,20 @@ func (s Spec) Anew(f *Facts) Spec {
 	return s
 }
 
-// ReadSpecs reads a packet a line; an empty line, or one that begins with #, is none.
+// ReadSpecs reads a packet a line; an empty line, or one that begins with #, is none. Of what tcpdump prints those that leave the node are passed over,
+// and what is not IP.
 func ReadSpecs(r io.Reader) ([]Spec, error) {
 	var out []Spec
 	scan := bufio.NewScanner(r)
-	for number := 1; scan.Scan(); number++ {
-		text := strings.TrimSpace(scan.Text())
-		if text == "" || text[0] == '#' {
+	number := 0
+	next := func() (string, bool) {
+		more := scan.Scan()
+		number++
+		return scan.Text(), more
+	}
+	for line, ok := next(); ok; line, ok = next() {
+		text, skip := dumpedLine(strings.TrimSpace(line), next)
+		if text == "" || text[0] == '#' || skip {
 			continue
 		}
 		s, err := ParseSpec(text)

@@ -134,6 +134,10 @@ func TestPostedSpecs(t *testing.T) {
 		{"12:00:00.000001 IP 10.0.0.1.40000 > 10.0.0.2.80: Flags [S], seq 1, win 64240, length 0", "tcp 10.0.0.1:40000 > 10.0.0.2:80 flags S"},
 		{"12:00:00.000001 eth0  In  IP 10.0.0.2.80 > 10.0.0.1.40000: Flags [S.], seq 1, ack 2, length 0", "tcp 10.0.0.2:80 > 10.0.0.1:40000 in eth0 flags SA"},
 		{"IP 10.0.0.1.5353 > 10.0.0.2.53: 4660+ A? example.com. (29)", "udp 10.0.0.1:5353 > 10.0.0.2:53"},
+		{"22:09:30.278759 IP 10.0.0.1.47912 > 10.0.0.2.domain: 6458+ A? example.com. (29)", "udp 10.0.0.1:47912 > 10.0.0.2:53"},
+		{"2026-01-02 22:09:30.278759 cali12 P   IP 10.0.0.1.40000 > 10.0.0.2.http: Flags [S], seq 1", "tcp 10.0.0.1:40000 > 10.0.0.2:80 flags S"},
+		{"22:09:30.2 02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype IPv4 (0x0800), length 74: 10.0.0.1.40000 > 10.0.0.2.443: Flags [S]", "tcp 10.0.0.1:40000 > 10.0.0.2:443 flags S"},
+		{"22:09:30.2 eth0  In  IP (tos 0x0, ttl 64, flags [DF], proto TCP (6), length 60) 10.0.0.1.40000 > 10.0.0.2.443: Flags [S]", "tcp 10.0.0.1:40000 > 10.0.0.2:443 in eth0 flags S"},
 		{"IP6 fd00::1.40000 > fd00::2.80: Flags [S], length 0", "tcp [fd00::1]:40000 > [fd00::2]:80 flags S"},
 		{"IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 7, seq 1, length 64", "icmp 10.0.0.1:0 > 10.0.0.2:0"},
 		{"IP6 fd00::1 > fd00::2: ICMP6, echo request, id 7, seq 1, length 64", "icmpv6 [fd00::1]:0 > [fd00::2]:0"},
@@ -148,7 +152,7 @@ func TestPostedSpecs(t *testing.T) {
 	}
 	for _, row := range []struct{ text, want string }{
 		{"IN=eth0 SRC=10.0.0.1 DST=10.0.0.2 PROTO=TCP SPT=x DPT=80", "want SRC=, DST=, SPT= and DPT="},
-		{"IP 10.0.0.1.40000 > 10.0.0.2.http: Flags [S]", "destination: "},
+		{"IP 10.0.0.1.40000 > 10.0.0.2.nothing: Flags [S]", "destination: "},
 		{"eth0 Out IP 10.0.0.1.4 > 10.0.0.2.80: Flags [S]", "the packet leaves by eth0"},
 		{"IP 10.0.0.1 > 10.0.0.2: ICMP host 10.0.0.9 unreachable, length 36", "of ICMP natlab reads echo requests and replies"},
 		{"udp 17 29 src=10.0.0.1 dst=x src=", "not an entry as conntrack -L prints it"},

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"strconv"
 	"strings"
 
+	"natlab/nat"
 	"natlab/nat/conntrack"
+	"natlab/nat/xt"
 )
 
 // posted is a packet that other programs print, in the words of ParseSpec: a line of the kernel's log (LOG, TRACE), of tcpdump -n, or of conntrack -L,
@@ -87,7 +90,8 @@ func bracketed(address string) string {
 }
 
 // dumpLine is "12:00:00.1 eth0 In  IP 10.0.0.1.40000 > 10.0.0.2.80: Flags [S], seq 1".
-var dumpLine = regexp.MustCompile(`^(?:\S+ +)?(?:(\S+) +(In|Out) +)?IP6? (?:\([^)]*\) )?(\S+) > (\S+): (.*)$`)
+// With -tttt the day is in front, with -e what the link's header has, and with -v IP's own stands in brackets.
+var dumpLine = regexp.MustCompile(`^(?:\S+ +){0,2}?(?:(\S+) +(In|Out|B|M|P) +)?(?:\S+ > \S+, ethertype )?IP(?:6|v4|v6)? (?:\((?:[^()]|\([^()]*\))*\) ?(?:, length \d+: )?)?(\S+) > (\S+): (.*)$`)
 
 var (
 	dumpFlags = regexp.MustCompile(`Flags \[([^\]]*)\]`)
@@ -96,7 +100,12 @@ var (
 
 // dumped reads what dumpLine found.
 func dumped(m []string) (string, error) {
-	device, way, src, dst, rest := m[1], m[2], dumpEnd(m[3]), dumpEnd(m[4]), m[5]
+	device, way, rest := m[1], m[2], m[5]
+	proto := nat.UDP // of UDP tcpdump prints what is inside
+	if dumpFlags.MatchString(rest) {
+		proto = nat.TCP
+	}
+	src, dst := dumpEnd(m[3], proto), dumpEnd(m[4], proto)
 	var out string
 	flags := dumpFlags.FindStringSubmatch(rest)
 	switch icmp := dumpICMP.FindStringSubmatch(rest); {
@@ -110,7 +119,7 @@ func dumped(m []string) (string, error) {
 		out = fmt.Sprintf("%s %s > %s type %s", proto, m[3], m[4], kinds[icmp[1]+icmp[2]])
 	case strings.HasPrefix(rest, "ICMP"):
 		return "", fmt.Errorf("%q: of ICMP natlab reads echo requests and replies as tcpdump prints them: want \"icmp SRC > DST type N/CODE\"", m[0])
-	default: // of UDP tcpdump prints what is inside
+	default:
 		out = fmt.Sprintf("udp %s > %s", src, dst)
 	}
 	switch way {
@@ -136,11 +145,31 @@ func dumped(m []string) (string, error) {
 	return out, nil
 }
 
-// dumpEnd is an address with its port, which tcpdump puts behind a last dot.
-func dumpEnd(text string) string {
+// dumpEnd is an address with its port, which tcpdump puts behind a last dot, by its name in /etc/services where it was not told -n.
+func dumpEnd(text string, proto nat.Proto) string {
 	i := strings.LastIndexByte(text, '.')
 	if i < 0 {
 		return text
 	}
-	return bracketed(text[:i]) + ":" + text[i+1:]
+	port := text[i+1:]
+	if number, named := xt.ServicePort(port, proto); named {
+		port = strconv.Itoa(int(number))
+	}
+	return bracketed(text[:i]) + ":" + port
+}
+
+var (
+	dumpFirst = regexp.MustCompile(`\bIP6? \(.*\)$`)                          // the next line has the addresses (tcpdump -v)
+	dumpOther = regexp.MustCompile(`(^|\s)(ARP, |arp who-has |\S+ +Out +IP)`) // no packet that comes to the node by IP
+)
+
+// dumpedLine reports whether a line of a file is one of tcpdump's that tells of no packet to follow: ARP, an error of ICMP, and one that leaves, which is
+// one that came in before or the node's own. Its first line of two, which -v prints, is completed by the second.
+func dumpedLine(line string, next func() (string, bool)) (text string, skip bool) {
+	if dumpFirst.MatchString(line) {
+		if more, ok := next(); ok {
+			line += " " + strings.TrimSpace(more)
+		}
+	}
+	return line, dumpOther.MatchString(line) || strings.Contains(line, ": ICMP") && !strings.Contains(line, "echo re")
 }

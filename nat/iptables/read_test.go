@@ -87,6 +87,7 @@ func TestReadNotes(t *testing.T) {
 			"line 1: the table of chain PREROUTING is not in the text (nat, mangle, raw): taken for nat",
 		}},
 		{"iptables -t nat -N X\niptables -t nat -A X -s 10.0.0.1 -j RETURN\n", []string{"line 2: nothing in the text leads to chain X of table nat: no packet is taken to it"}},
+		{"# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n" + save4, []string{"line 1: iptables-legacy-save prints further rules of the node, which are not told"}},
 		{"*filter\n-A INPUT -s ! 10.0.0.1\nCOMMIT\n", []string{"line 2: a ! behind -s is old: iptables 1.8.9 wants it before"}},
 	} {
 		t.Run(row.text, func(t *testing.T) {

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +42,10 @@ func lex(text string) (out []token, err error) {
 			}
 			out = append(out, token{text: text[i+1 : i+1+end], quoted: true, line: line})
 			i += end + 2
+		case c == '#' && compat.MatchString(text[i:]):
+			m := compat.FindStringSubmatch(text[i:])
+			out = append(out, token{text: "xt", line: line}, token{text: compatKind(m[1]), line: line}, token{text: m[1], quoted: true, line: line})
+			i += len(m[0])
 		case c == '#':
 			end := strings.IndexByte(text[i:], '\n')
 			if end < 0 {
@@ -68,6 +73,18 @@ const (
 	handleMark = "# handle"
 	managed    = "# Warning: table"
 )
+
+// compat is what nft prints of an extension of iptables where it was built without libxtables (xt_stmt_xlate): "# xt_set", with the rest of the rule
+// behind it.
+var compat = regexp.MustCompile(`^# xt_(\w+)`)
+
+// compatKind is what kind of extension a name is: targets' are of capital letters.
+func compatKind(name string) string {
+	if strings.ToUpper(name) == name {
+		return "target"
+	}
+	return "match"
+}
 
 func remark(comment string, line int) []token {
 	if n, ok := strings.CutPrefix(comment, handleMark+" "); ok {

@@ -40,6 +40,9 @@ var services = map[string]service{
 	"hkp": {11371, "t"},
 }
 
+// ServicePort is the port of a name of /etc/services, such as domain, as a protocol has it.
+func ServicePort(name string, p nat.Proto) (uint16, bool) { return servicePort(name, p) }
+
 // servicePort is the port of a service's name, as a protocol has it; 0 stands for any protocol. Of SCTP, DCCP and UDP-Lite
 // every name is taken: what /etc/services has of them differs from one distribution to another.
 func servicePort(name string, p nat.Proto) (uint16, bool) {

@@ -92,6 +92,7 @@ run ip neigh show proxy
 run ip xfrm policy count
 run ip xfrm state count
 run ipset save
+if [ -r /proc/net/ip_vs ]; then run cat /proc/net/ip_vs; fi
 section conntrack conntrack_entries
 section sysctl sysctls
 section sockets sockets
