@@ -99,7 +99,7 @@ func TestWhatIsOfIPv4Alone(t *testing.T) {
 		want []nat.Family
 	}{
 		{"kube-proxy's own rules", func(*topology.Cluster, *Options) {}, []nat.Family{nat.IPv4, nat.IPv6}},
-		{"nftables mode", func(c *topology.Cluster, _ *Options) { c.KubeProxy.Mode = topology.ModeNFTables }, []nat.Family{nat.IPv4}},
+		{"nftables mode", func(c *topology.Cluster, _ *Options) { c.KubeProxy.Mode = topology.ModeNFTables }, []nat.Family{nat.IPv4, nat.IPv6}},
 		{"real kube-proxies", func(_ *topology.Cluster, o *Options) { o.KubeProxy = "/kube-proxy" }, []nat.Family{nat.IPv4}},
 		{"natlab's own NAT", func(_ *topology.Cluster, o *Options) { o.Backend = dataplane.Userspace }, []nat.Family{nat.IPv4}},
 	} {

@@ -87,7 +87,7 @@ func (l *Lab) nativeRules(ctx context.Context, members []string) (map[string]nft
 		if err != nil {
 			return nil, err
 		}
-		if out[member], err = nft.Tables(ctx, h); err != nil {
+		if out[member], err = nft.Tables(ctx, h, l.Families()...); err != nil {
 			return nil, fmt.Errorf("%s: %w", member, err)
 		}
 	}
@@ -128,7 +128,7 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		}
 		filters, err := l.filtersOf(ctx, h, l.plan.Namespaces[i].Kind)
 		if l.nftables() && l.plan.Namespaces[i].Kind == topology.KindNode {
-			filters = slices.DeleteFunc(filters, nft.Known)
+			filters = slices.DeleteFunc(filters, func(line string) bool { return nft.Known(line, l.Families()...) })
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", member, err)
@@ -188,7 +188,14 @@ func setsIn(h netns.Handle) (sets ipset.Sets, saved string, err error) {
 
 // Of is the network as the packets of a family meet it: with the rules of that family alone.
 func (n Network) Of(f nat.Family) Network {
-	all := n.Held
+	all, native := n.Held, n.NFTOf
+	n.NFTOf = nil
+	for node, rs := range native {
+		if n.NFTOf == nil {
+			n.NFTOf = map[string]nftables.Ruleset{}
+		}
+		n.NFTOf[node] = rs.Without(func(t *nftables.Table) bool { return !t.Family.Has(f) })
+	}
 	n.Family, n.Held, n.Rules = f, map[string][]dataplane.Installed{}, map[string]gateway.Rules{}
 	for node, held := range all {
 		for _, in := range held {
@@ -322,7 +329,7 @@ func (l *Lab) ForgetServed(node string) error {
 		return err
 	}
 	if l.nftables() {
-		return nft.Forget(context.Background(), h)
+		return nft.Forget(context.Background(), h, l.Families()...)
 	}
 	return h.Do(func() error {
 		lists, err := filepath.Glob(recentLists)

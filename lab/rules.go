@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/nft"
 	"natlab/lab/proxy"
 	"natlab/lab/replay"
 	"natlab/nat"
@@ -63,15 +64,16 @@ func (l *Lab) nftables() bool { return l.Cluster().KubeProxy.Mode == topology.Mo
 func (l *Lab) startNFT(ctx context.Context, plane dataplane.Dataplane, p *progress) error {
 	return each(ctx, l.cluster.Nodes, func(n topology.Node) error {
 		defer p.done("rules")
-		h, err := l.handles[n.Name], error(nil)
-		if rs := portmap.Add(iptables.Ruleset{Family: nat.IPv4}, l.cluster, n.Name); len(rs.Tables) > 0 {
-			err = plane.Install(ctx, h, rs)
+		h := l.handles[n.Name]
+		for _, family := range l.Families() {
+			if rs := portmap.Add(iptables.Ruleset{Family: family}, l.cluster, n.Name); len(rs.Tables) > 0 {
+				if err := plane.Install(ctx, h, rs); err != nil {
+					return fmt.Errorf("node %s: rules of %s: %w", n.Name, family, err)
+				}
+			}
 		}
-		if err == nil {
-			err = l.proxies.Sync(ctx, h, l.cluster, n.Name, true)
-		}
-		if err != nil {
-			return fmt.Errorf("node %s: rules: %w", n.Name, err)
+		if err := l.proxies.Sync(ctx, h, n.Name, nft.Sync{Cluster: l.cluster, Families: l.Families(), Anew: true}); err != nil {
+			return fmt.Errorf("node %s: rules of %w", n.Name, err)
 		}
 		return nil
 	})
@@ -82,10 +84,10 @@ func (l *Lab) syncNFT(ctx context.Context, c topology.Cluster, nodes []string, a
 	return each(ctx, nodes, func(name string) error {
 		h, err := l.Handle(name)
 		if err == nil {
-			err = l.proxies.Sync(ctx, h, c, name, anew)
+			err = l.proxies.Sync(ctx, h, name, nft.Sync{Cluster: c, Families: l.Families(), Anew: anew})
 		}
 		if err != nil {
-			return fmt.Errorf("node %s: rules: %w", name, err)
+			return fmt.Errorf("node %s: rules of %w", name, err)
 		}
 		return nil
 	})

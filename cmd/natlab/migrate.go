@@ -61,7 +61,7 @@ for what is not documented alone, and with --prove also where packets show other
 	cmd.Flags().StringArrayVar(&m.beside, "beside", nil, "what iptables-save or ip6tables-save printed on NODE, or on every other node; [NODE=]FILE; may be repeated")
 	cmd.Flags().Var(m.allow, "allow", "documented: what is documented is no failure")
 	m.output = output(cmd, "text", "json")
-	cmd.Flags().BoolVar(&m.prove, "prove", false, "ask the flows that differ, and some that do not, of the kernel in a lab of each mode; IPv4; as root")
+	cmd.Flags().BoolVar(&m.prove, "prove", false, "ask the flows that differ, and some that do not, of the kernel in a lab of each mode; as root")
 	cmd.Flags().IntVar(&m.sample, "sample", defaultSample, "with --prove: how many of the flows that end alike are asked")
 	timeout(cmd, &m.limit)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -155,7 +155,6 @@ func (p *program) showMove(ctx context.Context, c topology.Cluster, o migrate.Op
 
 // sights asks flows in a lab of its own.
 func (p *program) sights(ctx context.Context, c topology.Cluster, flows []*migrate.Difference, wait func(int) time.Duration) (out []migrate.Sight, err error) {
-	c = c.Narrowed(topology.IPv4)
 	c.Name = ownName(c.Name)
 	l, err := lab.Up(ctx, c, lab.Options{Progress: p.progress()})
 	if err != nil {

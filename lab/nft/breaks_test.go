@@ -43,7 +43,7 @@ func TestEveryBreakIsNoticed(t *testing.T) {
 	require.Equal(t, proof.Proved, intact.Outcome())
 	h, err := l.Handle(node)
 	require.NoError(t, err)
-	all, err := nft.Tables(t.Context(), h)
+	all, err := nft.Tables(t.Context(), h, nat.IPv4)
 	require.NoError(t, err)
 	table, _ := all.Table(nftables.IP, kubeproxy.NFTTable)
 

@@ -28,31 +28,60 @@ type Proxies struct {
 type proxy struct {
 	sync.Mutex
 
-	config  topology.KubeProxy
-	process kubeproxy.Process
+	config    topology.KubeProxy
+	processes map[nat.Family]*kubeproxy.Process
 }
 
-// Sync has a node's kube-proxy follow a cluster. With anew it is started again first, as it is where its configuration is another: then
-// it writes everything, and registers its base chains anew.
-func (p *Proxies) Sync(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node string, anew bool) error {
+// Sync is what nodes' kube-proxies are to follow.
+type Sync struct {
+	Cluster  topology.Cluster
+	Families []nat.Family // whose tables they write
+	// Anew has a kube-proxy start again first, as it does where its configuration is another: then it writes everything, and registers
+	// its base chains anew.
+	Anew bool
+}
+
+// Sync has a node's kube-proxy follow a cluster. The table of a family of which something is refused is as it was, and nothing of those
+// behind it is written.
+func (p *Proxies) Sync(ctx context.Context, ns dataplane.Namespace, node string, s Sync) error {
 	one := p.of(node)
 	one.Lock()
 	defer one.Unlock()
-	if anew || !reflect.DeepEqual(one.config, c.KubeProxy) {
-		one.config, one.process = c.KubeProxy, kubeproxy.Process{}
+	if s.Anew || !reflect.DeepEqual(one.config, s.Cluster.KubeProxy) {
+		one.config, one.processes = s.Cluster.KubeProxy, map[nat.Family]*kubeproxy.Process{}
 	}
-	all, err := Tables(ctx, ns)
+	all, err := Tables(ctx, ns, s.Families...)
 	if err != nil {
 		return err
 	}
-	live, _ := all.Table(nftables.IP, kubeproxy.NFTTable)
-	transactions, err := one.process.Sync(c, node, kubeproxy.Options{Family: nat.IPv4}, live, time.Now())
+	for _, family := range s.Families {
+		live, _ := all.Table(nftables.FamilyOf(family), kubeproxy.NFTTable)
+		live.Family = nftables.FamilyOf(family)
+		if err := one.sync(ctx, ns, node, s.Cluster, live); err != nil {
+			return fmt.Errorf("%s: %w", family, err)
+		}
+	}
+	return nil
+}
+
+// sync writes one family's table, which is live.
+func (p *proxy) sync(ctx context.Context, ns dataplane.Namespace, node string, c topology.Cluster, live nftables.Table) error {
+	family := nat.IPv4
+	if live.Family == nftables.IP6 {
+		family = nat.IPv6
+	}
+	process := p.processes[family]
+	if process == nil {
+		process = &kubeproxy.Process{}
+		p.processes[family] = process
+	}
+	transactions, err := process.Sync(c, node, kubeproxy.Options{Family: family}, live, time.Now())
 	if err != nil {
 		return err
 	}
 	for _, tx := range transactions {
 		if err := dataplane.RunNFT(ctx, ns, tx.String()); err != nil {
-			one.process.Failed()
+			process.Failed()
 			return err
 		}
 	}
@@ -71,11 +100,11 @@ func (p *Proxies) of(node string) *proxy {
 	return p.last[node]
 }
 
-// Tables reads the tables of nf_tables' own that packets of IPv4 meet in a namespace, but for those of iptables-nft, which are
-// dataplane.DumpAll's, and natlab's own.
-func Tables(ctx context.Context, ns dataplane.Namespace) (nftables.Ruleset, error) {
+// Tables reads the tables of nf_tables' own that packets of the families meet in a namespace, but for those of iptables-nft, which are
+// dataplane.DumpAll's, and natlab's own. Those of one family come before those of the next, and tables of inet behind all.
+func Tables(ctx context.Context, ns dataplane.Namespace, families ...nat.Family) (nftables.Ruleset, error) {
 	var out nftables.Ruleset
-	for _, f := range read {
+	for _, f := range metBy(families) {
 		text, err := dataplane.ListNFT(ctx, ns, string(f))
 		if err != nil {
 			return nftables.Ruleset{}, err
@@ -87,20 +116,25 @@ func Tables(ctx context.Context, ns dataplane.Namespace) (nftables.Ruleset, erro
 		out = out.And(all)
 	}
 	return out.Without(func(t *nftables.Table) bool {
-		return t.Managed || t.Family == nftables.IP && slices.Contains(managed, t.Name) || strings.HasPrefix(t.Name, "natlab")
+		return t.Managed || t.Family != nftables.Inet && slices.Contains(managed, t.Name) || strings.HasPrefix(t.Name, "natlab")
 	}), nil
 }
 
-// read are the families of tables that packets of IPv4 meet.
-var read = []nftables.Family{nftables.IP, nftables.Inet}
+// metBy are the families of tables that packets of addresses of some families meet.
+func metBy(families []nat.Family) (out []nftables.Family) {
+	for _, f := range families {
+		out = append(out, nftables.FamilyOf(f))
+	}
+	return append(out, nftables.Inet)
+}
 
 // managed are the names of iptables-nft's tables.
 var managed = []string{"raw", "mangle", "nat", "filter", "security"}
 
-// Known reports whether a line of dataplane.Foreign is of a table that Tables reads, or of kube-proxy's for IPv6, which no packet of a lab in
-// nftables mode meets.
-func Known(line string) bool {
-	for _, f := range read {
+// Known reports whether a line of dataplane.Foreign is of a table that Tables reads for the families, or of kube-proxy's for IPv6: a real
+// kube-proxy writes that where no packet of the lab meets it, too.
+func Known(line string, families ...nat.Family) bool {
+	for _, f := range metBy(families) {
 		if strings.HasPrefix(line, "nft table "+string(f)+" ") {
 			return true
 		}
@@ -108,17 +142,19 @@ func Known(line string) bool {
 	return strings.HasPrefix(line, "nft table ip6 "+kubeproxy.NFTTable+":")
 }
 
-// Forget empties the sets into which the rules of kube-proxy's table put who was served by whom.
-func Forget(ctx context.Context, ns dataplane.Namespace) error {
-	all, err := Tables(ctx, ns)
+// Forget empties the sets into which the rules of kube-proxy's tables put who was served by whom.
+func Forget(ctx context.Context, ns dataplane.Namespace, families ...nat.Family) error {
+	all, err := Tables(ctx, ns, families...)
 	if err != nil {
 		return err
 	}
-	table, _ := all.Table(nftables.IP, kubeproxy.NFTTable)
 	var flush strings.Builder
-	for i := range table.Sets {
-		if table.Sets[i].Has("dynamic") && len(table.Sets[i].Elements) > 0 {
-			fmt.Fprintf(&flush, "flush set ip %s %s\n", table.Name, table.Sets[i].Name)
+	for i := range all.Tables {
+		t := &all.Tables[i]
+		for k := range t.Sets {
+			if s := &t.Sets[k]; t.Name == kubeproxy.NFTTable && s.Has("dynamic") && len(s.Elements) > 0 {
+				fmt.Fprintf(&flush, "flush set %s %s\n", t.FullName(), s.Name)
+			}
 		}
 	}
 	if flush.Len() == 0 {

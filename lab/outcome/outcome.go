@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +34,7 @@ const together = 64
 const members = 8
 
 // Ask asks each probe once, from its member and source address, by a port of the kernel's choice, and waits for the answer of the i-th for
-// wait(i). The protocols are TCP and UDP. An error is a member that the lab does not have, or the context's.
+// wait(i), sending datagrams again. The protocols are TCP and UDP. An error is a member that the lab does not have, or the context's.
 func Ask(ctx context.Context, l *lab.Lab, probes []nat.Probe, wait func(i int) time.Duration) ([]Seen, error) {
 	type kind struct {
 		member string
@@ -76,6 +77,31 @@ func Ask(ctx context.Context, l *lab.Lab, probes []nat.Probe, wait func(i int) t
 func ask(ctx context.Context, h netns.Handle, probes []nat.Probe, some []int, out []Seen, wait time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	var streams, datagrams []int
+	for _, i := range some {
+		if probes[i].Tuple.Proto() == nat.UDP {
+			datagrams = append(datagrams, i)
+		} else {
+			streams = append(streams, i)
+		}
+	}
+	var group sync.WaitGroup
+	group.Go(func() { once(ctx, h, probes, streams, out) })
+	for len(datagrams) > 0 && ctx.Err() == nil {
+		round, end := context.WithTimeout(ctx, again)
+		once(round, h, probes, datagrams, out)
+		end()
+		datagrams = slices.DeleteFunc(datagrams, func(i int) bool { return out[i].End != nat.EndLost })
+	}
+	group.Wait()
+}
+
+// again is when a datagram that nobody answered is sent again, as TCP does of itself: the kernel sends no more than a thousand ICMP errors
+// a second, and fifty at once, for all of a namespace (net.ipv4.icmp_msgs_per_sec).
+const again = time.Second
+
+// once asks some of the probes until the context ends.
+func once(ctx context.Context, h netns.Handle, probes []nat.Probe, some []int, out []Seen) {
 	tuples := make([]nat.Tuple, len(some))
 	for k, i := range some {
 		t := probes[i].Tuple

@@ -181,7 +181,7 @@ func (w *watch) read(ctx context.Context, node string, h netns.Handle) (witness.
 	before, known := w.rules[node]
 	now := held{rules: all, read: w.at, changed: before.changed}
 	if w.lab.Cluster().KubeProxy.Mode == topology.ModeNFTables {
-		if now.native, err = nft.Tables(ctx, h); err != nil {
+		if now.native, err = nft.Tables(ctx, h, w.options.Family); err != nil {
 			return witness.Known{}, fmt.Errorf("the tables of %s: %w", node, err)
 		}
 	}

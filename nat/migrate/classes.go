@@ -82,6 +82,17 @@ func (m *move) isNode(client string) bool {
 	return is
 }
 
+// usable reports whether an endpoint of the family that is asked can serve.
+func (v *view) usable() bool {
+	if v.port == nil {
+		return false
+	}
+	of := topology.ServicePort{Endpoints: slices.DeleteFunc(slices.Clone(v.port.Endpoints), func(e topology.Endpoint) bool {
+		return topology.FamilyOf(e.Addr.Addr()) != topology.FamilyOf(v.Target.Addr())
+	})}
+	return usable(&of)
+}
+
 // usable reports whether an endpoint can serve.
 func usable(p *topology.ServicePort) bool {
 	return p != nil && slices.ContainsFunc(p.Endpoints, func(e topology.Endpoint) bool { return e.Ready || e.Serving })

@@ -89,7 +89,7 @@ var classes = []class{
 		do:      "nothing: it did not work before",
 		back:    "nothing",
 		is: func(m *move, v *view) bool {
-			return external(v) && v.Aspect == AtPort && m.isNode(v.Client) && !usable(v.port) && sentOn(v.ipt) && only(v.nft, nat.EndRejected)
+			return external(v) && v.Aspect == AtPort && m.isNode(v.Client) && !v.usable() && sentOn(v.ipt) && only(v.nft, nat.EndRejected)
 		},
 	},
 	{
@@ -109,7 +109,7 @@ var classes = []class{
 		do:      "nothing where a client only meets another error; what a process of the node serves at that address itself needs a port that the Service has not, and clients on other machines",
 		back:    "nothing",
 		is: func(_ *move, v *view) bool {
-			return v.Type == proof.ByClusterIP && v.owner != "" && (!usable(v.port) || v.Client == v.owner) && byHost(v.ipt) && only(v.nft, nat.EndRejected)
+			return v.Type == proof.ByClusterIP && v.owner != "" && (!v.usable() || v.Client == v.owner) && byHost(v.ipt) && only(v.nft, nat.EndRejected)
 		},
 	},
 	{
@@ -176,6 +176,17 @@ var classes = []class{
 		back:    "nothing",
 		is: func(_ *move, v *view) bool {
 			return external(v) && v.Aspect == AtPort && v.svc.ExternalPolicy == topology.PolicyLocal && only(v.ipt, nat.EndAnswered) && dropped(v.nft) && v.nft[0].by != nil && v.nft[0].by.Table != "filter"
+		},
+	},
+	{
+		name:    "source-ranges-without-endpoints",
+		changes: "loadBalancerSourceRanges hold for a load balancer's address without endpoints, too: who is in none of them is dropped, not rejected",
+		whom:    "clients outside of the ranges, of a Service without endpoints: a timeout, not an error at once",
+		do:      "nothing: it did not work before",
+		back:    "nothing",
+		is: func(_ *move, v *view) bool {
+			by := v.nft[0].by
+			return v.Type == proof.ByLoadBalancer && v.Aspect == AtPort && !v.usable() && (sentOn(v.ipt) || only(v.ipt, nat.EndRejected)) && dropped(v.nft) && by != nil && strings.HasPrefix(by.Chain, "firewall-")
 		},
 	},
 	{

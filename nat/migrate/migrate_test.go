@@ -58,6 +58,7 @@ const (
 	nodePort  = "type: NodePort, ports: [{name: h, protocol: TCP, port: 80, targetPort: 8080, nodePort: 30080}]"
 	localPort = "externalTrafficPolicy: Local, " + nodePort
 	balancer  = "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 31000, ports: [{name: h, protocol: TCP, port: 80, targetPort: 8080, nodePort: 30080}]}, status: {loadBalancer: {ingress: [{ip: 192.168.26.200}]}"
+	ranged    = "loadBalancerSourceRanges: [203.0.113.0/24], " + balancer
 	outer     = "externalIPs: [203.0.113.5], " + clusterIP
 	sticky    = "sessionAffinity: ClientIP, " + clusterIP
 	everyPort = `nodePortAddresses: [0.0.0.0/0]`
@@ -145,6 +146,7 @@ func TestClasses(t *testing.T) {
 		{"affinity-memory", scene{objects: web(sticky, "p1", "p3")}, scene{objects: web(sticky, "p1")}},
 		{"hairpin-of-another-dnat", scene{objects: web(clusterIP, "p1"), beside: fmt.Sprintf(hostPort, 8080)}, scene{objects: web(clusterIP, "p1"), beside: fmt.Sprintf(hostPort, 8081)}},
 		{"load-balancer-local-from-node", scene{objects: web(balancer, "p3"), release: "v1.33.0"}, scene{objects: web(balancer, "p3"), release: "v1.33.13"}},
+		{"source-ranges-without-endpoints", scene{objects: web(ranged)}, scene{objects: web(ranged, "p1")}},
 		{"hairpin-by-another-node", scene{objects: web(localPort, "p1", "p3")}, scene{objects: web(localPort, "p1", "p3"), release: "v1.35.4"}},
 		{"answer-by-another-way", scene{objects: web(localPort, "p1", "p3")}, scene{objects: web(nodePort, "p1", "p3")}},
 	} {

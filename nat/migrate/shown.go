@@ -58,9 +58,9 @@ func Silent(all []Ending) bool {
 	return slices.ContainsFunc(all, func(e Ending) bool { return e.End == nat.EndLost })
 }
 
-// Askable reports whether a lab's clients can ask a question: IPv4, of TCP or UDP, and nothing for which kube-proxy itself has a socket.
+// Askable reports whether a lab's clients can ask a question: of TCP or UDP, and nothing for which kube-proxy itself has a socket.
 func (q Question) Askable() bool {
-	return q.Source.Is4() && (q.Protocol == nat.TCP || q.Protocol == nat.UDP) && q.Aspect < InvalidSegment && q.Type != proof.ByHealthCheck
+	return (q.Protocol == nat.TCP || q.Protocol == nat.UDP) && q.Aspect < InvalidSegment && q.Type != proof.ByHealthCheck
 }
 
 // Askable are the flows that packets can show: those that differ, then those of the sample.

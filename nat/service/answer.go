@@ -41,10 +41,13 @@ func (m *Model) at(node, device string, f Flow) (Answer, error) {
 // endings are the ways that a flow for a Service port may end: one at least.
 func (v visit) endings(a asked) []Ending {
 	s := v.serversOf(v.node, a, v.Target.Addr())
-	if !s.any {
+	outside := a.by == byLoadBalancer && !v.admitted(a)
+	switch {
+	case outside && (s.any || v.nftables()): // in iptables mode a load balancer without endpoints has no firewall chain
+		return refused(nat.EndLost, "%s is in none of loadBalancerSourceRanges", v.Source)
+	case !s.any:
 		return v.rejected(a)
-	}
-	if a.by == byClusterIP {
+	case a.by == byClusterIP:
 		return v.internal(a, s)
 	}
 	return v.external(a, s)
@@ -89,9 +92,6 @@ func (v visit) internal(a asked, s servers) []Ending {
 
 // external are the endings by an address for clients outside: a node port, a load balancer's address, an external IP.
 func (v visit) external(a asked, s servers) []Ending {
-	if a.by == byLoadBalancer && !v.admitted(a) {
-		return refused(nat.EndLost, "%s is in none of loadBalancerSourceRanges", v.Source)
-	}
 	exposed := a.Type != topology.ClusterIP || len(a.ExternalIPs) > 0 && v.release.externalPolicyOfAll()
 	if a.ExternalPolicy == topology.PolicyCluster || !exposed {
 		return v.served(s.cluster, true, "externalTrafficPolicy is Cluster")

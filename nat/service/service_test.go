@@ -132,6 +132,9 @@ func TestAnswers(t *testing.T) {
 		// loadBalancerSourceRanges
 		{"in a range", ranges("198.51.100.0/24"), "far", lb, "a: answered A 172.20.0.1 10.60.1.0 masqueraded, answered B 10.60.1.0 masqueraded"},
 		{"in no range", ranges("192.0.2.0/24", "172.20.0.0/30"), "far", lb, "a: lost"},
+		{"in no range, and no endpoint", all(endpoints(), ranges("192.0.2.0/24")), "far", lb, "a: rejected"},
+		{"in no range, and no endpoint, in nftables mode", all(nftables, endpoints(), ranges("192.0.2.0/24")), "far", lb, "a: lost"},
+		{"in a range, and no endpoint, in nftables mode", all(nftables, endpoints(), ranges("198.51.100.0/24")), "far", lb, "a: rejected"},
 		{"ranges of the other family", ranges("fd00::/8"), "far", lb, "a: answered A 172.20.0.1 10.60.1.0 masqueraded, answered B 10.60.1.0 masqueraded"},
 		{"ranges are for the load balancer", ranges("192.0.2.0/24"), "far", ext, "b: answered A 10.60.2.0 masqueraded, answered B 172.20.0.2 10.60.2.0 masqueraded"},
 		// ipMode
