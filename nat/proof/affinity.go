@@ -43,7 +43,8 @@ func SecondContact(p nat.Prediction, endpoint netip.AddrPort) nat.Prediction {
 }
 
 // decided are the steps of a way where it is known whether the client is remembered. Where a rule that remembers and one of its chain that
-// does not do the same, the way is one for both, and either of them is met. Where there are several such pairs, which is met stays open.
+// does not do the same, the way is one for both, and either of them is met. Where there are several such pairs, which is met stays open, but none that remembers is by a client that
+// is not remembered.
 func decided(steps nat.Trace, remembers bool) nat.Trace {
 	var out nat.Trace
 	for _, s := range steps {
@@ -59,7 +60,7 @@ func decided(steps nat.Trace, remembers bool) nat.Trace {
 		}
 		twin = twin && pairs == 1
 		switch {
-		case s.Maybe && s.Remembers && !remembers && pairs == 1, twin && s.Remembers != remembers:
+		case s.Maybe && s.Remembers && !remembers, twin && s.Remembers != remembers:
 		case twin:
 			s.Maybe = false
 			out = append(out, s)
