@@ -11,7 +11,7 @@ import (
 // Start starts a program inside the namespace, with a /sys that shows the namespace's devices, as `ip netns exec` does.
 // The caller waits for it with cmd.Wait. SysProcAttr.Pdeathsig must not be set: the thread that starts it dies at once.
 func (h Handle) Start(cmd *exec.Cmd) error {
-	err := h.Do(func() error {
+	err := h.doApart(func() error {
 		if err := ownSys(h.name); err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func (h Handle) StartTied(cmd *exec.Cmd) (wait func() error, err error) {
 	started, ended := make(chan error, 1), make(chan error, 1)
 	go func() {
 		runs := false
-		err := h.Do(func() error {
+		err := h.doApart(func() error {
 			if err := ownSys(h.name); err != nil {
 				return err
 			}

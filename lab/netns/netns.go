@@ -180,16 +180,22 @@ func (h Handle) ID() (ID, error) {
 	return ID{Dev: st.Dev, Inode: st.Ino}, nil
 }
 
-// Do runs f on an operating system thread of its own that is inside the namespace, and returns f's error. The thread
-// dies with the call, so that no other goroutine can ever run in the namespace by accident. Goroutines that f starts
-// run outside the namespace; sockets and processes that f itself makes are inside for good.
+// Do runs f inside the namespace, on the caller's operating system thread, which nothing else runs on meanwhile and which is back where it
+// was when Do returns; and returns f's error. Goroutines that f starts run outside the namespace; sockets and processes that f itself makes
+// are inside for good. What else f does to its thread has to be undone by it.
 func (h Handle) Do(f func() error) error {
-	return onOwnThread(func() error {
-		if err := h.withFD(func(fd int) error { return vnetns.Set(vnetns.NsHandle(fd)) }); err != nil {
-			return fmt.Errorf("enter: %w", err)
-		}
-		return f()
-	})
+	return visiting(h.enter, f)
+}
+
+// doApart is Do on a thread that ends with the call, for an f that leaves it as no other may be.
+func (h Handle) doApart(f func() error) error { return entering(h.enter, f) }
+
+// enter takes the calling thread into the namespace.
+func (h Handle) enter() error {
+	if err := h.withFD(func(fd int) error { return vnetns.Set(vnetns.NsHandle(fd)) }); err != nil {
+		return fmt.Errorf("enter: %w", err)
+	}
+	return nil
 }
 
 // Netlink opens an rtnetlink socket in the namespace. The caller closes it; it may be used by one goroutine at a time.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -124,7 +125,38 @@ func TestDoErrors(t *testing.T) {
 	h := create(t)
 	boom := errors.New("boom")
 	require.ErrorIs(t, h.Do(func() error { return boom }), boom)
-	require.ErrorIs(t, h.Do(func() error { runtime.Goexit(); return nil }), errGone)
+}
+
+// TestDoEndsWithItsGoroutine has f end the goroutine, as a test that fails at once does, on whatever thread: the caller's ends too.
+func TestDoEndsWithItsGoroutine(t *testing.T) {
+	h := create(t)
+	for _, do := range []func(func() error) error{h.Do, h.doApart} {
+		for range 20 {
+			wentOn := make(chan bool, 1)
+			go func() {
+				defer close(wentOn)
+				err := do(func() error { runtime.Goexit(); return nil })
+				wentOn <- true
+				t.Error(err)
+			}()
+			require.False(t, <-wentOn)
+		}
+	}
+}
+
+// TestDoWithinDo enters a namespace from within another: each is left for the one before.
+func TestDoWithinDo(t *testing.T) {
+	host, outer, inner := current(t), create(t), create(t)
+	seen := make([]ID, 3)
+	err := outer.Do(func() error {
+		seen[0] = current(t)
+		err := inner.Do(func() error { seen[1] = current(t); return errors.New("boom") })
+		seen[2] = current(t)
+		return err
+	})
+	require.EqualError(t, err, "boom")
+	require.Equal(t, []ID{id(t, outer), id(t, inner), id(t, outer)}, seen)
+	require.Equal(t, host, current(t))
 }
 
 // TestNoGoroutineRunsElsewhere is the fault that field code has (a thread given back while it is in another namespace):
@@ -254,4 +286,32 @@ func TestOutermost(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "readlink", "/proc/1/ns/net").Output(); err == nil {
 		require.Contains(t, string(out), fmt.Sprintf("[%d]", machine.Inode))
 	}
+}
+
+// TestDoWithoutAWayBack runs itself in a user namespace of its own, whose network namespaces it may enter and leave only for one another:
+// that of the machine is above it.
+func TestDoWithoutAWayBack(t *testing.T) {
+	if os.Getenv("NATLAB_TEST_NO_WAY_BACK") == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDoWithoutAWayBack$", "-test.v")
+		cmd.Env = append(os.Environ(), "NATLAB_TEST_NO_WAY_BACK=1")
+		root := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: root, GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}}
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+		require.Contains(t, string(out), "inside")
+		return
+	}
+	host := current(t)
+	h, err := Nameless()
+	require.NoError(t, err)
+	for range 10 {
+		require.NoError(t, h.Do(func() error {
+			if current(t) != id(t, h) {
+				return errors.New("not inside")
+			}
+			return nil
+		}))
+		require.Equal(t, host, current(t))
+	}
+	t.Log("inside")
 }
