@@ -168,25 +168,22 @@ func (d *driver) await(ctx context.Context, open map[*attempt]context.CancelFunc
 	known := 0           // how many there were at the last tick: while more come, nothing is lost
 	var rested time.Time // from when on there may be another look: on a slow machine looking takes its time, too
 	for len(open) > 0 {
-		looking := false
 		select {
 		case t := <-over:
 			delete(open, t)
 			continue
 		case <-ctx.Done():
 			return all, ctx.Err()
-		case <-d.session.Notify():
 		case <-look.C:
-			looking = d.watched
+		}
+		if !d.watched { // nothing is told from it
+			continue
 		}
 		seen, err := d.session.Drain(ctx)
 		if err != nil {
 			return all, err
 		}
 		all = append(all, seen...)
-		if !looking {
-			continue
-		}
 		news, began := len(all) > known, time.Now()
 		if known = len(all); news || began.Before(rested) {
 			continue

@@ -3,8 +3,6 @@ package witness
 import (
 	"sync/atomic"
 
-	"github.com/florianl/go-nfqueue/v2"
-
 	"natlab/nat"
 	"natlab/nat/proof"
 )
@@ -51,7 +49,7 @@ func ReadAnything(b []byte) {
 	m := newMember(Watched{Member: "fuzz"}, nat.IPv4, new(atomic.Uint64), func() {})
 	m.control = &socket{fd: -1}
 	for _, use := range []func(frame){
-		func(f frame) { m.readPacket(nat.TapPreRaw, nfqueue.Attribute{Payload: &f.body, Ct: &f.body}) },
+		func(f frame) { f.kind = queuePacket; m.readPacket(f) },
 		func(f frame) { m.ruleHit(f) },
 		func(f frame) { m.logHit(f) },
 		func(f frame) { _, _, _ = m.connEvent(f) },

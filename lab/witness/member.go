@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/florianl/go-nfqueue/v2"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -49,6 +48,7 @@ type member struct {
 	unresolved map[string]time.Time // by a neighbour's address, since when it is looked for
 	logger     string               // what net.netfilter.nf_log.2, or .10, was before; "" where it was not changed
 	table      bool                 // the table was made
+	changes    transactions         // of the table
 	copies     bool                 // by Options.Copies
 
 	buf  []byte         // for reads
@@ -81,8 +81,8 @@ func newMember(w Watched, f nat.Family, seq *atomic.Uint64, wake func()) *member
 }
 
 // open makes the namespace's sockets and the table that feeds them. After an error, close takes away what was made.
-func (m *member) open(o Options, native bool) error {
-	m.keep = o.Keep
+func (m *member) open(o Options, table transactions) error {
+	m.keep, m.changes = o.Keep, table
 	return m.ns.Do(func() (err error) {
 		if m.control, err = openSocket(o.Buffer); err != nil {
 			return err
@@ -105,10 +105,10 @@ func (m *member) open(o Options, native bool) error {
 		}
 		if o.Copies {
 			m.table, m.copies = true, true
-			return makeTable(m.family, copying(layoutOf(m.family)))
+			return m.tableError("make", m.control.transact(table.make))
 		}
 		// The queues must be there before the rules that feed them.
-		if m.queues, err = openQueues(o.Buffer, m.takePacket); err != nil {
+		if m.queues, err = openQueues(o.Buffer); err != nil {
 			return err
 		}
 		if m.queueFile, err = os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue"); err != nil {
@@ -117,11 +117,8 @@ func (m *member) open(o Options, native bool) error {
 		if m.neighbours, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return err
 		}
-		if err := makeTable(m.family, queueing(native)); err != nil {
-			return err
-		}
 		m.table = true
-		return nil
+		return m.tableError("make", m.control.transact(table.make))
 	})
 }
 
@@ -194,23 +191,6 @@ func (m *member) kept(o *proof.Observation, payload []byte) {
 func (m *member) record(o proof.Observation) {
 	o.Seq = m.seq.Add(1)
 	m.seen = append(m.seen, o)
-}
-
-// takePacket records a packet that waits at a tap and lets it go on. A packet has been told of by every rule that it met
-// when it reaches a tap, so the rules are read before it is recorded.
-func (m *member) takePacket(tap nat.Tap, a nfqueue.Attribute) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed || a.PacketID == nil {
-		return
-	}
-	m.err = errors.Join(m.err, m.readRules())
-	p := m.readPacket(tap, a)
-	m.record(p.seen)
-	if !m.hold(p) {
-		m.err = errors.Join(m.err, m.verdict(tap, p.id, nat.Accept, nil))
-	}
-	m.wake()
 }
 
 // readRules takes what the trace and the log have. Where the taps' packets are all in the log, that is read first: what such a packet met
@@ -349,7 +329,7 @@ func (m *member) calm() error {
 	if m.closed || !m.table {
 		return nil
 	}
-	return m.ns.Do(func() error { return emptyTable(m.family) })
+	return m.tableError("empty", m.control.transact(m.changes.empty))
 }
 
 // close undoes open, however far it came.
@@ -426,21 +406,14 @@ func (m *member) stop() (again bool, err error) {
 		m.pumpLocked()
 	}
 	m.lostAtClose = m.countLostLocked()
-	if m.table || m.logger != "" {
-		errs = append(errs, m.ns.Do(m.undo))
+	if m.table {
+		errs = append(errs, m.tableError("remove", m.control.transact(m.changes.remove)))
+	}
+	if m.logger != "" && m.logger != ourLogger {
+		errs = append(errs, m.ns.Do(func() error {
+			_, err := useLogger(m.family, m.logger)
+			return err
+		}))
 	}
 	return false, errors.Join(errs...)
-}
-
-// undo takes away what open made in the namespace of this thread.
-func (m *member) undo() error {
-	var errs []error
-	if m.table {
-		errs = append(errs, removeTable(m.family))
-	}
-	if m.logger != "" {
-		_, err := useLogger(m.family, m.logger)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

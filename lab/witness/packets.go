@@ -2,63 +2,90 @@ package witness
 
 import (
 	"bytes"
-	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/florianl/go-nfqueue/v2"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"natlab/nat"
 	"natlab/nat/proof"
 )
 
+// Messages, attributes and flags of linux/netfilter/nfnetlink_queue.h.
 const (
-	queueSize = 1 << 16 // packets that may wait for a verdict
+	queueVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1 // NFQNL_MSG_VERDICT
+	queueConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2 // NFQNL_MSG_CONFIG
+	queuePacket  = unix.NFNL_SUBSYS_QUEUE << 8   // NFQNL_MSG_PACKET
+
+	nfqaPacketHeader  = 1  // NFQA_PACKET_HDR
+	nfqaVerdictHeader = 2  // NFQA_VERDICT_HDR
+	nfqaMark          = 3  // NFQA_MARK
+	nfqaInDev         = 5  // NFQA_IFINDEX_INDEV
+	nfqaOutDev        = 6  // NFQA_IFINDEX_OUTDEV
+	nfqaPayload       = 10 // NFQA_PAYLOAD
+	nfqaConn          = 11 // NFQA_CT
+	nfqaConnInfo      = 12 // NFQA_CT_INFO
+
+	nfqaCfgCommand = 1 // NFQA_CFG_CMD
+	nfqaCfgParams  = 2 // NFQA_CFG_PARAMS
+	nfqaCfgLength  = 3 // NFQA_CFG_QUEUE_MAXLEN
+	nfqaCfgMask    = 4 // NFQA_CFG_MASK
+	nfqaCfgFlags   = 5 // NFQA_CFG_FLAGS
+
+	queueBind       = 1       // NFQNL_CFG_CMD_BIND
+	queueCopyPacket = 2       // NFQNL_COPY_PACKET
+	queueWithConn   = 1 << 1  // NFQA_CFG_F_CONNTRACK
+	queueSize       = 1 << 16 // packets that may wait for a verdict
+	queueCopy       = 0xffff  // bytes of each: Hold can rewrite them
 
 	conntrackID = 12 // CTA_ID, nfnetlink_conntrack.h
 	firstReply  = 3  // IP_CT_IS_REPLY: from here on enum ip_conntrack_info means the reply direction
 )
 
-// queues are the NFQUEUEs of a namespace, one a tap. Each has a reader of its own. No barrier is needed for them: a
-// packet goes on when its reader has recorded it and not before, so what a client has its answer for was recorded.
+// queues are the NFQUEUEs of a namespace, one a tap, by one socket. No barrier is needed for them: a packet goes on when it was recorded
+// and not before, so what a client has its answer for was recorded.
 type queues struct {
-	taps  []*nfqueue.Nfqueue // by tap
-	stop  context.CancelFunc // ends the readers
-	taken chan struct{}      // has a value when a packet was decided about since the last receive from it
+	*socket
+	packet []byte        // the message that is being read
+	taken  chan struct{} // has a value when a packet was decided about since the last receive from it
 }
 
-// openQueues opens the queues of all taps in the namespace of this thread; take gets each packet that comes. Packets
-// come whole, since Hold can rewrite them, and with their connection where the kernel has that (GLUE_CT).
-func openQueues(buffer int, take func(nat.Tap, nfqueue.Attribute)) (*queues, error) {
-	ctx, stop := context.WithCancel(context.Background())
-	q := &queues{stop: stop, taken: make(chan struct{}, 1)}
-	flags := uint32(nfqueue.NfQaCfgFlagConntrack)
-	if errors.Is(probeQueues(flags), unix.EOPNOTSUPP) { // no CONFIG_NETFILTER_NETLINK_GLUE_CT
-		flags = 0
+// openQueues opens the queues of all taps in the namespace of this thread. Packets come with their connection where the kernel has that
+// (CONFIG_NETFILTER_NETLINK_GLUE_CT).
+func openQueues(buffer int) (*queues, error) {
+	s, err := openSocket(buffer)
+	if err != nil {
+		return nil, err
 	}
+	flags := uint32(queueWithConn)
 	for _, tap := range nat.Taps() {
-		one, err := patiently(func() (*nfqueue.Nfqueue, error) {
-			return openQueue(ctx, queueNumber(tap), flags, buffer, q.reader(tap, take))
-		})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), busy(err)), q.close())
+		err := bindQueue(s, queueNumber(tap), flags)
+		if flags != 0 && errors.Is(err, unix.EOPNOTSUPP) {
+			flags = 0
+			err = bindQueue(s, queueNumber(tap), flags)
 		}
-		q.taps = append(q.taps, one)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open NFQUEUE %d: %w", queueNumber(tap), busy(err)), s.close())
+		}
 	}
-	return q, nil
+	return &queues{socket: s, taken: make(chan struct{}, 1)}, nil
 }
 
-// patiently tries again for a while where a queue is taken: one whose socket was just closed stays taken as long as a
-// process that was being started at that moment has not come to its exec.
-func patiently(open func() (*nfqueue.Nfqueue, error)) (*nfqueue.Nfqueue, error) {
+// bindQueue binds a queue, whose packets wait for this socket. The flag for GSO is left out on purpose: with it packets would come with
+// checksums that the device is to complete, and none of the packets that the taps take is large. One that is taken is tried again for a
+// while: whose socket was just closed stays taken as long as a process that was being started at that moment has not come to its exec.
+func bindQueue(s *socket, number uint16, flags uint32) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		one, err := open()
+		m := newMessage(queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
+			bytes(nfqaCfgCommand, []byte{queueBind, 0, 0, 0}).
+			bytes(nfqaCfgParams, append(binary.BigEndian.AppendUint32(nil, queueCopy), queueCopyPacket)).
+			u32(nfqaCfgLength, queueSize).u32(nfqaCfgMask, queueWithConn).u32(nfqaCfgFlags, flags)
+		err := s.request(m, nil)
 		if err == nil || !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return one, err
+			return err
 		}
 	}
 }
@@ -66,52 +93,47 @@ func patiently(open func() (*nfqueue.Nfqueue, error)) (*nfqueue.Nfqueue, error) 
 // patience is how long a queue may be taken before another process is taken to have it.
 const patience = time.Second
 
-// reader is what a queue calls for each packet.
-func (q *queues) reader(tap nat.Tap, take func(nat.Tap, nfqueue.Attribute)) nfqueue.HookFunc {
-	return func(a nfqueue.Attribute) int {
-		take(tap, a)
-		select {
-		case q.taken <- struct{}{}:
-		default:
-		}
-		return 0
+// takePackets takes what waits at the taps.
+func (m *member) takePackets() {
+	for m.takeNext() {
 	}
 }
 
-// openQueue binds one queue. The flag for GSO is left out on purpose: with it packets would come with checksums that the
-// device is to complete, and none of the packets that the taps take is large. go-nfqueue's defaults lose packets under
-// load: hence the buffer, and no ENOBUFS, since losses are counted by the kernel.
-func openQueue(ctx context.Context, number uint16, flags uint32, buffer int, take nfqueue.HookFunc) (*nfqueue.Nfqueue, error) {
-	one, err := nfqueue.Open(&nfqueue.Config{
-		NfQueue: number, AfFamily: unix.AF_INET, Copymode: nfqueue.NfQnlCopyPacket, MaxPacketLen: 0xffff,
-		MaxQueueLen: queueSize, Flags: flags,
-	})
-	if err != nil {
-		return nil, err
+// takeNext takes the next message of the queues, and reports whether there was one. A packet has been told of by every rule that it met when
+// it reaches a tap, so the rules are read before it is recorded.
+func (m *member) takeNext() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
 	}
-	if err := errors.Join(one.Con.SetReadBuffer(buffer), one.SetOption(netlink.NoENOBUFS, true)); err != nil {
-		return nil, errors.Join(err, one.Con.Close())
+	n, ok, err := m.queues.read(m.buf)
+	if err != nil || !ok {
+		m.err = errors.Join(m.err, err)
+		return false
 	}
-	closed := func(error) int { // the only error that a read gives is that the reader is to end
-		if ctx.Err() != nil {
-			return 1
-		}
-		return 0
-	}
-	if err := one.RegisterWithErrorFunc(ctx, take, closed); err != nil {
-		return nil, errors.Join(err, one.Con.Close())
-	}
-	return one, nil
+	m.queues.packet = append(m.queues.packet[:0], m.buf[:n]...) // what reads the rules uses the buffer
+	m.err = errors.Join(m.err, m.readRules(), m.each(m.queues.packet, m.takePacket))
+	m.wake()
+	return true
 }
 
-// close ends the readers and the queues; packets that wait die with them.
-func (q *queues) close() error {
-	q.stop()
-	var errs []error
-	for _, one := range q.taps {
-		errs = append(errs, one.Close())
+// takePacket records a packet that waits at a tap and lets it go on.
+func (m *member) takePacket(f frame) error {
+	p, ok := m.readPacket(f)
+	if !ok {
+		return nil
 	}
-	return errors.Join(errs...)
+	m.record(p.seen)
+	if m.hold(p) {
+		return nil
+	}
+	err := m.verdict(p.tap, p.id, nat.Accept, nil)
+	select {
+	case m.queues.taken <- struct{}{}:
+	default:
+	}
+	return err
 }
 
 // packet is one packet at a tap.
@@ -122,36 +144,48 @@ type packet struct {
 	seen    proof.Observation
 }
 
-// readPacket makes an observation of what a queue gives.
-func (m *member) readPacket(tap nat.Tap, a nfqueue.Attribute) packet {
-	p := packet{tap: tap, seen: proof.Observation{Kind: proof.PacketSeen, Node: m.name}}
+// readPacket makes an observation of what a queue gives; ok is false for what is no packet of a tap.
+func (m *member) readPacket(f frame) (p packet, ok bool) {
+	tap := nat.Tap(f.resource())
+	if f.kind != queuePacket || int(tap) >= len(nat.Taps()) {
+		return p, false
+	}
+	p = packet{tap: tap, seen: proof.Observation{Kind: proof.PacketSeen, Node: m.name}}
 	hop := &p.seen.Hop
 	hop.Node, hop.Tap = m.name, tap
-	dev := a.OutDev
+	var in, out, info uint32
+	a := f.attributes()
+	for kind, value, more := a.next(); more; kind, value, more = a.next() {
+		switch kind {
+		case nfqaPacketHeader:
+			p.id, ok = u32(value), true
+		case nfqaMark:
+			hop.Mark = u32(value)
+		case nfqaInDev:
+			in = u32(value)
+		case nfqaOutDev:
+			out = u32(value)
+		case nfqaPayload:
+			p.payload = value
+		case nfqaConn:
+			p.seen.ConnID = connID(value)
+		case nfqaConnInfo:
+			info = u32(value)
+		}
+	}
+	if p.seen.ConnID != 0 {
+		p.seen.Direction = directionOf(info)
+	}
+	dev := out
 	if tap.Hook() == nat.PreRouting {
-		dev = a.InDev
+		dev = in
 	}
-	hop.Dev, hop.Mark = m.device(value(dev)), value(a.Mark)
-	p.id = value(a.PacketID)
-	if a.Payload != nil {
-		p.payload = *a.Payload
-	}
-	if a.Ct != nil {
-		p.seen.ConnID, p.seen.Direction = connID(*a.Ct), directionOf(value(a.CtInfo))
-	}
+	hop.Dev = m.device(dev)
 	h := parseHeader(p.payload)
 	hop.Tuple, hop.Outer = h.tuple, h.outer
 	p.seen.TCPFlags, p.seen.ICMP = h.flags, h.icmp
 	m.kept(&p.seen, p.payload)
-	return p
-}
-
-// value is what a pointer points to, 0 for none.
-func value(p *uint32) uint32 {
-	if p == nil {
-		return 0
-	}
-	return *p
+	return p, ok
 }
 
 // connID finds CTA_ID among a connection's attributes.
@@ -176,19 +210,19 @@ func directionOf(info uint32) nat.Direction {
 	return nat.Original
 }
 
-// verdict lets a queued packet go on (nat.Accept) or ends it (nat.Drop); payload, where not nil, takes its place.
+// verdict lets a queued packet go on (nat.Accept) or ends it (nat.Drop); payload, where not nil, takes its place. Of a packet that is gone the
+// kernel's refusal is read with the packets, and means nothing.
 func (m *member) verdict(tap nat.Tap, id uint32, v nat.Verdict, payload []byte) error {
-	code := nfqueue.NfAccept
+	code := uint32(nfAccept)
 	if v == nat.Drop {
-		code = nfqueue.NfDrop
+		code = nfDrop
 	}
-	var err error
-	if queue := m.queues.taps[tap]; payload == nil {
-		err = queue.SetVerdict(id, code)
-	} else {
-		err = queue.SetVerdictWithOption(id, code, nfqueue.WithAlteredPacket(payload))
+	msg := newMessage(queueVerdict, 0, unix.AF_UNSPEC, queueNumber(tap)).
+		bytes(nfqaVerdictHeader, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, code), id))
+	if payload != nil {
+		msg = msg.bytes(nfqaPayload, payload)
 	}
-	if err != nil {
+	if err := m.queues.send(msg.finish(0)); err != nil {
 		return fmt.Errorf("verdict for packet %d of %s %s: %w", id, m.name, tap, err)
 	}
 	return nil
@@ -209,7 +243,7 @@ func (m *member) tapped() (n uint64) {
 	size, _ := m.queueFile.ReadAt(m.buf, 0) // at its end it is io.EOF
 	for line := range bytes.Lines(m.buf[:max(size, 0)]) {
 		number, _, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
-		if queue, err := strconv.ParseUint(string(number), 10, 16); err == nil && int(queue) < len(m.queues.taps) {
+		if queue, err := strconv.ParseUint(string(number), 10, 16); err == nil && int(queue) < len(nat.Taps()) {
 			n += queueColumns(line, 2, 3)
 		}
 	}

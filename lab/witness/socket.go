@@ -96,7 +96,16 @@ func (s *socket) request(msg *message, other func(kind uint16, body []byte)) err
 	if err := s.send(msg.finish(seq)); err != nil {
 		return err
 	}
-	buf := make([]byte, readSize)
+	return s.answered(seq, other)
+}
+
+// answered reads until the end of the answer to a request.
+func (s *socket) answered(seq uint32, other func(kind uint16, body []byte)) error {
+	size := readSize
+	if other == nil {
+		size = answerSize
+	}
+	buf := make([]byte, size)
 	for {
 		n, ok, err := s.read(buf)
 		if err != nil {
@@ -111,6 +120,9 @@ func (s *socket) request(msg *message, other func(kind uint16, body []byte)) err
 		}
 	}
 }
+
+// answerSize has room for an answer that tells nothing but whether a request was carried out: with an error comes the request.
+const answerSize = 4 << 10
 
 // answer looks through a datagram for the end of the request seq.
 func answer(b []byte, seq uint32, other func(kind uint16, body []byte)) (done bool, err error) {

@@ -1,11 +1,9 @@
 package witness
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
-	gonfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/nfqueue"
@@ -28,7 +26,7 @@ func Probe(ns Namespace) Support {
 	var s Support
 	err := ns.Do(func() error {
 		s.Queue = unsupported(probeQueues(0))
-		s.QueueConn = unsupported(probeQueues(gonfqueue.NfQaCfgFlagConntrack))
+		s.QueueConn = unsupported(probeQueues(queueWithConn))
 		s.Trace = unsupported(try(func() (*socket, error) { return openTrace(probeBuffer) }))
 		s.Log = unsupported(probeLog())
 		s.Conns = unsupported(try(func() (*socket, error) { return openConns(probeBuffer) }))
@@ -38,7 +36,7 @@ func Probe(ns Namespace) Support {
 			s.NativeQueue = fmt.Errorf("%w: no CONFIG_NFT_QUEUE", ErrUnsupported)
 		}
 		if s.Queue == nil && err == nil {
-			s.Queue = unsupported(errors.Join(makeTable(nat.IPv4, queueing(native)), removeTable(nat.IPv4)))
+			s.Queue = unsupported(probeTable(native))
 		}
 		return nil
 	})
@@ -73,16 +71,29 @@ const probeNumber = 0xffff
 
 // probeQueues binds a queue with flags. The kernel refuses what it does not have at bind time.
 func probeQueues(flags uint32) error {
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	one, err := patiently(func() (*gonfqueue.Nfqueue, error) {
-		return openQueue(ctx, probeNumber, flags, probeBuffer, func(gonfqueue.Attribute) int { return 0 })
+	return try(func() (*socket, error) {
+		s, err := openSocket(probeBuffer)
+		if err != nil {
+			return nil, err
+		}
+		if err := bindQueue(s, probeNumber, flags); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		return s, nil
 	})
+}
+
+// probeTable makes natlab's table and takes it away.
+func probeTable(native bool) error {
+	table, err := transactionsOf(nat.IPv4, queueing(native))
 	if err != nil {
 		return err
 	}
-	stop()
-	return one.Close()
+	s, err := openSocket(probeBuffer)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.transact(table.make), s.transact(table.remove), s.close())
 }
 
 func probeLog() error {

@@ -2,12 +2,10 @@ package witness
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/nfqueue"
@@ -30,8 +28,7 @@ const (
 	ack = 0x10
 )
 
-// makeTable replaces `table ip natlab`, or `table ip6 natlab`, in the namespace of this thread, a leftover of a run that crashed included. It is
-// one transaction: all of it or nothing.
+// makeTable replaces `table ip natlab`, or `table ip6 natlab`, a leftover of a run that crashed included.
 //
 //	base chain of each tap      answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take; all --> jump TAP-later
 //	TAP-take                    meta nftrace set 1 (where a packet enters), queue num N bypass; see feed
@@ -41,12 +38,7 @@ const (
 // A TCP reset or ICMP error that the node makes hangs on the connection of the packet that it answers (nf_ct_attach). If
 // that is not confirmed yet, as with everything that REJECT answers, NFQUEUE drops the answer (nf_ct_drop_unconfirmed).
 // The taps that such a packet passes on its way out, and in again where that is by lo, take a copy of it instead, by NFLOG.
-func makeTable(f nat.Family, take feed) error {
-	l := layoutOf(f)
-	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetReadBuffer(answersBuffer) }))
-	if err != nil {
-		return err
-	}
+func makeTable(c *nftables.Conn, l layout, take feed) error {
 	t := l.own()
 	c.AddTable(t) // so that the delete finds one
 	c.DelTable(t)
@@ -73,71 +65,35 @@ func makeTable(f nat.Family, take feed) error {
 		}
 		c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.AddChain(laterChain(t, tap)).Name}}})
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("make table %s: %w", l.ownName(), err)
-	}
 	return nil
 }
-
-// answersBuffer has room for the kernel's answers to all messages of a transaction, which are read behind its end.
-const answersBuffer = 4 << 20
 
 // laterChain is empty but while Whole is on.
 func laterChain(t *nftables.Table, tap nat.Tap) *nftables.Chain {
 	return &nftables.Chain{Name: tap.String() + "-later", Table: t}
 }
 
-// watchLater makes the taps copy the later packets of TCP connections too, or no more.
-func watchLater(f nat.Family, on bool) error {
-	l := layoutOf(f)
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
+// watchLater makes the taps copy the later packets of TCP connections too.
+func watchLater(c *nftables.Conn, l layout) {
 	t := l.own()
 	for _, tap := range nat.Taps() {
-		later := laterChain(t, tap)
-		if !on {
-			c.FlushChain(later)
-			continue
-		}
 		for _, match := range l.laterPackets() {
-			c.AddRule(&nftables.Rule{Table: t, Chain: later, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: tap.String() + "-copy"})})
+			c.AddRule(&nftables.Rule{Table: t, Chain: laterChain(t, tap), Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: tap.String() + "-copy"})})
 		}
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("watch later packets by table %s: %w", l.ownName(), err)
-	}
-	return nil
 }
 
-// emptyTable takes the rules out of the table: no packet comes to a queue any more, and none is dropped by it, as
-// deleting a chain would drop those that wait.
-func emptyTable(f nat.Family) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
+// passLater undoes watchLater.
+func passLater(c *nftables.Conn, l layout) {
+	for _, tap := range nat.Taps() {
+		c.FlushChain(laterChain(l.own(), tap))
 	}
-	c.FlushTable(layoutOf(f).own())
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("empty table %s: %w", layoutOf(f).ownName(), err)
-	}
-	return nil
 }
 
-// removeTable deletes the table from the namespace of this thread; one that is not there is no error.
-func removeTable(f nat.Family) error {
-	c, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	t := layoutOf(f).own()
+// removeTable deletes natlab's table; one that is not there is no error.
+func removeTable(c *nftables.Conn, t *nftables.Table) {
 	c.AddTable(t)
 	c.DelTable(t)
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("delete table %s: %w", layoutOf(f).ownName(), err)
-	}
-	return nil
 }
 
 // logGroup is the NFLOG group that a tap's copies go to; group 0 is the legacy trace's.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -99,7 +100,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 		s.members = append(s.members, m)
 		s.byName[m.name] = m
 	}
-	native, err := nativeQueue(watched, o)
+	table, err := tableFor(watched, o)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return m.open(o, native)
+		return m.open(o, table)
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -116,20 +117,31 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 		for _, k := range m.sockets() {
 			s.readers.Go(func() { k.wait(m.reader(o)) })
 		}
+		if m.queues != nil {
+			s.readers.Go(func() { m.queues.wait(m.takePackets) })
+		}
 	}
 	return s, nil
 }
 
-// nativeQueue reports whether nf_tables has a queue expression of its own; where not, x_tables' NFQUEUE is used.
-func nativeQueue(watched []Watched, o Options) (native bool, err error) {
-	if o.Control || o.Copies || len(watched) == 0 {
-		return false, nil
+// tableFor is what is done to natlab's table in each namespace: with a queue expression of nf_tables' own where the kernel has one, else
+// with x_tables' NFQUEUE.
+func tableFor(watched []Watched, o Options) (t transactions, err error) {
+	switch {
+	case o.Control || len(watched) == 0:
+		return t, nil
+	case o.Copies:
+		return transactionsOf(o.Family, copying(layoutOf(o.Family)))
 	}
+	native := false
 	err = watched[0].NS.Do(func() error {
 		native, err = nfqueue.Native()
 		return err
 	})
-	return native, err
+	if err != nil {
+		return t, err
+	}
+	return transactionsOf(o.Family, queueing(native))
 }
 
 // wake signals that something was recorded.
@@ -213,7 +225,11 @@ func (s *Session) Later(on bool) error {
 		if m.closed || !m.table {
 			return nil
 		}
-		return m.ns.Do(func() error { return watchLater(m.family, on) })
+		change := m.changes.later[0]
+		if on {
+			change = m.changes.later[1]
+		}
+		return m.tableError("watch later packets by", m.control.transact(change))
 	})
 }
 
@@ -230,6 +246,7 @@ func (s *Session) Close() error {
 // each calls f for all members at the same time.
 func (s *Session) each(what string, f func(*member) error) error {
 	var group errgroup.Group
+	group.SetLimit(2 * runtime.GOMAXPROCS(0)) // each has a thread of its own, and threads that take turns take time
 	for _, m := range s.members {
 		group.Go(func() error {
 			if err := f(m); err != nil {
