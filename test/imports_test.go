@@ -113,7 +113,7 @@ var doors = map[string]string{
 	"github.com/therootcompany/xz":               "lab/vm",
 	"github.com/ti-mo/conntrack":                 "lab/witness",
 	"github.com/vishvananda/netlink":             "lab/doctor lab/netns lab/realise lab/witness",
-	"github.com/vishvananda/netlink/nl":          "lab/realise",
+	"github.com/vishvananda/netlink/nl":          "lab/realise lab/witness",
 	"github.com/vishvananda/netns":               "lab/netns",
 	"go.yaml.in/yaml/v2":                         "topology",
 	"golang.org/x/sync/errgroup":                 "lab lab/outcome lab/proxy lab/realise lab/verify lab/witness",
