@@ -19,7 +19,7 @@ import (
 func (p *program) ask() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit|mermaid|html|pcapng]",
+		Use:   "ask CLIENT PROTOCOL ADDRESS:PORT [--name N] [-o text|json|junit|mermaid|html|svg|pcapng]",
 		Short: "Ask any address of a running lab, and draw the way of the exchange",
 		Long: `Ask an address from a node, a pod (NAMESPACE/NAME) or an outside client of a running lab by tcp, udp or sctp, be it a Service's
 or not, and draw the way of the request and of the answer, hop by hop, with the rules that both met. It is proved where they
@@ -80,7 +80,7 @@ const formPcapng = "pcapng"
 
 // proofForms adds -o with the forms of a proof.
 func proofForms(cmd *cobra.Command) *choice {
-	return output(cmd, "text", "json", "junit", "mermaid", "html", formPcapng)
+	return output(cmd, "text", "json", "junit", "mermaid", "html", "svg", formPcapng)
 }
 
 // binary refuses a form that is no text where a person would have to look at it.
@@ -104,6 +104,8 @@ func (p *program) printReport(found proof.Report, format string, d report.Detail
 		return report.HTML(p.out, found, d)
 	case "mermaid":
 		return report.Mermaid(p.out, found, d)
+	case "svg":
+		return report.SVG(p.out, found, d)
 	}
 	return report.Text(p.out, found, d, p.style())
 }

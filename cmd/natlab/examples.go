@@ -69,6 +69,7 @@ natlab rules --node vms100 --mode nftables --release v1.36.0`,
 natlab explain --from outside --packet 'tcp 192.168.26.1 > 192.168.26.101:30450'
 natlab explain --node vms100 --rules saved.txt --packet 'tcp 10.244.1.2:40000 > 10.96.0.1:443'
 natlab explain --bundle vms100.bundle --packet 'udp 10.0.0.9 > 10.96.0.10:53'
+natlab explain --from outside --packet 'tcp 192.168.26.1 > 192.168.26.101:30450' -o svg
 natlab explain --code masquerade.missing`,
 	"natlab view": `
 sudo natlab view --as 1.4.21

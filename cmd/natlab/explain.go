@@ -53,6 +53,8 @@ node; an option given beside it takes the place of what the bundle has of that.
 The first line tells in a word whether the packet works: works, broken, depends or unknown. Behind it stand what is to blame, each by a code
 of which --code prints a page, and the rules that decide.
 
+mermaid draws the ways as one sequence diagram, html as one page with each packet's mind map, svg as one picture of the same.
+
 --why tells of a rule, or of each rule of a chain, whether the packet met it, and which condition failed first where not.
 With --from it looks at the nodes that the packet comes to, or at the one named in front of the chain.`,
 		Args: noArgs,
@@ -65,7 +67,7 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")
 	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
-	e.format = output(cmd, "text", "json")
+	e.format = output(cmd, "text", "json", "mermaid", "html", "svg")
 	timeout(cmd, &e.limit)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return within(e.limit, func() error { return p.runExplain(cmd, &e) })
@@ -110,8 +112,12 @@ func (p *program) printCode(e *explainFlags) error {
 	if err != nil {
 		return fmt.Errorf("--code: %w", err)
 	}
-	if e.format.value == "json" {
+	switch e.format.value {
+	case "text":
+	case "json":
 		return writeJSON(p.out, page)
+	default:
+		return fmt.Errorf("--code has no -o %s: want text or json", e.format.value)
 	}
 	_, err = io.WriteString(p.out, p.fit(page.String()))
 	return err
@@ -222,8 +228,12 @@ func (p *program) explainCluster(e *explainFlags, packets []gateway.Spec) error 
 }
 
 func (p *program) printExplanations(e *explainFlags, all []explanation) error {
-	if e.format.value == "json" {
+	switch e.format.value {
+	case "text":
+	case "json":
 		return writeJSON(p.out, all)
+	default:
+		return p.drawExplanations(e.format.value, all)
 	}
 	style := p.style()
 	style.Lines = len(e.rules)+len(e.bundle) > 0
@@ -233,18 +243,14 @@ func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 				return err
 			}
 		}
-		tuple, err := nat.ParseTuple(x.Packet)
+		probe, err := x.probe()
 		if err != nil {
 			return err
-		}
-		from := x.From
-		if from == "" {
-			from = tuple.Src().Addr().String()
 		}
 		if _, err := io.WriteString(p.out, p.fit(printable(x.Answer.String()))+"\n"); err != nil {
 			return err
 		}
-		if _, err := io.WriteString(p.out, report.Ways(nat.Probe{From: from, Tuple: tuple}, printableWays(x.Ways), style)); err != nil {
+		if _, err := io.WriteString(p.out, report.Ways(probe, printableWays(x.Ways), style)); err != nil {
 			return err
 		}
 		if _, err := io.WriteString(p.out, p.fit(printable(reasonsText(x.Why, len(x.Ways))))); err != nil {
@@ -252,6 +258,32 @@ func (p *program) printExplanations(e *explainFlags, all []explanation) error {
 		}
 	}
 	return nil
+}
+
+// probe is the packet, from whom it comes.
+func (x explanation) probe() (nat.Probe, error) {
+	tuple, err := nat.ParseTuple(x.Packet)
+	if err != nil {
+		return nat.Probe{}, err
+	}
+	from := x.From
+	if from == "" {
+		from = tuple.Src().Addr().String()
+	}
+	return nat.Probe{From: from, Tuple: tuple}, nil
+}
+
+// drawExplanations draws the ways of all packets.
+func (p *program) drawExplanations(form string, all []explanation) error {
+	var out []report.Foretold
+	for _, x := range all {
+		probe, err := x.probe()
+		if err != nil {
+			return err
+		}
+		out = append(out, report.Foretold{Probe: probe, Ways: x.Ways})
+	}
+	return report.Predicted(p.out, form, out)
 }
 
 // reasonsText is a line for each reason; one that several ways share is told once.

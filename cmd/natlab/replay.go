@@ -14,7 +14,7 @@ import (
 func (p *program) replay() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "replay DIR [--strict] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit|mermaid|html|pcapng]",
+		Use:   "replay DIR [--strict] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [-o text|json|junit|mermaid|html|svg|pcapng]",
 		Short: "Judge a recorded run again, without a kernel",
 		Long: `Judge a run again that natlab verify --record DIR kept: each flow is predicted anew from the recorded lab and rules, and held
 against what was seen then. It needs no root, no kernel and no lab. Exit status as of natlab verify.`,

@@ -45,7 +45,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... [--apply mark|payload] | --kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [-o text|json|junit|mermaid|html|pcapng]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... [--apply mark|payload] | --kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [-o text|json|junit|mermaid|html|svg|pcapng]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own
@@ -64,7 +64,7 @@ other, and the same flows are proved in all: a table has a row for each and a co
 kernel's results judge natlab's own. Exit status 1 means that planes differ, or that a flow is not proved on one.
 
 Text draws the way of the flows that were asked for by --service, --from or --to, and of those that are not proved; where it
-does not go to a terminal, or with --draw, that of every flow. mermaid draws the same ways as one sequence diagram, html as one page; pcapng is a
+does not go to a terminal, or with --draw, that of every flow. mermaid draws the same ways as one sequence diagram, html as one page, svg as one picture; pcapng is a
 capture of the packets of all flows for Wireshark and tcpdump, with what each met in its comments.`,
 		Args: noArgs,
 	}

@@ -22,25 +22,36 @@ var pageTemplate = template.Must(template.New("page").Parse(pageText))
 // with the flows that met each rule, for each flow the mind map of the request and of the way back, the path over the nodes with both
 // directions side by side, and the checks. Of a report of many flows it has those that detail asks for.
 func HTML(w io.Writer, r proof.Report, detail Detail) error {
-	p := page{Title: "natlab: " + r.Lab, Summary: strings.TrimSpace(summary(r, Style{})), Notes: r.Notes}
+	return writePage(w, headsOf(r), toldOf(r, detail))
+}
+
+// headsOf are a report's.
+func headsOf(r proof.Report) heads {
+	h := heads{Title: "natlab: " + r.Lab, Summary: strings.TrimSpace(summary(r, Style{})), Notes: slices.Clone(r.Notes)}
 	for _, n := range r.NotAsked {
-		p.Notes = append(p.Notes, "not asked: "+n.String()+": "+n.Reason)
+		h.Notes = append(h.Notes, "not asked: "+n.String()+": "+n.Reason)
 	}
-	for _, c := range r.Flows {
+	return h
+}
+
+func writePage(w io.Writer, about heads, all []told) error {
+	p := page{heads: about}
+	for _, t := range all {
 		row := indexRow{
-			Service: service(c.Flow), Type: c.Type.String(), Client: c.Client, Asks: c.Protocol.String() + " " + c.Target.String(),
-			Ending: ending(c), Verdict: verdictOf(c.Verdict),
+			Service: service(t.Flow), Type: t.Type.String(), Client: t.Client, Asks: t.Protocol.String() + " " + t.Target.String(),
+			Ending: ending(t.Certificate), Verdict: t.verdict,
 		}
-		if detail == DrawAll || c.Verdict != proof.Proved {
-			row.Flow = p.flow(c)
+		if t.drawn {
+			row.Flow = p.flow(t)
 		}
 		p.Index = append(p.Index, row)
+		p.certs = append(p.certs, t.Certificate)
 	}
 	for i := range p.Flows {
 		p.Flows[i].draw()
 	}
 	p.Few = len(p.Flows) <= fewFlows
-	p.Services = serviceTrees(r.Flows)
+	p.Services = serviceTrees(p.certs)
 	return pageTemplate.Execute(w, p)
 }
 
@@ -49,12 +60,12 @@ const fewFlows = 8
 
 // page is what the template shows.
 type page struct {
-	Title, Summary string
-	Notes          []string
-	Few            bool // the ways lie open
-	Index          []indexRow
-	Services       []serviceTree
-	Flows          []flowStory
+	heads
+	Few      bool // the ways lie open
+	Index    []indexRow
+	Services []serviceTree
+	Flows    []flowStory
+	certs    []proof.Certificate
 }
 
 // indexRow is a flow by one endpoint in the table of all.
@@ -74,7 +85,7 @@ type flowStory struct {
 	Request  *branch
 	Reply    *branch
 	Ways     []wayStory
-	certs    []proof.Certificate
+	all      []told
 }
 
 // wayStory is a flow by one endpoint.
@@ -92,20 +103,28 @@ type evidenceRow struct{ Label, Text string }
 type checkRow struct{ Name, Mark, Word, Detail string }
 
 // flow adds a certificate to its flow's story, and returns the story's id.
-func (p *page) flow(c proof.Certificate) string {
-	at := slices.IndexFunc(p.Flows, func(f flowStory) bool { return f.Name == c.Name })
-	if at < 0 {
-		at = len(p.Flows)
-		p.Flows = append(p.Flows, flowStory{ID: "flow-" + strconv.Itoa(at+1), Name: c.Name})
-	}
-	p.Flows[at].certs = append(p.Flows[at].certs, c)
+func (p *page) flow(t told) string {
+	at := 0
+	p.Flows, at = withFlow(p.Flows, t)
 	return p.Flows[at].ID
+}
+
+// withFlow are flows' stories with one more certificate, and the index of its flow's.
+func withFlow(all []flowStory, t told) ([]flowStory, int) {
+	at := slices.IndexFunc(all, func(f flowStory) bool { return f.Name == t.Name })
+	if at < 0 {
+		at = len(all)
+		all = append(all, flowStory{ID: "flow-" + strconv.Itoa(at+1), Name: t.Name})
+	}
+	all[at].all = append(all[at].all, t)
+	return all, at
 }
 
 // draw tells the flow's story.
 func (f *flowStory) draw() {
 	f.Request, f.Reply = &branch{}, &branch{}
-	for _, c := range f.certs {
+	for _, one := range f.all {
+		c := one.Certificate
 		t := teller{flow: c}
 		request := t.journeyOf(nat.Original)
 		what, unexpected := t.endOfRequest()
@@ -115,7 +134,7 @@ func (f *flowStory) draw() {
 			f.Reply.add(append(items(reply, c, nat.Reply), item{Kind: "end", Text: t.endOfReply()}))
 		}
 		f.Ways = append(f.Ways, wayStory{
-			Title: title(c), Verdict: verdictOf(c.Verdict), Wrong: wrongRows(c), Path: path(request, reply), Checks: checkRows(c), Entries: c.Conntrack,
+			Title: one.title, Verdict: one.verdict, Wrong: one.evidence, Path: path(request, reply), Checks: checkRows(c), Entries: c.Conntrack,
 		})
 	}
 	f.Request.fold()

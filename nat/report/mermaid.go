@@ -13,10 +13,14 @@ import (
 // Mermaid writes flows as one Mermaid sequence diagram: each namespace is a participant, each wire an arrow with the packet on it, dashed on
 // the way back, and a note has the rules that the packet met in a namespace. Of a report of many flows it draws those that detail asks for.
 func Mermaid(w io.Writer, r proof.Report, detail Detail) error {
+	return writeDiagram(w, r.Lab, toldOf(r, detail))
+}
+
+func writeDiagram(w io.Writer, lab string, all []told) error {
 	d := diagram{ids: map[string]string{}}
-	for _, c := range r.Flows {
-		if detail == DrawAll || c.Verdict != proof.Proved {
-			d.flow(c)
+	for _, t := range all {
+		if t.drawn {
+			d.flow(t)
 		}
 	}
 	var head strings.Builder
@@ -25,7 +29,7 @@ func Mermaid(w io.Writer, r proof.Report, detail Detail) error {
 		fmt.Fprintf(&head, "  participant %s as %s\n", d.ids[name], mermaidText(name))
 	}
 	if len(d.names) == 0 {
-		fmt.Fprintf(&head, "  participant lab as %s\n  Note over lab: %s\n", mermaidText(r.Lab), "every flow is proved")
+		fmt.Fprintf(&head, "  participant lab as %s\n  Note over lab: %s\n", mermaidText(lab), "every flow is proved")
 	}
 	_, err := io.WriteString(w, head.String()+d.b.String())
 	return err
@@ -47,14 +51,15 @@ func (d *diagram) id(name string) string {
 	return d.ids[name]
 }
 
-func (d *diagram) flow(c proof.Certificate) {
+func (d *diagram) flow(t told) {
+	c := t.Certificate
 	inside := teller{flow: c}
 	request := slices.DeleteFunc(stopsOf(c, nat.Original), stop.uneventful)
 	reply := slices.DeleteFunc(stopsOf(c, nat.Reply), stop.uneventful)
 	if len(request) == 0 {
 		request = []stop{{node: c.From}}
 	}
-	d.note([]string{request[0].node}, verdictMark(c.Verdict)+" "+c.Verdict.String()+"  "+title(c))
+	d.note([]string{request[0].node}, t.verdict.Mark+" "+t.verdict.Word+"  "+t.title)
 	d.journey(request, "->>")
 	what, unexpected := inside.endOfRequest()
 	d.note([]string{request[len(request)-1].node}, what+unexpected)

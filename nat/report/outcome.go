@@ -31,7 +31,7 @@ func (d *drawing) outcome(probe nat.Probe, o nat.Outcome, way string) {
 	d.evidence("why", o.Why)
 	d.conntrack()
 	for _, a := range o.Assumed {
-		d.evidence("depends on", fmt.Sprintf("%s, which is not known: on this way it %s", a.What, map[bool]string{true: "holds", false: "does not hold"}[a.Holds]))
+		d.evidence("depends on", assumption(a))
 	}
 	for _, what := range o.Unknown {
 		d.evidence("not known", what+": it makes no difference")
@@ -41,7 +41,7 @@ func (d *drawing) outcome(probe nat.Probe, o nat.Outcome, way string) {
 // certificate is an outcome in the form in which flows are drawn.
 func certificate(probe nat.Probe, o nat.Outcome) proof.Certificate {
 	c := proof.Certificate{
-		Flow: proof.Flow{Client: probe.From, From: probe.From, Protocol: probe.Tuple.Proto(), Target: probe.Tuple.Dst()},
+		Flow: proof.Flow{Type: proof.ByAddress, Client: probe.From, From: probe.From, Protocol: probe.Tuple.Proto(), Target: probe.Tuple.Dst()},
 		End:  o.End, Expect: o.End, Server: o.Server, Endpoint: o.Endpoint, ClientPeer: o.ClientPeer, Conntrack: o.Conns,
 	}
 	for dir, j := range map[nat.Direction]nat.Journey{nat.Original: o.Request, nat.Reply: o.Reply} {
