@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/audit"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/nftables"
 	"natlab/topology"
@@ -118,7 +119,36 @@ func TestNFTGoldens(t *testing.T) {
 				}
 			}
 			require.Equal(t, blocks(t, want), blocks(t, got))
+			audited(t, &g, cluster, want)
 		})
+	}
+}
+
+// audited finds no fault in what kube-proxy wrote, and one where one of its elements is gone.
+func audited(t *testing.T, g *golden, c topology.Cluster, live nftables.Ruleset) {
+	t.Helper()
+	c.KubeProxy.Mode = topology.ModeNFTables
+	for i := range live.Tables {
+		n := audit.Node{Cluster: c, Name: "node-1", Options: kubeproxy.Options{Release: g.release, NodeAddresses: g.nodeAddresses(t)}, Native: live}
+		if live.Tables[i].Family == nftables.IP6 {
+			n.Options.Family = nat.IPv6
+		}
+		found, err := audit.Check(n)
+		require.NoError(t, err)
+		require.Empty(t, found)
+		spoilt := live
+		spoilt.Tables = slices.Clone(live.Tables)
+		spoilt.Tables[i].Sets = slices.Clone(spoilt.Tables[i].Sets)
+		at := slices.IndexFunc(spoilt.Tables[i].Sets, func(s nftables.Set) bool { return s.Name == "cluster-ips" && len(s.Elements) > 0 })
+		if at < 0 {
+			continue
+		}
+		spoilt.Tables[i].Sets[at].Elements = spoilt.Tables[i].Sets[at].Elements[1:]
+		n.Native = spoilt
+		found, err = audit.Check(n)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.Equal(t, audit.Missing, found[0].Kind)
 	}
 }
 

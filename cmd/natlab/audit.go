@@ -38,8 +38,8 @@ func (p *program) audit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit [NODE|--all] [--name N] [--as VERSION]... | audit -f FILE... [NODE | --bundle NODE=FILE...]",
 		Short: "Compare what kube-proxy would have written with what the kernel holds",
-		Long: `Compare what kube-proxy would have written for a node with what the kernel holds, in both backends of iptables and in
-connection tracking. Each finding names what is wrong, what it does to packets, the issue that tells of it, and the
+		Long: `Compare what kube-proxy would have written for a node with what the kernel holds, in both backends of iptables, in
+kube-proxy's table of nftables mode and in connection tracking. Each finding names what is wrong, what it does to packets, the issue that tells of it, and the
 remedy. Nothing is changed.
 
 Without -f it audits nodes of a lab: the one that is named, or all. With -f it audits this machine as the node that is
@@ -145,7 +145,7 @@ func (p *program) auditBundles(_ *cobra.Command, a auditFlags, o inspect.Options
 func auditBundle(c topology.Cluster, n *bundle.Node, o inspect.Options) (found []audit.Finding, err error) {
 	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
 		one := audit.Node{
-			Cluster: c, Name: n.Name, Backend: string(o.Backend), Tools: o.Tools,
+			Cluster: c, Name: n.Name, Backend: string(o.Backend), Tools: o.Tools, Native: n.Facts.NFT,
 			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: n.Addresses},
 		}
 		for _, e := range n.Facts.Entries {

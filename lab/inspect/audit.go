@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"natlab/lab/dataplane"
@@ -15,6 +17,7 @@ import (
 	"natlab/nat/audit"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/nftables"
 	"natlab/nat/view"
 	"natlab/nat/xtables"
 	"natlab/topology"
@@ -25,7 +28,7 @@ type Options struct {
 	Backend dataplane.Backend // that kube-proxy writes with; "" where nobody knows
 	Release string            // kube-proxy's; "" is the cluster's
 	Tools   []view.Version    // versions of iptables in use on the nodes, beside those that are installed here
-	// Lab: the node is a lab's, whose rules are IPv4. Where rules stand beside those of iptables-nft, a connection to a
+	// Lab: the node is a lab's. Where rules stand beside those of iptables-nft, a connection to a
 	// Service is opened from it to see which of them a packet meets first: no kernel interface tells.
 	Lab bool
 
@@ -70,6 +73,9 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 			}
 			n.Held = append(n.Held, held)
 		}
+		if n.Native, err = nativeTables(ctx, ns, c, family); err != nil {
+			return nil, fmt.Errorf("audit %s: %w", node, err)
+		}
 		if o.Lab && family == nat.IPv4 {
 			if n.First, err = firstBackend(ctx, ns, c, o.Backend, n.Held); err != nil {
 				return nil, fmt.Errorf("audit %s: %w", node, err)
@@ -95,10 +101,36 @@ func (o Options) infer(n *audit.Node) string {
 	return n.Infer()
 }
 
-// families are those that the cluster's Services use; a lab's rules are IPv4.
-func (o Options) families(c topology.Cluster) []nat.Family {
+// nativeTables are kube-proxy's own table, read by nft where the cluster's kube-proxy is in nftables mode, or such a table is there.
+func nativeTables(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, family nat.Family) (nftables.Ruleset, error) {
+	of := nftables.FamilyOf(family)
+	there, err := dataplane.Foreign(ns)
+	if err != nil {
+		return nftables.Ruleset{}, err
+	}
+	name := "nft table " + string(of) + " " + kubeproxy.NFTTable
+	has := func(line string) bool { return line == name || strings.HasPrefix(line, name+":") }
+	if c.KubeProxy.Mode != topology.ModeNFTables && !slices.ContainsFunc(there, has) {
+		return nftables.Ruleset{}, nil
+	}
+	text, err := dataplane.ListNFT(ctx, ns, string(of))
+	if err != nil {
+		return nftables.Ruleset{}, err
+	}
+	all, err := nftables.ParseText(text)
+	if err != nil {
+		return nftables.Ruleset{}, fmt.Errorf("nft list ruleset %s: %w", of, err)
+	}
+	return all.Without(func(t *nftables.Table) bool { return t.Name != kubeproxy.NFTTable }), nil
+}
+
+// families are those that the cluster's Services use, and of a lab those that it has.
+func (o Options) families(c topology.Cluster) (out []nat.Family) {
 	if o.Lab {
-		return []nat.Family{nat.IPv4}
+		for _, f := range c.Families() {
+			out = append(out, nat.Family(f))
+		}
+		return out
 	}
 	for _, s := range c.Services {
 		for _, ip := range s.ClusterIPs {

@@ -12,6 +12,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/inspect"
 	"natlab/lab/labtest"
+	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/nat/audit"
 	"natlab/nat/view"
@@ -54,6 +55,36 @@ func TestAuditOfALab(t *testing.T) {
 			require.Contains(t, found[0].Why, "here "+other)
 		})
 	}
+}
+
+// The same in nftables mode, of both families, after flows that were remembered.
+func TestAuditInNFTablesMode(t *testing.T) {
+	c, err := topology.DualStack()
+	require.NoError(t, err)
+	c.Name, c.KubeProxy.Release, c.KubeProxy.Mode = reference(t).Name, "v1.37", topology.ModeNFTables
+	for i := range c.Services {
+		c.Services[i].AffinitySeconds = 60
+	}
+	l := labtest.New(t, c)
+	h, err := l.Handle("vms106")
+	require.NoError(t, err)
+	for _, to := range []string{"10.98.1.4:9000", "[fd00:10:96::6]:9000"} {
+		_, err = traffic.Ask(t.Context(), h, nat.TupleOf(nat.TCP, netip.AddrPort{}, netip.MustParseAddrPort(to)))
+		require.NoError(t, err)
+	}
+	for _, node := range l.Nodes() {
+		require.Empty(t, audited(t, l, node))
+	}
+	in(t, l, "vms105", "nft", "delete", "element", "ip", "kube-proxy", "cluster-ips", "{ 10.98.1.4 }")
+	in(t, l, "vms105", "nft", "flush", "chain", "ip6", "kube-proxy", "masquerading")
+	found := audited(t, l, "vms105")
+	require.Len(t, found, 3)
+	require.Equal(t, []audit.Kind{audit.Missing, audit.Missing, audit.Missing}, []audit.Kind{found[0].Kind, found[1].Kind, found[2].Kind})
+	require.Equal(t, []string{"cluster-ips", "masquerading", "masquerading"}, []string{found[0].Set, found[1].Chain, found[2].Chain})
+	require.Equal(t, []string{"ipv4", "ipv6", "ipv6"}, []string{found[0].Family, found[1].Family, found[2].Family})
+	in(t, l, "vms106", "nft", "delete", "table", "ip6", "kube-proxy")
+	require.Len(t, audited(t, l, "vms106"), 1)
+	require.Empty(t, audited(t, l, "vms100"))
 }
 
 // The rules of a lab are at revision 2: the lines of facts.md come out of its kernel.

@@ -8,6 +8,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/nftables"
 	"natlab/nat/view"
 	"natlab/nat/xt"
 	"natlab/nat/xtables"
@@ -21,9 +22,10 @@ type Node struct {
 	Options kubeproxy.Options
 	Backend string // the backend that kube-proxy writes with; "" where nobody knows: then the one that has its chains
 	Held    []Held
-	First   string         // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
-	Conns   []nat.Conn     // of the node's connection tracking, both families or one
-	Tools   []view.Version // the versions of iptables that are used on the node to look at rules or to save them
+	Native  nftables.Ruleset // the tables of nf_tables' own
+	First   string           // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
+	Conns   []nat.Conn       // of the node's connection tracking, both families or one
+	Tools   []view.Version   // the versions of iptables that are used on the node to look at rules or to save them
 }
 
 // Held is what one backend holds.
@@ -53,6 +55,10 @@ type auditor struct {
 // rules cannot be told.
 func Check(n Node) ([]Finding, error) {
 	a := auditor{node: n, mark: markBit(n.Cluster.KubeProxy)}
+	if n.Cluster.KubeProxy.Mode == topology.ModeNFTables {
+		err := a.inNFTablesMode()
+		return a.findings, err
+	}
 	own := a.own()
 	a.node.Options.NoCounters = n.Options.NoCounters || own.kube() > 0 && !own.counts()
 	var err error

@@ -32,9 +32,10 @@ type Finding struct {
 	Node    string `json:"node"`
 	Family  string `json:"family"` // "ipv4" or "ipv6"
 	Kind    Kind   `json:"kind"`
-	Backend string `json:"backend,omitempty"` // "iptables-legacy" or "iptables-nft"
+	Backend string `json:"backend,omitempty"` // "iptables-legacy", "iptables-nft", or "nftables" for kube-proxy's nftables mode
 	Table   string `json:"table,omitempty"`
 	Chain   string `json:"chain,omitempty"`
+	Set     string `json:"set,omitempty"`  // of nftables mode: the set or map
 	Rule    int    `json:"rule,omitempty"` // from 1, in the kernel's chain; for a missing rule in kube-proxy's own
 	What    string `json:"what"`
 	Why     string `json:"why"`    // what it does to packets
@@ -62,7 +63,7 @@ func (f Finding) place() string {
 	if f.Backend == "" && f.Table == "" {
 		return ""
 	}
-	words := []string{f.Backend, f.Family, f.Table, f.Chain}
+	words := []string{f.Backend, f.Family, f.Table, f.Chain, f.Set}
 	if f.Rule != 0 {
 		words = append(words, fmt.Sprintf("rule %d", f.Rule))
 	}

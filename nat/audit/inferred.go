@@ -19,6 +19,9 @@ func (n *Node) Infer() string {
 	if n.Cluster.KubeProxy.Configured {
 		return ""
 	}
+	if what := n.inferMode(); what != "" {
+		return what
+	}
 	a := auditor{node: *n}
 	found := map[detection]int{}
 	for _, t := range a.own().Rules.Tables {

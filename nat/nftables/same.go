@@ -2,7 +2,11 @@ package nftables
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"strings"
+
+	"natlab/nat/rules"
 )
 
 // Same reports whether two tables do the same to packets: they have the same chains with the same rules, base chains that are called alike,
@@ -88,4 +92,44 @@ func (t Table) Emptied() Table {
 		}
 	}
 	return t
+}
+
+// Bare is the rule as nft prints it without what does nothing to packets: its comment, counters and logs.
+func (r *Rule) Bare() string {
+	brief, action := described(r)
+	return strings.TrimSpace(brief + " " + action)
+}
+
+// Called is the base chain as its hook calls it, "type nat hook output priority -100; policy accept;"; "" for one that only rules call.
+func (c *Chain) Called(f Family) string {
+	if c.Base == nil {
+		return ""
+	}
+	return c.Base.text(f)
+}
+
+// Endpoints are the addresses and ports to which the rule translates what is sent to a Service: of its own, or of its map's elements.
+func (r *Rule) Endpoints() (out []netip.AddrPort) {
+	add := func(parts ...Constant) {
+		if len(parts) == 2 && parts[0].Type != "" && parts[0].Single() && parts[1].Single() {
+			addr := parts[0].Low.addr4()
+			if parts[0].Type == IPv6Addr {
+				addr = parts[0].Low.addr6()
+			}
+			out = append(out, netip.AddrPortFrom(addr, uint16(parts[1].Low.Low))) //nolint:gosec // a port
+		}
+	}
+	for _, s := range r.Statements {
+		n, is := s.(NAT)
+		if !is || n.Kind != rules.DNAT {
+			continue
+		}
+		add(n.Addr, n.Port)
+		if m, is := n.To.(MapOf); is {
+			for _, e := range m.Map.Elements {
+				add(e.Data...)
+			}
+		}
+	}
+	return out
 }
