@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,8 +66,7 @@ func (r *reader) sysctls() ([]topology.Sysctl, error) {
 		if value, has := conf[key]; has {
 			return value, true
 		}
-		b, err := os.ReadFile("/proc/sys/" + key)
-		return strings.Join(strings.Fields(string(b)), " "), err == nil
+		return r.settings.read(key)
 	}
 	known := map[string]bool{}
 	for i := range out {

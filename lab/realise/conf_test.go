@@ -54,7 +54,7 @@ func TestSettingsOfDevices(t *testing.T) {
 	require.Equal(t, settings, now.Sysctls)
 
 	for i, value := range []string{"0", "1", "0", "0", "0", "1", "2", "70", "0"} {
-		require.NoError(t, h.Do(func() error { return writeSysctl(topology.Sysctl{Key: settings[i].Key, Value: value}) }))
+		require.NoError(t, h.Do(func() error { return writeSysctl(new(tree), topology.Sysctl{Key: settings[i].Key, Value: value}) }))
 	}
 	now, _, err = Read(h, plan)
 	require.NoError(t, err)

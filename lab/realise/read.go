@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +26,7 @@ func Read(h netns.Handle, plan topology.Namespace) (now topology.Namespace, othe
 		}
 		defer nl.Close()
 		r := reader{nl: nl, plan: plan}
+		defer r.settings.close()
 		now, other, err = r.read()
 		return err
 	})
@@ -42,6 +42,8 @@ type reader struct {
 	plan  topology.Namespace
 	names map[int]string // of devices, by index
 	other []string
+
+	settings tree
 }
 
 func (r *reader) read() (topology.Namespace, []string, error) {
@@ -307,8 +309,7 @@ func (r *reader) tracking() {
 	for _, s := range tracked {
 		key := "net/netfilter/nf_conntrack_" + s.Key
 		planned := slices.ContainsFunc(r.plan.Sysctls, func(p topology.Sysctl) bool { return p.Key == key })
-		b, err := os.ReadFile("/proc/sys/" + key)
-		if is := strings.TrimSpace(string(b)); err == nil && !planned && is != s.Value {
+		if is, has := r.settings.read(key); has && !planned && is != s.Value {
 			r.other = append(r.other, fmt.Sprintf("%s is %s, a new namespace has %s", key, is, s.Value))
 		}
 	}

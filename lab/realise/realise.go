@@ -174,27 +174,25 @@ func ofDevice(ctl topology.Sysctl) bool { return ctl.Device != "" }
 
 // sysctls writes settings. It runs in the namespace.
 func (b *builder) sysctls(all []topology.Sysctl) error {
+	var settings tree
+	defer settings.close()
 	for _, ctl := range all {
-		if err := b.lacks("sysctl "+ctl.Key, writeSysctl(ctl)); err != nil {
+		if err := b.lacks("sysctl "+ctl.Key, writeSysctl(&settings, ctl)); err != nil {
 			return fmt.Errorf("sysctl %s: %w", ctl.Key, err)
 		}
 	}
 	return nil
 }
 
-func writeSysctl(ctl topology.Sysctl) error {
-	fd, err := unix.Open("/proc/sys/"+ctl.Key, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		if strings.HasSuffix(ctl.Key, "/disable_ipv6") && ctl.Value == "1" && !exists("/proc/sys/net/ipv6") {
-			return nil // the kernel has no IPv6, and a lab without it asks for nothing else
-		}
-		return fmt.Errorf("%w: this kernel does not have it", os.ErrNotExist)
-	}
-	if err != nil {
+func writeSysctl(settings *tree, ctl topology.Sysctl) error {
+	err := settings.write(ctl.Key, ctl.Value)
+	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	_, err = unix.Write(fd, []byte(ctl.Value))
-	return errors.Join(err, unix.Close(fd))
+	if strings.HasSuffix(ctl.Key, "/disable_ipv6") && ctl.Value == "1" && !exists("/proc/sys/net/ipv6") {
+		return nil // the kernel has no IPv6, and a lab without it asks for nothing else
+	}
+	return fmt.Errorf("%w: this kernel does not have it", os.ErrNotExist)
 }
 
 func exists(path string) bool {

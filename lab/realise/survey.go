@@ -35,6 +35,7 @@ func Survey(h netns.Handle, patterns []string) (s Surveyed, err error) {
 		}
 		defer nl.Close()
 		v := surveyor{reader: reader{nl: nl}}
+		defer v.settings.close()
 		s, err = v.survey(patterns)
 		return err
 	})

@@ -48,7 +48,9 @@ func (b *builder) wiredTunnel(c tunnel.Config) (*tunnel.Tunnel, error) {
 
 // withoutIPv6 keeps a device of the calling thread's namespace from IPv6.
 func withoutIPv6(device string) error {
-	return writeSysctl(topology.Sysctl{Key: "net/ipv6/conf/" + device + "/disable_ipv6", Value: "1"})
+	var settings tree
+	defer settings.close()
+	return writeSysctl(&settings, topology.Sysctl{Key: "net/ipv6/conf/" + device + "/disable_ipv6", Value: "1"})
 }
 
 // setUp sets a device of the calling thread's namespace up.

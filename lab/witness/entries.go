@@ -76,12 +76,44 @@ func (s *Session) Conns(_ context.Context, name string) ([]nat.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.plane != nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
 		return m.plane.Conns()
 	}
-	return Conns(m.ns, name)
+	out, err := m.entries()
+	if err != nil {
+		return nil, fmt.Errorf("connection tracking of %s: %w", name, err)
+	}
+	return out, nil
+}
+
+// entries lists the kernel's. Where it counts none, it is not asked for them: it would look through the entries of all namespaces.
+func (m *member) entries() (out []nat.Conn, err error) {
+	count := uint32(0)
+	err = m.control.request(newMessage(ctGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {
+		a := frame{body: body}.attributes()
+		for kind == ctGetStats {
+			attr, value, more := a.next()
+			if !more {
+				return
+			}
+			if attr == ctStatsEntries {
+				count = u32(value)
+			}
+		}
+	})
+	if err != nil || count == 0 {
+		return nil, err
+	}
+	var failed error
+	err = m.control.request(newMessage(ctGet, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {
+		o, ok, err := m.connEvent(frame{kind: kind, body: body})
+		if failed = errors.Join(failed, err); ok {
+			out = append(out, o.Conn)
+		}
+	})
+	return out, errors.Join(err, failed)
 }
 
 // eachEntry calls use for every entry that a namespace has.

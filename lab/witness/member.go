@@ -58,6 +58,7 @@ type member struct {
 	err  error // the first that a read gave and no drain has returned
 
 	walks       map[uint32]*walk
+	devices     map[uint32]string              // what device found since the last reading began
 	places      map[string]map[uint64]position // table, handle
 	hooks       map[[2]string]nat.Hook         // of base chains: table, chain
 	generation  uint32
@@ -72,7 +73,7 @@ type member struct {
 func newMember(w Watched, f nat.Family, seq *atomic.Uint64, wake func()) *member {
 	m := &member{
 		name: w.Member, kind: w.Kind, ns: w.NS, seq: seq, wake: wake, openPlane: w.Plane,
-		buf: make([]byte, readSize), walks: map[uint32]*walk{}, logNext: map[uint16]uint32{},
+		buf: make([]byte, readSize), walks: map[uint32]*walk{}, devices: map[uint32]string{}, logNext: map[uint16]uint32{},
 	}
 	m.family, m.layout = f, layoutOf(f)
 	m.own = m.layout.ownName()
@@ -165,6 +166,7 @@ func (m *member) pumpLocked() {
 		return
 	}
 	before := len(m.seen)
+	clear(m.devices)
 	m.err = errors.Join(m.err, m.readRules(), m.readConns())
 	if len(m.seen) != before {
 		m.wake()
@@ -305,12 +307,21 @@ func (m *member) each(b []byte, use func(frame) error) error {
 	return nil
 }
 
-// device is the name of a device of this namespace, "" for index 0 and for one that is gone. It is asked for each time:
-// an index can come to mean another device.
+// device is the name of a device of this namespace, "" for index 0 and for one that is gone. It is asked for anew for each reading of the
+// sockets: an index can come to mean another device.
 func (m *member) device(index uint32) string {
 	if index == 0 {
 		return ""
 	}
+	name, known := m.devices[index]
+	if !known {
+		name = m.askDevice(index)
+		m.devices[index] = name
+	}
+	return name
+}
+
+func (m *member) askDevice(index uint32) string {
 	request, err := unix.NewIfreq("")
 	if err != nil {
 		return ""

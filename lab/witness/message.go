@@ -12,6 +12,9 @@ const readSize = 1<<16 + 1<<12
 
 // Subsystems and messages of linux/netfilter/nfnetlink*.h.
 const (
+	ctGet          = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1 // IPCTNL_MSG_CT_GET
+	ctGetStats     = unix.NFNL_SUBSYS_CTNETLINK<<8 | 5 // IPCTNL_MSG_CT_GET_STATS
+	ctStatsEntries = 1                                 // CTA_STATS_GLOBAL_ENTRIES
 	ctGetStatsCPU  = unix.NFNL_SUBSYS_CTNETLINK<<8 | 4 // IPCTNL_MSG_CT_GET_STATS_CPU
 	logPacket      = unix.NFNL_SUBSYS_ULOG << 8        // NFULNL_MSG_PACKET
 	logConfig      = unix.NFNL_SUBSYS_ULOG<<8 | 1      // NFULNL_MSG_CONFIG

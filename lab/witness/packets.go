@@ -112,6 +112,7 @@ func (m *member) takeNext() bool {
 		m.err = errors.Join(m.err, err)
 		return false
 	}
+	clear(m.devices)
 	m.queues.packet = append(m.queues.packet[:0], m.buf[:n]...) // what reads the rules uses the buffer
 	m.err = errors.Join(m.err, m.readRules(), m.each(m.queues.packet, m.takePacket))
 	m.wake()
