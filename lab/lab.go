@@ -28,6 +28,7 @@ type Options struct {
 	Name     string            // instead of the cluster's own; "" leaves that
 	Backend  dataplane.Backend // instead of the cluster's own, or dataplane.Userspace; "" leaves that
 	Apply    userspace.Apply   // of dataplane.Userspace: how the nodes' gateways carry out verdicts
+	Fault    userspace.Fault   // likewise: what they do wrong
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
 	Bundles  []Bundle          // what nodes' own programs printed of them: they hold that, and not what natlab would give them
@@ -44,6 +45,7 @@ type Lab struct {
 	syncs   syncs           // what the nodes' kube-proxies remember
 	proxies nft.Proxies     // the same in nftables mode
 	verdict userspace.Apply // how the gateways carry verdicts out
+	fault   userspace.Fault // what they do wrong
 
 	mu      sync.Mutex
 	cluster topology.Cluster        // under mu once the lab is up: Apply changes it, but for the backend and the nodes' names
@@ -122,11 +124,18 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	if o.KubeProxy != "" && len(o.Bundles) > 0 {
 		return nil, errors.New("a kube-proxy writes its own rules: it cannot run in a lab whose nodes hold what their bundles tell")
 	}
+	if err := checkNAT(c.NAT, b, o.Fault); err != nil {
+		return nil, err
+	}
 	if len(o.Bundles) > 0 {
 		return prepareTwin(c, o.Bundles)
 	}
 	plan, err := topology.NewPlan(c)
-	return &Lab{cluster: c, plan: plan, verdict: o.Apply, record: record{KubeProxy: o.KubeProxy}}, err
+	l := &Lab{cluster: c, plan: plan, verdict: o.Apply, fault: o.Fault, record: record{KubeProxy: o.KubeProxy}}
+	if o.Fault != userspace.NoFault {
+		l.record.Notes = append(l.record.Notes, "the nodes' NAT has the fault "+o.Fault.String())
+	}
+	return l, err
 }
 
 // bringUp makes the lab whose directory is there and locked.

@@ -16,6 +16,7 @@ import (
 	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat"
+	"natlab/nat/behaviour"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
 	"natlab/nat/nftables"
@@ -70,6 +71,9 @@ func (l *Lab) NetworkOf(ctx context.Context, members []string) (Network, error) 
 		}
 	}
 	if n.Servers, err = l.RunningServers(ctx); err != nil {
+		return Network{}, err
+	}
+	if n.NAT, err = behaviour.Parse(l.Cluster().NAT); err != nil {
 		return Network{}, err
 	}
 	n.Kernel, err = dataplane.Kernel()

@@ -14,12 +14,27 @@ import (
 	"natlab/lab/userspace"
 	"natlab/lab/witness"
 	"natlab/nat"
+	"natlab/nat/behaviour"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 )
 
 // wired reports whether the nodes' NAT is natlab's own, and not their kernel's.
 func (l *Lab) wired() bool { return l.Backend() == dataplane.Userspace }
+
+// checkNAT tells what is wrong with another NAT than Linux's, which is natlab's own alone.
+func checkNAT(text string, on dataplane.Backend, f userspace.Fault) error {
+	_, err := behaviour.Parse(text)
+	switch {
+	case err != nil:
+		return fmt.Errorf("spec.nat of the Lab document: %w", err)
+	case on != dataplane.Userspace && text != "":
+		return fmt.Errorf("spec.nat of the Lab document (%s) is of natlab's own NAT: give --dataplane userspace, or leave it out", text)
+	case on != dataplane.Userspace && f != userspace.NoFault:
+		return fmt.Errorf("the fault %s is of natlab's own NAT: give --dataplane userspace", f)
+	}
+	return nil
+}
 
 // gatewayOf is the node whose gateway translates in a member's namespace, "" for none.
 func (l *Lab) gatewayOf(member string) string {
@@ -114,11 +129,14 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 	if facts.Kernel, err = dataplane.Kernel(); err != nil {
 		return err
 	}
+	if facts.NAT, err = behaviour.Parse(l.Cluster().NAT); err != nil {
+		return err
+	}
 	if facts.Sets, _, err = setsIn(h); err != nil {
 		return err
 	}
 	g, err := userspace.Open(h, userspace.Options{
-		Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts, Apply: l.verdict,
+		Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts, Apply: l.verdict, Fault: l.fault,
 	})
 	if err != nil {
 		return err

@@ -68,14 +68,14 @@ var house = []room{
 	{"lab/nfqueue", ""},
 	{"lab/witness", "lab/nfqueue nat nat/iptables nat/nftables nat/proof nat/xt topology"},
 	{"lab/realise", "lab/netns lab/tunnel topology"},
-	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/conntrack nat/gateway nat/packet nat/proof nat/rules"}, // the emulator, on the wire
+	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/behaviour nat/conntrack nat/gateway nat/packet nat/proof nat/rules"}, // the emulator, on the wire
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/nftables nat/view nat/xtables topology"},
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
 	{"lab/apiserver", "topology topology/kube"},                 // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
-	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/rootless lab/traffic lab/tunnel lab/userspace lab/witness nat nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
+	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/rootless lab/traffic lab/tunnel lab/userspace lab/witness nat nat/behaviour nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/diagnosis nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
 	{"lab/outcome", "lab lab/netns lab/traffic nat"},
@@ -85,7 +85,7 @@ var house = []room{
 	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{"scenarios/conformance", "lab lab/netns lab/traffic nat scenarios topology"}, // the upstream end-to-end tests, on one lab
 	{
-		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/userspace lab/verify lab/vm lab/watch lab/witness nat nat/audit nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
+		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/userspace lab/verify lab/vm lab/watch lab/witness nat nat/audit nat/behaviour nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
 			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios scenarios/conformance topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},

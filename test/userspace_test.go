@@ -1,13 +1,17 @@
 package test
 
 import (
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/userspace"
 	"natlab/lab/verify"
 	"natlab/nat"
 	"natlab/nat/iptables"
@@ -65,4 +69,39 @@ func obeyed(t *testing.T, l *lab.Lab, node string) iptables.Ruleset {
 	require.Len(t, n.Held[node], 1)
 	require.Equal(t, dataplane.Userspace, n.Held[node][0].Backend)
 	return n.Held[node][0].Rules
+}
+
+// What a gateway does wrong on purpose is noticed: no flow that it spoils is proved, and what is wrong is told.
+func TestFaultsAreNoticed(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		fault     userspace.Fault
+		direction nat.Direction // that goes wrong
+		got       string        // a part of what is wrong
+	}{
+		{userspace.ReplyUntranslated, nat.Reply, " > 10.244.198.0:"},
+		{userspace.MarkLost, nat.Original, "the source must become 10.244.198.0, but stayed 192.168.26.1"},
+		{userspace.PortTwice, nat.Original, "no packet there"},
+		{userspace.EntryForgets, nat.Reply, "--ctstate INVALID -j DROP"},
+	} {
+		t.Run(row.fault.String(), func(t *testing.T) {
+			t.Parallel()
+			l, err := lab.Up(t.Context(), reference(t), lab.Options{
+				Name: fmt.Sprintf("t%d-%d", os.Getpid(), labs.Add(1)), Backend: dataplane.Userspace, Fault: row.fault,
+			})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, l.Close()) }()
+			report, err := verify.Lab(t.Context(), l, verify.Options{Selector: proof.Selector{Service: "velero/minio:console", From: "outside", To: "192.168.26.101"}})
+			require.NoError(t, err)
+			require.NotEqual(t, proof.Proved, report.Outcome())
+			var found []string
+			for _, f := range report.Flows {
+				require.NotEqual(t, proof.Proved, f.Verdict, f.Flow)
+				if f.Wrong.Direction == row.direction {
+					found = append(found, f.Wrong.Got)
+				}
+			}
+			require.Contains(t, strings.Join(found, "\n"), row.got)
+		})
+	}
 }

@@ -17,6 +17,7 @@ type Cluster struct {
 	Clients       []Client       `json:"clients,omitzero"`
 	LoadBalancers []LoadBalancer `json:"loadBalancers,omitzero"`
 	KubeProxy     KubeProxy      `json:"kubeProxy,omitzero"`
+	NAT           string         `json:"nat,omitzero"`          // the nodes', from the Lab document: "mapping=endpoint-independent,..."; "" for Linux's own
 	ServiceCIDRs  []netip.Prefix `json:"serviceCIDRs,omitzero"` // of the ServiceCIDR objects, sorted, each once
 }
 

@@ -35,6 +35,7 @@ type labSpec struct {
 	Clients       []labClient       `json:"clients"`
 	LoadBalancers []labLoadBalancer `json:"loadBalancers"`
 	KubeProxy     labKubeProxy      `json:"kubeProxy"`
+	NAT           string            `json:"nat"` // behaviour.Parse reads it
 }
 
 type labUnderlay struct {
@@ -108,6 +109,7 @@ func (l *loader) lab(o object) {
 	l.labNodes(doc.Spec.Nodes)
 	l.labOutside(doc.Spec)
 	l.labKubeProxy(doc.Spec.KubeProxy)
+	l.c.NAT = doc.Spec.NAT
 }
 
 // unknownField turns one of the strict decoder's errors (`unknown field "spec.underlay.gatewy"`) into the field

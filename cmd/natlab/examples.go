@@ -13,6 +13,7 @@ sudo natlab up
 kubectl get node,pod,svc,endpointslice -A -o yaml | sudo natlab up -f - --name mine
 sudo natlab up -f cluster.yaml --bundle vms100=vms100.bundle --name twin
 sudo natlab up --kube-proxy 1.37.2 --name real
+sudo natlab up --dataplane userspace --fault port-twice --name broken
 natlab --rootless up`,
 	"natlab apply": `
 sudo natlab apply -f services.yaml
@@ -95,7 +96,9 @@ natlab migrate -f cluster.yaml
 natlab migrate -f cluster.yaml --release v1.36 --allow documented -o json
 natlab migrate -f cluster.yaml --beside iptables-save.txt --beside node-1=node-1.save`,
 	"natlab gateway": `
-sudo natlab gateway --rules saved.txt --netns blue`,
+sudo natlab gateway --rules saved.txt --netns blue
+sudo natlab gateway --rules saved.txt --netns blue --state blue.conns
+sudo natlab gateway --rules saved.txt --netns blue --nat mapping=endpoint-independent,filtering=address-dependent`,
 	"natlab conformance": `
 sudo natlab conformance
 sudo natlab conformance --focus 'affinity|topology' -v

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"natlab/lab/userspace"
+	"natlab/nat/behaviour"
 	"natlab/topology"
 )
 
@@ -52,6 +53,31 @@ func (a *applyFlag) Set(s string) (err error) {
 // add makes the flag one of a command that lets natlab's own NAT run.
 func (a *applyFlag) add(f *pflag.FlagSet) {
 	f.Var(a, "apply", "how natlab's own NAT carries verdicts out: the kernel rewrites packets by a mark (where it can), or their bytes go back")
+}
+
+// ownNATFlags are --nat and --fault: what natlab's own NAT does otherwise than Linux's.
+type ownNATFlags struct {
+	nat   natFlag
+	fault choice
+}
+
+// add makes them flags of a command that lets natlab's own NAT run.
+func (o *ownNATFlags) add(f *pflag.FlagSet) {
+	o.fault.words = userspace.Faults()
+	f.Var(&o.nat, "nat", "another NAT than Linux's, in the terms of RFC 4787: mapping=endpoint-independent,filtering=address-dependent,...")
+	f.Var(&o.fault, "fault", "what natlab's own NAT is to do wrong")
+}
+
+// natFlag is --nat.
+type natFlag struct{ behaviour.NAT }
+
+// Type is what --help shows as the flag's argument.
+func (*natFlag) Type() string { return "NAME=VALUE,..." }
+
+// Set refuses what behaviour.Parse does.
+func (n *natFlag) Set(s string) (err error) {
+	n.NAT, err = behaviour.Parse(s)
+	return err
 }
 
 // releaseFlag is --release: a release of kube-proxy, or a patch release of one, as it was given. In iptables mode they mean the same.

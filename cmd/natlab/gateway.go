@@ -22,17 +22,22 @@ type gatewayFlags struct {
 	netns          string
 	host, failOpen bool
 	apply          applyFlag
+	own            ownNATFlags
+	state          string
 }
 
 func (p *program) gateway() *cobra.Command {
 	var g gatewayFlags
 	cmd := &cobra.Command{
-		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--fail-open]",
+		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--fail-open] [--state FILE] [--nat NAME=VALUE,...] [--fault FAULT]",
 		Short: "Translate and filter in a network namespace in place of its kernel",
 		Long: `Be the NAT of a network namespace: the kernel routes, and hands each packet over at its hooks (NFQUEUE), where tables,
 connection tracking and NAT are natlab's own, by saved rules that are not in the kernel. It runs until it is interrupted,
 and takes away what it made. Where it is killed, packets are dropped until it is started again, or with --fail-open pass
-as they are.`,
+as they are.
+
+With --state the connections are kept in a file, and what natlab made stays at the end: the next one that is started with the file takes over, and established
+flows go on. --nat has ports given and packets let in as another NAT than Linux's does; which packets are translated is the rules'.`,
 		Args: noArgs,
 	}
 	f := cmd.Flags()
@@ -41,7 +46,9 @@ as they are.`,
 	f.StringVar(&g.netns, "netns", "", "the namespace, by its name in ip netns (default: the one that natlab is started in)")
 	f.BoolVar(&g.host, "host", false, "translate in the machine's own namespace, where natlab is started there")
 	f.BoolVar(&g.failOpen, "fail-open", false, "let packets pass as they are where natlab is slow, stopped or killed")
+	f.StringVar(&g.state, "state", "", "keep the connections in this file, and go on with those that it has")
 	g.apply.add(f)
+	g.own.add(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
 		case g.rules == "" && g.rules6 == "":
@@ -66,8 +73,12 @@ func (p *program) runGateway(ctx context.Context, flags gatewayFlags) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, Note: func(what string) { p.logf("%s", what) }}
+	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, State: flags.state, Note: func(what string) { p.logf("%s", what) }}
 	if o.Facts, err = p.gatewayFacts(ctx, ns, sets); err != nil {
+		return err
+	}
+	o.Facts.NAT = flags.own.nat.NAT
+	if o.Fault, err = userspace.ParseFault(flags.own.fault.value); err != nil {
 		return err
 	}
 	g, err := userspace.Open(ns, o)
@@ -114,7 +125,21 @@ func (p *program) tellGateway(g *userspace.Gateway, flags gatewayFlags, sets map
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(p.out, "%s: packets are %s where natlab is slow, stopped or killed; interrupt it to end the translation\n", name, broken)
+	end := "interrupt it to end the translation"
+	if flags.state != "" {
+		end = fmt.Sprintf("%s goes on from %s, and where it is interrupted the next one with that file goes on: nft delete table ip natlab-gateway ends it", count(g.Restored(), "connection"), flags.state)
+	}
+	if n := flags.own.nat.NAT; n.Other() {
+		if _, err := fmt.Fprintf(p.out, "%s: NAT with %s\n", name, n); err != nil {
+			return err
+		}
+	}
+	if f := flags.own.fault.value; f != "" {
+		if _, err := fmt.Fprintf(p.out, "%s: NAT with the fault %s\n", name, f); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(p.out, "%s: packets are %s where natlab is slow, stopped or killed; %s\n", name, broken, end)
 	return err
 }
 

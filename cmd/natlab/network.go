@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/behaviour"
 	"natlab/nat/bundle"
 	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
@@ -26,6 +27,9 @@ func (p *program) clusterNetwork(c topology.Cluster, e *explainFlags, f gateway.
 	c, plan, dumped, err := p.dumpedCluster(c, e.bundle)
 	if err != nil {
 		return nil, nil, err
+	}
+	if f.NAT, err = behaviour.Parse(c.NAT); err != nil {
+		return nil, nil, fmt.Errorf("spec.nat of the Lab document: %w", err)
 	}
 	rules, sets, native := map[string]gateway.Rules{}, map[string]ipset.Sets{}, map[string]nftables.Ruleset{}
 	for node, n := range dumped {

@@ -103,7 +103,9 @@ func (p *program) verifyPlanes(cmd *cobra.Command, v verifyFlags) error {
 
 // proveOn proves a cluster in a lab of its own on one backend.
 func (p *program) proveOn(ctx context.Context, c topology.Cluster, on dataplane.Backend, v verifyFlags) (proof.Report, error) {
-	c.Name = ownName(c.Name)
+	if c.Name = ownName(c.Name); on != dataplane.Userspace {
+		c.NAT = ""
+	}
 	l, err := lab.Up(ctx, c, lab.Options{Backend: on, Apply: v.apply.Apply, Progress: p.progress()})
 	if err != nil {
 		return proof.Report{}, err

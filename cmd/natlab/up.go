@@ -11,6 +11,7 @@ import (
 
 	"natlab/lab"
 	"natlab/lab/dataplane"
+	"natlab/lab/userspace"
 	"natlab/topology"
 )
 
@@ -23,7 +24,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
@@ -42,6 +43,8 @@ disproves what the Services call for on what the nodes hold, and names what is t
 	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "NODE=FILE, or FILE of a node by its own name: a node as the script of natlab collect printed it; may be repeated")
 	var apply applyFlag
 	apply.add(cmd.Flags())
+	var own ownNATFlags
+	own.add(cmd.Flags())
 	var kp proxyFlags
 	kp.add(cmd.Flags())
 	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
@@ -51,8 +54,11 @@ disproves what the Services call for on what the nodes hold, and names what is t
 				return usage(cmd, errors.New("--backend and --dataplane userspace exclude each other: no rule reaches the kernel"))
 			}
 			backend.value = plane.value
-		} else if cmd.Flags().Changed("apply") {
-			return usage(cmd, errors.New("--apply is of --dataplane userspace"))
+		}
+		for _, flag := range []string{"apply", "nat", "fault"} {
+			if plane.value == planeKernel && cmd.Flags().Changed(flag) {
+				return usage(cmd, fmt.Errorf("--%s is of --dataplane userspace", flag))
+			}
 		}
 		o.Apply = apply.Apply
 		if text, set := os.LookupEnv(withVariable); set && with == 0 {
@@ -71,6 +77,12 @@ disproves what the Services call for on what the nodes hold, and names what is t
 		}
 		c, err := p.twinCluster(&in, o.Bundles)
 		if err != nil {
+			return err
+		}
+		if cmd.Flags().Changed("nat") {
+			c.NAT = own.nat.String()
+		}
+		if o.Fault, err = userspace.ParseFault(own.fault.value); err != nil {
 			return err
 		}
 		if o.KubeProxy, err = kp.into(cmd.Context(), p, &c); err != nil {

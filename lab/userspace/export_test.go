@@ -6,6 +6,7 @@ import "errors"
 func (g *Gateway) Die() error {
 	g.closing.Store(true)
 	close(g.finished)
+	close(g.stopping)
 	err := g.watch.close()
 	for _, q := range g.queues {
 		err = errors.Join(err, q.Close())

@@ -76,11 +76,18 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 	}
 	flags, traced := g.traced(b)
 	s.Trace = traced
+	var came []byte
+	if g.options.Fault != NoFault {
+		came = bytes.Clone(b)
+	}
 	r := one.At(s, now)
 	if traced {
 		g.tellRuling(&s, flags, &r)
 	}
 	g.tellConn(r.Conn)
+	if came != nil {
+		g.spoil(one, &s, came, &r)
+	}
 	g.answer(r.Answers, p.Cut())
 	return g.carryOut(q, p, &r)
 }

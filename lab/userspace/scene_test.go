@@ -211,3 +211,5 @@ func cause(err error) string {
 	}
 	return err.Error()
 }
+
+func addrPort(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }

@@ -39,6 +39,11 @@ type Options struct {
 	Chance conntrack.Chance
 	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
 	FailOpen bool
+	// State is a file that keeps the connections: they are read from it, and written to it every second and at the end. The tables stay then as after a kill,
+	// so that no packet passes untranslated until the next Gateway takes over. "": connections and tables end with the Gateway.
+	State string
+	// Fault is what the gateway does wrong.
+	Fault Fault
 	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
 	// Gateway.
 	Note func(what string)
@@ -85,6 +90,9 @@ type Gateway struct {
 	workers  sync.WaitGroup
 	closing  atomic.Bool
 	finished chan struct{}
+	stopping chan struct{} // ends keep
+	restored int
+	saving   sync.Mutex // one Save at a time; taken before mu
 
 	mu       sync.Mutex // guards what follows
 	families [2]*gateway.Gateway
@@ -106,7 +114,7 @@ type Gateway struct {
 // Open begins to translate: what comes to the namespace's hooks from now on obeys the rules. A table that a gateway left there which was killed
 // is replaced. After an error the namespace is as it was. The Handle has to stay open as long as the Gateway.
 func Open(ns netns.Handle, o Options) (*Gateway, error) {
-	g := &Gateway{ns: ns, options: o, finished: make(chan struct{}), unknown: map[string]bool{}, pending: map[uint32]pending{}}
+	g := &Gateway{ns: ns, options: o, finished: make(chan struct{}), stopping: make(chan struct{}), unknown: map[string]bool{}, pending: map[uint32]pending{}}
 	err := g.open()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway of network namespace %q: %w", ns.Name(), err), g.Close())
@@ -121,6 +129,9 @@ func (g *Gateway) open() (err error) {
 	if g.surveyed, err = realise.Survey(g.ns, sysctls()); err != nil {
 		return err
 	}
+	if g.options.Fault == PortTwice {
+		g.options.Facts.NAT = twice
+	}
 	for family, rules := range g.options.Rules {
 		o := gateway.NodeOptions{Chance: g.options.chance(), Family: family, Facts: g.options.Facts, Unknown: g.undecided}
 		g.rules[family] = rules
@@ -129,6 +140,9 @@ func (g *Gateway) open() (err error) {
 		}
 	}
 	g.weigh()
+	if err := g.restore(); err != nil {
+		return err
+	}
 	return g.ns.Do(g.begin)
 }
 
@@ -155,6 +169,9 @@ func (g *Gateway) begin() (err error) {
 		g.workers.Go(func() { g.serve(q) })
 	}
 	g.workers.Go(g.follow)
+	if g.options.State != "" {
+		g.workers.Go(g.keep)
+	}
 	g.tables = true
 	g.notes, err = g.makeTables()
 	return err
@@ -276,7 +293,8 @@ func (g *Gateway) Close() error {
 		return nil
 	}
 	var errs []error
-	if g.tables {
+	close(g.stopping)
+	if g.tables && g.options.State == "" {
 		errs = append(errs, g.ns.Do(removeTables))
 	}
 	for _, q := range g.queues {
@@ -286,6 +304,9 @@ func (g *Gateway) Close() error {
 		errs = append(errs, g.watch.close())
 	}
 	g.workers.Wait()
+	if g.tables && g.options.State != "" {
+		errs = append(errs, g.save(wholeLine))
+	}
 	if g.sender != nil {
 		errs = append(errs, g.sender.close())
 	}

@@ -161,12 +161,8 @@ func (g *Gateway) Entries(f nat.Family) (out []nat.Entry) {
 	defer g.mu.Unlock()
 	now := time.Now()
 	for _, c := range g.conns(f) {
-		e := nat.Entry{
-			Conn: g.connOf(c), Seconds: uint32(max(0, c.Expires().Sub(now)) / time.Second), State: c.State(), Zone: c.Zone.ID,
-		}
-		e.Packets, e.Bytes, e.Counted = c.Counters()
-		e.Kind, e.Code = c.ICMP()
-		e.AnswerKind, _ = conntrack.ICMPAnswer(c.Original.Proto(), e.Kind)
+		e := c.Entry(now)
+		e.Conn = g.connOf(c)
 		out = append(out, e)
 	}
 	if len(g.watchers) == 0 {

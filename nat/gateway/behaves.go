@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"natlab/nat"
 	"natlab/nat/behaviour"
 	"natlab/nat/conntrack"
@@ -47,4 +49,19 @@ func (v *visit) bindUnasked(p *passage, hook nat.Hook, m conntrack.Manip) bool {
 	v.conns.BindNull(c, m)
 	v.note(c, m)
 	return true
+}
+
+// Remember puts connections that were kept into the table, as of now, and tells how many there was room for. The mappings of another NAT are those of the connections.
+func (g *Gateway) Remember(all []conntrack.Conn, at time.Time) (n int) {
+	g.conns.Advance(at)
+	for _, c := range all {
+		if !g.conns.Restore(c) {
+			continue
+		}
+		n++
+		if one, _ := g.conns.Find(c.Key(nat.Reply), c.Zone); one != nil && g.mappings != nil {
+			g.mappings.Adopt(one, at)
+		}
+	}
+	return n
 }
