@@ -96,6 +96,7 @@ var house = []room{
 // namespace, only the witness hears ctnetlink and nfnetlink, and no netlink library is above lab's parts.
 var doors = map[string]string{
 	"github.com/cavaliergopher/cpio":             "lab/vm",
+	"github.com/florianl/go-nfqueue/v2":          "lab/witness",
 	"github.com/gaissmai/bart":                   "nat/gateway",
 	"github.com/google/nftables":                 "lab/dataplane lab/nfqueue lab/userspace lab/witness",
 	"github.com/google/nftables/expr":            "lab/nfqueue lab/userspace lab/witness",

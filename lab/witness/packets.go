@@ -75,15 +75,22 @@ func openQueues(buffer int) (*queues, error) {
 }
 
 // bindQueue binds a queue, whose packets wait for this socket. The flag for GSO is left out on purpose: with it packets would come with
-// checksums that the device is to complete, and none of the packets that the taps take is large. One that is taken is tried again for a
-// while: whose socket was just closed stays taken as long as a process that was being started at that moment has not come to its exec.
+// checksums that the device is to complete, and none of the packets that the taps take is large.
 func bindQueue(s *socket, number uint16, flags uint32) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	return patiently(func() error {
 		m := newMessage(queueConfig, unix.NLM_F_ACK, unix.AF_UNSPEC, number).
 			bytes(nfqaCfgCommand, []byte{queueBind, 0, 0, 0}).
 			bytes(nfqaCfgParams, append(binary.BigEndian.AppendUint32(nil, queueCopy), queueCopyPacket)).
 			u32(nfqaCfgLength, queueSize).u32(nfqaCfgMask, queueWithConn).u32(nfqaCfgFlags, flags)
-		err := s.request(m, nil)
+		return s.request(m, nil)
+	})
+}
+
+// patiently tries again for a while where a queue is taken: one whose socket was just closed stays taken as long as a process that was being
+// started at that moment has not come to its exec.
+func patiently(bind func() error) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		err := bind()
 		if err == nil || !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
 			return err
 		}

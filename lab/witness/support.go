@@ -1,9 +1,11 @@
 package witness
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	gonfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/nfqueue"
@@ -26,7 +28,7 @@ func Probe(ns Namespace) Support {
 	var s Support
 	err := ns.Do(func() error {
 		s.Queue = unsupported(probeQueues(0))
-		s.QueueConn = unsupported(probeQueues(queueWithConn))
+		s.QueueConn = unsupported(probeQueues(gonfqueue.NfQaCfgFlagConntrack))
 		s.Trace = unsupported(try(func() (*socket, error) { return openTrace(probeBuffer) }))
 		s.Log = unsupported(probeLog())
 		s.Conns = unsupported(try(func() (*socket, error) { return openConns(probeBuffer) }))
@@ -69,17 +71,28 @@ func try(open func() (*socket, error)) error {
 // probeNumber is the queue that probes bind: one that no tap has.
 const probeNumber = 0xffff
 
-// probeQueues binds a queue with flags. The kernel refuses what it does not have at bind time.
+// probeQueues binds a queue with flags, by go-nfqueue: it is enough where no packet is to come, and it asks in its own words for what the
+// taps ask the kernel for in ours. The kernel refuses what it does not have at bind time.
 func probeQueues(flags uint32) error {
-	return try(func() (*socket, error) {
-		s, err := openSocket(probeBuffer)
+	return patiently(func() error {
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		one, err := gonfqueue.Open(&gonfqueue.Config{NfQueue: probeNumber, AfFamily: unix.AF_INET, Copymode: gonfqueue.NfQnlCopyPacket, MaxPacketLen: queueCopy, Flags: flags})
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := bindQueue(s, probeNumber, flags); err != nil {
-			return nil, errors.Join(err, s.close())
+		ended := func(error) int {
+			if ctx.Err() != nil {
+				return 1
+			}
+			return 0
 		}
-		return s, nil
+		err = one.RegisterWithErrorFunc(ctx, func(gonfqueue.Attribute) int { return 0 }, ended)
+		stop()
+		if err != nil { // nothing reads: it may be closed at once
+			return errors.Join(err, one.Con.Close())
+		}
+		return one.Close()
 	})
 }
 
