@@ -45,6 +45,7 @@ type request struct {
 	Full    bool              `json:"full,omitempty"`    // of apply and sync: all rules anew
 	Node    string            `json:"node,omitempty"`    // of what is a gateway's
 	Nodes   []string          `json:"nodes,omitempty"`   // of sync; none is all
+	Family  nat.Family        `json:"family,omitempty"`  // of rules and install
 	Rules   string            `json:"rules,omitempty"`   // of install: whole tables
 	Conns   []nat.Conn        `json:"conns,omitempty"`   // of forget
 }

@@ -115,9 +115,9 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 			return nil, err
 		}
 	}
-	if b == dataplane.Userspace || len(o.Bundles) > 0 || o.KubeProxy != "" {
+	if len(o.Bundles) > 0 {
 		if !slices.Contains(c.Families(), topology.IPv4) {
-			return nil, errors.New("the cluster's network is IPv6 alone, and a lab of bundles, with real kube-proxies or whose NAT is natlab's own is made of IPv4")
+			return nil, errors.New("the cluster's network is IPv6 alone, and a lab of bundles is made of IPv4")
 		}
 		c = c.Narrowed(topology.IPv4)
 	}

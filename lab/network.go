@@ -242,13 +242,13 @@ func (l *Lab) heldRules(ctx context.Context, members []string) (map[string][]dat
 				return fmt.Errorf("the rules of %s that node %s holds: %w", family, node, err)
 			}
 			all = append(all, of...)
-		}
-		if l.wired() { // its gateway's come behind the kernel's, which are somebody else's
-			rs, err := (&wirePlane{l}).Dump(ctx, h, nat.IPv4)
-			if err != nil {
-				return err
+			if l.wired() { // its gateway's come behind the kernel's, which are somebody else's
+				rs, err := (&wirePlane{l}).Dump(ctx, h, family)
+				if err != nil {
+					return err
+				}
+				all = append(all, dataplane.Installed{Backend: dataplane.Userspace, Rules: rs})
 			}
-			all = append(all, dataplane.Installed{Backend: dataplane.Userspace, Rules: rs})
 		}
 		mu.Lock()
 		defer mu.Unlock()

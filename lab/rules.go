@@ -96,12 +96,14 @@ func (l *Lab) syncNFT(ctx context.Context, c topology.Cluster, nodes []string, a
 // startProxies starts a kube-proxy in each node, behind what CNI's portmap plugin has written there.
 func (l *Lab) startProxies(ctx context.Context, plane dataplane.Dataplane, p *progress) error {
 	for _, n := range l.cluster.Nodes {
-		rs := portmap.Add(iptables.Ruleset{Family: nat.IPv4}, l.cluster, n.Name)
-		if len(rs.Tables) == 0 {
-			continue
-		}
-		if err := plane.Install(ctx, l.handles[n.Name], rs); err != nil {
-			return fmt.Errorf("node %s: rules of hostPorts: %w", n.Name, err)
+		for _, family := range l.Families() {
+			rs := portmap.Add(iptables.Ruleset{Family: family}, l.cluster, n.Name)
+			if len(rs.Tables) == 0 {
+				continue
+			}
+			if err := plane.Install(ctx, l.handles[n.Name], rs); err != nil {
+				return fmt.Errorf("node %s: rules of hostPorts of %s: %w", n.Name, family, err)
+			}
 		}
 	}
 	o := proxy.Options{Binary: l.record.KubeProxy, Backend: "legacy", Dir: l.own.state.file(proxyDir)}

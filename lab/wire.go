@@ -81,17 +81,17 @@ func (w *wirePlane) Install(ctx context.Context, ns dataplane.Namespace, rs ipta
 	if w.lab.own != nil {
 		return w.lab.own.obey(w.lab, node, rs)
 	}
-	_, err = w.lab.call(ctx, request{Do: doInstall, Node: node, Rules: rs.String()})
+	_, err = w.lab.call(ctx, request{Do: doInstall, Node: node, Family: rs.Family, Rules: rs.String()})
 	return err
 }
 
 // Dump is what a node's gateway obeys, without counters.
 func (w *wirePlane) Dump(ctx context.Context, ns dataplane.Namespace, family nat.Family) (iptables.Ruleset, error) {
 	node, err := w.nodeIn(ns)
-	if err != nil || family != nat.IPv4 {
+	if err != nil || !slices.Contains(w.lab.Families(), family) {
 		return iptables.Ruleset{Family: family}, err
 	}
-	answer, err := w.lab.call(ctx, request{Do: doRules, Node: node})
+	answer, err := w.lab.call(ctx, request{Do: doRules, Node: node, Family: family})
 	if err != nil {
 		return iptables.Ruleset{}, err
 	}
@@ -100,15 +100,19 @@ func (w *wirePlane) Dump(ctx context.Context, ns dataplane.Namespace, family nat
 
 // Remove leaves a node's gateway without rules.
 func (w *wirePlane) Remove(ctx context.Context, ns dataplane.Namespace) error {
-	return w.Install(ctx, ns, iptables.Ruleset{Family: nat.IPv4})
+	var all []error
+	for _, family := range w.lab.Families() {
+		all = append(all, w.Install(ctx, ns, iptables.Ruleset{Family: family}))
+	}
+	return errors.Join(all...)
 }
 
-// obey opens a node's gateway, or gives it other rules.
+// obey opens a node's gateway for the lab's families, or gives it other rules of one.
 func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 	o.gatewayMu.Lock()
 	defer o.gatewayMu.Unlock()
 	if g := o.gateways[node]; g != nil {
-		held := g.Rules(nat.IPv4)[0].Clone()
+		held := g.Rules(rs.Family)[0].Clone()
 		for _, t := range rs.Tables {
 			if at := slices.IndexFunc(held.Tables, func(h iptables.Table) bool { return h.Name == t.Name }); at >= 0 {
 				held.Tables[at] = t
@@ -119,7 +123,7 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 		if len(rs.Tables) == 0 {
 			held.Tables = nil
 		}
-		return g.SetRules(nat.IPv4, gateway.Rules{held})
+		return g.SetRules(rs.Family, gateway.Rules{held})
 	}
 	h, err := l.Handle(node)
 	if err != nil {
@@ -135,9 +139,12 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 	if facts.Sets, _, err = setsIn(h); err != nil {
 		return err
 	}
-	g, err := userspace.Open(h, userspace.Options{
-		Node: node, Rules: map[nat.Family]gateway.Rules{nat.IPv4: {rs}}, Facts: facts, Apply: l.verdict, Fault: l.fault,
-	})
+	rules := map[nat.Family]gateway.Rules{}
+	for _, family := range l.Families() {
+		rules[family] = gateway.Rules{{Family: family}}
+	}
+	rules[rs.Family] = gateway.Rules{rs}
+	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: rules, Facts: facts, Apply: l.verdict, Fault: l.fault})
 	if err != nil {
 		return err
 	}
@@ -190,14 +197,16 @@ func (o *owned) gateway(q request, eyes *wireEyes) (answer reply, err error) {
 	}
 	switch q.Do {
 	case doRules:
-		answer.Rules = g.Rules(nat.IPv4)[0].String()
+		if rules := g.Rules(q.Family); len(rules) > 0 {
+			answer.Rules = rules[0].String()
+		}
 	case doInstall:
 		var rs iptables.Ruleset
-		if rs, err = iptables.Parse(strings.NewReader(q.Rules), nat.IPv4); err == nil {
+		if rs, err = iptables.Parse(strings.NewReader(q.Rules), q.Family); err == nil {
 			err = o.obey(nil, q.Node, rs)
 		}
 	case doConns:
-		answer.Entries = g.Entries(nat.IPv4)
+		answer.Entries = append(g.Entries(nat.IPv4), g.Entries(nat.IPv6)...)
 	case doForget:
 		answer.Count = g.Forget(func(c nat.Conn) bool {
 			return slices.ContainsFunc(q.Conns, func(o nat.Conn) bool { return o.Original == c.Original && o.Reply == c.Reply })

@@ -24,6 +24,7 @@ func TestBothFamiliesAreProved(t *testing.T) {
 		unasked int // addresses
 	}{
 		{"both", "v1.25", dataplane.NFT, topology.VXLAN, func(c topology.Cluster) topology.Cluster { return c }, "velero/minio-b6d98746c-m7rzc", map[nat.Family]int{nat.IPv4: 43, nat.IPv6: 49}, 0},
+		{"natlab's own NAT", "v1.37", dataplane.Userspace, topology.VXLAN, func(c topology.Cluster) topology.Cluster { return c }, "vms101", map[nat.Family]int{nat.IPv4: 30, nat.IPv6: 29}, 0},
 		{"IPv6 alone", "v1.28", dataplane.Legacy, topology.None, func(c topology.Cluster) topology.Cluster { return c.Narrowed(topology.IPv6) }, "", map[nat.Family]int{nat.IPv6: 389}, 10},
 	}
 	for _, row := range rows {

@@ -52,6 +52,28 @@ func eachKubeProxy(t *testing.T, c topology.Cluster, body func(t *testing.T, l *
 	}
 }
 
+// TestKubeProxyIsProvedInBothFamilies proves the dual-stack cluster on real kube-proxies, each of which programs both families, and it after a change of one.
+func TestKubeProxyIsProvedInBothFamilies(t *testing.T) {
+	c, err := topology.DualStack()
+	require.NoError(t, err)
+	eachKubeProxy(t, c, func(t *testing.T, l *lab.Lab) {
+		t.Helper()
+		require.Equal(t, []nat.Family{nat.IPv4, nat.IPv6}, l.Families())
+		found, err := verify.Lab(t.Context(), l, verify.Options{Strict: true})
+		require.NoError(t, err)
+		require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
+
+		c := clone(t, l.Cluster())
+		minio := service(t, &c, "minio6")
+		minio.Ports[0].Endpoints = minio.Ports[0].Endpoints[:1]
+		_, err = l.Apply(t.Context(), c, lab.Partial)
+		require.NoError(t, err)
+		found, err = verify.Lab(t.Context(), l, verify.Options{Strict: true, Selector: proof.Selector{Service: "velero/minio6"}})
+		require.NoError(t, err)
+		require.Equal(t, proof.Proved, found.Outcome(), notProved(found))
+	})
+}
+
 // TestKubeProxyIsProved proves the reference cluster on real kube-proxies: the Services work, by the very rules that natlab's copy of the release
 // has, and so they do after each change of the cluster.
 func TestKubeProxyIsProved(t *testing.T) {

@@ -185,7 +185,7 @@ func TestWatch(t *testing.T) {
 	a.cluster.Services = a.cluster.Services[1:]
 	a.Set(a.cluster)
 	require.Equal(t, "DELETED "+gone.Namespace+"/"+gone.Name, next().String())
-	a.Touch() // of another resource: not told
+	a.Touch(topology.IPv4) // of another resource: not told
 	a.cluster.Services = append(a.cluster.Services, gone)
 	a.Set(a.cluster)
 	require.Equal(t, "ADDED "+gone.Namespace+"/"+gone.Name, next().String())
@@ -237,7 +237,7 @@ func TestWatchFromNowhere(t *testing.T) {
 	require.Equal(t, "ERROR", e.Type)
 	require.Equal(t, http.StatusGone, e.Object.Code)
 	for range 9000 { // more than the history holds
-		a.Touch()
+		a.Touch(topology.IPv4)
 	}
 	next, stop = a.watch(services + "?watch=true&resourceVersion=1")
 	defer stop()
@@ -280,11 +280,28 @@ func TestTouch(t *testing.T) {
 	before := barrier()
 	a.Set(a.cluster)
 	require.Equal(t, before, barrier())
-	a.Touch()
+	a.Touch(topology.IPv4)
 	after := barrier()
 	require.NotEqual(t, *before.Ports[0].Port, *after.Ports[0].Port)
 	require.NotEqual(t, before.Annotations[corev1.EndpointsLastChangeTriggerTime], after.Annotations[corev1.EndpointsLastChangeTriggerTime])
 	require.Empty(t, after.Endpoints)
+}
+
+// Each family of a cluster has a barrier of its own, which the other's Touch leaves alone.
+func TestTouchOfAFamily(t *testing.T) {
+	a := open(t)
+	c, err := topology.DualStack()
+	require.NoError(t, err)
+	a.Set(c)
+	barrier := func(name string) (s discoveryv1.EndpointSlice) {
+		a.list("/apis/discovery.k8s.io/v1/namespaces/natlab-barrier/endpointslices/"+name, &s)
+		return s
+	}
+	before4, before6 := barrier("slice"), barrier("slice-6")
+	require.Equal(t, discoveryv1.AddressTypeIPv6, before6.AddressType)
+	a.Touch(topology.IPv6)
+	require.Equal(t, before4, barrier("slice"))
+	require.NotEqual(t, *before6.Ports[0].Port, *barrier("slice-6").Ports[0].Port)
 }
 
 // kube-proxy asks for protobuf unless it is configured otherwise: lists are in Kubernetes' envelope, events behind their length.

@@ -28,9 +28,12 @@ func serviceCIDRObject(all []netip.Prefix) *networkingv1.ServiceCIDR {
 	return o
 }
 
-// objectsOf are all objects of a cluster that kube-proxy reads, those of natlab's own for its barrier among them.
-func objectsOf(c topology.Cluster, b barrier) map[resource][]object {
-	out := map[resource][]object{Services: {barrierService()}, EndpointSlices: {barrierSlice(b)}}
+// objectsOf are all objects of a cluster that kube-proxy reads, those of natlab's own for its barriers among them, one a family.
+func objectsOf(c topology.Cluster, barriers map[topology.Family]barrier) map[resource][]object {
+	out := map[resource][]object{Services: {barrierService()}}
+	for _, f := range c.Families() {
+		out[EndpointSlices] = append(out[EndpointSlices], barrierSlice(f, barriers[f]))
+	}
 	for _, n := range c.Nodes {
 		out[Nodes] = append(out[Nodes], kube.Node(n))
 	}

@@ -51,21 +51,24 @@ const remembered = 8192
 
 // Server holds the objects of a cluster, and their changes. Its methods may be called by many goroutines.
 type Server struct {
-	mu      sync.Mutex // guards what follows
-	cluster topology.Cluster
-	objects map[resource]map[string]object
-	version uint64
-	history []change      // the last ones, in order
-	changed chan struct{} // closed at the next change
-	barrier barrier
-	told    map[string]map[resource]Told // by reader
+	mu       sync.Mutex // guards what follows
+	cluster  topology.Cluster
+	objects  map[resource]map[string]object
+	version  uint64
+	history  []change      // the last ones, in order
+	changed  chan struct{} // closed at the next change
+	barriers map[topology.Family]barrier
+	told     map[string]map[resource]Told // by reader
 }
 
 // New serves a cluster.
 func New(c topology.Cluster) *Server {
-	s := &Server{objects: map[resource]map[string]object{}, changed: make(chan struct{}), told: map[string]map[resource]Told{}, barrier: barrier{1, time.Now()}}
+	s := &Server{objects: map[resource]map[string]object{}, changed: make(chan struct{}), told: map[string]map[resource]Told{}, barriers: map[topology.Family]barrier{}}
 	for _, r := range resources {
 		s.objects[r] = map[string]object{}
+	}
+	for _, f := range []topology.Family{topology.IPv4, topology.IPv6} {
+		s.barriers[f] = barrier{1, time.Now()}
 	}
 	s.Set(c)
 	return s
@@ -81,12 +84,12 @@ func (s *Server) Set(c topology.Cluster) (version uint64) {
 	return s.version
 }
 
-// Touch changes the EndpointSlice of the barrier, whose last change is then now: a kube-proxy that has programmed all that it was told before, and
-// this, counts one more in network_programming_duration_seconds. No Service has the slice, so that no rule is written for it.
-func (s *Server) Touch() {
+// Touch changes the EndpointSlice of a family's barrier, whose last change is then now: a kube-proxy that has programmed all of the family that it was
+// told before, and this, counts one more in network_programming_duration_seconds. No Service has the slice, so that no rule is written for it.
+func (s *Server) Touch(f topology.Family) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.barrier = barrier{s.barrier.port%maxPort + 1, time.Now()}
+	s.barriers[f] = barrier{s.barriers[f].port%maxPort + 1, time.Now()}
 	s.publish()
 }
 
@@ -100,7 +103,7 @@ type barrier struct {
 
 // publish compares the objects with those that there were. The Server is locked.
 func (s *Server) publish() {
-	wanted := objectsOf(s.cluster, s.barrier)
+	wanted := objectsOf(s.cluster, s.barriers)
 	for _, r := range resources {
 		there := map[string]bool{}
 		for _, o := range wanted[r] {
@@ -225,9 +228,13 @@ func barrierService() *corev1.Service {
 	return o
 }
 
-// barrierSlice is an EndpointSlice of no Service, without an endpoint: what changes is its port.
-func barrierSlice(b barrier) *discoveryv1.EndpointSlice {
-	o := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(barrierNamespace, "slice"), AddressType: discoveryv1.AddressTypeIPv4}
+// barrierSlice is a family's EndpointSlice of no Service, without an endpoint: what changes is its port. The proxier of the family alone hears of it.
+func barrierSlice(f topology.Family, b barrier) *discoveryv1.EndpointSlice {
+	name, kind := "slice", discoveryv1.AddressTypeIPv4
+	if f == topology.IPv6 {
+		name, kind = "slice-6", discoveryv1.AddressTypeIPv6
+	}
+	o := &discoveryv1.EndpointSlice{ObjectMeta: metaOf(barrierNamespace, name), AddressType: kind}
 	o.TypeMeta = metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"}
 	o.Labels = map[string]string{discoveryv1.LabelServiceName: "slice", discoveryv1.LabelManagedBy: kube.ManagedBy}
 	o.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: b.at.UTC().Format(time.RFC3339Nano)}

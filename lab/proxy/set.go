@@ -101,10 +101,21 @@ func (n *node) learn(ctx context.Context, told int) error {
 	return nil
 }
 
-// settle waits until the kube-proxies have programmed all that they were sent: each counts a change of the barrier's EndpointSlice when it has
+// settle waits until the kube-proxies have programmed all that they were sent, one family after the other: each has a proxier of its own, and what
+// both count is added.
+func (s *Set) settle(ctx context.Context, nodes []*node) error {
+	for _, f := range s.cluster.Families() {
+		if err := s.settleFamily(ctx, nodes, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleFamily is settle of one family: each counts a change of the barrier's EndpointSlice when it has
 // written the rules of all that it knew by then. A sync that fails forgets which changes it was about, so the barrier is sent anew; the second that fails
 // writes all rules, and of one whose third fails too the rules are refused.
-func (s *Set) settle(ctx context.Context, nodes []*node) error {
+func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family) error {
 	const again, refused = 2 * time.Second, 3
 	before := make([]metrics, len(nodes))
 	for i, n := range nodes {
@@ -115,7 +126,7 @@ func (s *Set) settle(ctx context.Context, nodes []*node) error {
 	}
 	strikes := make([]int, len(nodes))
 	for {
-		s.api.Touch()
+		s.api.Touch(f)
 		round, cancel := context.WithTimeout(ctx, again)
 		var group errgroup.Group
 		for i, n := range nodes {

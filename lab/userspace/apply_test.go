@@ -65,6 +65,7 @@ func TestMarkedChecksums(t *testing.T) {
 		{"tcp", "[fd00:1::1]:30080", huge, "seen as fd00:2::1"},
 		{"udp", "[fd00:96::1]:53", datagram, "seen as fd00:1::2"},
 		{"udp", "[fd00:96::1]:53", fragments, "seen as fd00:1::2"},
+		{"udp", "[fd00:96::5]:53", datagram, "seen as fd00:2::1"},
 	} {
 		before := g.Stats()
 		require.Equal(t, row.want, ask(t.Context(), s.client, row.network, row.addr, row.payload, nil), row.addr)

@@ -66,10 +66,12 @@ const rules6 = `*nat
 :SERVICES - [0:0]
 -A PREROUTING -j SERVICES
 -A OUTPUT -j SERVICES
--A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
 -A SERVICES -d fd00:96::1/128 -p udp -m udp --dport 54 -j DNAT --to-destination [fd00:2::2]:5454
 -A SERVICES -d fd00:96::1/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:2::2]:8080
 -A SERVICES -d fd00:96::1/128 -p udp -m udp --dport 53 -j DNAT --to-destination [fd00:2::2]:5353
+-A SERVICES -d fd00:96::5/128 -p udp -m udp --dport 53 -j MARK --set-xmark 0x4000/0x4000
+-A SERVICES -d fd00:96::5/128 -p udp -m udp --dport 53 -j DNAT --to-destination [fd00:2::2]:5353
 -A SERVICES -d fd00:1::1/128 -p tcp -m tcp --dport 30080 -j MARK --set-xmark 0x4000/0x4000
 -A SERVICES -d fd00:1::1/128 -p tcp -m tcp --dport 30080 -j DNAT --to-destination [fd00:2::2]:8080
 COMMIT
@@ -95,7 +97,7 @@ func ttl1(fd int) error {
 // What client and server see of each exchange is the same, whoever does the gateway's NAT: its kernel, or natlab.
 func TestExchanges(t *testing.T) {
 	t.Parallel()
-	small, large, huge := []byte("hello"), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
+	small, middle, large, huge := []byte("hello"), bytes.Repeat([]byte("z"), 999), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
 	for _, plane := range []string{planeKernel, planeWire, planeBytes} {
 		t.Run(plane, func(t *testing.T) {
 			t.Parallel()
@@ -139,6 +141,8 @@ func TestExchanges(t *testing.T) {
 				{"IPv6: rejected by RST", s.client, "tcp", "[fd00:96::2]:80", small, nil, "connection refused"},
 				{"IPv6: rejected by ICMP", s.client, "udp", "[fd00:96::2]:80", small, nil, "connection refused"},
 				{"IPv6: the gateway's own process", s.gateway, "tcp", "[fd00:96::1]:80", small, nil, "seen as fd00:1::1"},
+				{"IPv6: its datagrams, from another port", s.gateway, "udp", "[fd00:96::5]:53", middle, nil, "seen as fd00:2::1"},
+				{"IPv6: datagrams from another port", s.client, "udp", "[fd00:96::5]:53", middle, nil, "seen as fd00:2::1"},
 			}
 			for _, row := range rows {
 				t.Run(row.name, func(t *testing.T) {

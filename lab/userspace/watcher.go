@@ -11,7 +11,7 @@ import (
 	"natlab/nat/proof"
 )
 
-// Watcher gets what rules and connections did to packets that open a flow or refuse it, in IPv4: the rules that each met, and what became of its
+// Watcher gets what rules and connections did to packets that open a flow or refuse it: the rules that each met, and what became of its
 // connection. Several may watch one Gateway.
 type Watcher struct {
 	g    *Gateway
@@ -129,7 +129,7 @@ func (g *Gateway) traced(b []byte) (flags uint8, is bool) {
 		return 0, false
 	}
 	pkt, err := packet.Parse(b)
-	if err != nil || pkt.V6() {
+	if err != nil {
 		return 0, false
 	}
 	const vxlanPort, ahead = 4789, 8 + 8 + 14

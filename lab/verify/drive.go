@@ -121,7 +121,7 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 			open[t] = cancel
 			wait.Go(func() {
 				defer cancel()
-				err := t.ask(ctx, starts[i], d.size)
+				err := t.ask(ctx, starts[i], d.sizeOf(t))
 				mu.Lock()
 				errs = append(errs, err)
 				mu.Unlock()

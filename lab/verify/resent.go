@@ -10,6 +10,7 @@ import (
 
 	"natlab/lab/netns"
 	"natlab/lab/traffic"
+	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/topology"
 )
@@ -168,3 +169,15 @@ func exchangeSize(p topology.Plan) int {
 
 // defaultMTU is a veth's where nobody sets one (ETH_DATA_LEN).
 const defaultMTU = 1500
+
+// wholeSize is a request that every link of IPv6 carries in one packet (RFC 8200, 5).
+const wholeSize = 1000
+
+// sizeOf is the size of an attempt's request. A node whose NAT is not its kernel's sends no datagrams of IPv6 in pieces: a queue gives the kernel one
+// packet back, which it cuts by the route of the translated address, and what was learned of the path it knows by the one that was asked (ip6_fragment).
+func (d *driver) sizeOf(t *attempt) int {
+	if d.wired[t.probe.From] && t.probe.Tuple.Proto() == nat.UDP && nat.FamilyOf(t.probe.Tuple.Dst().Addr()) == nat.IPv6 {
+		return min(wholeSize, d.size)
+	}
+	return d.size
+}

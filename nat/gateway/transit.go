@@ -15,7 +15,7 @@ type fingerprint struct {
 	tuple  nat.Tuple
 	length int
 	id     uint16 // IPv4's
-	begin  uint64 // of the transport header: ports, sequence number or checksum
+	begin  uint64 // of the transport header: ports, sequence number or length
 }
 
 // fingerprintOf is a packet's fingerprint. It holds for the packet inside an ICMP error, too, which need not be there whole.
@@ -29,6 +29,9 @@ func fingerprintOf(p *packet.Packet) fingerprint {
 	}
 	if len(h) >= 8 {
 		out.begin = binary.BigEndian.Uint64(h)
+		if p.Proto() == nat.UDP { // its checksum may be the pseudo header's alone, which the kernel keeps in its own way
+			out.begin &^= 0xffff
+		}
 	}
 	return out
 }
