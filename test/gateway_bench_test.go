@@ -33,13 +33,32 @@ func servicesRules(b *testing.B, n int) iptables.Ruleset {
 // servicesGateway is a node that forwards between two networks, with the rules of n Services.
 func servicesGateway(b *testing.B, n int) *gateway.Gateway {
 	b.Helper()
+	g, err := gateway.NewGateway(servicesNode(), gateway.Rules{servicesRules(b, n)}, gateway.NodeOptions{Chance: rand.New(rand.NewPCG(1, 2))}) //nolint:gosec // a benchmark's
+	require.NoError(b, err)
+	return g
+}
+
+// servicesNode is the node's namespace.
+func servicesNode() topology.Namespace {
 	ns := topology.Namespace{Member: "node-1", Kind: topology.KindNode}
 	for _, d := range [][2]string{{"eth0", "192.168.26.10/24"}, {"pods", "10.255.255.1/9"}} {
 		ns.Devices = append(ns.Devices, topology.Device{Name: d[0], Kind: topology.Veth, MTU: 1500})
 		ns.Addresses = append(ns.Addresses, topology.Address{Device: d[0], Prefix: netip.MustParsePrefix(d[1])})
 	}
 	ns.Sysctls = []topology.Sysctl{{Key: "net/ipv4/ip_forward", Value: "1"}}
-	g, err := gateway.NewGateway(ns, gateway.Rules{servicesRules(b, n)}, gateway.NodeOptions{Chance: rand.New(rand.NewPCG(1, 2))}) //nolint:gosec // a benchmark's
+	return ns
+}
+
+// nftServicesGateway is servicesGateway with kube-proxy's table of nftables mode.
+func nftServicesGateway(b *testing.B, n int) *gateway.Gateway {
+	b.Helper()
+	c := topologytest.ManyServices(n)
+	c.KubeProxy.Mode = topology.ModeNFTables
+	native, err := kubeproxy.Tables(c, "node-1", kubeproxy.Options{})
+	require.NoError(b, err)
+	g, err := gateway.NewGateway(servicesNode(), nil, gateway.NodeOptions{
+		Chance: rand.New(rand.NewPCG(1, 2)), Facts: gateway.Facts{NFT: native}, //nolint:gosec // a benchmark's
+	})
 	require.NoError(b, err)
 	return g
 }
@@ -52,10 +71,16 @@ func serviceSYN(client uint32, service int) []byte {
 }
 
 // The figure: 300,000 new flows a second on one core, flat from 10 to 10,000 Services.
-func BenchmarkNewFlow(b *testing.B) {
+func BenchmarkNewFlow(b *testing.B) { newFlows(b, servicesGateway) }
+
+// The same figure in nftables mode.
+func BenchmarkNewFlowNFT(b *testing.B) { newFlows(b, nftServicesGateway) }
+
+func newFlows(b *testing.B, gatewayOf func(b *testing.B, n int) *gateway.Gateway) {
+	b.Helper()
 	for _, n := range serviceCounts {
 		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
-			g := servicesGateway(b, n)
+			g := gatewayOf(b, n)
 			at := time.Unix(1_800_000_000, 0)
 			pkts := make([][]byte, 1<<16)
 			for i := range pkts {

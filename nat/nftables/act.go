@@ -88,6 +88,7 @@ func (c *Compiled) natStep(n NAT) step {
 	if find == nil {
 		return func(r *run) flow { return r.lost("where " + text + " leads") }
 	}
+	made := madeOf(m.Map, &fixed)
 	return func(r *run) flow {
 		data, found := find(r)
 		switch {
@@ -96,18 +97,38 @@ func (c *Compiled) natStep(n NAT) step {
 		case found == rules.Unknown || data[0].Raw != "" || len(data) > 2:
 			return r.lost("where " + text + " leads")
 		}
-		t := fixed
-		port := Constant{}
-		if len(data) == 2 {
-			port = data[1]
+		t := made[&data[0]]
+		if t == nil { // of a named map
+			t = led(&fixed, data)
 		}
-		if data[0].Type == InetService { // redirect to tcp dport map { 80 : 8080 }
-			aim(&t.Range, Constant{}, data[0])
-		} else {
-			aim(&t.Range, data[0], port)
-		}
-		return r.does(nat.Accept, &t)
+		return r.does(nat.Accept, t)
 	}
+}
+
+// led is a translation to what a map has for a key.
+func led(fixed *rules.Translation, data []Constant) *rules.Translation {
+	t := *fixed
+	port := Constant{}
+	if len(data) == 2 {
+		port = data[1]
+	}
+	if data[0].Type == InetService { // redirect to tcp dport map { 80 : 8080 }
+		aim(&t.Range, Constant{}, data[0])
+	} else {
+		aim(&t.Range, data[0], port)
+	}
+	return &t
+}
+
+// madeOf are the translations to the data of a map that stands in the rule, by the first part of the data.
+func madeOf(m *In, fixed *rules.Translation) map[*Constant]*rules.Translation {
+	out := make(map[*Constant]*rules.Translation, len(m.Elements))
+	for i := range m.Elements {
+		if data := m.Elements[i].Data; len(data) > 0 && data[0].Raw == "" {
+			out[&data[0]] = led(fixed, data)
+		}
+	}
+	return out
 }
 
 // natTo translates to an expression's value, an address or a port.

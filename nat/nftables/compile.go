@@ -3,6 +3,7 @@ package nftables
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"natlab/nat"
 	"natlab/nat/rules"
@@ -17,6 +18,7 @@ type Compiled struct {
 	chains []chain
 	index  map[string]int
 	sets   map[string]*lookup
+	runs   sync.Pool // of *run that are not in use: a packet meets many base chains
 }
 
 // chain is a chain's rules.
@@ -157,15 +159,16 @@ func (c *Compiled) matchStep(m Match) step {
 		return openStep(text)
 	}
 	return func(r *run) flow {
-		var k key
-		switch read(r, &k) {
+		k := r.key()
+		defer r.done()
+		switch read(r, k) {
 		case rules.No:
 			return breaks
 		case rules.Unknown:
 			return r.open(text)
 		case rules.Yes:
 		}
-		switch holds(r, &k) {
+		switch holds(r, k) {
 		case rules.Yes:
 			return goesOn
 		case rules.No:
@@ -303,13 +306,14 @@ func (c *Compiled) vmapStep(m VMap) step {
 		return openStep(m.String())
 	}
 	return func(r *run) flow {
-		var k key
-		found := read(r, &k)
+		k := r.key()
+		defer r.done()
+		found := read(r, k)
 		var e *Element
 		if found == rules.Yes {
-			e, found = set.find(r, &k)
+			e, found = set.find(r, k)
 		}
-		if found == rules.Yes && set.passes(r, &k) != goesOn {
+		if found == rules.Yes && set.passes(r, k) != goesOn {
 			return breaks
 		}
 		switch {

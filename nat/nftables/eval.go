@@ -25,7 +25,22 @@ type run struct {
 	target  string // of a jump or goto
 	element string // that a map had for the packet
 	left    int
+	// keys are room for those of a rule's expressions, one within another; depth is how many are in use.
+	keys  [2]key
+	depth int
 }
+
+// key is room for a key; done gives it back.
+func (r *run) key() *key {
+	if r.depth++; r.depth > len(r.keys) {
+		return new(key)
+	}
+	k := &r.keys[r.depth-1]
+	*k = key{}
+	return k
+}
+
+func (r *run) done() { r.depth-- }
 
 // Run takes a packet through a base chain (nft_do_chain). Steps are appended to hits where that is not nil. d decides in place of the World
 // where it is not nil.
@@ -34,7 +49,15 @@ func (c *Compiled) Run(base string, hook nat.Hook, pkt *rules.Packet, w rules.Wo
 	if !ok || c.source.Chains[at].Base == nil {
 		return nat.Accept, nil
 	}
-	r := run{c: c, hits: hits, left: maxTried}
+	r, is := c.runs.Get().(*run)
+	if !is {
+		r = &run{}
+	}
+	defer func() {
+		*r = run{}
+		c.runs.Put(r)
+	}()
+	r.c, r.hits, r.left = c, hits, maxTried
 	r.visit = rules.Visit{Packet: pkt, World: w, Decider: d, Hook: hook}
 	if v := r.chain(at, 0); v != nat.Continue {
 		return v, r.effect

@@ -17,8 +17,7 @@ type key [maxParts]Number
 // lookup is a set or a map ready to be asked.
 type lookup struct {
 	elements []Element
-	parts    int
-	exact    map[key]int
+	exact    index
 	sorted   []int // of one part: elements that are ranges, by where they begin; they do not overlap
 	linear   []int // of several parts: elements with a range in them
 	any      int   // what matches nothing else; -1: none
@@ -31,7 +30,10 @@ type lookup struct {
 }
 
 func newLookup(elements []Element, parts int) *lookup {
-	l := &lookup{elements: elements, parts: parts, exact: make(map[key]int, len(elements)), any: -1}
+	for i := range elements { // a set that is declared by typeof does not tell
+		parts = max(parts, min(len(elements[i].Key), maxParts))
+	}
+	l := &lookup{elements: elements, exact: newIndex(parts, len(elements)), any: -1}
 	for i := range elements {
 		e := &elements[i]
 		if len(e.Key) == 1 && e.Key[0].Any {
@@ -47,13 +49,14 @@ func newLookup(elements []Element, parts int) *lookup {
 		}
 		switch {
 		case single:
-			l.exact[k] = i
+			l.exact.put(&k, i)
 		case len(e.Key) == 1:
 			l.sorted = append(l.sorted, i)
 		default:
 			l.linear = append(l.linear, i)
 		}
 	}
+	l.exact.finish()
 	slices.SortFunc(l.sorted, func(a, b int) int {
 		x, y := elements[a].Key[0].Low, elements[b].Key[0].Low
 		switch {
@@ -93,7 +96,7 @@ func (l *lookup) find(r *run, k *key) (*Element, rules.Answer) {
 
 // listed is the element that a key has in the set as it was listed.
 func (l *lookup) listed(k *key) (*Element, rules.Answer) {
-	if i, ok := l.exact[*k]; ok {
+	if i, ok := l.exact.find(k); ok {
 		return &l.elements[i], rules.Yes
 	}
 	if at, ok := slices.BinarySearchFunc(l.sorted, k[0], func(i int, n Number) int {
@@ -177,9 +180,9 @@ func (r *run) remembered(l *lookup) (now time.Time, m *live) {
 	now = w.Now()
 	return now, rules.Recall(w.Memory(), liveKey{r.c.name, l.name}, func() live {
 		out := live{members: map[key]*member{}}
-		for k, i := range l.exact {
+		l.exact.each(func(k key, i int) {
 			out.members[k] = &member{until: l.elements[i].until(now, l.timeout), own: l.elements[i].Statements}
-		}
+		})
 		return out
 	})
 }

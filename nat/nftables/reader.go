@@ -153,15 +153,16 @@ func (c *Compiled) dataOf(m MapOf) func(r *run) ([]Constant, rules.Answer) {
 		return nil
 	}
 	return func(r *run) ([]Constant, rules.Answer) {
-		var k key
-		if got := read(r, &k); got != rules.Yes {
+		k := r.key()
+		defer r.done()
+		if got := read(r, k); got != rules.Yes {
 			return nil, got
 		}
-		e, found := set.find(r, &k)
+		e, found := set.find(r, k)
 		if found != rules.Yes {
 			return nil, found
 		}
-		if set.passes(r, &k) != goesOn {
+		if set.passes(r, k) != goesOn {
 			return nil, rules.No
 		}
 		if e == nil || len(e.Data) == 0 {
