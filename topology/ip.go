@@ -17,9 +17,13 @@ func (p Plan) String() string {
 	for _, ns := range p.Namespaces {
 		ns.sysctls(line, false)
 	}
+	byName := make(map[string]*Namespace, len(p.Namespaces))
+	for i := range p.Namespaces {
+		byName[p.Namespaces[i].Name] = &p.Namespaces[i]
+	}
 	for _, ns := range p.Namespaces {
 		for _, d := range ns.Devices {
-			p.create(line, ns, d)
+			d.create(line, ns.Name, byName[d.Peer.Namespace])
 		}
 	}
 	for _, ns := range p.Namespaces {
@@ -54,34 +58,32 @@ func (n Namespace) sysctls(line func(string, ...any), ofDevices bool) {
 	}
 }
 
-// create prints what makes a device, for a veth at the end that makes both.
-func (p Plan) create(line func(string, ...any), ns Namespace, d Device) {
+// create prints what makes a device of a namespace, for a veth at the end that makes both; far has the other end, and is nil where there is none.
+func (d Device) create(line func(string, ...any), ns string, far *Namespace) {
 	switch d.Kind {
 	case Loopback, PointToPoint:
 	case Bridge:
-		line("ip -n %s link add %s type bridge", ns.Name, d.settings())
+		line("ip -n %s link add %s type bridge", ns, d.settings())
 	case Veth:
 		if !d.Create {
 			return
 		}
 		peer := Device{Name: d.Peer.Device}
-		for i := range p.Namespaces {
-			if p.Namespaces[i].Name == d.Peer.Namespace {
-				if found := p.Namespaces[i].device(d.Peer.Device); found != nil {
-					peer = *found
-				}
+		if far != nil {
+			if found := far.device(d.Peer.Device); found != nil {
+				peer = *found
 			}
 		}
-		line("ip -n %s link add %s type veth peer %s netns %s", ns.Name, d.settings(), peer.settings(), d.Peer.Namespace)
+		line("ip -n %s link add %s type veth peer %s netns %s", ns, d.settings(), peer.settings(), d.Peer.Namespace)
 	case TunnelIPIP:
 		line("# where the kernel's ipip module is loaded, every namespace has a %s from the start", d.Name)
-		line("ip -n %[1]s link show %[2]s >/dev/null 2>&1 || ip -n %[1]s link add %[2]s type ipip local %[3]s", ns.Name, d.Name, d.Local)
-		line("ip -n %s link set %s mtu %d", ns.Name, d.Name, d.MTU)
+		line("ip -n %[1]s link show %[2]s >/dev/null 2>&1 || ip -n %[1]s link add %[2]s type ipip local %[3]s", ns, d.Name, d.Local)
+		line("ip -n %s link set %s mtu %d", ns, d.Name, d.MTU)
 	case TunnelVXLAN:
-		line("ip -n %s link add %s type vxlan id %d local %s dev %s dstport %d nolearning", ns.Name, d.settings(), d.VNI, d.Local, d.Parent, d.Port)
+		line("ip -n %s link add %s type vxlan id %d local %s dev %s dstport %d nolearning", ns, d.settings(), d.VNI, d.Local, d.Parent, d.Port)
 	}
 	if d.Master != "" {
-		line("ip -n %s link set %s master %s", ns.Name, d.Name, d.Master)
+		line("ip -n %s link set %s master %s", ns, d.Name, d.Master)
 	}
 }
 

@@ -17,12 +17,12 @@ func (c Cluster) Node(name string) (Node, bool) {
 
 // Pod finds a pod by its member name, "NAMESPACE/NAME".
 func (c Cluster) Pod(member string) (Pod, bool) {
-	for _, p := range c.Pods {
-		if p.Member() == member {
-			return p, true
-		}
+	namespace, name, ok := strings.Cut(member, "/")
+	i := slices.IndexFunc(c.Pods, func(p Pod) bool { return p.Name == name && p.Namespace == namespace })
+	if !ok || i < 0 {
+		return Pod{}, false
 	}
-	return Pod{}, false
+	return c.Pods[i], true
 }
 
 // IPv4 is the node's primary IPv4 address; the zero Addr where it has none.

@@ -26,17 +26,21 @@ func Servers(c Cluster) (servers []Server) {
 		addr  netip.AddrPort
 	}
 	seen := map[key]bool{}
+	pods := make(map[string]*Pod, len(c.Pods)) // by member
+	for i := range slices.Backward(c.Pods) {
+		pods[c.Pods[i].Member()] = &c.Pods[i]
+	}
 	for _, svc := range c.Services {
 		for _, port := range svc.Ports {
 			proto := strings.ToLower(port.Protocol)
 			for _, e := range port.Endpoints {
-				pod, ok := c.Pod(e.Pod)
+				pod := pods[e.Pod]
 				k := key{proto, e.Addr}
-				if !ok || !c.Has(e.Addr.Addr()) || seen[k] { // every endpoint that Load gives an address in it has a pod
+				if pod == nil || !c.Has(e.Addr.Addr()) || seen[k] { // every endpoint that Load gives an address in it has a pod
 					continue
 				}
 				seen[k] = true
-				s := Server{Name: pod.Member(), Member: pod.Member(), Proto: proto, Addr: e.Addr}
+				s := Server{Name: e.Pod, Member: e.Pod, Proto: proto, Addr: e.Addr}
 				if pod.HostNetwork {
 					s.Member = pod.Node
 				}
