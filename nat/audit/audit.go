@@ -135,7 +135,12 @@ func hasChain(rs iptables.Ruleset, table, chain string) bool {
 }
 
 // kubeChain reports whether a chain bears a name of Kubernetes.
-func kubeChain(name string) bool { return strings.HasPrefix(name, "KUBE-") }
+func kubeChain(name string) bool {
+	return strings.HasPrefix(name, "KUBE-") && !slices.ContainsFunc(routerChains, func(other string) bool { return strings.HasPrefix(name, other) })
+}
+
+// routerChains are what the chains of kube-router begin with, whose network policies k3s and k0s bring, too.
+var routerChains = []string{"KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-", "KUBE-DST-", "KUBE-SRC-"}
 
 // kubelets are the chains that kubelet makes, or made, beside kube-proxy.
 var kubelets = map[string]bool{

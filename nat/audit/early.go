@@ -81,6 +81,9 @@ func (a *auditor) mayMatch(r iptables.Rule, kube string) bool {
 		switch m := m.(type) {
 		case xt.Mark:
 			// After translation the mark is set on all that is to be masqueraded.
+			if !m.Not && m.Value != 0 && m.Mask&a.mark == 0 {
+				return false // another agent's own packets, by its mark
+			}
 			if kube == "KUBE-POSTROUTING" && m.Mask&a.mark != 0 && (m.Value&a.mark != 0) == m.Not && m.Mask == a.mark {
 				return false
 			}
