@@ -22,10 +22,12 @@ type Node struct {
 	Options kubeproxy.Options
 	Backend string // the backend that kube-proxy writes with; "" where nobody knows: then the one that has its chains
 	Held    []Held
-	Native  nftables.Ruleset // the tables of nf_tables' own
-	First   string           // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
-	Conns   []nat.Conn       // of the node's connection tracking, both families or one
-	Tools   []view.Version   // the versions of iptables that are used on the node to look at rules or to save them
+	Native  nftables.Ruleset  // the tables of nf_tables' own
+	First   string            // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
+	Conns   []nat.Conn        // of the node's connection tracking, both families or one
+	Sysctls []topology.Sysctl // the node's settings, as far as they are known
+	Bridged bool              // its pods are behind a bridge
+	Tools   []view.Version    // the versions of iptables that are used on the node to look at rules or to save them
 }
 
 // Held is what one backend holds.
@@ -74,10 +76,12 @@ func Check(n Node) ([]Finding, error) {
 		}
 		a.earlyVerdicts(h)
 		a.marks(h)
+		a.others(h)
 		a.revisions(h)
 	}
 	a.bothBackends(own)
 	a.hints(own)
+	a.settings()
 	a.conns()
 	return a.findings, nil
 }

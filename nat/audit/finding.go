@@ -24,7 +24,16 @@ const (
 	StaleReject  Kind = "stale-reject"  // a REJECT or DROP of a service that has endpoints
 	StaleConn    Kind = "stale-conn"    // a connection is translated to what no rule would choose today
 	MirrorConn   Kind = "mirror-conn"   // a connection to a service address is not translated at all
+	StaleDNAT    Kind = "stale-dnat"    // a rule of someone else translates to a pod that is not there
+	ShadowedDNAT Kind = "shadowed-dnat" // a rule of someone else is for packets that one in front of it takes
+	Setting      Kind = "setting"       // a sysctl that Services need is off
 	Unreadable   Kind = "unreadable"    // something in a table is not iptables', so that it cannot be compared
+)
+
+// Of ports and policies.
+const (
+	LoopbackPublished Kind = "loopback-published" // a port that is published on 127.0.0.1 is translated for neighbours, too
+	ForwardPolicy     Kind = "forward-policy"     // FORWARD drops what goes to pods
 )
 
 // Finding is one fault.

@@ -1,0 +1,221 @@
+package audit
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/iptables"
+	"natlab/nat/xt"
+	"natlab/topology"
+)
+
+// others looks at what other programs have in a backend that what comes to the node's pods hangs on.
+func (a *auditor) others(h Held) {
+	if t, ok := h.Rules.Table("nat"); ok {
+		own := reached(t, "PREROUTING")
+		for _, chain := range t.Chains {
+			if kubeChain(chain.Name) || !own[chain.Name] {
+				continue
+			}
+			a.gone(h, chain)
+			a.twice(h, chain)
+			a.onLoopback(h, chain)
+		}
+	}
+	a.forwardPolicy(h)
+}
+
+// reached are the chains of a table that a walk from a built-in one may come to, itself among them.
+func reached(t iptables.Table, from string) map[string]bool {
+	out := map[string]bool{from: true}
+	for todo := []string{from}; len(todo) > 0; todo = todo[1:] {
+		chain, _ := t.Chain(todo[0])
+		for _, r := range chain.Rules {
+			next := ""
+			switch to := r.Target.(type) {
+			case xt.Jump:
+				next = to.Chain
+			case xt.Goto:
+				next = to.Chain
+			}
+			if next != "" && !out[next] {
+				out[next] = true
+				todo = append(todo, next)
+			}
+		}
+	}
+	return out
+}
+
+// to is the only address that a rule translates to.
+func to(r iptables.Rule) (netip.Addr, bool) {
+	d, ok := r.Target.(xt.DNAT)
+	return d.Range.MinAddr, ok && d.Range.MinAddr.IsValid() && (!d.Range.MaxAddr.IsValid() || d.Range.MaxAddr == d.Range.MinAddr)
+}
+
+// gone finds what is translated to an address of the node's pods that no pod has, as a plugin leaves it that was not called for a pod's end.
+func (a *auditor) gone(h Held, chain iptables.Chain) {
+	n, _ := a.node.Cluster.Node(a.node.Name)
+	told := slices.ContainsFunc(a.node.Cluster.Pods, func(p topology.Pod) bool { return !p.Invented && p.Node == n.Name })
+	if !told {
+		return // which pods there are is not known
+	}
+	for i, r := range chain.Rules {
+		addr, ok := to(r)
+		in := slices.ContainsFunc(n.PodBlocks, func(p netip.Prefix) bool { return p.Contains(addr) })
+		if !ok || !in || slices.ContainsFunc(a.node.Cluster.Pods, func(p topology.Pod) bool { return slices.Contains(p.IPs, addr) }) {
+			continue
+		}
+		f := place{h.Backend, "nat", chain.Name}.finding(StaleDNAT, i+1, fmt.Sprintf("%q: no pod of the node has address %s", r.Text(chain.Name), addr))
+		f.Why, f.Issue = "what comes to that port is sent to a pod that is gone, in front of any that has the port now", "containernetworking/plugins#1079"
+		f.Remedy = "delete the rule, or restart the node's agent that made it"
+		a.found(f)
+	}
+}
+
+// twice finds rules that translate the same packets as one in front of them does, to something else.
+func (a *auditor) twice(h Held, chain iptables.Chain) {
+	first := map[string]string{}
+	for i, r := range chain.Rules {
+		if _, ok := to(r); !ok {
+			continue
+		}
+		met := r.Met(chain.Name)
+		if changing.MatchString(met.Brief) {
+			continue
+		}
+		if before, there := first[met.Brief]; there && before != met.Action {
+			f := place{h.Backend, "nat", chain.Name}.finding(ShadowedDNAT, i+1, fmt.Sprintf("%q is for the same packets as a rule in front of it, %s", r.Text(chain.Name), before))
+			f.Why, f.Issue = "all of them go where the first rule sends them: who publishes the port by the second gets none", "containernetworking/plugins#1079"
+			f.Remedy = "delete the one whose pod or container is gone, or publish another port"
+			a.found(f)
+		} else if !there {
+			first[met.Brief] = met.Action
+		}
+	}
+}
+
+// changing are conditions that do not hold for the same packets each time.
+var changing = regexp.MustCompile(`--(probability|every|packet|limit|hashlimit|seconds|hitcount|datestart|timestart|quota)\b`)
+
+// onLoopback finds ports that are published on 127.0.0.1 and are translated for neighbours, too: PREROUTING is in front of the check of
+// addresses that are loopback's.
+func (a *auditor) onLoopback(h Held, chain iptables.Chain) {
+	if raw, ok := h.Rules.Table("raw"); ok && slices.ContainsFunc(raw.Chains, func(c iptables.Chain) bool {
+		return slices.ContainsFunc(c.Rules, func(r iptables.Rule) bool { return r.Target == xt.Target(xt.Drop{}) && toLoopback(r) })
+	}) {
+		return
+	}
+	for i, r := range chain.Rules {
+		addr, ok := to(r)
+		if !ok || !toLoopback(r) || addr.IsLoopback() || strings.Contains(r.Text(chain.Name), " -i lo ") {
+			continue
+		}
+		f := place{h.Backend, "nat", chain.Name}.finding(LoopbackPublished, i+1, fmt.Sprintf("%q translates what neighbours send to 127.0.0.1, too", r.Text(chain.Name)))
+		f.Why, f.Issue = "a host of the node's network that routes 127.0.0.1 by the node reaches what is published for the node alone", "moby#45610"
+		f.Remedy = "iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP; Docker 28 does it"
+		a.found(f)
+	}
+}
+
+func toLoopback(r iptables.Rule) bool {
+	return slices.ContainsFunc(r.Matches, func(m xt.Match) bool {
+		d, ok := m.(iptables.Destination)
+		return ok && !d.Not && d.Prefix.Addr().IsLoopback()
+	})
+}
+
+var (
+	ofState  = regexp.MustCompile(`--(?:ct)?state (\S+)`)
+	ofDevice = regexp.MustCompile(`(?:^|[^!]) -[io] (docker|br-|virbr|podman|lxcbr|lxdbr|incusbr|lo )`)
+)
+
+// forwardPolicy finds that FORWARD drops what no rule accepts, and that none accepts what comes to pods: kube-proxy accepts by its mark and answers.
+func (a *auditor) forwardPolicy(h Held) {
+	t, ok := h.Rules.Table("filter")
+	if !ok {
+		return
+	}
+	forward, ok := t.Chain("FORWARD")
+	if !ok || forward.Policy != "DROP" {
+		return
+	}
+	for name := range reached(t, "FORWARD") {
+		chain, _ := t.Chain(name)
+		for _, r := range chain.Rules {
+			if r.Target == xt.Target(xt.Accept{}) && a.letsIn(r) {
+				return
+			}
+		}
+	}
+	f := place{h.Backend, "filter", "FORWARD"}.finding(ForwardPolicy, 0, "the policy of FORWARD is DROP, and no rule accepts what goes to pods or comes from them")
+	f.Why, f.Issue = "a Service's packets that kube-proxy does not mark are dropped: those of pods, and with a local policy those of clients", "kubernetes#40182"
+	f.Remedy = "iptables -P FORWARD ACCEPT, or a rule that accepts the pods' network; Docker sets the policy at its start (ip-forward-no-drop)"
+	a.found(f)
+}
+
+// letsIn reports whether a rule that accepts may do so for a new packet of a pod that kube-proxy did not mark.
+func (a *auditor) letsIn(r iptables.Rule) bool {
+	text := r.Text("FORWARD")
+	if m := ofState.FindStringSubmatch(text); m != nil && !strings.Contains(m[1], "NEW") && !strings.Contains(m[1], "DNAT") || ofDevice.MatchString(text) {
+		return false
+	}
+	pods := a.podNetworks()
+	elsewhere := func(p netip.Prefix) bool { return len(pods) > 0 && !slices.ContainsFunc(pods, p.Overlaps) }
+	for _, m := range r.Matches {
+		switch m := m.(type) {
+		case xt.Mark:
+			if !m.Not && m.Value&a.mark != 0 {
+				return false
+			}
+		case iptables.Source:
+			if !m.Not && elsewhere(m.Prefix) {
+				return false
+			}
+		case iptables.Destination:
+			if !m.Not && elsewhere(m.Prefix) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// podNetworks are the networks of the cluster's pods, of the family that is audited.
+func (a *auditor) podNetworks() (out []netip.Prefix) {
+	all := slices.Clone(a.node.Cluster.PodNetwork.CIDRs)
+	for _, n := range a.node.Cluster.Nodes {
+		all = append(append(all, n.PodBlocks...), n.PodCIDRs...)
+	}
+	for _, p := range all {
+		if nat.FamilyOf(p.Addr()) == a.node.Options.Family {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// settings finds sysctls of the node that Services do not work with.
+func (a *auditor) settings() {
+	c := a.node.Cluster
+	nodePorts := c.KubeProxy.LocalhostNodePorts && slices.ContainsFunc(c.Services, func(s topology.Service) bool { return s.Type != topology.ClusterIP })
+	for _, s := range []struct {
+		key, why, issue string
+		holds           bool
+	}{
+		{"net/ipv4/ip_forward", "the node forwards nothing: what it translates to a pod is dropped", "kubernetes#40182", true},
+		{"net/bridge/bridge-nf-call-iptables", "what pods of one bridge send each other through a Service comes back untranslated: the bridge carries it past the rules", "kubernetes#33798", a.node.Bridged},
+		{"net/ipv4/conf/all/route_localnet", "node ports do not work at 127.0.0.1: the packet is no one's to translate to a pod", "kubernetes#90259", nodePorts},
+	} {
+		i := slices.IndexFunc(a.node.Sysctls, func(told topology.Sysctl) bool { return told.Key == s.key })
+		if i < 0 || !s.holds || a.node.Sysctls[i].Value != "0" || a.node.Options.Family != nat.IPv4 {
+			continue
+		}
+		key := strings.ReplaceAll(s.key, "/", ".")
+		a.found(Finding{Kind: Setting, What: key + " is 0", Why: s.why, Issue: s.issue, Remedy: "sysctl -w " + key + "=1, and keep it in /etc/sysctl.d"})
+	}
+}
