@@ -20,7 +20,9 @@ func (c *Conn) Entry(now time.Time) nat.Entry {
 		Seconds: uint32(max(0, c.Expires().Sub(now)) / time.Second), State: c.State(), Zone: c.Zone.ID, Kind: c.kind, Code: c.code,
 	}
 	e.Packets, e.Bytes, e.Counted = c.Counters()
-	e.AnswerKind, _ = ICMPAnswer(c.Original.Proto(), c.kind)
+	if isICMP(c.Original.Proto()) {
+		e.AnswerKind, _ = ICMPAnswer(c.Original.Proto(), c.kind)
+	}
 	return e
 }
 

@@ -60,6 +60,7 @@ func TestSaved(t *testing.T) {
 			require.Contains(t, text, c.Saved(at)[len("tcp      6 "+"431999"):], "connection %d", i) // all but the seconds
 		}
 	}
+	require.Zero(t, table.Conns()[0].Entry(at).AnswerKind, "of TCP there is none")
 	require.Contains(t, text, "dst=203.0.113.1 sport=5000 dport=80 packets=2 bytes=120 src=203.0.113.1 dst=198.51.100.1 sport=80 dport=7000 packets=1 bytes=60 [ASSURED] mark=16384 zone=7 use=1 kept={")
 }
 
