@@ -62,6 +62,9 @@ sudo natlab ask outside tcp 192.168.26.101:30450 -o pcapng`,
 sudo natlab watch
 sudo natlab watch vms100 vms101 --draw
 sudo natlab watch --proto udp --dst 10.96.0.10 --count 10 -o json`,
+	"natlab serve": `
+sudo natlab serve
+sudo natlab serve --name mine --listen 127.0.0.1:0`,
 	"natlab rules": `
 natlab rules --node vms100
 natlab rules -f cluster.yaml --node worker-1 --release v1.31 --family ipv6

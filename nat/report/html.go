@@ -37,14 +37,11 @@ func headsOf(r proof.Report) heads {
 func writePage(w io.Writer, about heads, all []told) error {
 	p := page{heads: about}
 	for _, t := range all {
-		row := indexRow{
-			Service: service(t.Flow), Type: t.Type.String(), Client: t.Client, Asks: t.Protocol.String() + " " + t.Target.String(),
-			Ending: ending(t.Certificate), Verdict: t.verdict,
-		}
+		id := ""
 		if t.drawn {
-			row.Flow = p.flow(t)
+			id = p.flow(t)
 		}
-		p.Index = append(p.Index, row)
+		p.Index = append(p.Index, rowOf(t, id))
 		p.certs = append(p.certs, t.Certificate)
 	}
 	for i := range p.Flows {
@@ -53,6 +50,14 @@ func writePage(w io.Writer, about heads, all []told) error {
 	p.Few = len(p.Flows) <= fewFlows
 	p.Services = serviceTrees(p.certs)
 	return pageTemplate.Execute(w, p)
+}
+
+// rowOf is a flow's row; id is that of its story.
+func rowOf(t told, id string) indexRow {
+	return indexRow{
+		Service: service(t.Flow), Type: t.Type.String(), Client: t.Client, Asks: t.Protocol.String() + " " + t.Target.String(),
+		Ending: ending(t.Certificate), Verdict: t.verdict, Flow: id,
+	}
 }
 
 // fewFlows is of how many flows the ways lie open at first.
