@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,11 +220,11 @@ func (s *Server) proveAll(ctx context.Context) error {
 
 // sumOf is how many flows are proved, in words.
 func sumOf(r proof.Report) string {
-	text := fmt.Sprintf("%d of %d flows proved", r.Count(proof.Proved), len(r.Flows))
+	parts := []string{fmt.Sprintf("%d of %d flows proved", r.Count(proof.Proved), len(r.Flows))}
 	for _, o := range []proof.Outcome{proof.Disproved, proof.Inconclusive} {
 		if n := r.Count(o); n > 0 {
-			text += fmt.Sprintf(", %d %s", n, o)
+			parts = append(parts, fmt.Sprintf("%d %s", n, o))
 		}
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
