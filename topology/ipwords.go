@@ -199,6 +199,17 @@ func KernelRules(six bool) []RoutingRule {
 	}
 }
 
+// opens makes the rules of routing open that lead to the table of a local route: what they are for comes to a process of the node, as a
+// transparent proxy wants it.
+func (n *Namespace) opens(r *routeWords) {
+	for i := range n.Rules {
+		rule := &n.Rules[i]
+		if table := tableName(r.table); table != "local" && table != "" && rule.Action == RouteByTable && rule.Table == table && rule.Six == r.Dst.Addr().Is6() {
+			rule.Open = "the local route of its table"
+		}
+	}
+}
+
 // addRoutes adds those of the routes that the kernel would use, the lowest metric first, and tells of the
 // others.
 func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err error) {
@@ -220,6 +231,9 @@ func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err e
 		r.settle(func(hop *routeWords) bool { return !hop.linkdown || !n.ignoresLinkdown(hop) })
 		if why := n.unused(&r); why != "" {
 			notes = append(notes, fmt.Sprintf("route %q: %s", text, why))
+			if r.own == "local" {
+				n.opens(&r)
+			}
 			if n.mayAsk(&r, whole) {
 				n.Unruled = append(n.Unruled, r.Route)
 			}

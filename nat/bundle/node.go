@@ -138,7 +138,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 		n.Addresses = append(n.Addresses, a.Prefix.Addr())
 	}
 	for _, r := range ns.Rules {
-		if r.Open != "" {
+		if r.Open != "" && r.Mask == 0 { // of one that asks for a mark it is looked whether packets have it
 			n.doubt(every(familyOf(r.Six)), fmt.Sprintf("whether rule of routing %d is for the packet: %s is not modelled", r.Priority, r.Open))
 		}
 	}

@@ -130,6 +130,9 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 	if what, ok := c.virtual(p); ok {
 		return what, true
 	}
+	if what, ok := c.openRule(p); ok {
+		return what, true
+	}
 	if what, ok := c.beneath(p); ok {
 		return what, true
 	}

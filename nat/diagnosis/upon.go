@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"natlab/nat"
 	"natlab/nat/gateway"
@@ -62,4 +63,20 @@ func (c Case) endpoints() (map[netip.AddrPort]bool, bool) {
 	}
 	word, _ := judge(x.Prediction)
 	return out, word == Works
+}
+
+// openRule is a rule of routing that is not followed and that may be for the packet, as far as its mark tells.
+func (c Case) openRule(p nat.Prediction) (string, bool) {
+	for _, r := range c.Namespace.Rules {
+		if r.Open == "" || r.Six != c.Ask.Tuple.Dst().Addr().Is6() {
+			continue
+		}
+		marked := func(mark uint32) bool { return (r.Mark^mark)&r.Mask == 0 }
+		for _, o := range p {
+			if marked(c.Ask.Mark) || slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return marked(s.Mark) }) {
+				return fmt.Sprintf("whether rule of routing %d is for the packet: %s is not modelled", r.Priority, r.Open), true
+			}
+		}
+	}
+	return "", false
 }
