@@ -110,6 +110,9 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	} else if nftables && len(o.Bundles) > 0 {
 		return nil, errors.New("nodes that hold what was dumped of them get no rules of kube-proxy's nftables mode: set mode: iptables")
 	}
+	if c.KubeProxy.Mode == topology.ModeIPVS && o.KubeProxy == "" {
+		return nil, errors.New("natlab writes no rules of kube-proxy's ipvs mode: name a kube-proxy that does (--kube-proxy), or set mode: iptables")
+	}
 	if b != dataplane.Userspace {
 		if _, err := dataplane.New(b); err != nil {
 			return nil, err

@@ -140,6 +140,10 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		if l.Tunnel() == realise.UserspaceTunnel {
 			keepHops(&is, l.plan.Namespaces[i])
 		}
+		differences := topology.Differences(l.plan.Namespaces[i], is)
+		if l.Cluster().KubeProxy.Mode == topology.ModeIPVS {
+			differences = slices.DeleteFunc(differences, proxy.Binds)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		n.Plan.Namespaces[i], n.SetsOf[member] = is, sets
@@ -147,7 +151,7 @@ func (l *Lab) world(ctx context.Context, n *Network, members []string) error {
 		if len(ipsec) > 0 {
 			n.IPsec = rules.Yes
 		}
-		if differs := slices.Concat(topology.Differences(l.plan.Namespaces[i], is), other, ipsec, filters); len(differs) > 0 {
+		if differs := slices.Concat(differences, other, ipsec, filters); len(differs) > 0 {
 			n.World[member] = differs
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 	"natlab/lab/dataplane"
 	"natlab/lab/nft"
 	"natlab/lab/proxy"
+	"natlab/lab/realise"
 	"natlab/lab/replay"
 	"natlab/nat"
 	"natlab/nat/bundle"
@@ -104,6 +105,11 @@ func (l *Lab) startProxies(ctx context.Context, plane dataplane.Dataplane, p *pr
 			if err := plane.Install(ctx, l.handles[n.Name], rs); err != nil {
 				return fmt.Errorf("node %s: rules of hostPorts of %s: %w", n.Name, family, err)
 			}
+		}
+	}
+	if l.cluster.KubeProxy.Mode == topology.ModeIPVS && len(l.cluster.Nodes) > 0 {
+		if err := realise.IPVS(l.handles[l.cluster.Nodes[0].Name]); err != nil {
+			return err
 		}
 	}
 	o := proxy.Options{Binary: l.record.KubeProxy, Backend: "legacy", Dir: l.own.state.file(proxyDir)}

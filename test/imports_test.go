@@ -62,7 +62,7 @@ var house = []room{
 	{"lab/rootless", ""}, // a user namespace for who is not root
 	{"lab/tunnel", ""},
 	{"lab/vm", ""},
-	{"lab/traffic", "nat"},
+	{"lab/traffic", "nat nat/packet"},
 	{"lab/dataplane", "nat nat/iptables nat/xt nat/xtables"},
 	{"lab/nft", "lab/dataplane nat nat/kubeproxy nat/nftables topology"},
 	{"lab/nfqueue", ""},

@@ -147,7 +147,8 @@ func TestErrors(t *testing.T) {
 		{"backend", "backend: iptables-nft", "backend: nftables", `in.yaml: document 1: Lab small: spec.kubeProxy.backend: "nftables" is not known: want iptables-legacy or iptables-nft`},
 
 		// KubeProxyConfiguration.
-		{"mode", "mode: iptables", "mode: ipvs", `in.yaml: document 2: KubeProxyConfiguration: mode: "ipvs": natlab knows kube-proxy's modes iptables and nftables; set one of them to see what that would do`},
+		{"mode", "mode: iptables", "mode: userspace", `in.yaml: document 2: KubeProxyConfiguration: mode: "userspace": kube-proxy's modes are iptables, nftables and ipvs`},
+		{"scheduler", "mode: iptables", "mode: ipvs\nipvs: {scheduler: sh}", `in.yaml: document 2: KubeProxyConfiguration: ipvs.scheduler: "sh": natlab proves what the scheduler rr does, kube-proxy's own; set that`},
 		{"clusterCIDR", "clusterCIDR: 10.244.0.0/16", "clusterCIDR: 10.244.0.0/99", `in.yaml: document 2: KubeProxyConfiguration: clusterCIDR: "10.244.0.0/99" is not an address range in CIDR form`},
 		{"syncPeriod", "mode: iptables", "iptables: {syncPeriod: soon}", `in.yaml: document 2: KubeProxyConfiguration: iptables.syncPeriod: "soon" is not a duration such as 30s`},
 		{"nftables' own section", "mode: iptables", "mode: nftables\nnftables: {masqueradeBit: 32}", "in.yaml: document 2: KubeProxyConfiguration: nftables.masqueradeBit: 32: want 0 to 31"},

@@ -29,7 +29,12 @@ type proxyConfig struct {
 
 		LocalhostNodePorts *bool `json:"localhostNodePorts"`
 	} `json:"iptables"`
-	NFTables  modeConfig `json:"nftables"`
+	NFTables modeConfig `json:"nftables"`
+	IPVS     struct {
+		modeConfig
+
+		Scheduler string `json:"scheduler"`
+	} `json:"ipvs"`
 	Conntrack struct {
 		TCPBeLiberal bool `json:"tcpBeLiberal"`
 	} `json:"conntrack"`
@@ -43,10 +48,12 @@ type modeConfig struct {
 	MinSyncPeriod string `json:"minSyncPeriod"`
 }
 
-// The modes of kube-proxy that natlab knows. Without one in its configuration kube-proxy runs in iptables mode, until 1.39.
+// The modes of kube-proxy. Without one in its configuration kube-proxy runs in iptables mode, until 1.39. What it writes in ipvs mode natlab does not
+// know: a real kube-proxy has to run in it.
 const (
 	ModeIPTables = "iptables"
 	ModeNFTables = "nftables"
+	ModeIPVS     = "ipvs"
 )
 
 func detectLocalModes() []string {
@@ -91,8 +98,13 @@ func (l *loader) kubeProxyConfig(o object) {
 	case "", ModeIPTables:
 	case ModeNFTables:
 		kp.Mode, name, section = ModeNFTables, ModeNFTables, cfg.NFTables
+	case ModeIPVS: // it masquerades as iptables mode is told to (pkg/proxy/ipvs: NewProxier)
+		kp.Mode, section.SyncPeriod, section.MinSyncPeriod = ModeIPVS, cfg.IPVS.SyncPeriod, cfg.IPVS.MinSyncPeriod
+		if s := cfg.IPVS.Scheduler; s != "" && s != "rr" {
+			bad("ipvs.scheduler", "%q: natlab proves what the scheduler rr does, kube-proxy's own; set that", short(s))
+		}
 	default:
-		bad("mode", "%q: natlab knows kube-proxy's modes iptables and nftables; set one of them to see what that would do", short(cfg.Mode))
+		bad("mode", "%q: kube-proxy's modes are iptables, nftables and ipvs", short(cfg.Mode))
 	}
 	if kp.HostnameOverride = strings.ToLower(strings.TrimSpace(cfg.HostnameOverride)); kp.HostnameOverride != "" {
 		if what := badSubdomain(kp.HostnameOverride); what != "" {
@@ -200,10 +212,10 @@ func (l *loader) nodePortAddresses(o origin, list []string) {
 }
 
 // routesLocalnet reports whether kube-proxy sets net.ipv4.conf.all.route_localnet at its start, so that a node
-// port answers on 127.0.0.1: localhostNodePorts, and node port addresses that contain a loopback address. In nftables mode
-// node ports are not served there.
+// port answers on 127.0.0.1: localhostNodePorts, and node port addresses that contain a loopback address. In nftables and
+// in ipvs mode node ports are not served there.
 func (k KubeProxy) routesLocalnet() bool {
-	if !k.LocalhostNodePorts || k.Mode == ModeNFTables {
+	if !k.LocalhostNodePorts || k.Mode == ModeNFTables || k.Mode == ModeIPVS {
 		return false
 	}
 	only := false // some IPv4 addresses, so not all of them

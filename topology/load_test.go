@@ -256,8 +256,10 @@ func TestConfigMap(t *testing.T) {
 	c, warnings = load(t, cm, small)
 	require.Equal(t, []string{"1.yaml: document 1: passed over 1 object of kind ConfigMap (v1), which natlab does not need"}, warnings)
 	require.Equal(t, []netip.Prefix{prefix("10.244.0.0/16")}, c.KubeProxy.ClusterCIDRs)
-	_, _, err := loadText(strings.Replace(cm, "mode: iptables", "mode: ipvs", 1))
-	require.ErrorContains(t, err, `in.yaml: document 1: ConfigMap kube-system/kube-proxy: config.conf: mode: "ipvs": natlab knows`)
+	c, _ = load(t, strings.Replace(cm, "mode: iptables", "mode: ipvs", 1), with())
+	require.Equal(t, ModeIPVS, c.KubeProxy.Mode)
+	_, _, err := loadText(strings.Replace(cm, "mode: iptables", "mode: userspace", 1))
+	require.ErrorContains(t, err, `in.yaml: document 1: ConfigMap kube-system/kube-proxy: config.conf: mode: "userspace": kube-proxy's modes are iptables, nftables and ipvs`)
 }
 
 func TestCutOffWarning(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"natlab/nat/report"
 	"natlab/scenarios"
 	"natlab/scenarios/conformance"
+	"natlab/topology"
 )
 
 // conformanceFlags are what the flags of conformance ask for.
@@ -58,6 +59,9 @@ func (p *program) conform(cmd *cobra.Command, r conformanceFlags) error {
 	focus, err := regexp.Compile(r.focus)
 	if err != nil {
 		return usage(cmd, fmt.Errorf("--focus: %w", err))
+	}
+	if r.proxy.mode.value == topology.ModeIPVS {
+		return usage(cmd, errors.New("--mode ipvs: the tests are asked in modes iptables and nftables"))
 	}
 	if r.name != "" && (cmd.Flags().Changed("backend") || r.proxy.what != "" || r.proxy.mode.value != "") {
 		return usage(cmd, errors.New("--name takes a lab as it is: leave --backend, --kube-proxy and --mode out"))

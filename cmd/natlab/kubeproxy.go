@@ -17,17 +17,19 @@ type proxyFlags struct {
 
 func (f *proxyFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.what, "kube-proxy", "", "run this kube-proxy in each node, which writes the rules: a program, or a release such as 1.37.2, which is built once")
-	f.mode = &choice{words: []string{topology.ModeIPTables, topology.ModeNFTables}}
+	f.mode = &choice{words: []string{topology.ModeIPTables, topology.ModeNFTables, topology.ModeIPVS}}
 	flags.Var(f.mode, "mode", "how kube-proxy programs the nodes (default: as its configuration has it, else iptables)")
 }
 
 // into makes the cluster one whose rules are those of the chosen kube-proxy, and returns its program; "" where none was chosen. What natlab
 // predicts is then what that release writes.
 func (f *proxyFlags) into(ctx context.Context, p *program, c *topology.Cluster) (binary string, err error) {
-	if f.mode.value == topology.ModeNFTables {
-		c.KubeProxy.Mode = topology.ModeNFTables
-	} else if f.mode.value != "" {
+	switch f.mode.value {
+	case "":
+	case topology.ModeIPTables:
 		c.KubeProxy.Mode = ""
+	default:
+		c.KubeProxy.Mode = f.mode.value
 	}
 	if f.what == "" {
 		return "", nil

@@ -24,7 +24,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables|ipvs] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 

@@ -45,7 +45,7 @@ const allowNotAsked = "not-asked"
 func (p *program) verify() *cobra.Command {
 	var v verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... [--apply mark|payload] | --kube-proxy BINARY|RELEASE [--mode iptables|nftables]] [-o text|json|junit|mermaid|html|svg|pcapng]",
+		Use:   "verify [-f FILE]... [--name N] [--service NS/NAME[:PORT]] [--from CLIENT] [--to ADDRESS[:PORT]] [--planes P,... [--apply mark|payload] | --kube-proxy BINARY|RELEASE [--mode iptables|nftables|ipvs]] [-o text|json|junit|mermaid|html|svg|pcapng]",
 		Short: "Prove what the NAT of a lab does, flow by flow",
 		Long: `Predict every flow that the Services call for, drive it, watch it, and compare: the request, the reply, the rules that
 both met, and connection tracking. A flow is proved where the Service works as it has to and the nodes do what their own

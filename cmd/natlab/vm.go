@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"natlab/lab/proxy"
 	"natlab/lab/vm"
 )
 
@@ -46,7 +49,7 @@ the mirror that this machine is set to; they are kept, and a kernel that is kept
 
 A SPEC is a Debian release (bullseye, bookworm, trixie, sid), a version (5.10, 6.1, 6.12, 7.x) or RELEASE/VERSION.
 The command is natlab, a static program of this machine (CGO_ENABLED=0 go test -c), or one of busybox. Arguments that
-name files are taken along.
+name files are taken along, and so are the releases that --kube-proxy names, built here.
 
 Exit status: the command's; with several kernels the worst; 2 where a VM failed.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -79,7 +82,7 @@ func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 			return usage(cmd, err)
 		}
 	}
-	c, err := p.vmConfig(v, args)
+	c, err := p.vmConfig(cmd.Context(), v, args)
 	if err != nil {
 		return err
 	}
@@ -105,7 +108,7 @@ func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 }
 
 // vmConfig finds natlab itself, the command, and the files that it names.
-func (p *program) vmConfig(v vmFlags, args []string) (vm.Config, error) {
+func (p *program) vmConfig(ctx context.Context, v vmFlags, args []string) (vm.Config, error) {
 	c := v.config
 	dir, err := vm.DefaultDir()
 	if err != nil {
@@ -116,6 +119,9 @@ func (p *program) vmConfig(v vmFlags, args []string) (vm.Config, error) {
 	}
 	c.Store = vm.Store{Dir: dir, Log: p.err}
 	c.Stdout, c.Stderr, c.Argv = p.out, p.err, append([]string(nil), args...)
+	if c.Files, err = p.proxiesNamed(ctx, args); err != nil {
+		return c, err
+	}
 	if v.console {
 		c.Console = p.err
 	}
@@ -140,6 +146,29 @@ func (p *program) vmConfig(v vmFlags, args []string) (vm.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// guestProxies is where natlab looks in the VM for the kube-proxies of releases (proxy.DefaultDir): there is no Go to build them with.
+const guestProxies = "/root/.cache/natlab/kube-proxy"
+
+// proxiesNamed are the kube-proxies of the releases that a command's --kube-proxy names, built here and put where natlab has them in the VM.
+func (p *program) proxiesNamed(ctx context.Context, args []string) (out []vm.File, err error) {
+	words := strings.Fields(strings.ReplaceAll(strings.Join(args, " "), "--kube-proxy=", "--kube-proxy "))
+	for i, word := range words {
+		if word != "--kube-proxy" || i+1 == len(words) {
+			continue
+		}
+		release, is := proxy.Release(words[i+1])
+		if !is {
+			continue
+		}
+		found, err := proxy.Find(ctx, release, p.err)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, vm.File{Host: found.Path, Guest: filepath.Join(guestProxies, release, "kube-proxy")})
+	}
+	return out, nil
 }
 
 // guestPath is where a host file stands in the VM: the command runs in /work, so a relative path holds there too.

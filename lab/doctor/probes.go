@@ -306,7 +306,7 @@ func trafficProbes() []probe {
 			},
 		},
 		{
-			feature: Feature{Name: "IPVS", For: "nothing yet: kube-proxy's other mode", Instead: "iptables mode only", Remedy: "modprobe ip_vs"},
+			feature: Feature{Name: "IPVS", For: "kube-proxy's ipvs mode", Instead: "iptables mode, or ipvs mode in a VM (natlab vm run)", Remedy: "modprobe ip_vs"},
 			try: func(_ context.Context, ns *netns.Handle) (string, error) {
 				return "", ns.Do(func() error {
 					_, err := os.Stat("/proc/thread-self/net/ip_vs")

@@ -113,17 +113,22 @@ func (b Builder) lock(ctx context.Context, release string) (unlock func(), err e
 // build makes a module that requires Kubernetes' and nothing else, and builds its kube-proxy.
 func (b Builder) build(ctx context.Context, release, work string) error {
 	_, _ = fmt.Fprintf(b.Log, "kube-proxy %s is not in %s: it is built, which takes a few minutes\n", release, b.Dir)
-	mod, err := b.module(ctx, release, work)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(work, "go.mod"), mod, 0o600)
-	}
-	if err != nil {
+	if err := b.Module(ctx, release, work); err != nil {
 		return err
 	}
 	// Old releases reach into the runtime by names that a new linker keeps to itself (-checklinkname).
 	version := "-s -w -checklinkname=0 -X k8s.io/component-base/version.gitVersion=" + release + " -X k8s.io/client-go/pkg/version.gitVersion=" + release
-	_, err = b.run(ctx, work, "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags="+version, "-o", "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy")
+	_, err := b.run(ctx, work, "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags="+version, "-o", "kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy")
 	return err
+}
+
+// Module writes a go.mod into a directory, which is there, of a module that requires Kubernetes' of a release and nothing else: what that has can be built and tested from there.
+func (b Builder) Module(ctx context.Context, release, dir string) error {
+	mod, err := b.module(ctx, release, dir)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "go.mod"), mod, 0o600)
 }
 
 // goMod is what `go mod edit -json` prints of a go.mod.

@@ -39,6 +39,15 @@ func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) 
 	if mode == topology.ModeIPTables && kp.Configured && !kp.LocalhostNodePorts {
 		plane["localhostNodePorts"] = false // 1.25 does not know the word
 	}
+	var masquerade map[string]any // of ipvs mode, which has it in iptables mode's section
+	if mode == topology.ModeIPVS {
+		masquerade, plane = plane, map[string]any{}
+		for _, name := range []string{"minSyncPeriod", "syncPeriod"} {
+			if period, has := masquerade[name]; has {
+				plane[name] = period
+			}
+		}
+	}
 	// Its timeouts stay kube-proxy's own, see Sets.
 	conntrack := map[string]any{"maxPerCore": 0, "min": 0} // no namespace but the first may write nf_conntrack_max
 	if kp.TCPBeLiberal {
@@ -49,6 +58,9 @@ func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) 
 		"mode": mode, "hostnameOverride": node, mode: plane, "conntrack": conntrack, "oomScoreAdj": 0,
 		"metricsBindAddress": metricsAddress, "healthzBindAddress": fmt.Sprintf("0.0.0.0:%d", healthzPort), "enableProfiling": true,
 		"clientConnection": map[string]any{"kubeconfig": kubeconfig, "qps": 100, "burst": 100},
+	}
+	if masquerade != nil {
+		all[topology.ModeIPTables] = masquerade
 	}
 	if kp.BindAddress.IsValid() {
 		all["bindAddress"] = kp.BindAddress.String()
@@ -119,3 +131,6 @@ func Sets(line string) bool {
 	}
 	return false
 }
+
+// Binds reports whether a difference of a namespace from what was planned is an address of a Service that a kube-proxy in ipvs mode gives the node (proxier.go: defaultDummyDevice).
+func Binds(line string) bool { return strings.Contains(line, " dev kube-ipvs0 ") }

@@ -39,6 +39,18 @@ func TestConfiguration(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &got))
 	require.Equal(t, "iptables", got.Mode)
 	require.Equal(t, false, got.IPTables["localhostNodePorts"])
+
+	c.KubeProxy.Mode = topology.ModeIPVS // which masquerades as iptables mode is told to
+	text, err = configuration(c, "vms100", "/kubeconfig")
+	require.NoError(t, err)
+	var ipvs struct {
+		Mode           string
+		IPTables, IPVS map[string]any
+	}
+	require.NoError(t, json.Unmarshal(text, &ipvs))
+	require.Equal(t, "ipvs", ipvs.Mode)
+	require.Equal(t, map[string]any{"minSyncPeriod": "10ms"}, ipvs.IPVS)
+	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "masqueradeBit": 15.0, "masqueradeAll": true}, ipvs.IPTables)
 }
 
 func TestLinkPrograms(t *testing.T) {
@@ -166,4 +178,10 @@ func TestSets(t *testing.T) {
 	} {
 		require.Equal(t, sets, Sets(line), line)
 	}
+}
+
+// The addresses that ipvs mode gives a node are told from others.
+func TestBinds(t *testing.T) {
+	require.True(t, Binds("the address 10.96.0.80/32 dev kube-ipvs0 is not the lab's"))
+	require.False(t, Binds("the address 10.96.0.80/32 dev eth0 is not the lab's"))
 }

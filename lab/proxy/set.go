@@ -35,7 +35,7 @@ type Set struct {
 }
 
 // patient is how long a kube-proxy may take to program what it was told.
-const patient = time.Minute
+const patient = 10 * time.Minute
 
 // Open starts a kube-proxy in each node, and returns when all have programmed the cluster. The namespaces have their devices and addresses
 // by then. After an error none runs. The Handles have to stay open as long as the Set.

@@ -64,6 +64,11 @@ func prove(ctx context.Context, l *lab.Lab, o Options) (proof.Report, error) {
 
 // newRun reads the lab.
 func newRun(ctx context.Context, l *lab.Lab, o Options) (r run, err error) {
+	if byOutcomes(l) {
+		if err := checkOutcomes(o); err != nil {
+			return run{}, err
+		}
+	}
 	r = run{lab: l, options: o, intent: l.Cluster(), flows: o.Flows}
 	if o.Intent != nil {
 		r.intent = *o.Intent

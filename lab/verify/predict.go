@@ -16,6 +16,9 @@ import (
 
 // predict predicts each flow: what the objects call for, what the rules make of it that belong to them, and what the nodes' rules will.
 func (v *verification) predict(flows []proof.Flow) error {
+	if v.outcomes {
+		return v.expectOutcomes(flows)
+	}
 	intent, live, err := v.networks()
 	if err != nil {
 		return err

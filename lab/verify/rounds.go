@@ -32,6 +32,7 @@ type flowState struct {
 	needed       service.Answer // what the objects call for
 	health       string         // of a health check, what it has to answer
 	intent, live nat.Prediction // for the port predictedPort
+	sticks       bool           // judged by its outcome: whoever served the client first has to again
 	deviation    float64        // how likely the live rules go another way than the intent
 	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first
 
@@ -93,7 +94,7 @@ func (q *flowState) open() bool {
 	if q.retries > maxRetries || q.vain >= maxVain || q.halts >= maxHalts || q.givenUp {
 		return false
 	}
-	if q.attempts == 0 {
+	if q.attempts == 0 || q.sticks && q.watched && q.attempts < 2 {
 		return true
 	}
 	for _, enough := range q.missing {

@@ -34,6 +34,14 @@ type nodeRules struct {
 func rulesOf(network lab.Network, nodes []string, intent topology.Cluster) (nodeRules, error) {
 	r := nodeRules{nodes: nodes, network: network, intent: map[string]iptables.Ruleset{}}
 	r.network.NFTOf = forgetful(network.NFTOf)
+	if intent.KubeProxy.Mode == topology.ModeIPVS { // nobody knows what they should hold
+		for node, held := range network.Held {
+			if len(held) > 0 {
+				r.intent[node] = held[0].Rules
+			}
+		}
+		return r, nil
+	}
 	if intent.KubeProxy.Mode == topology.ModeNFTables {
 		r.native = map[string]nftables.Ruleset{}
 	}

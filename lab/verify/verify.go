@@ -88,6 +88,9 @@ func (r run) prove(ctx context.Context, f nat.Family, first, several bool) (proo
 		return proof.Report{}, err
 	}
 	err = v.ask(ctx, !r.options.WithoutControl)
+	if err == nil {
+		err = v.strays(ctx)
+	}
 	if v.tell != nil {
 		v.tell("", 0, 0)
 	}
@@ -160,12 +163,14 @@ type verification struct {
 	meter     proof.Meter
 	lost      uint64
 	asIs      bool
+	outcomes  bool // nothing predicts the paths of flows: what comes of them is judged alone
 	strict    bool
 	failFast  bool
 	keep      bool         // packets byte for byte
 	tell      lab.Progress // may be nil
 	step      string       // what tell is told of
 	notAsked  []proof.NotAsked
+	escaped   []proof.Certificate
 	selected  bool           // some of the flows alone are asked
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
 }
@@ -186,7 +191,7 @@ func (r run) verification(f nat.Family, first, several bool) (*verification, err
 	}
 	v := &verification{
 		lab: l, about: about, means: means, rules: rules, chains: rules.chains(), asIs: o.AsIs, strict: o.Strict, failFast: o.FailFast, keep: o.Keep || o.Record != "", tell: o.Progress,
-		meter: proof.Meter{}, discarded: map[string]int{}, selected: about.Selected,
+		outcomes: byOutcomes(l), meter: proof.Meter{}, discarded: map[string]int{}, selected: about.Selected,
 	}
 	if o.AsIs {
 		v.chains.Intent = v.chains.Live
@@ -213,7 +218,7 @@ func (r run) verification(f nat.Family, first, several bool) (*verification, err
 
 // backendOf is what a lab's nodes hold their rules in.
 func backendOf(l *lab.Lab) string {
-	if mode := l.Cluster().KubeProxy.Mode; mode == topology.ModeNFTables {
+	if mode := l.Cluster().KubeProxy.Mode; mode == topology.ModeNFTables || mode == topology.ModeIPVS {
 		return mode
 	}
 	return string(l.Backend())
@@ -335,6 +340,7 @@ func (v *verification) report(ended string) proof.Report {
 		}
 		r.Flows = append(r.Flows, q.certs...)
 	}
+	r.Flows = append(r.Flows, v.escaped...)
 	r.NotAsked = append(r.NotAsked, proof.Unfinished(unfinished, ended)...)
 	r.Notes = append(r.Notes, repeated(v.discarded)...)
 	for _, member := range slices.Sorted(maps.Keys(v.rules.network.World)) {

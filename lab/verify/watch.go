@@ -55,7 +55,11 @@ func (v *verification) certify(batch []*attempt, seen []proof.Observation, misse
 		if crowded {
 			c.Trouble = append(c.Trouble, troubles[ofMachine]...)
 		}
-		cert := proof.Check(c)
+		judge := proof.Check
+		if v.outcomes {
+			judge, c.Stuck = proof.ByOutcome, t.sticksTo()
+		}
+		cert := judge(c)
 		cert.Routes = proof.RoutesOf(v.rules.network.Plan, cert.Hops)
 		why := t.discard(cert, c, crowded)
 		if why == "" {
@@ -221,6 +225,9 @@ func badness(o proof.Outcome) int {
 
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
 func (q *flowState) conclude(chains proof.Chains, strict bool) {
+	if q.sticks { // one serves this client, and each may
+		return
+	}
 	disproved := q.disproved()
 	for _, endpoint := range proof.Expected(q.needed, q.intent) {
 		if slices.ContainsFunc(q.certs, func(c proof.Certificate) bool { return c.Endpoint == endpoint }) {

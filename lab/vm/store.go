@@ -161,7 +161,7 @@ func kernelFile(path string) string {
 }
 
 // toolPackages are what a VM has besides natlab.
-var toolPackages = []string{"iptables", "iproute2", "busybox-static"}
+var toolPackages = []string{"iptables", "iproute2", "ipset", "busybox-static"}
 
 // Tools returns a folder with the iptables of a Debian release, ip, their libraries and busybox, laid out as a root file
 // system with merged /usr; it fetches them unless the Store has them.
@@ -198,7 +198,7 @@ func toolFile(path string) string {
 	switch {
 	case path == "etc/protocols", path == "etc/services":
 		return path
-	case strings.HasPrefix(path, "usr/sbin/") && strings.Contains(base, "tables"), path == "usr/bin/busybox", path == "usr/bin/ip":
+	case strings.HasPrefix(path, "usr/sbin/") && strings.Contains(base, "tables"), path == "usr/sbin/ipset", path == "usr/bin/busybox", path == "usr/bin/ip":
 		return path
 	case strings.Contains(path, "/gconv/"), strings.Contains(path, "/audit/"):
 		return ""

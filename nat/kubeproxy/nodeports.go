@@ -10,7 +10,7 @@ import (
 
 // NodePortsAt returns the test for a node's own addresses at which kube-proxy, in the cluster's mode, serves node ports of o's family: those of
 // nodePortAddresses, of which nftables mode takes the primary one where none are given; on loopback what localhostNodePorts allows, which
-// nftables mode never does. The health checks of load balancers are listened for at the same ones, loopback aside. Errors are those of Rules.
+// nftables and ipvs mode never do. The health checks of load balancers are listened for at the same ones, loopback aside. Errors are those of Rules.
 func NodePortsAt(c topology.Cluster, node string, o Options) (func(netip.Addr) bool, error) {
 	native := c.KubeProxy.Mode == topology.ModeNFTables
 	if native && len(c.KubeProxy.NodePortAddresses) == 0 {
@@ -20,6 +20,7 @@ func NodePortsAt(c topology.Cluster, node string, o Options) (func(netip.Addr) b
 	if err != nil {
 		return nil, err
 	}
+	native = native || c.KubeProxy.Mode == topology.ModeIPVS
 	return func(a netip.Addr) bool {
 		switch {
 		case !ofFamily(a, d.family):

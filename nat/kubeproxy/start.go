@@ -17,12 +17,14 @@ var ErrExits = errors.New("kube-proxy does not start with this configuration")
 // ErrMode is the class of a cluster whose kube-proxy runs in another mode than that of the rules that are asked for.
 var ErrMode = errors.New("the configuration has another mode")
 
-// checkMode refuses iptables rules of a kube-proxy in nftables mode.
+// checkMode refuses iptables rules of a kube-proxy in another mode.
 func checkMode(c *topology.Cluster) error {
-	if c.KubeProxy.Mode == topology.ModeNFTables {
-		return fmt.Errorf("kube-proxy's iptables rules: %w: nftables; set mode: iptables to see what that would do", ErrMode)
+	switch mode := c.KubeProxy.Mode; mode {
+	case "", topology.ModeIPTables:
+		return nil
+	default:
+		return fmt.Errorf("kube-proxy's iptables rules: %w: %s; set mode: iptables to see what that would do", ErrMode, mode)
 	}
-	return nil
 }
 
 // check refuses what kube-proxy would not start with, and what could break out of a rule's text. topology.Load lets no

@@ -114,9 +114,9 @@ func (m *Model) has(s *topology.Service, a netip.Addr) (access, bool) {
 }
 
 // nodePortsAt reports whether node ports are served at an address of a node: nodePortAddresses, and on loopback
-// localhostNodePorts, which is for IPv4 only. In nftables mode they are not served on loopback.
+// localhostNodePorts, which is for IPv4 only. In nftables and ipvs mode they are not served on loopback.
 func (m *Model) nodePortsAt(n topology.Node, a netip.Addr) bool {
-	if m.nftables() && a.IsLoopback() {
+	if a.IsLoopback() && (m.nftables() || m.cluster.KubeProxy.Mode == topology.ModeIPVS) {
 		return false
 	}
 	ranges := m.nodePortRanges(n, a)

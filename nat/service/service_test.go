@@ -150,6 +150,8 @@ func TestAnswers(t *testing.T) {
 		{"no address in nftables mode is the primary one", nftables, "near", "172.20.0.3" + np, "c: answered A 10.60.3.0 masqueraded, answered B 10.60.3.0 masqueraded"},
 		{"not the tunnel's, in nftables mode", nftables, "c", "10.60.3.0" + np, none},
 		{"nor localhost, in nftables mode", all(nftables, nodePortsAt("localhost")), "c", "127.0.0.1" + np, none},
+		{"nor localhost, in ipvs mode", kubeProxy(func(kp *topology.KubeProxy) { kp.Mode = topology.ModeIPVS }), "c", "127.0.0.1" + np, none},
+		{"all addresses in ipvs mode", kubeProxy(func(kp *topology.KubeProxy) { kp.Mode = topology.ModeIPVS }), "c", "10.60.3.0" + np, "c: answered A 10.60.3.0 masqueraded, answered B 10.60.3.0 masqueraded"},
 		{"localhost has one address", nodePortsAt("localhost"), "c", "127.0.0.2" + np, none},
 		{"localhost alone", nodePortsAt("localhost"), "near", "172.20.0.3" + np, none},
 		{"no localhostNodePorts", kubeProxy(func(kp *topology.KubeProxy) { kp.LocalhostNodePorts = false }), "c", "127.0.0.1" + np, none},
