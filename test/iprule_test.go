@@ -14,6 +14,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/bundle"
 	"natlab/nat/gateway"
+	"natlab/nat/packet"
 	"natlab/topology/dump"
 )
 
@@ -209,4 +210,41 @@ func explainedRoute(t *testing.T, n *bundle.Node, src, dst, in, proto string, ma
 		return "local"
 	}
 	return x.Dev + " " + x.Via.String()
+}
+
+// manySources is a node whose devices have addresses of every kind, and routes by each; all that leaves is masqueraded.
+const manySources = `set -e
+for i in 0 1 2; do
+  ip link add eth$i type veth peer name wire$i; ip link set eth$i addrgenmode none; ip link set wire$i up; ip link set eth$i up
+done
+ip link set lo up
+ip addr add fd00:1::1/64 dev eth0 nodad; ip addr add 2001:db8:1::1/64 dev eth0 nodad; ip addr add 2002::1/64 dev eth0 nodad
+ip addr add fe80::1/64 dev eth1 nodad
+ip addr add fd00:2::6/64 dev eth2 nodad; ip addr add fd00:7::5/64 dev eth2 nodad preferred_lft 0
+for to in 2003::/16 fd00:9::/64 2a00::/16 2002:1::/32; do ip -6 route add $to dev eth0; done
+for to in 2a01::/16 fd00:8::/64; do ip -6 route add $to dev eth1; done
+ip -6 route add 2a02::/16 dev eth2
+ip6tables-legacy -t nat -A POSTROUTING -j MASQUERADE
+`
+
+// A node's source towards an address, which is masquerade's as well, is the kernel's choice of several (RFC 6724): a unique local one, a global one, of 6to4,
+// a deprecated one, one on another device where the way out has one of the link alone.
+func TestSourcesOfIPv6(t *testing.T) {
+	t.Parallel()
+	run, n := ruled(t, "source-ipv6", manySources)
+	for _, dst := range []string{"2003::9", "fd00:9::9", "2a00::9", "2002:1::9", "2a01::9", "fd00:8::9", "fd00:7::9", "2a02::9", "fd00:2::9"} {
+		out, err := run("ip -6 route get " + dst)
+		require.NoError(t, err, out)
+		_, want, _ := strings.Cut(out, " src ")
+		want, _, _ = strings.Cut(want, " ")
+
+		s, err := gateway.ParseSpec(fmt.Sprintf("tcp [fd00:1::1]:40000 > [%s]:53", dst))
+		require.NoError(t, err)
+		c := n.Case(s.Ask)
+		g, err := gateway.NewGateway(c.Namespace, c.Rules, gateway.NodeOptions{Facts: gateway.Facts{Kernel: c.Facts.Kernel}, Family: nat.IPv6})
+		require.NoError(t, err)
+		p, err := packet.Parse(g.Leaves(s.Ask).Packet)
+		require.NoError(t, err, dst)
+		require.Equal(t, want, p.Tuple().Src().Addr().String(), dst)
+	}
 }

@@ -22,11 +22,11 @@ func (n *Namespace) addLinks(texts []string) (notes []string, err error) {
 		for _, a := range l.addresses {
 			if a.peer.IsValid() {
 				one := a.prefix.Addr()
-				n.Addresses = append(n.Addresses, Address{Device: l.name, Prefix: netip.PrefixFrom(one, one.BitLen()), Scope: a.scope})
+				n.Addresses = append(n.Addresses, Address{Device: l.name, Prefix: netip.PrefixFrom(one, one.BitLen()), Scope: a.scope, Deprecated: a.old})
 				n.Routes = append(n.Routes, Route{Dst: a.peer.Masked(), Device: l.name, Scope: ScopeLink, Protocol: "kernel"})
 				continue
 			}
-			n.Addresses = append(n.Addresses, Address{Device: l.name, Prefix: a.prefix, Scope: a.scope})
+			n.Addresses = append(n.Addresses, Address{Device: l.name, Prefix: a.prefix, Scope: a.scope, Deprecated: a.old})
 		}
 	}
 	for _, bridge := range bridges { // a text of bridge(8) has no bridge, but ports that name it

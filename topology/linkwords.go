@@ -39,6 +39,7 @@ type linkAddress struct {
 	prefix netip.Prefix
 	peer   netip.Prefix
 	scope  Scope
+	old    bool // deprecated
 }
 
 // links are all devices of a node that some text names, in the order in which they are named first.
@@ -205,7 +206,7 @@ func (l *link) address(words []string) error {
 	if err != nil {
 		return fmt.Errorf("%q is no address: %w", short(words[0]), err)
 	}
-	a := linkAddress{prefix: p}
+	a := linkAddress{prefix: p, old: slices.Contains(words, "deprecated")}
 	for i, word := range words[:len(words)-1] {
 		switch value := words[i+1]; word {
 		case "peer":
@@ -257,6 +258,7 @@ type linkJSON struct {
 		Peer   netip.Addr `json:"address"`
 		Length int        `json:"prefixlen"`
 		Scope  string     `json:"scope"`
+		Old    bool       `json:"deprecated"`
 	} `json:"addr_info"`
 }
 
@@ -274,7 +276,7 @@ func (all *links) readJSON(text string) error {
 		l.upper = l.upper || d.LinkPeer != nil
 		l.takeJSON(&d)
 		for _, a := range d.Addresses {
-			one := linkAddress{prefix: netip.PrefixFrom(a.Local, a.Length), scope: map[string]Scope{"link": ScopeLink, "host": ScopeHost}[a.Scope]}
+			one := linkAddress{prefix: netip.PrefixFrom(a.Local, a.Length), scope: map[string]Scope{"link": ScopeLink, "host": ScopeHost}[a.Scope], old: a.Old}
 			if a.Peer.IsValid() && a.Peer != a.Local {
 				one.prefix, one.peer = netip.PrefixFrom(a.Local, a.Local.BitLen()), netip.PrefixFrom(a.Peer, a.Length)
 			}

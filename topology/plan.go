@@ -142,6 +142,8 @@ type Address struct {
 	Scope  Scope        `json:"scope,omitzero"`
 	// NoRoute: no route to the address's network comes with it (noprefixroute). A Plan's addresses have one.
 	NoRoute bool `json:"-"`
+	// Deprecated: its preferred lifetime is over, and it is no source of IPv6 where there is another. None of a Plan is.
+	Deprecated bool `json:"-"`
 }
 
 // Scope is rtnetlink's address or route scope.

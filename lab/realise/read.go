@@ -130,6 +130,7 @@ func (r *reader) addresses() (out []topology.Address, err error) {
 			}
 			out = append(out, topology.Address{
 				Device: dev, Prefix: p, Scope: scopeOf(netlink.Scope(a.Scope)), NoRoute: r.plan.Dumped && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+				Deprecated: r.plan.Dumped && a.Flags&unix.IFA_F_DEPRECATED != 0,
 			})
 		}
 	}

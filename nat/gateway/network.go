@@ -190,7 +190,8 @@ type device struct {
 	topology.Device
 	host    *host
 	addrs   []netip.Prefix
-	segment []*device // what hears it
+	old     []netip.Addr // of these, the deprecated ones
+	segment []*device    // what hears it
 
 	settings deviceSettings
 }
@@ -257,6 +258,9 @@ func (h *host) address(ns *topology.Namespace) {
 		h.local[a.Prefix.Addr()], h.preferred[a.Prefix.Addr()] = a.Device, h.primaryOf(d, a.Prefix)
 		if a.Scope == topology.ScopeGlobal {
 			d.addrs = append(d.addrs, a.Prefix)
+		}
+		if a.Deprecated {
+			d.old = append(d.old, a.Prefix.Addr())
 		}
 		if !a.Prefix.IsSingleIP() && a.Device != "lo" && !a.NoRoute {
 			r := topology.Route{Dst: a.Prefix.Masked(), Device: a.Device, Scope: topology.ScopeLink, Protocol: "kernel"}

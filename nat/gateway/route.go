@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"math/bits"
 	"net/netip"
-	"slices"
 
 	"natlab/nat"
 	"natlab/topology"
@@ -242,46 +240,6 @@ func (h *host) deviceAddr(next nextHop) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// sourceAddr is the IPv6 address that suits a destination best: the destination itself, else one of the out device, else
-// the one with most bits in common, as far as its prefix goes (ipv6_dev_get_saddr, rules 1, 5 and 8 of RFC 6724); of several the youngest.
-// For what is of the link it is the out device's in any case.
-func (h *host) sourceAddr(next nextHop) (best netip.Addr) {
-	near := reach(next.dst) == reachNode || reach(next.dst) == reachLink || next.dst.IsMulticast() || next.dst.IsUnspecified()
-	switch {
-	case h.isLocal(next.dst):
-		return next.dst
-	case near && next.dev.Name == "lo":
-		return h.loopback()
-	}
-	most := -1
-	for _, d := range h.devices {
-		if near && d != next.dev {
-			continue
-		}
-		for _, p := range slices.Backward(d.addrs) {
-			score := min(commonBits(p.Addr(), next.dst), p.Bits())
-			if d == next.dev {
-				score += 128
-			}
-			if score > most {
-				best, most = p.Addr(), score
-			}
-		}
-	}
-	return best
-}
-
-// commonBits is how many leading bits two addresses share.
-func commonBits(a, b netip.Addr) int {
-	x, y := a.As16(), b.As16()
-	for i := range x {
-		if x[i] != y[i] {
-			return 8*i + bits.LeadingZeros8(x[i]^y[i])
-		}
-	}
-	return 128
 }
 
 // routingType is what addrtype calls an address (inet_dev_addr_type): of IPv4 only the table "local" is asked, so that a
