@@ -118,6 +118,15 @@ func (s xtablesSocket) get(option int, b []byte) error {
 	return nil
 }
 
+// set is setsockopt of b, which unix.SetsockoptString would copy first: a table of a large cluster has ten megabytes.
+func (s xtablesSocket) set(option int, b []byte) error {
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(s.fd), uintptr(s.level), uintptr(option), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 func (s xtablesSocket) info(name string) (xtables.Blob, uint32, error) {
 	b := make([]byte, xtables.InfoSize)
 	copy(b, name)
@@ -169,7 +178,7 @@ func (s xtablesSocket) replace(blob xtables.Blob) error {
 		}
 		counters := make([]byte, counterSize*max(old.Count, 1))
 		b := blob.Replace(old.Count, uint64(uintptr(unsafe.Pointer(&counters[0]))))
-		err = unix.SetsockoptString(s.fd, s.level, soSetReplace, unsafe.String(&b[0], len(b)))
+		err = s.set(soSetReplace, b)
 		runtime.KeepAlive(counters)
 		if !errors.Is(err, unix.EAGAIN) { // EAGAIN: the number of entries changed
 			return err
