@@ -174,7 +174,7 @@ func (s *stateDir) clear(ctx context.Context, names []string) error {
 	err := endInhabitants(ctx, names)
 	if err == nil {
 		var group errgroup.Group
-		group.SetLimit(parallel)
+		group.SetLimit(parallel())
 		for _, name := range names {
 			group.Go(func() error { return netns.Delete(name) })
 		}

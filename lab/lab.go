@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -348,13 +349,14 @@ func (l *Lab) closeHandles() error {
 	return errors.Join(all...)
 }
 
-// parallel is how much of one thing is done at a time: namespaces taken away, programs and servers started.
-const parallel = 8
+// parallel is how much of one thing is done at a time: namespaces taken away, programs and servers started. More than keeps the processors busy
+// takes memory and no less time: a node's rules are tens of megabytes in a large cluster.
+func parallel() int { return min(8, 2*runtime.GOMAXPROCS(0)) }
 
 // each calls f for every element until one call fails or ctx ends, and waits for all calls.
 func each[T any](ctx context.Context, all []T, f func(T) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
+	group.SetLimit(parallel())
 	for _, one := range all {
 		group.Go(func() error {
 			if ctx.Err() != nil {
