@@ -122,6 +122,7 @@ func (r *reader) addresses() (out []topology.Address, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("list addresses: %w", err)
 		}
+		oldestFirst(all, family)
 		for _, a := range all {
 			p, ok := prefixOf(a.IPNet)
 			dev := r.names[a.LinkIndex]
@@ -135,6 +136,15 @@ func (r *reader) addresses() (out []topology.Address, err error) {
 		}
 	}
 	return out, nil
+}
+
+// oldestFirst sorts the addresses of each device by age, as a Plan has them. Of IPv6 the kernel lists the youngest of a scope first (ipv6_link_dev_addr), and
+// chooses the youngest where nothing else decides.
+func oldestFirst(all []netlink.Addr, family int) {
+	if family == unix.AF_INET6 {
+		slices.Reverse(all)
+	}
+	slices.SortStableFunc(all, func(a, b netlink.Addr) int { return a.LinkIndex - b.LinkIndex })
 }
 
 // families are those that the kernel has in the namespace: IPv6 is off where the Plan has no address of it.

@@ -105,6 +105,7 @@ func (v *surveyor) addressesOfBoth() (out []topology.Address, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("list addresses: %w", err)
 		}
+		oldestFirst(all, family)
 		for _, a := range all {
 			p, ok := prefixOf(a.IPNet)
 			dev := v.names[a.LinkIndex]

@@ -302,3 +302,15 @@ func TestChanges(t *testing.T) {
 	})
 	require.Equal(t, 1, seen)
 }
+
+// Of several addresses of IPv6 that suit alike, MASQUERADE takes the youngest, whoever translates.
+func TestYoungestAddress(t *testing.T) {
+	t.Parallel()
+	for _, plane := range []string{planeKernel, planeWire, planeBytes} {
+		s := newScene(t)
+		ip(t, s.gateway, "addr add fd00:2::5/64 dev right nodad\naddr add fd00:2::4/64 dev right nodad")
+		s.translate(t, plane, rules6)
+		serve(t, s.server, "tcp", "[fd00:2::2]:8080")
+		require.Equal(t, "seen as fd00:2::4", ask(t.Context(), s.client, "tcp", "[fd00:1::1]:30080", []byte("x"), nil), plane)
+	}
+}
