@@ -2,7 +2,9 @@ package test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,10 +37,27 @@ type wirePorts struct{ next atomic.Uint32 }
 func (p *wirePorts) Uint32() uint32 { return p.next.Load() }
 
 // wireRules are as kube-proxy's, with what moves ports besides.
-var wireRules = map[nat.Family]string{
-	nat.IPv4: strings.Replace(handRules, "-A KUBE-POSTROUTING -m mark ! ", `-A KUBE-SERVICES -d 10.96.0.1/32 -p udp -m udp -j DNAT --to-destination 10.244.0.5:53
+var wireRules = map[nat.Family]string{nat.IPv4: wireRules4, nat.IPv6: inIPv6(wireRules4)}
+
+var wireRules4 = strings.Replace(handRules, "-A KUBE-POSTROUTING -m mark ! ", `-A KUBE-SERVICES -d 10.96.0.1/32 -p udp -m udp -j DNAT --to-destination 10.244.0.5:53
 -A KUBE-POSTROUTING -s 192.168.1.0/24 -d 10.244.0.0/16 -p udp -j MASQUERADE --to-ports 24000-24999
--A KUBE-POSTROUTING -m mark ! `, 1),
+-A KUBE-POSTROUTING -m mark ! `, 1)
+
+// inIPv6 are rules with the twins' addresses of IPv6: 10.96.0.1 is fd00::a60:1.
+func inIPv6(text string) string {
+	mapped := func(a string) string {
+		b := netip.MustParseAddr(a).As4()
+		return netip.AddrFrom16([16]byte{0xfd, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}).String()
+	}
+	text = regexp.MustCompile(`([0-9.]+)/([0-9]+) `).ReplaceAllStringFunc(text, func(s string) string {
+		p := netip.MustParsePrefix(strings.TrimSpace(s))
+		return fmt.Sprintf("%s/%d ", mapped(p.Addr().String()), p.Bits()+96)
+	})
+	text = regexp.MustCompile(`([0-9]+\.[0-9.]+):([0-9]+)`).ReplaceAllStringFunc(text, func(s string) string {
+		a := netip.MustParseAddrPort(s)
+		return netip.AddrPortFrom(netip.MustParseAddr(mapped(a.Addr().String())), a.Port()).String()
+	})
+	return strings.ReplaceAll(text, "icmp-port", "icmp6-port")
 }
 
 // What leaves a namespace and which connections it has is the same, packet by packet, whoever does its NAT: the kernel, or the gateway on the wire, by mark or by
@@ -51,19 +70,21 @@ func TestTwinsOverTheWire(t *testing.T) {
 		packets, err = strconv.Atoi(s)
 		require.NoError(t, err)
 	}
-	for _, apply := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
-		t.Run(apply.String(), func(t *testing.T) {
-			t.Parallel()
-			w := newTwins(t, dataplane.Legacy, nat.IPv4)
-			for w.packets < packets/2 && !t.Failed() {
-				rapid.Check(t, func(rt *rapid.T) {
-					if w.packets < packets/2 {
-						w.overTheWire(t, apply, drawn{rt, w.family, w.kernel.version})
-					}
-				})
-			}
-			t.Logf("%d packets by %s: no difference", w.packets, apply)
-		})
+	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+		for _, apply := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
+			t.Run(family.String()+"/"+apply.String(), func(t *testing.T) {
+				t.Parallel()
+				w := newTwins(t, dataplane.Legacy, family)
+				for w.packets < packets/4 && !t.Failed() {
+					rapid.Check(t, func(rt *rapid.T) {
+						if w.packets < packets/4 {
+							w.overTheWire(t, apply, drawn{rt, w.family, w.kernel.version})
+						}
+					})
+				}
+				t.Logf("%d packets by %s: no difference", w.packets, apply)
+			})
+		}
 	}
 }
 
@@ -91,7 +112,7 @@ func (w *twins) overTheWire(t *testing.T, apply userspace.Apply, d drawn) {
 			w.differs(d, "left the gateway:\n%s\nleft the kernel:\n%s\nafter\n%s\n%s", got, want, strings.Join(way, "\n"), x.gateway.Stats())
 		}
 	}
-	if got, want := x.entries(), strings.Join(w.kernel.entries(t), "\n"); got != want && !w.overdue() {
+	if got, want := x.entries(w.family), strings.Join(w.kernel.entries(t), "\n"); got != want && !w.overdue() {
 		w.differs(d, "connections of the gateway:\n%s\nof the kernel:\n%s\nafter\n%s", got, want, strings.Join(way, "\n"))
 	}
 }
@@ -166,9 +187,9 @@ func joinedLines(t *testing.T, out map[string][][]byte) string {
 	return kernelLines(whole)
 }
 
-func (x *wire) entries() string {
+func (x *wire) entries(f nat.Family) string {
 	var lines []string
-	x.gateway.Conns(nat.IPv4, func(c *conntrack.Conn, now time.Time) {
+	x.gateway.Conns(f, func(c *conntrack.Conn, now time.Time) {
 		if !c.Has(nat.NATClash) {
 			lines = append(lines, emulatedEntry(c, now))
 		}

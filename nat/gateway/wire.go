@@ -166,6 +166,11 @@ func (v *visit) attach(p *passage, pkt *packet.Packet) {
 		p.ref.Dir = nat.Original
 	}
 	p.state()
+	const redirect = 5
+	if kind, _, _ := pkt.ICMP(); pkt.V6() || kind != redirect { // the packet goes no further: a later one that is like it is not it
+		v.transit.remove(of)
+		v.transit.free(of)
+	}
 }
 
 // viaOf is who is asked for on the link that a packet leaves by, which the kernel knows and does not tell.

@@ -258,3 +258,18 @@ func TestWireAllocations(t *testing.T) { // not parallel: the allocations of oth
 		}
 	}))
 }
+
+// A packet of which the kernel tells that it goes no further is not taken for a later one that is like it; one that a redirect is about goes on.
+func TestToldToBeLost(t *testing.T) {
+	t.Parallel()
+	for kind, goesOn := range map[uint8]bool{11: false, 3: false, 5: true} {
+		g, at := wired(t), time.Unix(1, 0)
+		b := segmentOf("192.168.1.9:5000", "10.244.1.7:80", 2, 1, 0)
+		require.NotNil(t, g.At(gateway.Seen{Hook: nat.PreRouting, In: "eth0", Packet: bytes.Clone(b)}, at).Conn)
+		ends := nat.TupleOf(nat.ICMP, netip.MustParseAddrPort("192.168.1.1:0"), netip.MustParseAddrPort("192.168.1.9:0"))
+		told := packet.Build(ends, packet.Fields{Type: kind, Payload: b}).Bytes()
+		require.NotNil(t, g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: told}, at).Conn, "the error is of its connection")
+		r := g.At(gateway.Seen{Hook: nat.Forward, In: "eth0", Out: "pods", Packet: bytes.Clone(b)}, at)
+		require.Equal(t, goesOn, r.Conn != nil, "type %d", kind)
+	}
+}
