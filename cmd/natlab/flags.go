@@ -58,14 +58,20 @@ func (a *applyFlag) add(f *pflag.FlagSet) {
 // ownNATFlags are --nat and --fault: what natlab's own NAT does otherwise than Linux's.
 type ownNATFlags struct {
 	nat   natFlag
-	fault choice
+	fault faultFlag
 }
+
+// faultFlag is --fault.
+type faultFlag struct{ choice }
+
+// Type is what --help shows as the flag's argument: all words are more than a line has room for.
+func (*faultFlag) Type() string { return "FAULT" }
 
 // add makes them flags of a command that lets natlab's own NAT run.
 func (o *ownNATFlags) add(f *pflag.FlagSet) {
 	o.fault.words = userspace.Faults()
-	f.Var(&o.nat, "nat", "another NAT than Linux's, in the terms of RFC 4787: mapping=endpoint-independent,filtering=address-dependent,...")
-	f.Var(&o.fault, "fault", "what natlab's own NAT is to do wrong")
+	f.Var(&o.nat, "nat", "another NAT than Linux's, in the terms of RFC 4787: mapping=endpoint-independent and others, a comma between")
+	f.Var(&o.fault, "fault", "what natlab's own NAT is to do wrong: "+strings.Join(o.fault.words, ", "))
 }
 
 // natFlag is --nat.
