@@ -32,6 +32,10 @@ func openSender() (*sender, error) {
 		}
 		s.sockets[i].fd = fd
 	}
+	// An answer of the kernel's may be to a broadcast address, too.
+	if err := unix.SetsockoptInt(s.sockets[0].fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+		return nil, errors.Join(fmt.Errorf("raw socket: %w", err), s.close())
+	}
 	return s, nil
 }
 
