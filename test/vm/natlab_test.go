@@ -57,8 +57,10 @@ func TestScenarios(t *testing.T) {
 			"natlab", "scenario", "run", "--all", "--parallel", "2", "-o", "json")
 		require.NoError(t, err)
 		require.Zero(t, status, "%s%s", stdout, stderr)
-		var results []scenarios.Result
-		require.NoError(t, json.Unmarshal([]byte(stdout), &results))
+		var found struct{ Items []scenarios.Result }
+		require.NoError(t, json.Unmarshal([]byte(stdout), &found))
+		results := found.Items
+		require.NotEmpty(t, results)
 		running, err := nat.ParseKernel(strings.Replace(kernel, ".x", ".99", 1))
 		require.NoError(t, err)
 		skipped := 0
