@@ -3,6 +3,7 @@ package test
 // foundPrefixes are differences of addresses that NPT writes, and of the device that a packet came in by.
 func foundPrefixes() []found {
 	const forwarded, home = "udp 192.168.1.10:1000 > 10.0.0.20:80", "tcp 10.244.0.1:40001 > 192.168.1.1:80"
+	tracked := natRules("-A PREROUTING -p tcp -m tcp --dport 82 -j DNAT --to-destination 10.0.0.20")
 	away := " --src-pfx fd00::/64 --dst-pfx fd00:0:0:9::/64"
 	return []found{
 		{"DNPT at PREROUTING leaves what came back by lo its route, and at OUTPUT finds another one", mangleRules("-A PREROUTING -p tcp -j DNPT"+away, "-A PREROUTING -p ipv6-icmp -j DNPT"+away, "-A OUTPUT -p udp -j DNPT"+away), []given{
@@ -31,6 +32,22 @@ func foundPrefixes() []found {
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
 			{dev: "out0", tuple: "icmp 10.0.0.20:0 > 192.168.1.10:0", kind: 3, about: "udp 192.168.1.10:1000 > 10.0.0.20:80"},
 			{dev: "in0", tuple: forwarded, ttl: 1},
+		}, only6, nil},
+		{"REJECT believes the sum that conntrack found right, whatever DNPT has written since", mangleRules("-A PREROUTING -j DNPT --src-pfx fd00::/64 --dst-pfx fd00::/64") + tracked +
+			filterRules("-A FORWARD -p tcp -m tcp --dport 81 -j REJECT --reject-with tcp-reset", "-A FORWARD -j REJECT --reject-with icmp6-addr-unreachable",
+				"-A INPUT -p tcp -m tcp --dport 81 -j REJECT --reject-with tcp-reset", "-A INPUT -j REJECT --reject-with icmp6-port-unreachable"), []given{
+			{dev: "in0", tuple: "icmp [fd00::c0a8:10a]:8 > [fd05::a00:14]:8"},
+			{dev: "in0", tuple: "udp [fd00::c0a8:10a]:1000 > [fd05::a00:14]:80"},
+			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:1000 > [fd05::a00:14]:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:1000 > [fd05::a00:14]:81", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "icmp [fd00::c0a8:10a]:9 > [fd05::c0a8:101]:9"},
+			{dev: "in0", tuple: "udp [fd00::c0a8:10a]:1000 > [fd05::c0a8:101]:80"},
+			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:1000 > [fd05::c0a8:101]:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:1000 > [fd05::c0a8:101]:81", flags: 2, seq: 1000},
+		}, only6, nil},
+		{"an error about TEE's copy to an address of the link is looked for where the copy leaves", mangleRules("-A FORWARD -j TEE --gateway 10.244.0.5") + filterRules("-A OUTPUT -j REJECT --reject-with icmp6-addr-unreachable"), []given{
+			{dev: "in0", tuple: "tcp [fe80::9]:1000 > [fd00::a60:1]:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "udp [fe80::9]:1000 > [fd00::a00:14]:80"},
 		}, only6, nil},
 		{"an error with a wrong checksum, where conntrack does not look at it", natRules("-A PREROUTING -p tcp -m tcp --dport 81 -j DNAT --to-destination 10.0.0.20"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80"},

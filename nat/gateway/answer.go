@@ -66,17 +66,17 @@ func (v *visit) reject(p *passage, r *rules.Rejection) {
 		}
 	}
 	if r.With == "tcp-reset" {
-		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && v.rejectable(p) {
+		if t, ok := p.pkt.TCP(); ok && t.Flags&tcpRST == 0 && (p.valid && !p.onward || v.rejectable(p)) { // what is forwarded is summed again (skb_forward_csum)
 			v.reset(p, &t, 0, true)
 		}
 		return
 	}
-	if v.rejectable(p) {
+	if p.valid || v.rejectable(p) {
 		v.unreachable(p, rejectCodes[r.With])
 	}
 }
 
-// rejectable reports whether REJECT answers a packet as far as its checksum goes.
+// rejectable reports whether REJECT answers a packet as far as its checksum goes that conntrack has not found right before.
 func (v *visit) rejectable(p *passage) bool {
 	return p.sound || v.copying && p.summed || p.pkt.Rejectable(v.options.Kernel)
 }
@@ -192,7 +192,9 @@ func (v *visit) error(p *passage, kind, code uint8, rest uint32) {
 		TTL: v.host.settings.ttl, TOS: tos, Type: kind, Code: code, Rest: rest, Payload: quote,
 	})}
 	if src.Is6() && src.IsLinkLocalUnicast() {
-		q.by = v.devices[p.came]
+		if q.by = v.devices[p.came]; p.copy { // skb->dev (icmp6_iif)
+			q.by = p.out
+		}
 	}
 	v.reply(p, q, true)
 }

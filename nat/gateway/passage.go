@@ -32,6 +32,7 @@ type passage struct {
 	echoes bool       // the node hears it, too
 	echo   bool       // it is what the node hears of it
 	sound  bool       // its checksum counts as right where it comes back to the node (skb_csum_unnecessary)
+	valid  bool       // conntrack found its checksum right when it came in, which REJECT believes whatever rules change since (csum_valid)
 	summed bool       // conntrack found its checksum wrong when it came in: of a copy that leaves nobody sums it again (CHECKSUM_COMPLETE, nf_checksum)
 	answer bool       // the node's own, because of another
 	copy   bool       // it is TEE's

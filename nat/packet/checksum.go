@@ -122,6 +122,18 @@ func (p *Packet) Rejectable(k nat.Kernel) bool {
 // kernel takes it too.
 func zeroSum(s uint16) bool { return s == 0 || s == 0xffff }
 
+// Summed reports whether conntrack sums the packet to know whether its checksum is right: one of TCP, of ICMP, or of UDP that has a checksum
+// (tcp_error, udp_error, nf_conntrack_icmpv6_error).
+func (p *Packet) Summed() bool {
+	switch h := p.transport(); p.tuple.Proto() {
+	case nat.TCP, nat.ICMP, nat.ICMPv6:
+		return true
+	case nat.UDP:
+		return len(h) >= udpHeader && h[6]|h[7] != 0
+	}
+	return false
+}
+
 // ChecksumOK reports whether the transport checksum is right, as conntrack asks in PREROUTING (nf_checksum). A UDP
 // checksum of zero is none and is right; so is that of a protocol without one.
 func (p *Packet) ChecksumOK() bool {
