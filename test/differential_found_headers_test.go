@@ -96,6 +96,9 @@ func foundHeaders() []found {
 			{dev: "pod0", tuple: "tcp 10.244.0.5:443 > 203.0.113.7:1000", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "tcp 203.0.113.7:1000 > 10.244.0.5:443", flags: 20, ack: 1001},
 		}, both, nil},
+		{"what comes by lo is redirected to the address that the kernel gives lo", natRules("-A OUTPUT -o lo -j NFQUEUE --queue-num 9 --queue-bypass", "-A PREROUTING -p udp -j REDIRECT --to-ports 8080"), []given{
+			{tuple: "udp 192.168.1.1:40001 > 10.0.0.1:53"},
+		}, both, nil},
 		{"a queue that nobody listens on ends the NAT hook that its rule is in", natRules("-A INPUT -j NFQUEUE --queue-num 9 --queue-bypass", "-A PREROUTING -d 10.96.0.1/32 -j NFQUEUE --queue-num 9 --queue-bypass",
 			"-A PREROUTING -j DNAT --to-destination 10.244.0.5"), []given{
 			{dev: "in0", tuple: own},

@@ -222,7 +222,8 @@ func (k *kernelNode) address(nl *netlink.Handle, plan topology.Namespace) error 
 		if err := nl.LinkSetMTU(link, mtus[a.Device]); err != nil {
 			return err
 		}
-		if err := nl.LinkSetMulticastOff(link); err != nil {
+		// The node has nothing to tell of itself: no groups that it joins where neighbours ask for its addresses (addrconf_join_solict).
+		if err := errors.Join(nl.LinkSetMulticastOff(link), nl.LinkSetARPOff(link)); err != nil {
 			return err
 		}
 		if err := errors.Join(nl.AddrAdd(link, addr), nl.LinkSetUp(link)); err != nil {

@@ -226,6 +226,8 @@ func (v *visit) primary(d *device, dst netip.Addr) netip.Addr {
 			}
 		}
 		return netip.Addr{}
+	case len(d.addrs) == 0 && d.Name == "lo": // what the kernel gives it itself
+		return v.host.loopback()
 	case len(d.addrs) == 0:
 		return netip.Addr{}
 	case dst.Is6():
