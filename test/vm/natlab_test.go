@@ -99,9 +99,11 @@ func TestIPVSMode(t *testing.T) {
 	require.NoError(t, os.WriteFile(config, []byte("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\nclusterCIDR: 10.244.0.0/16\nipvs: {syncPeriod: 1h}\n"), 0o600))
 	kernel := kernels()[len(kernels())-1]
 	status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) {
-		c.Files = []vm.File{{Host: binary, Guest: "/work/kube-proxy"}, {Host: cluster, Guest: "/work/shop.yaml"}, {Host: config, Guest: "/work/config.yaml"}}
+		for _, file := range []string{binary, cluster, config} {
+			c.Files = append(c.Files, vm.File{Host: file, Guest: file})
+		}
 		c.Timeout = 10 * time.Minute
-	}, "natlab", "verify", "-f", "/work/shop.yaml", "-f", "/work/config.yaml", "--kube-proxy", "/work/kube-proxy", "-o", "json")
+	}, "natlab", "verify", "-f", cluster, "-f", config, "--kube-proxy", binary, "-o", "json")
 	require.NoError(t, err)
 	var found proof.Report
 	require.NoError(t, json.Unmarshal([]byte(stdout), &found), stderr)
