@@ -53,6 +53,7 @@ func (v *verification) expectOutcomes(flows []proof.Flow) error {
 		}
 		q.intent = proof.Outcomes(q.needed)
 		q.live, q.sticks = q.intent, q.needed.AffinitySeconds > 0
+		q.inTurn = !q.sticks && len(q.intent) > 1
 		v.states = append(v.states, q)
 	}
 	v.about.Notes = append(slices.Clone(v.about.Notes), outcomesNote)

@@ -33,6 +33,7 @@ type flowState struct {
 	health       string         // of a health check, what it has to answer
 	intent, live nat.Prediction // for the port predictedPort
 	sticks       bool           // judged by its outcome: whoever served the client first has to again
+	inTurn       bool           // judged by its outcome: a scheduler has its endpoints serve in turn, whoever asks
 	deviation    float64        // how likely the live rules go another way than the intent
 	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first
 
@@ -187,6 +188,8 @@ func (q *flowState) atOnce() int {
 	switch {
 	case !q.open():
 		return 0
+	case q.inTurn: // one after the other, and nobody between them: each endpoint's turn comes
+		return len(q.intent)
 	case q.retries > 0:
 		return 1
 	}
@@ -218,7 +221,7 @@ func (d *driver) rebind(t *attempt) error {
 	return err
 }
 
-// batches deals attempts out: those that may be lost apart from the others, those whose flow had one discarded in small ones and at last alone, those
+// batches deals attempts out: those whose endpoints serve in turn and were not all seen alone, those that may be lost apart from the others, those whose flow had one discarded in small ones and at last alone, those
 // with session affinity by themselves, and never two together that could not be told apart.
 func batches(attempts []*attempt) [][]*attempt {
 	type class struct {
@@ -236,7 +239,7 @@ func batches(attempts []*attempt) [][]*attempt {
 	for _, t := range attempts {
 		c := class{loses(t.live), t.sticky != nil, t.whole, batchSize}
 		switch {
-		case t.retries >= alone:
+		case t.retries >= alone, t.inTurn && t.attempts > 0:
 			c.size = 1
 		case t.retries > 0:
 			c.size = quietSize

@@ -107,6 +107,24 @@ func TestAskedUntilEveryEndpointWasSeen(t *testing.T) {
 	assert.False(t, q.open())
 }
 
+// Endpoints that serve in turn are asked for by one flow as often as there are endpoints, without another between; one that never served is no proof
+// of anything.
+func TestEndpointsThatServeInTurn(t *testing.T) {
+	t.Parallel()
+	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
+	q := &flowState{intent: both, live: both, inTurn: true}
+	q.expect(true)
+	for q.open() {
+		assert.Equal(t, 2, q.atOnce())
+		q.record(proof.Certificate{Endpoint: both[0].Endpoint, Verdict: proof.Proved})
+		q.record(proof.Certificate{Endpoint: both[0].Endpoint, Verdict: proof.Proved})
+	}
+	q.conclude(proof.Chains{}, false)
+	require.Len(t, q.certs, 2)
+	assert.Equal(t, proof.Inconclusive, q.certs[1].Verdict)
+	assert.Contains(t, q.certs[1].Wrong.Why, "scheduler")
+}
+
 // A flow of which packet after packet goes nowhere is not asked on and on for its endpoints, and why is told once.
 func TestAFlowThatGoesNowhereIsAskedAFewTimes(t *testing.T) {
 	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
@@ -141,6 +159,7 @@ func TestBatches(t *testing.T) {
 	again := &flowState{live: fine.live, retries: 1}
 	icmp, err := nat.ParseTuple("icmp 10.0.0.1:0 > 10.0.0.2:0")
 	require.NoError(t, err)
+	turns := &flowState{live: fine.live, inTurn: true, attempts: 1}
 	refused := &flowState{live: nat.Prediction{{End: nat.EndRejected, Probability: 1, Reply: nat.Journey{Hops: []nat.Hop{{Tuple: icmp}}}}}}
 	rows := []struct {
 		name string
@@ -151,6 +170,7 @@ func TestBatches(t *testing.T) {
 		{"full ones", batchSize + 1, fine, []int{batchSize, 1}},
 		{"quiet ones", quietSize + 1, again, []int{quietSize, 1}},
 		{"lost ones", 2, lost, []int{2}},
+		{"endpoints that serve in turn", 2, turns, []int{1, 1}},
 		{"ICMP errors that look alike", 3, refused, []int{1, 1, 1}},
 	}
 	var all []*attempt

@@ -239,6 +239,9 @@ func (q *flowState) conclude(chains proof.Chains, strict bool) {
 		if enough, possible := q.missing[endpoint]; possible && (q.attempts < enough || enough == maxAttempts) {
 			cert.Verdict = proof.Inconclusive
 		}
+		if q.inTurn { // turns are no draws
+			cert.Verdict, cert.Wrong.Why = proof.Inconclusive, "which endpoint serves is up to IPVS's scheduler, and by some it is one for each client (ipvsadm -Ln)"
+		}
 		if disproved && cert.Wrong.WantRule == "" && cert.Wrong.LiveRule == "" {
 			continue // why no packet came there is told already: it was lost on its way, or went elsewhere
 		}
