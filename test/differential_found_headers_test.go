@@ -92,6 +92,14 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 0, 0, 0, 0, 9}}}},
 			{dev: "in0", tuple: forwarded, headers: []packet.Header{{Type: 51, Bytes: []byte{0, 4, 0, 0, 1, 2, 3, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}}},
 		}, only6, nil},
+		{"REJECT answers the first fragment of a datagram without a checksum", filterRules("-A FORWARD -j REJECT"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80", headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 1, 0, 0, 0, 9}}}, spoiled: map[int]byte{54: 0, 55: 0}},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80", headers: []packet.Header{{Type: 44, Bytes: []byte{0, 0, 0, 1, 0, 0, 0, 8}}}},
+		}, only6, nil},
+		{"of IPv4, too", filterRules("-A FORWARD -j REJECT"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80", set: map[int]byte{6: 0x20}, spoiled: map[int]byte{26: 0, 27: 0}},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.20:80", set: map[int]byte{6: 0x20}},
+		}, only4, nil},
 		{"the RST that ends a connection is counted", filterRules("-A FORWARD -m connbytes --connbytes 2 --connbytes-mode packets --connbytes-dir both"), []given{
 			{dev: "pod0", tuple: "tcp 10.244.0.5:443 > 203.0.113.7:1000", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "tcp 203.0.113.7:1000 > 10.244.0.5:443", flags: 20, ack: 1001},

@@ -95,7 +95,7 @@ func (p *Packet) transportSum() uint16 {
 
 // Rejectable reports whether REJECT answers the packet as far as its checksum goes (nf_reject_verify_csum): of a protocol
 // that the kernel does not know it wants an Internet checksum over all that follows the IP header, in IPv6 with the
-// pseudo header. That of a fragment is hardly right, and a later one is never answered.
+// pseudo header. That of a first fragment is hardly right, unless it is a UDP checksum that is none; a later one is never answered.
 func (p *Packet) Rejectable(k nat.Kernel) bool {
 	proto, h := p.tuple.Proto(), p.transport()
 	_, pseudo := checksumAt(proto)
@@ -107,7 +107,10 @@ func (p *Packet) Rejectable(k nat.Kernel) bool {
 		return false
 	case proto == nat.SCTP, proto == nat.GRE, proto == nat.ESP, proto == nat.AH, proto == nat.UDPLite, proto == nat.DCCP && pseudo:
 		return true
-	case proto == nat.UDP && !k.Has(nat.RejectsUnsummedUDP) && len(h) >= udpHeader && h[6]|h[7] == 0:
+	case proto == nat.UDP && len(h) >= udpHeader && h[6]|h[7] == 0:
+		if k.Has(nat.RejectsUnsummedUDP) {
+			return true
+		}
 	case known && !p.first:
 		return p.ChecksumOK()
 	}
