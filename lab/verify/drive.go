@@ -212,6 +212,9 @@ func (d *driver) endLost(ctx context.Context, open map[*attempt]context.CancelFu
 	for i, t := range waiting {
 		s := joined[i]
 		t.look(s.Last, idle)
+		if t.conn != nil && t.probe.Tuple.Proto() == nat.TCP { // what was kept back was sent, too
+			s.Sent = max(s.Sent, 1+t.conn.Resent())
+		}
 		switch {
 		case loses(t.live) && proof.LostAsPredicted(t.live, s, d.chains):
 			open[t]()

@@ -29,6 +29,7 @@ type member struct {
 	own    string
 	wake   func()
 	keep   bool // packets byte for byte
+	again  *repeats
 
 	mu     sync.Mutex // guards everything below, and every read and write of the sockets
 	closed bool

@@ -126,17 +126,19 @@ func (m *member) takeNext() bool {
 	return true
 }
 
-// takePacket records a packet that waits at a tap and lets it go on.
+// takePacket records a packet that waits at a tap and lets it go on, but for one that was sent again too early: nobody ever saw that.
 func (m *member) takePacket(f frame) error {
 	p, ok := m.readPacket(f)
 	if !ok {
 		return nil
 	}
-	m.record(p.seen)
-	if m.hold(p) {
+	verdict := nat.Accept
+	if m.again.keepsBack(m.name, p) {
+		verdict = nat.Drop
+	} else if m.record(p.seen); m.hold(p) {
 		return nil
 	}
-	err := m.verdict(p.tap, p.id, nat.Accept, nil)
+	err := m.verdict(p.tap, p.id, verdict, nil)
 	select {
 	case m.queues.taken <- struct{}{}:
 	default:

@@ -56,6 +56,7 @@ type Options struct {
 	Family  nat.Family // whose packets and rules are watched: those of the other one pass untouched
 	Control bool       // connection tracking events only: no table, no queue, no trace; the control run of a proof
 	Keep    bool       // keep packets byte for byte (Observation.Packet)
+	Once    bool       // keep back what TCP sends again of a connection's first packets while the one before is on its way; see repeats
 	Copies  bool       // take copies of packets at the taps, so that none waits for anybody; nothing is read before a Drain. See Pending
 	Buffer  int        // bytes of each socket's receive buffer; 0 is 16 MiB
 }
@@ -92,8 +93,13 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 		o.Buffer = defaultBuffer
 	}
 	s := &Session{byName: map[string]*member{}, notify: make(chan struct{}, 1)}
+	var again *repeats
+	if o.Once {
+		again = newRepeats()
+	}
 	for _, w := range watched {
 		m := newMember(w, o.Family, &s.seq, s.wake)
+		m.again = again
 		if s.byName[m.name] != nil {
 			return nil, fmt.Errorf("watch %q: named twice", m.name)
 		}
