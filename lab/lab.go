@@ -29,6 +29,7 @@ type Options struct {
 	Name     string            // instead of the cluster's own; "" leaves that
 	Backend  dataplane.Backend // instead of the cluster's own, or dataplane.Userspace; "" leaves that
 	Apply    userspace.Apply   // of dataplane.Userspace: how the nodes' gateways carry out verdicts
+	Offload  bool              // likewise: established flows that nobody needs to see pass in the kernel
 	Fault    userspace.Fault   // likewise: what they do wrong
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
@@ -46,6 +47,7 @@ type Lab struct {
 	syncs   syncs           // what the nodes' kube-proxies remember
 	proxies nft.Proxies     // the same in nftables mode
 	verdict userspace.Apply // how the gateways carry verdicts out
+	offload bool            // they offload flows
 	fault   userspace.Fault // what they do wrong
 
 	mu      sync.Mutex
@@ -128,14 +130,14 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	if o.KubeProxy != "" && len(o.Bundles) > 0 {
 		return nil, errors.New("a kube-proxy writes its own rules: it cannot run in a lab whose nodes hold what their bundles tell")
 	}
-	if err := checkNAT(c.NAT, b, o.Fault); err != nil {
+	if err := checkNAT(c.NAT, b, o); err != nil {
 		return nil, err
 	}
 	if len(o.Bundles) > 0 {
 		return prepareTwin(c, o.Bundles)
 	}
 	plan, err := topology.NewPlan(c)
-	l := &Lab{cluster: c, plan: plan, verdict: o.Apply, fault: o.Fault, record: record{KubeProxy: o.KubeProxy}}
+	l := &Lab{cluster: c, plan: plan, verdict: o.Apply, offload: o.Offload, fault: o.Fault, record: record{KubeProxy: o.KubeProxy}}
 	if o.Fault != userspace.NoFault {
 		l.record.Notes = append(l.record.Notes, "the nodes' NAT has the fault "+o.Fault.String())
 	}

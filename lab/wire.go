@@ -23,8 +23,9 @@ import (
 func (l *Lab) wired() bool { return l.Backend() == dataplane.Userspace }
 
 // checkNAT tells what is wrong with another NAT than Linux's, which is natlab's own alone.
-func checkNAT(text string, on dataplane.Backend, f userspace.Fault) error {
-	_, err := behaviour.Parse(text)
+func checkNAT(text string, on dataplane.Backend, o Options) error {
+	f := o.Fault
+	own, err := behaviour.Parse(text)
 	switch {
 	case err != nil:
 		return fmt.Errorf("spec.nat of the Lab document: %w", err)
@@ -32,6 +33,10 @@ func checkNAT(text string, on dataplane.Backend, f userspace.Fault) error {
 		return fmt.Errorf("spec.nat of the Lab document (%s) is of natlab's own NAT: give --dataplane userspace, or leave it out", text)
 	case on != dataplane.Userspace && f != userspace.NoFault:
 		return fmt.Errorf("the fault %s is of natlab's own NAT: give --dataplane userspace", f)
+	case on != dataplane.Userspace && o.Offload:
+		return errors.New("flows are offloaded by natlab's own NAT: give --dataplane userspace")
+	case o.Offload && (f != userspace.NoFault || own.Other()):
+		return userspace.ErrOffload
 	}
 	return nil
 }
@@ -144,7 +149,7 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 		rules[family] = gateway.Rules{{Family: family}}
 	}
 	rules[rs.Family] = gateway.Rules{rs}
-	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: rules, Facts: facts, Apply: l.verdict, Fault: l.fault})
+	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: rules, Facts: facts, Apply: l.verdict, Offload: l.offload, Fault: l.fault})
 	if err != nil {
 		return err
 	}

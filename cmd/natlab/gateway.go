@@ -21,6 +21,7 @@ type gatewayFlags struct {
 	rules, rules6  string
 	netns          string
 	host, failOpen bool
+	offload        bool
 	apply          applyFlag
 	own            ownNATFlags
 	state          string
@@ -29,7 +30,7 @@ type gatewayFlags struct {
 func (p *program) gateway() *cobra.Command {
 	var g gatewayFlags
 	cmd := &cobra.Command{
-		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--fail-open] [--state FILE] [--nat NAME=VALUE,...] [--fault FAULT]",
+		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--offload] [--fail-open] [--state FILE] [--nat NAME=VALUE,...] [--fault FAULT]",
 		Short: "Translate and filter in a network namespace in place of its kernel",
 		Long: `Be the NAT of a network namespace: the kernel routes, and hands each packet over at its hooks (NFQUEUE), where tables,
 connection tracking and NAT are natlab's own, by saved rules that are not in the kernel. It runs until it is interrupted,
@@ -37,7 +38,7 @@ and takes away what it made. Where it is killed, packets are dropped until it is
 as they are.
 
 With --state the connections are kept in a file, and what natlab made stays at the end: the next one that is started with the file takes over, and established
-flows go on. --nat has ports given and packets let in as another NAT than Linux's does; which packets are translated is the rules'.`,
+flows go on. With --offload packets of established flows that nobody needs to see pass in the kernel. --nat has ports given and packets let in as another NAT than Linux's does; which packets are translated is the rules'.`,
 		Args: noArgs,
 	}
 	f := cmd.Flags()
@@ -48,6 +49,7 @@ flows go on. --nat has ports given and packets let in as another NAT than Linux'
 	f.BoolVar(&g.failOpen, "fail-open", false, "let packets pass as they are where natlab is slow, stopped or killed")
 	f.StringVar(&g.state, "state", "", "keep the connections in this file, and go on with those that it has")
 	g.apply.add(f)
+	addOffload(f, &g.offload)
 	g.own.add(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -73,7 +75,7 @@ func (p *program) runGateway(ctx context.Context, flags gatewayFlags) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, State: flags.state, Note: func(what string) { p.logf("%s", what) }}
+	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, Offload: flags.offload, State: flags.state, Note: func(what string) { p.logf("%s", what) }}
 	if o.Facts, err = p.gatewayFacts(ctx, ns, sets); err != nil {
 		return err
 	}
@@ -128,6 +130,11 @@ func (p *program) tellGateway(g *userspace.Gateway, flags gatewayFlags, sets map
 	end := "interrupt it to end the translation"
 	if flags.state != "" {
 		end = fmt.Sprintf("%s goes on from %s, and where it is interrupted the next one with that file goes on: nft delete table ip natlab-gateway ends it", count(g.Restored(), "connection"), flags.state)
+	}
+	if flags.offload {
+		if err := p.tellOffload(g, name); err != nil {
+			return err
+		}
 	}
 	if n := flags.own.nat.NAT; n.Other() {
 		if _, err := fmt.Fprintf(p.out, "%s: NAT with %s\n", name, n); err != nil {

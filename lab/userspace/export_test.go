@@ -15,5 +15,8 @@ func (g *Gateway) Die() error {
 	if g.marks != nil {
 		err = errors.Join(err, g.marks.close())
 	}
+	if g.offload != nil {
+		err = errors.Join(err, g.offload.close())
+	}
 	return errors.Join(err, g.sender.close())
 }

@@ -39,6 +39,7 @@ func (g *Gateway) judge(q *queue, packets []nfqueue.Packet) error {
 			return err
 		}
 	}
+	g.commitOffload()
 	if g.marks == nil || !g.marks.inUse {
 		return nil
 	}
@@ -74,6 +75,9 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 		UID: rules.ID{Known: p.Owned, Number: p.UID}, GID: rules.ID{Known: p.Owned, Number: p.GID},
 		Unsummed: p.Unsummed, Sound: sound(p), Cut: p.Cut(),
 	}
+	if g.offload != nil {
+		g.meet(one, p, &s)
+	}
 	flags, traced := g.traced(b)
 	s.Trace = traced
 	var came []byte
@@ -87,6 +91,9 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 	g.tellConn(r.Conn)
 	if came != nil {
 		g.spoil(one, &s, came, &r)
+	}
+	if g.offload != nil {
+		g.learn(one, p, &s, &r)
 	}
 	g.answer(r.Answers, p.Cut())
 	return g.carryOut(q, p, &r)

@@ -58,10 +58,11 @@ const (
 
 // addRewriting adds the chain right behind that of a hook that hands packets over. It is in priority the next one, so that nothing else sees the mark:
 //
+//	mark & 0xffff8000 != 0x4e600000 accept
 //	ip daddr . tcp dport . mark set mark map @dnat-tcp, accept
 //	ip daddr . udp dport . mark set mark map @dnat-udp, accept
 //	mark set mark map @keep, accept
-//	mark & 0xffff8000 == 0x4e600000 drop
+//	drop
 //
 // The last is for a mark whose element is not there.
 func (d *design) addRewriting(c *nftables.Conn, t *nftables.Table, family nat.Family, hook nat.Hook) {
@@ -71,6 +72,9 @@ func (d *design) addRewriting(c *nftables.Conn, t *nftables.Table, family nat.Fa
 	})
 	add := func(e ...expr.Any) { c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: e}) }
 	load := &expr.Meta{Key: expr.MetaKeyMARK, Register: markRegister}
+	mask, begin := binary.NativeEndian.AppendUint32(nil, markMask), binary.NativeEndian.AppendUint32(nil, markBegin)
+	masked := &expr.Bitwise{SourceRegister: markRegister, DestRegister: markRegister, Len: wordsRegister, Mask: mask, Xor: make([]byte, wordsRegister)}
+	add(load, masked, &expr.Cmp{Op: expr.CmpOpNeq, Register: markRegister, Data: begin}, &expr.Verdict{Kind: expr.VerdictAccept})
 	for _, k := range kindsAt(family, hook) {
 		s := d.sets[k]
 		rule := []expr.Any{
@@ -83,9 +87,7 @@ func (d *design) addRewriting(c *nftables.Conn, t *nftables.Table, family nat.Fa
 		}
 		add(append(rule, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: mark}, &expr.Verdict{Kind: expr.VerdictAccept})...)
 	}
-	mask, begin := binary.NativeEndian.AppendUint32(nil, markMask), binary.NativeEndian.AppendUint32(nil, markBegin)
-	add(load, &expr.Bitwise{SourceRegister: markRegister, DestRegister: markRegister, Len: wordsRegister, Mask: mask, Xor: make([]byte, wordsRegister)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: markRegister, Data: begin}, &expr.Verdict{Kind: expr.VerdictDrop})
+	add(&expr.Verdict{Kind: expr.VerdictDrop})
 }
 
 // words is how many registers of 4 bytes an address takes.

@@ -68,6 +68,7 @@ func (g *Gateway) save(end string) error {
 	defer g.saving.Unlock()
 	var all []conntrack.Conn
 	g.mu.Lock()
+	g.readBack()
 	for f := range g.families {
 		for _, c := range g.conns(nat.Family(f)) {
 			all = append(all, *c)

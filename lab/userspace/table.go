@@ -30,6 +30,9 @@ type design struct {
 	failOpen bool
 	byMark   bool
 	sets     map[kind]*nftables.Set // made with the tables
+	offload  bool
+	came     map[lane]*nftables.Set // likewise
+	routed   map[lane]*nftables.Set // likewise
 
 	native, defrag bool // what the kernel has
 }
@@ -41,7 +44,8 @@ type design struct {
 //	OUTPUT        notrack, queue num 28257
 //	and so on     as PREROUTING, without notrack
 //
-// and where verdicts are carried out by mark, behind each a chain with the rules of addRewriting. Else all go to 28257.
+// and where verdicts are carried out by mark, behind each a chain with the rules of addRewriting. Else all go to 28257. Where flows are offloaded, the rules of
+// addWayRules stand in front of what hands packets over.
 // notrack keeps packets from the kernel's conntrack where other rules of the namespace ask for that. What the kernel does not have of it is
 // left out and noted.
 func makeTables(d *design) (notes []string, err error) {
@@ -83,8 +87,13 @@ func fillTables(d *design) error {
 				return err
 			}
 		}
+		if d.offload {
+			if err := d.addWays(c, t, family); err != nil {
+				return err
+			}
+		}
 		for _, hook := range hooks {
-			d.addFeed(c, t, hook)
+			d.addFeed(c, t, family, hook)
 			if _, ok := replaces(hook); ok && d.byMark {
 				d.addRewriting(c, t, family, hook)
 			}
@@ -94,7 +103,7 @@ func fillTables(d *design) error {
 }
 
 // addFeed adds the chain of a hook that hands packets over.
-func (d *design) addFeed(c *nftables.Conn, t *nftables.Table, hook nat.Hook) {
+func (d *design) addFeed(c *nftables.Conn, t *nftables.Table, family nat.Family, hook nat.Hook) {
 	chain := c.AddChain(&nftables.Chain{
 		Name: strings.ToLower(hook.String()), Table: t, Type: nftables.ChainTypeFilter,
 		Hooknum: new(nftables.ChainHook(hook)), Priority: new(priorities[hook]),
@@ -102,6 +111,9 @@ func (d *design) addFeed(c *nftables.Conn, t *nftables.Table, hook nat.Hook) {
 	add := func(e ...expr.Any) { c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: e}) }
 	if hook == nat.PreRouting || hook == nat.Output {
 		add(&expr.Notrack{})
+	}
+	if d.offload && waysAt(hook) {
+		d.addWayRules(c, t, chain, family, hook)
 	}
 	feed := func(number uint16) expr.Any {
 		return nfqueue.Feed{Number: number, Bypass: d.failOpen, Native: d.native}.Expr()

@@ -42,6 +42,8 @@ type Options struct {
 	// State is a file that keeps the connections: they are read from it, and written to it every second and at the end. The tables stay then as after a kill,
 	// so that no packet passes untranslated until the next Gateway takes over. "": connections and tables end with the Gateway.
 	State string
+	// Offload has packets of established flows that nobody needs to see pass in the kernel.
+	Offload bool
 	// Fault is what the gateway does wrong.
 	Fault Fault
 	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
@@ -60,7 +62,9 @@ type Stats struct {
 	Unsent    uint64 // of these, that the kernel did not send
 	Refused   uint64 // verdicts that the kernel did not take
 	Marked    uint64 // of the rewritten, those by a mark
-	Unwritten uint64 // batches of marks that the kernel did not take: their packets are dropped
+	Unwritten uint64 // batches of marks that the kernel did not take: their packets are dropped; and of offloaded flows
+	Offloaded uint64 // directions of flows whose packets were to pass in the kernel from then on
+	Passed    uint64 // such packets, as far as they were read back; they are none of the others
 }
 
 // String is what was counted, in words: "packets 12, rewritten 4, dropped 0"; what never happened is left out but for these.
@@ -70,7 +74,7 @@ func (s Stats) String() string {
 	for _, more := range []struct {
 		name string
 		n    uint64
-	}{{"malformed", s.Malformed}, {"too long", s.Cut}, {"answers", s.Answers}, {"unsent answers", s.Unsent}, {"refused verdicts", s.Refused}, {"rewritten by mark", s.Marked}, {"unwritten marks", s.Unwritten}} {
+	}{{"malformed", s.Malformed}, {"too long", s.Cut}, {"answers", s.Answers}, {"unsent answers", s.Unsent}, {"refused verdicts", s.Refused}, {"rewritten by mark", s.Marked}, {"unwritten marks", s.Unwritten}, {"offloaded directions", s.Offloaded}, {"their packets", s.Passed}} {
 		if more.n > 0 {
 			fmt.Fprintf(&b, ", %s %d", more.name, more.n)
 		}
@@ -108,7 +112,8 @@ type Gateway struct {
 	marks    *marks                    // nil where that is not asked for
 	pending  map[uint32]pending        // by token, which is their mark until then
 	token    uint32
-	room     []byte // a packet of which the begin is known
+	room     []byte   // a packet of which the begin is known
+	offload  *offload // nil where that is not asked for
 }
 
 // Open begins to translate: what comes to the namespace's hooks from now on obeys the rules. A table that a gateway left there which was killed
@@ -128,6 +133,9 @@ func (g *Gateway) open() (err error) {
 	}
 	if g.surveyed, err = realise.Survey(g.ns, sysctls()); err != nil {
 		return err
+	}
+	if g.options.Offload && (g.options.Fault != NoFault || g.options.Facts.NAT.Other()) {
+		return ErrOffload
 	}
 	if g.options.Fault == PortTwice {
 		g.options.Facts.NAT = twice
@@ -163,6 +171,11 @@ func (g *Gateway) begin() (err error) {
 			return err
 		}
 	}
+	if g.options.Offload {
+		if g.offload, err = openOffload(); err != nil {
+			return err
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, q := range g.queues { // packets come as soon as there is a table
@@ -172,6 +185,9 @@ func (g *Gateway) begin() (err error) {
 	if g.options.State != "" {
 		g.workers.Go(g.keep)
 	}
+	if g.offload != nil {
+		g.workers.Go(g.tally)
+	}
 	g.tables = true
 	g.notes, err = g.makeTables()
 	return err
@@ -179,10 +195,16 @@ func (g *Gateway) begin() (err error) {
 
 // makeTables replaces the gateway's tables in the namespace of this thread. The Gateway is locked.
 func (g *Gateway) makeTables() ([]string, error) {
-	d := &design{feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{}}
+	d := &design{
+		feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{},
+		offload: g.offload != nil, came: map[lane]*nftables.Set{}, routed: map[lane]*nftables.Set{},
+	}
 	notes, err := makeTables(d)
 	if err == nil && g.marks != nil {
 		g.marks.reset(d.sets)
+	}
+	if err == nil && g.offload != nil {
+		g.offload.came, g.offload.routed = d.came, d.routed
 	}
 	return notes, err
 }
@@ -238,6 +260,7 @@ func (g *Gateway) Stats() Stats {
 func (g *Gateway) Conns(f nat.Family, each func(c *conntrack.Conn, now time.Time)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.readBack()
 	now := time.Now()
 	for _, c := range g.conns(f) {
 		each(c, now)
@@ -268,6 +291,7 @@ func (g *Gateway) SetRules(f nat.Family, rules gateway.Rules) error {
 	if g.families[f] == nil {
 		return fmt.Errorf("gateway of network namespace %q: it was opened without rules of %s", g.ns.Name(), f)
 	}
+	g.unloadAll(nil)
 	before := g.feeds()
 	if err := g.families[f].Become(g.surveyed.Namespace, rules); err != nil {
 		return err
@@ -312,6 +336,9 @@ func (g *Gateway) Close() error {
 	}
 	if g.marks != nil {
 		errs = append(errs, g.marks.close())
+	}
+	if g.offload != nil {
+		errs = append(errs, g.offload.close())
 	}
 	select {
 	case <-g.finished:

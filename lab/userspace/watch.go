@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +87,9 @@ func (g *Gateway) moveLocked(s realise.Surveyed) error {
 		if err := one.Move(s.Namespace); err != nil {
 			return err
 		}
+	}
+	if !reflect.DeepEqual(s.Namespace, g.surveyed.Namespace) {
+		g.unloadAll(nil)
 	}
 	g.surveyed = s
 	return nil

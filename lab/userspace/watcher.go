@@ -28,6 +28,7 @@ func (g *Gateway) Watch() *Watcher {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.watchers = append(g.watchers, w)
+	g.unloadAll(func(c *conntrack.Conn) bool { return c.Original.Proto() == nat.UDP })
 	return w
 }
 
@@ -159,6 +160,7 @@ func opens(b []byte) (flags uint8, is bool) {
 func (g *Gateway) Entries(f nat.Family) (out []nat.Entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.readBack()
 	now := time.Now()
 	for _, c := range g.conns(f) {
 		e := c.Entry(now)
@@ -177,10 +179,14 @@ func (g *Gateway) Forget(match func(nat.Conn) bool) (n int) {
 	defer g.mu.Unlock()
 	for _, c := range g.conns(nat.IPv4) {
 		if match(g.connOf(c)) {
+			if g.offload != nil {
+				g.unload(c)
+			}
 			g.families[nat.IPv4].Conns().Delete(c)
 			n++
 		}
 	}
+	g.commitOffload()
 	return n
 }
 

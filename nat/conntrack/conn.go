@@ -18,6 +18,7 @@ type Conn struct {
 	kind, code uint8 // ICMP type and code of the original direction
 	inTable    bool  // it is listed
 	sourced    bool  // it is in bySource
+	held       bool  // it does not expire (Table.Hold)
 
 	// Out is the device that MASQUERADE gave it the address of; "" for another. By another device it does not go on.
 	Out string

@@ -72,7 +72,7 @@ func (t *Table) findAt(hash uint32, k *nat.Tuple, z nat.Zone) (*Conn, nat.Direct
 	return s.conn, s.dir
 }
 
-func (t *Table) expired(c *Conn) bool { return c.expires != 0 && c.expires <= t.now }
+func (t *Table) expired(c *Conn) bool { return c.expires != 0 && c.expires <= t.now && !c.held }
 
 // New is a connection of which this is the first packet (init_conntrack). It is not in the table before Confirm.
 func New(tuple nat.Tuple) *Conn { return &Conn{Original: tuple, Reply: tuple.Reply()} }

@@ -26,6 +26,8 @@ type hooks struct {
 	functions [5][]function
 	// nat are the base chains that the NAT function of a hook asks (nf_nat_register_fn): netfilter does not call them itself.
 	nat [5][]baseChain
+	// filters are all other base chains of iptables' tables, in the order in which they are called.
+	filters [5][]baseChain
 
 	tracks, translates bool // conntrack is registered, and NAT
 }
@@ -125,10 +127,16 @@ func (h *hooks) register(c baseChain) {
 	case natChain:
 		h.registerNAT(c)
 	case routeChain:
+		h.addFilter(c)
 		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.routed(&c, p) }})
 	case filterChain:
+		h.addFilter(c)
 		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.filtered(&c, p) }})
 	}
+}
+
+func (h *hooks) addFilter(c baseChain) {
+	h.filters[c.hook] = insert(h.filters[c.hook], c, func(c baseChain) int { return c.priority })
 }
 
 func (h *hooks) registerNAT(c baseChain) {

@@ -32,6 +32,9 @@ type Seen struct {
 	Sound bool
 	// Trace asks for the rules that the packet meets, in place of NodeOptions.Trace.
 	Trace bool
+	// Conn and Dir are the connection of a packet whose earlier hooks the Gateway was not asked at (Settles); nil: no such packet.
+	Conn *conntrack.Conn
+	Dir  nat.Direction
 }
 
 // Ruling is what becomes of a packet at a hook.
@@ -44,6 +47,8 @@ type Ruling struct {
 	Trace   nat.Trace       // where it was asked for
 	Serial  uint32          // the same at all hooks of a packet that has a connection, and another one's for none that is on its way
 	Conn    *conntrack.Conn // its connection; nil for none. It may be kept and read between calls
+	Dir     nat.Direction   // of that
+	Tuple   nat.Tuple       // as it goes on
 	Why     string          // it goes no further; "" where it does
 	// Malformed: it is no packet that an IP stack would take, or not one of the Gateway's family.
 	Malformed bool
@@ -75,12 +80,12 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 		v.split(p, s.Hook)
 		ok = v.hook(s.Hook, &p.passage)
 	}
-	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Serial: p.serial, Conn: p.ref.Conn}
+	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Serial: p.serial, Conn: p.ref.Conn, Dir: p.ref.Dir}
 	if !ok {
 		g.transit.free(p)
 		return r
 	}
-	r.Verdict, r.Packet, r.Mark = nat.Accept, p.pkt.Bytes(), p.view.Mark
+	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), p.view.Mark, p.view.Tuple
 	r.Changed = len(r.Packet) != len(s.Packet) || !bytes.Equal(head[:n], r.Packet[:n])
 	if r.Changed && s.Unsummed && !s.Cut {
 		p.pkt.Seal()
@@ -137,6 +142,10 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 // unknownYet makes the passage of a packet that no hook has had before.
 func (v *visit) unknownYet(p *passage, pkt *packet.Packet, s *Seen) {
 	p.in, p.came = v.devices[s.In], s.In
+	if s.Conn != nil {
+		p.ref = conntrack.Ref{Conn: s.Conn, Dir: s.Dir, Info: conntrack.InfoEstablished}
+		p.state()
+	}
 	switch {
 	case s.UID.Known:
 		p.view.Sender = rules.Sender{Socket: rules.ProcessSocket, UID: s.UID, GID: s.GID}
