@@ -43,6 +43,7 @@ var house = []room{
 	{"nat/xtables", "nat nat/iptables nat/xt"},
 	{"nat/view", "nat nat/iptables nat/xt nat/xtables"}, // what programs print of a table
 	{"nat/nftables", "nat nat/rules"},                   // nf_tables' rules, as nft lists them
+	{"nat/nftnl", "nat nat/nftables nat/rules"},         // and as netlink has them
 	{"nat/kubeproxy", "nat nat/iptables nat/nftables nat/rules nat/xt topology"},
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
@@ -63,8 +64,8 @@ var house = []room{
 	{"lab/tunnel", ""},
 	{"lab/vm", ""},
 	{"lab/traffic", "nat nat/packet"},
-	{"lab/dataplane", "nat nat/iptables nat/xt nat/xtables"},
-	{"lab/nft", "lab/dataplane nat nat/kubeproxy nat/nftables topology"},
+	{"lab/dataplane", "nat nat/iptables nat/nftables nat/nftnl nat/xt nat/xtables"},
+	{"lab/nft", "lab/dataplane nat nat/kubeproxy nat/nftables nat/nftnl topology"},
 	{"lab/nfqueue", ""},
 	{"lab/witness", "lab/nfqueue nat nat/iptables nat/nftables nat/proof nat/xt topology"},
 	{"lab/realise", "lab/netns lab/tunnel topology"},
@@ -72,8 +73,8 @@ var house = []room{
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/nftables nat/view nat/xtables topology"},
-	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables"}, // what a bundle tells of a node, into a namespace
-	{"lab/apiserver", "topology topology/kube"},                 // the Kubernetes API as far as kube-proxy reads it
+	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables nat/nftnl"}, // what a bundle tells of a node, into a namespace
+	{"lab/apiserver", "topology topology/kube"},                           // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
 	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/rootless lab/traffic lab/tunnel lab/userspace lab/witness nat nat/behaviour nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
 	// These stand on a lab.

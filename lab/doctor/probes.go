@@ -56,8 +56,9 @@ func machineProbes() []probe {
 func ruleProbes() []probe {
 	out := []probe{{
 		feature: Feature{
-			Name: "nft program", For: "labs in kube-proxy's nftables mode", Instead: "labs run iptables mode: natlab up --mode iptables",
-			Remedy: "apt-get install nftables",
+			Name: "nft program", For: "what natlab does not write or read itself of the tables that other agents have",
+			Instead: "such a statement is followed both ways, and a bundle's table with it is left out",
+			Remedy:  "apt-get install nftables",
 		},
 		try: func(ctx context.Context, ns *netns.Handle) (string, error) {
 			_, err := dataplane.ListNFT(ctx, ns, "ip")

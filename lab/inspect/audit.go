@@ -101,7 +101,7 @@ func (o Options) infer(n *audit.Node) string {
 	return n.Infer()
 }
 
-// nativeTables are kube-proxy's own table, read by nft where the cluster's kube-proxy is in nftables mode, or such a table is there.
+// nativeTables are kube-proxy's own table, read where the cluster's kube-proxy is in nftables mode, or such a table is there.
 func nativeTables(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, family nat.Family) (nftables.Ruleset, error) {
 	of := nftables.FamilyOf(family)
 	there, err := dataplane.Foreign(ns)
@@ -113,13 +113,9 @@ func nativeTables(ctx context.Context, ns dataplane.Namespace, c topology.Cluste
 	if c.KubeProxy.Mode != topology.ModeNFTables && !slices.ContainsFunc(there, has) {
 		return nftables.Ruleset{}, nil
 	}
-	text, err := dataplane.ListNFT(ctx, ns, string(of))
+	all, err := dataplane.NFTTables(ctx, ns, of)
 	if err != nil {
 		return nftables.Ruleset{}, err
-	}
-	all, err := nftables.ParseText(text)
-	if err != nil {
-		return nftables.Ruleset{}, fmt.Errorf("nft list ruleset %s: %w", of, err)
 	}
 	return all.Without(func(t *nftables.Table) bool { return t.Name != kubeproxy.NFTTable }), nil
 }

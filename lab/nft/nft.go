@@ -1,5 +1,5 @@
-// Package nft programs a lab's nodes as kube-proxies in nftables mode would: with the same transactions, by the nft program. What they
-// write is nat/kubeproxy's.
+// Package nft programs a lab's nodes as kube-proxies in nftables mode would: with the same transactions, by netlink. What they write is
+// nat/kubeproxy's.
 package nft
 
 import (
@@ -15,6 +15,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/nftables"
+	"natlab/nat/nftnl"
 	"natlab/topology"
 )
 
@@ -57,7 +58,7 @@ func (p *Proxies) Sync(ctx context.Context, ns dataplane.Namespace, node string,
 	for _, family := range s.Families {
 		live, _ := all.Table(nftables.FamilyOf(family), kubeproxy.NFTTable)
 		live.Family = nftables.FamilyOf(family)
-		if err := one.sync(ctx, ns, node, s.Cluster, live); err != nil {
+		if err := one.sync(ns, node, s.Cluster, live); err != nil {
 			return fmt.Errorf("%s: %w", family, err)
 		}
 	}
@@ -65,7 +66,7 @@ func (p *Proxies) Sync(ctx context.Context, ns dataplane.Namespace, node string,
 }
 
 // sync writes one family's table, which is live.
-func (p *proxy) sync(ctx context.Context, ns dataplane.Namespace, node string, c topology.Cluster, live nftables.Table) error {
+func (p *proxy) sync(ns dataplane.Namespace, node string, c topology.Cluster, live nftables.Table) error {
 	family := nat.IPv4
 	if live.Family == nftables.IP6 {
 		family = nat.IPv6
@@ -80,12 +81,24 @@ func (p *proxy) sync(ctx context.Context, ns dataplane.Namespace, node string, c
 		return err
 	}
 	for _, tx := range transactions {
-		if err := dataplane.RunNFT(ctx, ns, tx.String()); err != nil {
+		if err := dataplane.WriteNFT(ns, written(tx, live.Sets)); err != nil {
 			process.Failed()
 			return err
 		}
 	}
 	return nil
+}
+
+// written is a transaction on a table that has sets.
+func written(tx kubeproxy.Transaction, live []nftables.Set) nftnl.Transaction {
+	out := nftnl.Transaction{Family: tx.Family, Table: kubeproxy.NFTTable, Live: live, Commands: make([]nftnl.Command, len(tx.Commands))}
+	for i, c := range tx.Commands {
+		verb := map[kubeproxy.Verb]nftnl.Verb{kubeproxy.Add: nftnl.Add, kubeproxy.Flush: nftnl.Flush, kubeproxy.Delete: nftnl.Delete}[c.Verb]
+		out.Commands[i] = nftnl.Command{
+			Verb: verb, Table: c.Table, Chain: c.Chain, Set: c.Set, Object: c.Object, Rule: c.Rule, Element: c.Element, In: c.In,
+		}
+	}
+	return out
 }
 
 func (p *Proxies) of(node string) *proxy {
@@ -105,13 +118,9 @@ func (p *Proxies) of(node string) *proxy {
 func Tables(ctx context.Context, ns dataplane.Namespace, families ...nat.Family) (nftables.Ruleset, error) {
 	var out nftables.Ruleset
 	for _, f := range metBy(families) {
-		text, err := dataplane.ListNFT(ctx, ns, string(f))
+		all, err := dataplane.NFTTables(ctx, ns, f)
 		if err != nil {
 			return nftables.Ruleset{}, err
-		}
-		all, err := nftables.ParseText(text)
-		if err != nil {
-			return nftables.Ruleset{}, fmt.Errorf("nft list ruleset %s: %w", f, err)
 		}
 		out = out.And(all)
 	}
@@ -148,17 +157,17 @@ func Forget(ctx context.Context, ns dataplane.Namespace, families ...nat.Family)
 	if err != nil {
 		return err
 	}
-	var flush strings.Builder
 	for i := range all.Tables {
 		t := &all.Tables[i]
+		flush := nftnl.Transaction{Family: t.Family, Table: t.Name}
 		for k := range t.Sets {
 			if s := &t.Sets[k]; t.Name == kubeproxy.NFTTable && s.Has("dynamic") && len(s.Elements) > 0 {
-				fmt.Fprintf(&flush, "flush set %s %s\n", t.FullName(), s.Name)
+				flush.Commands = append(flush.Commands, nftnl.Command{Verb: nftnl.Flush, Set: s})
 			}
 		}
+		if err := dataplane.WriteNFT(ns, flush); err != nil {
+			return err
+		}
 	}
-	if flush.Len() == 0 {
-		return nil
-	}
-	return dataplane.RunNFT(ctx, ns, flush.String())
+	return nil
 }

@@ -2,6 +2,9 @@ package nft_test
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +81,30 @@ func notProved(r proof.Report) (ways []string) {
 		}
 	}
 	return ways
+}
+
+// A lab in nftables mode needs no nft program: its nodes' tables are written and read by netlink, and it is proved.
+func TestLabWithoutNFT(t *testing.T) {
+	c := labtest.Load(t, "../../topology/reference/cluster.yaml")
+	c.KubeProxy.Release, c.KubeProxy.Mode = "v1.37", topology.ModeNFTables
+	programs := t.TempDir()
+	for _, name := range []string{"iptables-legacy-save", "iptables-legacy-restore", "iptables-nft-save", "iptables-nft-restore"} {
+		path, err := exec.LookPath(name)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(path, filepath.Join(programs, name)))
+	}
+	t.Setenv("PATH", programs)
+	l := labtest.New(t, c)
+	for _, node := range l.Nodes() {
+		h, err := l.Handle(node)
+		require.NoError(t, err)
+		rs, err := dataplane.ReadNFT(h, nftables.IP)
+		require.NoError(t, err)
+		table, has := rs.Table(nftables.IP, kubeproxy.NFTTable)
+		require.True(t, has, node)
+		require.Greater(t, len(table.Chains), 20, node)
+	}
+	labtest.Prove(t, l, proof.Selector{Shard: 1, Shards: 20})
 }
 
 // What nft refuses is refused whole, and named.

@@ -13,6 +13,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/bundle"
 	"natlab/nat/iptables"
+	"natlab/nat/nftnl"
 )
 
 // mostRefused is how many lines of one rule set, or of the sets, are left out before it is given up.
@@ -55,11 +56,16 @@ func native(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, note fu
 		if !t.Family.Has(nat.IPv4) {
 			continue
 		}
-		err := dataplane.RestoreNFT(ctx, ns, t.String())
+		err := dataplane.WriteNFT(ns, nftnl.Whole(t))
+		if errors.Is(err, nftnl.ErrUnwritten) {
+			err = dataplane.RestoreNFT(ctx, ns, t.String())
+		}
 		refused := (*dataplane.RefusedError)(nil)
 		switch {
 		case errors.As(err, &refused):
 			note("nft's own table %s %s is left out: %s", t.Family, t.Name, refused.Reason)
+		case errors.Is(err, dataplane.ErrUnsupported):
+			note("nft's own table %s %s is left out: %s", t.Family, t.Name, err)
 		case err != nil:
 			return fmt.Errorf("nft table %s %s: %w", t.Family, t.Name, err)
 		}

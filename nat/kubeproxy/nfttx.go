@@ -256,7 +256,7 @@ func (e *elements) apply(c *Command) {
 func (a *applied) table() nft.Table {
 	for i := range a.out.Sets {
 		list := slices.DeleteFunc(a.elements[i].list, func(e nft.Element) bool { return e.Key == nil })
-		sortElements(list)
+		nft.SortElements(list)
 		a.out.Sets[i].Elements = list
 	}
 	a.out.Sets = slices.DeleteFunc(a.out.Sets, func(s nft.Set) bool { return s.Name == "" })

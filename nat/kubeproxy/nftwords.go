@@ -2,7 +2,6 @@ package kubeproxy
 
 import (
 	"cmp"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -129,47 +128,4 @@ func keyOf(e *nft.Element) string {
 		parts[i] = c.String()
 	}
 	return strings.Join(parts, " . ")
-}
-
-// sortElements puts elements into the order in which nft 1.0.6 lists them: single values by number; the parts of a concatenation are
-// read as one number whose last byte counts most (concat_expr_msort_value on a little-endian machine).
-func sortElements(list []nft.Element) {
-	type keyed struct {
-		key string
-		e   nft.Element
-	}
-	all := make([]keyed, len(list))
-	for i, e := range list {
-		all[i] = keyed{sortKey(e.Key), e}
-	}
-	slices.SortStableFunc(all, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
-	for i := range all {
-		list[i] = all[i].e
-	}
-}
-
-func sortKey(key []nft.Constant) string {
-	var b []byte
-	for _, c := range key {
-		wide := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, c.Low.High), c.Low.Low)
-		b = append(b, wide[16-bytesOf(c.Type):]...)
-	}
-	if len(key) > 1 {
-		slices.Reverse(b)
-	}
-	return string(b)
-}
-
-// bytesOf is how many bytes a value of a type has in a key.
-func bytesOf(t nft.Type) int {
-	if t == nft.InetProto {
-		return 1
-	}
-	if t == nft.InetService {
-		return 2
-	}
-	if t == nft.IPv4Addr {
-		return 4
-	}
-	return 16
 }
