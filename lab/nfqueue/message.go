@@ -34,6 +34,7 @@ const (
 	configMask     = 4 // NFQA_CFG_MASK
 	configFlags    = 5 // NFQA_CFG_FLAGS
 	commandBind    = 1 // NFQNL_CFG_CMD_BIND
+	commandUnbind  = 2 // NFQNL_CFG_CMD_UNBIND
 	copyPacket     = 2 // NFQNL_COPY_PACKET
 	flagFailOpen   = 1 // NFQA_CFG_F_FAIL_OPEN
 	flagGSO        = 4 // NFQA_CFG_F_GSO

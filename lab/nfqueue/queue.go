@@ -149,8 +149,13 @@ func (q *Queue) request(m []byte) error {
 	}
 }
 
-// Close gives the queue up: what waits is dropped, and so is what comes while a rule feeds it. A Serve ends. A second Close does nothing.
+// Close gives the queue up: what waits is dropped, and so is what comes while a rule feeds it. A Serve ends. A second Close does nothing. The queue is free for
+// another reader then: it is unbound, and not left to the end of the socket, which a process that is just being forked may hold for a moment.
 func (q *Queue) Close() error {
+	if raw, err := q.file.SyscallConn(); err == nil {
+		unbind := appendAttribute(appendHeader(nil, messageConfig, 0, q.number), configCommand, []byte{commandUnbind, 0, 0, 0})
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.Write(int(fd), finish(unbind, 0)) }) // what is left to do the end of the socket does
+	}
 	if err := q.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}

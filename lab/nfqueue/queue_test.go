@@ -262,3 +262,20 @@ func FuzzParse(f *testing.F) {
 		require.GreaterOrEqual(t, p.Length, len(p.Payload))
 	})
 }
+
+// A queue that was closed is free, although its socket is still open elsewhere, as in a process that is just being forked.
+func TestClosedIsFree(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, feed(t, false).Do(func() error {
+		q, err := Open(Options{Number: number})
+		if err != nil {
+			return err
+		}
+		held, err := unix.Dup(q.fd)
+		require.NoError(t, err)
+		require.NoError(t, q.Close())
+		again, err := Open(Options{Number: number})
+		require.NoError(t, err)
+		return errors.Join(again.Close(), unix.Close(held))
+	}))
+}
