@@ -1,12 +1,14 @@
 package userspace
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
 	"natlab/lab/nfqueue"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/packet"
 )
 
 // Apply is how a verdict is carried out.
@@ -93,9 +95,10 @@ func (g *Gateway) enough(p *nfqueue.Packet, b []byte) bool {
 
 // pending is a packet on its way to the queue of those whose begin was not enough.
 type pending struct {
-	judged bool
-	mark   uint32 // that it had, or where it was judged is to have
-	begin  []byte // as it goes on, where it was judged
+	judged  bool
+	mark    uint32           // that it had, or where it was judged is to have
+	begin   []byte           // as it goes on, or is quoted, where it was judged
+	answers []gateway.Answer // that quote it: it goes no further
 }
 
 // mostPending is how many are remembered. What the kernel drops on its way there is not told.
@@ -123,8 +126,51 @@ func (g *Gateway) complete(q *queue, p *nfqueue.Packet) (done bool, err error) {
 		return false, nil
 	}
 	copy(p.Payload, as.begin)
+	if as.answers != nil {
+		for _, a := range as.answers {
+			quote(a.Packet, p.Payload)
+		}
+		g.answer(as.answers)
+		return true, q.Drop(p)
+	}
 	if p.Unsummed {
 		seal(p.Payload)
 	}
 	return true, q.Rewrite(p, g.unmistakable(p, as.mark), p.Payload)
+}
+
+// quotes reports whether one of the answers has bytes of a packet of which no more than the begin is known.
+func quotes(all []gateway.Answer) bool {
+	return slices.ContainsFunc(all, func(a gateway.Answer) bool {
+		at, ok := quotation(a.Packet)
+		return ok && len(a.Packet) > at+gateway.BeginLength
+	})
+}
+
+// quotation is where an answer quotes the packet that it is about; false where it quotes none.
+func quotation(answer []byte) (at int, ok bool) {
+	p, err := packet.Parse(answer)
+	if err != nil {
+		return 0, false
+	}
+	const icmpHeader = 8
+	_, _, ok = p.ICMP()
+	return len(answer) - len(p.Transport()) + icmpHeader, ok
+}
+
+// quote writes into an answer as much of the packet that it is about as it has room for.
+func quote(answer, of []byte) {
+	if at, ok := quotation(answer); ok {
+		copy(answer[at:], of)
+		seal(answer)
+	}
+}
+
+// cloned are answers that last.
+func cloned(all []gateway.Answer) []gateway.Answer {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Packet = bytes.Clone(all[i].Packet)
+	}
+	return all
 }

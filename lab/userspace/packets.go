@@ -2,7 +2,6 @@ package userspace
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -95,7 +94,11 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 	if g.offload != nil {
 		g.learn(one, p, &s, &r)
 	}
-	g.answer(r.Answers, p.Cut())
+	if p.Cut() && r.Verdict != nat.Accept && quotes(r.Answers) {
+		g.stats.Dropped++
+		return g.again(q, p, pending{judged: true, answers: cloned(r.Answers), begin: bytes.Clone(b[:len(p.Payload)])})
+	}
+	g.answer(r.Answers)
 	return g.carryOut(q, p, &r)
 }
 
@@ -104,13 +107,10 @@ func sound(p *nfqueue.Packet) bool {
 	return p.Unsummed || !p.Unverified && nat.Hook(p.Hook) <= nat.Forward
 }
 
-// answer sends the gateway's own packets. One that quotes a packet of which the begin is known quotes no more than that.
-func (g *Gateway) answer(all []gateway.Answer, cut bool) {
+// answer sends the gateway's own packets.
+func (g *Gateway) answer(all []gateway.Answer) {
 	for _, a := range all {
 		g.stats.Answers++
-		if cut {
-			a.Packet = shortened(a.Packet)
-		}
 		if g.sender.send(a) != nil {
 			g.stats.Unsent++
 		}
@@ -169,28 +169,6 @@ func seal(b []byte) {
 	if p, err := packet.Parse(b); err == nil {
 		p.Seal()
 	}
-}
-
-// shortened is an answer without what it quotes of a packet behind its begin.
-func shortened(b []byte) []byte {
-	p, err := packet.Parse(b)
-	if _, _, icmp := p.ICMP(); err != nil || !icmp {
-		return b
-	}
-	const icmpHeader = 8
-	n := len(b) - len(p.Transport()) + icmpHeader + gateway.BeginLength
-	if n >= len(b) {
-		return b
-	}
-	if b = b[:n]; p.V6() {
-		const length, header = 4, 40
-		binary.BigEndian.PutUint16(b[length:], uint16(n-header))
-	} else {
-		const length = 2
-		binary.BigEndian.PutUint16(b[length:], uint16(n))
-	}
-	seal(b)
-	return b
 }
 
 // familyOf is that of an EtherType.

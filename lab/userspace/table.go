@@ -34,12 +34,14 @@ type design struct {
 	came     map[lane]*nftables.Set // likewise
 	routed   map[lane]*nftables.Set // likewise
 
+	joins [2]bool // fragments of a family are put together
+
 	native, defrag bool // what the kernel has
 }
 
 // makeTables replaces the gateway's tables in the namespace of this thread, in one transaction:
 //
-//	defrag        -m socket: nobody jumps there, but for its sake the kernel puts fragments together
+//	defrag        -m socket: nobody jumps there, but for its sake the kernel puts fragments together, where the rules ask for conntrack
 //	PREROUTING    notrack, TCP and UDP queue num 28258, all else queue num 28257
 //	OUTPUT        notrack, queue num 28257
 //	and so on     as PREROUTING, without notrack
@@ -77,7 +79,7 @@ func fillTables(d *design) error {
 	}
 	for family, hooks := range d.feeds {
 		t := c.AddTable(&nftables.Table{Name: tableName, Family: families[family]})
-		if d.defrag {
+		if d.defrag && d.joins[family] {
 			chain := c.AddChain(&nftables.Chain{Name: "defrag", Table: t})
 			info := xt.Unknown{0} // struct xt_socket_mtinfo1: flags
 			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{&expr.Match{Name: "socket", Rev: 1, Info: &info}}})

@@ -196,7 +196,7 @@ func (g *Gateway) begin() (err error) {
 // makeTables replaces the gateway's tables in the namespace of this thread. The Gateway is locked.
 func (g *Gateway) makeTables() ([]string, error) {
 	d := &design{
-		feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{},
+		feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{}, joins: g.joins(),
 		offload: g.offload != nil, came: map[lane]*nftables.Set{}, routed: map[lane]*nftables.Set{},
 	}
 	notes, err := makeTables(d)
@@ -226,6 +226,14 @@ func (g *Gateway) feeds() map[nat.Family][]nat.Hook {
 				out[nat.Family(family)] = append(out[nat.Family(family)], hook)
 			}
 		}
+	}
+	return out
+}
+
+// joins tells of which families fragments have to be put together in front of the hooks.
+func (g *Gateway) joins() (out [2]bool) {
+	for family, one := range g.families {
+		out[family] = one != nil && one.Tracks()
 	}
 	return out
 }
@@ -292,13 +300,13 @@ func (g *Gateway) SetRules(f nat.Family, rules gateway.Rules) error {
 		return fmt.Errorf("gateway of network namespace %q: it was opened without rules of %s", g.ns.Name(), f)
 	}
 	g.unloadAll(nil)
-	before := g.feeds()
+	before, joined := g.feeds(), g.joins()
 	if err := g.families[f].Become(g.surveyed.Namespace, rules); err != nil {
 		return err
 	}
 	g.rules[f] = rules
 	g.weigh()
-	if maps.EqualFunc(before, g.feeds(), slices.Equal) { // making the tables anew drops what waits in the queue
+	if maps.EqualFunc(before, g.feeds(), slices.Equal) && joined == g.joins() { // making the tables anew drops what waits in the queue
 		return nil
 	}
 	return g.ns.Do(func() error {

@@ -59,6 +59,9 @@ var rejectCodes = map[string]uint8{
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (v *visit) reject(p *passage, r *rules.Rejection) {
+	if v.wire {
+		p.group = v.forMany(p)
+	}
 	if r.Unrouted {
 		var ok bool
 		if p, ok = v.routedBack(p, r.With); !ok {

@@ -29,8 +29,11 @@ func fingerprintOf(p *packet.Packet) fingerprint {
 	}
 	if len(h) >= 8 {
 		out.begin = binary.BigEndian.Uint64(h)
-		if p.Proto() == nat.UDP { // its checksum may be the pseudo header's alone, which the kernel keeps in its own way
+		switch p.Proto() {
+		case nat.UDP: // its checksum may be the pseudo header's alone, which the kernel keeps in its own way
 			out.begin &^= 0xffff
+		case nat.ICMP, nat.ICMPv6: // an answer may quote what is known later
+			out.begin &^= 0xffff << 32
 		}
 	}
 	return out
@@ -149,16 +152,29 @@ func (t *transit) put(one *traveller, s stage, at time.Time) {
 	t.count++
 }
 
-// claim is the packet of that print that can come to a hook now, which leaves the list; of several the one that was put there first. nil:
-// there is none.
-func (t *transit) claim(p fingerprint, h nat.Hook) *traveller {
+// forwarded reports whether a packet came in by a device, which at POSTROUTING the node's own did not.
+func (s stage) forwarded() bool { return s == stagePreRouting || s == stageForward }
+
+// claim is the packet of that print that can come to a hook now, which leaves the list; of several the one that was put there first. At POSTROUTING one
+// that has come as the kernel tells goes before others: another like it may have been lost behind PREROUTING. nil: there is none.
+func (t *transit) claim(p fingerprint, h nat.Hook, forwarded bool) *traveller {
+	var found *traveller
 	for one := t.waiting[p]; one != nil; one = one.next {
-		if one.stage.leadsTo(h) {
-			t.remove(one)
-			return one
+		if !one.stage.leadsTo(h) {
+			continue
+		}
+		same := h != nat.PostRouting || one.stage.forwarded() == forwarded
+		if found == nil || same {
+			found = one
+		}
+		if same {
+			break
 		}
 	}
-	return nil
+	if found != nil {
+		t.remove(found)
+	}
+	return found
 }
 
 // find is the packet of that print, wherever it is; nil: there is none.

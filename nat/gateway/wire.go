@@ -78,7 +78,9 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	malformed := !ok
 	if ok {
 		v.split(p, s.Hook)
+		v.icmpBusy = s.Hook == nat.Output && p.view.Sender.Socket == rules.KernelSocket && p.pkt.Proto() == v.icmp().proto
 		ok = v.hook(s.Hook, &p.passage)
+		v.icmpBusy = false
 	}
 	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Serial: p.serial, Conn: p.ref.Conn, Dir: p.ref.Dir}
 	if !ok {
@@ -115,7 +117,8 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 	if !v.admits(&pkt) {
 		return p, false
 	}
-	if known := v.transit.claim(fingerprintOf(&pkt), s.Hook); known != nil {
+	forwarded := s.In != "" || v.options.Kernel.Before(5, 7) // which tell no device at POSTROUTING
+	if known := v.transit.claim(fingerprintOf(&pkt), s.Hook, forwarded); known != nil {
 		v.transit.free(p)
 		p = known
 	} else {
@@ -132,6 +135,7 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 		p.view.In, p.view.Came = "", s.In
 	}
 	p.out, p.via = v.devices[s.Out], netip.Addr{}
+	p.onward = s.Hook == nat.Forward
 	p.read()
 	if s.Hook == nat.PostRouting && p.ref.Conn != nil && !p.ref.Conn.Has(nat.Confirmed) {
 		p.via = v.viaOf(&p.passage)
@@ -167,6 +171,10 @@ func (v *visit) attach(p *passage, pkt *packet.Packet) {
 		return
 	}
 	of := v.transit.find(fingerprintOf(&inside))
+	kind, code, _ := pkt.ICMP()
+	if n := v.icmp(); of == nil && p.view.Sender.Socket == rules.KernelSocket && kind == n.protoUnknown && code == n.unknownCode {
+		v.attachDelivered(p, &inside)
+	}
 	if of == nil || of.ref.Conn == nil {
 		return
 	}
@@ -176,9 +184,21 @@ func (v *visit) attach(p *passage, pkt *packet.Packet) {
 	}
 	p.state()
 	const redirect = 5
-	if kind, _, _ := pkt.ICMP(); pkt.V6() || kind != redirect { // the packet goes no further: a later one that is like it is not it
+	if pkt.V6() || kind != redirect { // the packet goes no further: a later one that is like it is not it
 		v.transit.remove(of)
 		v.transit.free(of)
+	}
+}
+
+// attachDelivered does so where the packet inside came to the node itself, of a protocol that nobody there takes: of what is taken the connection is forgotten
+// before (nf_reset_ct in ip_protocol_deliver_rcu). It is behind its last hook, and what answers it has the tuple of the connection's other direction.
+func (v *visit) attachDelivered(p *passage, inside *packet.Packet) {
+	if _, _, icmp := inside.ICMP(); icmp {
+		return
+	}
+	if c, dir := v.conns.Lookup(inside.Tuple().Reply(), 0, 0); c != nil {
+		p.ref = conntrack.Ref{Conn: c, Dir: dir, Info: conntrack.InfoRelated}
+		p.state()
 	}
 }
 
@@ -216,6 +236,18 @@ func (h *host) hears(d *device, dst netip.Addr) bool {
 	}
 	next, why := h.lookup(dst)
 	return dst == limitedBroadcast || why == "" && next.kind == routeBroadcast
+}
+
+// forMany reports whether a packet at a hook has a route of what is broadcast or for a group, which the kernel chose and does not tell. One that is
+// forwarded has another (bc_forwarding).
+func (v *visit) forMany(p *passage) bool {
+	dst := p.view.Tuple.Dst().Addr()
+	if p.onward {
+		return false
+	}
+	kind, _ := v.host.localTable(dst)
+	all := dst.IsUnspecified() && dst.Is4() && p.in != nil && p.in.Kind != topology.Loopback
+	return all || dst.IsMulticast() || dst == limitedBroadcast || kind == routeBroadcast
 }
 
 // depart notes a packet that goes on to further hooks.
@@ -268,6 +300,9 @@ func (g *Gateway) Calls(hook nat.Hook) bool {
 	}
 	return false
 }
+
+// Tracks reports whether the rules ask for conntrack: a kernel has to put fragments together for it.
+func (g *Gateway) Tracks() bool { return g.host.tracks }
 
 // Become makes the Gateway that of other rules, of the same family. Its connections stay. After an error, of which NewGateway tells, it is
 // as it was.
