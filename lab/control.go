@@ -34,6 +34,7 @@ const (
 	doRecent  = "recent"  // the lists of -m recent: they are emptied
 	doWatch   = "watch"   // from now on, by this connection
 	doRead    = "read"    // what was seen since the last one
+	doEvents  = "events"  // what happened to its connections since the last one; it waits for some
 )
 
 // request is one line to the control socket.
@@ -61,7 +62,9 @@ type reply struct {
 
 	Rules   string               `json:"rules,omitempty"`
 	Entries []nat.Entry          `json:"entries,omitempty"` // of conns
-	Count   int                  `json:"count,omitempty"`   // of forget
+	Events  []nat.Event          `json:"events,omitempty"`
+	Lost    uint64               `json:"lost,omitempty"`  // of events
+	Count   int                  `json:"count,omitempty"` // of forget
 	Report  *witness.PlaneReport `json:"report,omitempty"`
 }
 
@@ -172,7 +175,7 @@ func (c *control) serve(conn net.Conn) {
 	defer eyes.close()
 	for {
 		until := time.Now().Add(silence)
-		if attended || eyes.by != nil {
+		if attended || eyes.by != nil || eyes.events != nil {
 			until = time.Time{}
 		}
 		_ = conn.SetDeadline(until) // fails only on a closed connection
@@ -232,7 +235,7 @@ func (c *control) do(q request, eyes *wireEyes) (reply, error) {
 		return reply{}, c.lab.own.program(context.Background(), *q.Cluster, Sync(q.Full), q.Nodes)
 	case doStatus:
 		return reply{Servers: servers.list()}, nil
-	case doRules, doInstall, doConns, doForget, doRecent, doWatch, doRead:
+	case doRules, doInstall, doConns, doForget, doRecent, doWatch, doRead, doEvents:
 		return c.lab.own.gateway(q, eyes)
 	case doStop:
 		act = servers.stop

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
@@ -172,15 +173,22 @@ func (l *Lab) closeGateways() {
 
 // wireEyes is what one connection to the control socket watches.
 type wireEyes struct {
-	on *userspace.Gateway
-	by *userspace.Watcher
+	on     *userspace.Gateway
+	by     *userspace.Watcher
+	events *userspace.Events
 }
 
 func (e *wireEyes) close() {
 	if e.by != nil {
 		e.by.Close()
 	}
+	if e.events != nil {
+		e.events.Close()
+	}
 }
+
+// eventsWait is how long the answer to a question for events waits for some, so that who asked is missed when it is gone.
+const eventsWait = time.Second
 
 // gateway answers what is asked of a node's gateway.
 func (o *owned) gateway(q request, eyes *wireEyes) (answer reply, err error) {
@@ -218,6 +226,12 @@ func (o *owned) gateway(q request, eyes *wireEyes) (answer reply, err error) {
 		})
 	case doRecent:
 		g.ForgetRecent()
+	case doEvents:
+		if eyes.events == nil {
+			eyes.events = g.Events()
+			return answer, nil
+		}
+		answer.Events, answer.Lost = eyes.events.Read(eventsWait)
 	case doWatch:
 		eyes.close()
 		eyes.on, eyes.by = g, g.Watch()
@@ -240,21 +254,63 @@ func (l *Lab) Plane(node string) func() (witness.Plane, error) {
 	if l.gatewayOf(node) == "" {
 		return nil
 	}
-	return func() (witness.Plane, error) {
-		s, err := openState(l.Name())
+	return func() (witness.Plane, error) { return l.wireWitness(request{Do: doWatch, Node: node}) }
+}
+
+// wireWitness asks the lab's owner by a connection of its own, first for this.
+func (l *Lab) wireWitness(first request) (*wireWitness, error) {
+	s, err := openState(l.Name())
+	if err != nil {
+		return nil, err
+	}
+	defer s.dir.Close() //nolint:errcheck // opened for reading
+	conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", s.file(controlFile))
+	if err != nil {
+		return nil, err
+	}
+	p := &wireWitness{lab: l, node: first.Node, conn: conn, in: json.NewDecoder(conn), out: json.NewEncoder(conn)}
+	if _, err := p.ask(first); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return p, nil
+}
+
+// Events calls sink with what happens to the connections of a member from now on, whoever tracks there, until ctx ends or sink gives an error. ready, which may
+// be nil, is called when nothing is missed any more. lost counts what could not be told.
+func (l *Lab) Events(ctx context.Context, member string, ready func(), sink func(nat.Event) error) (lost uint64, err error) {
+	h, err := l.Handle(member)
+	if err != nil {
+		return 0, err
+	}
+	node := l.gatewayOf(member)
+	if node == "" {
+		return witness.Events(ctx, h, member, ready, sink)
+	}
+	ask := request{Do: doEvents, Node: node}
+	p, err := l.wireWitness(ask)
+	if err != nil {
+		return 0, err
+	}
+	defer p.conn.Close() //nolint:errcheck // nothing more is asked
+	stop := context.AfterFunc(ctx, func() { _ = p.conn.Close() })
+	defer stop()
+	if ready != nil {
+		ready()
+	}
+	for {
+		answer, err := p.ask(ask)
+		if ctx.Err() != nil {
+			return lost, nil // it was asked for
+		}
 		if err != nil {
-			return nil, err
+			return lost, fmt.Errorf("lab %s: %s of %s: %w", l.Name(), doEvents, node, err)
 		}
-		defer s.dir.Close() //nolint:errcheck // opened for reading
-		conn, err := (&net.Dialer{}).DialContext(context.Background(), "unix", s.file(controlFile))
-		if err != nil {
-			return nil, err
+		lost = answer.Lost
+		for _, e := range answer.Events {
+			if err := sink(e); err != nil {
+				return lost, err
+			}
 		}
-		p := &wireWitness{lab: l, node: node, conn: conn, in: json.NewDecoder(conn), out: json.NewEncoder(conn)}
-		if _, err := p.ask(request{Do: doWatch, Node: node}); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		return p, nil
 	}
 }
 

@@ -24,6 +24,15 @@ type Entry struct {
 // String is a line of conntrack -L: "udp      17 29 src=10.244.1.5 dst=10.96.0.10 sport=40000 dport=53 [UNREPLIED] src=... mark=0 use=1".
 func (e Entry) String() string {
 	var b strings.Builder
+	e.begin(&b, true)
+	fmt.Fprintf(&b, "mark=%d ", e.Mark)
+	e.zone(&b)
+	fmt.Fprintf(&b, "use=%d", max(e.Use, 1))
+	return b.String()
+}
+
+// begin prints what an entry has up to its mark.
+func (e *Entry) begin(b *strings.Builder, seconds bool) {
 	proto, name := e.Original.Proto(), "unknown"
 	switch proto {
 	case TCP, UDP, UDPLite, SCTP, DCCP, GRE, ICMP:
@@ -31,24 +40,27 @@ func (e Entry) String() string {
 	case ICMPv6:
 		name = "icmpv6"
 	}
-	fmt.Fprintf(&b, "%-8s %d %d ", name, uint8(proto), e.Seconds)
-	if e.State != "" {
-		fmt.Fprintf(&b, "%s ", e.State)
+	fmt.Fprintf(b, "%-8s %d ", name, uint8(proto))
+	if seconds {
+		fmt.Fprintf(b, "%d ", e.Seconds)
 	}
-	e.end(&b, Original, e.Kind)
+	if e.State != "" {
+		fmt.Fprintf(b, "%s ", e.State)
+	}
+	e.end(b, Original, e.Kind)
 	if !e.Has(SeenReply) {
 		b.WriteString("[UNREPLIED] ")
 	}
-	e.end(&b, Reply, e.AnswerKind)
+	e.end(b, Reply, e.AnswerKind)
 	if e.Has(Assured) {
 		b.WriteString("[ASSURED] ")
 	}
-	fmt.Fprintf(&b, "mark=%d ", e.Mark)
+}
+
+func (e *Entry) zone(b *strings.Builder) {
 	if e.Zone != 0 {
-		fmt.Fprintf(&b, "zone=%d ", e.Zone)
+		fmt.Fprintf(b, "zone=%d ", e.Zone)
 	}
-	fmt.Fprintf(&b, "use=%d", max(e.Use, 1))
-	return b.String()
 }
 
 // end prints what an entry has of one direction.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"natlab/lab"
 	"natlab/nat"
+	"natlab/nat/report"
 	"natlab/topology"
 )
 
@@ -107,10 +110,13 @@ func (e *entryFlags) filter() (f nat.EntryFilter, err error) {
 
 func (p *program) conntrack() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "conntrack NODE [--name N] [-o text|json|extended] [filters] | conntrack NODE --stats",
+		Use:   "conntrack NODE [--name N] [-o text|json|extended] [--watch] [filters] | conntrack NODE --stats",
 		Short: "List the connections of a node of a lab, whoever tracks them",
 		Long: `List the connection tracking entries of a node, or of any other member of a lab, in the form of conntrack -L: those of its
 kernel, or where the lab is up with --dataplane userspace those of its gateway. extended tells behind each what was done to it, json has both in fields.
+
+With --watch it tells in place of that what happens to connections from now on, in the form of conntrack -E, until it is interrupted: NEW, UPDATE, DESTROY.
+With -o json each event is a document in a line.
 
 The filters are conntrack's own: an entry is listed that all of them are for. --stats prints the counters of conntrack -S in place of entries, of all
 CPUs together.`,
@@ -129,7 +135,11 @@ CPUs together.`,
 	var filters entryFlags
 	filters.add(cmd.Flags())
 	stats := cmd.Flags().BoolP("stats", "S", false, "print what was counted since the namespace is there, in place of entries")
+	watch := cmd.Flags().BoolP("watch", "E", false, "tell what happens to connections from now on, in place of entries")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *watch && *stats {
+			return usage(cmd, errors.New("--watch and --stats exclude each other"))
+		}
 		filter, err := filters.filter()
 		if err != nil {
 			return err
@@ -145,6 +155,9 @@ CPUs together.`,
 			}
 			return p.printCounters(counted, form.value)
 		}
+		if *watch {
+			return joinClose(p.watchEntries(cmd.Context(), l, args[0], filter, form.value), l)
+		}
 		all, err := l.Entries(args[0])
 		if err := joinClose(err, l); err != nil {
 			return err
@@ -154,6 +167,47 @@ CPUs together.`,
 	}
 	return cmd
 }
+
+// describedEvent is a line of conntrack --watch -o json.
+type describedEvent struct {
+	Event   nat.EventKind `json:"event"`
+	Entry   nat.Entry     `json:"entry"`
+	Decoded string        `json:"decoded"`
+}
+
+// watchEntries prints what happens to a member's connections until it is interrupted, or the lab ends.
+func (p *program) watchEntries(ctx context.Context, l *lab.Lab, member string, filter nat.EntryFilter, form string) error {
+	attended, stop, err := l.Attend(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ready := func() { p.logf("watching the connections of %s", member) }
+	lost, err := l.Events(attended, member, ready, func(e nat.Event) error {
+		switch {
+		case !filter.Takes(&e.Entry):
+			return nil
+		case form == "json":
+			return report.Line(p.out, kindConntrackEvent, describedEvent{e.Kind, e.Entry, e.Decoded()})
+		}
+		line := e.String()
+		if form == "extended" {
+			line += "  # " + e.Decoded()
+		}
+		_, err := fmt.Fprintln(p.out, line)
+		return err
+	})
+	if lost > 0 {
+		p.logf("%d events could not be delivered: what is told lacks them", lost)
+	}
+	if ctx.Err() == nil && attended.Err() != nil { // the lab is gone
+		err = context.Cause(attended)
+	}
+	return err
+}
+
+// kindConntrackEvent is the kind of the documents that conntrack --watch prints.
+const kindConntrackEvent = "ConntrackEvent"
 
 func (p *program) printCounters(c fmt.Stringer, form string) error {
 	if form == "json" {

@@ -46,6 +46,7 @@ func documentKinds() []documentKind {
 		{"PlaneComparison", "verify --planes -o json", reflect.TypeFor[proof.Comparison](), nil},
 		{report.KindFlow, "watch -o json", reflect.TypeFor[live.Flow](), nil},
 		{"ConntrackEntryList", "conntrack -o json", reflect.TypeFor[[]describedEntry](), nil},
+		{kindConntrackEvent, "conntrack --watch -o json", reflect.TypeFor[describedEvent](), nil},
 		{"ConntrackCounters", "conntrack --stats -o json", reflect.TypeFor[witness.Counters](), nil},
 		{"ApplyResult", "apply -o json", reflect.TypeFor[lab.Applied](), nil},
 		{"LabStatus", "status -o json", reflect.TypeFor[labList](), nil},

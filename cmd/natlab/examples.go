@@ -33,6 +33,7 @@ natlab get nodes -f cluster.yaml -o 'jsonpath={.items[*].metadata.name}'`,
 sudo natlab conntrack vms101
 sudo natlab conntrack vms101 -o extended
 sudo natlab conntrack vms101 -p tcp --dport 30450 --dst-nat
+sudo natlab conntrack vms101 --watch -o extended
 sudo natlab conntrack vms101 --stats`,
 	"natlab exec": `
 sudo natlab exec vms100 -- iptables-save -t nat

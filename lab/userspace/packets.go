@@ -88,6 +88,7 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 		g.tellRuling(&s, flags, &r)
 	}
 	g.tellConn(r.Conn)
+	g.tellEvents(r.Conn, now)
 	if came != nil {
 		g.spoil(one, &s, came, &r)
 	}

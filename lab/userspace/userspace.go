@@ -106,6 +106,7 @@ type Gateway struct {
 	failed   error // of the reader
 	unknown  map[string]bool
 	watchers []*Watcher
+	events   []*Events
 	entries  map[*conntrack.Conn]entry // what watchers were told of
 	number   uint32                    // of the last connection that got one
 	byMark   [2]bool                   // verdicts of a family are carried out so

@@ -26,22 +26,27 @@ func Conns(ns Namespace, node string) ([]nat.Conn, error) {
 func Entries(ns Namespace, node string) ([]nat.Entry, error) {
 	var out []nat.Entry
 	err := eachEntry(ns, func(_ *ctnetlink.Conn, f ctnetlink.Flow) error {
-		e := nat.Entry{
-			Conn: connOf(node, f), Seconds: f.Timeout, Zone: f.Zone, Use: f.Use, Kind: f.TupleOrig.Proto.ICMPType, Code: f.TupleOrig.Proto.ICMPCode,
-			AnswerKind: f.TupleReply.Proto.ICMPType,
-			Packets:    [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets}, Bytes: [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
-		}
-		e.Counted = e.Packets[0] > 0
-		switch {
-		case f.ProtoInfo.TCP != nil:
-			e.State = stateOf(nat.TCPStates, f.ProtoInfo.TCP.State)
-		case f.ProtoInfo.SCTP != nil:
-			e.State = stateOf(nat.SCTPStates, f.ProtoInfo.SCTP.State)
-		}
-		out = append(out, e)
+		out = append(out, entryOf(node, f))
 		return nil
 	})
 	return out, err
+}
+
+// entryOf is an entry as the kernel tells it.
+func entryOf(node string, f ctnetlink.Flow) nat.Entry {
+	e := nat.Entry{
+		Conn: connOf(node, f), Seconds: f.Timeout, Zone: f.Zone, Use: f.Use, Kind: f.TupleOrig.Proto.ICMPType, Code: f.TupleOrig.Proto.ICMPCode,
+		AnswerKind: f.TupleReply.Proto.ICMPType,
+		Packets:    [2]uint64{f.CountersOrig.Packets, f.CountersReply.Packets}, Bytes: [2]uint64{f.CountersOrig.Bytes, f.CountersReply.Bytes},
+	}
+	e.Counted = e.Packets[0] > 0
+	switch {
+	case f.ProtoInfo.TCP != nil:
+		e.State = stateOf(nat.TCPStates, f.ProtoInfo.TCP.State)
+	case f.ProtoInfo.SCTP != nil:
+		e.State = stateOf(nat.SCTPStates, f.ProtoInfo.SCTP.State)
+	}
+	return e
 }
 
 func stateOf(names []string, number uint8) string {

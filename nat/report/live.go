@@ -109,8 +109,11 @@ func liveNode(b *strings.Builder, f live.Flow, node string, st Style) {
 }
 
 // LiveJSON writes a flow as one line, a JSON document.
-func LiveJSON(w io.Writer, f live.Flow) error {
-	line, err := document(KindFlow, f)
+func LiveJSON(w io.Writer, f live.Flow) error { return Line(w, KindFlow, f) }
+
+// Line writes a value as Document does, in one line.
+func Line(w io.Writer, kind string, v any) error {
+	line, err := document(kind, v)
 	if err != nil {
 		return err
 	}
