@@ -34,7 +34,9 @@ var (
 		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // tests become other users
 			return "", err
 		}
-		out, err := exec.Command("go", "build", "-o", dir, "natlab/cmd/natlab").CombinedOutput()
+		cmd := exec.Command("go", "build", "-o", dir, "natlab/cmd/natlab")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // static, as make builds it
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("build natlab: %w: %s", err, out)
 		}

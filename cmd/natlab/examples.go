@@ -122,7 +122,8 @@ sudo natlab scenario run kubernetes-130484 --kube-proxy 1.32.2
 sudo natlab scenario run --all --shard 1/4 -o junit`,
 	"natlab vm run": `
 natlab vm run --kernel 6.1 --kernel 7.x -- natlab verify
-natlab vm run --kernel 6.12 -- natlab verify --kube-proxy 1.37.2 --mode ipvs`,
+natlab vm run --kernel 6.12 -- natlab verify --kube-proxy 1.37.2 --mode ipvs
+natlab vm run --kernel 6.12 --mirror https://mirror.example/debian -- natlab verify`,
 	"natlab man": `
 natlab man man1`,
 	"natlab version": `

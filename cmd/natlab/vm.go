@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ func (p *program) vm() *cobra.Command {
 type vmFlags struct {
 	kernels, files []string
 	config         vm.Config
+	mirror         string
 	accel          *choice
 	console        bool
 }
@@ -45,7 +47,9 @@ func (p *program) vmRun() *cobra.Command {
 		Short: "Boot Debian's kernels one after the other and run a command on each",
 		Long: `Boot a Debian cloud kernel under qemu with natlab in a small initramfs, run a command there, and bring back its
 output, its exit status and the files it leaves in /out. The VM has no network and no disk. Packages come by apt from
-the mirror that this machine is set to; they are kept, and a kernel that is kept needs neither root nor the mirror.
+the mirror of Debian that --mirror names, or $NATLAB_MIRROR, or this machine's apt, and Debian's signatures are checked;
+they are kept, in $NATLAB_CACHE/vm or else below the user's cache directory, and a kernel that is kept needs neither root
+nor the mirror.
 
 A SPEC is a Debian release (bullseye, bookworm, trixie, sid), a version (5.10, 6.1, 6.12, 7.x) or RELEASE/VERSION.
 The command is natlab, a static program of this machine (CGO_ENABLED=0 go test -c), or one of busybox. Arguments that
@@ -67,6 +71,7 @@ Exit status: the command's; with several kernels the worst; 2 where a VM failed.
 	f.DurationVar(&v.config.Timeout, "timeout", 10*time.Minute, "how long the command may take")
 	f.IntVar(&v.config.MemoryMiB, "memory", 1536, "the VM's memory in MiB")
 	f.Var(v.accel, "accel", "how qemu runs it; auto takes KVM where a probe boot with it works")
+	f.StringVar(&v.mirror, "mirror", "", "`URL[,URL]` of a mirror of Debian, and of its security suites (default: $NATLAB_MIRROR, or what this machine's apt is set to)")
 	f.BoolVar(&v.config.Refresh, "refresh", false, "fetch the package lists anew, and with them newer kernels")
 	f.BoolVar(&v.console, "console", false, "show the kernel's console on standard error")
 	f.SetInterspersed(false)
@@ -82,10 +87,15 @@ func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 			return usage(cmd, err)
 		}
 	}
+	mirror, err := vm.ParseMirror(cmp.Or(v.mirror, os.Getenv(vm.MirrorVariable)))
+	if err != nil {
+		return usage(cmd, err)
+	}
 	c, err := p.vmConfig(cmd.Context(), v, args)
 	if err != nil {
 		return err
 	}
+	c.Store.Mirror = mirror
 	worst := exitOK
 	for _, spec := range specs {
 		if len(specs) > 1 {

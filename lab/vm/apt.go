@@ -19,19 +19,18 @@ type apt struct {
 	dir     string // natlab's, one a release and kind
 	release release
 	kind    string // of packages: "deb", or "deb-src" for sources
+	mirror  Mirror // in place of the machine's
 	log     io.Writer
 }
 
-// ErrNoMirror is the class of a machine whose apt knows no Debian mirror.
-var ErrNoMirror = errors.New("no Debian mirror")
-
-const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-
-// prepare writes the sources and fetches the lists, once; refresh fetches them again.
+// prepare writes the sources and fetches the lists, once; refresh fetches them again, and so does a mirror that is not the one they are of.
 func (a apt) prepare(ctx context.Context, refresh bool) error {
 	stamp := filepath.Join(a.dir, "updated")
-	if _, err := os.Stat(stamp); err == nil && !refresh {
+	if _, err := os.Stat(stamp); err == nil && !refresh && (a.mirror == Mirror{} || a.of(a.mirror)) {
 		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return ErrNoApt
 	}
 	for _, d := range []string{"lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
@@ -54,32 +53,49 @@ func (a apt) prepare(ctx context.Context, refresh bool) error {
 	return os.WriteFile(stamp, nil, 0o644)
 }
 
-// sources is a sources.list for the release on the mirrors that the machine's apt is set to.
+// of reports whether the sources that were written are those of a mirror.
+func (a apt) of(m Mirror) bool {
+	have, err := os.ReadFile(filepath.Join(a.dir, "sources.list"))
+	return err == nil && string(have) == a.lines(m)
+}
+
+// sources is a sources.list for the release on the mirror that natlab was told, or else on those that the machine's apt is set to.
 func (a apt) sources(ctx context.Context) (string, error) {
+	if a.mirror != (Mirror{}) {
+		if _, err := os.Stat(debianKeyring); err != nil {
+			return "", fmt.Errorf("%w to check what %s has: install debian-archive-keyring, which Fedora calls debian-keyring", ErrNoKeyring, a.mirror.Main)
+		}
+		return a.lines(a.mirror), nil
+	}
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages").Output()
 	if err != nil {
 		return "", fmt.Errorf("apt-get indextargets: %w", err)
 	}
-	main, security := debianMirrors(string(out))
-	if main == "" {
-		return "", fmt.Errorf("%w in this machine's apt sources; add a deb line for Debian", ErrNoMirror)
+	m := debianMirrors(string(out))
+	if m.Main == "" {
+		return "", fmt.Errorf("%w in this machine's apt sources: name one by --mirror or %s", ErrNoMirror, MirrorVariable)
 	}
+	return a.lines(m), nil
+}
+
+// lines are the sources of the release on a mirror.
+func (a apt) lines(m Mirror) string {
 	options := ""
 	if _, err := os.Stat(debianKeyring); err == nil {
 		options = "[signed-by=" + debianKeyring + "] "
 	}
 	var b strings.Builder
 	for _, suite := range append([]string{a.release.name}, a.release.suites...) {
-		fmt.Fprintf(&b, "%s %s%s %s main\n", a.kind, options, main, suite)
+		fmt.Fprintf(&b, "%s %s%s %s main\n", a.kind, options, m.Main, suite)
 	}
-	if a.release.secured && security != "" {
-		fmt.Fprintf(&b, "%s %s%s %s-security main\n", a.kind, options, security, a.release.name)
+	if a.release.secured && m.Security != "" {
+		fmt.Fprintf(&b, "%s %s%s %s-security main\n", a.kind, options, m.Security, a.release.name)
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 // debianMirrors picks from lines of "SITE RELEASE" the first site of a Debian release and that of its security suite.
-func debianMirrors(targets string) (main, security string) {
+func debianMirrors(targets string) (m Mirror) {
 	known := map[string]bool{"stable": true, "testing": true, "unstable": true, "oldstable": true, "forky": true}
 	for _, r := range releases() {
 		known[r.name] = true
@@ -90,13 +106,13 @@ func debianMirrors(targets string) (main, security string) {
 			continue
 		}
 		switch base, isSecurity := strings.CutSuffix(f[1], "-security"); {
-		case isSecurity && known[base] && security == "":
-			security = f[0]
-		case known[f[1]] && main == "":
-			main = f[0]
+		case isSecurity && known[base] && m.Security == "":
+			m.Security = f[0]
+		case known[f[1]] && m.Main == "":
+			m.Main = f[0]
 		}
 	}
-	return main, security
+	return m
 }
 
 func (a apt) options() []string {
@@ -107,6 +123,7 @@ func (a apt) options() []string {
 		"-o", "Dir::State=" + a.dir, "-o", "Dir::Cache=" + at("cache"),
 		"-o", "APT::Sandbox::User=", "-o", "APT::Default-Release=", "-o", "Acquire::Languages=none",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+		"-o", "Acquire::AllowInsecureRepositories=false", "-o", "APT::Get::AllowUnauthenticated=false", // whatever the machine's apt allows
 		"-o", "APT::Architecture=amd64", "-o", "APT::Architectures::=amd64",
 	}
 }

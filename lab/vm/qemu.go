@@ -26,7 +26,16 @@ const (
 )
 
 // ErrNoQemu is the class of a machine without qemu.
-var ErrNoQemu = errors.New("qemu-system-x86_64 is not installed: apt-get install qemu-system-x86")
+var ErrNoQemu = errors.New("qemu-system-x86_64 is not installed: it is in the package qemu-system-x86")
+
+// qemu is where the program is.
+func qemu() (string, error) {
+	program, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return "", ErrNoQemu
+	}
+	return program, nil
+}
 
 // machine is one run of qemu: a boot, two serial lines, and nothing else.
 type machine struct {
@@ -56,9 +65,9 @@ func (m machine) args() []string {
 // run boots the machine and serves its lines until it is off: the console goes to console, frames to handle. It ends
 // with an error when qemu does, when the second line is not what the guest's init writes, or when ctx ends.
 func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKind, []byte) error) error {
-	program, err := exec.LookPath("qemu-system-x86_64")
+	program, err := qemu()
 	if err != nil {
-		return ErrNoQemu
+		return err
 	}
 	consoleAt, err := listen(ctx, m.dir, "console")
 	if err != nil {

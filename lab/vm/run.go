@@ -58,6 +58,9 @@ func Run(ctx context.Context, c Config) (int, error) {
 	if err := CheckStatic(c.Natlab); err != nil {
 		return 0, err
 	}
+	if _, err := qemu(); err != nil { // before anything is fetched
+		return 0, err
+	}
 	kernel, err := c.Store.Kernel(ctx, c.Kernel, c.Refresh)
 	if err != nil {
 		return 0, err

@@ -25,7 +25,7 @@ func (s Store) Source(ctx context.Context, releaseName, name string) (string, er
 		}
 		// The release's own packages: no backports, which may be of another version.
 		r.suites, r.secured = nil, false
-		a := apt{dir: filepath.Join(s.Dir, "apt", r.name+"-sources"), release: r, kind: "deb-src", log: s.Log}
+		a := apt{dir: filepath.Join(s.Dir, "apt", r.name+"-sources"), release: r, kind: "deb-src", mirror: s.Mirror, log: s.Log}
 		if err := a.prepare(ctx, false); err != nil {
 			return "", err
 		}

@@ -14,8 +14,9 @@ import (
 // Store keeps what was fetched: kernels with their modules, iptables with its libraries, and sources. It belongs to one user;
 // once a kernel is in it, neither root nor the mirror is asked for.
 type Store struct {
-	Dir string    // made when missing
-	Log io.Writer // one line a download; io.Discard for none
+	Dir    string    // made when missing
+	Log    io.Writer // one line a download; io.Discard for none
+	Mirror Mirror    // the zero value stands for what the machine's apt is set to
 }
 
 // DefaultDir is the Store's folder for this user: NATLAB_CACHE, or natlab/vm below the user's cache folder.
@@ -76,7 +77,7 @@ func (s Store) pinned(pin string) (Kernel, bool) {
 }
 
 func (s Store) apt(r release) apt {
-	return apt{dir: filepath.Join(s.Dir, "apt", r.name), release: r, kind: "deb", log: s.Log}
+	return apt{dir: filepath.Join(s.Dir, "apt", r.name), release: r, kind: "deb", mirror: s.Mirror, log: s.Log}
 }
 
 func (s Store) fromRelease(ctx context.Context, r release, spec Spec, refresh bool) (Kernel, error) {

@@ -68,14 +68,31 @@ func TestCloudKernels(t *testing.T) {
 
 func TestDebianMirrors(t *testing.T) {
 	t.Parallel()
-	main, security := debianMirrors(strings.Join([]string{
+	m := debianMirrors(strings.Join([]string{
 		"https://tools.example nodistro", "https://cloud.example sdk-bookworm", "https://mirror.example/debian bookworm-updates",
 		"https://mirror.example/debian bookworm", "https://security.example bookworm-security", "https://other.example/debian sid",
 	}, "\n"))
-	require.Equal(t, "https://mirror.example/debian", main)
-	require.Equal(t, "https://security.example", security)
-	main, _ = debianMirrors("https://archive.example/ubuntu noble")
-	require.Empty(t, main)
+	require.Equal(t, Mirror{"https://mirror.example/debian", "https://security.example"}, m)
+	require.Zero(t, debianMirrors("https://archive.example/ubuntu noble"))
+}
+
+// A mirror is a URL, and its security suites are one behind a comma.
+func TestParseMirror(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Mirror{
+		"":                               {},
+		"https://mirror.example/debian/": {Main: "https://mirror.example/debian"},
+		"http://a.example/debian,https://b.example/debian-security": {"http://a.example/debian", "https://b.example/debian-security"},
+		"file:///srv/debian": {Main: "file:///srv/debian"},
+	} {
+		got, err := ParseMirror(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"mirror.example", "https://", "ftp://a.example", "https://a.example,", "https://a.example/ x", "https://a.example/\ndeb", ","} {
+		_, err := ParseMirror(text)
+		require.ErrorIs(t, err, ErrMirror, text)
+	}
 }
 
 // The dependencies of a module stand before what they need themselves, whatever the order of its depends field:
