@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test conformance test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm bench lint fmt deps module-path dist go-there root clean
+.PHONY: help lab build test conformance test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm test-browser bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,11 @@ test-vm-all: deps-vm build ## the same on 5.10, 6.1, 6.12 and 7.x
 
 deps-vm: ## install qemu where it is missing (root)
 	@command -v qemu-system-x86_64 >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends qemu-system-x86; }
+
+test-browser: root go-there ## the pages in a headless Chromium, gone through by keyboard; it is installed where it is missing (root)
+	@.ci/deps ip nft ipset conntrack
+	@command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; }
+	$(GO) test -tags browser -count=1 -timeout 20m ./test/browser
 
 bench: root deps go-there ## the figures: up, down, verify, rules (root)
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...

@@ -49,9 +49,9 @@ func extensionLines(t *testing.T) []extensionLine {
 	if !strings.HasPrefix(version, "v"+extensionsVersion+" ") {
 		unfit("iptables here is %s: the figures are those of %s, of Debian %s", version, extensionsVersion, extensionsRelease)
 	}
-	dir, err := vm.DefaultDir()
+	store, err := vm.DefaultStore(t.Output())
 	require.NoError(t, err)
-	source, err := vm.Store{Dir: dir, Log: t.Output()}.Source(t.Context(), extensionsRelease, "iptables")
+	source, err := store.Source(t.Context(), extensionsRelease, "iptables")
 	if err != nil {
 		unfit("the source of iptables %s cannot be fetched: %v", extensionsVersion, err)
 	}

@@ -91,6 +91,7 @@ var house = []room{
 			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios scenarios/conformance topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},
+	{"test/browser", ""},
 	{"test/vm", ""},
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,15 +86,17 @@ func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 			return usage(cmd, err)
 		}
 	}
-	mirror, err := vm.ParseMirror(cmp.Or(v.mirror, os.Getenv(vm.MirrorVariable)))
+	mirror, err := vm.ParseMirror(v.mirror)
 	if err != nil {
-		return usage(cmd, err)
+		return usage(cmd, fmt.Errorf("--mirror %w", err))
 	}
 	c, err := p.vmConfig(cmd.Context(), v, args)
 	if err != nil {
 		return err
 	}
-	c.Store.Mirror = mirror
+	if v.mirror != "" {
+		c.Store.Mirror = mirror
+	}
 	worst := exitOK
 	for _, spec := range specs {
 		if len(specs) > 1 {
@@ -120,14 +121,13 @@ func (p *program) runVM(cmd *cobra.Command, v vmFlags, args []string) error {
 // vmConfig finds natlab itself, the command, and the files that it names.
 func (p *program) vmConfig(ctx context.Context, v vmFlags, args []string) (vm.Config, error) {
 	c := v.config
-	dir, err := vm.DefaultDir()
-	if err != nil {
+	var err error
+	if c.Store, err = vm.DefaultStore(p.err); err != nil {
 		return c, err
 	}
 	if c.Natlab, err = os.Executable(); err != nil {
 		return c, err
 	}
-	c.Store = vm.Store{Dir: dir, Log: p.err}
 	c.Stdout, c.Stderr, c.Argv = p.out, p.err, append([]string(nil), args...)
 	if c.Files, err = p.proxiesNamed(ctx, args); err != nil {
 		return c, err

@@ -33,6 +33,19 @@ func DefaultDir() (string, error) {
 	return "", errors.New("no folder to keep kernels in: set NATLAB_CACHE or HOME")
 }
 
+// DefaultStore is this user's Store, with the mirror that the environment names.
+func DefaultStore(log io.Writer) (Store, error) {
+	dir, err := DefaultDir()
+	if err != nil {
+		return Store{}, err
+	}
+	mirror, err := ParseMirror(os.Getenv(MirrorVariable))
+	if err != nil {
+		return Store{}, fmt.Errorf("%s: %w", MirrorVariable, err)
+	}
+	return Store{Dir: dir, Log: log, Mirror: mirror}, nil
+}
+
 // Kernel is a kernel in the Store.
 type Kernel struct {
 	Release string // "bookworm"

@@ -50,13 +50,13 @@ func TestMain(m *testing.M) {
 // boot runs a command in a VM and returns what it printed.
 func boot(t *testing.T, kernel string, change func(*vm.Config), argv ...string) (status int, stdout, stderr string, err error) {
 	t.Helper()
-	dir, err := vm.DefaultDir()
+	store, err := vm.DefaultStore(io.Discard)
 	require.NoError(t, err)
 	spec, err := vm.ParseSpec(kernel)
 	require.NoError(t, err)
 	var out, errOut bytes.Buffer
 	c := vm.Config{
-		Store: vm.Store{Dir: dir, Log: io.Discard}, Kernel: spec, Natlab: natlab, Argv: argv,
+		Store: store, Kernel: spec, Natlab: natlab, Argv: argv,
 		Stdout: &out, Stderr: &errOut, Timeout: 3 * time.Minute,
 	}
 	if change != nil {
@@ -137,9 +137,9 @@ func TestFaults(t *testing.T) {
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		dir, err := vm.DefaultDir()
+		store, err := vm.DefaultStore(io.Discard)
 		require.NoError(t, err)
-		_, err = vm.Run(ctx, vm.Config{Store: vm.Store{Dir: dir, Log: io.Discard}, Kernel: vm.Spec{Release: "bookworm"}, Natlab: natlab, Argv: []string{"true"}, Stdout: io.Discard, Stderr: io.Discard})
+		_, err = vm.Run(ctx, vm.Config{Store: store, Kernel: vm.Spec{Release: "bookworm"}, Natlab: natlab, Argv: []string{"true"}, Stdout: io.Discard, Stderr: io.Discard})
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
