@@ -31,6 +31,7 @@ type Result struct {
 	Scenario string        `json:"scenario"`
 	Variant  Variant       `json:"variant"`
 	Backend  string        `json:"backend"`
+	Kernel   string        `json:"kernel"`              // as uname -r prints it
 	Run      int           `json:"run"`                 // 1 for the first
 	Program  string        `json:"kubeProxy,omitempty"` // the version of the real kube-proxy, if there is one
 	Outcome  Outcome       `json:"outcome"`
@@ -39,6 +40,8 @@ type Result struct {
 	Log      string        `json:"log,omitempty"`     // the script's, of a run that failed, or of each with Options.Verbose
 	Took     time.Duration `json:"took"`              // nanoseconds
 	Updated  []byte        `json:"-"`                 // with Options.Update: the scenario's text, with what cmp saw
+
+	Exchanges []Exchange `json:"-"` // with Options.Draw: those that were watched, in their order
 }
 
 // job is one run that is to be made.
@@ -52,6 +55,7 @@ type job struct {
 	program  proxy.Program // the zero value is natlab's own copy of the rules
 	family   topology.Family
 	update   bool // rewrite the files that cmp compares with
+	draw     bool // keep the exchanges for pictures
 }
 
 // limit bounds one run, so that a script that waits for ever ends.
@@ -61,6 +65,7 @@ const limit = 2 * time.Minute
 func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	start := time.Now()
 	r = Result{Scenario: j.scenario.Name, Variant: j.variant, Backend: j.backend, Run: j.run, Program: j.program.Version}
+	r.Kernel, _ = dataplane.Release() // "" where it is not told
 	defer func() { r.Took = time.Since(start) }()
 	if j.backend == string(dataplane.Userspace) && j.scenario.Kernel != "" {
 		r.Outcome, r.Why = Skipped, j.scenario.Kernel
@@ -88,7 +93,7 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 	if r.Outcome == Skipped {
 		s.earn(&r, t)
 	}
-	r.Updated = s.updated
+	r.Updated, r.Exchanges = s.updated, s.shown
 	if s.err != nil {
 		r.Outcome = Failed
 		t.log.WriteString("take the lab away: " + s.err.Error() + "\n")

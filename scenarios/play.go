@@ -77,7 +77,10 @@ func (s *stage) perform(update bool) (*recorder, error) {
 		testscript.RunT(t, testscript.Params{
 			UpdateScripts: update, Files: []string{file}, WorkdirRoot: dir, Cmds: s.verbs(), Condition: s.condition,
 			Setup: func(e *testscript.Env) error {
-				e.Defer(func() { s.err = s.close() })
+				e.Defer(func() {
+					s.draw()
+					s.err = s.close()
+				})
 				if s.ground != nil {
 					for _, name := range slices.Sorted(maps.Keys(s.ground.Env)) {
 						e.Setenv(name, s.ground.Env[name])

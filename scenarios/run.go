@@ -24,6 +24,7 @@ type Options struct {
 	Shards   int
 	Update   bool // rewrite the files that cmp compares with: see Result.Updated
 	Verbose  bool // keep the log of runs that passed too
+	Draw     bool // keep the exchanges: see Result.Exchanges. It takes time between them, so that what is about timing may end otherwise
 	// Programs are real kube-proxies to run each scenario on; none means natlab's own copy of the rules. A scenario of a release's bugs is run on each in the
 	// variant that it is of, and needs one.
 	Programs []proxy.Program
@@ -84,7 +85,7 @@ func plan(all []Scenario, o Options) []job {
 		}
 	}
 	for i := range jobs {
-		jobs[i].name, jobs[i].update = fmt.Sprintf("%s-%d", prefix, i+1), o.Update
+		jobs[i].name, jobs[i].update, jobs[i].draw = fmt.Sprintf("%s-%d", prefix, i+1), o.Update, o.Draw
 	}
 	return jobs
 }

@@ -45,6 +45,8 @@ type stage struct {
 	loose   bool                      // packets were sent that are no request, and were not seen to come to rest
 	last    asked
 	seen    []proof.Observation // by the taps, since watch
+	kept    []kept              // with job.draw
+	shown   []Exchange          // of kept, when the script is over
 }
 
 // verb is a command of a script. not is the "!" in front of it, which most verbs refuse.

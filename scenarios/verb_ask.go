@@ -164,8 +164,14 @@ func (a asked) String() string {
 	return fmt.Sprintf("%s %s: answered from %s by %s (%s), which saw %s", a.from, a.tuple, a.answer.From, a.answer.Server, a.answer.Endpoint, a.answer.PeerSeen)
 }
 
-// check holds an exchange against what is wanted.
+// check holds an exchange against what is wanted, and keeps it where its picture is wanted.
 func (s *stage) check(a asked, o map[string]string) error {
+	err := s.asWanted(a, o)
+	s.keep(a, err)
+	return err
+}
+
+func (s *stage) asWanted(a asked, o map[string]string) error {
 	wanted := o["end"]
 	if wanted == "" {
 		wanted = "answered"

@@ -110,9 +110,12 @@ func (s *stage) joined(a asked) proof.Seen { return joinedOf(a, s.ofExchange(a))
 
 // ofExchange lists packets and rules since an exchange began, and the connections of before, by which a packet is known behind a
 // translation.
-func (s *stage) ofExchange(a asked) (all []proof.Observation) {
-	for i, o := range s.seen {
-		if i >= a.since || o.Kind == proof.ConnSeen {
+func (s *stage) ofExchange(a asked) []proof.Observation { return s.between(a.since, len(s.seen)) }
+
+// between lists packets and rules since one, and until before another, and the connections of before.
+func (s *stage) between(since, until int) (all []proof.Observation) {
+	for i, o := range s.seen[:until] {
+		if i >= since || o.Kind == proof.ConnSeen {
 			all = append(all, o)
 		}
 	}

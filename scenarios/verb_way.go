@@ -66,17 +66,21 @@ func (s *stage) isLike(want string, live nat.Prediction, drawing string) bool {
 
 // way is the drawing of the last exchange, with the ports that were seen.
 func (s *stage) way(live nat.Prediction, seen proof.Seen) string {
-	a := s.last
-	cert := proof.Check(proof.Case{
-		Flow:  proof.Flow{Client: a.from, From: a.from, Protocol: a.tuple.Proto(), Source: a.tuple.Src().Addr(), Target: a.tuple.Dst()},
-		Probe: a.probe(), Intent: live, Live: live, Seen: seen, Ends: a.ends(),
-	})
+	cert := certificate(s.last, live, seen)
 	for i := range cert.Conntrack {
 		if c := &cert.Conntrack[i]; c.Original.Proto() == nat.UDP {
 			c.Status &^= nat.Assured // whether two seconds have passed since it began depends on the machine
 		}
 	}
 	return report.Journeys(cert, report.Style{})
+}
+
+// certificate is what was seen of an exchange.
+func certificate(a asked, live nat.Prediction, seen proof.Seen) proof.Certificate {
+	return proof.Check(proof.Case{
+		Flow:  proof.Flow{Type: proof.ByAddress, Client: a.from, From: a.from, Protocol: a.tuple.Proto(), Source: a.tuple.Src().Addr(), Target: a.tuple.Dst()},
+		Probe: a.probe(), Intent: live, Live: live, Seen: seen, Ends: a.ends(),
+	})
 }
 
 // predicted is what the live rules make of the last exchange in the world that the lab made: it gives the order of the

@@ -26,6 +26,9 @@ import (
 //go:embed schema.json
 var schema string
 
+// kindScenarioResults is the kind of what scenario run prints, which scenario grid reads.
+const kindScenarioResults = "ScenarioResultList"
+
 // documentKind is a kind of JSON document that commands print.
 type documentKind struct {
 	kind    string
@@ -59,7 +62,7 @@ func documentKinds() []documentKind {
 		{"MigrationReport", "migrate -o json", reflect.TypeFor[migrate.Report](), nil},
 		{"Plan", "plan -o json", reflect.TypeFor[topology.Plan](), nil},
 		{"ScenarioList", "scenario list -o json", reflect.TypeFor[[]scenarios.Scenario](), nil},
-		{"ScenarioResultList", "scenario run -o json", reflect.TypeFor[[]scenarios.Result](), nil},
+		{kindScenarioResults, "scenario run -o json", reflect.TypeFor[[]scenarios.Result](), nil},
 		{"ConformanceResultList", "conformance -o json", reflect.TypeFor[[]conformance.Result](), nil},
 		{"ConformanceTestList", "conformance --list -o json", reflect.TypeFor[[]conformance.Test](), nil},
 	}

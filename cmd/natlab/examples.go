@@ -119,7 +119,11 @@ sudo natlab scenario run --all --backend userspace
 sudo natlab scenario run --all --family ipv6
 sudo natlab scenario run --all --backend nftables
 sudo natlab scenario run kubernetes-130484 --kube-proxy 1.32.2
-sudo natlab scenario run --all --shard 1/4 -o junit`,
+sudo natlab scenario run --all --shard 1/4 -o junit
+sudo natlab scenario run kubernetes-32415 -o html`,
+	"natlab scenario grid": `
+natlab scenario grid 6.1.xml 6.12.xml
+natlab scenario grid reports.xml -o html`,
 	"natlab vm run": `
 natlab vm run --kernel 6.1 --kernel 7.x -- natlab verify
 natlab vm run --kernel 6.12 -- natlab verify --kube-proxy 1.37.2 --mode ipvs

@@ -8,14 +8,16 @@ import (
 	"strings"
 	"time"
 
+	"natlab/lab/dataplane"
 	"natlab/nat/report"
 	"natlab/scenarios"
 )
 
 // junitRun is when and where this command runs.
 func (p *program) junitRun() report.Run {
-	host, _ := os.Hostname() // without one it is localhost
-	return report.Run{Host: host, At: p.began, Took: time.Since(p.began)}
+	host, _ := os.Hostname()         // without one it is localhost
+	kernel, _ := dataplane.Release() // without one it is not told
+	return report.Run{Host: host, Kernel: kernel, At: p.began, Took: time.Since(p.began)}
 }
 
 // nothingRan gives err back. With -o junit it writes a suite first whose one case is the error, so that CI does not miss the command.
@@ -25,7 +27,7 @@ func (p *program) nothingRan(format *choice, of string, err error) error {
 	}
 	run := p.junitRun()
 	message, _, _ := strings.Cut(err.Error(), "\n")
-	s := report.Suite{Name: "natlab", Package: of, Host: run.Host, At: run.At, Took: run.Took, Cases: []report.Case{
+	s := report.Suite{Name: "natlab", Package: of, Host: run.Host, Kernel: run.Kernel, At: run.At, Took: run.Took, Cases: []report.Case{
 		{Class: of, Name: "runs", Took: run.Took, End: report.CaseError, Message: message, Text: err.Error()},
 	}}
 	return errors.Join(err, s.Write(p.out))
@@ -34,12 +36,20 @@ func (p *program) nothingRan(format *choice, of string, err error) error {
 // scenarioSuite is the results of scenarios as a JUnit suite.
 func (p *program) scenarioSuite(results []scenarios.Result) report.Suite {
 	run := p.junitRun()
-	s := report.Suite{Name: "natlab scenarios", Package: "natlab.scenarios", Host: run.Host, At: run.At, Took: run.Took}
+	s := report.Suite{Name: "natlab scenarios", Package: report.ScenarioSuite, Host: run.Host, Kernel: run.Kernel, At: run.At, Took: run.Took}
 	for _, r := range results {
-		c := report.Case{Class: r.Scenario, Name: fmt.Sprintf("%s %s %d", r.Variant, r.Backend, r.Run), Took: r.Took}
+		c := report.Case{Class: r.Scenario, Name: fmt.Sprintf("%s %s %d", r.Variant, placeOf(r), r.Run), Took: r.Took}
 		s.Cases = append(s.Cases, ended(c, r.Outcome, r.Log, r.Why))
 	}
 	return s
+}
+
+// placeOf is a run's backend, with the real kube-proxy that it had.
+func placeOf(r scenarios.Result) string {
+	if r.Program != "" {
+		return r.Backend + " kube-proxy " + r.Program
+	}
+	return r.Backend
 }
 
 // ended is a case of a script with how that ended: with its log, or why it was skipped.

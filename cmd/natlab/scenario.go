@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,20 +12,21 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/proxy"
+	"natlab/nat/report"
 	"natlab/scenarios"
 	"natlab/topology"
 )
 
 func (p *program) scenario() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "scenario list|show|run [NAME|FILE]...",
+		Use:   "scenario list|show|run|grid [NAME|FILE]...",
 		Short: "The known bugs of the Service data path, on demand",
 		Args: func(cmd *cobra.Command, _ []string) error {
-			return usage(cmd, errors.New("no command given: want list, show or run"))
+			return usage(cmd, errors.New("no command given: want list, show, run or grid"))
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	cmd.AddCommand(p.scenarioList(), p.scenarioShow(), p.scenarioRun())
+	cmd.AddCommand(p.scenarioList(), p.scenarioShow(), p.scenarioRun(), p.scenarioGrid())
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true
 	}
@@ -103,14 +105,17 @@ func (p *program) scenarioRun() *cobra.Command {
 		variant: &choice{value: "both", words: []string{"both", string(scenarios.Buggy), string(scenarios.Fixed)}},
 		backend: &choice{value: "both", words: []string{"both", string(dataplane.Legacy), string(dataplane.NFT), scenarios.NFTables, string(dataplane.Userspace)}},
 		family:  &choice{value: topology.IPv4.String(), words: []string{topology.IPv4.String(), topology.IPv6.String()}},
-		format:  &choice{value: "text", words: []string{"text", "json", "junit"}},
+		format:  &choice{value: "text", words: []string{"text", "json", "junit", "mermaid", "html", "svg"}},
 	}
 	cmd := &cobra.Command{
 		Use:   "run NAME|FILE...|--all [--kube-proxy RELEASE|BINARY]... [--variant buggy|fixed|both] [--backend B] [--apply mark|payload] [--repeat N] [--parallel N] [--shard I/N]",
 		Short: "Run scenarios, each in a lab of its own",
 		Long: `Run scenarios: each variant on each backend in a lab of its own, which is taken away however the run ends. Exit status 0
 means that both variants ended as their script expects, 1 that one did not. Scripts of your own are files whose name ends
-in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "natlab help scenario-verbs" lists the verbs.`,
+in .txtar; "natlab scenario show NAME --script" prints one to begin with, and "natlab help scenario-verbs" lists the verbs.
+
+With -o html, svg or mermaid the exchanges of the scripts are drawn as the taps saw them, behind the verb watch; html has the grid of the runs, too. Drawing
+takes time between exchanges.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&r.all, "all", false, "the whole library")
@@ -155,6 +160,7 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 			return usage(cmd, err)
 		}
 	}
+	o.Draw = slices.Contains([]string{"mermaid", "html", "svg"}, r.format.value)
 	if r.format.value == "text" {
 		o.Done = func(result scenarios.Result) { p.scenarioLine(result) }
 	}
@@ -172,13 +178,15 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 		}
 	}
 	if err := cmd.Context().Err(); err != nil {
-		return p.nothingRan(r.format, "natlab.scenarios", err)
+		return p.nothingRan(r.format, report.ScenarioSuite, err)
 	}
 	switch r.format.value {
 	case "json":
 		err = writeJSON(p.out, results)
 	case "junit":
 		err = p.scenarioSuite(results).Write(p.out)
+	case "mermaid", "html", "svg":
+		err = p.scenes(r.format.value, results)
 	default:
 		err = p.scenarioSum(results)
 	}

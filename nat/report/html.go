@@ -35,7 +35,10 @@ func headsOf(r proof.Report) heads {
 }
 
 func writePage(w io.Writer, about heads, all []told) error {
-	p := page{heads: about}
+	return page{heads: about}.write(w, all)
+}
+
+func (p page) write(w io.Writer, all []told) error {
 	for _, t := range all {
 		id := ""
 		if t.drawn {
@@ -67,6 +70,7 @@ const fewFlows = 8
 type page struct {
 	heads
 	Few      bool // the ways lie open
+	Grid     *gridPage
 	Index    []indexRow
 	Services []serviceTree
 	Flows    []flowStory

@@ -11,16 +11,17 @@ import (
 
 // Run is when and where a proof was made, and how long it took.
 type Run struct {
-	Host string
-	At   time.Time
-	Took time.Duration
+	Host   string
+	Kernel string // as uname -r prints it; "" where that is not told
+	At     time.Time
+	Took   time.Duration
 }
 
 // JUnit writes the report as one JUnit test suite with a case for each flow and endpoint: a disproved flow is a
 // failure, an inconclusive one an error, each with its way drawn. A proof that ended before all was asked has one more error. The flows
 // are driven beside each other, so that each case has its share of the time.
 func JUnit(w io.Writer, r proof.Report, run Run) error {
-	s := Suite{Name: "natlab " + r.Lab, Package: "natlab.verify", Host: run.Host, At: run.At, Took: run.Took}
+	s := Suite{Name: "natlab " + r.Lab, Package: "natlab.verify", Host: run.Host, Kernel: run.Kernel, At: run.At, Took: run.Took}
 	share := run.Took / time.Duration(max(len(r.Flows), 1))
 	for _, c := range r.Flows {
 		one := Case{Class: service(c.Flow), Name: title(c), Took: share, End: CasePassed}

@@ -11,6 +11,7 @@ import (
 type Suite struct {
 	Name, Package string
 	Host          string    // where it ran; "" stands for localhost
+	Kernel        string    // on which kernel; "" where that is not told
 	At            time.Time // when it began
 	Took          time.Duration
 	Cases         []Case
@@ -43,20 +44,27 @@ type (
 		Suites  []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
-		ID         int         `xml:"id,attr"`
-		Name       string      `xml:"name,attr"`
-		Package    string      `xml:"package,attr"`
-		Tests      int         `xml:"tests,attr"`
-		Failures   int         `xml:"failures,attr"`
-		Errors     int         `xml:"errors,attr"`
-		Skipped    int         `xml:"skipped,attr"`
-		Time       string      `xml:"time,attr"`
-		Timestamp  string      `xml:"timestamp,attr"`
-		Hostname   string      `xml:"hostname,attr"`
-		Properties struct{}    `xml:"properties"`
-		Cases      []junitCase `xml:"testcase"`
-		Out        string      `xml:"system-out"`
-		Err        string      `xml:"system-err"`
+		ID         int             `xml:"id,attr"`
+		Name       string          `xml:"name,attr"`
+		Package    string          `xml:"package,attr"`
+		Tests      int             `xml:"tests,attr"`
+		Failures   int             `xml:"failures,attr"`
+		Errors     int             `xml:"errors,attr"`
+		Skipped    int             `xml:"skipped,attr"`
+		Time       string          `xml:"time,attr"`
+		Timestamp  string          `xml:"timestamp,attr"`
+		Hostname   string          `xml:"hostname,attr"`
+		Properties junitProperties `xml:"properties"`
+		Cases      []junitCase     `xml:"testcase"`
+		Out        string          `xml:"system-out"`
+		Err        string          `xml:"system-err"`
+	}
+	junitProperties struct {
+		All []junitProperty `xml:"property"`
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
 	}
 	junitCase struct {
 		Class   string        `xml:"classname,attr"`
@@ -73,6 +81,12 @@ type (
 	}
 )
 
+// ScenarioSuite is the package of a suite of scenarios.
+const ScenarioSuite = "natlab.scenarios"
+
+// kernelProperty is the property of a suite that has its kernel.
+const kernelProperty = "kernel"
+
 // Write writes the suite as an XML document.
 func (s Suite) Write(w io.Writer) error {
 	out := junitSuite{
@@ -81,6 +95,9 @@ func (s Suite) Write(w io.Writer) error {
 	}
 	if out.Hostname == "" {
 		out.Hostname = "localhost"
+	}
+	if s.Kernel != "" {
+		out.Properties.All = []junitProperty{{kernelProperty, s.Kernel}}
 	}
 	for _, c := range s.Cases {
 		one := junitCase{Class: c.Class, Name: c.Name, Time: seconds(c.Took)}

@@ -32,7 +32,8 @@ var schema = map[string]struct {
 }{
 	"testsuites": {"", "testsuite"},
 	"testsuite":  {"id=int name=word package=word tests=int failures=int errors=int skipped=int time=decimal timestamp=time hostname=word", "properties testcase system-out system-err"},
-	"properties": {"", ""},
+	"properties": {"", "property"},
+	"property":   {"name=word value=word", ""},
 	"testcase":   {"classname=word name=word time=decimal", "skipped error failure"},
 	"skipped":    {"message=any", ""},
 	"error":      {"type=word message=any", ""},

@@ -63,11 +63,11 @@ text { font: 11.63px ui-monospace, "DejaVu Sans Mono", monospace; white-space: p
 .line { stroke-width: 2; fill: none; }
 text { fill: #1b1f24; }
 .soft { fill: #57606a; } .route { fill: #0b5d6b; } .did, .new { fill: #7a3b00; } .node, .end, .predicted, .dot { fill: #0a54b5; }
-.proved { fill: #116329; } .disproved { fill: #b3151d; } .inconclusive { fill: #6b2fb3; } .paper { fill: #ffffff; } .box { fill: #eef1f5; } .line { stroke: #c4ccd6; }
+.proved, .passed { fill: #116329; } .disproved, .failed { fill: #b3151d; } .inconclusive { fill: #6b2fb3; } .paper { fill: #ffffff; } .box { fill: #eef1f5; } .line { stroke: #c4ccd6; }
 @media (prefers-color-scheme: dark) {
 text { fill: #e3e8ee; }
 .soft { fill: #9aa6b2; } .route { fill: #7fd8e6; } .did, .new { fill: #ffd08a; } .node, .end, .predicted, .dot { fill: #7db4ff; }
-.proved { fill: #6fdc8c; } .disproved { fill: #ff9a94; } .inconclusive { fill: #d0a8ff; } .paper { fill: #12161c; } .box { fill: #232c37; } .line { stroke: #3c4856; }
+.proved, .passed { fill: #6fdc8c; } .disproved, .failed { fill: #ff9a94; } .inconclusive { fill: #d0a8ff; } .paper { fill: #12161c; } .box { fill: #232c37; } .line { stroke: #3c4856; }
 }
 </style>
 <rect class="paper" width="%d" height="%d"/>
