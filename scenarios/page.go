@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"natlab/nat/report"
 )
 
 // pageWidth is how wide a page's text is set where there is room for it.
@@ -14,11 +16,11 @@ const pageWidth = 100
 // Page writes a scenario's page for a terminal of so many columns, 0 for one that has no width: what happens, why, the tell-tale and the fix,
 // then the script.
 func Page(w io.Writer, s Scenario, columns int) error {
+	var b strings.Builder
+	b.WriteString(report.Style{Width: columns}.Fold(s.Name+": "+s.Title, "  ") + "\n")
 	if columns <= 0 || columns > pageWidth {
 		columns = pageWidth
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", s.Name, s.Title)
 	if s.Issue != "" {
 		fmt.Fprintf(&b, "%s\n", s.Issue)
 	}

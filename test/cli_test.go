@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -48,6 +49,7 @@ var (
 // that no other test uses in $LAB, and saved rule sets of hosts in $HOSTS, the reference cluster in $REFERENCE, a small one in $SHOP. Beside testscript's own commands a script has
 //
 //	exits STATUS natlab ARGUMENT...    run natlab, which has to end with that exit status
+//	fits COLUMNS                       no line of what it printed last is wider, but for one that has no blank to break it at
 //	document KIND                      what it printed last is JSON of that kind, valid by cmd/natlab/schema.json, which knows each of its fields
 func TestCLI(t *testing.T) {
 	t.Parallel()
@@ -76,7 +78,7 @@ func TestCLI(t *testing.T) {
 			env.Setenv("LAB", fmt.Sprintf("cli%d-%s", os.Getpid(), strings.TrimPrefix(name, "script-")))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "document": isDocument},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "fits": fits, "document": isDocument},
 	})
 }
 
@@ -90,5 +92,25 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// fits checks the lines of what was printed last. What is too long for a line stands in one of its own.
+func fits(ts *testscript.TestScript, neg bool, args []string) {
+	columns := 0
+	if len(args) == 1 {
+		columns, _ = strconv.Atoi(args[0])
+	}
+	if neg || columns <= 0 {
+		ts.Fatalf("usage: fits COLUMNS")
+	}
+	text := ts.ReadFile("stdout")
+	if text == "" {
+		ts.Fatalf("nothing was printed")
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n"); utf8.RuneCountInString(line) > columns && len(strings.Fields(line)) > 1 {
+			ts.Fatalf("%d columns, want %d at most: %s", utf8.RuneCountInString(line), columns, line)
+		}
 	}
 }

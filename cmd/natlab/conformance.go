@@ -94,7 +94,7 @@ func (p *program) listTests(all []conformance.Test, format string) error {
 		return writeJSON(p.out, all)
 	}
 	for _, t := range all {
-		if _, err := fmt.Fprintln(p.out, t); err != nil {
+		if _, err := fmt.Fprint(p.out, p.fit(fmt.Sprintln(t))); err != nil {
 			return err
 		}
 	}

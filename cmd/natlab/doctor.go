@@ -49,6 +49,9 @@ func (p *program) writeFeatures(features []doctor.Feature, format string) error 
 			continue
 		}
 		indent := strings.Repeat(" ", len(marks[f.Have])+width+3)
+		if columns := p.style().Width; columns > 0 && columns < 2*len(indent) {
+			indent = "     " // there is no room beside the names
+		}
 		for _, line := range []struct{ label, text string }{{"for", f.For}, {"instead", f.Instead}, {"remedy", f.Remedy}} {
 			if line.text != "" {
 				fmt.Fprintf(&b, "%s%-8s %s\n", indent, line.label, line.text)

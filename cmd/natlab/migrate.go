@@ -107,7 +107,7 @@ func (p *program) runMigrate(cmd *cobra.Command, m migrateFlags) error {
 	if m.output.value == "json" {
 		err = writeJSON(p.out, r)
 	} else {
-		err = r.Text(p.out)
+		err = r.Text(p.out, p.style().Width)
 	}
 	if err == nil && (r.Undocumented() > 0 || r.Otherwise() > 0 || r.Broken() > 0 && m.allow.value != allowDocumented) {
 		return errDiffers

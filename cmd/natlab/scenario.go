@@ -57,7 +57,7 @@ func (p *program) scenarioList() *cobra.Command {
 		for _, s := range more {
 			fmt.Fprintf(&text, "%-28s %s (%s)\n", s.Name, s.Title, s.Affected)
 		}
-		_, err = fmt.Fprint(p.out, text.String())
+		_, err = fmt.Fprint(p.out, p.fit(text.String()))
 		return err
 	}
 	return cmd

@@ -146,6 +146,6 @@ func (p *program) writeLabs(all labList, format string) error {
 	if len(all.Orphans) > 0 {
 		fmt.Fprintf(&b, "of tests that have ended: %s (natlab down --dead takes them away)\n", strings.Join(all.Orphans, " "))
 	}
-	_, err := fmt.Fprint(p.out, b.String())
+	_, err := fmt.Fprint(p.out, p.fit(b.String()))
 	return err
 }

@@ -159,7 +159,7 @@ func TestText(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	r := scene{objects: web(nodePort, "p1")}.move(t).reported(t)
-	require.NoError(t, r.Text(&b))
+	require.NoError(t, r.Text(&b, 0))
 	text := b.String()
 	for _, want := range []string{
 		"kube-proxy v1.37: from iptables to nftables mode", "0 of them are not documented", "1. node-port-address: ", "that worked and no longer do",
@@ -172,7 +172,7 @@ func TestText(t *testing.T) {
 		require.LessOrEqual(t, len(line), 112, line)
 	}
 	b.Reset()
-	require.NoError(t, scene{}.move(t).reported(t).Text(&b))
+	require.NoError(t, scene{}.move(t).reported(t).Text(&b, 0))
 	require.Contains(t, b.String(), "all end alike")
 }
 
@@ -252,12 +252,12 @@ func TestShown(t *testing.T) {
 	r.Show(from, to)
 	require.Zero(t, r.Otherwise())
 	var b strings.Builder
-	require.NoError(t, r.Text(&b))
+	require.NoError(t, r.Text(&b, 0))
 	require.Contains(t, b.String(), "7 of those that end alike; 0 ended otherwise than predicted")
 	to[0] = Sight{End: nat.EndUnreachable}
 	r.Show(from, to)
 	require.Equal(t, 1, r.Otherwise())
 	b.Reset()
-	require.NoError(t, r.Text(&b))
+	require.NoError(t, r.Text(&b, 0))
 	require.Contains(t, b.String(), "1 ended otherwise than predicted\n   * "+r.Differences[0].String())
 }

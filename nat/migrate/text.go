@@ -11,14 +11,17 @@ import (
 )
 
 // Text writes the page for who has to decide about the move: the count, then each class with what changes, for whom and what to do, and the
-// flows of it, those that are alike together.
-func (r Report) Text(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "cluster %s, kube-proxy %s: from %s to %s mode\n", r.Cluster, r.Release, r.From, r.To)
+// flows of it, those that are alike together; in so many columns, 0 where there is no terminal.
+func (r Report) Text(w io.Writer, columns int) error {
+	b := sheet{columns: pageWidth, whole: columns <= 0}
+	if columns > 0 {
+		b.columns = min(columns, pageWidth)
+	}
+	b.line(fmt.Sprintf("cluster %s, kube-proxy %s: from %s to %s mode", r.Cluster, r.Release, r.From, r.To))
 	if len(r.Differences) == 0 {
 		fmt.Fprintf(&b, "%d flows asked: all end alike\n", r.Asked)
 	} else {
-		fmt.Fprintf(&b, "%d flows asked: %d end otherwise; %d of them are not documented, %d worked and no longer do\n", r.Asked, len(r.Differences), r.Undocumented(), r.Broken())
+		b.line(fmt.Sprintf("%d flows asked: %d end otherwise; %d of them are not documented, %d worked and no longer do", r.Asked, len(r.Differences), r.Undocumented(), r.Broken()))
 	}
 	for i, f := range r.Classes {
 		r.finding(&b, i+1, f)
@@ -27,7 +30,7 @@ func (r Report) Text(w io.Writer) error {
 	if len(r.Notes) > 0 {
 		b.WriteString("\nBesides:\n")
 		for _, n := range r.Notes {
-			b.WriteString(wrapped("- ", n))
+			b.wrapped("- ", n)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -35,7 +38,7 @@ func (r Report) Text(w io.Writer) error {
 }
 
 // shown writes what packets showed, where some were asked.
-func (r Report) shown(b *strings.Builder) {
+func (r Report) shown(b *sheet) {
 	differ, alike := 0, 0
 	for i, list := range [][]Difference{r.Differences, r.Sample} {
 		for _, d := range list {
@@ -47,19 +50,20 @@ func (r Report) shown(b *strings.Builder) {
 	if differ+alike == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nAsked of the kernel in a lab of each mode: %d of the %d flows that differ, %d of those that end alike; %d ended otherwise than predicted\n",
-		differ, len(r.Differences), alike, r.Otherwise())
+	b.WriteByte('\n')
+	b.line(fmt.Sprintf("Asked of the kernel in a lab of each mode: %d of the %d flows that differ, %d of those that end alike; %d ended otherwise than predicted",
+		differ, len(r.Differences), alike, r.Otherwise()))
 	for _, d := range r.Askable() {
 		if d.otherwise() {
-			b.WriteString(wrapped("   * ", d.String()))
-			b.WriteString(wrapped("     predicted: ", told(d.From)+"; then: "+told(d.To)))
-			b.WriteString(wrapped("     seen:      ", d.Seen[0].String()+"; then: "+d.Seen[1].String()))
+			b.wrapped("   * ", d.String())
+			b.wrapped("     predicted: ", told(d.From)+"; then: "+told(d.To))
+			b.wrapped("     seen:      ", d.Seen[0].String()+"; then: "+d.Seen[1].String())
 		}
 	}
 }
 
 // finding writes a class.
-func (r Report) finding(b *strings.Builder, number int, f Finding) {
+func (r Report) finding(b *sheet, number int, f Finding) {
 	name := f.Class
 	if name == "" {
 		name = "NOT DOCUMENTED"
@@ -71,10 +75,11 @@ func (r Report) finding(b *strings.Builder, number int, f Finding) {
 	case f.Breaks > 0:
 		count += fmt.Sprintf(", %d of which worked and no longer do", f.Breaks)
 	}
-	fmt.Fprintf(b, "\n%d. %s: %s\n", number, name, count)
-	b.WriteString(wrapped("   changes:  ", f.Changes))
-	b.WriteString(wrapped("   for whom: ", f.Whom))
-	b.WriteString(wrapped("   to do:    ", f.Do))
+	b.WriteByte('\n')
+	b.wrapped(fmt.Sprintf("%d. ", number), name+": "+count)
+	b.wrapped("   changes:  ", f.Changes)
+	b.wrapped("   for whom: ", f.Whom)
+	b.wrapped("   to do:    ", f.Do)
 	for _, g := range r.groups(f.Class) {
 		g.write(b)
 	}
@@ -131,21 +136,21 @@ func (q Question) asked() string {
 	return q.Target.String()
 }
 
-func (g *group) write(b *strings.Builder) {
+func (g *group) write(b *sheet) {
 	d := g.first
 	what := fmt.Sprintf("%s %s", d.Type, d.Protocol)
 	if d.Aspect != AtPort {
 		what += ", " + d.Aspect.String()
 	}
 	fmt.Fprintf(b, "   * %s: %s\n", cmp.Or(d.Service, "no Service"), what)
-	b.WriteString(wrapped("     asked:  ", few(g.at)))
-	b.WriteString(wrapped("     by:     ", few(g.clients)))
+	b.wrapped("     asked:  ", few(g.at))
+	b.wrapped("     by:     ", few(g.clients))
 	label := "     before: "
 	if g.flows > 1 {
 		fmt.Fprintf(b, "     such as %s -> %s\n", d.Client, d.asked())
 	}
-	b.WriteString(wrapped(label, told(d.From)))
-	b.WriteString(wrapped("     after:  ", told(d.To)))
+	b.wrapped(label, told(d.From))
+	b.wrapped("     after:  ", told(d.To))
 }
 
 // told are endings in words; what chance decides stands with its share.
@@ -172,16 +177,33 @@ func few(list []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }
 
-// wrapped is a text in lines of a page's width, the first behind a label and the others below where it ends.
-func wrapped(label, text string) string {
-	const width = 110
-	var b strings.Builder
+// pageWidth is how wide a text is set where there is room for it.
+const pageWidth = 110
+
+// sheet is a text of so many columns.
+type sheet struct {
+	strings.Builder
+	columns int
+	whole   bool // there is no terminal: a line that has no label stays as long as it is
+}
+
+// line writes a text without a label.
+func (b *sheet) line(text string) {
+	if b.whole {
+		b.WriteString(text + "\n")
+		return
+	}
+	b.wrapped("", text)
+}
+
+// wrapped writes a text in lines of the page's width, the first behind a label and the others below where it ends.
+func (b *sheet) wrapped(label, text string) {
 	line := label
 	for i, word := range strings.Fields(text) {
 		switch {
 		case i == 0:
 			line += word
-		case len(line)+1+len(word) > width:
+		case len(line)+1+len(word) > b.columns:
 			b.WriteString(line + "\n")
 			line = strings.Repeat(" ", len(label)) + word
 		default:
@@ -189,5 +211,4 @@ func wrapped(label, text string) string {
 		}
 	}
 	b.WriteString(line + "\n")
-	return b.String()
 }

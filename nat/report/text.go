@@ -60,7 +60,7 @@ func writeWays(b *strings.Builder, flows []proof.Certificate, d Detail, st Style
 		}
 	}
 	if left > 0 {
-		fmt.Fprintf(b, "%d more flows are not proved; without --brief they are drawn too\n\n", left)
+		b.WriteString(st.Fold(fmt.Sprintf("%d more flows are not proved; without --brief they are drawn too", left), "  ") + "\n\n")
 	}
 }
 
