@@ -50,7 +50,7 @@ var house = []room{
 	{"nat/gateway", "nat nat/behaviour nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},
 	{"nat/diagnosis", "nat nat/gateway nat/iptables nat/xt topology topology/near"},                                                    // in a word whether a packet works, and what is to blame
 	{"nat/bundle", "nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/nftables nat/rules topology topology/dump"}, // a node as its dumps tell it
-	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/nftables nat/view nat/xt nat/xtables topology"},
+	{"nat/audit", "nat nat/iptables nat/kubeproxy nat/nftables nat/rules nat/view nat/xt nat/xtables topology"},
 	// The proof holds the emulator to account: neither it nor its reports know gateway or conntrack.
 	{"nat/proof", "nat nat/service topology"},
 	{"nat/migrate", "nat nat/gateway nat/iptables nat/kubeproxy nat/nftables nat/packet nat/portmap nat/proof nat/xt topology"}, // one cluster in two modes of kube-proxy
@@ -72,7 +72,7 @@ var house = []room{
 	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/behaviour nat/conntrack nat/gateway nat/packet nat/proof nat/rules"}, // the emulator, on the wire
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
-	{"lab/inspect", "lab/dataplane lab/netns lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/nftables nat/view nat/xtables topology"},
+	{"lab/inspect", "lab/dataplane lab/netns lab/realise lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/nftables nat/view nat/xtables topology"},
 	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables nat/nftnl"}, // what a bundle tells of a node, into a namespace
 	{"lab/apiserver", "topology topology/kube"},                           // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},

@@ -1,15 +1,26 @@
 package topology
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"strings"
 )
 
-// String is the commands that make the plan by hand: ip(8), bridge(8) and sysctl(8) for a root shell, a line each,
-// in an order that works. Names and addresses need no quoting: Load lets no others in.
+// String is what Write writes.
 func (p Plan) String() string {
 	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	if err := p.Write(&b); err != nil {
+		panic(err) // a Builder takes everything
+	}
+	return b.String()
+}
+
+// Write writes the commands that make the plan by hand: ip(8), bridge(8) and sysctl(8) for a root shell, a line each,
+// in an order that works. Names and addresses need no quoting: Load lets no others in.
+func (p Plan) Write(w io.Writer) error {
+	b := bufio.NewWriter(w) // which keeps the first error
+	line := func(format string, args ...any) { _, _ = fmt.Fprintf(b, format+"\n", args...) }
 	line("# lab %s: %d namespaces, overlay %s", p.Lab, len(p.Namespaces), p.Overlay)
 	for _, ns := range p.Namespaces {
 		line("ip netns add %s", ns.Name)
@@ -46,7 +57,7 @@ func (p Plan) String() string {
 			}
 		}
 	}
-	return b.String()
+	return b.Flush()
 }
 
 // sysctls prints a namespace's settings: those of devices, or the others.

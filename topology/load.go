@@ -93,23 +93,33 @@ func (l *loader) result() (Cluster, []Warning, error) {
 	return l.c, l.warns, nil
 }
 
-// collect decodes the objects natlab needs and counts the others.
+// collect decodes the objects natlab needs, each as it is read, and counts the others. A ConfigMap waits: a KubeProxyConfiguration of its own goes
+// before the one that is in it.
 func (l *loader) collect(srcs []Source) {
-	objs := l.read(srcs)
-	if len(objs) == 0 && len(l.errs) == 0 {
-		l.fail(origin{}, "", "the input has no Kubernetes object in it")
-	}
-	slices.SortStableFunc(objs, func(a, b object) int { return cmp.Compare(a.rank(), b.rank()) })
 	passed := map[string]int{}
 	first := map[string]origin{}
-	for _, o := range objs {
+	take := func(o object) {
 		if l.decode(o) {
-			continue
+			return
 		}
 		kind := o.kind + " (" + o.apiVersion + ")"
 		if passed[kind]++; passed[kind] == 1 {
 			first[kind] = o.origin
 		}
+	}
+	var waiting []object
+	l.read(srcs, func(o object) {
+		if o.kind == "ConfigMap" {
+			waiting = append(waiting, o)
+		} else {
+			take(o)
+		}
+	})
+	for _, o := range waiting {
+		take(o)
+	}
+	if l.seen == 0 && len(l.errs) == 0 {
+		l.fail(origin{}, "", "the input has no Kubernetes object in it")
 	}
 	for _, kind := range sortedKeys(passed) {
 		n := strconv.Itoa(passed[kind]) + " objects"
@@ -120,14 +130,6 @@ func (l *loader) collect(srcs []Source) {
 		o.object, o.item = "", 0
 		l.warn(o, "passed over %s of kind %s, which natlab does not need", n, short(kind))
 	}
-}
-
-// rank puts a KubeProxyConfiguration before the ConfigMap that may have one too.
-func (o object) rank() int {
-	if o.kind == "ConfigMap" {
-		return 1
-	}
-	return 0
 }
 
 // decode takes an object of a kind natlab needs, and reports whether it is one.

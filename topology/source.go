@@ -47,10 +47,9 @@ type header struct {
 	Items []json.RawMessage `json:"items"`
 }
 
-// read takes all sources apart into objects. A document that cannot be read makes the rest of its file
+// read takes all sources apart and hands on one object after the other. A document that cannot be read makes the rest of its file
 // unreadable too, so it is the only error of that file.
-func (p *problems) read(srcs []Source) []object {
-	var objs []object
+func (p *problems) read(srcs []Source, each func(object)) {
 	left := int64(maxInput)
 	for _, src := range srcs {
 		data, err := io.ReadAll(io.LimitReader(src.Reader, left+1))
@@ -58,60 +57,56 @@ func (p *problems) read(srcs []Source) []object {
 		switch {
 		case err != nil:
 			p.fail(file, "", "read: %v", err)
-			return nil
+			return
 		case int64(len(data)) > left:
 			p.fail(file, "", "the input is larger than %d MiB: select what the lab needs, for example kubectl get nodes,pods,services,endpointslices -A -o yaml", maxInput>>20)
-			return nil
+			return
 		}
 		left -= int64(len(data))
-		objs = append(objs, p.documents(file, data)...)
+		p.documents(file, data, each)
 	}
-	return objs
 }
 
 // documents takes one file apart.
-func (p *problems) documents(file origin, data []byte) []object {
-	var objs []object
+func (p *problems) documents(file origin, data []byte, each func(object)) {
 	for _, c := range split(data) {
 		values, err := c.values()
 		if err != nil {
 			file.doc++
 			p.fail(file, "", "%v", err)
-			return nil
+			return
 		}
 		for _, raw := range values {
 			file.doc++
-			objs = append(objs, p.unpack(file, raw)...)
+			p.unpack(file, raw, each)
 		}
 		if c.last && len(values) > 0 && !c.json() && !bytes.HasSuffix(c.text, []byte("\n")) {
 			p.warn(file, "the file does not end with a newline: is it cut off?")
 		}
 	}
-	return objs
 }
 
 // unpack reads an object's header and takes a List apart.
-func (p *problems) unpack(o origin, raw json.RawMessage) []object {
+func (p *problems) unpack(o origin, raw json.RawMessage, each func(object)) {
 	var h header
 	if err := json.Unmarshal(raw, &h); err != nil {
 		p.fail(o, "", "%v", typeProblem(err))
-		return nil
+		return
 	}
 	if h.Kind == "" && h.Items == nil && h.APIVersion == "" {
 		p.fail(o, "", "no apiVersion and no kind: this is not a Kubernetes object, or it is cut off")
-		return nil
+		return
 	}
 	if h.Kind == "" || h.APIVersion == "" {
 		p.fail(o, "", "an object needs apiVersion and kind (kubectl writes a List's kind after its items: is the document cut off?)")
-		return nil
+		return
 	}
 	if strings.HasSuffix(h.Kind, "List") && h.Items != nil {
-		var objs []object
 		for i, item := range h.Items {
 			o.item = i + 1
-			objs = append(objs, p.unpack(o, inherit(item, h))...)
+			p.unpack(o, inherit(item, h), each)
 		}
-		return objs
+		return
 	}
 	if h.Metadata.Namespace == "" && (h.Kind == "Pod" || h.Kind == "Service" || h.Kind == "EndpointSlice" || h.Kind == "Endpoints") {
 		h.Metadata.Namespace = "default" // as kubectl apply has it
@@ -124,7 +119,7 @@ func (p *problems) unpack(o origin, raw json.RawMessage) []object {
 	case h.Metadata.Name != "":
 		o.object += " " + h.Metadata.Name
 	}
-	return []object{{origin: o, apiVersion: h.APIVersion, kind: h.Kind, raw: raw}}
+	each(object{origin: o, apiVersion: h.APIVersion, kind: h.Kind, raw: raw})
 }
 
 // inherit gives an item of a typed list (PodList), which the API server prints without kind, the list's.
@@ -193,12 +188,14 @@ func isMarker(line []byte, marker string) bool {
 }
 
 // body is the chunk without its marker.
-func (c chunk) body() []byte {
-	b := c.text
-	if isMarker(b, "---") {
-		b = b[3:]
+func (c chunk) body() []byte { return bytes.TrimSpace(c.unmarked()) }
+
+// unmarked is body with the space around it.
+func (c chunk) unmarked() []byte {
+	if isMarker(c.text, "---") {
+		return c.text[3:]
 	}
-	return bytes.TrimSpace(b)
+	return c.text
 }
 
 // json reports whether the chunk is written as JSON objects, whose own syntax is stricter than YAML's.
@@ -217,6 +214,9 @@ func (c chunk) values() ([]json.RawMessage, error) {
 		} else if _, yerr := yaml.YAMLToJSON(c.text); yerr != nil {
 			return nil, fmt.Errorf("not valid JSON: %w", err)
 		}
+	}
+	if raw, ok := plainYAML(c.unmarked()); ok {
+		return []json.RawMessage{raw}, nil
 	}
 	if err := c.refuseBomb(); err != nil {
 		return nil, err

@@ -147,7 +147,7 @@ func auditBundle(c topology.Cluster, n *bundle.Node, o inspect.Options) (found [
 		one := audit.Node{
 			Cluster: c, Name: n.Name, Backend: string(o.Backend), Tools: o.Tools, Native: n.Facts.NFT,
 			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: n.Addresses},
-			Bridged: bridged(c, n),
+			Bridged: audit.Bridged(c, n.Namespace), Namespace: n.Namespace,
 		}
 		if s, ok := n.Dump.Section("sysctl"); ok && s.OK() {
 			one.Sysctls = n.Namespace.Sysctls
@@ -177,15 +177,6 @@ func auditBundle(c topology.Cluster, n *bundle.Node, o inspect.Options) (found [
 		found = append(found, more...)
 	}
 	return found, nil
-}
-
-// bridged reports whether a node's pods are behind a bridge: one that has an address of their network.
-func bridged(c topology.Cluster, n *bundle.Node) bool {
-	return slices.ContainsFunc(n.Namespace.Devices, func(d topology.Device) bool {
-		return d.Kind == topology.Bridge && slices.ContainsFunc(n.Namespace.Addresses, func(a topology.Address) bool {
-			return a.Device == d.Name && slices.ContainsFunc(c.PodNetwork.CIDRs, func(p netip.Prefix) bool { return p.Contains(a.Prefix.Addr()) })
-		})
-	})
 }
 
 // auditLab audits one node of a lab, or all.

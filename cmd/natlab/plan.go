@@ -32,7 +32,7 @@ func (p *program) plan() *cobra.Command {
 		case "mermaid":
 			_, err = io.WriteString(p.out, plan.Mermaid())
 		default:
-			_, err = io.WriteString(p.out, plan.String())
+			err = plan.Write(p.out)
 		}
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/realise"
 	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/audit"
@@ -60,10 +61,15 @@ func Audit(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, node
 	if err != nil {
 		return nil, fmt.Errorf("audit %s: %w", node, err)
 	}
+	own, err := realise.SurveyOf(ns, audit.Settings())
+	if err != nil {
+		return nil, fmt.Errorf("audit %s: %w", node, err)
+	}
 	var found []audit.Finding
 	for _, family := range o.families(c) {
 		n := audit.Node{
 			Cluster: c, Name: node, Backend: string(o.Backend), Conns: conns, Tools: tools,
+			Sysctls: own.Namespace.Sysctls, Bridged: audit.Bridged(c, own.Namespace), Namespace: own.Namespace,
 			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: o.addresses},
 		}
 		for _, b := range dataplane.Backends() {

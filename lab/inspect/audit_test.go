@@ -46,6 +46,12 @@ func TestAuditOfALab(t *testing.T) {
 			found = audited(t, l, "vms106")
 			require.Len(t, found, 1)
 			require.Equal(t, audit.EarlyVerdict, found[0].Kind)
+			in(t, l, "vms106", program, "-t", "nat", "-D", "POSTROUTING", "1")
+			in(t, l, "vms106", program, "-A", "FORWARD", "-j", "REJECT")
+			in(t, l, "vms106", "sysctl", "-qw", "net.ipv4.ip_forward=0")
+			found = audited(t, l, "vms106")
+			require.Len(t, found, 2)
+			require.Equal(t, []audit.Kind{audit.Dropped, audit.Setting}, []audit.Kind{found[0].Kind, found[1].Kind})
 
 			// The other backend's chains are made last.
 			in(t, l, "vms100", other, "-t", "nat", "-A", "OUTPUT", "-d", "192.0.2.1/32", "-j", "DNAT", "--to-destination", "192.0.2.2")

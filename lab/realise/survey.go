@@ -27,8 +27,18 @@ type Surveyed struct {
 
 // Survey reads any namespace: its devices in the order of their indexes, its addresses of both families, the main tables, and those sysctls
 // that the patterns name ("net/ipv4/conf/*/rp_filter"). What the kernel makes by itself is left out, as in a Plan.
-func Survey(h netns.Handle, patterns []string) (s Surveyed, err error) {
-	err = h.Do(func() error {
+func Survey(h netns.Handle, patterns []string) (Surveyed, error) {
+	s, err := SurveyOf(h, patterns)
+	if err != nil {
+		return Surveyed{}, fmt.Errorf("read network namespace %q: %w", h.Name(), err)
+	}
+	s.Namespace.Name, s.Namespace.Member = h.Name(), h.Name()
+	return s, nil
+}
+
+// SurveyOf is Survey of a namespace that need not have a name.
+func SurveyOf(ns interface{ Do(f func() error) error }, patterns []string) (s Surveyed, err error) {
+	err = ns.Do(func() error {
 		nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return fmt.Errorf("rtnetlink: %w", err)
@@ -39,11 +49,7 @@ func Survey(h netns.Handle, patterns []string) (s Surveyed, err error) {
 		s, err = v.survey(patterns)
 		return err
 	})
-	s.Namespace.Name, s.Namespace.Member = h.Name(), h.Name()
-	if err != nil {
-		return Surveyed{}, fmt.Errorf("read network namespace %q: %w", h.Name(), err)
-	}
-	return s, nil
+	return s, err
 }
 
 // surveyor is a reader without a Plan.

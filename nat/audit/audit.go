@@ -27,7 +27,9 @@ type Node struct {
 	Conns   []nat.Conn        // of the node's connection tracking, both families or one
 	Sysctls []topology.Sysctl // the node's settings, as far as they are known
 	Bridged bool              // its pods are behind a bridge
-	Tools   []view.Version    // the versions of iptables that are used on the node to look at rules or to save them
+	// Namespace has the node's routes and its rules of routing, as far as they are known.
+	Namespace topology.Namespace
+	Tools     []view.Version // the versions of iptables that are used on the node to look at rules or to save them
 }
 
 // Held is what one backend holds.

@@ -34,6 +34,7 @@ const (
 const (
 	LoopbackPublished Kind = "loopback-published" // a port that is published on 127.0.0.1 is translated for neighbours, too
 	ForwardPolicy     Kind = "forward-policy"     // FORWARD drops what goes to pods
+	Dropped           Kind = "dropped"            // a rule of someone else drops or refuses what comes for a Service
 )
 
 // Finding is one fault.

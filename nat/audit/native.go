@@ -41,8 +41,10 @@ func (a *auditor) inNFTablesMode() error {
 		a.leftovers(h)
 		a.otherMode(h)
 		a.marks(h)
+		a.others(h)
 		a.revisions(h)
 	}
+	a.settings()
 	a.conns()
 	return nil
 }

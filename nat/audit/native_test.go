@@ -167,3 +167,22 @@ func TestEndpointsOfRules(t *testing.T) {
 		require.NotZero(t, e.Port())
 	}
 }
+
+// What others do to what comes for Services is found beside kube-proxy's table, too, and so are settings; a node without any of it has no finding.
+func TestOthersInNFTablesMode(t *testing.T) {
+	t.Parallel()
+	n := nativeNode(t, nat.IPv4, "v1.37", nil)
+	beside := func(rules string) []Kind {
+		rs, err := iptables.ParseString("*filter\n:FORWARD ACCEPT [0:0]\n"+rules+"COMMIT\n", nat.IPv4)
+		require.NoError(t, err)
+		one := n
+		one.Held = []Held{{Backend: nft, Rules: rs}}
+		found, err := Check(one)
+		require.NoError(t, err)
+		return kinds(found)
+	}
+	require.Empty(t, beside(""))
+	require.Equal(t, []Kind{Dropped}, beside("-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n"))
+	n.Sysctls = []topology.Sysctl{{Key: "net/ipv4/ip_forward", Value: "0"}, {Key: "net/ipv4/conf/all/route_localnet", Value: "0"}}
+	require.Equal(t, []Kind{Setting}, beside(""))
+}

@@ -5,10 +5,10 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 
 	"natlab/nat"
 	"natlab/nat/iptables"
+	"natlab/nat/rules"
 	"natlab/nat/xt"
 	"natlab/topology"
 )
@@ -27,6 +27,7 @@ func (a *auditor) others(h Held) {
 		}
 	}
 	a.forwardPolicy(h)
+	a.drops(h)
 }
 
 // reached are the chains of a table that a walk from a built-in one may come to, itself among them.
@@ -84,10 +85,10 @@ func (a *auditor) twice(h Held, chain iptables.Chain) {
 		if _, ok := to(r); !ok {
 			continue
 		}
-		met := r.Met(chain.Name)
-		if changing.MatchString(met.Brief) {
+		if slices.ContainsFunc(r.Matches, changing) {
 			continue
 		}
+		met := r.Met(chain.Name)
 		if before, there := first[met.Brief]; there && before != met.Action {
 			f := place{h.Backend, "nat", chain.Name}.finding(ShadowedDNAT, i+1, fmt.Sprintf("%q is for the same packets as a rule in front of it, %s", r.Text(chain.Name), before))
 			f.Why, f.Issue = "all of them go where the first rule sends them: who publishes the port by the second gets none", "containernetworking/plugins#1079"
@@ -99,8 +100,14 @@ func (a *auditor) twice(h Held, chain iptables.Chain) {
 	}
 }
 
-// changing are conditions that do not hold for the same packets each time.
-var changing = regexp.MustCompile(`--(probability|every|packet|limit|hashlimit|seconds|hitcount|datestart|timestart|quota)\b`)
+// changing reports whether a condition does not hold for the same packets each time.
+func changing(m xt.Match) bool {
+	switch m.(type) {
+	case xt.Statistic, xt.Limit, xt.HashLimit, xt.Recent, xt.Time, xt.Quota, xt.ConnLimit:
+		return true
+	}
+	return false
+}
 
 // onLoopback finds ports that are published on 127.0.0.1 and are translated for neighbours, too: PREROUTING is in front of the check of
 // addresses that are loopback's.
@@ -112,7 +119,7 @@ func (a *auditor) onLoopback(h Held, chain iptables.Chain) {
 	}
 	for i, r := range chain.Rules {
 		addr, ok := to(r)
-		if !ok || !toLoopback(r) || addr.IsLoopback() || strings.Contains(r.Text(chain.Name), " -i lo ") {
+		if !ok || !toLoopback(r) || addr.IsLoopback() || slices.Contains(r.Matches, xt.Match(iptables.InInterface{Device: "lo"})) {
 			continue
 		}
 		f := place{h.Backend, "nat", chain.Name}.finding(LoopbackPublished, i+1, fmt.Sprintf("%q translates what neighbours send to 127.0.0.1, too", r.Text(chain.Name)))
@@ -129,10 +136,8 @@ func toLoopback(r iptables.Rule) bool {
 	})
 }
 
-var (
-	ofState  = regexp.MustCompile(`--(?:ct)?state (\S+)`)
-	ofDevice = regexp.MustCompile(`(?:^|[^!]) -[io] (docker|br-|virbr|podman|lxcbr|lxdbr|incusbr|lo )`)
-)
+// besidePods are devices of hosts that are no pods of the cluster, by their names.
+var besidePods = regexp.MustCompile(`^(docker|br-|virbr|podman|lxcbr|lxdbr|incusbr|lo$)`)
 
 // forwardPolicy finds that FORWARD drops what no rule accepts, and that none accepts what comes to pods: kube-proxy accepts by its mark and answers.
 func (a *auditor) forwardPolicy(h Held) {
@@ -160,14 +165,22 @@ func (a *auditor) forwardPolicy(h Held) {
 
 // letsIn reports whether a rule that accepts may do so for a new packet of a pod that kube-proxy did not mark.
 func (a *auditor) letsIn(r iptables.Rule) bool {
-	text := r.Text("FORWARD")
-	if m := ofState.FindStringSubmatch(text); m != nil && !strings.Contains(m[1], "NEW") && !strings.Contains(m[1], "DNAT") || ofDevice.MatchString(text) {
-		return false
-	}
 	pods := a.podNetworks()
 	elsewhere := func(p netip.Prefix) bool { return len(pods) > 0 && !slices.ContainsFunc(pods, p.Overlaps) }
 	for _, m := range r.Matches {
 		switch m := m.(type) {
+		case xt.Conntrack:
+			if m.States != 0 && !m.Not && m.States&(rules.New|rules.DNATed) == 0 || m.Not && m.States&rules.New != 0 {
+				return false
+			}
+		case iptables.InInterface:
+			if !m.Not && besidePods.MatchString(m.Device) {
+				return false
+			}
+		case iptables.OutInterface:
+			if !m.Not && besidePods.MatchString(m.Device) {
+				return false
+			}
 		case xt.Mark:
 			if !m.Not && m.Value&a.mark != 0 {
 				return false
@@ -197,25 +210,4 @@ func (a *auditor) podNetworks() (out []netip.Prefix) {
 		}
 	}
 	return out
-}
-
-// settings finds sysctls of the node that Services do not work with.
-func (a *auditor) settings() {
-	c := a.node.Cluster
-	nodePorts := c.KubeProxy.LocalhostNodePorts && slices.ContainsFunc(c.Services, func(s topology.Service) bool { return s.Type != topology.ClusterIP })
-	for _, s := range []struct {
-		key, why, issue string
-		holds           bool
-	}{
-		{"net/ipv4/ip_forward", "the node forwards nothing: what it translates to a pod is dropped", "kubernetes#40182", true},
-		{"net/bridge/bridge-nf-call-iptables", "what pods of one bridge send each other through a Service comes back untranslated: the bridge carries it past the rules", "kubernetes#33798", a.node.Bridged},
-		{"net/ipv4/conf/all/route_localnet", "node ports do not work at 127.0.0.1: the packet is no one's to translate to a pod", "kubernetes#90259", nodePorts},
-	} {
-		i := slices.IndexFunc(a.node.Sysctls, func(told topology.Sysctl) bool { return told.Key == s.key })
-		if i < 0 || !s.holds || a.node.Sysctls[i].Value != "0" || a.node.Options.Family != nat.IPv4 {
-			continue
-		}
-		key := strings.ReplaceAll(s.key, "/", ".")
-		a.found(Finding{Kind: Setting, What: key + " is 0", Why: s.why, Issue: s.issue, Remedy: "sysctl -w " + key + "=1, and keep it in /etc/sysctl.d"})
-	}
 }

@@ -1,11 +1,13 @@
 package audit
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"natlab/nat/kubeproxy"
 	"natlab/topology"
 )
 
@@ -33,6 +35,14 @@ func TestOthersFaults(t *testing.T) {
 		{"the policy", "*filter\n-A FORWARD -i docker0 -j ACCEPT\n-A FORWARD -s 172.17.0.0/16 -j ACCEPT\n-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n", true, []Kind{ForwardPolicy}},
 		{"the policy, and a rule for pods", "*filter\n-A FORWARD -d 10.244.0.0/16 -j ACCEPT\nCOMMIT\n", true, nil},
 		{"the policy, and a rule by Calico's mark", "*filter\n-A FORWARD -m mark --mark 0x10000/0x10000 -j ACCEPT\nCOMMIT\n", true, nil},
+		{"a refusal of everything", "*filter\n-A FORWARD -j REJECT --reject-with icmp-host-prohibited\nCOMMIT\n", false, []Kind{Dropped}},
+		{"behind Docker's", "*filter\n-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -i docker0 ! -o docker0 -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n", false, []Kind{Dropped}},
+		{"behind what accepts pods", "*filter\n-A FORWARD -s 10.244.0.0/16 -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n", false, nil},
+		{"of an endpoint's port", "*filter\n:SITE - [0:0]\n-A FORWARD -j SITE\n-A SITE -d 10.244.0.0/16 -p tcp -m multiport --dports 22,9000 -j DROP\nCOMMIT\n", false, []Kind{Dropped}},
+		{"of another port", "*filter\n:SITE - [0:0]\n-A FORWARD -j SITE\n-A SITE -d 10.244.0.0/16 -p tcp -m multiport --dports 22,9001 -j DROP\n-A SITE -d 10.245.0.0/16 -j DROP\nCOMMIT\n", false, nil},
+		{"of another agent's marks", "*filter\n:SITE - [0:0]\n-A FORWARD -j SITE\n-A SITE -m mark --mark 0x10000/0x10000 -j RETURN\n-A SITE -d 10.244.0.0/16 -j DROP\nCOMMIT\n", false, nil},
+		{"of what is not new", "*filter\n-A FORWARD -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n", false, nil},
+		{"of a node port, early", "*raw\n-A PREROUTING -p tcp -m tcp --dport 30450 -j DROP\nCOMMIT\n", false, []Kind{Dropped}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -69,6 +79,44 @@ func TestSettings(t *testing.T) {
 			t.Parallel()
 			n := healthy(t)
 			n.Sysctls, n.Bridged = []topology.Sysctl{{Key: row.key, Value: row.value}}, row.bridged
+			found, err := Check(n)
+			require.NoError(t, err)
+			require.Equal(t, row.want, kinds(found), "%v", found)
+		})
+	}
+}
+
+// A strict rp_filter of the uplink is found where answers of a pod that a node port leads to are routed out by another, and only there.
+func TestReversePath(t *testing.T) {
+	t.Parallel()
+	const pod = "10.244.169.89"
+	for _, row := range []struct {
+		name, filter, marked, from, out string
+		want                            []Kind
+	}{
+		{"strict", "1", "0", pod + "/32", "eth1", []Kind{Setting}},
+		{"loose", "2", "0", pod + "/32", "eth1", nil},
+		{"by mark", "1", "1", pod + "/32", "eth1", nil},
+		{"of another host", "1", "0", "192.0.2.1/32", "eth1", nil},
+		{"by the uplink", "1", "0", pod + "/32", "ens32", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n := healthy(t)
+			n.Name = "vms105" // where the pod is
+			rs, err := kubeproxy.Rules(n.Cluster, n.Name, kubeproxy.Options{})
+			require.NoError(t, err)
+			n.Held = []Held{held(t, legacy, rs)}
+			set := func(key, value string) {
+				n.Sysctls = append(n.Sysctls, topology.Sysctl{Key: "net/ipv4/conf/" + key, Value: value})
+			}
+			set("all/rp_filter", "0")
+			set("ens32/rp_filter", row.filter)
+			set("all/src_valid_mark", "0")
+			set("ens32/src_valid_mark", row.marked)
+			any4 := netip.MustParsePrefix("0.0.0.0/0")
+			n.Namespace.Routes = []topology.Route{{Dst: any4, Device: "ens32"}, {Dst: any4, Device: row.out, Table: "2"}}
+			n.Namespace.Rules = []topology.RoutingRule{{Priority: 1536, From: netip.MustParsePrefix(row.from), Action: topology.RouteByTable, Table: "2", Suppress: -1}}
 			found, err := Check(n)
 			require.NoError(t, err)
 			require.Equal(t, row.want, kinds(found), "%v", found)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/xt"
 	"natlab/topology"
 )
 
@@ -48,12 +49,18 @@ func (c Case) virtualServers() (string, bool) {
 					return "chain " + chain.Name, true
 				}
 				for i, r := range chain.Rules {
-					if text := r.Text(chain.Name); strings.Contains(text, " -m ipvs ") || strings.Contains(text, " --match-set KUBE-CLUSTER-IP ") {
-						return Rule{Table: t.Name, Chain: chain.Name, Rule: i + 1, Line: r.Line, Text: text}.String(), true
+					if slices.ContainsFunc(r.Matches, asksIPVS) {
+						return Rule{Table: t.Name, Chain: chain.Name, Rule: i + 1, Line: r.Line, Text: r.Text(chain.Name)}.String(), true
 					}
 				}
 			}
 		}
 	}
 	return "", false
+}
+
+// asksIPVS reports whether a match asks what only IPVS, or kube-proxy in its mode, makes.
+func asksIPVS(m xt.Match) bool {
+	set, is := m.(xt.Set)
+	return is && set.Set == "KUBE-CLUSTER-IP" || m.Name() == "ipvs"
 }

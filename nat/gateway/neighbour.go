@@ -13,13 +13,13 @@ func (h *host) neighbour(d *device, via netip.Addr) *device {
 		if s.Device != d.Name || s.IP != via || s.FDB {
 			continue
 		}
-		for _, end := range d.segment {
+		for _, end := range d.hears() {
 			if end.MAC == s.MAC {
 				return end
 			}
 		}
 	}
-	for _, end := range d.segment {
+	for _, end := range d.hears() {
 		if end.host.answersARP(end, via) {
 			return end
 		}
@@ -39,7 +39,7 @@ func (h *host) answersARP(d *device, a netip.Addr) bool {
 		}
 	}
 	if bridge := h.device(d.Master); d.Master != "" && bridge != nil && h.kind != topology.KindUnderlay {
-		for _, far := range bridge.segment {
+		for _, far := range bridge.hears() {
 			if _, own := far.host.local[a]; own {
 				return true
 			}

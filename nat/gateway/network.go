@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/gaissmai/bart"
 
 	"natlab/nat"
-	"natlab/nat/behaviour"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/nftables"
@@ -40,9 +40,10 @@ type Setup struct {
 // Network is the namespaces of a Plan with their rules, as data: it holds no connection and can be asked from several
 // goroutines.
 type Network struct {
+	setup   Setup
 	nodes   []*Gateway // those that have rules
-	members map[string]*Gateway
-	bySpace map[string]*host // by the namespace's kernel name
+	members map[string]*space
+	bySpace map[string]*space // by the namespace's kernel name
 	servers map[serverKey]topology.Server
 
 	later map[*Gateway]*laterRules // of the nodes
@@ -60,41 +61,31 @@ type serverKey struct {
 // that is not known.
 func NewNetwork(s Setup) (*Network, error) {
 	n := &Network{
-		members: map[string]*Gateway{}, bySpace: map[string]*host{}, servers: map[serverKey]topology.Server{}, kernelIPIP: s.KernelIPIP,
+		setup: s, members: map[string]*space{}, bySpace: map[string]*space{}, servers: map[serverKey]topology.Server{}, kernelIPIP: s.KernelIPIP,
 		later: map[*Gateway]*laterRules{},
 	}
 	for i := range s.Plan.Namespaces {
 		ns := &s.Plan.Namespaces[i]
-		facts := s.Facts
-		if sets, ok := s.SetsOf[ns.Member]; ok {
-			facts.Sets = sets
+		here := &space{ns: ns, network: n}
+		n.members[ns.Member], n.bySpace[ns.Name] = here, here
+		if n.waits(ns) {
+			continue
 		}
-		if native, ok := s.NFTOf[ns.Member]; ok {
-			facts.NFT = native
-		}
-		if ns.Kind != topology.KindNode {
-			facts.NAT = behaviour.NAT{} // theirs is their kernel's
-		}
-		g, err := NewGateway(*ns, nil, NodeOptions{Facts: facts, Family: s.Family})
+		g, err := n.make(ns)
 		if err != nil {
 			return nil, err
 		}
+		here.made = g
 		later := s.rulesOf(ns)
 		if later != nil {
 			n.later[g] = later
 		}
-		if s.KernelIPIP { // it was there when the namespace was born
-			slices.SortStableFunc(g.host.devices, func(a, b *device) int { return a.birth() - b.birth() })
-		}
-		if later != nil || len(facts.natives(g.options.Family)) > 0 {
+		if later != nil || len(g.options.natives(g.options.Family)) > 0 {
 			n.nodes = append(n.nodes, g)
 		}
-		n.members[ns.Member], n.bySpace[ns.Name] = g, g.host
 	}
-	for _, ns := range s.Plan.Namespaces {
-		if err := n.wire(n.members[ns.Member].host); err != nil {
-			return nil, err
-		}
+	if err := n.checkWires(s.Plan.Namespaces); err != nil {
+		return nil, err
 	}
 	for _, server := range s.Servers {
 		proto, err := nat.ParseProto(server.Proto)
@@ -112,56 +103,9 @@ func (n *Network) serves(member string, t nat.Tuple) bool {
 	return ok
 }
 
-// wire finds what is at the other end of each of a host's devices. What a pod sends to a bridge of its node is the node's to hand on; what hears
-// the node's bridge is behind its ports.
-func (n *Network) wire(h *host) error {
-	for _, d := range h.devices {
-		if d.Kind == topology.Bridge && h.kind != topology.KindUnderlay {
-			for _, port := range h.devices {
-				if port.Master == d.Name && port.Kind == topology.Veth {
-					d.segment = append(d.segment, n.hearing(port)...)
-				}
-			}
-			continue
-		}
-		if d.Kind != topology.Veth {
-			continue
-		}
-		peer := n.bySpace[d.Peer.Namespace]
-		if peer == nil || peer.device(d.Peer.Device) == nil {
-			return fmt.Errorf("%s: device %s: its other end %s in %s is not in the plan", h.member, d.Name, d.Peer.Device, d.Peer.Namespace)
-		}
-		d.segment = n.hearing(d)
-	}
-	return nil
-}
-
-// hearing are the devices that hear what leaves by one: its other end, or where that is a port of a switch what is behind the others.
-func (n *Network) hearing(d *device) (out []*device) {
-	peer := n.bySpace[d.Peer.Namespace]
-	if peer == nil {
-		return nil
-	}
-	end := peer.device(d.Peer.Device)
-	switch {
-	case end == nil:
-		return nil
-	case end.Master == "" || peer.kind != topology.KindUnderlay:
-		return []*device{end}
-	}
-	for _, port := range peer.devices {
-		if port.Master != end.Master || port == end || port.Kind != topology.Veth {
-			continue
-		}
-		if far := n.bySpace[port.Peer.Namespace]; far != nil && far.device(port.Peer.Device) != nil {
-			out = append(out, far.device(port.Peer.Device))
-		}
-	}
-	return out
-}
-
 // host is one namespace.
 type host struct {
+	network  *Network // nil: a node alone
 	member   string
 	kind     topology.Kind
 	family   nat.Family
@@ -191,7 +135,8 @@ type device struct {
 	host    *host
 	addrs   []netip.Prefix
 	old     []netip.Addr // of these, the deprecated ones
-	segment []*device    // what hears it
+	once    sync.Once    // for segment
+	segment []*device    // what hears it, once it was asked
 
 	settings deviceSettings
 }

@@ -9,7 +9,6 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
-	"natlab/nat/xt"
 )
 
 // posted is a packet that other programs print, in the words of ParseSpec: a line of the kernel's log (LOG, TRACE), of tcpdump -n, or of conntrack -L,
@@ -152,7 +151,7 @@ func dumpEnd(text string, proto nat.Proto) string {
 		return text
 	}
 	port := text[i+1:]
-	if number, named := xt.ServicePort(port, proto); named {
+	if number, named := nat.ServicePort(port, proto); named {
 		port = strconv.Itoa(int(number))
 	}
 	return bracketed(text[:i]) + ":" + port

@@ -70,7 +70,7 @@ func (n *Network) Predict(p nat.Probe) (nat.Prediction, error) {
 
 // Explain is Predict, and can tell of each rule why it was not met. Where dice are given they choose one way, and ports.
 func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, error) {
-	from := n.members[p.From]
+	from := n.member(p.From)
 	if from == nil {
 		return nil, fmt.Errorf("probe %s: the plan has no %q", p.Tuple, p.From)
 	}
@@ -245,7 +245,7 @@ func (w *walk) transmit(g *Gateway, out Out, f flight) {
 			w.decided(h.member+" "+d.Name, "nobody answers ARP for "+out.Via.String())
 			return
 		}
-		w.queue = append(w.queue, arrival{at: w.network.members[to.host.member], dev: to.Name, mac: d.MAC, flight: f})
+		w.queue = append(w.queue, arrival{at: w.network.member(to.host.member), dev: to.Name, mac: d.MAC, flight: f})
 		return
 	}
 	w.encapsulate(g, d, end, out.Mark, f)
@@ -263,7 +263,7 @@ func (w *walk) encapsulate(g *Gateway, d *device, end netip.Addr, mark uint32, f
 		w.decided(g.host.member+" "+d.Name, err.Error())
 		return
 	}
-	a := arrival{at: w.network.members[g.host.member], mark: mark, flight: flight{dir: f.dir, inner: inner.Tuple()}}
+	a := arrival{at: w.network.member(g.host.member), mark: mark, flight: flight{dir: f.dir, inner: inner.Tuple()}}
 	if d.Kind == topology.TunnelIPIP {
 		if !w.network.kernelIPIP {
 			a.mark = 0
@@ -284,7 +284,7 @@ func (w *walk) decapsulate(g *Gateway, p *packet.Packet, dir nat.Direction) {
 	}
 	for _, d := range g.host.devices {
 		if d.Kind == kind && d.Local.Is6() == p.V6() {
-			w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], dev: d.Name, flight: flight{packet: inside, dir: dir}})
+			w.queue = append(w.queue, arrival{at: w.network.member(g.host.member), dev: d.Name, flight: flight{packet: inside, dir: dir}})
 			return
 		}
 	}
@@ -310,7 +310,7 @@ func (w *walk) deliver(g *Gateway, f flight) {
 			w.decided(g.host.member, why)
 			return
 		}
-		w.queue = append(w.queue, arrival{at: w.network.members[g.host.member], flight: flight{packet: answer, dir: nat.Reply}})
+		w.queue = append(w.queue, arrival{at: w.network.member(g.host.member), flight: flight{packet: answer, dir: nat.Reply}})
 	}
 }
 

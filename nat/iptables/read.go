@@ -26,6 +26,9 @@ func Read(text string) (Reading, error) {
 	for line := range strings.Lines(text) {
 		r.lines = append(r.lines, strings.TrimRight(line, "\r\n"))
 	}
+	for _, line := range unwrap(r.lines) {
+		r.notes = append(r.notes, Note{line, "the rule is broken over several lines, as by a terminal: they are put together"})
+	}
 	if err := r.scan(); err != nil {
 		return Reading{}, err
 	}

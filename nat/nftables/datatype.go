@@ -80,7 +80,7 @@ var datatypes = []datatype{
 	{name: IPv6Addr, bits: 128, form: ipv6Form},
 	{name: EtherAddr, bits: 48, form: etherForm},
 	{name: InetProto, bits: 8, form: decimal, symbols: protocols, perLine: 5},
-	{name: InetService, bits: 16, form: decimal, perLine: 5},
+	{name: InetService, bits: 16, form: serviceForm, perLine: 5},
 	{name: MarkType, bits: 32, form: hex, perLine: 5},
 	{name: IfName, bits: 128, form: quoted},
 	{name: IfIndex, bits: 128, form: quoted, perLine: 5},
@@ -172,6 +172,14 @@ var (
 	hex8    = &form{func(n Number) string { return fmt.Sprintf("0x%x", n.Low) }, parseInteger}
 	hex2    = &form{func(n Number) string { return fmt.Sprintf("0x%02x", n.Low) }, parseInteger}
 	hex16   = &form{func(n Number) string { return fmt.Sprintf("0x%04x", n.Low) }, parseInteger}
+
+	// Old versions of nft print ports by their names.
+	serviceForm = &form{decimal.print, func(s string) (Number, bool) {
+		if port, named := nat.ServicePort(s, 0); named {
+			return number(uint64(port)), true
+		}
+		return parseInteger(s)
+	}}
 
 	ipv4Form = &form{func(n Number) string { return n.addr4().String() }, func(s string) (Number, bool) {
 		a, err := netip.ParseAddr(s)

@@ -50,7 +50,7 @@ func Sniff(text string) bool {
 			continue
 		}
 		words := strings.Fields(line)
-		return words[0] == "table" && len(words) > 2 && words[len(words)-1] == "{" || words[0] == "flush" || words[0] == "add" && len(words) > 1 && words[1] == "table"
+		return words[0] == "table" && len(words) > 2 && slices.Contains(words, "{") || words[0] == "flush" || words[0] == "add" && len(words) > 1 && words[1] == "table"
 	}
 	return false
 }

@@ -318,7 +318,7 @@ func readPort(s string, p nat.Proto, how portReading) (uint16, bool) {
 	} else if n, ok := Number(s, 65535); ok {
 		return uint16(n), true
 	}
-	return servicePort(s, p)
+	return nat.ServicePort(s, p)
 }
 
 // portOptions are --sport and --dport with their further spellings.

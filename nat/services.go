@@ -1,6 +1,4 @@
-package xt
-
-import "natlab/nat"
+package nat
 
 // service is a port with a name in /etc/services, and the protocols that have it there.
 type service struct {
@@ -8,7 +6,7 @@ type service struct {
 	protocols string // "t" for TCP, "u" for UDP
 }
 
-// services are names that iptables takes for ports. It never prints them with -n or in iptables-save.
+// services are names that iptables and nft take for ports. iptables prints them without -n, and an nft up to 0.9.0 does.
 var services = map[string]service{
 	"tcpmux": {1, "t"}, "echo": {7, "tu"}, "discard": {9, "tu"}, "systat": {11, "t"}, "daytime": {13, "tu"}, "netstat": {15, "t"},
 	"qotd": {17, "t"}, "chargen": {19, "tu"}, "ftp-data": {20, "t"}, "ftp": {21, "t"}, "ssh": {22, "t"}, "telnet": {23, "t"},
@@ -40,14 +38,11 @@ var services = map[string]service{
 	"hkp": {11371, "t"},
 }
 
-// ServicePort is the port of a name of /etc/services, such as domain, as a protocol has it.
-func ServicePort(name string, p nat.Proto) (uint16, bool) { return servicePort(name, p) }
-
-// servicePort is the port of a service's name, as a protocol has it; 0 stands for any protocol. Of SCTP, DCCP and UDP-Lite
+// ServicePort is the port of a name of /etc/services, such as domain, as a protocol has it; 0 stands for any protocol. Of SCTP, DCCP and UDP-Lite
 // every name is taken: what /etc/services has of them differs from one distribution to another.
-func servicePort(name string, p nat.Proto) (uint16, bool) {
+func ServicePort(name string, p Proto) (uint16, bool) {
 	s, known := services[name]
-	switch has := map[nat.Proto]string{nat.TCP: "t", nat.UDP: "u"}[p]; {
+	switch has := map[Proto]string{TCP: "t", UDP: "u"}[p]; {
 	case !known:
 		return 0, false
 	case has == "" || s.protocols == "tu" || s.protocols == has:
