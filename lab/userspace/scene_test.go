@@ -79,9 +79,10 @@ const (
 	planeKernel = "kernel"
 	planeWire   = "userspace" // by mark
 	planeBytes  = "payload"
+	planePassed = "offload" // by mark, until flows are established
 )
 
-var applies = map[string]userspace.Apply{planeWire: userspace.ByMark, planeBytes: userspace.ByPayload}
+var applies = map[string]userspace.Apply{planeWire: userspace.ByMark, planeBytes: userspace.ByPayload, planePassed: userspace.ByMark}
 
 // benchRules are what a plane obeys in IPv4. A benchmark has others.
 var benchRules = rules4
@@ -106,7 +107,7 @@ func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway 
 	}
 	kernel, err := dataplane.Kernel()
 	require.NoError(tb, err)
-	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: applies[plane]})
+	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: applies[plane], Offload: plane == planePassed})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
 	return g
