@@ -11,6 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"natlab/nat"
+	"natlab/nat/kubeproxy"
+	"natlab/topology"
 )
 
 // ipv4Address is an address in a script or a file, with what may stand behind it.
@@ -39,9 +41,6 @@ func inIPv6(text string) (string, error) {
 				failed = fmt.Errorf("%s, a network that ends within an octet", found)
 			}
 			a += long
-			if p, err := netip.ParsePrefix(a); err == nil && bits > 0 {
-				a = p.Masked().String()
-			}
 		}
 		if port != "" {
 			return "[" + a + "]" + port
@@ -71,8 +70,8 @@ func (s Scenario) InIPv6() (Scenario, error) {
 	var script strings.Builder
 	for line := range strings.Lines(string(a.Comment)) {
 		words := strings.Fields(line)
-		if len(words) > 0 && (strings.HasPrefix(words[len(words)-1], "way") || slices.Contains(words, "[nftables]") || slices.Contains(words, "[userspace]")) {
-			continue // a drawing, or what no lab of IPv6 is
+		if len(words) > 0 && (strings.HasPrefix(words[len(words)-1], "way") || slices.Contains(words, "[ipv4]")) {
+			continue // a drawing, or what another line stands for
 		}
 		if strings.HasPrefix(line, "#") {
 			script.WriteString(line)
@@ -83,7 +82,7 @@ func (s Scenario) InIPv6() (Scenario, error) {
 				return s, fmt.Errorf("%q is about IPv4: %s", strings.TrimSpace(line), of.why)
 			}
 		}
-		text, err := inIPv6(line)
+		text, err := inIPv6(endpointChain.ReplaceAllStringFunc(sixWords.Replace(line), chainInIPv6))
 		if err != nil {
 			return s, err
 		}
@@ -94,28 +93,60 @@ func (s Scenario) InIPv6() (Scenario, error) {
 	return s, nil
 }
 
+// sixWords are the words of a script's line that have others in IPv6.
+var sixWords = strings.NewReplacer(
+	"net.ipv4.ip_forward=", "net.ipv6.conf.all.forwarding=",
+	"net/bridge/bridge-nf-call-iptables=", "net/bridge/bridge-nf-call-ip6tables=",
+	" ip kube-proxy", " ip6 kube-proxy", " ip saddr ", " ip6 saddr ", " ip daddr ", " ip6 daddr ", // nft's words
+)
+
 // ofIPv4 are what a script's line has that IPv6 has not, or has otherwise.
 var ofIPv4 = []struct{ text, why string }{
-	{"net.ipv4.", "the sysctl is"},
+	{"net.ipv4.conf.", "the sysctl is"},
 	{"net/ipv4/", "the sysctl is"},
-	{"segment ", "the segment is made by hand"},
-	{"KUBE-SEP-", "the chain's name is a hash of the address"},
+	{"IPReversePathFilter", "rp_filter is"},
 	{"view ", "the rules that are shown"},
-	{"audit ", "the rules that are audited"},
-	{"netstat ", "the counter is"},
-	{"rewrite ", "the packet is changed by hand"},
-	{"duplicate ", "the packet is made by hand"},
+}
+
+// endpointChain is the chain of one endpoint, whose name is a hash of the address.
+var endpointChain = regexp.MustCompile(`KUBE-SEP-[A-Z2-7]{16}`)
+
+// chainInIPv6 is the chain of the endpoint of the small cluster that stands for the named one's in IPv6; the name itself where it is
+// none of that cluster's.
+func chainInIPv6(name string) string {
+	o, err := parseObjects(small)
+	if err != nil {
+		return name
+	}
+	c, err := o.cluster("small")
+	if err != nil {
+		return name
+	}
+	for _, s := range c.Services {
+		for _, port := range s.Ports {
+			of, proto := kubeproxy.PortName(s.Namespace, s.Name, port.Name), port.Protocol
+			for _, e := range topology.Servers(c) {
+				if kubeproxy.EndpointChain(of, proto, e.Addr.String()) != name {
+					continue
+				}
+				if six, err := inIPv6(e.Addr.String()); err == nil {
+					return kubeproxy.EndpointChain(of, proto, six)
+				}
+			}
+		}
+	}
+	return name
 }
 
 // objectsInIPv6 are a cluster's documents in IPv6. An address is quoted: YAML has another meaning for its colons.
 func objectsInIPv6(text string) (string, error) {
-	text, err := inIPv6(text)
+	text, err := inIPv6(strings.ReplaceAll(text, "127.0.0.1", "::1"))
 	text = strings.ReplaceAll(text, "addressType: IPv4", "addressType: IPv6")
 	return strings.ReplaceAll(ipv6Word.ReplaceAllString(text, `"$0"`), `""`, `"`), err
 }
 
 // ipv6Word is an address or a network that inIPv6 wrote.
-var ipv6Word = regexp.MustCompile(`fd00:[0-9a-f:]+(?:/\d+)?|::/0`)
+var ipv6Word = regexp.MustCompile(`fd00:[0-9a-f:]+(?:/\d+)?|::/0|::1\b`)
 
 // family is that of the lab's rules which the script asks for.
 func (s *stage) family() nat.Family {

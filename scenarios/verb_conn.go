@@ -192,7 +192,7 @@ func doNetstat(s *stage, _ *testscript.TestScript, not bool, args []string) erro
 	return s.await(not, func() (bool, string, error) {
 		var text []byte
 		err := h.Do(func() error {
-			for _, file := range []string{"netstat", "snmp"} {
+			for _, file := range []string{"netstat", "snmp", "snmp6"} {
 				b, err := os.ReadFile("/proc/thread-self/net/" + file)
 				if err != nil {
 					return err
@@ -204,12 +204,25 @@ func doNetstat(s *stage, _ *testscript.TestScript, not bool, args []string) erro
 		if err != nil {
 			return false, "", err
 		}
-		n, ok := netCounter(string(text), args[1])
+		n, ok := s.netCounter(string(text), args[1])
 		if !ok {
 			return false, "", usagef("no counter %q", args[1])
 		}
 		return n >= least, fmt.Sprintf("want %s of %s to be %d or more, got %d", args[1], args[0], least, n), nil
 	})
+}
+
+// netCounter finds a counter of the lab's family: IPv6 has some of its own, a line each.
+func (s *stage) netCounter(text, name string) (uint64, bool) {
+	if s.family() == nat.IPv6 {
+		for line := range strings.Lines(text) {
+			if f := strings.Fields(line); len(f) == 2 && f[0] == "Ip6"+name {
+				n, err := strconv.ParseUint(f[1], 10, 64)
+				return n, err == nil
+			}
+		}
+	}
+	return netCounter(text, name)
 }
 
 // netCounter finds a counter in pairs of lines: names, then values.

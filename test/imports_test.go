@@ -84,7 +84,7 @@ var house = []room{
 	{"lab/serve", "nat/live nat/proof nat/report"}, // it is told what a lab does
 	{"lab/labtest", "lab lab/proxy lab/rootless lab/verify nat/proof nat/report topology"},
 
-	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/packet nat/proof nat/report nat/view topology topology/near"},
+	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{"scenarios/conformance", "lab lab/netns lab/traffic nat scenarios topology"}, // the upstream end-to-end tests, on one lab
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/serve lab/userspace lab/verify lab/vm lab/watch lab/witness nat nat/audit nat/behaviour nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +

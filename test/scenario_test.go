@@ -99,7 +99,7 @@ func TestScenariosInIPv6(t *testing.T) { //nolint:tparallel // as above
 	t.Parallel()
 	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
 	var some []scenarios.Scenario
-	for _, name := range []string{"feature-types", "feature-rollout", "feature-sizes", "kubernetes-90258", "feature-clients"} {
+	for _, name := range []string{"feature-types", "feature-rollout", "feature-sizes", "kubernetes-90258", "feature-clients", "feature-affinity", "feature-fragments", "kubernetes-38802", "kubernetes-74839", "kubernetes-84254", "kubernetes-57922"} {
 		s, err := scenarios.Find(name)
 		require.NoError(t, err)
 		some = append(some, s)
@@ -108,7 +108,7 @@ func TestScenariosInIPv6(t *testing.T) { //nolint:tparallel // as above
 		Family: topology.IPv6, Backends: []string{string(dataplane.NFT)}, Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("s6%d", os.Getpid()),
 	}) {
 		t.Run(fmt.Sprintf("%s/%s", r.Scenario, r.Variant), func(t *testing.T) {
-			if r.Scenario == "feature-clients" {
+			if r.Scenario == "kubernetes-57922" { // IPv6 has no route_localnet
 				require.Equal(t, scenarios.Skipped, r.Outcome, r.Log)
 				require.Contains(t, r.Why, "::1")
 				return

@@ -48,11 +48,21 @@ func (c *Conn) Sequence() (next, expected uint32, err error) {
 // POSTROUTING, by the route to dst.
 func Inject(ns Namespace, dst netip.Addr, packet []byte) error {
 	err := ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) // implies IP_HDRINCL
+		family := unix.AF_INET
+		if dst.Is6() {
+			family = unix.AF_INET6
+		}
+		fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW) // implies IP_HDRINCL, and IPV6_HDRINCL
 		if err != nil {
 			return os.NewSyscallError("socket", err)
 		}
-		sent := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: dst.As4()})
+		var to unix.Sockaddr
+		if dst.Is6() {
+			to = &unix.SockaddrInet6{Addr: dst.As16()}
+		} else {
+			to = &unix.SockaddrInet4{Addr: dst.As4()}
+		}
+		sent := unix.Sendto(fd, packet, 0, to)
 		return errors.Join(os.NewSyscallError("sendto", sent), unix.Close(fd))
 	})
 	if err != nil {

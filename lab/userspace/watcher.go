@@ -177,13 +177,15 @@ func (g *Gateway) Entries(f nat.Family) (out []nat.Entry) {
 func (g *Gateway) Forget(match func(nat.Conn) bool) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, c := range g.conns(nat.IPv4) {
-		if match(g.connOf(c)) {
-			if g.offload != nil {
-				g.unload(c)
+	for f, one := range g.families {
+		for _, c := range g.conns(nat.Family(f)) {
+			if match(g.connOf(c)) {
+				if g.offload != nil {
+					g.unload(c)
+				}
+				one.Conns().Delete(c)
+				n++
 			}
-			g.families[nat.IPv4].Conns().Delete(c)
-			n++
 		}
 	}
 	g.commitOffload()
@@ -201,12 +203,16 @@ func (g *Gateway) ForgetRecent() {
 	}
 }
 
-// Counters are the connection table's of IPv4.
+// Counters are the connection tables', of both families together.
 func (g *Gateway) Counters() (s conntrack.Stats) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if one := g.families[nat.IPv4]; one != nil {
-		s = one.Conns().Stats
+	for _, one := range g.families {
+		if one != nil {
+			of := one.Conns().Stats
+			s.InsertFailed, s.Drop = s.InsertFailed+of.InsertFailed, s.Drop+of.Drop
+			s.EarlyDrop, s.ClashResolve = s.EarlyDrop+of.EarlyDrop, s.ClashResolve+of.ClashResolve
+		}
 	}
 	return s
 }

@@ -47,8 +47,15 @@ type segment struct {
 // New plans the lab of a cluster that topology.Load made, with nodes as their bundles tell them. A bundle is of the node of its name, or else of the
 // one that has an address of its.
 func New(c topology.Cluster, nodes []*bundle.Node) (*Twin, error) {
-	c = c.Narrowed(topology.IPv4) // what a dump tells of IPv6 is read by nobody here
+	families := c.Families()
+	if !slices.Contains(families, topology.IPv4) {
+		return nil, errors.New("twin: the cluster is of IPv6 alone, and what a bundle tells of IPv6 is not read")
+	}
+	c = c.Narrowed(topology.IPv4)
 	b := &builder{Twin: Twin{Cluster: c, Nodes: map[string]*bundle.Node{}}, at: map[string]int{}}
+	if len(families) > 1 {
+		b.note("the lab is of IPv4 alone: what a bundle tells of IPv6 is not read, and no flow of IPv6 is asked")
+	}
 	b.Cluster.Nodes = slices.Clone(c.Nodes)
 	if err := b.match(nodes); err != nil {
 		return nil, err

@@ -222,3 +222,17 @@ func TestObjects(t *testing.T) {
 	_, err = Objects([]*bundle.Node{of(t, "hostname", "n1\n", "ip -d address", uplink)})
 	require.ErrorContains(t, err, "no address of it is by the device of a default route")
 }
+
+// What a bundle tells of IPv6 is read by nobody: a twin of both families says that it is of one, and there is none of IPv6 alone.
+func TestFamilies(t *testing.T) {
+	t.Parallel()
+	both, err := topology.DualStack()
+	require.NoError(t, err)
+	node := []*bundle.Node{of(t, "hostname", "vms100\n", "ip -d address", "2: ens32: <UP> mtu 1500\n"+mac+"    inet 192.168.26.100/24 scope global ens32\n", "ip -4 route show table all", "192.168.26.0/24 dev ens32 proto kernel scope link src 192.168.26.100\n")}
+	w, err := New(both, node)
+	require.NoError(t, err)
+	require.Len(t, w.Cluster.Families(), 1)
+	require.Contains(t, strings.Join(w.Notes, "\n"), "the lab is of IPv4 alone")
+	_, err = New(both.Narrowed(topology.IPv6), node)
+	require.ErrorContains(t, err, "of IPv6 alone")
+}
