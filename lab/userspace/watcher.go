@@ -173,7 +173,7 @@ func (g *Gateway) Entries(f nat.Family) (out []nat.Entry) {
 	return out
 }
 
-// Forget deletes the connections of IPv4 that match agrees to, and returns how many there were.
+// Forget deletes the connections that match agrees to, and returns how many there were.
 func (g *Gateway) Forget(match func(nat.Conn) bool) (n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
