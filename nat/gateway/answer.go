@@ -139,7 +139,7 @@ func (v *visit) reset(p *passage, t *packet.TCP, tos uint8, attached bool) {
 
 // leads reports whether an RST has a route: without one its connection stays open (ip_route_me_harder in nf_send_reset, nf_send_reset6).
 func (v *visit) leads(p, q *passage) bool {
-	if v.wire {
+	if v.wire && !q.pkt.Tuple().Src().Addr().IsLoopback() {
 		return true
 	}
 	q.read()

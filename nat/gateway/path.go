@@ -139,6 +139,12 @@ func (v *visit) input(p *passage) {
 // send is a packet of the node itself: a route, OUTPUT, and out (ip_local_out).
 func (v *visit) send(p *passage) {
 	if v.wire {
+		if p.pkt.Tuple().Src().Addr().IsLoopback() { // of a packet that is given to it the kernel asks no route for the source
+			if _, why := v.way(p); why != "" {
+				v.lost("routing", why)
+				return
+			}
+		}
 		v.emit(p)
 		return
 	}

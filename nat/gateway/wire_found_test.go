@@ -1,0 +1,173 @@
+package gateway_test
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"natlab/nat"
+	"natlab/nat/gateway"
+	"natlab/nat/iptables"
+	"natlab/nat/packet"
+	"natlab/nat/rules"
+	"natlab/topology"
+)
+
+// What the twins found over the wire, kept.
+
+// A packet of the node's own is not taken at POSTROUTING for one like it that came in before and was lost, of which the kernel tells nothing: the connection
+// that it began is the one that is confirmed.
+func TestLostIsNotSent(t *testing.T) {
+	t.Parallel()
+	g, at := wired(t), time.Unix(1, 0)
+	b := segmentOf("10.244.1.1:5000", "192.168.1.255:80", 2, 1, 0)
+	lost := g.At(gateway.Seen{Hook: nat.PreRouting, In: "eth0", Packet: bytes.Clone(b)}, at).Conn
+	sent := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b)}, at).Conn
+	require.NotSame(t, lost, sent)
+	for range 2 { // what the node hears of it itself, and what leaves
+		r := g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b)}, at)
+		require.Equal(t, nat.Accept, r.Verdict, r.Why)
+		require.Same(t, sent, r.Conn)
+	}
+	require.Equal(t, 1, g.Conns().Len())
+	r := g.At(gateway.Seen{Hook: nat.PostRouting, In: "eth0", Out: "pods", Packet: bytes.Clone(b)}, at)
+	require.Same(t, lost, r.Conn, "one that came in is told by its device")
+}
+
+// What the kernel sends of ICMP itself is not answered by ICMP, for its stack is at work then (icmp_xmit_lock); what a process sends is.
+func TestBusyOnTheWire(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString("*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p icmp -j REJECT --reject-with icmp-admin-prohibited\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	for _, process := range []bool{false, true} {
+		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+		require.NoError(t, err)
+		b := packet.Build(nat.TupleOf(nat.ICMP, netip.MustParseAddrPort("192.168.1.1:7"), netip.MustParseAddrPort("192.168.1.9:7")), packet.Fields{TTL: 64, Type: 8}).Bytes()
+		r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: b, UID: rules.ID{Known: process}}, time.Unix(1, 0))
+		require.Equal(t, nat.Drop, r.Verdict)
+		require.Equal(t, process, len(r.Answers) == 1)
+	}
+}
+
+// The stack's error about a packet that came to the node itself, of a protocol that nobody takes, has that packet's connection, and is translated although rules
+// would have it untracked. One about a port has none any more.
+func TestErrorAboutDelivered(t *testing.T) {
+	t.Parallel()
+	const text = `*raw
+:OUTPUT ACCEPT [0:0]
+-A OUTPUT -j CT --notrack
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -d 10.96.0.1/32 -j DNAT --to-destination 192.168.1.1
+COMMIT
+`
+	rs, err := iptables.ParseString(text, nat.IPv4)
+	require.NoError(t, err)
+	for _, row := range []struct {
+		proto nat.Proto
+		code  uint8
+		from  string
+	}{{51, 2, "10.96.0.1"}, {nat.UDP, 3, "192.168.1.1"}} {
+		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+		require.NoError(t, err)
+		at := time.Unix(1, 0)
+		b := packet.Build(nat.TupleOf(row.proto, netip.MustParseAddrPort("192.168.1.9:0"), netip.MustParseAddrPort("10.96.0.1:0")), packet.Fields{TTL: 64}).Bytes()
+		for _, hook := range []nat.Hook{nat.PreRouting, nat.Input} {
+			r := g.At(gateway.Seen{Hook: hook, In: "eth0", Packet: bytes.Clone(b)}, at)
+			require.Equal(t, nat.Accept, r.Verdict, r.Why)
+			b = bytes.Clone(r.Packet)
+		}
+		ends := nat.TupleOf(nat.ICMP, netip.MustParseAddrPort("192.168.1.1:0"), netip.MustParseAddrPort("192.168.1.9:0"))
+		told := packet.Build(ends, packet.Fields{Type: 3, Code: row.code, Payload: b}).Bytes()
+		for _, hook := range []nat.Hook{nat.Output, nat.PostRouting} {
+			r := g.At(gateway.Seen{Hook: hook, Out: "eth0", Packet: told}, at)
+			require.Equal(t, nat.Accept, r.Verdict, r.Why)
+			told = bytes.Clone(r.Packet)
+		}
+		p, err := packet.Parse(told)
+		require.NoError(t, err)
+		require.Equal(t, row.from, p.Tuple().Src().Addr().String())
+	}
+}
+
+// No answer from 127.0.0.1 leaves by a device that has no route_localnet, although the kernel would send it as it is given to it.
+func TestLoopbackStaysHome(t *testing.T) {
+	t.Parallel()
+	const all = `*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -p tcp -j REJECT --reject-with tcp-reset
+-A INPUT -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+`
+	rs, err := iptables.ParseString(all, nat.IPv4)
+	require.NoError(t, err)
+	for _, proto := range []nat.Proto{nat.TCP, nat.UDP} {
+		for _, localnet := range []bool{false, true} {
+			ns := twoNetworks()
+			if localnet {
+				ns.Sysctls = append(slices.Clone(ns.Sysctls), topology.Sysctl{Key: "net/ipv4/conf/eth0/route_localnet", Value: "1"})
+			}
+			g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{})
+			require.NoError(t, err)
+			ends := nat.TupleOf(proto, netip.MustParseAddrPort("192.168.1.9:5000"), netip.MustParseAddrPort("127.0.0.1:80"))
+			b := packet.Build(ends, packet.Fields{TTL: 64, TCP: packet.TCP{Flags: 2, Seq: 1}}).Bytes()
+			r := g.At(gateway.Seen{Hook: nat.Input, In: "eth0", Packet: b}, time.Unix(1, 0))
+			require.Equal(t, nat.Drop, r.Verdict)
+			require.Equal(t, localnet, len(r.Answers) == 1, "%s, route_localnet %t", ends, localnet)
+		}
+	}
+}
+
+// No rule answers what is broadcast or for a group, whose route the kernel does not tell; what it forwards has another (bc_forwarding).
+func TestManyAreNotAnswered(t *testing.T) {
+	t.Parallel()
+	const all = `*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -p tcp -j REJECT --reject-with tcp-reset
+-A INPUT -j REJECT --reject-with icmp-port-unreachable
+-A FORWARD -j REJECT --reject-with icmp-port-unreachable
+-A OUTPUT -j REJECT --reject-with icmp-port-unreachable
+COMMIT
+`
+	rs, err := iptables.ParseString(all, nat.IPv4)
+	require.NoError(t, err)
+	for _, row := range []struct {
+		hook     nat.Hook
+		dst      string
+		answered bool
+	}{
+		{nat.Input, "192.168.1.1", true},
+		{nat.Input, "192.168.1.255", false},
+		{nat.Input, "255.255.255.255", false},
+		{nat.Input, "224.0.0.1", false},
+		{nat.Forward, "192.168.1.255", true},
+		{nat.Output, "192.168.1.9", true},
+		{nat.Output, "192.168.1.255", false},
+		{nat.Output, "224.0.0.1", false},
+	} {
+		for _, proto := range []nat.Proto{nat.TCP, nat.UDP} {
+			g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+			require.NoError(t, err)
+			s := gateway.Seen{Hook: row.hook, In: "eth0", Out: "eth0"}
+			src := "192.168.1.9:5000"
+			if row.hook == nat.Input {
+				s.Out = ""
+			}
+			if row.hook == nat.Output {
+				src, s.In = "192.168.1.1:5000", ""
+			}
+			t0 := nat.TupleOf(proto, netip.MustParseAddrPort(src), netip.MustParseAddrPort(row.dst+":80"))
+			s.Packet = packet.Build(t0, packet.Fields{TTL: 64, TCP: packet.TCP{Flags: 2, Seq: 1}}).Bytes()
+			r := g.At(s, time.Unix(1, 0))
+			require.Equal(t, nat.Drop, r.Verdict)
+			require.Equal(t, row.answered, len(r.Answers) == 1, "%s at %s", t0, row.hook)
+		}
+	}
+}
