@@ -19,7 +19,7 @@ func (r Report) Text(w io.Writer, columns int) error {
 	}
 	b.line(fmt.Sprintf("cluster %s, kube-proxy %s: from %s to %s mode", r.Cluster, r.Release, r.From, r.To))
 	if len(r.Differences) == 0 {
-		fmt.Fprintf(&b, "%d flows asked: all end alike\n", r.Asked)
+		b.line(fmt.Sprintf("%d flows asked: all end alike", r.Asked))
 	} else {
 		b.line(fmt.Sprintf("%d flows asked: %d end otherwise; %d of them are not documented, %d worked and no longer do", r.Asked, len(r.Differences), r.Undocumented(), r.Broken()))
 	}
@@ -142,12 +142,12 @@ func (g *group) write(b *sheet) {
 	if d.Aspect != AtPort {
 		what += ", " + d.Aspect.String()
 	}
-	fmt.Fprintf(b, "   * %s: %s\n", cmp.Or(d.Service, "no Service"), what)
+	b.wrapped("   * ", cmp.Or(d.Service, "no Service")+": "+what)
 	b.wrapped("     asked:  ", few(g.at))
 	b.wrapped("     by:     ", few(g.clients))
 	label := "     before: "
 	if g.flows > 1 {
-		fmt.Fprintf(b, "     such as %s -> %s\n", d.Client, d.asked())
+		b.wrapped("     such as ", fmt.Sprintf("%s -> %s", d.Client, d.asked()))
 	}
 	b.wrapped(label, told(d.From))
 	b.wrapped("     after:  ", told(d.To))

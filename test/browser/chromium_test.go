@@ -4,6 +4,7 @@ package browser_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -61,7 +62,7 @@ func chromium(t *testing.T, width, height int) *browser {
 	require.NoError(t, err)
 	fromRead, fromWrite, err := os.Pipe()
 	require.NoError(t, err)
-	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
 		"--disable-component-update", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), fmt.Sprintf("--window-size=%d,%d", width, height))
 	cmd.ExtraFiles = []*os.File{toRead, fromWrite} // it reads 3 and writes 4
 	require.NoError(t, cmd.Start())

@@ -4,6 +4,7 @@ package browser_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -29,18 +30,18 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 		program, recorded = filepath.Join(dir, "natlab"), filepath.Join(dir, "run")
-		out, err := exec.Command("go", "build", "-o", program, "natlab/cmd/natlab").CombinedOutput()
+		out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, "natlab/cmd/natlab").CombinedOutput()
 		if err == nil {
-			out, err = exec.Command(program, "up", "--name", lab, "--with", strconv.Itoa(os.Getpid())).CombinedOutput()
+			out, err = exec.CommandContext(context.Background(), program, "up", "--name", lab, "--with", strconv.Itoa(os.Getpid())).CombinedOutput()
 		}
 		if err == nil {
-			out, err = exec.Command(program, "verify", "--name", lab, "--service", "velero/minio", "--from", "outside", "--record", recorded).CombinedOutput()
+			out, err = exec.CommandContext(context.Background(), program, "verify", "--name", lab, "--service", "velero/minio", "--from", "outside", "--record", recorded).CombinedOutput()
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%v: %s\n", err, out)
 			return 2
 		}
-		defer func() { _ = exec.Command(program, "down", "--name", lab).Run() }() // it ends with this program anyway
+		defer func() { _ = exec.CommandContext(context.Background(), program, "down", "--name", lab).Run() }() // it ends with this program anyway
 		return m.Run()
 	}())
 }
