@@ -5,6 +5,8 @@ import (
 
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
+	"natlab/nat/nftnl"
+	"natlab/topology"
 	"natlab/topology/topologytest"
 )
 
@@ -14,6 +16,33 @@ func BenchmarkRules10000(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := kubeproxy.Rules(c, "node-1", kubeproxy.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// The same in nftables mode, and as the messages that the kernel takes.
+func BenchmarkTables10000(b *testing.B) {
+	c := topologytest.ManyServices(10_000)
+	c.KubeProxy.Mode = topology.ModeNFTables
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := kubeproxy.Tables(c, "node-1", kubeproxy.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMessages10000(b *testing.B) {
+	c := topologytest.ManyServices(10_000)
+	c.KubeProxy.Mode = topology.ModeNFTables
+	rs, err := kubeproxy.Tables(c, "node-1", kubeproxy.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := nftnl.Encode(nftnl.Whole(&rs.Tables[0])); err != nil {
 			b.Fatal(err)
 		}
 	}

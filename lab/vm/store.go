@@ -175,9 +175,9 @@ func kernelFile(path string) string {
 }
 
 // toolPackages are what a VM has besides natlab.
-var toolPackages = []string{"iptables", "iproute2", "ipset", "busybox-static"}
+var toolPackages = []string{"iptables", "iproute2", "ipset", "nftables", "busybox-static"}
 
-// Tools returns a folder with the iptables of a Debian release, ip, their libraries and busybox, laid out as a root file
+// Tools returns a folder with the iptables of a Debian release, nft, ip, their libraries and busybox, laid out as a root file
 // system with merged /usr; it fetches them unless the Store has them.
 func (s Store) Tools(ctx context.Context, releaseName string) (string, error) {
 	dir := filepath.Join(s.Dir, "tools", releaseName+"_"+strings.Join(toolPackages, "_"))
@@ -212,7 +212,7 @@ func toolFile(path string) string {
 	switch {
 	case path == "etc/protocols", path == "etc/services":
 		return path
-	case strings.HasPrefix(path, "usr/sbin/") && strings.Contains(base, "tables"), path == "usr/sbin/ipset", path == "usr/bin/busybox", path == "usr/bin/ip":
+	case strings.HasPrefix(path, "usr/sbin/") && strings.Contains(base, "tables"), path == "usr/sbin/ipset", path == "usr/sbin/nft", path == "usr/bin/busybox", path == "usr/bin/ip":
 		return path
 	case strings.Contains(path, "/gconv/"), strings.Contains(path, "/audit/"):
 		return ""

@@ -198,6 +198,7 @@ func TestToolFile(t *testing.T) {
 		{"lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"},
 		{"usr/lib/x86_64-linux-gnu/xtables/libxt_nat.so", "usr/lib/x86_64-linux-gnu/xtables/libxt_nat.so"},
 		{"usr/sbin/xtables-nft-multi", "usr/sbin/xtables-nft-multi"},
+		{"usr/sbin/nft", "usr/sbin/nft"},
 		{"usr/sbin/ipset", "usr/sbin/ipset"},
 		{"bin/busybox", "usr/bin/busybox"},
 		{"bin/ip", "usr/bin/ip"},
