@@ -90,18 +90,17 @@ func (c *Compiled) natStep(n NAT) step {
 	}
 	made := madeOf(m.Map, &fixed)
 	return func(r *run) flow {
-		data, found := find(r)
+		data, at, found := find(r)
 		switch {
 		case found == rules.No:
 			return breaks
 		case found == rules.Unknown || data[0].Raw != "" || len(data) > 2:
 			return r.lost("where " + text + " leads")
 		}
-		t := made[&data[0]]
-		if t == nil { // of a named map
-			t = led(&fixed, data)
+		if at < len(made) {
+			return r.does(nat.Accept, made[at])
 		}
-		return r.does(nat.Accept, t)
+		return r.does(nat.Accept, led(&fixed, data)) // of a named map
 	}
 }
 
@@ -120,12 +119,12 @@ func led(fixed *rules.Translation, data []Constant) *rules.Translation {
 	return &t
 }
 
-// madeOf are the translations to the data of a map that stands in the rule, by the first part of the data.
-func madeOf(m *In, fixed *rules.Translation) map[*Constant]*rules.Translation {
-	out := make(map[*Constant]*rules.Translation, len(m.Elements))
+// madeOf are the translations to the data of a map that stands in the rule, by the places of its elements; nil for data that cannot be read.
+func madeOf(m *In, fixed *rules.Translation) []*rules.Translation {
+	out := make([]*rules.Translation, len(m.Elements))
 	for i := range m.Elements {
-		if data := m.Elements[i].Data; len(data) > 0 && data[0].Raw == "" {
-			out[&data[0]] = led(fixed, data)
+		if data := m.Elements[i].Data; len(data) > 0 && len(data) <= 2 && data[0].Raw == "" {
+			out[i] = led(fixed, data)
 		}
 	}
 	return out

@@ -17,6 +17,7 @@ type Compiled struct {
 	source *Table
 	chains []chain
 	index  map[string]int
+	bases  map[string]int // the base chains' part of index, which each packet asks for
 	sets   map[string]*lookup
 	runs   sync.Pool // of *run that are not in use: a packet meets many base chains
 }
@@ -44,7 +45,7 @@ const (
 
 // Compile makes a table ready. The table must not be changed afterwards.
 func Compile(t *Table, f nat.Family) *Compiled {
-	c := &Compiled{name: t.FullName(), family: f, source: t, index: map[string]int{}, sets: map[string]*lookup{}}
+	c := &Compiled{name: t.FullName(), family: f, source: t, index: map[string]int{}, bases: map[string]int{}, sets: map[string]*lookup{}}
 	changed := t.changedSets()
 	for i := range t.Sets {
 		s := &t.Sets[i]
@@ -53,6 +54,9 @@ func Compile(t *Table, f nat.Family) *Compiled {
 	}
 	for i := range t.Chains {
 		c.index[t.Chains[i].Name] = i
+		if t.Chains[i].Base != nil {
+			c.bases[t.Chains[i].Name] = i
+		}
 	}
 	for i := range t.Chains {
 		from := &t.Chains[i]
@@ -107,7 +111,8 @@ func (c *Compiled) step(s Statement, place rules.Place) step {
 	case VMap:
 		return c.vmapStep(s)
 	case *Verdict:
-		return func(r *run) flow { return r.end(s) }
+		to := c.leadsTo(s)
+		return func(r *run) flow { return r.end(s, to) }
 	case Assign:
 		return c.assignStep(s)
 	case NAT:
@@ -305,13 +310,13 @@ func (c *Compiled) vmapStep(m VMap) step {
 	if read == nil || set == nil {
 		return openStep(m.String())
 	}
+	set.lead(c)
 	return func(r *run) flow {
 		k := r.key()
 		defer r.done()
-		found := read(r, k)
-		var e *Element
+		found, at := read(r, k), -1
 		if found == rules.Yes {
-			e, found = set.find(r, k)
+			at, found = set.find(r, k)
 		}
 		if found == rules.Yes && set.passes(r, k) != goesOn {
 			return breaks
@@ -319,12 +324,12 @@ func (c *Compiled) vmapStep(m VMap) step {
 		switch {
 		case found == rules.No:
 			return breaks
-		case found == rules.Unknown || e == nil || e.Verdict == nil:
+		case found == rules.Unknown || at < 0 || set.elements[at].Verdict == nil:
 			return r.lost("which element " + text + " finds")
 		}
 		if r.hits != nil {
-			r.element = e.bare()
+			r.element = set.elements[at].bare()
 		}
-		return r.end(e.Verdict)
+		return r.end(set.elements[at].Verdict, set.leads[at])
 	}
 }

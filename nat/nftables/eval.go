@@ -23,6 +23,7 @@ type run struct {
 	effect  rules.Effect
 	verdict nat.Verdict
 	target  string // of a jump or goto
+	to      int32  // its chain's place; -1: there is none
 	element string // that a map had for the packet
 	left    int
 	// keys are room for those of a rule's expressions, one within another; depth is how many are in use.
@@ -45,8 +46,8 @@ func (r *run) done() { r.depth-- }
 // Run takes a packet through a base chain (nft_do_chain). Steps are appended to hits where that is not nil. d decides in place of the World
 // where it is not nil.
 func (c *Compiled) Run(base string, hook nat.Hook, pkt *rules.Packet, w rules.World, d rules.Decider, hits *[]rules.Hit) (nat.Verdict, rules.Effect) {
-	at, ok := c.index[base]
-	if !ok || c.source.Chains[at].Base == nil {
+	at, ok := c.bases[base]
+	if !ok {
 		return nat.Accept, nil
 	}
 	r, is := c.runs.Get().(*run)
@@ -114,16 +115,15 @@ func (r *run) rule(at, i int) flow {
 
 // call enters the chain that a rule leads to. One that is not there lets the packet come out again; no kernel holds such a rule.
 func (r *run) call(depth int) nat.Verdict {
-	at, ok := r.c.index[r.target]
-	if !ok {
+	if r.to < 0 {
 		return nat.Continue
 	}
-	return r.chain(at, depth+1)
+	return r.chain(int(r.to), depth+1)
 }
 
-// end is a rule's verdict.
-func (r *run) end(v *Verdict) flow {
-	r.verdict, r.target, r.effect = v.Kind, v.Chain, nil
+// end is a rule's verdict, which leads to the chain at a place; -1 for none.
+func (r *run) end(v *Verdict, to int32) flow {
+	r.verdict, r.target, r.to, r.effect = v.Kind, v.Chain, to, nil
 	if v.Kind == nat.Continue {
 		return goesOn
 	}

@@ -27,6 +27,7 @@ type lookup struct {
 	changed bool   // rules put elements into it
 	size    int
 	timeout time.Duration
+	leads   []int32 // of a verdict map, the chains that the elements lead to, by their places; -1: to none
 }
 
 func newLookup(elements []Element, parts int) *lookup {
@@ -86,18 +87,18 @@ func (c *Compiled) lookup(in *In, parts int) *lookup {
 	return c.sets[in.Name]
 }
 
-// find is the element that a key has; nil with Yes for one that rules put into the set.
-func (l *lookup) find(r *run, k *key) (*Element, rules.Answer) {
+// find is the place of the element that a key has; -1 with Yes for one that rules put into the set.
+func (l *lookup) find(r *run, k *key) (int, rules.Answer) {
 	if l.changed {
 		return l.findChanged(r, k)
 	}
 	return l.listed(k)
 }
 
-// listed is the element that a key has in the set as it was listed.
-func (l *lookup) listed(k *key) (*Element, rules.Answer) {
+// listed is the place of the element that a key has in the set as it was listed; -1 for none.
+func (l *lookup) listed(k *key) (int, rules.Answer) {
 	if i, ok := l.exact.find(k); ok {
-		return &l.elements[i], rules.Yes
+		return i, rules.Yes
 	}
 	if at, ok := slices.BinarySearchFunc(l.sorted, k[0], func(i int, n Number) int {
 		switch e := &l.elements[i].Key[0]; {
@@ -108,20 +109,41 @@ func (l *lookup) listed(k *key) (*Element, rules.Answer) {
 		}
 		return 0
 	}); ok {
-		return &l.elements[l.sorted[at]], rules.Yes
+		return l.sorted[at], rules.Yes
 	}
 	for _, i := range l.linear {
-		if e := &l.elements[i]; e.has(k) {
-			return e, rules.Yes
+		if l.elements[i].has(k) {
+			return i, rules.Yes
 		}
 	}
 	switch {
 	case l.unread:
-		return nil, rules.Unknown
+		return -1, rules.Unknown
 	case l.any >= 0:
-		return &l.elements[l.any], rules.Yes
+		return l.any, rules.Yes
 	}
-	return nil, rules.No
+	return -1, rules.No
+}
+
+// lead notes which chains the elements of a verdict map lead to.
+func (l *lookup) lead(c *Compiled) {
+	if l.leads != nil {
+		return
+	}
+	l.leads = make([]int32, len(l.elements))
+	for i := range l.elements {
+		l.leads[i] = c.leadsTo(l.elements[i].Verdict)
+	}
+}
+
+// leadsTo is the place of the chain that a verdict leads to; -1 for none.
+func (c *Compiled) leadsTo(v *Verdict) int32 {
+	if v != nil {
+		if at, is := c.index[v.Chain]; is && v.Chain != "" {
+			return int32(at) //nolint:gosec // as many as there are chains
+		}
+	}
+	return -1
 }
 
 func (e *Element) has(k *key) bool {
@@ -150,14 +172,14 @@ func (m *member) over(now time.Time) bool { return !m.until.IsZero() && !m.until
 type liveKey struct{ table, set string }
 
 // findChanged looks into what rules put there. Where nothing is remembered, an element that is not listed may be there.
-func (l *lookup) findChanged(r *run, k *key) (*Element, rules.Answer) {
+func (l *lookup) findChanged(r *run, k *key) (int, rules.Answer) {
 	now, m := r.remembered(l)
 	if m == nil {
-		e, found := l.listed(k)
+		i, found := l.listed(k)
 		if found == rules.No {
 			found = rules.Unknown
 		}
-		return e, found
+		return i, found
 	}
 	one, ok := m.members[*k]
 	if ok && one.over(now) {
@@ -165,10 +187,10 @@ func (l *lookup) findChanged(r *run, k *key) (*Element, rules.Answer) {
 		ok = false
 	}
 	if !ok {
-		return nil, rules.No
+		return -1, rules.No
 	}
-	e, _ := l.listed(k)
-	return e, rules.Yes
+	i, _ := l.listed(k)
+	return i, rules.Yes
 }
 
 // remembered is what a set has now; nil where the World does not remember.

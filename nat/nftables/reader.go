@@ -135,7 +135,7 @@ func (c *Compiled) mapped(m MapOf) value {
 		return nil
 	}
 	return func(r *run) (Number, rules.Answer) {
-		data, found := find(r)
+		data, _, found := find(r)
 		if found != rules.Yes {
 			return Number{}, found
 		}
@@ -146,32 +146,32 @@ func (c *Compiled) mapped(m MapOf) value {
 	}
 }
 
-// dataOf looks a map's data up; nil for a map that cannot be asked.
-func (c *Compiled) dataOf(m MapOf) func(r *run) ([]Constant, rules.Answer) {
+// dataOf looks a map's data up, and the place of its element; nil for a map that cannot be asked.
+func (c *Compiled) dataOf(m MapOf) func(r *run) ([]Constant, int, rules.Answer) {
 	read, set := c.reader(m.Key), c.lookup(m.Map, partsOf(m.Key))
 	if read == nil || set == nil {
 		return nil
 	}
-	return func(r *run) ([]Constant, rules.Answer) {
+	return func(r *run) ([]Constant, int, rules.Answer) {
 		k := r.key()
 		defer r.done()
 		if got := read(r, k); got != rules.Yes {
-			return nil, got
+			return nil, -1, got
 		}
-		e, found := set.find(r, k)
+		at, found := set.find(r, k)
 		if found != rules.Yes {
-			return nil, found
+			return nil, -1, found
 		}
 		if set.passes(r, k) != goesOn {
-			return nil, rules.No
+			return nil, -1, rules.No
 		}
-		if e == nil || len(e.Data) == 0 {
-			return nil, rules.Unknown
+		if at < 0 || len(set.elements[at].Data) == 0 {
+			return nil, -1, rules.Unknown
 		}
 		if r.hits != nil {
-			r.element = e.String()
+			r.element = set.elements[at].String()
 		}
-		return e.Data, rules.Yes
+		return set.elements[at].Data, at, rules.Yes
 	}
 }
 
