@@ -101,20 +101,13 @@ func (o *offload) begin() {
 
 func (o *offload) close() error { return o.conn.CloseLasting() }
 
-func (w *way) lane() lane { return lane{familyOfTuple(w.Came), w.Came.Proto()} }
+func (w *way) lane() lane { return lane{nat.FamilyOf(w.Came.Src().Addr()), w.Came.Proto()} }
 
 func (w *way) passing() passing { return passing{w.in, w.Routed} }
 
-func familyOfTuple(t nat.Tuple) nat.Family {
-	if t.Src().Addr().Is6() {
-		return nat.IPv6
-	}
-	return nat.IPv4
-}
-
 // table is the connection table that a connection is of.
 func (g *Gateway) table(c *conntrack.Conn) *conntrack.Table {
-	return g.families[familyOfTuple(c.Original)].Conns()
+	return g.families[nat.FamilyOf(c.Original.Src().Addr())].Conns()
 }
 
 // meet looks at a packet before it is judged. One that came past PREROUTING in the kernel gets its connection; one that begins or ends a connection ends

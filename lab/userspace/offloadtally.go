@@ -11,20 +11,11 @@ import (
 
 // tally reads back what passed in the kernel, until the end.
 func (g *Gateway) tally() {
-	wait := time.NewTimer(tallied)
-	defer wait.Stop()
-	for {
-		select {
-		case <-g.stopping:
-			return
-		case <-wait.C:
-		}
-		begin := time.Now()
+	g.every(tallied, func() {
 		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.readBack()
-		g.mu.Unlock()
-		wait.Reset(max(tallied, 20*time.Since(begin)))
-	}
+	})
 }
 
 // readBack tells conntrack what passed in the kernel since it was told last, and lets expire what has to. The Gateway is locked.

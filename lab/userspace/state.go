@@ -106,7 +106,16 @@ func replaceFile(path string, b []byte) error {
 
 // keep writes the connections until the end.
 func (g *Gateway) keep() {
-	wait := time.NewTimer(saved)
+	g.every(saved, func() {
+		if err := g.Save(); err != nil && g.options.Note != nil {
+			g.options.Note(err.Error())
+		}
+	})
+}
+
+// every does something once in a period until the end, or so much less often that it takes a twentieth of the time.
+func (g *Gateway) every(period time.Duration, do func()) {
+	wait := time.NewTimer(period)
 	defer wait.Stop()
 	for {
 		select {
@@ -115,9 +124,7 @@ func (g *Gateway) keep() {
 		case <-wait.C:
 		}
 		begin := time.Now()
-		if err := g.Save(); err != nil && g.options.Note != nil {
-			g.options.Note(err.Error())
-		}
-		wait.Reset(max(saved, 20*time.Since(begin)))
+		do()
+		wait.Reset(max(period, 20*time.Since(begin)))
 	}
 }
