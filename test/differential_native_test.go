@@ -108,15 +108,9 @@ func (w *twins) loadNative(t *testing.T, rs *nativeRules) {
 	if err := k.set("net/netfilter/nf_conntrack_frag6_timeout", "100000"); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
 		require.NoError(t, err)
 	}
-	node := w.node
-	node.Devices, node.Sysctls = slices.Clip(node.Devices), slices.Clip(node.Sysctls)
-	for _, s := range w.settings {
-		require.NoError(t, k.set(s.Key, s.Value))
-		node.Sysctls = append(node.Sysctls, s)
-	}
 	w.tracked = slices.ContainsFunc(listed.Tables, func(t nftables.Table) bool { return t.Tracks(w.family) })
 	w.homing = strings.Contains(rs.text, "dnat") || strings.Contains(rs.text, "redirect")
-	g, err := gateway.NewGateway(node, nil, gateway.NodeOptions{
+	g, err := gateway.NewGateway(w.set(t), nil, gateway.NodeOptions{
 		Chance: &w.ports, Trace: true, Senders: w.senders, Family: w.family,
 		Facts:   gateway.Facts{Kernel: k.version, NFT: listed, Sets: ipset.Sets{}, IPsec: rules.No, Queues: rules.No},
 		Unknown: func(rule string) bool { w.unknown = rule; return false },

@@ -106,16 +106,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	}
 	require.NoError(t, w.kernel.conns.Flush())
 	require.NoError(t, w.kernel.ns.Do(func() error { return w.kernel.tracer.learn(rs) }))
-	node := w.node
-	node.Devices, node.Sysctls = slices.Clip(node.Devices), slices.Clip(node.Sysctls)
-	if w.kernel.tunnels {
-		node.Devices = append(node.Devices, topology.Device{Name: "tunl0", Kind: topology.TunnelIPIP})
-	}
-	for _, s := range w.settings {
-		require.NoError(t, w.kernel.set(s.Key, s.Value))
-		node.Sysctls = append(node.Sysctls, s)
-	}
-	g, err := gateway.NewGateway(node, gateway.Rules{rs}, gateway.NodeOptions{
+	g, err := gateway.NewGateway(w.set(t), gateway.Rules{rs}, gateway.NodeOptions{
 		Chance: &w.ports, Trace: true, Senders: w.senders, Family: w.family, Facts: gateway.Facts{Kernel: w.kernel.version, Sets: sets, IPsec: rules.No, Queues: rules.No}, Unknown: func(rule string) bool { w.unknown = rule; return false }, UID: rules.ID{Known: true}, GID: rules.ID{Known: true}, Listens: func(nat.Tuple) bool { return false },
 	})
 	require.NoError(t, err)
@@ -125,6 +116,21 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	w.before, w.pieces, w.guessed, w.next = nil, nil, false, map[nat.Tuple]uint32{}
 	w.loaded, w.born = time.Now(), map[*conntrack.Conn]span{}
 	w.lines = map[*conntrack.Conn]string{}
+}
+
+// set gives the kernel the settings, and is the node that has them, with the tunnels of the kernel.
+func (w *twins) set(t *testing.T) topology.Namespace {
+	t.Helper()
+	node := w.node
+	node.Devices, node.Sysctls = slices.Clip(node.Devices), slices.Clip(node.Sysctls)
+	if w.kernel.tunnels {
+		node.Devices = append(node.Devices, topology.Device{Name: "tunl0", Kind: topology.TunnelIPIP})
+	}
+	for _, s := range w.settings {
+		require.NoError(t, w.kernel.set(s.Key, s.Value))
+		node.Sysctls = append(node.Sysctls, s)
+	}
+	return node
 }
 
 // withAllTables is a rule set with the tables that it lacks, empty.
