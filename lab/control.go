@@ -56,9 +56,10 @@ const maxRequest = 1 << 28
 
 // reply is the line that comes back.
 type reply struct {
-	Error   string            `json:"error,omitempty"`
-	Servers []topology.Server `json:"servers,omitempty"` // of status: those that run
-	Applied *Applied          `json:"applied,omitempty"` // of apply
+	Error    string            `json:"error,omitempty"`
+	Servers  []topology.Server `json:"servers,omitempty"`  // of status: those that run
+	Gateways []GatewayState    `json:"gateways,omitempty"` // of status: the nodes' NAT, where that is natlab's own
+	Applied  *Applied          `json:"applied,omitempty"`  // of apply
 
 	Rules   string               `json:"rules,omitempty"`
 	Entries []nat.Entry          `json:"entries,omitempty"` // of conns
@@ -234,7 +235,8 @@ func (c *control) do(q request, eyes *wireEyes) (reply, error) {
 		}
 		return reply{}, c.lab.own.program(context.Background(), *q.Cluster, Sync(q.Full), q.Nodes)
 	case doStatus:
-		return reply{Servers: servers.list()}, nil
+		gateways, err := c.lab.own.states()
+		return reply{Servers: servers.list(), Gateways: gateways}, err
 	case doRules, doInstall, doConns, doForget, doRecent, doWatch, doRead, doEvents:
 		return c.lab.own.gateway(q, eyes)
 	case doStop:
@@ -325,6 +327,12 @@ func (l *Lab) Attend(ctx context.Context) (attended context.Context, stop func()
 func (l *Lab) RunningServers(ctx context.Context) ([]topology.Server, error) {
 	answer, err := l.call(ctx, request{Do: doStatus})
 	return answer.Servers, err
+}
+
+// GatewayStates are how the nodes' gateways do, sorted by node: none where their NAT is the kernel's.
+func (l *Lab) GatewayStates(ctx context.Context) ([]GatewayState, error) {
+	answer, err := l.call(ctx, request{Do: doStatus})
+	return answer.Gateways, err
 }
 
 // StopServer makes the servers of that name, or the one whose String it is, stop listening and close their connections:

@@ -89,6 +89,43 @@ func TestKilledSupervisor(t *testing.T) {
 	}
 }
 
+// TestStoppedSupervisor stops the process that serves a lab by a signal: the lab is stopped, nobody is kept waiting for it, it goes on by the next
+// signal, and Down takes it away while it stands still, too.
+func TestStoppedSupervisor(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		t.Run(fmt.Sprintf("open=%t", open), func(t *testing.T) {
+			c := reference(t)
+			require.NoError(t, Start(t.Context(), c, Options{Backend: dataplane.Userspace, Gateways: GatewayOptions{FailOpen: open}, With: os.Getpid()}))
+			is := status(t, c.Name)
+			require.Equal(t, Running, is.State)
+			require.Equal(t, map[bool]string{false: "closed", true: "open"}[open], is.Fails)
+			require.NoError(t, unix.Kill(is.PID, unix.SIGSTOP))
+			become(t, c.Name, Stopped)
+			_, err := Open(t.Context(), c.Name)
+			require.ErrorIs(t, err, ErrStopped)
+			require.ErrorContains(t, err, fmt.Sprintf("kill -CONT %d", is.PID))
+			require.NoError(t, unix.Kill(is.PID, unix.SIGCONT))
+			become(t, c.Name, Running)
+			l, err := Open(t.Context(), c.Name)
+			require.NoError(t, err)
+			states, err := l.GatewayStates(t.Context())
+			require.NoError(t, err)
+			require.Len(t, states, len(c.Nodes))
+			require.NoError(t, l.Close())
+			require.NoError(t, unix.Kill(is.PID, unix.SIGSTOP))
+			become(t, c.Name, Stopped)
+			require.NoError(t, Down(t.Context(), c.Name))
+			requireGone(t, c.Name)
+		})
+	}
+}
+
+// become waits until a lab is in a state: a signal works on one thread after the other.
+func become(t *testing.T, name string, want State) {
+	t.Helper()
+	require.Eventually(t, func() bool { return status(t, name).State == want }, patience, time.Millisecond)
+}
+
 // kill ends a process for good, and waits until the kernel has taken its locks away.
 func kill(t *testing.T, pid int) {
 	t.Helper()

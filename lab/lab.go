@@ -17,6 +17,7 @@ import (
 	"natlab/lab/nft"
 	"natlab/lab/proxy"
 	"natlab/lab/realise"
+	"natlab/lab/rootless"
 	"natlab/lab/tunnel"
 	"natlab/lab/userspace"
 	"natlab/nat/twin"
@@ -28,9 +29,7 @@ import (
 type Options struct {
 	Name     string            // instead of the cluster's own; "" leaves that
 	Backend  dataplane.Backend // instead of the cluster's own, or dataplane.Userspace; "" leaves that
-	Apply    userspace.Apply   // of dataplane.Userspace: how the nodes' gateways carry out verdicts
-	Offload  bool              // likewise: established flows that nobody needs to see pass in the kernel
-	Fault    userspace.Fault   // likewise: what they do wrong
+	Gateways GatewayOptions    // of dataplane.Userspace
 	Progress Progress          // nil for silence
 	With     int               // Start: the process with which the lab ends; 0 for none
 	Bundles  []Bundle          // what nodes' own programs printed of them: they hold that, and not what natlab would give them
@@ -44,11 +43,9 @@ type Lab struct {
 	twin *twin.Twin // nil for a lab that is all natlab's
 	own  *owned     // nil for a lab that another process serves
 
-	syncs   syncs           // what the nodes' kube-proxies remember
-	proxies nft.Proxies     // the same in nftables mode
-	verdict userspace.Apply // how the gateways carry verdicts out
-	offload bool            // they offload flows
-	fault   userspace.Fault // what they do wrong
+	syncs    syncs          // what the nodes' kube-proxies remember
+	proxies  nft.Proxies    // the same in nftables mode
+	gateways GatewayOptions // of the process that serves it
 
 	mu      sync.Mutex
 	cluster topology.Cluster        // under mu once the lab is up: Apply changes it, but for the backend and the nodes' names
@@ -137,9 +134,9 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 		return prepareTwin(c, o.Bundles)
 	}
 	plan, err := topology.NewPlan(c)
-	l := &Lab{cluster: c, plan: plan, verdict: o.Apply, offload: o.Offload, fault: o.Fault, record: record{KubeProxy: o.KubeProxy}}
-	if o.Fault != userspace.NoFault {
-		l.record.Notes = append(l.record.Notes, "the nodes' NAT has the fault "+o.Fault.String())
+	l := &Lab{cluster: c, plan: plan, gateways: o.Gateways, record: record{KubeProxy: o.KubeProxy, FailOpen: o.Gateways.FailOpen}}
+	if o.Gateways.Fault != userspace.NoFault {
+		l.record.Notes = append(l.record.Notes, "the nodes' NAT has the fault "+o.Gateways.Fault.String())
 	}
 	return l, err
 }
@@ -236,6 +233,9 @@ func Open(_ context.Context, name string) (*Lab, error) {
 	}
 	if !s.owned() {
 		return nil, fmt.Errorf("lab %s %w: its process has ended: natlab down --name %s takes the rest away", name, ErrDead, name)
+	}
+	if owner := l.record.Owner; rootless.Process(owner).Stopped() {
+		return nil, fmt.Errorf("lab %s %w: process %d, which serves it, was stopped by a signal: kill -CONT %d has it go on", name, ErrStopped, owner.PID, owner.PID)
 	}
 	if !l.record.Ready {
 		return nil, fmt.Errorf("lab %s: is still being made: natlab status shows when it is up", name)

@@ -61,6 +61,7 @@ func (p process) end(ctx context.Context, signal unix.Signal, patience time.Dura
 			}
 			return fmt.Errorf("end process %d: %w", p.PID, err)
 		}
+		_ = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0) // one that was stopped hears of the signal only then; one that is gone is looked for next
 		gone, err := waitGone(ctx, fd, patience)
 		if err != nil || gone {
 			return err

@@ -23,6 +23,8 @@ var (
 	ErrExists = errors.New("the name is in use")
 	// ErrDead is the answer to Open for a lab whose process has ended: Down is all that can be done with it.
 	ErrDead = errors.New("is dead")
+	// ErrStopped is the answer to Open for a lab whose process was stopped by a signal: nothing that it serves goes on before SIGCONT.
+	ErrStopped = errors.New("is stopped")
 	// ErrRewire is the answer to Apply for a cluster that would need another lab.
 	ErrRewire = errors.New("a running lab keeps its nodes, pods and links: natlab down and natlab up make it anew")
 	// ErrGone is why what was done with a lab ended: somebody took the lab away meanwhile.
@@ -57,6 +59,7 @@ type record struct {
 	Notes      []string           `json:"notes,omitempty"`     // what this lab has not, and why
 	Bundles    bool               `json:"bundles,omitempty"`   // some nodes hold what their bundles tell
 	KubeProxy  string             `json:"kubeProxy,omitempty"` // the program that writes the nodes' rules; "" for natlab
+	FailOpen   bool               `json:"failOpen,omitempty"`  // GatewayOptions.FailOpen
 }
 
 // stateDir is a lab's directory. Whoever has it locked (flock) owns the lab: the process that makes and serves it, and a

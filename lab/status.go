@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 
+	"natlab/lab/dataplane"
 	"natlab/lab/netns"
 	"natlab/lab/realise"
+	"natlab/lab/rootless"
 	"natlab/topology"
 	"natlab/topology/near"
 )
@@ -19,7 +21,8 @@ type State string
 const (
 	Unready State = "unready" // it is being made or taken away
 	Running State = "running"
-	Dead    State = "dead" // its process has ended: Down takes the rest away
+	Stopped State = "stopped" // its process was stopped by a signal, and serves nothing until SIGCONT
+	Dead    State = "dead"    // its process has ended: Down takes the rest away
 )
 
 // Status is a lab as List finds it.
@@ -34,6 +37,7 @@ type Status struct {
 	Namespaces []string           `json:"namespaces,omitempty"` // as `ip netns` lists them
 	Nodes      []string           `json:"nodes,omitempty"`
 	Notes      []string           `json:"notes,omitempty"`
+	Fails      string             `json:"fails,omitempty"` // open or closed: what the nodes do with packets where natlab, whose NAT they have, does not answer
 }
 
 // othersThan is "there are A, B; ", of the labs that are there.
@@ -81,11 +85,20 @@ func (s *stateDir) status() Status {
 	r, err := s.read()
 	if s.owned() {
 		st.State, st.PID = Unready, r.Owner.PID
-		if err == nil && r.Ready {
+		switch {
+		case err == nil && rootless.Process(r.Owner).Stopped():
+			st.State = Stopped
+		case err == nil && r.Ready:
 			st.State = Running
 		}
 	}
 	st.Supervised, st.Backend, st.Tunnel, st.Namespaces, st.Notes = r.Supervised, r.Backend, r.Tunnel, r.Namespaces, r.Notes
+	if dataplane.Backend(r.Backend) == dataplane.Userspace {
+		st.Fails = "closed"
+		if r.FailOpen {
+			st.Fails = "open"
+		}
+	}
 	var c topology.Cluster
 	if err := s.readFile(clusterFile, &c); err == nil {
 		st.Overlay = c.PodNetwork.Overlay.String()

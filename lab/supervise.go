@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"natlab/lab/userspace"
 	"natlab/topology"
 )
 
@@ -31,9 +30,7 @@ type startRequest struct {
 	With     process          `json:"with"`     // the process with which the lab ends; zero for none
 	Bundles  []Bundle         `json:"bundles,omitempty"`
 	Proxy    string           `json:"proxy"` // Options.KubeProxy
-	Apply    userspace.Apply  `json:"apply"`
-	Offload  bool             `json:"offload"`
-	Fault    userspace.Fault  `json:"fault"`
+	Gateways GatewayOptions   `json:"gateways"`
 }
 
 // startProgress is what the supervisor sends back, a line each.
@@ -55,7 +52,7 @@ func Start(ctx context.Context, c topology.Cluster, o Options) error {
 		return err
 	}
 	c.Name, c.KubeProxy.Backend = prepared.Name(), string(prepared.Backend())
-	request := startRequest{Cluster: c, Progress: o.Progress != nil, Bundles: o.Bundles, Proxy: o.KubeProxy, Apply: o.Apply, Offload: o.Offload, Fault: o.Fault}
+	request := startRequest{Cluster: c, Progress: o.Progress != nil, Bundles: o.Bundles, Proxy: o.KubeProxy, Gateways: o.Gateways}
 	if o.With != 0 {
 		if request.With, err = processOf(o.With); err != nil {
 			return fmt.Errorf("lab %s: there is no process %d to end with: %w", c.Name, o.With, err)
@@ -216,7 +213,7 @@ func watchStarter(in *json.Decoder, up <-chan struct{}, cancel context.CancelCau
 // supervise makes the lab, and reports so, up being closed from the moment at which the starter may go its way. A lab of
 // which the starter does not hear is taken down again.
 func (s *stateDir) supervise(ctx context.Context, o startRequest, conn net.Conn, up chan<- struct{}) (*Lab, error) {
-	l, err := prepare(o.Cluster, Options{Bundles: o.Bundles, KubeProxy: o.Proxy, Apply: o.Apply, Offload: o.Offload, Fault: o.Fault})
+	l, err := prepare(o.Cluster, Options{Bundles: o.Bundles, KubeProxy: o.Proxy, Gateways: o.Gateways})
 	if err != nil {
 		return nil, errors.Join(err, s.clear(ctx, nil))
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -23,9 +24,52 @@ import (
 // wired reports whether the nodes' NAT is natlab's own, and not their kernel's.
 func (l *Lab) wired() bool { return l.Backend() == dataplane.Userspace }
 
+// GatewayOptions are how the nodes' gateways work, of a lab whose NAT is natlab's own.
+type GatewayOptions struct {
+	Apply    userspace.Apply `json:"apply"`    // how they carry verdicts out
+	Offload  bool            `json:"offload"`  // established flows that nobody needs to see pass in the kernel
+	FailOpen bool            `json:"failOpen"` // packets pass as they are where a gateway is slow, stopped or killed; else they are lost
+	Fault    userspace.Fault `json:"fault"`    // what they do wrong
+}
+
+// GatewayState is how a node's gateway does.
+type GatewayState struct {
+	Node      string `json:"node"`
+	Packets   uint64 `json:"packets"`   // that were handed over, each at each hook
+	Rewritten uint64 `json:"rewritten"` // of these
+	Dropped   uint64 `json:"dropped"`   // of these
+	Waiting   uint64 `json:"waiting"`   // for its verdict, now
+	Missed    uint64 `json:"missed"`    // that found its queue full, and are lost, or passed where it fails open
+}
+
+// String is "packets 812, rewritten 400, dropped 2, waiting 0", and what was missed where that is so.
+func (s GatewayState) String() string {
+	text := fmt.Sprintf("packets %d, rewritten %d, dropped %d, waiting %d", s.Packets, s.Rewritten, s.Dropped, s.Waiting)
+	if s.Missed > 0 {
+		text += fmt.Sprintf(", missed %d: it is slow", s.Missed)
+	}
+	return text
+}
+
+// states are how the nodes' gateways do, sorted by node.
+func (o *owned) states() (out []GatewayState, err error) {
+	o.gatewayMu.Lock()
+	defer o.gatewayMu.Unlock()
+	for _, node := range slices.Sorted(maps.Keys(o.gateways)) {
+		g := o.gateways[node]
+		s := g.Stats()
+		one := GatewayState{Node: node, Packets: s.Packets, Rewritten: s.Rewritten, Dropped: s.Dropped}
+		if one.Waiting, one.Missed, err = g.Queued(); err != nil {
+			return nil, fmt.Errorf("gateway of %s: %w", node, err)
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
 // checkNAT tells what is wrong with another NAT than Linux's, which is natlab's own alone.
 func checkNAT(text string, on dataplane.Backend, o Options) error {
-	f := o.Fault
+	f := o.Gateways.Fault
 	own, err := behaviour.Parse(text)
 	switch {
 	case err != nil:
@@ -34,9 +78,11 @@ func checkNAT(text string, on dataplane.Backend, o Options) error {
 		return fmt.Errorf("spec.nat of the Lab document (%s) is of natlab's own NAT: give --dataplane userspace, or leave it out", text)
 	case on != dataplane.Userspace && f != userspace.NoFault:
 		return fmt.Errorf("the fault %s is of natlab's own NAT: give --dataplane userspace", f)
-	case on != dataplane.Userspace && o.Offload:
+	case on != dataplane.Userspace && o.Gateways.FailOpen:
+		return errors.New("natlab's own NAT can fail open: give --dataplane userspace")
+	case on != dataplane.Userspace && o.Gateways.Offload:
 		return errors.New("flows are offloaded by natlab's own NAT: give --dataplane userspace")
-	case o.Offload && (f != userspace.NoFault || own.Other()):
+	case o.Gateways.Offload && (f != userspace.NoFault || own.Other()):
 		return userspace.ErrOffload
 	}
 	return nil
@@ -150,7 +196,10 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 		rules[family] = gateway.Rules{{Family: family}}
 	}
 	rules[rs.Family] = gateway.Rules{rs}
-	g, err := userspace.Open(h, userspace.Options{Node: node, Rules: rules, Facts: facts, Apply: l.verdict, Offload: l.offload, Fault: l.fault})
+	with := l.gateways
+	g, err := userspace.Open(h, userspace.Options{
+		Node: node, Rules: rules, Facts: facts, Apply: with.Apply, Offload: with.Offload, FailOpen: with.FailOpen, Fault: with.Fault,
+	})
 	if err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ func doLab(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if s.cluster, err = s.loaded(args[0]); err != nil {
 		return err
 	}
-	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: s.writes(), KubeProxy: s.job.program.Path, Apply: s.job.apply})
+	up, err := lab.Up(s.ctx, s.cluster, lab.Options{Name: s.job.name, Backend: s.writes(), KubeProxy: s.job.program.Path, Gateways: lab.GatewayOptions{Apply: s.job.apply}})
 	if err == nil {
 		s.lab = up
 	}

@@ -87,7 +87,7 @@ func TestFaultsAreNoticed(t *testing.T) {
 		t.Run(row.fault.String(), func(t *testing.T) {
 			t.Parallel()
 			l, err := lab.Up(t.Context(), reference(t), lab.Options{
-				Name: fmt.Sprintf("t%d-%d", os.Getpid(), labs.Add(1)), Backend: dataplane.Userspace, Fault: row.fault,
+				Name: fmt.Sprintf("t%d-%d", os.Getpid(), labs.Add(1)), Backend: dataplane.Userspace, Gateways: lab.GatewayOptions{Fault: row.fault},
 			})
 			require.NoError(t, err)
 			defer func() { require.NoError(t, l.Close()) }()

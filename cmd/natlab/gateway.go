@@ -46,7 +46,7 @@ flows go on. With --offload packets of established flows that nobody needs to se
 	f.StringVar(&g.rules6, "rules6", "", "what ip6tables-save printed, where --rules has IPv4's alone")
 	f.StringVar(&g.netns, "netns", "", "the namespace, by its name in ip netns (default: the one that natlab is started in)")
 	f.BoolVar(&g.host, "host", false, "translate in the machine's own namespace, where natlab is started there")
-	f.BoolVar(&g.failOpen, "fail-open", false, "let packets pass as they are where natlab is slow, stopped or killed")
+	addFailOpen(f, &g.failOpen)
 	f.StringVar(&g.state, "state", "", "keep the connections in this file, and go on with those that it has")
 	g.apply.add(f)
 	addOffload(f, &g.offload)

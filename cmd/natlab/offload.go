@@ -13,6 +13,11 @@ func addOffload(f *pflag.FlagSet, offload *bool) {
 	f.BoolVar(offload, "offload", false, "have packets of established flows that no rule and no window check needs to see pass in the kernel")
 }
 
+// addFailOpen makes --fail-open one.
+func addFailOpen(f *pflag.FlagSet, open *bool) {
+	f.BoolVar(open, "fail-open", false, "let packets pass as they are where natlab is slow, stopped or killed")
+}
+
 // tellOffload prints which flows are offloaded.
 func (p *program) tellOffload(g *userspace.Gateway, name string) error {
 	which := "UDP pass in the kernel where no rule needs to see them; those of TCP do not, as their windows are looked at (nf_conntrack_tcp_be_liberal = 0)"

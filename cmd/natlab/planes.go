@@ -106,7 +106,7 @@ func (p *program) proveOn(ctx context.Context, c topology.Cluster, on dataplane.
 	if c.Name = ownName(c.Name); on != dataplane.Userspace {
 		c.NAT = ""
 	}
-	l, err := lab.Up(ctx, c, lab.Options{Backend: on, Apply: v.apply.Apply, Progress: p.progress()})
+	l, err := lab.Up(ctx, c, lab.Options{Backend: on, Gateways: lab.GatewayOptions{Apply: v.apply.Apply}, Progress: p.progress()})
 	if err != nil {
 		return proof.Report{}, err
 	}

@@ -16,15 +16,16 @@ import (
 // labStatus is a lab with what runs in it.
 type labStatus struct {
 	lab.Status
-	Servers []topology.Server `json:"servers"`
-	members []string          // a line each, for text
+	Servers  []topology.Server  `json:"servers"`
+	Gateways []lab.GatewayState `json:"gateways,omitempty"`
+	members  []string           // a line each, for text
 }
 
 func (p *program) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [--name N] [-o text|json]",
 		Short: "List the labs, their nodes and what runs in them",
-		Long:  "List the labs, their nodes and what runs in them. Exit status 1 means that a lab is not running: dead, or not there.",
+		Long:  "List the labs, their nodes and what runs in them. Exit status 1 means that a lab is not running: stopped, dead, or not there.",
 		Args:  noArgs,
 	}
 	format := output(cmd, "text", "json")
@@ -78,6 +79,9 @@ func look(ctx context.Context, s lab.Status) labStatus {
 	if servers, err := l.RunningServers(ctx); err == nil {
 		out.Servers = slices.DeleteFunc(servers, func(s topology.Server) bool { return s.Name == topology.KubeProxyServer })
 	}
+	if gateways, err := l.GatewayStates(ctx); err == nil {
+		out.Gateways = gateways
+	}
 	c := l.Cluster()
 	for _, n := range c.Nodes {
 		out.members = append(out.members, fmt.Sprintf("node    %-20s %s", n.Name, addresses(n.Addresses)))
@@ -98,6 +102,25 @@ func addresses(list []netip.Addr) string {
 		out = append(out, a.String())
 	}
 	return strings.Join(out, ",")
+}
+
+// standsStill is what a lab whose process does not go on means for its traffic, and what to do.
+func standsStill(s lab.Status) (out []string) {
+	switch s.State {
+	case lab.Stopped:
+		out = append(out, fmt.Sprintf("its process was stopped by a signal: kill -CONT %d has it go on", s.PID))
+	case lab.Dead:
+		out = append(out, fmt.Sprintf("its process has ended: natlab down --name %s takes the rest away", s.Name))
+	case lab.Running, lab.Unready:
+		return nil
+	}
+	switch s.Fails {
+	case "closed":
+		out = append(out, "its nodes' gateways do not answer: packets at their hooks are lost")
+	case "open":
+		out = append(out, "its nodes' gateways do not answer: packets at their hooks pass as they are, untranslated")
+	}
+	return out
 }
 
 // headline is "reference  running  ipip (userspace ipip)  iptables-legacy  14 namespaces  process 4242".
@@ -133,11 +156,17 @@ func (p *program) writeLabs(all labList, format string) error {
 	var b strings.Builder
 	for _, l := range labs {
 		fmt.Fprintf(&b, "%s\n", headline(l.Status))
+		for _, why := range standsStill(l.Status) {
+			fmt.Fprintf(&b, "  %s\n", why)
+		}
 		for _, m := range l.members {
 			fmt.Fprintf(&b, "  %s\n", m)
 		}
 		for _, s := range l.Servers {
 			fmt.Fprintf(&b, "  server  %s\n", s)
+		}
+		for _, g := range l.Gateways {
+			fmt.Fprintf(&b, "  gateway %-20s %s; fails %s\n", g.Node, g, l.Fails)
 		}
 	}
 	if len(labs) == 0 {

@@ -24,7 +24,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--offload] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables|ipvs] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--offload] [--fail-open] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables|ipvs] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
@@ -43,7 +43,8 @@ disproves what the Services call for on what the nodes hold, and names what is t
 	cmd.Flags().StringArrayVar(&bundles, "bundle", nil, "NODE=FILE, or FILE of a node by its own name: a node as the script of natlab collect printed it; may be repeated")
 	var apply applyFlag
 	apply.add(cmd.Flags())
-	addOffload(cmd.Flags(), &o.Offload)
+	addOffload(cmd.Flags(), &o.Gateways.Offload)
+	addFailOpen(cmd.Flags(), &o.Gateways.FailOpen)
 	var own ownNATFlags
 	own.add(cmd.Flags())
 	var kp proxyFlags
@@ -56,12 +57,12 @@ disproves what the Services call for on what the nodes hold, and names what is t
 			}
 			backend.value = plane.value
 		}
-		for _, flag := range []string{"apply", "offload", "nat", "fault"} {
+		for _, flag := range []string{"apply", "offload", "fail-open", "nat", "fault"} {
 			if plane.value == planeKernel && cmd.Flags().Changed(flag) {
 				return usage(cmd, fmt.Errorf("--%s is of --dataplane userspace", flag))
 			}
 		}
-		o.Apply = apply.Apply
+		o.Gateways.Apply = apply.Apply
 		if text, set := os.LookupEnv(withVariable); set && with == 0 {
 			n, err := strconv.Atoi(text)
 			if err != nil {
@@ -83,7 +84,7 @@ disproves what the Services call for on what the nodes hold, and names what is t
 		if cmd.Flags().Changed("nat") {
 			c.NAT = own.nat.String()
 		}
-		if o.Fault, err = userspace.ParseFault(own.fault.value); err != nil {
+		if o.Gateways.Fault, err = userspace.ParseFault(own.fault.value); err != nil {
 			return err
 		}
 		if o.KubeProxy, err = kp.into(cmd.Context(), p, &c); err != nil {

@@ -19,18 +19,39 @@ type Process struct {
 
 // ProcessOf is the process that has a number now. The error is fs.ErrNotExist where none has.
 func ProcessOf(pid int) (Process, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields, err := stat(pid)
 	if err != nil {
 		return Process{}, err
 	}
-	// The program's name, in parentheses, may hold spaces and parentheses itself.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	const start = 22 - 3 // field 3 is the first one after the name
-	if len(fields) <= start {
-		return Process{}, fmt.Errorf("/proc/%d/stat: %d fields after the name", pid, len(fields))
-	}
-	ticks, err := strconv.ParseUint(string(fields[start]), 10, 64)
+	ticks, err := strconv.ParseUint(string(fields[startField]), 10, 64)
 	return Process{PID: pid, Start: ticks}, err
+}
+
+// Stopped reports whether the process is there and was stopped by a signal, until SIGCONT, or by a debugger (proc(5), T and t).
+func (p Process) Stopped() bool {
+	fields, err := stat(p.PID)
+	if err != nil || string(fields[startField]) != strconv.FormatUint(p.Start, 10) {
+		return false
+	}
+	state := string(fields[0])
+	return state == "T" || state == "t"
+}
+
+// startField is where stat has field 22: its first is field 3.
+const startField = 22 - 3
+
+// stat are the fields of /proc/PID/stat behind the program's name.
+func stat(pid int) ([][]byte, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	// The name, in parentheses, may hold spaces and parentheses itself.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) <= startField {
+		return nil, fmt.Errorf("/proc/%d/stat: %d fields after the name", pid, len(fields))
+	}
+	return fields, nil
 }
 
 // inhabitant is a process inside that lives: the holder, or, if somebody killed that, the owner of a lab. What no such process is left of is nobody's.
