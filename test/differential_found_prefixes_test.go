@@ -45,6 +45,13 @@ func foundPrefixes() []found {
 			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:1000 > [fd05::c0a8:101]:80", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "tcp [fd00::c0a8:10a]:1000 > [fd05::c0a8:101]:81", flags: 2, seq: 1000},
 		}, only6, nil},
+		{"an error to ::1 about what DNPT has drawn away from an address comes from the device that has that", mangleRules("-A PREROUTING -j DNPT --src-pfx fd00::/64 --dst-pfx fd00:0:0:9::/64") +
+			filterRules("-A OUTPUT -s fd00::a00:0/120", "-A OUTPUT -s fd00::c0a8:100/120", "-A OUTPUT -s ::1"), []given{
+			{tuple: "50 [::1]:0 > [fd00::a00:1]:0"},
+			{tuple: "50 [::1]:0 > [fd00::c0a8:101]:0"},
+			{tuple: "50 [fd00::a00:1]:0 > [fd00::c0a8:101]:0"},
+			{tuple: "50 [::1]:0 > [::1]:0"},
+		}, only6, nil},
 		{"an error about TEE's copy to an address of the link is looked for where the copy leaves", mangleRules("-A FORWARD -j TEE --gateway 10.244.0.5") + filterRules("-A OUTPUT -j REJECT --reject-with icmp6-addr-unreachable"), []given{
 			{dev: "in0", tuple: "tcp [fe80::9]:1000 > [fd00::a60:1]:80", flags: 2, seq: 1000},
 			{dev: "in0", tuple: "udp [fe80::9]:1000 > [fd00::a00:14]:80"},

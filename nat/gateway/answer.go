@@ -236,6 +236,9 @@ func (v *visit) errorSource(p *passage, to netip.Addr) (from netip.Addr, ok bool
 	}
 	if d := v.devices[p.came]; d != nil && v.host.family == nat.IPv6 { // of the device that it came in by, if that has any (icmp6_send)
 		next.dev = d
+		if next.kind == routeLocal { // which prefers no source
+			next.src = netip.Addr{}
+		}
 	}
 	from = v.host.source(next)
 	return from, from.IsValid() // of a node without addresses, or of which none is told

@@ -20,7 +20,7 @@ const (
 func (h *host) sourceAddr(next nextHop) (best netip.Addr) {
 	near := reach(next.dst) == reachNode || reach(next.dst) == reachLink || next.dst.IsMulticast() || next.dst.IsUnspecified()
 	switch {
-	case h.isLocal(next.dst):
+	case h.isLocal(next.dst) && (!near || next.dev.Name == "lo" || next.dev.has(next.dst)):
 		return next.dst
 	case near && next.dev.Name == "lo":
 		return h.loopback()
@@ -49,6 +49,11 @@ func (h *host) sourceAddr(next nextHop) (best netip.Addr) {
 		}
 	}
 	return best
+}
+
+// has reports whether an address is the device's own.
+func (d *device) has(a netip.Addr) bool {
+	return slices.ContainsFunc(d.addrs, func(p netip.Prefix) bool { return p.Addr() == a })
 }
 
 // labels are the kernel's policy table, the longest prefix first (ip6addrlbl_init_table in addrlabel.c); what none holds has label 1.
