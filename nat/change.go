@@ -23,6 +23,7 @@ const (
 	FirstPortOfDNAT                  // DNAT to a range of ports begins with the first one, and chance has no say
 	ShortDCCPIsInvalid               // a DCCP packet that is too short for its type is INVALID, and no longer dropped
 	ReverseClash                     // two packets that answer each other and are both new get no new source port
+	QuotaHoldsLast                   // the packet that uses a quota of nf_tables up is within it
 	DCCPForgotten                    // DCCP is tracked and translated as a protocol of which nothing is known
 	ICMPClash                        // clashes of ICMP are resolved
 	UDPLiteForgotten                 // UDP-Lite is, and no socket takes it any more
@@ -50,6 +51,7 @@ var changes = [...]struct {
 	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                                // 0f1ae2821fa4, 6.8-rc5
 	ShortDCCPIsInvalid: {Kernel{6, 10}, nil},                               // sent to net-next in March 2024; in 6.12 and not in 6.1
 	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},                 // d8f84a9bc7c4; 6.11.4
+	QuotaHoldsLast:     {Kernel{6, 16}, []Kernel{{6, 1}, {6, 12}}},         // nft_overquota; in 6.1 and 6.12 by the twins
 	DCCPForgotten:      {Kernel{6, 17}, nil},                               // fd72f265bb00
 	ICMPClash:          {Kernel{7, 0}, nil},                                // f7becf0dad8f
 	UDPLiteForgotten:   {Kernel{7, 1}, nil},                                // 84dee05d9d61, 56520b398e5e

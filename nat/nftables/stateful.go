@@ -91,7 +91,7 @@ func quotaStep(q Quota, place rules.Place) step {
 		used := rules.Recall(w.Memory(), place, func() uint64 { return q.Used })
 		*used += uint64(length)
 		over := *used > q.Bytes
-		if v, is := w.(rules.Versioned); is && v.Kernel().Before(6, 16) { // since then the packet that uses it up is within (nft_overquota)
+		if v, is := w.(rules.Versioned); is && !v.Kernel().Has(nat.QuotaHoldsLast) {
 			over = *used >= q.Bytes
 		}
 		return hold(over == q.Over)
