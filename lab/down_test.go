@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,15 @@ func TestStoppedSupervisor(t *testing.T) {
 			states, err := l.GatewayStates(t.Context())
 			require.NoError(t, err)
 			require.Len(t, states, len(c.Nodes))
+			h, err := l.Handle("vms100")
+			require.NoError(t, err)
+			var listed bytes.Buffer
+			list := exec.CommandContext(t.Context(), "nft", "list", "table", "ip", "natlab-gateway")
+			list.Stdout = &listed
+			require.NoError(t, h.Start(list))
+			require.NoError(t, list.Wait())
+			require.Contains(t, listed.String(), "28257")
+			require.Equal(t, open, strings.Contains(listed.String(), "bypass"), "where nobody listens, packets pass")
 			require.NoError(t, l.Close())
 			require.NoError(t, unix.Kill(is.PID, unix.SIGSTOP))
 			become(t, c.Name, Stopped)
