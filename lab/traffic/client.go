@@ -91,7 +91,7 @@ func (c *Conn) Ask(ctx context.Context) (Answer, error) {
 // Send sends one request and returns the nonce by which Receive knows its answer.
 func (c *Conn) Send(ctx context.Context) (nonce string, err error) {
 	defer c.until(ctx)()
-	return c.send(holdWord)
+	return c.sendWord(holdWord)
 }
 
 // Receive waits for the answer to one request. Answers to others that come first are kept for their Receive.
@@ -127,7 +127,7 @@ func (c *Conn) AskOnce(ctx context.Context) (Answer, error) {
 	if err := c.connected(); err != nil {
 		return Answer{}, c.failure(err)
 	}
-	nonce, err := c.send(askWord)
+	nonce, err := c.sendWord(askWord)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -159,7 +159,7 @@ func longNonce(size int) string {
 // MaxSize is how long a request may be, in bytes: a line less what an answer holds besides the nonce.
 const MaxSize = maxLine - 600
 
-func (c *Conn) send(word string) (string, error) {
+func (c *Conn) sendWord(word string) (string, error) {
 	nonce := rand.Text()
 	return nonce, c.request(word, nonce)
 }

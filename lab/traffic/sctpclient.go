@@ -148,17 +148,7 @@ func (a *association) abandon() {
 	}
 }
 
-func (a *association) send(packet []byte) error {
-	var failed error
-	err := a.conn.raw.Write(func(fd uintptr) bool {
-		_, failed = unix.SendmsgN(int(fd), packet, nil, nil, unix.MSG_NOSIGNAL)
-		return !errors.Is(failed, unix.EAGAIN)
-	})
-	if errors.Is(failed, unix.EPERM) {
-		return nil // the namespace's own rules dropped it
-	}
-	return errors.Join(err, os.NewSyscallError("send", failed))
-}
+func (a *association) send(packet []byte) error { return a.conn.send(packet) }
 
 // receive waits for the next packet of the association. The raw socket gets those of others with the same two addresses as well.
 func (a *association) receive() (sctpPacket, error) {

@@ -163,20 +163,7 @@ func (c *Conn) write(b []byte) error {
 	if c.sctp != nil {
 		return c.sctp.write(b)
 	}
-	var failed error
-	err := c.raw.Write(func(fd uintptr) bool {
-		var n int
-		n, failed = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_NOSIGNAL)
-		if failed == nil && n < len(b) {
-			b = b[n:]
-			return false
-		}
-		return !errors.Is(failed, unix.EAGAIN)
-	})
-	if c.tuple.Proto() == nat.UDP && errors.Is(failed, unix.EPERM) {
-		return nil // the namespace's own rules dropped it; where one of them rejects, the ICMP error tells
-	}
-	return errors.Join(err, os.NewSyscallError("send", failed))
+	return c.send(b)
 }
 
 // read is recv(2): 0 and no error is the end of a stream, or an empty datagram.

@@ -296,30 +296,6 @@ func icmpErrors(t *attempt) []nat.Tuple {
 	return out
 }
 
-// noteControl notes how the attempts went that only conntrack was asked about.
-func (v *verification) noteControl(_ context.Context, batch []*attempt, seen []proof.Observation) error {
-	for i, s := range proof.Join(probesOf(batch), seen) {
-		t := batch[i]
-		if s.Mixed {
-			t.retries++
-			continue
-		}
-		by := proof.EndpointOf(t.probe.Tuple, s, t.ends)
-		// Lost at one endpoint and answered by another, by the live rules, is as it has to be.
-		chance := proof.MayEnd(t.live, by, nat.EndLost) && slices.ContainsFunc(t.live, func(o nat.Outcome) bool { return o.End == nat.EndAnswered })
-		if t.overdue && !loses(t.intent) && !chance {
-			// Lost, or late: the watched run tells, with its taps.
-			t.givenUp = true
-			if v.driver.patient < controlPatient {
-				continue
-			}
-		}
-		t.controls = append(t.controls, proof.Control{Tuple: t.probe.Tuple, Ends: t.ends, Conns: s.Conns})
-		t.saw(by)
-	}
-	return nil
-}
-
 func probesOf(attempts []*attempt) []nat.Probe {
 	probes := make([]nat.Probe, len(attempts))
 	for i, t := range attempts {

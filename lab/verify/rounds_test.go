@@ -204,25 +204,33 @@ func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
 		name         string
 		intent, live nat.Prediction
 		overdue      bool
+		crowded      bool
 		patience     time.Duration
 		open         bool
 		controls     int
 	}{
-		{"answered", both, both, false, controlPatience, true, 1},
-		{"late or lost", both, both, true, controlPatience, false, 0},
-		{"late or lost, asked with patience", both, both, true, controlPatient, false, 1},
-		{"lost by the live rules", both, lost, true, controlPatience, false, 0},
-		{"lost, as it has to be", lost, lost, true, controlPatience, false, 1},
+		{"answered", both, both, false, false, controlPatience, true, 1},
+		{"late or lost", both, both, true, false, controlPatience, false, 0},
+		{"late or lost, asked with patience", both, both, true, false, controlPatient, false, 1},
+		{"answered where the machine drops packets", both, both, false, true, controlPatient, true, 1},
+		{"lost where the machine drops packets", both, both, true, true, controlPatient, true, 0},
+		{"lost, as it has to be, where the machine drops packets", lost, lost, true, true, controlPatient, false, 1},
+		{"lost by the live rules", both, lost, true, false, controlPatience, false, 0},
+		{"lost, as it has to be", lost, lost, true, false, controlPatience, false, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			q := &flowState{intent: row.intent, live: row.live}
 			q.expect(false)
-			v := &verification{driver: driver{patient: row.patience}}
+			v := &verification{driver: driver{patient: row.patience}, discarded: map[string]int{}}
 			a := &attempt{flowState: q, intent: row.intent, live: row.live, overdue: row.overdue, ends: proof.Ends{End: nat.EndLost}}
 			a.probe.Tuple = nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.9:1"), netip.MustParseAddrPort("10.96.0.1:1"))
-			require.NoError(t, v.noteControl(t.Context(), []*attempt{a}, nil))
+			v.noteControl([]*attempt{a}, nil, row.crowded)
 			assert.Equal(t, row.open, q.open())
 			assert.Len(t, q.controls, row.controls)
+			for range maxRetries {
+				v.noteControl([]*attempt{a}, nil, row.crowded)
+			}
+			assert.False(t, row.overdue && q.open(), "the machine's trouble does not end, and no control is had")
 		})
 	}
 }

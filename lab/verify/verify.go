@@ -292,7 +292,11 @@ func (v *verification) controlRun(ctx context.Context, flows []*flowState, patie
 		q.expect(false)
 		q.controls = []proof.Control{}
 	}
-	return v.run(ctx, flows, v.noteControl)
+	w := &controller{verification: v, session: s}
+	if _, err := w.crowded(); err != nil {
+		return err
+	}
+	return v.run(ctx, flows, w.judge)
 }
 
 // watchedRun asks the flows with all witnesses at work.
