@@ -55,7 +55,8 @@ var house = []room{
 	{"nat/proof", "nat nat/service topology"},
 	{"nat/migrate", "nat nat/gateway nat/iptables nat/kubeproxy nat/nftables nat/packet nat/portmap nat/proof nat/xt topology"}, // one cluster in two modes of kube-proxy
 	{"nat/live", "nat nat/proof topology"}, // flows as they pass
-	{"nat/report", "nat nat/live nat/proof"},
+	{"nat/portuse", "nat"},                 // source ports in use over time
+	{"nat/report", "nat nat/live nat/portuse nat/proof"},
 	{"nat/twin", "nat nat/bundle nat/diagnosis nat/gateway nat/proof topology"}, // the plan of a lab of dumped nodes
 
 	// The kernel, each part of it by one room. The witness does not know the emulator either.
@@ -80,7 +81,7 @@ var house = []room{
 	// These stand on a lab.
 	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/diagnosis nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
 	{"lab/outcome", "lab lab/netns lab/traffic nat"},
-	{"lab/watch", "lab lab/dataplane lab/netns lab/nft lab/witness nat nat/iptables nat/live nat/nftables topology"},
+	{"lab/watch", "lab lab/dataplane lab/netns lab/nft lab/witness nat nat/iptables nat/live nat/nftables nat/portuse topology"},
 	{"lab/serve", "nat/live nat/proof nat/report"}, // it is told what a lab does
 	{"lab/labtest", "lab lab/proxy lab/rootless lab/verify nat/proof nat/report topology"},
 
@@ -88,7 +89,7 @@ var house = []room{
 	{"scenarios/conformance", "lab lab/netns lab/traffic nat scenarios topology"}, // the upstream end-to-end tests, on one lab
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/serve lab/userspace lab/verify lab/vm lab/watch lab/witness nat nat/audit nat/behaviour nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
-			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/proof nat/report nat/twin nat/view nat/xtables scenarios scenarios/conformance topology topology/dump topology/kube topology/near",
+			" nat/kubeproxy nat/live nat/migrate nat/nftables nat/portmap nat/portuse nat/proof nat/report nat/twin nat/view nat/xtables scenarios scenarios/conformance topology topology/dump topology/kube topology/near",
 	},
 	{"test", ""},
 	{"test/browser", ""},

@@ -106,6 +106,7 @@ func newReader(t *testing.T, bin, page string) reader {
 	r.path = bin + string(filepath.ListSeparator) + os.Getenv("PATH")
 	for name, file := range map[string]string{
 		"docker.save": "testdata/hosts/docker.save", "cluster.yaml": "../lab/labtest/testdata/shop.yaml", "my.txtar": "testdata/pages/my.txtar",
+		"conntrack.log": "testdata/pages/conntrack.log",
 	} {
 		b, err := os.ReadFile(file)
 		require.NoError(t, err)

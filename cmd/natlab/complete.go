@@ -43,6 +43,7 @@ func (p *program) argumentCompleters() map[string]completer {
 	}
 	return map[string]completer{
 		"natlab conntrack":     first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
+		"natlab ports":         first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab exec":          first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab audit":         first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) }),
 		"natlab get":           p.objectNames,

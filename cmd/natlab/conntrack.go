@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -110,13 +111,13 @@ func (e *entryFlags) filter() (f nat.EntryFilter, err error) {
 
 func (p *program) conntrack() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "conntrack NODE [--name N] [-o text|json|extended] [--watch] [filters] | conntrack NODE --stats",
+		Use:   "conntrack NODE [--name N] [-o text|json|extended|timestamp] [--watch] [filters] | conntrack NODE --stats",
 		Short: "List the connections of a node of a lab, whoever tracks them",
 		Long: `List the connection tracking entries of a node, or of any other member of a lab, in the form of conntrack -L: those of its
 kernel, or where the lab is up with --dataplane userspace those of its gateway. extended tells behind each what was done to it, json has both in fields.
 
 With --watch it tells in place of that what happens to connections from now on, in the form of conntrack -E, until it is interrupted: NEW, UPDATE, DESTROY.
-With -o json each event is a document in a line.
+With -o json each event is a document in a line, with -o timestamp it has the time in front, as natlab ports --events reads it.
 
 The filters are conntrack's own: an entry is listed that all of them are for. --stats prints the counters of conntrack -S in place of entries, of all
 CPUs together.`,
@@ -131,7 +132,7 @@ CPUs together.`,
 		},
 	}
 	name := named(cmd)
-	form := output(cmd, "text", "json", "extended")
+	form := output(cmd, "text", "json", "extended", "timestamp")
 	var filters entryFlags
 	filters.add(cmd.Flags())
 	stats := cmd.Flags().BoolP("stats", "S", false, "print what was counted since the namespace is there, in place of entries")
@@ -139,6 +140,9 @@ CPUs together.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *watch && *stats {
 			return usage(cmd, errors.New("--watch and --stats exclude each other"))
+		}
+		if form.value == "timestamp" && !*watch {
+			return usage(cmd, errors.New("-o timestamp is of --watch alone: an entry has no time"))
 		}
 		filter, err := filters.filter()
 		if err != nil {
@@ -191,8 +195,12 @@ func (p *program) watchEntries(ctx context.Context, l *lab.Lab, member string, f
 			return report.Line(p.out, kindConntrackEvent, describedEvent{e.Kind, e.Entry, e.Decoded()})
 		}
 		line := e.String()
-		if form == "extended" {
+		switch form {
+		case "extended":
 			line += "  # " + e.Decoded()
+		case "timestamp":
+			now := time.Now()
+			line = fmt.Sprintf("[%d.%06d]\t%s", now.Unix(), now.Nanosecond()/1000, line)
 		}
 		_, err := fmt.Fprintln(p.out, line)
 		return err

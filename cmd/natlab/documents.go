@@ -51,6 +51,7 @@ func documentKinds() []documentKind {
 		{"ConntrackEntryList", "conntrack -o json", reflect.TypeFor[[]describedEntry](), nil},
 		{kindConntrackEvent, "conntrack --watch -o json", reflect.TypeFor[describedEvent](), nil},
 		{"ConntrackCounters", "conntrack --stats -o json", reflect.TypeFor[witness.Counters](), nil},
+		{"PortUse", "ports -o json", reflect.TypeFor[report.Ports](), nil},
 		{"ApplyResult", "apply -o json", reflect.TypeFor[lab.Applied](), nil},
 		{"LabStatus", "status -o json", reflect.TypeFor[labList](), nil},
 		{"DoctorReport", "doctor -o json", reflect.TypeFor[doctorReport](), nil},

@@ -35,6 +35,11 @@ sudo natlab conntrack vms101 -o extended
 sudo natlab conntrack vms101 -p tcp --dport 30450 --dst-nat
 sudo natlab conntrack vms101 --watch -o extended
 sudo natlab conntrack vms101 --stats`,
+	"natlab ports": `
+sudo natlab ports vms100 --timeout 1m
+sudo natlab ports vms100 -o html
+natlab ports --events conntrack.log --range 32768-60999
+natlab ports --bundle vms100.bundle`,
 	"natlab exec": `
 sudo natlab exec vms100 -- iptables-save -t nat
 sudo natlab exec velero/minio-b6d98746c-lxt2c -- ip route

@@ -156,7 +156,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	p.color = choice{value: colorAuto, words: []string{colorAuto, colorAlways, colorNever}}
 	root.PersistentFlags().Var(&p.color, "color", "whether texts have colours; auto: on a terminal, as NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE have it")
 	p.rootless(root)
-	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.get(), p.exec(), p.conntrack(), p.verify(), p.replay(), p.ask(), p.watch(), p.serve(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.migrate(), p.gateway(), p.scenario(), p.conformance(), p.vm(), p.man(), p.version(), p.supervise())
+	root.AddCommand(p.up(), p.apply(), p.down(), p.status(), p.get(), p.exec(), p.conntrack(), p.ports(), p.verify(), p.replay(), p.ask(), p.watch(), p.serve(), p.rules(), p.explain(), p.view(), p.collect(), p.audit(), p.plan(), p.doctor(), p.diff(), p.migrate(), p.gateway(), p.scenario(), p.conformance(), p.vm(), p.man(), p.version(), p.supervise())
 	root.AddCommand(p.topics()...)
 	for _, cmd := range root.Commands() {
 		if slices.Contains([]string{"explain", "rules", "diff", "migrate", "plan", "collect", "replay"}, cmd.Name()) {

@@ -22,19 +22,26 @@ func writePicture(w io.Writer, about heads, all []told) error {
 			flows, _ = withFlow(flows, t)
 		}
 	}
+	return writeSVG(w, about, func(p *picture) {
+		for i := range flows {
+			flows[i].draw()
+			p.flow(&flows[i])
+		}
+		if len(flows) == 0 {
+			p.put("", "Every flow is proved, and no way was asked for.")
+		}
+	})
+}
+
+// writeSVG writes a picture with its heads, below which draw draws.
+func writeSVG(w io.Writer, about heads, draw func(*picture)) error {
 	p := picture{down: margin}
 	p.put("title", about.Title)
 	p.put("soft", about.Summary)
 	for _, note := range about.Notes {
 		p.put("soft", "note: "+note)
 	}
-	for i := range flows {
-		flows[i].draw()
-		p.flow(&flows[i])
-	}
-	if len(flows) == 0 {
-		p.put("", "Every flow is proved, and no way was asked for.")
-	}
+	draw(&p)
 	width, height := max(p.right, pageColumns*charWidth)+2*margin, p.down+margin
 	_, err := fmt.Fprintf(w, svgHead, width, height, width, height, inXML(about.Title), inXML(about.Summary), width, height)
 	if err == nil {
@@ -61,13 +68,16 @@ text { font: 11.63px ui-monospace, "DejaVu Sans Mono", monospace; white-space: p
 .title, .name, .node, .end, .new { font-weight: 700; }
 .new { text-decoration: underline; }
 .line { stroke-width: 2; fill: none; }
+.level, .lease, .own { stroke-width: 1.5; fill: none; }
 text { fill: #1b1f24; }
 .soft { fill: #57606a; } .route { fill: #0b5d6b; } .did, .new { fill: #7a3b00; } .node, .end, .predicted, .dot { fill: #0a54b5; }
 .proved, .passed { fill: #116329; } .disproved, .failed { fill: #b3151d; } .inconclusive { fill: #6b2fb3; } .paper { fill: #ffffff; } .box { fill: #eef1f5; } .line { stroke: #c4ccd6; }
+.level { stroke: #0a54b5; } .lease { stroke: #7a3b00; } .own { stroke: #6b2fb3; }
 @media (prefers-color-scheme: dark) {
 text { fill: #e3e8ee; }
 .soft { fill: #9aa6b2; } .route { fill: #7fd8e6; } .did, .new { fill: #ffd08a; } .node, .end, .predicted, .dot { fill: #7db4ff; }
 .proved, .passed { fill: #6fdc8c; } .disproved, .failed { fill: #ff9a94; } .inconclusive { fill: #d0a8ff; } .paper { fill: #12161c; } .box { fill: #232c37; } .line { stroke: #3c4856; }
+.level { stroke: #7db4ff; } .lease { stroke: #ffd08a; } .own { stroke: #d0a8ff; }
 }
 </style>
 <rect class="paper" width="%d" height="%d"/>
