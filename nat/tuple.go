@@ -32,6 +32,10 @@ func (t Tuple) Src() netip.AddrPort { return t.src }
 // Dst is the destination address and port.
 func (t Tuple) Dst() netip.AddrPort { return t.dst }
 
+// Parts is the tuple taken apart: what Proto, Src and Dst give, but without a copy of the tuple for each. It is for what is done
+// to every packet.
+func (t *Tuple) Parts() (p Proto, src, dst netip.AddrPort) { return t.proto, t.src, t.dst }
+
 // Reply is the tuple of a packet that answers one of t without any NAT: source and destination swapped
 // (nf_ct_invert_tuple).
 func (t Tuple) Reply() Tuple { return Tuple{proto: t.proto, src: t.dst, dst: t.src} }

@@ -189,8 +189,9 @@ func (c *Conn) Target(m Manip, dir nat.Direction) (to netip.AddrPort, ok bool) {
 	if dir == nat.Reply {
 		other = &c.Original
 	}
+	_, src, dst := other.Parts()
 	if m == ManipSource {
-		return other.Dst(), true
+		return dst, true
 	}
-	return other.Src(), true
+	return src, true
 }

@@ -9,7 +9,7 @@ import (
 // keyOf is a tuple as connections are found by it (struct nf_conntrack_tuple): ICMP keeps its type and code where others
 // have the destination port.
 func keyOf(t nat.Tuple, kind, code uint8) nat.Tuple {
-	if isICMP(t.Proto()) {
+	if proto, _, _ := t.Parts(); isICMP(proto) {
 		return t.WithDst(netip.AddrPortFrom(t.Dst().Addr(), uint16(kind)<<8|uint16(code)))
 	}
 	return t
@@ -94,7 +94,7 @@ func (c *Conn) isKey(d nat.Direction, k *nat.Tuple) bool {
 	if d == nat.Reply {
 		t = &c.Reply
 	}
-	if isICMP(t.Proto()) {
+	if proto, _, _ := t.Parts(); isICMP(proto) {
 		return c.keyIn(d) == *k
 	}
 	return *t == *k

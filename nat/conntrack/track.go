@@ -11,7 +11,7 @@ import (
 // nat.ShortDCCPIsInvalid, a DCCP header is cut short, else Accept.
 func (t *Table) Track(p *Packet, at time.Time) (Ref, nat.Verdict) {
 	t.Advance(at)
-	proto := p.Tuple.Proto()
+	proto, _, _ := p.Tuple.Parts()
 	if isICMP(proto) {
 		if p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting || proto == nat.ICMP && p.ICMPType > 18 {
 			return Ref{}, nat.Accept
@@ -102,7 +102,7 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 	bad := p.Malformed || p.BadChecksum && t.Settings.Checksum && p.Hook == nat.PreRouting
 	timeouts := &t.Settings.Timeouts
 	t.dir, t.length = d, p.Length
-	switch p.Tuple.Proto() {
+	switch proto, _, _ := p.Tuple.Parts(); proto {
 	case nat.TCP:
 		if bad || !tcpSane(p.TCP.Flags) {
 			return tcpRefuse
@@ -127,7 +127,7 @@ func (t *Table) handle(c *Conn, d nat.Direction, p *Packet) tcpAction {
 			return tcpRefuse
 		}
 		timeout := timeouts.ICMP
-		if p.Tuple.Proto() == nat.ICMPv6 {
+		if proto == nat.ICMPv6 {
 			timeout = timeouts.ICMPv6
 		}
 		t.refresh(c, timeout)

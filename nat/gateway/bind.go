@@ -20,7 +20,7 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 	}
 	m := conntrack.ManipOf(hook)
 	related := p.ref.Info == conntrack.InfoRelated
-	if proto := p.view.Tuple.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
+	if proto := p.pkt.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
 		if !v.verified(p, hook) {
 			v.lost("NAT", "the ICMP error's checksum is wrong")
 			return false
@@ -101,9 +101,10 @@ func (v *visit) translateOutput(p *passage) bool {
 // translateInbound takes the route of a packet that came back by lo away where it gets another destination (nf_nat_ipv4_pre_routing,
 // nf_nat_ipv6_in).
 func (v *visit) translateInbound(p *passage) bool {
-	dst := p.view.Tuple.Dst().Addr()
+	_, _, was := p.view.Tuple.Parts()
 	ok := v.translate(p, nat.PreRouting)
-	p.astray = p.view.Tuple.Dst().Addr() != dst
+	_, _, is := p.view.Tuple.Parts()
+	p.astray = is.Addr() != was.Addr()
 	return ok
 }
 

@@ -57,8 +57,11 @@ func (h *host) beside(d *device, a, b netip.Addr) bool {
 // switches hands a packet that a bridge carries from port to port, without any rule, to its device; true: that is where it went. One
 // that meets the rules on its way is noted.
 func (v *visit) switches(p *passage, d *device) bool {
+	if p.looped || p.sent.IsValid() || d == nil || !d.mayBridge() {
+		return false
+	}
 	t := p.view.Tuple
-	if p.looped || p.sent.IsValid() || d == nil || !d.mayBridge() || !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()) || !v.isBridge(d) {
+	if !v.host.beside(d, t.Src().Addr(), t.Dst().Addr()) || !v.isBridge(d) {
 		return false
 	}
 	if p.bridged = v.bridgeCalls(d); p.bridged {
@@ -73,7 +76,8 @@ func (v *visit) switches(p *passage, d *device) bool {
 // was translated to a host behind the bridge that it came in by, which the bridge hands on then without the node's routes. true: it
 // is on its way, or lost. What was translated to somebody else is the node's from here on. asked is whom it came for.
 func (v *visit) crosses(p *passage, d *device, asked netip.Addr) bool {
-	dst := p.view.Tuple.Dst().Addr()
+	_, _, to := p.view.Tuple.Parts()
+	dst := to.Addr()
 	if dst == asked {
 		if p.bridged {
 			v.cross(p, &nextHop{kind: routeUnicast, dev: d, via: dst, dst: dst})

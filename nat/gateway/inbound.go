@@ -20,7 +20,8 @@ func drop(why string) inbound { return inbound{why: why, quiet: true} }
 
 // inbound4 routes an IPv4 packet that came in (ip_route_input_slow). in is the zero one.
 func (v *visit) inbound4(d *device, p *passage, in *inbound) {
-	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
+	_, from, to := p.view.Tuple.Parts()
+	src, dst := from.Addr(), to.Addr()
 	switch why := martian4(d, src, dst); {
 	case dst.IsMulticast():
 		*in = v.multicast4(d, p)

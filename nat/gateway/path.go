@@ -23,8 +23,9 @@ func (v *visit) receive(p *passage, d *device) {
 		v.lost("", why)
 		return
 	}
-	asked := p.view.Tuple.Dst().Addr()
-	if p.origin = p.view.Tuple.Src().Addr(); p.port == nil && p.origin == v.prediction.behind {
+	_, src, dst := p.view.Tuple.Parts()
+	asked := dst.Addr()
+	if p.origin = src.Addr(); p.port == nil && p.origin == v.prediction.behind {
 		p.port = v.prediction.port
 	}
 	if v.switches(p, d) {
@@ -70,9 +71,11 @@ func (v *visit) inbound(d *device, p *passage, in *inbound) {
 
 // unwelcome is why a packet is not let in at all, before any hook (ip6_rcv_core; IPv4 asks behind PREROUTING).
 func (v *visit) unwelcome(p *passage, d *device) string {
+	if v.host.family == nat.IPv4 {
+		return ""
+	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
 	switch {
-	case v.host.family == nat.IPv4:
 	case src.IsMulticast():
 		return "martian source " + src.String()
 	case dst.IsMulticast() && (scope(dst) == 0 || scope(dst) == 1 && d.Name != "lo" && !p.looped && !p.sent.IsValid()):
@@ -216,9 +219,11 @@ func (v *visit) postrouting(p *passage) {
 	if p.echoes && !v.echo(p) {
 		return
 	}
-	if dst := p.view.Tuple.Dst().Addr(); dst.Is6() && dst.IsMulticast() && scope(dst) <= 1 {
-		v.lost("", dst.String()+" is no group beyond a node")
-		return
+	if v.host.family == nat.IPv6 {
+		if dst := p.view.Tuple.Dst().Addr(); dst.Is6() && dst.IsMulticast() && scope(dst) <= 1 {
+			v.lost("", dst.String()+" is no group beyond a node")
+			return
+		}
 	}
 	v.transmit(p)
 }

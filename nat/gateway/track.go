@@ -17,7 +17,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 		p.ref = conntrack.Ref{Info: conntrack.InfoUntracked}
 		return true
 	}
-	if p.pieces != nil && hook == nat.PreRouting && p.view.Tuple.Proto() == nat.SCTP && v.conns.Settings.Checksum { // sctp_error
+	if p.pieces != nil && hook == nat.PreRouting && p.pkt.Proto() == nat.SCTP && v.conns.Settings.Checksum { // sctp_error
 		p.pull()
 	}
 	if !p.pkt.Trackable() {
@@ -75,10 +75,10 @@ func natStates(c *conntrack.Conn) (s rules.State) {
 // fill is what conntrack reads of a packet.
 func (v *visit) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 	*c = conntrack.Packet{Hook: hook, Length: p.Len(), Malformed: !p.Whole()}
-	if c.Tuple = p.Tuple(); !v.conns.Settings.Knows(c.Tuple.Proto()) {
+	if c.Tuple = p.Tuple(); !v.conns.Settings.Knows(p.Proto()) {
 		c.Tuple = v.conns.Settings.Read(c.Tuple)
 	}
-	switch c.Tuple.Proto() {
+	switch p.Proto() {
 	case nat.TCP:
 		t, _ := p.TCP()
 		c.TCP = conntrack.Segment{Flags: t.Flags, Seq: t.Seq, Ack: t.Ack, Window: t.Window, Length: t.Length, Options: t.Options}
@@ -90,7 +90,7 @@ func (v *visit) fill(c *conntrack.Packet, p *packet.Packet, hook nat.Hook) {
 		c.DCCP.Header = p.Transport()
 	case nat.ICMP, nat.ICMPv6:
 		c.ICMPType, c.ICMPCode, _ = p.ICMP()
-		c.Error = packet.IsError(c.Tuple.Proto(), c.ICMPType)
+		c.Error = packet.IsError(p.Proto(), c.ICMPType)
 		if inside, ok := p.Inside(); ok && inside.Trackable() {
 			c.Inside = v.conns.Settings.Read(inside.Tuple())
 			c.InsideType, c.InsideCode, _ = inside.ICMP()

@@ -163,20 +163,26 @@ type compiledRun struct {
 // readTuple takes over the packet's tuple, where it is another than before: from table to table it mostly is not.
 func (r *compiledRun) readTuple() {
 	r.short = xt.CutShort(r.visit.Packet)
-	t := &r.visit.Tuple
-	if *t == r.tuple {
+	if r.visit.Tuple == r.tuple {
 		return
 	}
-	r.tuple = *t
-	src, dst := t.Src(), t.Dst()
+	r.tuple = r.visit.Tuple
+	proto, src, dst := r.visit.Tuple.Parts()
 	r.src, r.dst, r.narrow = halves(src.Addr()), halves(dst.Addr()), src.Addr().Is4()
-	r.sport, r.dport, r.proto = src.Port(), dst.Port(), t.Proto()
+	r.sport, r.dport, r.proto = src.Port(), dst.Port(), proto
 }
+
+// mapped is what stands in front of an IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2).
+const mapped = 0xffff << 32
 
 // address is an IP address as two numbers; an IPv4 one is mapped into IPv6.
 type address struct{ high, low uint64 }
 
 func halves(a netip.Addr) address {
+	if a.Is4() {
+		b := a.As4()
+		return address{low: mapped | uint64(binary.BigEndian.Uint32(b[:]))}
+	}
 	b := a.As16()
 	return address{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }

@@ -72,20 +72,20 @@ func (p *Packet) pseudoSum(length int) uint64 {
 	if p.V6() {
 		addresses = p.b[8:40]
 	}
-	return sum(uint64(p.tuple.Proto())+uint64(length), addresses)
+	return sum(uint64(p.proto)+uint64(length), addresses)
 }
 
 // transportSum is the sum over the transport header and payload with its checksum as it stands: 0xffff when it is right.
 func (p *Packet) transportSum() uint16 {
 	h := p.transport()
 	acc := uint64(0)
-	if p.tuple.Proto() == nat.UDP && len(h) >= udpHeader {
+	if p.proto == nat.UDP && len(h) >= udpHeader {
 		h = h[:min(len(h), max(udpHeader, int(binary.BigEndian.Uint16(h[4:]))))]
 	}
-	if _, pseudo := checksumAt(p.tuple.Proto()); pseudo {
+	if _, pseudo := checksumAt(p.proto); pseudo {
 		acc = p.pseudoSum(len(h))
 	}
-	if p.tuple.Proto() == nat.UDPLite && len(h) >= udpHeader { // the length is all of it, even where less is covered
+	if p.proto == nat.UDPLite && len(h) >= udpHeader { // the length is all of it, even where less is covered
 		if n := int(binary.BigEndian.Uint16(h[4:])); n != 0 {
 			h = h[:min(len(h), max(udpHeader, n))]
 		}
@@ -97,7 +97,7 @@ func (p *Packet) transportSum() uint16 {
 // that the kernel does not know it wants an Internet checksum over all that follows the IP header, in IPv6 with the
 // pseudo header. That of a first fragment is hardly right, unless it is a UDP checksum that is none; a later one is never answered.
 func (p *Packet) Rejectable(k nat.Kernel) bool {
-	proto, h := p.tuple.Proto(), p.transport()
+	proto, h := p.proto, p.transport()
 	_, pseudo := checksumAt(proto)
 	if proto == nat.DCCP && k.Has(nat.DCCPForgotten) {
 		pseudo = false
@@ -128,7 +128,7 @@ func zeroSum(s uint16) bool { return s == 0 || s == 0xffff }
 // Summed reports whether conntrack sums the packet to know whether its checksum is right: one of TCP, of ICMP, or of UDP that has a checksum
 // (tcp_error, udp_error, nf_conntrack_icmpv6_error).
 func (p *Packet) Summed() bool {
-	switch h := p.transport(); p.tuple.Proto() {
+	switch h := p.transport(); p.proto {
 	case nat.TCP, nat.ICMP, nat.ICMPv6:
 		return true
 	case nat.UDP:
@@ -141,7 +141,7 @@ func (p *Packet) Summed() bool {
 // checksum of zero is none and is right; so is that of a protocol without one.
 func (p *Packet) ChecksumOK() bool {
 	h := p.transport()
-	proto := p.tuple.Proto()
+	proto := p.proto
 	if proto == nat.SCTP {
 		return len(h) >= sctpHeader && binary.LittleEndian.Uint32(h[8:]) == sctpSum(h)
 	}
@@ -161,7 +161,7 @@ func (p *Packet) ChecksumOK() bool {
 // TrackedChecksumOK reports whether conntrack takes the checksum as right: ChecksumOK, but that of UDP-Lite it judges as if the
 // protocol were UDP's, so that a right one is wrong to it (udplite_error), and that of DCCP by what it takes as covered.
 func (p *Packet) TrackedChecksumOK() bool {
-	switch h, proto := p.transport(), p.tuple.Proto(); {
+	switch h, proto := p.transport(), p.proto; {
 	case p.later || p.first || proto != nat.UDPLite && proto != nat.DCCP:
 		return p.ChecksumOK()
 	case proto == nat.DCCP && len(h) >= dccpHeader:
@@ -217,7 +217,7 @@ func Complete(b []byte) {
 
 func (p *Packet) sealTransport() {
 	h := p.transport()
-	proto := p.tuple.Proto()
+	proto := p.proto
 	if proto == nat.SCTP && len(h) >= sctpHeader {
 		binary.LittleEndian.PutUint32(h[8:], sctpSum(h))
 		return

@@ -70,7 +70,7 @@ func (f *Fragments) Add(p *Packet, now int64) (w Whole, ok bool) {
 		return w, false
 	}
 	f.expire(now)
-	key := fragmentKey{p.tuple.Src().Addr(), p.tuple.Dst().Addr(), p.tuple.Proto(), binary.BigEndian.Uint16(p.b[4:])}
+	key := fragmentKey{p.tuple.Src().Addr(), p.tuple.Dst().Addr(), p.proto, binary.BigEndian.Uint16(p.b[4:])}
 	a := f.waiting[key]
 	if a == nil {
 		if f.bytes+len(p.b) > fragmentBytes {

@@ -21,14 +21,14 @@ func IsError(proto nat.Proto, kind uint8) bool {
 func (p *Packet) Inside() (inside Packet, ok bool) {
 	kind, _, is := p.ICMP()
 	h := p.transport()
-	if !is || !IsError(p.tuple.Proto(), kind) || len(h) <= icmpHeader {
+	if !is || !IsError(p.proto, kind) || len(h) <= icmpHeader {
 		return Packet{}, false
 	}
 	inside = Packet{b: h[icmpHeader:], inner: true}
 	if err := inside.parse(); err != nil || inside.V6() != p.V6() {
 		return Packet{}, false
 	}
-	if len(inside.transport()) < tupleBytes(inside.tuple.Proto()) || inside.later {
+	if len(inside.transport()) < tupleBytes(inside.proto) || inside.later {
 		return Packet{}, false
 	}
 	return inside, true
@@ -48,13 +48,13 @@ func tupleBytes(p nat.Proto) int {
 // DstRewritable is Rewritable for a destination: of GRE only versions 0 and 1 get another one (gre_manip_pkt).
 func (p *Packet) DstRewritable() bool {
 	h := p.transport()
-	return p.Rewritable() && (p.tuple.Proto() != nat.GRE || h[1]&7 <= 1)
+	return p.Rewritable() && (p.proto != nat.GRE || h[1]&7 <= 1)
 }
 
 // Rewritable reports whether enough of the transport header is there for NAT to translate the packet, or that inside an
 // ICMP error (l4proto_manip_pkt).
 func (p *Packet) Rewritable() bool {
-	return tupleBytes(p.tuple.Proto()) == 0 && p.tuple.Proto() != nat.GRE || len(p.transport()) >= 8
+	return tupleBytes(p.proto) == 0 && p.proto != nat.GRE || len(p.transport()) >= 8
 }
 
 // SealInside computes the checksum of an ICMP error anew, after the packet inside was rewritten.

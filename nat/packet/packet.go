@@ -29,6 +29,7 @@ var ErrMalformed = errors.New("malformed packet")
 type Packet struct {
 	b     []byte // from the first byte of the IP header to the last of its payload
 	tuple nat.Tuple
+	proto nat.Proto // the tuple's
 	at    int // of the transport header in b
 	later bool
 	first bool // the first fragment of several
@@ -91,6 +92,7 @@ func (p *Packet) parse4() error {
 
 // setTuple completes the tuple with what the transport header has. A header that is cut short gives ports of zero.
 func (p *Packet) setTuple(proto nat.Proto, src, dst netip.Addr) {
+	p.proto = proto
 	var sport, dport uint16
 	if h := p.transport(); !p.later {
 		switch proto {
@@ -124,7 +126,7 @@ const greHeader = 8
 // (gre_pkt_to_tuple), and none behind the end of IPv6's headers (ipv6_skip_exthdr).
 func (p *Packet) Trackable() bool {
 	h := p.transport()
-	switch p.tuple.Proto() {
+	switch p.proto {
 	case nat.GRE:
 		return len(h) < greHeader || h[1]&7 != 1 || pptp(h)
 	case noNext:
@@ -165,7 +167,7 @@ func (p *Packet) IsValid() bool { return len(p.b) > 0 }
 func (p *Packet) Tuple() nat.Tuple { return p.tuple }
 
 // Proto is the protocol of Tuple.
-func (p *Packet) Proto() nat.Proto { return p.tuple.Proto() }
+func (p *Packet) Proto() nat.Proto { return p.proto }
 
 // V6 reports whether it is an IPv6 packet.
 func (p *Packet) V6() bool { return p.b[0]>>4 == 6 }
@@ -213,7 +215,7 @@ func (p *Packet) Transport() []byte { return p.transport() }
 // (tcp_error, udp_error, dccp_error, get_l4proto). A protocol without one is whole.
 func (p *Packet) Whole() bool {
 	h := p.transport()
-	switch p.tuple.Proto() {
+	switch p.proto {
 	case nat.TCP:
 		return len(h) >= tcpHeader && int(h[12]>>4)*4 >= tcpHeader && int(h[12]>>4)*4 <= len(h)
 	case nat.UDP:
@@ -240,7 +242,7 @@ func (p *Packet) Whole() bool {
 
 // UDPLength is how many bytes of a whole packet a UDP header and its payload are, as the header has it; of UDP-Lite as many as there are.
 func (p *Packet) UDPLength() int {
-	if h := p.transport(); p.tuple.Proto() == nat.UDP {
+	if h := p.transport(); p.proto == nat.UDP {
 		return int(binary.BigEndian.Uint16(h[4:]))
 	}
 	return len(p.transport())
@@ -257,7 +259,7 @@ type TCP struct {
 
 // TCP reads the TCP header; ok is false where there is none in full.
 func (p *Packet) TCP() (t TCP, ok bool) {
-	if p.tuple.Proto() != nat.TCP || p.later || !p.Whole() {
+	if p.proto != nat.TCP || p.later || !p.Whole() {
 		return TCP{}, false
 	}
 	h := p.transport()
@@ -270,7 +272,7 @@ func (p *Packet) TCP() (t TCP, ok bool) {
 
 // TCPFlags is the flag byte of a TCP header, 0 where there is none.
 func (p *Packet) TCPFlags() uint8 {
-	if h := p.transport(); p.tuple.Proto() == nat.TCP && !p.later && len(h) >= 14 {
+	if h := p.transport(); p.proto == nat.TCP && !p.later && len(h) >= 14 {
 		return h[13]
 	}
 	return 0
@@ -279,7 +281,7 @@ func (p *Packet) TCPFlags() uint8 {
 // ICMP is the type and code of an ICMP or ICMPv6 packet; ok is false for others.
 func (p *Packet) ICMP() (kind, code uint8, ok bool) {
 	h := p.transport()
-	if proto := p.tuple.Proto(); proto != nat.ICMP && proto != nat.ICMPv6 || p.later || len(h) < 2 {
+	if proto := p.proto; proto != nat.ICMP && proto != nat.ICMPv6 || p.later || len(h) < 2 {
 		return 0, 0, false
 	}
 	return h[0], h[1], true

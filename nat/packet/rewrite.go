@@ -14,6 +14,10 @@ func (p *Packet) SetSrc(to netip.AddrPort) {
 	p.coverAddr(p.srcField(), to.Addr())
 	p.putAddr(p.srcField(), to.Addr())
 	p.setPort(0, to.Port())
+	if p.ported() && to.Addr().Is4() {
+		p.tuple = p.tuple.WithSrc(to)
+		return
+	}
 	p.reread()
 }
 
@@ -22,7 +26,20 @@ func (p *Packet) SetDst(to netip.AddrPort) {
 	p.coverAddr(p.dstField(), to.Addr())
 	p.putAddr(p.dstField(), to.Addr())
 	p.setPort(2, to.Port())
+	if p.ported() && to.Addr().Is4() {
+		p.tuple = p.tuple.WithDst(to)
+		return
+	}
 	p.reread()
+}
+
+// ported reports whether a port that was written is one of the tuple: the transport header begins with two, and they are there.
+func (p *Packet) ported() bool {
+	switch p.proto {
+	case nat.TCP, nat.UDP, nat.SCTP, nat.UDPLite, nat.DCCP:
+		return !p.later && len(p.b) >= p.at+4
+	}
+	return false
 }
 
 // SetSrcAddr writes the source address and leaves what follows the IP header as it is, as NAT does with a protocol that it
@@ -40,7 +57,7 @@ func (p *Packet) SetDstAddr(to netip.Addr) {
 
 // reread takes the tuple from the bytes again.
 func (p *Packet) reread() {
-	proto := p.tuple.Proto()
+	proto := p.proto
 	if p.V6() {
 		p.setTuple(proto, netip.AddrFrom16([16]byte(p.b[8:24])), netip.AddrFrom16([16]byte(p.b[24:40])))
 		return
@@ -77,7 +94,7 @@ func (p *Packet) putAddr(field []byte, to netip.Addr) {
 
 // coverAddr corrects the transport checksum for an address that is about to change, where it covers addresses.
 func (p *Packet) coverAddr(field []byte, to netip.Addr) {
-	if _, pseudo := checksumAt(p.tuple.Proto()); !pseudo {
+	if _, pseudo := checksumAt(p.proto); !pseudo {
 		return
 	}
 	if p.V6() {
@@ -91,7 +108,7 @@ func (p *Packet) coverAddr(field []byte, to netip.Addr) {
 
 // fixTransport corrects the transport checksum for a change of words that it covers.
 func (p *Packet) fixTransport(old, new []byte) {
-	proto := p.tuple.Proto()
+	proto := p.proto
 	h := p.transport()
 	at, _ := checksumAt(proto)
 	if at < 0 || p.later || len(h) < at+2 || p.inner && !p.checksumKept(h) {
@@ -111,7 +128,7 @@ func (p *Packet) fixTransport(old, new []byte) {
 // checksumKept reports whether a packet inside an ICMP error has its whole transport header: only then the kernel
 // corrects its checksum (tcp_manip_pkt and its like).
 func (p *Packet) checksumKept(h []byte) bool {
-	switch p.tuple.Proto() {
+	switch p.proto {
 	case nat.TCP:
 		return len(h) >= tcpHeader
 	case nat.DCCP:
@@ -126,7 +143,7 @@ func (p *Packet) setPort(at int, to uint16) {
 	if p.later {
 		return
 	}
-	switch p.tuple.Proto() {
+	switch p.proto {
 	case nat.TCP, nat.UDP, nat.UDPLite, nat.DCCP:
 		if len(h) < 4 {
 			return
@@ -145,7 +162,7 @@ func (p *Packet) setPort(at int, to uint16) {
 		}
 		return
 	case nat.ICMP, nat.ICMPv6:
-		if len(h) < icmpHeader || !Query(p.tuple.Proto(), h[0]) {
+		if len(h) < icmpHeader || !Query(p.proto, h[0]) {
 			return
 		}
 		at = 4
@@ -206,7 +223,7 @@ func (p *Packet) SetTOS(tos uint8) {
 // SetTCPFlags writes the flag byte of a TCP header; a packet without one stays as it is.
 func (p *Packet) SetTCPFlags(flags uint8) {
 	h := p.transport()
-	if p.tuple.Proto() != nat.TCP || p.later || len(h) < tcpHeader {
+	if p.proto != nat.TCP || p.later || len(h) < tcpHeader {
 		return
 	}
 	new := [2]byte{h[12], flags}

@@ -12,7 +12,7 @@ import (
 // cut at the header's end.
 func (p *Packet) TCPOptions(yield func(at int, b []byte) bool) {
 	h := p.transport()
-	if p.tuple.Proto() != nat.TCP || p.later || len(h) < tcpHeader {
+	if p.proto != nat.TCP || p.later || len(h) < tcpHeader {
 		return
 	}
 	h = h[:min(len(h), int(h[12]>>4)*4)]
