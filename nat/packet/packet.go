@@ -30,7 +30,7 @@ type Packet struct {
 	b     []byte // from the first byte of the IP header to the last of its payload
 	tuple nat.Tuple
 	proto nat.Proto // the tuple's
-	at    int // of the transport header in b
+	at    int       // of the transport header in b
 	later bool
 	first bool // the first fragment of several
 	inner bool // the packet inside an ICMP error, which may be cut short
