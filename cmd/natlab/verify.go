@@ -53,8 +53,8 @@ rules and routes call for, whoever wrote these; --strict asks for kube-proxy's o
 that a flow is disproved, that too little was seen of it, or that an address of a Service was not asked, which --allow
 not-asked lets pass. A proof that is interrupted, or whose time is over, prints what it found, and what it did not ask.
 
-With -f the files decide what has to happen: a lab of its own is built for the proof and taken away. With --name too, a lab
-of that name is proved where it is up.
+With -f the files decide what has to happen: a lab of its own is built for the proof and taken away, of a large cluster as
+much as the flows of a --service have to do with. With --name too, a lab of that name is proved where it is up.
 
 With --kube-proxy a lab of its own is built of the files, or of the reference cluster, whose rules a real kube-proxy writes in each
 node: a program, or a release, which is built once. What has to happen is decided by the Services all the same.
@@ -167,6 +167,9 @@ func (p *program) labToVerify(ctx context.Context, v verifyFlags, o *verify.Opti
 	}
 	if *v.name == "" { // a lab of its own, whoever else verifies the same files
 		c.Name = ownName(c.Name)
+		if made.KubeProxy == "" {
+			c, o.Notes = needed(c, v.only)
+		}
 		return lab.Up(ctx, c, made)
 	}
 	c.Name = *v.name
@@ -179,6 +182,22 @@ func (p *program) labToVerify(ctx context.Context, v verifyFlags, o *verify.Opti
 		_, err = fmt.Fprintf(p.err, "lab %s was made from other input: these files decide what has to happen, and what is wired stays as it is\n", c.Name)
 	}
 	return l, err
+}
+
+// wholeLab is how many Services and pods a cluster has at most whose lab is built whole, whatever is asked.
+const wholeLab = 128
+
+// needed is as much of a cluster as the lab of a proof of one Service has to hold, and the note that tells of it.
+func needed(c topology.Cluster, only proof.Selector) (topology.Cluster, []string) {
+	if len(c.Services) <= wholeLab && len(c.Pods) <= wholeLab {
+		return c, nil
+	}
+	part := proof.Part(c, only)
+	if len(part.Services) == len(c.Services) && len(part.Pods) == len(c.Pods) {
+		return c, nil
+	}
+	return part, []string{fmt.Sprintf("the lab has %d of %d Services and %d of %d pods, all that the flows have to do with; natlab up makes one with all of them",
+		len(part.Services), len(c.Services), len(part.Pods), len(c.Pods))}
 }
 
 // maxName is how long the name of a lab may be.

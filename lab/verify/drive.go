@@ -254,22 +254,6 @@ func (d *driver) held(h nat.Hop) bool {
 	})
 }
 
-// standing is the nodes' connection tracking entries as they are: where a packet is lost, the kernel never tells what
-// it changed of its entry.
-func (d *driver) standing(ctx context.Context) ([]proof.Observation, error) {
-	var out []proof.Observation
-	for _, node := range d.nodes {
-		conns, err := d.session.Conns(ctx, node)
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range conns {
-			out = append(out, proof.Observation{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID})
-		}
-	}
-	return out, nil
-}
-
 func bySender(attempts []*attempt) map[string][]*attempt {
 	groups := map[string][]*attempt{}
 	for _, t := range attempts {

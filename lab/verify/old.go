@@ -1,7 +1,11 @@
 package verify
 
 import (
+	"context"
 	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"natlab/nat"
 	"natlab/nat/proof"
@@ -29,4 +33,28 @@ func oldEntries(standing []proof.Observation) map[string][]string {
 		}
 	}
 	return out
+}
+
+// standing is the nodes' connection tracking entries as they are: where a packet is lost, the kernel never tells what
+// it changed of its entry.
+func (d *driver) standing(ctx context.Context) ([]proof.Observation, error) {
+	conns := make([][]nat.Conn, len(d.nodes))
+	var group errgroup.Group // the kernel looks through the entries of all namespaces each time
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, node := range d.nodes {
+		group.Go(func() (err error) {
+			conns[i], err = d.session.Conns(ctx, node)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var out []proof.Observation
+	for i, node := range d.nodes {
+		for _, c := range conns[i] {
+			out = append(out, proof.Observation{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID})
+		}
+	}
+	return out, nil
 }

@@ -46,6 +46,8 @@ type Options struct {
 	Record string
 	// Keep keeps the packets byte for byte (Certificate.Packets).
 	Keep bool
+	// Notes stand in the report beside the lab's.
+	Notes []string
 }
 
 // Lab proves the flows of a lab, one of this process or one that lab.Open found: it predicts each from the rules that the
@@ -186,7 +188,7 @@ func (r run) verification(f nat.Family, first, several bool) (*verification, err
 		return nil, err
 	}
 	about := Recording{
-		Lab: l.Name(), Family: topology.Family(f), Backend: backendOf(l), Overlay: l.Cluster().PodNetwork.Of(topology.Family(f)).String(), Notes: l.Notes(),
+		Lab: l.Name(), Family: topology.Family(f), Backend: backendOf(l), Overlay: l.Cluster().PodNetwork.Of(topology.Family(f)).String(), Notes: slices.Concat(l.Notes(), o.Notes),
 		Intent: intent, Plan: l.Plan(), AsIs: o.AsIs, Strict: o.Strict, Selected: o.Flows != nil || o.Selector != (proof.Selector{}), Flows: r.of(f),
 	}
 	v := &verification{

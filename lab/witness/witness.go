@@ -110,7 +110,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	err = s.each("watch", func(m *member) error {
+	err = s.each("watch", working(), func(m *member) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (s *Session) SetRules(name string, r Known) error {
 // Later makes the taps and the trace tell of all packets of TCP connections, and not only of those that open and refuse them, or no
 // more. What it tells of is not held: copies are taken.
 func (s *Session) Later(on bool) error {
-	return s.each("watch later packets of", func(m *member) error {
+	return s.each("watch later packets of", working(), func(m *member) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.closed || !m.table {
@@ -243,16 +243,24 @@ func (s *Session) Later(on bool) error {
 // Close does nothing.
 func (s *Session) Close() error {
 	// First nothing is queued any more, anywhere; then what waits goes on, and finds its way free.
-	err := s.each("stop watching", (*member).calm)
-	err = errors.Join(err, s.each("stop watching", (*member).close))
+	err := s.each("stop watching", waiting, (*member).calm)
+	err = errors.Join(err, s.each("stop watching", waiting, (*member).close))
 	s.readers.Wait()
 	return err
 }
 
-// each calls f for all members at the same time.
-func (s *Session) each(what string, f func(*member) error) error {
+// working is for how many members at a time a thing is done that keeps a processor busy: each has a thread of its own, and threads that take
+// turns take time.
+func working() int { return 2 * runtime.GOMAXPROCS(0) }
+
+// waiting is for how many at a time a thing is done that waits for the kernel: a table goes when every processor has let go of it (RCU), and one
+// such moment serves all who wait for it.
+const waiting = 32
+
+// each calls f for all members, for so many at the same time.
+func (s *Session) each(what string, atOnce int, f func(*member) error) error {
 	var group errgroup.Group
-	group.SetLimit(2 * runtime.GOMAXPROCS(0)) // each has a thread of its own, and threads that take turns take time
+	group.SetLimit(atOnce)
 	for _, m := range s.members {
 		group.Go(func() error {
 			if err := f(m); err != nil {

@@ -224,6 +224,36 @@ func TestRulesDoWhatDrawnObjectsMean(t *testing.T) {
 	})
 }
 
+// What comes of a Service's flows hangs on no more of the cluster than proof.Part leaves of it.
+func TestPartOfClusterDoesTheSame(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		c := loadDrawn(t, func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "n") })
+		whole := compare(t, c)
+		for _, svc := range c.Services {
+			only := proof.Selector{Service: svc.Namespace + "/" + svc.Name}
+			part := proof.Part(c, only)
+			flows := proof.Flows(c, only)
+			require.Equal(t, flows, proof.Flows(part, only))
+			network := compare(t, part).network
+			for _, f := range flows {
+				probe := nat.Probe{From: f.From, Tuple: nat.TupleOf(f.Protocol, netip.AddrPortFrom(f.Source, 40000), f.Target)}
+				want, err := whole.network.Predict(probe)
+				require.NoError(t, err)
+				got, err := network.Predict(probe)
+				require.NoError(t, err)
+				require.Len(t, got, len(want), f.Name)
+				for i, o := range want {
+					require.Equal(t, o.Summary(), got[i].Summary(), f.Name)
+					require.InDelta(t, o.Probability, got[i].Probability, 1e-9, f.Name)
+					require.Equal(t, o.Request.Hops, got[i].Request.Hops, f.Name)
+					require.Equal(t, o.Reply.Hops, got[i].Reply.Hops, f.Name)
+				}
+			}
+		}
+	})
+}
+
 // Every deviation is still there: one that no cluster shows is none.
 func TestDeviationsAreThere(t *testing.T) {
 	t.Parallel()
