@@ -89,6 +89,11 @@ func (c *Compiled) natStep(n NAT) step {
 		return func(r *run) flow { return r.lost("where " + text + " leads") }
 	}
 	made := madeOf(m.Map, &fixed)
+	if n, is := m.Key.(NumGen); is {
+		if ends := balanced(n, m.Map, made); ends != nil {
+			return ends
+		}
+	}
 	return func(r *run) flow {
 		data, at, found := find(r)
 		switch {
@@ -101,6 +106,29 @@ func (c *Compiled) natStep(n NAT) step {
 			return r.does(nat.Accept, made[at])
 		}
 		return r.does(nat.Accept, led(&fixed, data)) // of a named map
+	}
+}
+
+// balanced translates to one of a map's data by a number, where it has them for each that there is; else it is nil.
+func balanced(n NumGen, m *In, made []*rules.Translation) step {
+	if m.Name != "" || n.Offset != 0 || int(n.Mod) != len(made) {
+		return nil
+	}
+	for i, e := range m.Elements {
+		if made[i] == nil || len(e.Key) != 1 || !e.Key[0].Single() || e.Key[0].Low != number(uint64(i)) {
+			return nil
+		}
+	}
+	ends := make([]rules.Translation, len(made)) // side by side
+	for i, t := range made {
+		ends[i] = *t
+	}
+	return func(r *run) flow {
+		at := n.chosen(r)
+		if r.hits != nil {
+			r.element = m.Elements[at].String()
+		}
+		return r.does(nat.Accept, &ends[at])
 	}
 }
 

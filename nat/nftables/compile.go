@@ -16,20 +16,19 @@ type Compiled struct {
 	family nat.Family
 	source *Table
 	chains []chain
+	rules  []rule
+	all    []step // of all rules, one after the other: a packet that comes to a chain for the first time finds them side by side
 	index  map[string]int
 	bases  map[string]int // the base chains' part of index, which each packet asks for
 	sets   map[string]*lookup
 	runs   sync.Pool // of *run that are not in use: a packet meets many base chains
 }
 
-// chain is a chain's rules.
-type chain struct {
-	name  string
-	rules []rule
-}
+// chain is a chain's rules: those of the table from one to another.
+type chain struct{ first, end int32 }
 
-// rule is a rule's statements as steps.
-type rule struct{ steps []step }
+// rule is a rule's statements as steps: those of the table from one to another.
+type rule struct{ first, end int32 }
 
 // step carries one statement out.
 type step func(r *run) flow
@@ -58,22 +57,36 @@ func Compile(t *Table, f nat.Family) *Compiled {
 			c.bases[t.Chains[i].Name] = i
 		}
 	}
-	for i := range t.Chains {
-		from := &t.Chains[i]
-		out := chain{name: from.Name, rules: make([]rule, len(from.Rules))}
-		for j := range from.Rules {
-			out.rules[j].steps = c.steps(from.Rules[j].Statements, rules.Place{Table: c.name, Chain: from.Name, Rule: j + 1})
-		}
-		c.chains = append(c.chains, out)
-	}
+	c.compile()
 	return c
 }
 
+// compile makes the rules ready. Conditions that are alike are one.
+func (c *Compiled) compile() {
+	known := map[Match]step{}
+	c.chains = make([]chain, 0, len(c.source.Chains))
+	for i := range c.source.Chains {
+		from := &c.source.Chains[i]
+		first := len(c.rules)
+		for j := range from.Rules {
+			at := len(c.all)
+			c.all = append(c.all, c.steps(from.Rules[j].Statements, rules.Place{Table: c.name, Chain: from.Name, Rule: j + 1}, known)...)
+			c.rules = append(c.rules, rule{int32(at), int32(len(c.all))}) //nolint:gosec // as many as there are statements
+		}
+		c.chains = append(c.chains, chain{int32(first), int32(len(c.rules))}) //nolint:gosec // as many as there are rules
+	}
+}
+
+// rulesOf are a chain's rules, and stepsOf a rule's steps.
+func (c *Compiled) rulesOf(at int) []rule { return c.rules[c.chains[at].first:c.chains[at].end] }
+
+func (c *Compiled) stepsOf(r rule) []step { return c.all[r.first:r.end] }
+
 // steps are a rule's statements as steps.
-func (c *Compiled) steps(all []Statement, at rules.Place) (out []step) {
+func (c *Compiled) steps(all []Statement, at rules.Place, known map[Match]step) (out []step) {
 	for k, s := range all {
 		at.Match = k + 1
-		one := c.step(s, at)
+		one := c.alike(s, at, known)
 		if k > 0 && joined(all[k-1], s) {
 			one = joinedStep(out[k-1], one, all[k-1].String()+" "+s.String())
 			out[k-1] = func(*run) flow { return goesOn }
@@ -81,6 +94,20 @@ func (c *Compiled) steps(all []Statement, at rules.Place) (out []step) {
 		out = append(out, one)
 	}
 	return out
+}
+
+// alike is a statement as a step: of those that compare a value of the packet with a constant the same for all that are alike.
+func (c *Compiled) alike(s Statement, at rules.Place, known map[Match]step) step {
+	m, is := s.(Match)
+	_, value := m.Left.(Selector)
+	_, constant := m.Right.(Constant)
+	if !is || !value || !constant {
+		return c.step(s, at)
+	}
+	if known[m] == nil {
+		known[m] = c.step(m, at)
+	}
+	return known[m]
 }
 
 // FullName is the table's name behind its family: "inet filter". Tables of other families may have the same name.
@@ -112,7 +139,11 @@ func (c *Compiled) step(s Statement, place rules.Place) step {
 		return c.vmapStep(s)
 	case *Verdict:
 		to := c.leadsTo(s)
-		return func(r *run) flow { return r.end(s, to) }
+		kind, chain := s.Kind, s.Chain
+		return func(r *run) flow {
+			r.target = chain
+			return r.end(kind, to)
+		}
 	case Assign:
 		return c.assignStep(s)
 	case NAT:
@@ -324,12 +355,13 @@ func (c *Compiled) vmapStep(m VMap) step {
 		switch {
 		case found == rules.No:
 			return breaks
-		case found == rules.Unknown || at < 0 || set.elements[at].Verdict == nil:
+		case found == rules.Unknown || at < 0 || !set.leads[at].known:
 			return r.lost("which element " + text + " finds")
 		}
+		l := set.leads[at]
 		if r.hits != nil {
-			r.element = set.elements[at].bare()
+			r.element, r.target = set.elements[at].bare(), set.elements[at].Verdict.Chain
 		}
-		return r.end(set.elements[at].Verdict, set.leads[at])
+		return r.end(l.verdict, l.to)
 	}
 }

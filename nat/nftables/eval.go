@@ -26,9 +26,21 @@ type run struct {
 	to      int32  // its chain's place; -1: there is none
 	element string // that a map had for the packet
 	left    int
+	at      met
 	// keys are room for those of a rule's expressions, one within another; depth is how many are in use.
 	keys  [2]key
 	depth int
+}
+
+// met is where a packet is: a chain, a rule and a statement of it, from 1; 0 where it is asked out of turn.
+type met struct{ chain, rule, match int }
+
+// place names it.
+func (r *run) place() rules.Place {
+	if r.at.chain == 0 {
+		return rules.Place{}
+	}
+	return rules.Place{Table: r.c.name, Chain: r.c.source.Chains[r.at.chain-1].Name, Rule: r.at.rule, Match: r.at.match}
 }
 
 // key is room for a key; done gives it back.
@@ -73,14 +85,14 @@ func (c *Compiled) Run(base string, hook nat.Hook, pkt *rules.Packet, w rules.Wo
 
 // chain walks a chain; Continue: the packet came out at its end or by a return.
 func (r *run) chain(at, depth int) nat.Verdict {
-	c := &r.c.chains[at]
-	if r.left -= len(c.rules); depth > maxDepth || r.left < 0 || r.hits != nil && len(*r.hits) > maxMet {
+	all := r.c.rulesOf(at)
+	if r.left -= len(all); depth > maxDepth || r.left < 0 || r.hits != nil && len(*r.hits) > maxMet {
 		r.effect = &rules.Open{Why: fmt.Sprintf("the packet meets more than %d rules of table %s, or chains call each other more than %d deep: natlab follows it no further", maxMet, r.c.name, maxDepth)}
 		return nat.Drop
 	}
-	for i := range c.rules {
-		r.verdict, r.element = nat.Continue, ""
-		if r.rule(at, i) == breaks {
+	for i := range all {
+		r.verdict, r.element, r.at = nat.Continue, "", met{at + 1, i + 1, 0}
+		if r.rule(all[i]) == breaks {
 			continue
 		}
 		r.hit(at, i+1, r.verdict)
@@ -102,10 +114,9 @@ func (r *run) chain(at, depth int) nat.Verdict {
 }
 
 // rule carries a rule's statements out until one breaks it or ends it.
-func (r *run) rule(at, i int) flow {
-	r.visit.At = rules.Place{Table: r.c.name, Chain: r.c.chains[at].name, Rule: i + 1}
-	for k, s := range r.c.chains[at].rules[i].steps {
-		r.visit.At.Match = k + 1
+func (r *run) rule(of rule) flow {
+	for k, s := range r.c.stepsOf(of) {
+		r.at.match = k + 1
 		if f := s(r); f != goesOn {
 			return f
 		}
@@ -122,9 +133,9 @@ func (r *run) call(depth int) nat.Verdict {
 }
 
 // end is a rule's verdict, which leads to the chain at a place; -1 for none.
-func (r *run) end(v *Verdict, to int32) flow {
-	r.verdict, r.target, r.to, r.effect = v.Kind, v.Chain, to, nil
-	if v.Kind == nat.Continue {
+func (r *run) end(v nat.Verdict, to int32) flow {
+	r.verdict, r.to, r.effect = v, to, nil
+	if v == nat.Continue {
 		return goesOn
 	}
 	return ends

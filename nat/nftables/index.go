@@ -1,85 +1,111 @@
 package nftables
 
-// fewParts is how many parts most concatenations have at most: address, protocol and port.
-const fewParts = 3
+import "math/bits"
 
-// index finds elements by single values. A key is hashed as long as it is, and numbers from 0 on, of which chance chooses one, not at all.
+// index finds elements by single values. Of a key it takes the bits alone in which its elements differ, put side by side: the addresses, protocols
+// and ports of ten thousand Services are a number of some twenty bits then, and finding one touches one or two lines of memory.
 type index struct {
-	parts int
-	row   []int // by the number; in place of one
-	one   map[Number]int
-	few   map[[fewParts]Number]int
-	many  map[key]int
+	parts  int
+	same   key            // what all keys have where they do not differ
+	low    [maxParts]uint // how many bits from the lowest on those of a part differ in, of each half
+	high   [maxParts]uint
+	row    []int32 // by the number, where there are few more numbers than elements: place + 1; in place of slots
+	slots  []slot  // a power of two of them, at most half of them taken
+	shift  uint    // 64 less the logarithm of their number
+	listed map[key]int32
 }
 
-// newIndex is of keys of so many parts, and of about so many elements.
-func newIndex(parts, size int) index {
-	x := index{parts: parts}
-	switch {
-	case parts <= 1:
-		x.one = make(map[Number]int, size)
-	case parts <= fewParts:
-		x.few = make(map[[fewParts]Number]int, size)
-	default:
-		x.many = make(map[key]int, size)
+// slot has the place of an element, plus 1; 0: it is free.
+type slot struct {
+	number uint64
+	at     int32
+}
+
+// most is how many bits of a number a row may have for each of the elements.
+const most = 4
+
+// newIndex is of keys of so many parts, whose places are counted from 0; of two that are the same the later one is found.
+func newIndex(parts int, keys []key, places []int32) index {
+	x := index{parts: min(max(parts, 1), maxParts)}
+	if len(keys) == 0 {
+		return x
 	}
+	x.same = keys[0]
+	differ := key{}
+	for i := range keys {
+		for j := range x.parts {
+			differ[j] = differ[j].or(keys[i][j].xor(x.same[j]))
+		}
+	}
+	total := uint(0)
+	for j := range x.parts {
+		x.low[j], x.high[j] = uint(bits.Len64(differ[j].Low)), uint(bits.Len64(differ[j].High))
+		total += x.low[j] + x.high[j]
+	}
+	x.fill(total, keys, places)
 	return x
 }
 
-func (x *index) put(k *key, i int) {
+// fill puts the keys where find looks, by how many bits they differ in.
+func (x *index) fill(total uint, keys []key, places []int32) {
 	switch {
-	case x.one != nil:
-		x.one[k[0]] = i
-	case x.few != nil:
-		x.few[[fewParts]Number(k[:])] = i
-	default:
-		x.many[*k] = i
-	}
-}
-
-// finish ends the puts.
-func (x *index) finish() {
-	n := len(x.one)
-	row := make([]int, n)
-	for k, i := range x.one {
-		if k.High != 0 || k.Low >= uint64(n) {
-			return
+	case total > 64:
+		x.listed = make(map[key]int32, len(keys))
+		for i, k := range keys {
+			x.listed[k] = places[i] + 1
 		}
-		row[k.Low] = i
-	}
-	if n > 0 {
-		x.row = row
+	case total < 32 && 1<<total <= most*len(keys):
+		x.row = make([]int32, 1<<total)
+		for i := range keys {
+			n, _ := x.number(&keys[i])
+			x.row[n] = places[i] + 1
+		}
+	default:
+		size := uint(bits.Len(uint(len(keys)))) + 1
+		x.slots, x.shift = make([]slot, 1<<size), 64-size
+		for i := range keys {
+			n, _ := x.number(&keys[i])
+			*x.slot(n) = slot{n, places[i] + 1}
+		}
 	}
 }
 
-func (x *index) find(k *key) (i int, ok bool) {
-	switch {
-	case x.row != nil:
-		if k[0].High != 0 || k[0].Low >= uint64(len(x.row)) {
+// number is the bits of a key in which elements differ; false for a key that has other bits not as they have them.
+func (x *index) number(k *key) (n uint64, ok bool) {
+	for j := range x.parts {
+		low, high := k[j].Low^x.same[j].Low, k[j].High^x.same[j].High
+		if low>>x.low[j]|high>>x.high[j] != 0 {
 			return 0, false
 		}
-		return x.row[k[0].Low], true
-	case x.one != nil:
-		i, ok = x.one[k[0]]
-	case x.few != nil:
-		i, ok = x.few[[fewParts]Number(k[:])]
-	default:
-		i, ok = x.many[*k]
+		n = (n<<x.low[j]|low)<<x.high[j] | high
 	}
-	return i, ok
+	return n, true
 }
 
-// each goes over all keys, in no order.
-func (x *index) each(f func(k key, i int)) {
-	for n, i := range x.one {
-		f(key{n}, i)
+// slot is that of a number, or the free one where it would be.
+func (x *index) slot(n uint64) *slot {
+	at := n * 0x9e3779b97f4a7c15 >> x.shift // Fibonacci hashing: the number of slots times the golden ratio's fraction
+	for {
+		if s := &x.slots[at]; s.at == 0 || s.number == n {
+			return s
+		}
+		at = (at + 1) & uint64(len(x.slots)-1) //nolint:gosec // a length
 	}
-	for few, i := range x.few {
-		var k key
-		copy(k[:], few[:])
-		f(k, i)
+}
+
+func (x *index) find(k *key) (at int, ok bool) {
+	if x.listed != nil {
+		found := x.listed[*k]
+		return int(found) - 1, found > 0
 	}
-	for k, i := range x.many {
-		f(k, i)
+	n, ok := x.number(k)
+	switch {
+	case !ok:
+		return -1, false
+	case x.row != nil:
+		at = int(x.row[n])
+	case x.slots != nil:
+		at = int(x.slot(n).at)
 	}
+	return at - 1, at > 0
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -27,37 +28,39 @@ type lookup struct {
 	changed bool   // rules put elements into it
 	size    int
 	timeout time.Duration
-	leads   []int32 // of a verdict map, the chains that the elements lead to, by their places; -1: to none
+	leads   []lead // of a verdict map, by the elements' places
+}
+
+// lead is what an element of a verdict map does with the packet; the zero lead is of one that has no verdict.
+type lead struct {
+	verdict nat.Verdict
+	known   bool
+	to      int32 // the chain that it leads to, by its place; -1: to none
 }
 
 func newLookup(elements []Element, parts int) *lookup {
 	for i := range elements { // a set that is declared by typeof does not tell
 		parts = max(parts, min(len(elements[i].Key), maxParts))
 	}
-	l := &lookup{elements: elements, exact: newIndex(parts, len(elements)), any: -1}
+	l := &lookup{elements: elements, any: -1}
+	keys, places := make([]key, 0, len(elements)), make([]int32, 0, len(elements))
 	for i := range elements {
 		e := &elements[i]
 		if len(e.Key) == 1 && e.Key[0].Any {
 			l.any = i
 			continue
 		}
-		var k key
-		single := true
-		for j, part := range e.Key[:min(len(e.Key), maxParts)] {
-			l.unread = l.unread || part.Raw != ""
-			single = single && part.Single()
-			k[j] = part.Low
-		}
+		l.unread = l.unread || slices.ContainsFunc(e.Key[:min(len(e.Key), maxParts)], func(part Constant) bool { return part.Raw != "" })
 		switch {
-		case single:
-			l.exact.put(&k, i)
+		case e.single():
+			keys, places = append(keys, e.key()), append(places, int32(i)) //nolint:gosec // as many as there are elements
 		case len(e.Key) == 1:
 			l.sorted = append(l.sorted, i)
 		default:
 			l.linear = append(l.linear, i)
 		}
 	}
-	l.exact.finish()
+	l.exact = newIndex(parts, keys, places)
 	slices.SortFunc(l.sorted, func(a, b int) int {
 		x, y := elements[a].Key[0].Low, elements[b].Key[0].Low
 		switch {
@@ -100,6 +103,9 @@ func (l *lookup) listed(k *key) (int, rules.Answer) {
 	if i, ok := l.exact.find(k); ok {
 		return i, rules.Yes
 	}
+	if len(l.sorted)+len(l.linear) == 0 && !l.unread && l.any < 0 {
+		return -1, rules.No
+	}
 	if at, ok := slices.BinarySearchFunc(l.sorted, k[0], func(i int, n Number) int {
 		switch e := &l.elements[i].Key[0]; {
 		case n.less(e.Low):
@@ -125,14 +131,16 @@ func (l *lookup) listed(k *key) (int, rules.Answer) {
 	return -1, rules.No
 }
 
-// lead notes which chains the elements of a verdict map lead to.
+// lead notes what the elements of a verdict map do.
 func (l *lookup) lead(c *Compiled) {
 	if l.leads != nil {
 		return
 	}
-	l.leads = make([]int32, len(l.elements))
+	l.leads = make([]lead, len(l.elements))
 	for i := range l.elements {
-		l.leads[i] = c.leadsTo(l.elements[i].Verdict)
+		if v := l.elements[i].Verdict; v != nil {
+			l.leads[i] = lead{v.Kind, true, c.leadsTo(v)}
+		}
 	}
 }
 
@@ -144,6 +152,18 @@ func (c *Compiled) leadsTo(v *Verdict) int32 {
 		}
 	}
 	return -1
+}
+
+// single reports whether all parts of the element's key are single values; key is them.
+func (e *Element) single() bool {
+	return !slices.ContainsFunc(e.Key[:min(len(e.Key), maxParts)], func(part Constant) bool { return !part.Single() })
+}
+
+func (e *Element) key() (k key) {
+	for i, part := range e.Key[:min(len(e.Key), maxParts)] {
+		k[i] = part.Low
+	}
+	return k
 }
 
 func (e *Element) has(k *key) bool {
@@ -202,9 +222,11 @@ func (r *run) remembered(l *lookup) (now time.Time, m *live) {
 	now = w.Now()
 	return now, rules.Recall(w.Memory(), liveKey{r.c.name, l.name}, func() live {
 		out := live{members: map[key]*member{}}
-		l.exact.each(func(k key, i int) {
-			out.members[k] = &member{until: l.elements[i].until(now, l.timeout), own: l.elements[i].Statements}
-		})
+		for i := range l.elements {
+			if e := &l.elements[i]; e.single() {
+				out.members[e.key()] = &member{until: e.until(now, l.timeout), own: e.Statements}
+			}
+		}
 		return out
 	})
 }

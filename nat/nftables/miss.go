@@ -21,7 +21,7 @@ func (m Miss) String() string { return "wants " + m.Wanted + ": " + m.Actual }
 // surely fails goes before one that may. Of the world nothing is changed.
 func (c *Compiled) Miss(chain string, rule int, hook nat.Hook, pkt rules.Packet, w rules.World) (Miss, bool) {
 	at, ok := c.index[chain]
-	if !ok || rule >= len(c.chains[at].rules) {
+	if !ok || rule >= len(c.rulesOf(at)) {
 		return Miss{}, false
 	}
 	var open Miss
@@ -33,7 +33,7 @@ func (c *Compiled) Miss(chain string, rule int, hook nat.Hook, pkt rules.Packet,
 		a := &asker{}
 		r := run{c: c}
 		r.visit = rules.Visit{Packet: &pkt, World: w, Decider: a, Hook: hook}
-		f := c.chains[at].rules[rule].steps[i](&r)
+		f := c.stepsOf(c.rulesOf(at)[rule])[i](&r)
 		switch {
 		case a.asked != "" && !open.Open:
 			open = Miss{Wanted: s.String(), Actual: a.asked, Open: true}

@@ -183,19 +183,22 @@ func (n NumGen) value() value {
 	if n.Mod == 0 || n.Mod > mostChosen {
 		return nil
 	}
-	return func(r *run) (Number, rules.Answer) {
-		if n.Inc {
-			if w, ok := r.visit.World.(rules.Rememberer); ok && w.Memory() != nil {
-				at := rules.Recall(w.Memory(), r.visit.At, func() uint32 { return n.Mod - 1 })
-				*at = (*at + 1) % n.Mod
-				return known(uint64(n.Offset) + uint64(*at))
-			}
+	return func(r *run) (Number, rules.Answer) { return known(uint64(n.Offset) + uint64(n.chosen(r))) }
+}
+
+// chosen is a number below Mod.
+func (n NumGen) chosen(r *run) uint32 {
+	if n.Inc {
+		if w, ok := r.visit.World.(rules.Rememberer); ok && w.Memory() != nil {
+			at := rules.Recall(w.Memory(), r.place(), func() uint32 { return n.Mod - 1 })
+			*at = (*at + 1) % n.Mod
+			return *at
 		}
-		for i := range n.Mod {
-			if r.visit.Take(1 / float64(n.Mod-i)) {
-				return known(uint64(n.Offset) + uint64(i))
-			}
-		}
-		return known(uint64(n.Offset) + uint64(n.Mod) - 1)
 	}
+	for i := range n.Mod {
+		if r.visit.Take(1 / float64(n.Mod-i)) {
+			return i
+		}
+	}
+	return n.Mod - 1
 }
