@@ -27,6 +27,7 @@ const (
 	DCCPForgotten                    // DCCP is tracked and translated as a protocol of which nothing is known
 	ICMPClash                        // clashes of ICMP are resolved
 	UDPLiteForgotten                 // UDP-Lite is, and no socket takes it any more
+	NoErrorToAll                     // an address for all on a link is told of no error
 )
 
 // changes are the releases that have a change: those since the tag that first carries its commit, and longterm series whose
@@ -55,6 +56,7 @@ var changes = [...]struct {
 	DCCPForgotten:      {Kernel{6, 17}, nil},                               // fd72f265bb00
 	ICMPClash:          {Kernel{7, 0}, nil},                                // f7becf0dad8f
 	UDPLiteForgotten:   {Kernel{7, 1}, nil},                                // 84dee05d9d61, 56520b398e5e
+	NoErrorToAll:       {Kernel{7, 2}, nil},                                // __icmp_send, by the twins: in 7.2 and not in 6.18
 }
 
 // Has reports whether a kernel has a change. A version of two numbers stands for the newest release of its series.

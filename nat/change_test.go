@@ -34,6 +34,7 @@ func TestKernelHas(t *testing.T) {
 		{nat.QuotaHoldsLast, []nat.Kernel{{6, 1}, {6, 12}, {6, 16}}, []nat.Kernel{{5, 10}, {6, 11}, {6, 15}}},
 		{nat.DCCPForgotten, []nat.Kernel{{6, 17}, {7, 2}}, []nat.Kernel{{6, 12}, {6, 16}}},
 		{nat.UDPLiteForgotten, []nat.Kernel{{7, 1}, {7, 2}}, []nat.Kernel{{6, 12}, {7, 0}}},
+		{nat.NoErrorToAll, []nat.Kernel{{7, 2}}, []nat.Kernel{{5, 10}, {6, 12}, {6, 18}}},
 		{nat.ICMPClash, []nat.Kernel{{7, 0}, {7, 2}}, []nat.Kernel{{6, 12}, {6, 19}}},
 	} {
 		for _, k := range row.has {

@@ -15,6 +15,7 @@ func foundCopies() []found {
 	return []found{
 		{"TEE sends a copy without a connection by OUTPUT and POSTROUTING, with a TTL less one where the packet came in", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20", "-A INPUT -j TEE --gateway 10.0.0.20", "-A FORWARD -j TEE --gateway 10.0.0.20",
 			"-A OUTPUT -m conntrack ! --ctstate UNTRACKED -j TEE --gateway 203.0.113.9", "-A POSTROUTING -j TEE --gateway 10.0.0.20 --oif out0") + natRules("-A POSTROUTING -o out0 -j MASQUERADE"), each, both, nil},
+		{"what a node hears of what it sends to many has no process", mangleRules("-A POSTROUTING -m owner --uid-owner 0 -j MARK --set-xmark 0x1/0x1", "-A POSTROUTING -m owner ! --socket-exists -j MARK --set-xmark 0x2/0x2"), []given{{tuple: "udp 10.244.0.1:53 > 10.0.0.255:30080"}, {tuple: "udp 10.244.0.1:53 > 224.0.0.251:5353"}}, both, nil},
 		{"a copy has no process, and makes no other one", filterRules("-A OUTPUT -m owner --socket-exists -j TEE --gateway 10.0.0.20", "-A OUTPUT -m owner ! --socket-exists -j TEE --gateway 10.0.0.21", "-A OUTPUT -o out0 -j REJECT"), each, both, nil},
 		{"there is no copy where there is no way to the neighbour", mangleRules("-A PREROUTING -j TEE --gateway 10.99.0.1", "-A OUTPUT -j TEE --gateway 10.97.0.1"), each, both, nil},
 		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},

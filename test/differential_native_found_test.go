@@ -145,6 +145,16 @@ func TestDifferentialNativeFound(t *testing.T) {
 			nativeChain("ip u", output, "ct state untracked counter", "ct state invalid,related counter", "tcp flags rst reject"), []given{
 			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
 		}, both},
+		{"an error to all of a link: a protocol that no one takes", nativeChain("ip t", output, "counter"), []given{{dev: "out0", tuple: "99 10.0.0.255:0 > 192.168.1.1:0", payload: make([]byte, 8)}}, only4},
+		{"an error to all of a link: a port", nativeChain("ip t", output, "counter"), []given{{dev: "out0", tuple: "udp 10.0.0.255:80 > 192.168.1.1:80"}}, only4},
+		{"an error to all of a link: a reject", nativeChain("ip t", input, "reject"), []given{{dev: "out0", tuple: "udp 10.0.0.255:80 > 192.168.1.1:80"}}, only4},
+		{"an error to all of a link: an end of the way", nativeChain("ip t", output, "counter"), []given{{dev: "out0", tuple: "udp 10.0.0.255:80 > 10.244.0.5:80", ttl: 1}}, only4},
+		{"an error to all of a link: a ping", nativeChain("ip t", output, "counter"), []given{{dev: "out0", tuple: "icmp 10.0.0.255:8 > 192.168.1.1:8"}}, only4},
+		{"an error to all of a link: a reset", nativeChain("ip t", output, "counter"), []given{{dev: "out0", tuple: "tcp 10.0.0.255:80 > 192.168.1.1:80", flags: 2, seq: 1000}}, only4},
+		{"what a node hears of what it sends to many has no socket", nativeChain("ip t", "filter hook postrouting priority 0", "meta skuid 0 meta mark set 0x1", "meta skgid 0-10 counter"), []given{
+			{tuple: "udp 10.244.0.1:53 > 10.0.0.255:30080"},
+			{tuple: "udp 10.244.0.1:53 > 224.0.0.251:5353"},
+		}, both},
 		{"ports that a map redirects to", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto udp redirect to udp dport map { 53 : 5353, 80-90 : 8080 }"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 10.0.0.1:53"},
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 10.0.0.1:85"},

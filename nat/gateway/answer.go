@@ -174,7 +174,7 @@ func (v *visit) error(p *passage, kind, code uint8, rest uint32) {
 		return
 	}
 	src, dst := p.view.Tuple.Src().Addr(), p.view.Tuple.Dst().Addr()
-	if src.Is6() && !v.single(src) {
+	if src.Is6() && !v.single(src) || src.Is4() && v.options.Kernel.Has(nat.NoErrorToAll) && v.forAll(src) {
 		return
 	}
 	from := dst
@@ -219,6 +219,12 @@ func (v *visit) answersFrom(p *passage, dst netip.Addr) bool {
 func (v *visit) single(src netip.Addr) bool {
 	next, why := v.host.lookup(src)
 	return !src.IsUnspecified() && !src.IsMulticast() && (why != "" || !next.anycast())
+}
+
+// forAll reports whether an address is for all on a link of the node's.
+func (v *visit) forAll(a netip.Addr) bool {
+	kind, _ := v.host.localTable(a)
+	return kind == routeBroadcast
 }
 
 // errorSource is the address that an error about a packet for another host comes from.

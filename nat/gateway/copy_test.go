@@ -75,6 +75,22 @@ func TestInputAtPostrouting(t *testing.T) {
 	}
 }
 
+// Since Linux 7.2 no error is sent to all on a link; the answer to a ping is.
+func TestErrorsToAll(t *testing.T) {
+	t.Parallel()
+	all, node := netip.MustParseAddr("192.168.1.255"), netip.MustParseAddr("192.168.1.1")
+	for kernel, left := range map[nat.Kernel]int{{}: 0, {Major: 7, Minor: 2}: 0, {Major: 6, Minor: 18}: 1} {
+		g, err := gateway.NewGateway(twoNetworks(), nil, gateway.NodeOptions{Facts: gateway.Facts{Kernel: kernel}, Listens: func(nat.Tuple) bool { return false }})
+		require.NoError(t, err)
+		asked := nat.TupleOf(nat.UDP, netip.AddrPortFrom(all, 5000), netip.AddrPortFrom(node, 80))
+		outs, _, why := g.Handle(packet.Build(asked, packet.Fields{TTL: 64}).Bytes(), "eth0", time.Unix(1, 0))
+		require.Len(t, outs, left, "%v %s", kernel, why)
+		ping := nat.TupleOf(nat.ICMP, netip.AddrPortFrom(all, 8), netip.AddrPortFrom(node, 8))
+		outs, _, why = g.Handle(packet.Build(ping, packet.Fields{TTL: 64, Type: 8}).Bytes(), "eth0", time.Unix(2, 0))
+		require.Len(t, outs, 1, "%v %s", kernel, why)
+	}
+}
+
 // Who sent what came in by a device is told where that is one alone.
 func TestSenders(t *testing.T) {
 	t.Parallel()

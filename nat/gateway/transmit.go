@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"natlab/nat/conntrack"
+	"natlab/nat/rules"
 	"natlab/topology"
 )
 
@@ -33,6 +34,7 @@ func (v *visit) echo(p *passage) bool {
 	q.pkt = p.pkt.Clone()
 	q.read()
 	q.echoes, q.echo, q.group, q.shared = false, true, true, true
+	q.view.Sender = rules.Sender{Socket: rules.NoSocket} // a copy has none (__skb_clone)
 	v.postrouting(&q)
 	if p.echoes = false; v.process {
 		v.hear()
