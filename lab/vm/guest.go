@@ -142,7 +142,7 @@ func setUpGuest(config guestConfig) error {
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("share mounts: %w", err)
 	}
-	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := linkStreams(); err != nil {
 		return err
 	}
 	loaded, err := loadModules(config.Modules)
@@ -150,6 +150,16 @@ func setUpGuest(config guestConfig) error {
 		return err
 	}
 	return os.WriteFile("/run/natlab-modules", []byte(strings.Join(loaded, "\n")+"\n"), 0o644)
+}
+
+// linkStreams makes the names that udev makes elsewhere, for those who read a file by name alone.
+func linkStreams() error {
+	for name, at := range map[string]string{"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"} {
+		if err := os.Symlink("/proc/self/"+at, "/dev/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadModules loads what there is of the named modules with their dependencies. One that a kernel has built in, or not
