@@ -45,9 +45,9 @@
 //	load start NAME MEMBER PROTO TARGET  a steady load of new connections, or datagrams from new ports; load pass NAME N waits for N more of
 //	                                  them; load stop NAME [by=A|B] [lost=0 refused=0 rejected=0 reset=0 closed=0 misdirected=0] ends it: none
 //	                                  may be more than that; misdirected is what none of by= answered
-//	stream MEMBER TARGET size=100M    so many bytes over one TCP connection and back again, whole by their SHA-256; by= seen=
+//	stream MEMBER TARGET size=100M    so many bytes over one TCP connection and back again, whole by their SHA-256; by= seen= options=
 //	sweep MEMBER TARGET [...]         a datagram of each size; sizes=1..2000 step=1: each is answered; df=yes: or told to be too long,
-//	                                  and mtu=N is the path's MTU up to which it is answered
+//	                                  and mtu=N is the path's MTU up to which it is answered; options=yes: with options of IPv4, extension headers of IPv6
 //	pause DURATION                    for what the kernel keeps by its clock: a Service's timeoutSeconds, conntrack's timeouts; make these short
 //	segment NAME MEMBER seq=N         a TCP segment from an open connection's server, N off the expected sequence number
 //	conntrack NODE [...]              an entry: proto= src= dst= reply-src= reply-dst= status= not=

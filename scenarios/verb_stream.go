@@ -23,14 +23,17 @@ func (s *stage) caller(member, protocol, address string) (traffic.Namespace, nat
 	return h, tuple, err
 }
 
-// doStream: stream MEMBER ADDRESS:PORT size=N[K|M|G] [by=ENDPOINT] [seen=ADDRESS] sends so many bytes over one TCP connection while its server sends
-// them back: all have to come back as they were, by their SHA-256. A K is 1024 bytes, an M 1024 K.
+// doStream: stream MEMBER ADDRESS:PORT size=N[K|M|G] [by=ENDPOINT] [seen=ADDRESS] [options=yes] sends so many bytes over one TCP connection while its server sends
+// them back: all have to come back as they were, by their SHA-256. A K is 1024 bytes, an M 1024 K. options=yes as for sweep.
 func doStream(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if not || len(args) < 3 {
-		return usagef("stream MEMBER ADDRESS:PORT size=N[K|M|G] [by=ENDPOINT] [seen=ADDRESS]")
+		return usagef("stream MEMBER ADDRESS:PORT size=N[K|M|G] [by=ENDPOINT] [seen=ADDRESS] [options=yes]")
 	}
-	o, err := options(args[2:], "size", "by", "seen")
+	o, err := options(args[2:], "size", "by", "seen", "options")
 	if err != nil {
+		return err
+	}
+	if err := yesOrNothing(o, "options"); err != nil {
 		return err
 	}
 	size, err := byteSize(o["size"])
@@ -47,7 +50,7 @@ func doStream(s *stage, ts *testscript.TestScript, not bool, args []string) erro
 	a := asked{from: args[0], tuple: tuple, since: len(s.seen)}
 	ctx, cancel := context.WithTimeout(s.ctx, patience+time.Duration(size/slowest)*time.Second)
 	defer cancel()
-	c, err := traffic.Open(ctx, h, tuple)
+	c, err := opener(o["options"] == "yes")(ctx, h, tuple)
 	if err != nil {
 		return err
 	}
@@ -65,6 +68,7 @@ func doStream(s *stage, ts *testscript.TestScript, not bool, args []string) erro
 		return fmt.Errorf("stream of %s bytes: sent sha256 %x, and got %x", o["size"], streamed.Sent, streamed.Got)
 	}
 	delete(o, "size")
+	delete(o, "options")
 	return s.check(a, o)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"natlab/lab/traffic"
+	"natlab/nat"
 )
 
 // sweep is what a sweep of sizes is to show.
@@ -18,18 +19,19 @@ type sweep struct {
 	first, last, step int  // bytes of a datagram
 	whole             bool // not to be split on the way
 	mtu               int  // the path's MTU, as it has to come out; 0 for any
-	headers           int  // bytes of the IP and UDP headers
+	options           bool // each packet has IP options
+	headers           int  // bytes of the IP and UDP headers, and of the options
 }
 
-// doSweep: sweep MEMBER ADDRESS:PORT [sizes=1..2000] [step=N] [df=yes] [mtu=N] sends a datagram of each size in bytes from one socket. Each has to be
+// doSweep: sweep MEMBER ADDRESS:PORT [sizes=1..2000] [step=N] [df=yes] [mtu=N] [options=yes] sends a datagram of each size in bytes from one socket. Each has to be
 // answered; the kernel and the routers may split them. With df=yes none may be split: each is answered, or the client is told that it is too
-// long, and then all longer ones are; none is lost in silence. mtu= is the path's MTU, up to which they are answered.
+// long, and then all longer ones are; none is lost in silence. mtu= is the path's MTU, up to which they are answered. options=yes: each has what traffic.OpenWithOptions puts in front of it.
 func doSweep(s *stage, ts *testscript.TestScript, not bool, args []string) error {
-	const how = "sweep MEMBER ADDRESS:PORT [sizes=FIRST..LAST] [step=N] [df=yes] [mtu=N]"
+	const how = "sweep MEMBER ADDRESS:PORT [sizes=FIRST..LAST] [step=N] [df=yes] [mtu=N] [options=yes]"
 	if not || len(args) < 2 {
 		return usagef(how)
 	}
-	o, err := options(args[2:], "sizes", "step", "df", "mtu")
+	o, err := options(args[2:], "sizes", "step", "df", "mtu", "options")
 	if err != nil {
 		return err
 	}
@@ -41,7 +43,7 @@ func doSweep(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if err != nil {
 		return err
 	}
-	c, err := traffic.Open(s.ctx, h, tuple)
+	c, err := opener(w.options)(s.ctx, h, tuple)
 	if err != nil {
 		return err
 	}
@@ -54,6 +56,9 @@ func doSweep(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	w.headers = 28
 	if tuple.Dst().Addr().Is6() {
 		w.headers = 48
+	}
+	if w.options {
+		w.headers += traffic.OptionBytes(tuple)
 	}
 	longest, err := w.run(s.ctx, c)
 	if err != nil {
@@ -68,7 +73,7 @@ func doSweep(s *stage, ts *testscript.TestScript, not bool, args []string) error
 
 // sweepOf reads the verb's words.
 func sweepOf(o map[string]string) (w sweep, err error) {
-	w = sweep{first: 1, last: 2000, step: 1, whole: o["df"] == "yes"}
+	w = sweep{first: 1, last: 2000, step: 1, whole: o["df"] == "yes", options: o["options"] == "yes"}
 	if sizes := o["sizes"]; sizes != "" {
 		from, to, _ := strings.Cut(sizes, "..")
 		first, err1 := strconv.Atoi(from)
@@ -89,10 +94,25 @@ func sweepOf(o map[string]string) (w sweep, err error) {
 	if w.mtu > 0 && !w.whole {
 		return w, usagef("mtu= needs df=yes: what may be split is answered at any size")
 	}
-	if o["df"] != "" && o["df"] != "yes" {
-		return w, usagef("df=%s: want yes, or nothing", o["df"])
+	return w, yesOrNothing(o, "df", "options")
+}
+
+// yesOrNothing refuses what else stands at keys that are set or not.
+func yesOrNothing(o map[string]string, keys ...string) error {
+	for _, key := range keys {
+		if o[key] != "" && o[key] != "yes" {
+			return usagef("%s=%s: want yes, or nothing", key, o[key])
+		}
 	}
-	return w, nil
+	return nil
+}
+
+// opener opens a client's socket, whose packets have IP options or not.
+func opener(options bool) func(context.Context, traffic.Namespace, nat.Tuple) (*traffic.Conn, error) {
+	if options {
+		return traffic.OpenWithOptions
+	}
+	return traffic.Open
 }
 
 // run sends one size after the other, the last one too, and tells the longest that was answered.

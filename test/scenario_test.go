@@ -99,7 +99,7 @@ func TestScenariosInIPv6(t *testing.T) { //nolint:tparallel // as above
 	t.Parallel()
 	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
 	var some []scenarios.Scenario
-	for _, name := range []string{"feature-types", "feature-rollout", "feature-sizes", "kubernetes-90258", "feature-clients", "feature-affinity", "feature-fragments", "kubernetes-38802", "kubernetes-74839", "kubernetes-84254", "kubernetes-57922"} {
+	for _, name := range []string{"feature-types", "feature-rollout", "feature-sizes", "feature-options", "kubernetes-90258", "feature-clients", "feature-affinity", "feature-fragments", "kubernetes-38802", "kubernetes-74839", "kubernetes-84254", "kubernetes-57922"} {
 		s, err := scenarios.Find(name)
 		require.NoError(t, err)
 		some = append(some, s)

@@ -70,7 +70,11 @@ func Open(ctx context.Context, ns Namespace, t nat.Tuple) (*Conn, error) {
 	if errs[0] != nil {
 		return nil, errs[0]
 	}
-	c := conns[0]
+	return opened(ctx, conns[0])
+}
+
+// opened waits for a Conn's connection, and closes the Conn where there is none.
+func opened(ctx context.Context, c *Conn) (*Conn, error) {
 	defer c.until(ctx)()
 	if err := c.connected(); err != nil {
 		_ = c.Close() // the failure to connect is the news

@@ -22,10 +22,15 @@ var (
 // Start makes a socket for each tuple and starts to connect it; it enters the namespace once. Either the Conn or the error of
 // a tuple is nil. A Conn is for AskOnce, each with a context of its own.
 func Start(ns Namespace, tuples []nat.Tuple) ([]*Conn, []error) {
+	return startWith(ns, tuples, func(int, nat.Tuple) error { return nil })
+}
+
+// startWith starts sockets that were prepared before anything is sent by them.
+func startWith(ns Namespace, tuples []nat.Tuple, prepare func(fd int, t nat.Tuple) error) ([]*Conn, []error) {
 	conns, errs := make([]*Conn, len(tuples)), make([]error, len(tuples))
 	entered := ns.Do(func() error {
 		for i, t := range tuples {
-			conns[i], errs[i] = open(t)
+			conns[i], errs[i] = open(t, prepare)
 		}
 		return nil
 	})
@@ -41,7 +46,7 @@ func Start(ns Namespace, tuples []nat.Tuple) ([]*Conn, []error) {
 
 // open makes a non-blocking socket, binds it where the tuple has a source, and starts to connect it. The caller's
 // thread is in the namespace.
-func open(t nat.Tuple) (*Conn, error) {
+func open(t nat.Tuple, prepare func(fd int, t nat.Tuple) error) (*Conn, error) {
 	family := unix.AF_INET
 	if t.Dst().Addr().Is6() {
 		family = unix.AF_INET6
@@ -63,7 +68,7 @@ func open(t nat.Tuple) (*Conn, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := start(fd, t); err != nil {
+	if err := errors.Join(prepare(fd, t), start(fd, t)); err != nil {
 		_ = unix.Close(fd) // nothing was sent by it
 		return nil, err
 	}
