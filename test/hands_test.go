@@ -54,6 +54,7 @@ func TestBreaksByHand(t *testing.T) {
 		{name: "rp_filter", in: "vms103", shell: "ip route replace 10.244.239.128/26 via 192.168.26.100 dev ens32 && sysctl -q -w net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.tunl0.rp_filter=1", flow: outside, want: "vms103: .*rp_filter is 1"},
 		{name: "route_localnet", in: "vms100", shell: "sysctl -q -w net.ipv4.conf.all.route_localnet=0", flow: fromNode, want: "vms100: .*route_localnet is 0, the lab made it 1"},
 		{name: "conntrack forgets at once", in: "vms100", shell: "sysctl -q -w net.netfilter.nf_conntrack_tcp_timeout_syn_sent=0", flow: outside, want: "vms100: .*nf_conntrack_tcp_timeout_syn_sent is 0"},
+		{name: "the table of connections is full", act: fillConnections, flow: outside, want: "vms100: .*connection tracking is full: .* of .* connections"},
 		{name: "connlimit", in: "vms103", shell: "iptables-legacy -I FORWARD -p tcp --syn -m connlimit --connlimit-above 0 -j DROP", flow: outside, want: "vms103: .*connlimit"},
 		{name: "MTU too small for the answer", in: "underlay", shell: "ip link set p-vms103 mtu 700", flow: outside, want: "underlay: .*p-vms103 has MTU 700"},
 		{name: "MTU too small for the answer, untold", in: "vms103", shell: "ip link set ens32 mtu 700 && iptables-legacy -I OUTPUT -p icmp -j DROP", flow: outside, want: "vms103: .*MTU 700"},

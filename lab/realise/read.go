@@ -317,6 +317,10 @@ func (r *reader) tracking() {
 	if r.plan.Kind != topology.KindNode {
 		return
 	}
+	count, _ := r.number("net/netfilter/nf_conntrack_count")
+	if room, limited := r.number("net/netfilter/nf_conntrack_max"); limited && room > 0 && count >= room {
+		r.other = append(r.other, fmt.Sprintf("connection tracking is full: %d of %d connections (net/netfilter/nf_conntrack_max)", count, room))
+	}
 	for _, s := range tracked {
 		key := "net/netfilter/nf_conntrack_" + s.Key
 		planned := slices.ContainsFunc(r.plan.Sysctls, func(p topology.Sysctl) bool { return p.Key == key })
@@ -324,6 +328,13 @@ func (r *reader) tracking() {
 			r.other = append(r.other, fmt.Sprintf("%s is %s, a new namespace has %s", key, is, s.Value))
 		}
 	}
+}
+
+// number is a setting that is one; ok is false where it is not there.
+func (r *reader) number(key string) (n int, ok bool) {
+	text, has := r.settings.read(key)
+	n, err := strconv.Atoi(text)
+	return n, has && err == nil
 }
 
 // rules notes rules of routing besides the three that every namespace is born with.

@@ -76,6 +76,7 @@ type driver struct {
 	watched bool                // the session sees packets and rules, not only connections
 	patient time.Duration       // how long a client waits in a control run
 	ports   *portBook
+	before  map[entryOf]bool // entries of connection tracking that stood before the first attempt
 	live    *gateway.Network // where each source port needs a prediction of its own; else nil
 	size    int              // bytes of a request, and of its answer: more than a packet holds
 	wired   map[string]bool  // nodes whose NAT is not their kernel's
@@ -92,14 +93,16 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 	if err != nil {
 		return err
 	}
-	conns := make([]nat.Conn, len(standing))
-	for i, o := range standing {
-		conns[i] = o.Conn
+	d.before = map[entryOf]bool{}
+	for i, node := range d.nodes {
+		for _, c := range standing[i] {
+			d.before[entryOf{node, c.ID}] = true
+			if line := oldEntry(c); line != "" {
+				d.world[node] = append(d.world[node], line)
+			}
+		}
 	}
-	for node, lines := range oldEntries(standing) {
-		d.world[node] = append(d.world[node], lines...)
-	}
-	d.ports = newPortBook(c, conns, rand.Uint32())
+	d.ports = newPortBook(c, slices.Concat(standing...), rand.Uint32())
 	return nil
 }
 
@@ -140,11 +143,11 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 	}
 	seen = append(seen, rest...)
 	if d.watched && slices.ContainsFunc(attempts, func(t *attempt) bool { return t.ends.End == nat.EndLost }) {
-		standing, err := d.standing(ctx)
+		changed, err := d.changed(ctx)
 		if err != nil {
 			return nil, err
 		}
-		seen = append(seen, standing...)
+		seen = append(seen, changed...)
 	}
 	return seen, nil
 }

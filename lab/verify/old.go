@@ -14,30 +14,34 @@ import (
 // vxlanPort is where VXLAN's packets go to (RFC 7348).
 const vxlanPort = 4789
 
-// oldEntries names the entries of connection tracking that translate and that stood before anything was asked, as far as packets of
-// the lab can meet them whatever their client's port: those of protocols without ports, a tunnel's among them, and of VXLAN.
-func oldEntries(standing []proof.Observation) map[string][]string {
-	out := map[string][]string{}
-	for _, o := range standing {
-		c := o.Conn
-		switch c.Original.Proto() {
-		case nat.TCP, nat.ICMP, nat.ICMPv6, nat.UDPLite, nat.SCTP, nat.DCCP:
-			continue
-		case nat.UDP:
-			if c.Original.Dst().Port() != vxlanPort {
-				continue
-			}
-		}
-		if c.Reply != c.Original.Reply() {
-			out[o.Node] = append(out[o.Node], fmt.Sprintf("an old entry of connection tracking translates %s: its answers are %s", c.Original, c.Reply))
-		}
+// anyPort reports whether packets of the lab can meet an entry whatever their client's port: of a protocol without ports, such as a tunnel's, or
+// of VXLAN.
+func anyPort(c nat.Conn) bool {
+	switch c.Original.Proto() {
+	case nat.TCP, nat.ICMP, nat.ICMPv6, nat.UDPLite, nat.SCTP, nat.DCCP:
+		return false
+	case nat.UDP:
+		return c.Original.Dst().Port() == vxlanPort
 	}
-	return out
+	return true
 }
 
-// standing is the nodes' connection tracking entries as they are: where a packet is lost, the kernel never tells what
-// it changed of its entry.
-func (d *driver) standing(ctx context.Context) ([]proof.Observation, error) {
+// oldEntry names an entry that translates and that stood before anything was asked, as far as packets of the lab can meet it; "" for another.
+func oldEntry(c nat.Conn) string {
+	if !anyPort(c) || c.Reply == c.Original.Reply() {
+		return ""
+	}
+	return fmt.Sprintf("an old entry of connection tracking translates %s: its answers are %s", c.Original, c.Reply)
+}
+
+// entryOf is an entry of connection tracking in a node.
+type entryOf struct {
+	node string
+	id   uint32
+}
+
+// standing is the nodes' connection tracking entries as they are, by node.
+func (d *driver) standing(ctx context.Context) ([][]nat.Conn, error) {
 	conns := make([][]nat.Conn, len(d.nodes))
 	var group errgroup.Group // the kernel looks through the entries of all namespaces each time
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -47,13 +51,22 @@ func (d *driver) standing(ctx context.Context) ([]proof.Observation, error) {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	return conns, group.Wait()
+}
+
+// changed is what stands now of entries that attempts can have met: where a packet is lost, the kernel never tells what it changed of its entry. What
+// stood before the first attempt has ports that none of them has.
+func (d *driver) changed(ctx context.Context) ([]proof.Observation, error) {
+	conns, err := d.standing(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var out []proof.Observation
 	for i, node := range d.nodes {
 		for _, c := range conns[i] {
-			out = append(out, proof.Observation{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID})
+			if !d.before[entryOf{node, c.ID}] || anyPort(c) {
+				out = append(out, proof.Observation{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID})
+			}
 		}
 	}
 	return out, nil

@@ -6,11 +6,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
-	"natlab/nat/proof"
 )
 
 // Of entries that stand those are told of that a packet of the lab can meet and that translate it.
-func TestOldEntries(t *testing.T) {
+func TestOldEntry(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, original, reply, want string
@@ -27,11 +26,7 @@ func TestOldEntries(t *testing.T) {
 			require.NoError(t, err)
 			reply, err := nat.ParseTuple(row.reply)
 			require.NoError(t, err)
-			var want []string
-			if row.want != "" {
-				want = []string{row.want}
-			}
-			require.Equal(t, want, oldEntries([]proof.Observation{{Node: "a", Conn: nat.Conn{Original: original, Reply: reply}}})["a"])
+			require.Equal(t, row.want, oldEntry(nat.Conn{Original: original, Reply: reply}))
 		})
 	}
 }
