@@ -137,6 +137,14 @@ func (o *owned) program(ctx context.Context, c topology.Cluster, how Sync, nodes
 	return o.proxies.Restart(ctx, nodes...)
 }
 
+// KubeProxies are the nodes' real kube-proxies, of a lab that the calling process serves: it may start and halt them. They end with the lab.
+func (l *Lab) KubeProxies() (*proxy.Set, error) {
+	if l.own == nil || l.own.proxies == nil {
+		return nil, errors.New("no kube-proxy of this process runs in the nodes")
+	}
+	return l.own.proxies, nil
+}
+
 // Families are those that the lab has, the primary one first.
 func (l *Lab) Families() []nat.Family {
 	out := make([]nat.Family, len(l.plan.Families))

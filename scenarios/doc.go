@@ -33,7 +33,7 @@
 //
 //	lab [FILE...]                     bring the lab up: small (small.yaml) or FILE; "+FILE" changes it (JSON merge patches)
 //	apply FILE [node=N]...            change objects, and give the nodes what kube-proxy then writes: since 1.27 the chains of
-//	                                  what changed, and those that all Services share
+//	                                  what changed, and those that all Services share; end=told: a real kube-proxy is told, and not waited for
 //	sync [node=N]...                  give the nodes all of kube-proxy's rules anew
 //	iptables [legacy:|nft:]NODE ARGS  edit rules as another agent would
 //	run MEMBER PROGRAM ARGS           run a program in a namespace
@@ -64,6 +64,11 @@
 //	                                  drop NAME, duplicate NAME, rewrite NAME src= dst=
 //	http MEMBER URL [...]             get a page inside a namespace: status= body=REGEXP
 //	until MEMBER PROGRAM ARGS         run a program until it ends with status 0, at most a minute
+//	proxy NODE restart [v=N] [slow=REGEXP] [halt=REGEXP]  start a real kube-proxy anew, and read its log a line at a time: it halts behind
+//	                                  a line that matches halt=, and behind each of slow= until another of its goroutines wants to log
+//	                                  (ten seconds, and then no more). What it does at once is so put in an order: its races are decided
+//	proxy NODE halt REGEXP [slow=REGEXP]  other lines, from now on; proxy NODE halted waits until it has halted, and proxy NODE go has it go on,
+//	                                  until it has written all that it was told
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings
 //

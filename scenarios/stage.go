@@ -59,7 +59,7 @@ func (s *stage) verbs() map[string]func(*testscript.TestScript, bool, []string) 
 		"ask": doAsk, "open": doOpen, "send": doSend, "receive": doReceive, "close": doClose, "segment": doSegment, "load": doLoad, "stream": doStream, "pause": doPause, "sweep": doSweep,
 		"conntrack": doConntrack, "flush": doFlush, "stat": doStat, "counter": doCounter, "netstat": doNetstat,
 		"watch": doWatch, "met": doMet, "hop": doHop, "way": doWay, "hold": doHold, "held": doHeld, "release": doRelease, "drop": doDrop, "duplicate": doDuplicate, "rewrite": doRewrite,
-		"view": doView, "audit": doAudit, "http": doHTTP, "until": doUntil,
+		"view": doView, "audit": doAudit, "http": doHTTP, "until": doUntil, "proxy": doProxy,
 	}
 	if s.ground != nil {
 		all = s.groundVerbs(all)
@@ -235,11 +235,11 @@ func (s *stage) baseline() error {
 	return nil
 }
 
-// doApply: apply FILE [node=NODE] [end=any]. The documents change the cluster's, and the nodes get the rules that kube-proxy then
-// writes; with node= only those named, as when another node's kube-proxy is behind.
+// doApply: apply FILE [node=NODE] [end=any|told]. The documents change the cluster's, and the nodes get the rules that kube-proxy then
+// writes; with node= only those named, as when another node's kube-proxy is behind. With end=told nobody waits for the rules.
 func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error {
 	if len(args) == 0 {
-		return usagef("apply FILE [node=NODE]... [end=any]")
+		return usagef("apply FILE [node=NODE]... [end=any|told]")
 	}
 	patch, err := parseObjects([]byte(ts.ReadFile(args[0])))
 	if err != nil {
@@ -254,23 +254,35 @@ func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	}
 	c.Name, c.KubeProxy.Backend = s.cluster.Name, s.cluster.KubeProxy.Backend
 	s.cluster = c
-	rest, whatever := slices.Clone(args[1:]), false
-	if at := slices.Index(rest, "end=any"); at >= 0 && s.job.program.Path != "" {
-		rest, whatever = slices.Delete(rest, at, at+1), true
-	}
+	end, rest := endOf(args[1:])
 	nodes, err := nodesOf(rest)
 	if err != nil {
 		return err
+	}
+	if end == "told" {
+		return s.tell(nodes)
 	}
 	err = s.lab.Change(s.ctx, s.cluster, nodes...)
 	if not {
 		return s.refused(ts, "apply", err)
 	}
-	if whatever && err != nil {
+	if end == "any" && s.job.program.Path != "" && err != nil {
 		ts.Logf("apply: %v", err)
 		return nil
 	}
 	return err
+}
+
+// endOf takes end= from words.
+func endOf(words []string) (end string, rest []string) {
+	for _, w := range words {
+		if e, is := strings.CutPrefix(w, "end="); is && (e == "any" || e == "told") {
+			end = e
+			continue
+		}
+		rest = append(rest, w)
+	}
+	return end, rest
 }
 
 // doSync: sync [node=NODE]... gives the nodes all of kube-proxy's rules anew.

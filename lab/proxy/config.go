@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"natlab/topology"
 )
@@ -22,13 +23,25 @@ const (
 // leastPeriod is kube-proxy's minSyncPeriod in a lab: nobody waits for its second. It cannot be none, which stands for the second.
 const leastPeriod = "10ms"
 
+// rarePeriod is kube-proxy's syncPeriod in ipvs mode where the cluster's is the usual one: each of its syncs runs some hundred programs one after the other, and a VM would
+// never be done with them.
+const usualPeriod, rarePeriod = 30 * time.Second, time.Hour
+
+// syncPeriod is a cluster's, 0 for kube-proxy's own.
+func syncPeriod(kp topology.KubeProxy, mode string) time.Duration {
+	if mode == topology.ModeIPVS && (kp.SyncPeriod == 0 || kp.SyncPeriod == usualPeriod) {
+		return rarePeriod
+	}
+	return kp.SyncPeriod
+}
+
 // configuration is a node's KubeProxyConfiguration, v1alpha1, as JSON, which is YAML. It has what the cluster's has, and is silent where that is.
 func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) {
 	kp := c.KubeProxy
 	mode := cmp.Or(kp.Mode, topology.ModeIPTables)
 	plane := map[string]any{"minSyncPeriod": leastPeriod}
-	if kp.SyncPeriod > 0 {
-		plane["syncPeriod"] = kp.SyncPeriod.String()
+	if period := syncPeriod(kp, mode); period > 0 {
+		plane["syncPeriod"] = period.String()
 	}
 	if kp.MasqueradeBit >= 0 && kp.Configured {
 		plane["masqueradeBit"] = kp.MasqueradeBit

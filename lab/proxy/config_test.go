@@ -49,8 +49,8 @@ func TestConfiguration(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(text, &ipvs))
 	require.Equal(t, "ipvs", ipvs.Mode)
-	require.Equal(t, map[string]any{"minSyncPeriod": "10ms"}, ipvs.IPVS)
-	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "masqueradeBit": 15.0, "masqueradeAll": true}, ipvs.IPTables)
+	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s"}, ipvs.IPVS)
+	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s", "masqueradeBit": 15.0, "masqueradeAll": true}, ipvs.IPTables)
 }
 
 func TestLinkPrograms(t *testing.T) {

@@ -29,6 +29,7 @@ type node struct {
 	client *http.Client
 	web    *http.Server  // the API, as this node reaches it
 	served chan struct{} // closed when web has ended
+	pace   *Pace         // at which the log of the next process is read; nil for a log that nobody waits for
 
 	mu      sync.Mutex
 	process *process // under mu; nil where it is stopped
@@ -40,7 +41,8 @@ type node struct {
 type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
-	err   error // why it ended; once ended is closed
+	err   error     // why it ended; once ended is closed
+	log   *pacedLog // nil where its log is a file
 }
 
 // serve opens the API in the node's namespace.
@@ -87,21 +89,36 @@ func (n *node) start(c topology.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
+	return n.run(conf, o)
+}
+
+// run starts the program with a configuration. Its log is the file, or is written there as fast as it is read.
+func (n *node) run(conf string, o Options) error {
 	log, err := os.OpenFile(n.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer log.Close()                                                            //nolint:errcheck // the program has its own
-	cmd := exec.Command(o.Binary, "--config="+conf, "--v="+verbosity)            //nolint:noctx // it lives as long as the lab
-	cmd.Env = append(os.Environ(), "PATH="+o.path()+":"+os.Getenv("PATH"), lock) // the last one of a name counts
-	cmd.Dir, cmd.Stdout, cmd.Stderr = n.dir, log, log
-	wait, err := n.ns.StartTied(cmd)
+	v, p := verbosity, &process{ended: make(chan struct{})}
+	if n.pace != nil {
+		v = cmp.Or(n.pace.Verbosity, v)
+		file := log
+		if p.log, log, err = openPaced(file, *n.pace, n.turns); err != nil {
+			return errors.Join(err, file.Close())
+		}
+	}
+	defer log.Close()                                                              //nolint:errcheck // the program has its own
+	p.cmd = exec.Command(o.Binary, "--config="+conf, fmt.Sprintf("--v=%d", v))     //nolint:gosec,noctx // it lives as long as the lab
+	p.cmd.Env = append(os.Environ(), "PATH="+o.path()+":"+os.Getenv("PATH"), lock) // the last one of a name counts
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = n.dir, log, log
+	wait, err := n.ns.StartTied(p.cmd)
 	if err != nil {
 		return fmt.Errorf("kube-proxy %s: %w", o.Binary, err)
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
 	go func() {
 		p.err = wait()
+		if p.log != nil {
+			<-p.log.ended
+		}
 		close(p.ended)
 	}()
 	n.mu.Lock()
@@ -111,7 +128,7 @@ func (n *node) start(c topology.Cluster, o Options) error {
 }
 
 // verbosity is that of `--v`: the beginning and the end of each sync are logged.
-const verbosity = "2"
+const verbosity = 2
 
 // lock gives each namespace an xtables lock of its own, as that of another machine would be.
 const lock = "XTABLES_LOCKFILE=/proc/self/ns/net"
@@ -129,6 +146,7 @@ func (n *node) stop() error {
 	if p == nil {
 		return nil
 	}
+	p.log.release()
 	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
 		if err := p.cmd.Process.Signal(signal); errors.Is(err, os.ErrProcessDone) {
 			break

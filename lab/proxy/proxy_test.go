@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,7 +41,7 @@ type counts struct {
 
 // standIn does what a kube-proxy does toward its API server and in its metrics, and writes no rule.
 func standIn(how string) error {
-	if how == "dies" {
+	if how == "dies" || slices.Contains(os.Args, "--v=13") {
 		return fmt.Errorf("unknown mode")
 	}
 	var config struct {
@@ -88,6 +90,9 @@ func standIn(how string) error {
 			}
 			if json.Unmarshal(o, &slice) != nil {
 				return
+			}
+			if how == "logs" {
+				fmt.Fprintln(os.Stderr, "I0101 heard of an EndpointSlice")
 			}
 			at, err := time.Parse(time.RFC3339Nano, slice.Metadata.Annotations["endpoints.kubernetes.io/last-change-trigger-time"])
 			switch {
@@ -194,6 +199,36 @@ func TestSet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A kube-proxy whose log is read at a pace halts where it is to, hears of changes and programs none meanwhile, and goes on.
+func TestSetHalts(t *testing.T) {
+	c, handles := nodes(t)
+	s, err := proxy.Open(t.Context(), c, handles, options(t, "logs"))
+	require.NoError(t, err)
+	defer s.Close() //nolint:errcheck // for a test that failed
+	first, line := c.Nodes[0].Name, regexp.MustCompile("heard of")
+	require.ErrorContains(t, s.Halt(first, proxy.Pace{Halt: line}), "start it anew for that")
+	require.ErrorContains(t, s.RestartPaced(t.Context(), "nowhere", proxy.Pace{}), `"nowhere"`)
+
+	require.NoError(t, s.RestartPaced(t.Context(), first, proxy.Pace{Halt: line}), "it halts as it starts")
+	require.NoError(t, s.Go(t.Context(), first))
+	require.ErrorContains(t, s.Halted(t.Context(), first), "no line is there")
+
+	require.NoError(t, s.RestartPaced(t.Context(), first, proxy.Pace{Verbosity: 4}), "no line stops it")
+	require.NoError(t, s.Halt(first, proxy.Pace{Halt: line}))
+	c.Services = c.Services[1:]
+	s.Tell(c)
+	require.NoError(t, s.Halted(t.Context(), first))
+	require.NoError(t, s.Go(t.Context(), first))
+
+	require.NoError(t, s.Halt(first, proxy.Pace{Halt: line}))
+	c.Services = c.Services[1:]
+	s.Tell(c)
+	require.NoError(t, s.Halted(t.Context(), first))
+	require.NoError(t, s.Stop(first), "one that has halted, too")
+
+	require.ErrorContains(t, s.RestartPaced(t.Context(), first, proxy.Pace{Halt: regexp.MustCompile("never"), Verbosity: 13}), "has ended")
 }
 
 // A kube-proxy that ends at once, or whose rules are refused, is told with what it logged last, and nothing is left.

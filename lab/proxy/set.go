@@ -32,6 +32,7 @@ type Set struct {
 	api     *apiserver.Server
 	nodes   []*node
 	cluster topology.Cluster // of the last Set
+	version uint64           // that the API gave it
 }
 
 // patient is how long a kube-proxy may take to program what it was told.
@@ -67,33 +68,36 @@ func (s *Set) begin(ctx context.Context, nodes []*node) error {
 	defer cancel()
 	err := each(nodes, func(n *node) error {
 		s.api.Forget(n.name)
-		if err := n.start(s.cluster, s.options); err != nil {
-			return err
-		}
-		// It answers when it remembers from when on changes count.
-		return n.await(ctx, "it does not answer", func(metrics) bool { return true })
+		return n.start(s.cluster, s.options)
 	})
 	if err != nil {
 		return err
 	}
+	return s.first(ctx, nodes)
+}
+
+// first waits until kube-proxies that were started have programmed all there is.
+func (s *Set) first(ctx context.Context, nodes []*node) error {
 	if err := s.settle(ctx, nodes); err != nil {
 		return err
 	}
 	return each(nodes, func(n *node) error { return n.learn(ctx, s.api.Told(n.name, apiserver.Services).Objects) })
 }
 
-// learn takes from the first Services how often the kube-proxy counts each: it was told of all before it programmed any.
+// learn takes from the first Services how often the kube-proxy counts each. It was told of all before it programmed any, but for a release that begins
+// before it has heard of all (kubernetes#126532), which is waited for.
 func (n *node) learn(ctx context.Context, told int) error {
-	m, err := n.metrics(ctx)
-	if err != nil {
-		return errors.Join(err, n.runs())
+	if told == 0 {
+		return fmt.Errorf("kube-proxy of node %s was told of no Services", n.name)
 	}
 	families := 0
-	if told > 0 {
-		families = int(m[serviceChanges]) / told
-	}
-	if families < 1 {
-		return fmt.Errorf("kube-proxy of node %s was told of %d Services and counts %v changes of them", n.name, told, m[serviceChanges])
+	err := n.await(ctx, fmt.Sprintf("it was told of %d Services and counts other changes of them", told), func(m metrics) bool {
+		count := int(m[serviceChanges])
+		families = count / told
+		return families > 0 && count%told == 0
+	})
+	if err != nil {
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -112,20 +116,23 @@ func (s *Set) settle(ctx context.Context, nodes []*node) error {
 	return nil
 }
 
-// settleFamily is settle of one family: each counts a change of the barrier's EndpointSlice when it has
+// settleFamily is settle of one family, beginning when all answer: from then on they remember that changes count. Each counts a change of the barrier's EndpointSlice when it has
 // written the rules of all that it knew by then. A sync that fails forgets which changes it was about, so the barrier is sent anew; the second that fails
 // writes all rules, and of one whose third fails too the rules are refused.
 func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family) error {
-	const again, refused = 2 * time.Second, 3
+	const soon, refused = 2 * time.Second, 3
 	before := make([]metrics, len(nodes))
 	for i, n := range nodes {
-		var err error
-		if before[i], err = n.metrics(ctx); err != nil {
-			return errors.Join(err, n.runs())
+		err := n.await(ctx, "it does not answer", func(m metrics) bool {
+			before[i] = m
+			return true
+		})
+		if err != nil {
+			return err
 		}
 	}
 	strikes := make([]int, len(nodes))
-	for {
+	for again := soon; ; again *= 2 { // each barrier is a sync more for all, which a slow machine is still at
 		s.api.Touch(f)
 		round, cancel := context.WithTimeout(ctx, again)
 		var group errgroup.Group
@@ -176,12 +183,16 @@ func (s *Set) Set(ctx context.Context, c topology.Cluster) error {
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
 	other := !reflect.DeepEqual(s.cluster.KubeProxy, c.KubeProxy)
-	s.cluster = c
-	version := s.api.Set(c)
+	s.Tell(c)
 	running := s.running()
 	if other { // a configuration is read at the start
 		return s.anew(ctx, running)
 	}
+	return s.follow(ctx, running, s.version)
+}
+
+// follow waits until kube-proxies have programmed a version of the cluster and cleaned up behind it.
+func (s *Set) follow(ctx context.Context, running []*node, version uint64) error {
 	err := each(running, func(n *node) error {
 		return n.await(ctx, "it does not hear of the Services", func(m metrics) bool {
 			told := s.api.Told(n.name, apiserver.Services)
