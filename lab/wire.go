@@ -27,6 +27,7 @@ func (l *Lab) wired() bool { return l.Backend() == dataplane.Userspace }
 // GatewayOptions are how the nodes' gateways work, of a lab whose NAT is natlab's own.
 type GatewayOptions struct {
 	Apply    userspace.Apply `json:"apply"`    // how they carry verdicts out
+	Queues   int             `json:"queues"`   // that share a node's packets; 0 is one
 	Offload  bool            `json:"offload"`  // established flows that nobody needs to see pass in the kernel
 	FailOpen bool            `json:"failOpen"` // packets pass as they are where a gateway is slow, stopped or killed; else they are lost
 	Fault    userspace.Fault `json:"fault"`    // what they do wrong
@@ -82,6 +83,8 @@ func checkNAT(text string, on dataplane.Backend, o Options) error {
 		return errors.New("natlab's own NAT can fail open: give --dataplane userspace")
 	case on != dataplane.Userspace && o.Gateways.Offload:
 		return errors.New("flows are offloaded by natlab's own NAT: give --dataplane userspace")
+	case on != dataplane.Userspace && o.Gateways.Queues > 1:
+		return errors.New("packets come by queues to natlab's own NAT: give --dataplane userspace")
 	case o.Gateways.Offload && (f != userspace.NoFault || own.Other()):
 		return userspace.ErrOffload
 	}
@@ -198,7 +201,7 @@ func (o *owned) obey(l *Lab, node string, rs iptables.Ruleset) error {
 	rules[rs.Family] = gateway.Rules{rs}
 	with := l.gateways
 	g, err := userspace.Open(h, userspace.Options{
-		Node: node, Rules: rules, Facts: facts, Apply: with.Apply, Offload: with.Offload, FailOpen: with.FailOpen, Fault: with.Fault,
+		Node: node, Rules: rules, Facts: facts, Apply: with.Apply, Queues: with.Queues, Offload: with.Offload, FailOpen: with.FailOpen, Fault: with.Fault,
 	})
 	if err != nil {
 		return err

@@ -155,7 +155,7 @@ func (w *twins) wired(t *testing.T, apply userspace.Apply, rs iptables.Ruleset) 
 	sets, err := ipset.Parse(setsIn(w.family))
 	require.NoError(t, err)
 	g, err := userspace.Open(x.node.ns, userspace.Options{
-		Rules: map[nat.Family]gateway.Rules{w.family: {rs}}, Apply: apply, Chance: &x.ports,
+		Rules: map[nat.Family]gateway.Rules{w.family: {rs}}, Apply: apply, Queues: 1 + w.rounds%3, Chance: &x.ports,
 		Facts: gateway.Facts{Kernel: w.kernel.version, Sets: sets, IPsec: rules.No, Queues: rules.No},
 	})
 	require.NoError(t, err)

@@ -22,6 +22,7 @@ type gatewayFlags struct {
 	netns          string
 	host, failOpen bool
 	offload        bool
+	queues         int
 	apply          applyFlag
 	own            ownNATFlags
 	state          string
@@ -30,7 +31,7 @@ type gatewayFlags struct {
 func (p *program) gateway() *cobra.Command {
 	var g gatewayFlags
 	cmd := &cobra.Command{
-		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--offload] [--fail-open] [--state FILE] [--nat NAME=VALUE,...] [--fault FAULT]",
+		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--offload] [--queues N] [--fail-open] [--state FILE] [--nat NAME=VALUE,...] [--fault FAULT]",
 		Short: "Translate and filter in a network namespace in place of its kernel",
 		Long: `Be the NAT of a network namespace: the kernel routes, and hands each packet over at its hooks (NFQUEUE), where tables,
 connection tracking and NAT are natlab's own, by saved rules that are not in the kernel. It runs until it is interrupted,
@@ -50,6 +51,7 @@ flows go on. With --offload packets of established flows that nobody needs to se
 	f.StringVar(&g.state, "state", "", "keep the connections in this file, and go on with those that it has")
 	g.apply.add(f)
 	addOffload(f, &g.offload)
+	addQueues(f, &g.queues)
 	g.own.add(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -59,6 +61,9 @@ flows go on. With --offload packets of established flows that nobody needs to se
 			return usage(cmd, errors.New("--rules and --rules6 are both -: standard input can be read only once"))
 		case g.netns != "" && g.host:
 			return usage(cmd, errors.New("--netns and --host exclude each other"))
+		}
+		if err := checkQueues(g.queues); err != nil {
+			return usage(cmd, err)
 		}
 		return p.runGateway(cmd.Context(), g)
 	}
@@ -75,7 +80,7 @@ func (p *program) runGateway(ctx context.Context, flags gatewayFlags) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, Offload: flags.offload, State: flags.state, Note: func(what string) { p.logf("%s", what) }}
+	o := userspace.Options{Rules: sets, FailOpen: flags.failOpen, Apply: flags.apply.Apply, Offload: flags.offload, Queues: flags.queues, State: flags.state, Note: func(what string) { p.logf("%s", what) }}
 	if o.Facts, err = p.gatewayFacts(ctx, ns, sets); err != nil {
 		return err
 	}

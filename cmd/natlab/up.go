@@ -24,7 +24,7 @@ func (p *program) up() *cobra.Command {
 	var with int
 	var bundles []string
 	cmd := &cobra.Command{
-		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--offload] [--fail-open] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables|ipvs] [--with PID]",
+		Use:   "up [-f FILE]... [--name N] [--backend iptables-legacy|iptables-nft | --dataplane userspace [--apply mark|payload] [--offload] [--queues N] [--fail-open] [--nat NAME=VALUE,...] [--fault FAULT]] [--bundle NODE=FILE]... [--kube-proxy BINARY|RELEASE] [--mode iptables|nftables|ipvs] [--with PID]",
 		Short: "Build a lab and leave it running",
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
@@ -45,19 +45,23 @@ disproves what the Services call for on what the nodes hold, and names what is t
 	apply.add(cmd.Flags())
 	addOffload(cmd.Flags(), &o.Gateways.Offload)
 	addFailOpen(cmd.Flags(), &o.Gateways.FailOpen)
+	addQueues(cmd.Flags(), &o.Gateways.Queues)
 	var own ownNATFlags
 	own.add(cmd.Flags())
 	var kp proxyFlags
 	kp.add(cmd.Flags())
 	cmd.Flags().IntVar(&with, "with", 0, "take the lab away when the process of this number ends (default: $"+withVariable+", if set)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkQueues(o.Gateways.Queues); err != nil {
+			return usage(cmd, err)
+		}
 		if plane.value != planeKernel {
 			if backend.value != "" {
 				return usage(cmd, errors.New("--backend and --dataplane userspace exclude each other: no rule reaches the kernel"))
 			}
 			backend.value = plane.value
 		}
-		for _, flag := range []string{"apply", "offload", "fail-open", "nat", "fault"} {
+		for _, flag := range []string{"apply", "offload", "queues", "fail-open", "nat", "fault"} {
 			if plane.value == planeKernel && cmd.Flags().Changed(flag) {
 				return usage(cmd, fmt.Errorf("--%s is of --dataplane userspace", flag))
 			}

@@ -13,8 +13,9 @@ import (
 // Feed is how a rule hands packets to a queue.
 type Feed struct {
 	Number uint16
-	Bypass bool // where nobody listens, packets go on; else they are dropped
-	Native bool // nf_tables has a queue expression of its own (Native)
+	Total  uint16 // queues from Number on that share the packets, each all between two addresses; 0 is one
+	Bypass bool   // where nobody listens, packets go on; else they are dropped
+	Native bool   // nf_tables has a queue expression of its own (Native)
 }
 
 // Expr is the expression of nf_tables that ends a rule so. Without one of its own it is the NFQUEUE target of x_tables through nft_compat,
@@ -25,11 +26,11 @@ func (f Feed) Expr() expr.Any {
 		if f.Bypass {
 			flag = expr.QueueFlagBypass
 		}
-		return &expr.Queue{Num: f.Number, Total: 1, Flag: flag}
+		return &expr.Queue{Num: f.Number, Total: max(1, f.Total), Flag: flag}
 	}
 	info := make(xt.Unknown, 8)
 	binary.NativeEndian.PutUint16(info, f.Number)
-	binary.NativeEndian.PutUint16(info[2:], 1)
+	binary.NativeEndian.PutUint16(info[2:], max(1, f.Total))
 	if f.Bypass {
 		const flagBypass = 1 // NFQ_FLAG_BYPASS
 		binary.NativeEndian.PutUint16(info[4:], flagBypass)

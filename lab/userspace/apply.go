@@ -38,33 +38,48 @@ func ParseApply(s string) (Apply, error) {
 	return 0, fmt.Errorf("apply by %q: want mark or payload", s)
 }
 
-// The queues of a namespace besides that of whole packets, QueueNumber.
-const (
-	beginNumber = QueueNumber + 1 // of TCP and UDP, whose begin is enough
-	againNumber = QueueNumber + 2 // of those for which it was not
-)
+// MostQueues is how many queues may share a namespace's packets.
+const MostQueues = 16
+
+// queue is one of a namespace's. Those of whole packets have the numbers from QueueNumber on, as many as Options.Queues; behind them come as many of
+// packets whose begin is enough, of TCP and UDP, and one of those for which it was not.
+type queue struct {
+	*nfqueue.Queue
+	begin, again bool
+	flying       []int // slots of marks whose verdicts are on their way to the kernel
+}
 
 // openQueues opens the queues in the namespace of this thread.
 func (g *Gateway) openQueues() error {
-	all := []nfqueue.Options{{Number: QueueNumber, FailOpen: g.options.FailOpen}}
-	if g.options.Apply == ByMark {
-		all = append(all, nfqueue.Options{Number: beginNumber, Begin: gateway.BeginLength, FailOpen: g.options.FailOpen}, nfqueue.Options{Number: againNumber})
+	open := func(o nfqueue.Options, q queue) (err error) {
+		if q.Queue, err = nfqueue.Open(o); err == nil {
+			g.queues = append(g.queues, &q)
+		}
+		return err
 	}
-	for _, o := range all {
-		q, err := nfqueue.Open(o)
-		if err != nil {
+	n := g.options.queues()
+	for i := range n {
+		if err := open(nfqueue.Options{Number: QueueNumber + i, FailOpen: g.options.FailOpen}, queue{}); err != nil {
 			return err
 		}
-		g.queues = append(g.queues, &queue{Queue: q, number: o.Number})
 	}
-	return nil
+	if g.options.Apply != ByMark {
+		return nil
+	}
+	for i := range n {
+		o := nfqueue.Options{Number: QueueNumber + n + i, Begin: gateway.BeginLength, FailOpen: g.options.FailOpen}
+		if err := open(o, queue{begin: true}); err != nil {
+			return err
+		}
+	}
+	return open(nfqueue.Options{Number: g.againNumber()}, queue{again: true})
 }
 
-// queue is one of them.
-type queue struct {
-	*nfqueue.Queue
-	number uint16
-}
+// againNumber is the queue of those whose begin was not enough.
+func (g *Gateway) againNumber() uint16 { return QueueNumber + 2*g.options.queues() }
+
+// queues are how many share the packets.
+func (o *Options) queues() uint16 { return uint16(max(1, o.Queues)) } //nolint:gosec // Open has seen to it
 
 // weigh decides for each family whether verdicts are carried out by marks: not where rules read more than headers. The Gateway is locked, or not at work yet.
 func (g *Gateway) weigh() {
@@ -109,7 +124,7 @@ func (g *Gateway) again(q *queue, p *nfqueue.Packet, as pending) error {
 	g.token++
 	g.pending[g.token] = as
 	delete(g.pending, g.token-mostPending)
-	return q.Requeue(p, againNumber, g.token)
+	return q.Requeue(p, g.againNumber(), g.token)
 }
 
 // complete is a packet that comes whole because its begin was not enough; done: its verdict is given.

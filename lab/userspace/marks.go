@@ -38,23 +38,23 @@ const (
 )
 
 // marks are the translations that the kernel's maps have. A verdict with a mark is carried out within the call that hands it over, so that a mark is
-// free for another translation as soon as the batch is done.
+// free for another translation as soon as the batch is done that used it last.
 type marks struct {
 	conn  *nftables.Conn
+	users []*queue
 	sets  map[kind]*nftables.Set
 	ids   map[translation]uint32
 	slots []slot
-	hand  int // of a clock: the slot that is looked at next where all are taken
-	round uint64
-	inUse bool // this batch has some
+	hand  int   // of a clock: the slot that is looked at next where all are taken
+	held  []int // slots that this batch uses; one that it uses twice is there twice
 	added []change
 	gone  []change
 }
 
 type slot struct {
-	is   translation
-	id   uint32
-	used uint64 // the batch that it was used in last
+	is    translation
+	id    uint32
+	users int // packets that have it and whose verdicts are not with the kernel yet
 }
 
 type change struct {
@@ -63,17 +63,20 @@ type change struct {
 }
 
 // openMarks connects to the namespace of this thread.
-func openMarks() (*marks, error) {
+func openMarks(users []*queue) (*marks, error) {
 	c, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return nil, err
 	}
-	return &marks{conn: c, ids: map[translation]uint32{}}, nil
+	return &marks{conn: c, users: users, ids: map[translation]uint32{}}, nil
 }
 
 // reset forgets all: the tables are new.
 func (m *marks) reset(sets map[kind]*nftables.Set) {
-	m.sets, m.slots, m.hand, m.added, m.gone = sets, nil, 0, nil, nil
+	m.sets, m.slots, m.held, m.hand, m.added, m.gone = sets, nil, nil, 0, nil, nil
+	for _, q := range m.users {
+		q.flying = nil
+	}
 	clear(m.ids)
 }
 
@@ -82,9 +85,8 @@ func (m *marks) has(t translation) bool { return m.ids[t] != 0 }
 
 // mark is what stands for a translation, when the next commit is done.
 func (m *marks) mark(t translation) uint32 {
-	m.inUse = true
 	if id, ok := m.ids[t]; ok {
-		m.slots[id&(mostMarks-1)].used = m.round
+		m.hold(int(id & (mostMarks - 1)))
 		return id
 	}
 	var at int
@@ -99,26 +101,42 @@ func (m *marks) mark(t translation) uint32 {
 		s.id ^= mostMarks
 	}
 	s := &m.slots[at]
-	s.is, s.used = t, m.round
+	s.is = t
+	m.hold(at)
 	m.ids[t] = s.id
 	m.added = append(m.added, change{s.id, t})
 	return s.id
 }
 
-// victim is a slot that this batch has not used. There is one: a batch is smaller than they are many.
+// hold keeps a slot for a packet of this batch.
+func (m *marks) hold(at int) {
+	m.slots[at].users++
+	m.held = append(m.held, at)
+}
+
+// landed frees what a queue's verdicts had, which are with the kernel now.
+func (m *marks) landed(q *queue) {
+	for _, at := range q.flying {
+		m.slots[at].users--
+	}
+	q.flying = q.flying[:0]
+}
+
+// victim is a slot that no packet of this batch has, nor one whose verdict is on its way. There is one: all queues' batches are fewer than the slots.
 func (m *marks) victim() int {
 	for {
 		at := m.hand
 		m.hand = (m.hand + 1) % len(m.slots)
-		if m.slots[at].used != m.round {
+		if m.slots[at].users == 0 {
 			return at
 		}
 	}
 }
 
-// commit writes what is new, in one transaction, and begins another batch. After an error none of it is there: packets that have such marks are dropped.
-func (m *marks) commit() error {
-	m.round, m.inUse = m.round+1, false
+// commit writes what is new, in one transaction, and begins another batch: what this one has is the queue's from now on. After an error none of it is there:
+// packets that have such marks are dropped.
+func (m *marks) commit(q *queue) error {
+	m.held, q.flying = q.flying[:0], m.held
 	if len(m.added)+len(m.gone) == 0 {
 		return nil
 	}

@@ -30,33 +30,49 @@ func (g *Gateway) serve(q *queue) {
 
 // judge decides about a batch of packets.
 func (g *Gateway) judge(q *queue, packets []nfqueue.Packet) error {
+	marked, err := g.decide(q, packets)
+	if err != nil || !marked {
+		return err
+	}
+	err = q.Flush()
+	g.landing.RUnlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.marks.landed(q)
+	return err
+}
+
+// decide has the queue hold the verdicts of a batch. Where marks are among them they are in the kernel's maps, and stay what they are until landed: no
+// tables are made anew before landing is unlocked.
+func (g *Gateway) decide(q *queue, packets []nfqueue.Packet) (marked bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	for i := range packets {
 		if err := g.judgeOne(q, &packets[i], now); err != nil {
-			return err
+			return false, err
 		}
 	}
 	g.commitOffload()
-	if g.marks == nil || !g.marks.inUse {
-		return nil
+	if g.marks == nil || len(g.marks.held) == 0 {
+		return false, nil
 	}
-	if err := g.marks.commit(); err != nil {
+	if err := g.marks.commit(q); err != nil {
 		g.stats.Unwritten++
 	}
-	return q.Flush() // before another batch has these marks stand for something else
+	g.landing.RLock()
+	return true, nil
 }
 
 func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 	g.stats.Packets++
-	if q.number == againNumber {
+	if q.again {
 		if done, err := g.complete(q, p); done {
 			return err
 		}
 	}
 	one, b := g.families[familyOf(p.Protocol)], p.Payload
-	switch begin := q.number == beginNumber; {
+	switch begin := q.begin; {
 	case one == nil: // its table is gone meanwhile
 		return q.Accept(p, p.Mark)
 	case p.Cut() && (!begin || p.Length > len(g.room)):
@@ -129,7 +145,7 @@ func (g *Gateway) carryOut(q *queue, p *nfqueue.Packet, r *gateway.Ruling) error
 		return q.Drop(p)
 	case r.Changed:
 		g.stats.Rewritten++
-		if q.number != beginNumber {
+		if !q.begin {
 			return q.Rewrite(p, g.unmistakable(p, r.Mark), r.Packet)
 		}
 		return g.rewriteBegun(q, p, r)

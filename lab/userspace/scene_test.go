@@ -80,9 +80,10 @@ const (
 	planeWire   = "userspace" // by mark
 	planeBytes  = "payload"
 	planePassed = "offload" // by mark, until flows are established
+	planeShared = "queues"  // by mark, by three queues
 )
 
-var applies = map[string]userspace.Apply{planeWire: userspace.ByMark, planeBytes: userspace.ByPayload, planePassed: userspace.ByMark}
+var applies = map[string]userspace.Apply{planeWire: userspace.ByMark, planeBytes: userspace.ByPayload, planePassed: userspace.ByMark, planeShared: userspace.ByMark}
 
 // benchRules are what a plane obeys in IPv4. A benchmark has others.
 var benchRules = rules4
@@ -107,7 +108,11 @@ func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway 
 	}
 	kernel, err := dataplane.Kernel()
 	require.NoError(tb, err)
-	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: applies[plane], Offload: plane == planePassed})
+	o := userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: applies[plane], Offload: plane == planePassed}
+	if plane == planeShared {
+		o.Queues = 3
+	}
+	g, err := userspace.Open(s.gateway, o)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
 	return g
@@ -170,8 +175,13 @@ func host(a net.Addr) string { return netip.MustParseAddrPort(a.String()).Addr()
 
 // ask has a client send a payload, and tells what came of it: whom the server saw and whether the payload came back, or the error.
 func ask(ctx context.Context, from netns.Handle, network, addr string, payload []byte, options func(fd int) error) string {
+	return askAs(ctx, from, nil, network, addr, payload, options)
+}
+
+// askAs is ask of a client with that address.
+func askAs(ctx context.Context, from netns.Handle, as net.Addr, network, addr string, payload []byte, options func(fd int) error) string {
 	const patience = 5 * time.Second
-	d := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) (err error) {
+	d := net.Dialer{Timeout: patience, LocalAddr: as, Control: func(_, _ string, c syscall.RawConn) (err error) {
 		if options != nil {
 			_ = c.Control(func(fd uintptr) { err = options(int(fd)) })
 		}

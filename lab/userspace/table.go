@@ -26,6 +26,7 @@ var priorities = [...]nftables.ChainPriority{nat.PreRouting: -300, nat.Input: 0,
 
 // design is what the gateway's tables are to be.
 type design struct {
+	queues   uint16
 	feeds    map[nat.Family][]nat.Hook
 	failOpen bool
 	byMark   bool
@@ -46,7 +47,8 @@ type design struct {
 //	OUTPUT        notrack, queue num 28257
 //	and so on     as PREROUTING, without notrack
 //
-// and where verdicts are carried out by mark, behind each a chain with the rules of addRewriting. Else all go to 28257. Where flows are offloaded, the rules of
+// and where verdicts are carried out by mark, behind each a chain with the rules of addRewriting. Else all go to 28257. Of several queues there are as many from 28257
+// on, and behind them as many in place of 28258. Where flows are offloaded, the rules of
 // addWayRules stand in front of what hands packets over.
 // notrack keeps packets from the kernel's conntrack where other rules of the namespace ask for that. What the kernel does not have of it is
 // left out and noted.
@@ -118,11 +120,11 @@ func (d *design) addFeed(c *nftables.Conn, t *nftables.Table, family nat.Family,
 		d.addWayRules(c, t, chain, family, hook)
 	}
 	feed := func(number uint16) expr.Any {
-		return nfqueue.Feed{Number: number, Bypass: d.failOpen, Native: d.native}.Expr()
+		return nfqueue.Feed{Number: number, Total: d.queues, Bypass: d.failOpen, Native: d.native}.Expr()
 	}
 	if d.byMark && hook != nat.Output {
 		for _, proto := range []nat.Proto{nat.TCP, nat.UDP} {
-			add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(proto)}}, feed(beginNumber))
+			add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(proto)}}, feed(QueueNumber+d.queues))
 		}
 	}
 	add(feed(QueueNumber))

@@ -21,7 +21,7 @@ import (
 	"natlab/nat/gateway"
 )
 
-// QueueNumber is the queue of the namespace that whole packets come by.
+// QueueNumber is the first queue of the namespace that whole packets come by.
 const QueueNumber = 28257
 
 // ErrBusy is a namespace that has a gateway already: a queue has one reader.
@@ -37,6 +37,9 @@ type Options struct {
 	Apply Apply
 	// Chance is where NAT begins to look for a port; nil is the system's. It is asked by the Gateway alone.
 	Chance conntrack.Chance
+	// Queues are how many share the packets, each with a goroutine of its own; 0 is one. All between two addresses come by one of them, so that the
+	// order within a flow stays. Their packets are handed over and go on side by side; what becomes of them is decided one by one.
+	Queues int
 	// FailOpen lets packets pass untranslated where the gateway is slow, stopped or dead; else they are dropped.
 	FailOpen bool
 	// State is a file that keeps the connections: they are read from it, and written to it every second and at the end. The tables stay then as after a kill,
@@ -96,7 +99,8 @@ type Gateway struct {
 	finished chan struct{}
 	stopping chan struct{} // ends keep
 	restored int
-	saving   sync.Mutex // one Save at a time; taken before mu
+	saving   sync.Mutex   // one Save at a time; taken before mu
+	landing  sync.RWMutex // held while verdicts by marks go to the kernel; taken behind mu
 
 	mu       sync.Mutex // guards what follows
 	families [2]*gateway.Gateway
@@ -129,6 +133,9 @@ func Open(ns netns.Handle, o Options) (*Gateway, error) {
 }
 
 func (g *Gateway) open() (err error) {
+	if g.options.Queues < 0 || g.options.Queues > MostQueues {
+		return fmt.Errorf("%d queues: want 1 to %d", g.options.Queues, MostQueues)
+	}
 	if g.watch, err = openWatch(g.ns); err != nil { // before the survey, so that no change is missed
 		return err
 	}
@@ -168,7 +175,7 @@ func (g *Gateway) begin() (err error) {
 	}
 	if g.options.Apply == ByMark {
 		g.room = make([]byte, 1<<16)
-		if g.marks, err = openMarks(); err != nil {
+		if g.marks, err = openMarks(g.queues); err != nil {
 			return err
 		}
 	}
@@ -196,8 +203,10 @@ func (g *Gateway) begin() (err error) {
 
 // makeTables replaces the gateway's tables in the namespace of this thread. The Gateway is locked.
 func (g *Gateway) makeTables() ([]string, error) {
+	g.landing.Lock() // marks on their way stand for what they stood for
+	defer g.landing.Unlock()
 	d := &design{
-		feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{}, joins: g.joins(),
+		queues: g.options.queues(), feeds: g.feeds(), failOpen: g.options.FailOpen, byMark: g.options.Apply == ByMark, sets: map[kind]*nftables.Set{}, joins: g.joins(),
 		offload: g.offload != nil, came: map[lane]*nftables.Set{}, routed: map[lane]*nftables.Set{},
 	}
 	notes, err := makeTables(d)

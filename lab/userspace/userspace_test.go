@@ -98,7 +98,7 @@ func ttl1(fd int) error {
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	small, middle, large, huge := []byte("hello"), bytes.Repeat([]byte("z"), 999), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
-	for _, plane := range []string{planeKernel, planeWire, planeBytes} {
+	for _, plane := range []string{planeKernel, planeWire, planeBytes, planeShared} {
 		t.Run(plane, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
