@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test conformance test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm test-browser bench lint fmt deps module-path dist go-there root clean
+.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm test-browser bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-kube-proxy: root go-there ## real kube-proxies in the lab, built once each:
 
 conformance: root deps build ## the 130 upstream end-to-end tests of Services, on both backends (root)
 	@$(NATLAB) conformance && $(NATLAB) conformance --backend iptables-nft
+
+conformance-vm: deps-vm build ## the same in a VM whose kernel has SCTP sockets; an hour where it is emulated
+	@$(NATLAB) vm run --kernel $(or $(KERNEL),6.12) --timeout 3h -- natlab conformance --parallel 1 --timeout 30m
 
 test-core: go-there ## the tests of topology and nat: no root, no network, a minute
 	$(GO) test -tags core -count=1 -timeout 5m ./topology/... ./nat/...

@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ type conformanceFlags struct {
 	focus, name     string
 	backend, format *choice
 	parallel        int
+	timeout         time.Duration
 	verbose, list   bool
 	proxy           proxyFlags
 }
@@ -47,6 +49,7 @@ test lists its rows of the matrix: client, entry, endpoint and policy, as in "po
 	f.StringVar(&r.name, "name", "", "run them on this lab, which is up")
 	f.Var(r.backend, "backend", "of the lab that is made: which of the kernel's two, or natlab's own NAT")
 	f.IntVar(&r.parallel, "parallel", conformance.DefaultParallel, "how many to run at a time")
+	f.DurationVar(&r.timeout, "timeout", conformance.DefaultLimit, "how long a test may take; its clients' patience grows with it: for a slow machine")
 	f.BoolVar(&r.list, "list", false, "list the tests, and run none")
 	f.BoolVarP(&r.verbose, "verbose", "v", false, "list the rows of each test")
 	f.VarP(r.format, "output", "o", "the form")
@@ -108,7 +111,7 @@ func (p *program) runTests(cmd *cobra.Command, r conformanceFlags, all []conform
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	o := conformance.Options{Parallel: r.parallel}
+	o := conformance.Options{Parallel: r.parallel, Limit: r.timeout}
 	if r.format.value == "text" {
 		o.Done = func(result conformance.Result) { p.testLine(result, r.verbose) }
 	}

@@ -38,8 +38,9 @@ func (t *stage) doHealth(_ scenarios.Script, not bool, args []string) error {
 		}
 		at := netip.AddrPortFrom(node.address(t.families[0]), t.services[args[0]].health)
 		got := ""
-		for deadline := time.Now().Add(patience); got != want && time.Now().Before(deadline) && t.ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-			got = getStatus(t.ctx, h, at)
+		patient := t.limit / patience
+		for deadline := time.Now().Add(patient); got != want && time.Now().Before(deadline) && t.ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+			got = getStatus(t.ctx, h, at, patient)
 		}
 		t.rows = append(t.rows, Row{Key: from + " -> " + name + " health check -> " + got, Family: t.families[0].String(), Protocol: "tcp", End: got})
 		if got != want {
@@ -50,8 +51,8 @@ func (t *stage) doHealth(_ scenarios.Script, not bool, args []string) error {
 }
 
 // getStatus is the status of an HTTP request, or how it ended without one: refused, or no answer.
-func getStatus(ctx context.Context, h netns.Handle, at netip.AddrPort) string {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func getStatus(ctx context.Context, h netns.Handle, at netip.AddrPort, patient time.Duration) string {
+	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
 	var conn net.Conn
 	err := h.Do(func() (err error) {
@@ -62,7 +63,7 @@ func getStatus(ctx context.Context, h netns.Handle, at netip.AddrPort) string {
 		return "refused"
 	}
 	defer conn.Close() //nolint:errcheck // the status is the news
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patient))
 	if _, err := fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: natlab\r\nConnection: close\r\n\r\n"); err != nil {
 		return "no answer"
 	}

@@ -53,12 +53,6 @@ type expectation struct {
 // most is how often a cell is asked for all endpoints to be heard: of three the chance to miss one is 3 in 10^11.
 const most = 64
 
-// Clients wait so long for an answer, and so long to be sure that none comes.
-const (
-	patience   = 5 * time.Second
-	impatience = 400 * time.Millisecond
-)
-
 // reach: see the package's doc.
 func (t *stage) reach(name string, o map[string]string) error {
 	s := t.services[name]
@@ -74,7 +68,7 @@ func (t *stage) reach(name string, o map[string]string) error {
 	}
 	want := expectation{end: cmp.Or(o["end"], "answered"), seen: o["seen"], same: o["same"] == "yes"}
 	if t.proxied {
-		want.wait = patience // a real kube-proxy takes its time
+		want.wait = t.limit / patience // a real kube-proxy takes its time
 	}
 	for key, to := range map[string]*time.Duration{"pause": &want.pause, "wait": &want.wait} {
 		if o[key] == "" {
@@ -119,9 +113,9 @@ func (t *stage) askAll(cells []*cell, want expectation) error {
 	if err != nil {
 		return err
 	}
-	wait := patience
+	wait := t.limit / patience
 	if strings.Contains(want.end, "lost") {
-		wait = impatience
+		wait = t.limit / impatience
 	}
 	deadline := time.Now().Add(want.wait)
 	for {

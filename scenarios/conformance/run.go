@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -30,25 +31,33 @@ type Result struct {
 
 // Options are what Run is to do.
 type Options struct {
-	Parallel int          // how many tests at a time; 0 means DefaultParallel
-	Done     func(Result) // called after each test, one at a time; may be nil
+	Parallel int           // how many tests at a time; 0 means DefaultParallel
+	Limit    time.Duration // how long one test may take; 0 means DefaultLimit. How long its clients wait grows with it
+	Done     func(Result)  // called after each test, one at a time; may be nil
 }
 
 // DefaultParallel is how many tests run beside each other: they mostly wait.
 const DefaultParallel = 8
 
-// limit bounds one test.
-const limit = 2 * time.Minute
+// DefaultLimit bounds one test; a machine that is emulated wants more.
+const DefaultLimit = 2 * time.Minute
+
+// Clients wait such a part of a test's limit for an answer, and such a part to be sure that none comes: 5 and 0.4 seconds of DefaultLimit.
+const (
+	patience   = 24
+	impatience = 300
+)
 
 // Run runs tests on a lab that stands, in the order of the list: those that disturb no other beside each other, and behind them the others one by
 // one. The lab has its own Services again in the end. It ends early, with what it has, when ctx does.
 func Run(ctx context.Context, l *lab.Lab, all []Test, o Options) ([]Result, error) {
 	w := newWorld(l)
+	limit := cmp.Or(max(o.Limit, 0), DefaultLimit)
 	casting := castOf(w.base)
 	results := make([]Result, len(all))
 	var tell sync.Mutex
 	run := func(i int) {
-		results[i] = play(ctx, w, casting, all[i])
+		results[i] = play(ctx, w, casting, all[i], limit)
 		if o.Done != nil {
 			tell.Lock()
 			defer tell.Unlock()
@@ -91,6 +100,7 @@ func Run(ctx context.Context, l *lab.Lab, all []Test, o Options) ([]Result, erro
 type stage struct {
 	ctx       context.Context //nolint:containedctx // the script engine calls the verbs, and hands no context on
 	test      Test
+	limit     time.Duration
 	world     *world
 	cast      cast
 	families  []topology.Family
@@ -104,7 +114,7 @@ type stage struct {
 }
 
 // play runs one test. Whatever its script does, its Services are taken away.
-func play(ctx context.Context, w *world, c cast, test Test) (r Result) {
+func play(ctx context.Context, w *world, c cast, test Test, limit time.Duration) (r Result) {
 	start := time.Now()
 	r = Result{Test: test}
 	defer func() { r.Took = time.Since(start) }()
@@ -116,7 +126,7 @@ func play(ctx context.Context, w *world, c cast, test Test) (r Result) {
 	defer cancel()
 	id := strings.NewReplacer("_", "-", ".go:", "-").Replace(test.File)
 	t := &stage{
-		ctx: ctx, test: test, world: w, cast: c, families: w.base.Families(), proxied: w.lab.Proxied(), namespace: "e2e-" + id,
+		ctx: ctx, test: test, limit: limit, world: w, cast: c, families: w.base.Families(), proxied: w.lab.Proxied(), namespace: "e2e-" + id,
 		target: w.target(), services: map[string]*service{},
 	}
 	ran := scenarios.Play(ctx, id, []byte(test.script+"\n"), scenarios.Ground{Lab: w.lab, Env: c.env(t.families), Verbs: t.verbs(), Condition: t.condition})
