@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"slices"
 
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -44,8 +43,10 @@ func (v *verification) noteControl(batch []*attempt, seen []proof.Observation, c
 		}
 		by := proof.EndpointOf(t.probe.Tuple, s, t.ends)
 		// Lost at one endpoint and answered by another, by the live rules, is as it has to be.
-		chance := proof.MayEnd(t.live, by, nat.EndLost) && slices.ContainsFunc(t.live, func(o nat.Outcome) bool { return o.End == nat.EndAnswered })
-		if t.overdue && !loses(t.intent) && !chance {
+		chance := proof.MayEnd(t.live, by, nat.EndLost) && answers(t.live)
+		// So is, by the intent, answered where it came to, whatever is lost elsewhere.
+		answered := by.IsValid() && proof.MayEnd(t.intent, by, nat.EndAnswered) && !proof.MayEnd(t.intent, by, nat.EndLost)
+		if t.overdue && !chance && (answered || !loses(t.intent)) {
 			// Lost, or late: the watched run tells, with its taps.
 			t.givenUp = true
 			if v.driver.patient < controlPatient {

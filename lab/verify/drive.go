@@ -157,7 +157,7 @@ func (d *driver) patience(t *attempt) time.Duration {
 	switch {
 	case d.watched:
 		return clientPatience
-	case loses(t.live):
+	case loses(t.live) && (d.patient < controlPatient || !answers(t.live)):
 		return controlMoment
 	}
 	return d.patient
@@ -273,6 +273,11 @@ func loses(p nat.Prediction) bool {
 		}
 	}
 	return len(p) == 0
+}
+
+// answers reports whether a prediction has a way that is answered.
+func answers(p nat.Prediction) bool {
+	return slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.End == nat.EndAnswered })
 }
 
 // starting is a client's socket, or why there is none.

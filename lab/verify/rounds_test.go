@@ -200,6 +200,7 @@ func TestBatches(t *testing.T) {
 func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
 	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
 	lost := nat.Prediction{{End: nat.EndLost, Probability: 1}}
+	elsewhere := nat.Prediction{by(0.5, "10.0.0.1:1"), {End: nat.EndLost, Probability: 0.5, Endpoint: netip.MustParseAddrPort("10.0.0.2:1")}}
 	for _, row := range []struct {
 		name         string
 		intent, live nat.Prediction
@@ -217,6 +218,7 @@ func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
 		{"lost, as it has to be, where the machine drops packets", lost, lost, true, true, controlPatient, false, 1},
 		{"lost by the live rules", both, lost, true, false, controlPatience, false, 0},
 		{"lost, as it has to be", lost, lost, true, false, controlPatience, false, 1},
+		{"late or lost, and it might have been lost elsewhere", elsewhere, elsewhere, true, false, controlPatience, false, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			q := &flowState{intent: row.intent, live: row.live}
@@ -224,7 +226,7 @@ func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
 			v := &verification{driver: driver{patient: row.patience}, discarded: map[string]int{}}
 			a := &attempt{flowState: q, intent: row.intent, live: row.live, overdue: row.overdue, ends: proof.Ends{End: nat.EndLost}}
 			a.probe.Tuple = nat.TupleOf(nat.TCP, netip.MustParseAddrPort("10.0.0.9:1"), netip.MustParseAddrPort("10.96.0.1:1"))
-			v.noteControl([]*attempt{a}, nil, row.crowded)
+			v.noteControl([]*attempt{a}, cameTo(a.probe.Tuple, "10.0.0.1:1"), row.crowded)
 			assert.Equal(t, row.open, q.open())
 			assert.Len(t, q.controls, row.controls)
 			for range maxRetries {
@@ -232,6 +234,29 @@ func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
 			}
 			assert.False(t, row.overdue && q.open(), "the machine's trouble does not end, and no control is had")
 		})
+	}
+}
+
+// cameTo is what connection tracking tells of a try that was translated to an endpoint.
+func cameTo(t nat.Tuple, endpoint string) []proof.Observation {
+	reply := t.WithDst(netip.MustParseAddrPort(endpoint)).Reply()
+	return []proof.Observation{{Kind: proof.ConnSeen, Node: "n", Conn: nat.Conn{Node: "n", Original: t, Reply: reply}, ConnID: 1}}
+}
+
+// A control run waits for a flow that may be answered, where it waits at all.
+func TestPatienceOfAControlRun(t *testing.T) {
+	mixed := nat.Prediction{by(0.5, "10.0.0.1:1"), {End: nat.EndLost, Probability: 0.5}}
+	for _, row := range []struct {
+		live           nat.Prediction
+		patience, want time.Duration
+	}{
+		{nat.Prediction{by(1, "10.0.0.1:1")}, controlPatience, controlPatience},
+		{nat.Prediction{{End: nat.EndLost, Probability: 1}}, controlPatient, controlMoment},
+		{mixed, controlPatience, controlMoment},
+		{mixed, controlPatient, controlPatient},
+	} {
+		d := driver{patient: row.patience}
+		assert.Equal(t, row.want, d.patience(&attempt{flowState: &flowState{live: row.live}, live: row.live}), "%v", row)
 	}
 }
 
