@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm test-browser bench lint fmt deps module-path dist go-there root clean
+.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-wire test-vm test-vm-all deps-vm test-browser validate test-deb bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,12 @@ test-browser: root go-there ## the pages in a headless Chromium, gone through by
 	@.ci/deps ip nft ipset conntrack
 	@command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; }
 	$(GO) test -tags browser -count=1 -timeout 20m ./test/browser
+
+validate: root deps build ## what natlab writes, read by others: xmllint, mermaid, tshark, man, shellcheck, actionlint; installed where they are missing (root)
+	@.ci/validate $(NATLAB) $(GO)
+
+test-deb: root dist ## the .deb of make dist in a fresh root, made by debootstrap: installed, a lab proved, purged (root)
+	@.ci/test-deb bin/dist/natlab_*_$$(dpkg --print-architecture).deb
 
 bench: root deps go-there ## the figures: up, down, verify, rules (root)
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...

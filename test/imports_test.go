@@ -44,7 +44,7 @@ var house = []room{
 	{"nat/view", "nat nat/iptables nat/xt nat/xtables"}, // what programs print of a table
 	{"nat/nftables", "nat nat/rules"},                   // nf_tables' rules, as nft lists them
 	{"nat/nftnl", "nat nat/nftables nat/rules"},         // and as netlink has them
-	{"nat/kubeproxy", "nat nat/iptables nat/nftables nat/rules nat/xt topology"},
+	{"nat/kubeproxy", "nat nat/iptables nat/nftables nat/rules nat/xt topology topology/near"},
 	{"nat/portmap", "nat nat/iptables nat/rules nat/xt topology"},
 	{"nat/ipset", "nat nat/rules"},
 	{"nat/gateway", "nat nat/behaviour nat/conntrack nat/ipset nat/iptables nat/nftables nat/packet nat/rules nat/xt topology"},

@@ -46,11 +46,11 @@ that too little was seen of it.`,
 		}
 		l, err := open(cmd.Context(), *name)
 		if err != nil {
-			return err
+			return p.nothingRan(format, "natlab.ask", err)
 		}
 		found, err := p.exchange(cmd.Context(), l, verify.Options{AsIs: true, WithoutControl: true, Timeout: timeout, Keep: format.value == formPcapng}, args[0], proto, target)
 		if err := joinClose(err, l); err != nil {
-			return err
+			return p.nothingRan(format, "natlab.ask", err)
 		}
 		if err := p.printReport(found, format.value, report.DrawAll); err != nil {
 			return err

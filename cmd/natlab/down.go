@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +38,7 @@ func (p *program) down() *cobra.Command {
 			err = lab.Down(cmd.Context(), which)
 		}
 		if which == "" || errors.Is(err, lab.ErrNoLab) { // as wanted, and worth a word where the name was mistyped
-			p.logf("%s", strings.TrimSpace("there is no lab "+which))
+			p.logf("%s", noLab(which))
 			return nil
 		}
 		return err

@@ -3,13 +3,16 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"natlab/nat/report"
+	"natlab/topology/near"
 )
 
 // fitHelp makes the help of a command, and of those below it, as wide as the terminal.
@@ -93,4 +96,41 @@ func fitUsageLine(st report.Style, part, line string) string {
 		return "  " + st.Fold(line[2:], "      ")
 	}
 	return st.Fold(line, "")
+}
+
+// helpCommand prints the help of a command, or a topic, and refuses what is neither.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND|TOPIC]",
+		Short: "Help about any command or topic",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := cmd.Root()
+			for _, word := range args {
+				next := slices.IndexFunc(at.Commands(), func(c *cobra.Command) bool { return c.Name() == word })
+				if next < 0 {
+					var names []string
+					for _, c := range at.Commands() {
+						if !c.Hidden {
+							names = append(names, c.Name())
+						}
+					}
+					return usage(at, fmt.Errorf("there is no command or help topic %q%s", word, cmp.Or(near.Mean(word, names), suggestion(at, word))))
+				}
+				at = at.Commands()[next]
+			}
+			return at.Help()
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
+			at, _, err := cmd.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			for _, c := range at.Commands() {
+				if c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand() {
+					out = append(out, cobra.CompletionWithDesc(c.Name(), c.Short))
+				}
+			}
+			return out, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
 }

@@ -33,7 +33,11 @@ func TestScenarioSuite(t *testing.T) {
 // Where nothing could run there is a suite with an error, and the command ends with 2 all the same.
 func TestNothingRan(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"verify --name no-such-lab -o junit", "verify -f ../../topology/reference/cluster.yaml --name no-such-lab-of-too-long-a-name-at-all -o junit"} {
+	for _, args := range []string{
+		"verify --name no-such-lab -o junit", "verify -f ../../topology/reference/cluster.yaml --name no-such-lab-of-too-long-a-name-at-all -o junit",
+		"replay no-such-folder -o junit", "ask outside tcp 192.168.26.101:30450 --name no-such-lab -o junit", "scenario run no-such-scenario -o junit",
+		"scenario run kubernetes-32415 --kube-proxy /no-such-program -o junit", "conformance --name no-such-lab -o junit",
+	} {
 		var out, errs strings.Builder
 		p := program{in: strings.NewReader(""), out: &out, err: &errs}
 		require.Equal(t, exitError, p.run(t.Context(), strings.Fields(args)), args)

@@ -12,6 +12,7 @@ import (
 
 	"natlab/lab"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // named adds --name, which chooses among the labs that are up.
@@ -44,6 +45,19 @@ func pick(name string) (string, error) {
 		return names[0], nil
 	}
 	return "", fmt.Errorf("there are several labs: choose one with --name: %s", strings.Join(names, ", "))
+}
+
+// noLab tells that there is no lab of a name, and what there is; "" where there is none at all.
+func noLab(name string) string {
+	if name == "" {
+		return "there is no lab"
+	}
+	all, _ := lab.List() // what cannot be listed is not there
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.Name
+	}
+	return "there is no lab " + name + "; " + near.There(name, names)
 }
 
 // open attaches to the lab to work on.

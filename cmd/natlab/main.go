@@ -166,6 +166,7 @@ Exit status: 0 all as wanted; 1 something is disproved or differs; 2 usage, inpu
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.DisableFlagsInUseLine = true // the usage lines name them
 	}
+	root.SetHelpCommand(helpCommand())
 	p.complete(root)
 	addExamples(root)
 	p.fitHelp(root)

@@ -37,12 +37,12 @@ against what was seen then. It needs no root, no kernel and no lab. Exit status 
 		}
 		found, err := verify.Replay(args[0], v.strict)
 		if err != nil {
-			return err
+			return p.nothingRan(v.format, "natlab.replay", err)
 		}
 		if v.only != (proof.Selector{}) {
 			found.Flows = slices.DeleteFunc(found.Flows, func(c proof.Certificate) bool { return !v.only.Takes(c.Flow) })
 			if len(found.Flows) == 0 {
-				return fmt.Errorf("recording %s has no flow%s", args[0], selection(v.only))
+				return p.nothingRan(v.format, "natlab.replay", fmt.Errorf("recording %s has no flow%s", args[0], selection(v.only)))
 			}
 		}
 		return p.reported(found, v)

@@ -137,7 +137,7 @@ takes time between exchanges.`,
 func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) error {
 	all, err := chosen(r, args)
 	if err != nil {
-		return usage(cmd, err)
+		return p.nothingRan(r.format, report.ScenarioSuite, usage(cmd, err))
 	}
 	o := scenarios.Options{Apply: r.apply.Apply, Repeat: r.repeat, Parallel: r.parallel, Verbose: r.verbose, Prefix: "sc" + strconv.Itoa(os.Getpid())}
 	if r.family.value == topology.IPv6.String() {
@@ -167,7 +167,7 @@ func (p *program) runScenarios(cmd *cobra.Command, r runFlags, args []string) er
 	for _, what := range r.kubeProxy {
 		found, err := proxy.Find(cmd.Context(), what, p.err)
 		if err != nil {
-			return err
+			return p.nothingRan(r.format, report.ScenarioSuite, err)
 		}
 		o.Programs = append(o.Programs, found)
 	}

@@ -44,7 +44,7 @@ func (p *program) status() *cobra.Command {
 			}
 		}
 		if *name != "" && len(found) == 0 {
-			p.logf("there is no lab %s", *name)
+			p.logf("%s", noLab(*name))
 			running = false
 		}
 		left, err := lab.Orphans()

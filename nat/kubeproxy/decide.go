@@ -40,7 +40,7 @@ func newDecider(c topology.Cluster, node string, o Options) (*decider, error) {
 	}
 	at := slices.IndexFunc(c.Nodes, func(n topology.Node) bool { return n.Name == node })
 	if at < 0 {
-		return nil, fmt.Errorf("node %q is not described; %s", node, known(c.Nodes))
+		return nil, fmt.Errorf("node %q is not described; %s", node, known(node, c.Nodes))
 	}
 	release.Accounting = release.Accounting && !o.NoCounters
 	d := &decider{cluster: &c, config: &c.KubeProxy, node: c.Nodes[at], release: release, family: o.Family, more: o.NodeAddresses}

@@ -105,7 +105,7 @@ func TestRulesErrors(t *testing.T) {
 		options    kubeproxy.Options
 		want       string
 	}{
-		{"node", "node-9", nil, kubeproxy.Options{}, `node "node-9" is not described; there are node-1`},
+		{"node", "node-9", nil, kubeproxy.Options{}, `node "node-9" is not described; there is node-1`},
 		{"no node", "a", func(c *topology.Cluster) { c.Nodes = nil }, kubeproxy.Options{}, `node "a" is not described; no Node is described at all`},
 		{"release", "node-1", nil, kubeproxy.Options{Release: "v1.9"}, `release "v1.9": not a release of kube-proxy that natlab knows: want v1.25 to v1.37, or a patch release of one`},
 		{

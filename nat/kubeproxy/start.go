@@ -9,6 +9,7 @@ import (
 
 	"natlab/nat"
 	"natlab/topology"
+	"natlab/topology/near"
 )
 
 // ErrExits is the class of a configuration that kube-proxy does not start with.
@@ -132,7 +133,7 @@ func word(s string) bool {
 	return true
 }
 
-func known(nodes []topology.Node) string {
+func known(node string, nodes []topology.Node) string {
 	if len(nodes) == 0 {
 		return "no Node is described at all"
 	}
@@ -140,5 +141,5 @@ func known(nodes []topology.Node) string {
 	for i, n := range nodes {
 		names[i] = n.Name
 	}
-	return "there are " + strings.Join(names, ", ")
+	return near.There(node, names)
 }

@@ -109,8 +109,11 @@ func TestProofsByKeyboard(t *testing.T) {
 func TestPhoneAndDark(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"proof":   natlab(t, "replay", recorded, "--to", "192.168.26.101:30450", "--draw", "-o", "html"),
-		"explain": natlab(t, "explain", "--from", "outside", "--packet", "tcp 192.168.26.1 > 192.168.26.101:30450", "-o", "html"),
+		"proof":    natlab(t, "replay", recorded, "--to", "192.168.26.101:30450", "--draw", "-o", "html"),
+		"explain":  natlab(t, "explain", "--from", "outside", "--packet", "tcp 192.168.26.1 > 192.168.26.101:30450", "-o", "html"),
+		"scenario": scenario(t, "html"),
+		"grid":     grid(t),
+		"ports":    natlab(t, "ports", "--events", "../testdata/pages/conntrack.log", "-o", "html"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -129,6 +132,70 @@ func TestPhoneAndDark(t *testing.T) {
 			b.alone("file:")
 		})
 	}
+}
+
+// scenario is what one did, in a form.
+func scenario(t *testing.T, form string) string {
+	t.Helper()
+	return natlab(t, "scenario", "run", "kubernetes-32415", "--variant", "buggy", "--backend", "iptables-legacy", "-o", form)
+}
+
+// grid is a page of results: of this kernel, and as of another one where they failed.
+func grid(t *testing.T) string {
+	t.Helper()
+	passed := scenario(t, "junit")
+	failed := regexp.MustCompile(`(?s)(<testcase [^>]*)(/>|></testcase>)`).ReplaceAllString(passed, `$1><failure type="failure" message="line 7: ask: it ended refused">a log</failure></testcase>`)
+	require.NotEqual(t, passed, failed)
+	failed = regexp.MustCompile(`name="kernel" value="[^"]*"`).ReplaceAllString(failed, `name="kernel" value="5.10.0"`)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "here.xml"), []byte(passed), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "there.xml"), []byte(failed), 0o600))
+	return natlab(t, "scenario", "grid", filepath.Join(dir, "here.xml"), filepath.Join(dir, "there.xml"), "-o", "html")
+}
+
+// The grid is gone through by keyboard: from what failed to why it did.
+func TestGridByKeyboard(t *testing.T) {
+	t.Parallel()
+	b := chromium(t, 1280, 900)
+	b.page(grid(t))
+	require.Equal(t, 2, value[int](b, `document.querySelectorAll("#runs thead th").length - 2`), "two kernels")
+	b.tabTo("#runs td.failed a")
+	to := value[string](b, `document.activeElement.hash`)
+	b.press("Enter")
+	b.until(fmt.Sprintf(`location.hash === %q`, to))
+	require.Contains(t, value[string](b, fmt.Sprintf(`document.querySelector(%q).nextElementSibling.textContent`, to)), "line 7: ask: it ended refused")
+	b.look("grid")
+	b.alone("file:")
+}
+
+// What a scenario did is gone through by keyboard: the grid, and the way of an exchange.
+func TestScenarioByKeyboard(t *testing.T) {
+	t.Parallel()
+	b := chromium(t, 1280, 900)
+	b.page(scenario(t, "html"))
+	require.Contains(t, value[string](b, `document.querySelector("#runs").textContent`), "kubernetes-32415")
+	b.tabTo("details.flow details > summary")
+	b.press("Enter")
+	b.until(`document.activeElement.parentElement.open`)
+	require.Contains(t, value[string](b, `document.activeElement.parentElement.innerText`), "192.168.0.1:30080")
+	require.Contains(t, value[string](b, `document.querySelector("details.flow").innerText`), "KUBE-NODEPORTS")
+	b.look("scenario")
+	b.alone("file:")
+}
+
+// The use of ports of a record: its chart is scrolled by keyboard, has a name for who does not see it, and its table the figures.
+func TestPortsByKeyboard(t *testing.T) {
+	t.Parallel()
+	b := chromium(t, 1280, 900)
+	b.page(natlab(t, "ports", "--events", "../testdata/pages/conntrack.log", "-o", "html"))
+	b.tabTo("div.scroll:has(svg)")
+	require.Equal(t, "Use of ports of tcp 192.168.1.11 over time", value[string](b, `document.querySelector("svg").getAttribute("aria-label")`))
+	require.Contains(t, value[string](b, `document.getElementById(document.querySelector("svg").getAttribute("aria-describedby")).textContent`), "4 connections, at most 3 at once")
+	box := value[[]float64](b, `(r => [r.width, r.height])(document.querySelector("path.lease").getBoundingClientRect())`)
+	require.Greater(t, box[0], 400.0, "it is drawn")
+	require.Contains(t, value[string](b, `document.querySelector("table").innerText`), "10.244.1.2:8080")
+	b.look("ports")
+	b.alone("file:")
 }
 
 // tooWide lists the elements that end beyond the screen, but for those that scroll by themselves.

@@ -25,6 +25,7 @@ section() {
 
 # run COMMAND...: a section that has the command's name.
 run() {
+	# shellcheck disable=SC2086 # of two words, or none
 	if have "$1"; then section "$*" $limit "$@"; else section "$*" "$@"; fi
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // To is the name that the fewest changes of a letter make of a word, three at most and less than half of its letters, or else the only one that
-// the word is the end or the beginning of; "" for none.
+// the word is a part of; "" for none.
 func To(word string, names []string) (near string) {
 	least := min(3, (len(word)-1)/2) + 1
 	for _, name := range names {
@@ -19,7 +19,7 @@ func To(word string, names []string) (near string) {
 		return near
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, word) || strings.HasPrefix(name, word) {
+		if strings.Contains(name, word) {
 			if near != "" {
 				return ""
 			}

@@ -26,6 +26,7 @@ func TestThere(t *testing.T) {
 		{"vms10", nodes, "there are vms100, vms101, outside, velero/minio; did you mean vms100?"},
 		{"outsid", nodes, "there are vms100, vms101, outside, velero/minio; did you mean outside?"},
 		{"minio", nodes, "there are vms100, vms101, outside, velero/minio; did you mean velero/minio?"},
+		{"ini", nodes, "there are vms100, vms101, outside, velero/minio; did you mean velero/minio?"},
 		{"vms", nodes, "there are vms100, vms101, outside, velero/minio"}, // two begin with it
 		{"elsewhere", nodes, "there are vms100, vms101, outside, velero/minio"},
 		{"x", many, "there are n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11 and 8 more"},
