@@ -96,7 +96,15 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 	if w.Whole {
 		ns.Sysctls = nil
 	}
-	w.Routes, w.Sysctls, w.Rules, w.Rules6 = linesOf(w.Routes), linesOf(w.Sysctls), linesOf(w.Rules), linesOf(w.Rules6)
+	if w.Routes, err = inWords(w.Routes, routeJSON.words); err != nil {
+		return Namespace{}, nil, &WordError{Kind: "route", Err: err}
+	}
+	for _, rules := range []*[]string{&w.Rules, &w.Rules6} {
+		if *rules, err = inWords(*rules, ruleJSON.words); err != nil {
+			return Namespace{}, nil, &WordError{Kind: "rule", Err: err}
+		}
+	}
+	w.Routes, w.Sysctls, w.Rules, w.Rules6 = tableRoutes(linesOf(w.Routes)), linesOf(w.Sysctls), linesOf(w.Rules), linesOf(w.Rules6)
 	told, err := ns.addLinks(w.Links)
 	if err != nil {
 		return Namespace{}, nil, &WordError{Kind: "link", Err: err}
@@ -210,6 +218,20 @@ func (n *Namespace) opens(r *routeWords) {
 	}
 }
 
+// opensVRF makes the rule of routing open that leads packets of a VRF's devices to its table, where a route is of a table that no other rule leads to:
+// which devices are in the VRF is not modelled.
+func (n *Namespace) opensVRF(r *routeWords) {
+	table := tableName(r.table)
+	if table == "" || table == "local" || table == "default" || n.asks(r) {
+		return
+	}
+	for i := range n.Rules {
+		if rule := &n.Rules[i]; rule.VRF && rule.Six == r.Dst.Addr().Is6() && rule.Open == "" {
+			rule.Open = "the VRF of table " + table
+		}
+	}
+}
+
 // addRoutes adds those of the routes that the kernel would use, the lowest metric first, and tells of the
 // others.
 func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err error) {
@@ -234,6 +256,7 @@ func (n *Namespace) addRoutes(texts []string, whole bool) (notes []string, err e
 			if r.own == "local" {
 				n.opens(&r)
 			}
+			n.opensVRF(&r)
 			if n.mayAsk(&r, whole) {
 				n.Unruled = append(n.Unruled, r.Route)
 			}

@@ -68,6 +68,7 @@ func (all *links) read(text string) error {
 	if strings.HasPrefix(strings.TrimSpace(text), "[") {
 		return all.readJSON(text)
 	}
+	text = briefLinks(text)
 	var l *link
 	number := 0
 	for line := range strings.Lines(text) {

@@ -143,7 +143,7 @@ func TestWrongLinks(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ name, text, want string }{
 		{"nothing", "\n", "link: there is no device in it: want what ip -d link, ip -d addr or bridge -d link prints"},
-		{"ifconfig's", "eth0      Link encap:Ethernet  HWaddr 0a:58:c0:a8:01:0a\n", `link: line 1: "eth0      Link encap:Ethernet  HWaddr 0a:58:c0:a8:01:0a" is no line of ip link, ip addr or bridge link`},
+		{"arp's", "Address                  HWtype  HWaddress           Flags Mask            Iface\n", `link: line 1: "Address                  HWtype  HWaddress           Flags Mask            Iface" is no line of ip link, ip addr or bridge link`},
 		{"an address of no device", "    inet 10.0.0.1/24\n", `link: line 1: "    inet 10.0.0.1/24" is no line of ip link, ip addr or bridge link`},
 		{"no address", "2: eth0: <UP> mtu 1500\n    inet 10.0.0/24 scope global eth0\n", `link: line 2: "10.0.0/24" is no address: netip.ParsePrefix("10.0.0/24"): ParseAddr("10.0.0"): IPv4 address too short`},
 		{"no peer", "2: eth0: <UP> mtu 1500\n    inet 10.0.0.1 peer x scope global eth0\n", `link: line 2: peer "x" is no address: netip.ParsePrefix("x"): no '/'`},

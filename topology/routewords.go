@@ -25,10 +25,10 @@ type routeWords struct {
 
 // What stands behind a destination without a value, and with one, and does not decide where a packet goes.
 var (
-	routeFlags = []string{"offload", "trap", "rt_offload", "rt_trap", "offload_failed", "pervasive", "notify", "unresolved", "cache"}
+	routeFlags = []string{"offload", "trap", "rt_offload", "rt_trap", "offload_failed", "pervasive", "notify", "unresolved", "cache", "rt_offload_failed"}
 	routeFacts = []string{
 		"proto", "scope", "mtu", "pref", "expires", "error", "advmss", "initcwnd", "initrwnd", "cwnd", "window", "ssthresh", "rtt", "rttvar",
-		"rto_min", "hoplimit", "quickack", "congctl", "features", "reordering", "weight", "realm", "realms", "users", "age",
+		"rto_min", "hoplimit", "quickack", "congctl", "features", "reordering", "fastopen_no_cookie", "ttl-propagate", "weight", "realm", "realms", "users", "age",
 	}
 )
 

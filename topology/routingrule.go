@@ -26,6 +26,7 @@ type RoutingRule struct {
 	Action   RoutingAction
 	Table    string // of RouteByTable: "main", "local", "default", or its number or name
 	Goto     uint32 // of RouteByGoto: the priority of the rule to go on with
+	VRF      bool   // by the table of the VRF that the packet's device is in (l3mdev)
 	Suppress int    // routes whose prefixes are not longer than this do not count; -1: all do
 	Open     string // a condition that is not modelled: whether the rule is for a packet is not known; "" for none
 }
@@ -110,7 +111,7 @@ func (r *RoutingRule) read(words []string) (used int, done bool, err error) {
 	case strings.HasPrefix(word, "suppress_ifgroup"), word == "tos", word == "dsfield", word == "tun_id", word == "flowlabel":
 		r.Open = word
 	case word == "l3mdev", word == "lookup" && len(words) > 1 && words[1] == "[l3mdev-table]":
-		r.Action = RouteByNothing // no device is of a VRF, as far as natlab knows
+		r.Action, r.VRF = RouteByNothing, true // no device is of a VRF, as far as natlab knows
 		return min(2, len(words)), true, nil
 	}
 	if len(words) < 2 {

@@ -26,7 +26,7 @@ func TestParseRoutingRule(t *testing.T) {
 		{"9:\tfrom all uidrange 1000-1001 goto 32766", RoutingRule{Priority: 9, UID: &[2]uint32{1000, 1001}, Action: RouteByGoto, Goto: 32766}},
 		{"10:\tfrom all unreachable", RoutingRule{Priority: 10, Action: RouteToUnreachable}},
 		{"11:\tfrom all nop", RoutingRule{Priority: 11, Action: RouteByNothing}},
-		{"1000:\tfrom all lookup [l3mdev-table]", RoutingRule{Priority: 1000, Action: RouteByNothing}},
+		{"1000:\tfrom all lookup [l3mdev-table]", RoutingRule{Priority: 1000, Action: RouteByNothing, VRF: true}},
 		{"12:\tfrom all tos 0x10 lookup 7", RoutingRule{Priority: 12, Open: "tos", Table: "7"}},
 	} {
 		t.Run(row.text, func(t *testing.T) {
@@ -106,4 +106,16 @@ func TestNodeOfWholeTexts(t *testing.T) {
 	ns, _, err = NodeWords{Routes: []string{"default proto static\n\tnexthop via 10.0.0.1 dev eth0 weight 1\n"}}.Node()
 	require.NoError(t, err)
 	require.Equal(t, "default via 10.0.0.1 dev eth0", ns.Routes[0].String())
+}
+
+// A route of a table that no rule leads to but that of VRFs may be for packets of a VRF's devices.
+func TestRulesOfVRFs(t *testing.T) {
+	t.Parallel()
+	rules := []string{"0: from all lookup local", "1000: from all lookup [l3mdev-table]", "32766: from all lookup main"}
+	ns, _, err := NodeWords{Routes: []string{"default via 10.0.0.2 dev eth0", "10.9.0.0/16 via 10.1.0.2 dev eth1 table 10"}, Rules: rules}.Node()
+	require.NoError(t, err)
+	require.Equal(t, "the VRF of table 10", ns.Rules[1].Open)
+	ns, _, err = NodeWords{Routes: []string{"default via 10.0.0.2 dev eth0", "10.9.0.0/16 via 10.1.0.2 dev eth1 table 10"}, Rules: append(rules, "100: from all lookup 10")}.Node()
+	require.NoError(t, err)
+	require.Empty(t, ns.Rules[1].Open, "a rule of its own leads there")
 }

@@ -12,6 +12,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/bundle"
+	"natlab/nat/conntrack"
 	"natlab/nat/diagnosis"
 	"natlab/nat/gateway"
 	"natlab/nat/nftables"
@@ -112,6 +113,9 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 		facts.Sets = sets
 		c.Facts = facts
 	}
+	if err := p.remembered(e, &c.Facts); err != nil {
+		return c, err
+	}
 	if len(e.rules) > 0 {
 		c.Rules, c.node, c.Facts.NFT = nil, nil, nftables.Ruleset{}
 	}
@@ -137,6 +141,52 @@ func (p *program) oneNode(e *explainFlags) (c oneCase, err error) {
 		c.Facts.Unplaced = unplacedNative(c.Namespace, c.Facts.NFT, p.placeDevices(&c.Namespace, c.Rules))
 	}
 	return c, nil
+}
+
+// remembered takes over connections and sockets that the flags tell, in place of what a bundle has of these.
+func (p *program) remembered(e *explainFlags, f *gateway.Facts) error {
+	var conns []conntrack.Conn
+	var sockets []gateway.Socket
+	read := func(file string, take func(text string) error) error {
+		r, err := p.reader(file)
+		if err != nil {
+			return err
+		}
+		defer r.Close() //nolint:errcheck // it was only read
+		text, err := io.ReadAll(r)
+		if err == nil {
+			err = take(string(text))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		return nil
+	}
+	for _, file := range e.conns {
+		if err := read(file, func(text string) error {
+			more, err := conntrack.ParseEntries(text)
+			conns = append(conns, more...)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	for _, file := range e.socks {
+		if err := read(file, func(text string) error {
+			more, err := bundle.ParseSockets(text)
+			sockets = append(sockets, more...)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if len(e.conns) > 0 {
+		f.Entries = conns
+	}
+	if len(e.socks) > 0 {
+		f.Sockets = append([]gateway.Socket{}, sockets...)
+	}
+	return nil
 }
 
 // untold are the settings of which a node in words has none, and that programs set on many nodes: kube-proxy the one for loopback's addresses, and

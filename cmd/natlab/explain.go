@@ -28,6 +28,8 @@ type explainFlags struct {
 	packet packetFlags
 	bundle []string
 	rules  []string
+	conns  []string
+	socks  []string
 	why    string
 	code   string
 	seed   uint64
@@ -64,6 +66,8 @@ With --from it looks at the nodes that the packet comes to, or at the one named 
 	e.packet.add(cmd)
 	cmd.Flags().StringArrayVar(&e.rules, "rules", nil, "the output of iptables-save or iptables -S, or rows and commands, of both families, or of nft [-j] list ruleset; - is standard input; with --from, NODE=FILE; may be repeated")
 	cmd.Flags().StringArrayVar(&e.bundle, "bundle", nil, "what the script of natlab collect printed on a node; with --from, NODE=FILE: that node of the cluster; - is standard input; may be repeated")
+	cmd.Flags().StringArrayVar(&e.conns, "conntrack", nil, "the output of conntrack -L, or /proc/net/nf_conntrack: the connections that the node remembers; may be repeated")
+	cmd.Flags().StringArrayVar(&e.socks, "sockets", nil, "the output of ss -lntup or netstat -lntup: who listens on the node; may be repeated")
 	cmd.Flags().StringVar(&e.why, "why", "", "CHAIN, CHAIN:NUMBER, TABLE:CHAIN:NUMBER or a rule's text; with --from also NODE in front of it")
 	cmd.Flags().StringVar(&e.code, "code", "", "print the page of a code, such as masquerade.missing: what it means, how it is seen, what to do; nothing else is looked at")
 	cmd.Flags().Uint64Var(&e.seed, "seed", 0, "show one way, which a random number generator of this seed chooses, with its ports, instead of all")
@@ -98,8 +102,8 @@ func (p *program) runExplain(cmd *cobra.Command, e *explainFlags) error {
 		}
 	}
 	if packets[0].From != "" {
-		if e.node.described() {
-			return errors.New("--from takes all nodes from the cluster: leave --node, --link, --address, --route and --sysctl out")
+		if e.node.described() || len(e.conns)+len(e.socks) > 0 {
+			return errors.New("--from takes all nodes from the cluster: leave --node, --link, --address, --route, --sysctl, --conntrack and --sockets out")
 		}
 		return p.explainCluster(e, packets)
 	}

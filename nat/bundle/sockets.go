@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,33 +21,49 @@ func (n *Node) sockets(b dump.Bundle) error {
 	if lacks {
 		return nil
 	}
-	n.Facts.Sockets = []gateway.Socket{}
-	file, number := "", s.Line-1
-	for line := range strings.Lines(s.Text) {
-		number++
+	var err error
+	if n.Facts.Sockets, err = parseSockets(s.Text, s.Line); err != nil {
+		return in(s, err)
+	}
+	return nil
+}
+
+// ParseSockets reads who listens as ss -lntup or ss -lntp prints it, netstat -lntup, or the rows of /proc/net/tcp and the like behind a line
+// "# /proc/net/tcp". Of none the result is empty and not nil. An error names the line.
+func ParseSockets(text string) ([]gateway.Socket, error) { return parseSockets(text, 1) }
+
+// socketPrompt is a line with the command that printed the others.
+var socketPrompt = regexp.MustCompile(`[$#>%] *(sudo +)?(ss|netstat)\b|^Active Internet`)
+
+func parseSockets(text string, number int) ([]gateway.Socket, error) {
+	all := []gateway.Socket{}
+	file := ""
+	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		var one gateway.Socket
 		var err error
 		switch {
-		case len(words) == 0 || words[0] == "Netid" || words[0] == "sl":
-			continue
+		case len(words) == 0, words[0] == "Netid", words[0] == "sl", words[0] == "State", words[0] == "Proto", socketPrompt.MatchString(line):
+			err = errOtherSocket
 		case strings.HasPrefix(line, "# /proc/net/"):
-			file = strings.TrimSpace(strings.TrimPrefix(line, "# /proc/net/"))
-			continue
+			file, err = strings.TrimSpace(strings.TrimPrefix(line, "# /proc/net/")), errOtherSocket
 		case file != "":
 			one, err = procSocket(file, words)
+		case words[0] == "LISTEN" || words[0] == "UNCONN": // of one protocol alone ss prints none
+			one, err = ssSocket(append([]string{map[string]string{"LISTEN": "tcp", "UNCONN": "udp"}[words[0]]}, words...))
 		default:
 			one, err = ssSocket(words)
 		}
 		switch {
 		case errors.Is(err, errOtherSocket):
 		case err != nil:
-			return in(s, fmt.Errorf("line %d: %w", number, err))
-		case !slices.Contains(n.Facts.Sockets, one):
-			n.Facts.Sockets = append(n.Facts.Sockets, one)
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		case !slices.Contains(all, one):
+			all = append(all, one)
 		}
+		number++
 	}
-	return nil
+	return all, nil
 }
 
 // errOtherSocket is of a socket that is neither TCP's nor UDP's.
@@ -59,7 +76,13 @@ var socketProtos = map[string]nat.Proto{"tcp": nat.TCP, "udp": nat.UDP, "tcp6": 
 func ssSocket(words []string) (gateway.Socket, error) {
 	proto, ok := socketProtos[words[0]]
 	if !ok {
-		return gateway.Socket{}, errOtherSocket
+		return other(words[0])
+	}
+	if _, wrong := strconv.Atoi(words[min(1, len(words)-1)]); wrong == nil && len(words) > 4 { // netstat has no state in front
+		if words[len(words)-1] == "ESTABLISHED" || len(words) > 5 && words[0][:3] == "tcp" && words[5] != "LISTEN" {
+			return gateway.Socket{}, errOtherSocket
+		}
+		words = append([]string{words[0], ""}, words[1:]...)
 	}
 	if len(words) < 6 {
 		return gateway.Socket{}, errors.New("want a socket as ss -lntup prints it: PROTOCOL STATE N N ADDRESS:PORT PEER")
@@ -83,6 +106,14 @@ func ssSocket(words []string) (gateway.Socket, error) {
 	}
 	one.Addr = one.Addr.Unmap()
 	return one, nil
+}
+
+// other is a socket of another protocol, as ss names them and netstat; any other word is an error.
+func other(netid string) (gateway.Socket, error) {
+	if slices.Contains([]string{"nl", "p_raw", "p_dgr", "raw", "raw6", "icmp", "icmp6", "udplite", "udplite6", "u_str", "u_dgr", "u_seq", "sctp", "sctp6", "mptcp", "dccp", "tipc", "v_str", "v_dgr", "xdp", "???", "unix"}, netid) {
+		return gateway.Socket{}, errOtherSocket
+	}
+	return gateway.Socket{}, fmt.Errorf("%q is no protocol: want a socket as ss -lntup prints it", netid)
 }
 
 // procSocket reads "0: 0100007F:0035 00000000:0000 0A ...": the words of an address are in the order of the node's bytes, which is taken for the

@@ -78,7 +78,7 @@ func (c Case) blame(a *Answer, p nat.Prediction) {
 	}
 	var found []Cause
 	for _, cure := range []func(nat.Prediction) []Cause{
-		c.entry, c.filter, c.forwarding, c.bridge, c.hairpin, c.listener, c.routing, c.backend, c.set,
+		c.entry, c.localnet, c.filter, c.forwarding, c.bridge, c.hairpin, c.listener, c.routing, c.backend, c.set,
 	} {
 		found = append(found, cure(p)...)
 	}

@@ -66,6 +66,12 @@ var pages = []Page{
 		"start the program, or let it listen at this address and not only at 127.0.0.1",
 	},
 	{
+		"localnet.off", "no device takes what is for an address of loopback",
+		"A rule translates the packet to an address of 127.0.0.0/8, or a process of the node asks from one of these a host elsewhere. Devices other than lo take and send such packets where route_localnet is 1 only; the kernel drops others as martians.",
+		"sysctl -a | grep route_localnet",
+		"sysctl -w net.ipv4.conf.DEVICE.route_localnet=1, as kube-proxy does for node ports on localhost, and let nobody else on the link reach what listens on loopback alone; or let the program listen at an address of the node",
+	},
+	{
 		"mark.cleared", "a rule takes the mark away by which the packet would be masqueraded",
 		"An agent marked the packet for a later rule, and another one wrote the whole mark, or its bit, in between.",
 		"iptables-save | grep -- --set-",

@@ -189,8 +189,15 @@ func (c Case) DoubtOn(p nat.Prediction) (string, bool) {
 	return "", false
 }
 
-// besides is who decides about packets beside the rules, where a chain tells that it is there.
+// besides is who decides about packets beside the rules, where a chain or a device tells that it is there.
 func (c Case) besides() (string, bool) {
+	for _, d := range c.Namespace.Devices {
+		for _, of := range besideDevices {
+			if strings.HasPrefix(d.Name, of.prefix) {
+				return besideRules[of.owner], true
+			}
+		}
+	}
 	for _, rs := range c.Rules {
 		for _, t := range rs.Tables {
 			for _, chain := range t.Chains {

@@ -127,6 +127,7 @@ func TestCodes(t *testing.T) {
 		{"route.asymmetric", "tcp 203.0.113.7:40000 > 192.0.2.10:8080 in eth1", []string{published}, nil, nothing, route(topology.Route{Dst: prefix("203.0.113.0/24"), Via: netip.MustParseAddr("198.51.100.1"), Device: "eth1"}), Works, "leaves by eth0"},
 		{"forwarding.off", fromOutside, []string{published}, nil, off("net/ipv4/ip_forward", "0"), nothing, Broken, "net.ipv4.ip_forward is 0"},
 		{"forwarding.off", fromOutside, []string{published}, nil, off("net/ipv4/conf/eth0/forwarding", "0"), nothing, Broken, "net.ipv4.conf.eth0.forwarding is 0"},
+		{"localnet.off", "tcp 192.0.2.99:40000 > 192.0.2.10:8080 in eth0", []string{strings.ReplaceAll(published, "10.42.0.5", "127.0.0.1")}, nil, nothing, off("net/ipv4/conf/eth0/route_localnet", "1"), Broken, "net.ipv4.conf.eth0.route_localnet is 0"},
 		{"bridge.bypass", "tcp 10.42.0.6:40000 > 10.43.0.5:80 in cni0", []string{service + "COMMIT\n"}, nil, off("net/bridge/bridge-nf-call-iptables", "0"), nothing, Broken, "net.bridge.bridge-nf-call-iptables is 0"},
 		{"hairpin.off", "tcp 10.42.0.6:40000 > 10.43.0.6:80 in cni0", []string{strings.ReplaceAll(marked, "-d 10.43.0.5/32 -j KUBE", "-d 10.43.0.6/32 -j KUBE")}, nil, nothing, func(c *Case) { c.Namespace.Devices[4].Hairpin = topology.SwitchOn }, Broken, "v6"},
 		{"listener.missing", "tcp 192.0.2.99:40000 > 192.0.2.10:22 in eth0", nil, nil, func(c *Case) {
@@ -148,6 +149,7 @@ func TestCodes(t *testing.T) {
 		},
 		{"dnat.missed", "tcp 10.42.0.6:40000 > 10.43.0.5:80 in cni0", []string{marked + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.43.0.5/32 -j NOTRACK\nCOMMIT\n"}, []string{marked}, nothing, nothing, Depends, "raw PREROUTING:1, line 13: -A PREROUTING -d 10.43.0.5/32 -j NOTRACK takes the packet out"},
 		{"dnat.missed", "tcp 10.42.0.6:40000 > 10.43.0.5:81 in cni0", []string{marked}, nil, nothing, route(topology.Route{Dst: prefix("10.43.0.0/16"), Device: "eth1"}), Depends, "is for 10.43.0.5, and the packet was not translated"},
+		{"dnat.missed", "tcp 192.0.2.99:40000 > 192.0.2.240:81 in eth0", []string{"*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n-A KUBE-SERVICES -d 192.0.2.240/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.42.0.5:80\nCOMMIT\n"}, []string{"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 192.0.2.240/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.42.0.5:80\nCOMMIT\n"}, nothing, nothing, Depends, "is for 192.0.2.240, and the packet was not translated"},
 		{"backend.shadowed", fromOutside, []string{published, "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n"}, []string{published}, func(c *Case) { c.Backends = []string{"iptables-nft", "iptables-legacy"} }, nothing, Broken, "without those of iptables-legacy the packet works"},
 		{"set.member", fromOutside, []string{published + forward + "-A FORWARD -i eth0 -m set ! --match-set good src -j DROP\nCOMMIT\n"}, nil, set("192.0.2.77"), set("192.0.2.99"), Broken, "the set good has no member for it"},
 		{"mark.missing", "tcp 10.42.0.5:40000 > 10.43.0.5:80 in cni0", []string{service + "COMMIT\n"}, []string{marked}, nothing, nothing, Broken, "sends the packet to KUBE-MARK-MASQ to be marked"},
@@ -251,6 +253,13 @@ func TestBesideTheRules(t *testing.T) {
 		require.Equal(t, Depends, a.Verdict)
 		require.Contains(t, a.Why, row.want)
 	}
+	for device, owner := range map[string]string{"cilium_host": "Cilium's", "antrea-gw0": "Antrea's", "ovn-k8s-mp0": "OVN-Kubernetes'", "ovn0": "Kube-OVN's", "bpfin.cali": "Calico's eBPF"} {
+		c := caseOf(t, fromOutside, published)
+		c.Namespace.Devices = append(c.Namespace.Devices, topology.Device{Name: device, Kind: topology.Veth})
+		a := c.answer(t)
+		require.Equal(t, Depends, a.Verdict, device)
+		require.Contains(t, a.Why, "on what "+owner, device)
+	}
 }
 
 // A text may be one table of several: what another one does with a mark that the packet is given is not known.
@@ -298,6 +307,19 @@ func TestWhoListens(t *testing.T) {
 		require.Equal(t, Works, a.Verdict)
 		require.Equal(t, row.open, strings.Contains(a.Why, "where none listens there, it is refused"), a.Why)
 	}
+}
+
+// A port that is translated at another address of the node, as node ports of kube-proxy's nftables mode are: who takes it at this one is not told.
+func TestPublishedAtAnotherAddress(t *testing.T) {
+	t.Parallel()
+	const ports = "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:PORTS - [0:0]\n-A OUTPUT -d 192.0.2.10/32 -j PORTS\n-A PORTS -p tcp -j DNAT --to-destination 10.42.0.5:80\nCOMMIT\n"
+	a := caseOf(t, "tcp 127.0.0.1:40000 > 127.0.0.1:30080 in node", ports).answer(t)
+	require.Equal(t, Depends, a.Verdict, "%s", a)
+	require.Contains(t, a.Why, "on whether a process of the node takes the packet too")
+	require.Equal(t, "dnat.missed", a.Causes[0].Code)
+	require.Contains(t, a.Causes[0].What, "PORTS:1")
+	a = caseOf(t, "tcp 127.0.0.1:40000 > 127.0.0.1:30080 in node", strings.ReplaceAll(ports, "-p tcp -j", "-p udp -j")).answer(t)
+	require.Equal(t, Works, a.Verdict, "%s", a)
 }
 
 // Rules of nf_tables' own are told of as those of iptables are.

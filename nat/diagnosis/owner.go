@@ -69,6 +69,19 @@ var besideRules = map[string]string{
 	"Antrea":         "what Antrea's flows in Open vSwitch do with the packet, of which the rules tell nothing",
 	"Cilium":         "what Cilium's eBPF programs do with the packet, of which the rules tell nothing",
 	"OVN-Kubernetes": "what OVN-Kubernetes' flows in Open vSwitch do with the packet, of which the rules tell nothing",
+	"Calico eBPF":    "what Calico's eBPF programs do with the packet, of which the rules tell nothing",
+	"Kube-OVN":       "what Kube-OVN's flows in Open vSwitch do with the packet, of which the rules tell nothing",
+}
+
+// besideDevices are the devices of such agents, by what their names begin with.
+var besideDevices = []struct{ prefix, owner string }{
+	{"cilium_", "Cilium"},
+	{"lxc_health", "Cilium"},
+	{"antrea-", "Antrea"},
+	{"ovn-k8s-mp", "OVN-Kubernetes"},
+	{"ovn0", "Kube-OVN"},
+	{"bpfin.cali", "Calico eBPF"},
+	{"bpfout.cali", "Calico eBPF"},
 }
 
 // tableOwners are whose tables of nf_tables have which name.

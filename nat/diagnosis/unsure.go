@@ -21,7 +21,7 @@ func (c Case) unsure(a *Answer, p nat.Prediction) {
 		}
 		dst := out.Tuple.Dst().Addr()
 		r, ok := c.routeOf(dst)
-		if out.Tuple.IsValid() && ok && r.Dst.Bits() == 0 && dst == c.Ask.Tuple.Dst().Addr() && c.missed(a, p, &o, out) {
+		if out.Tuple.IsValid() && ok && (r.Dst.Bits() == 0 || c.near(dst, r.Device)) && dst == c.Ask.Tuple.Dst().Addr() && c.missed(a, p, &o, out) {
 			continue
 		}
 		f, ok := c.flawOf(&o)
@@ -226,6 +226,9 @@ func (c Case) missed(a *Answer, p nat.Prediction, o *nat.Outcome, out nat.Hop) b
 		r := Rule{Table: "nat", Chain: chain, Rule: n, Line: rule.Line, Text: rule.Text(chain)}
 		if rule.Target != nil {
 			r.Owner = ruleOwner(r.Table, chain, rule.Target.Name(), r.Text)
+		}
+		if c.near(dst, out.Dev) && r.Owner != "kube-proxy" {
+			continue // of the node's own networks it is a host's, but for the addresses of load balancers, which none has
 		}
 		cause := Cause{Code: "dnat.missed", What: fmt.Sprintf("%s is for %s, and the packet was not translated", r, dst), Rule: &r}
 		if i := slices.IndexFunc(o.Request.Steps, func(s nat.Step) bool { return s.Table == "raw" && (s.Target == "NOTRACK" || s.Target == "CT") }); i >= 0 {

@@ -2,10 +2,12 @@ package diagnosis
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/gateway"
 	"natlab/nat/iptables"
 	"natlab/nat/xt"
 )
@@ -25,7 +27,11 @@ func (c Case) untold(a *Answer, p nat.Prediction) {
 		a.Why += "; of the rules nothing is told of table " + strings.Join(missing, " and ")
 	}
 	if c.mayBeRefused(p) {
-		if r, ok := c.published(p); ok {
+		r, ok := c.published(p)
+		if !ok {
+			r, ok = c.publishedAt(p)
+		}
+		if ok {
 			a.Verdict = Depends
 			a.Why = fmt.Sprintf("on whether a process of the node takes the packet too (ss -lntup): no socket is told, and %s translates that port, but not for this packet; if so, it is %s", r, a.Why)
 			a.add(Cause{Code: "dnat.missed", What: fmt.Sprintf("%s is for that port, and the packet was not translated", r), Rule: &r})
@@ -104,6 +110,43 @@ func (c Case) published(p nat.Prediction) (Rule, bool) {
 					r := Rule{Table: "nat", Chain: chain.Name, Rule: i + 1, Line: rule.Line, Text: rule.Text(chain.Name)}
 					r.Owner = ruleOwner(r.Table, chain.Name, rule.Target.Name(), r.Text)
 					return r, true
+				}
+			}
+		}
+	}
+	return Rule{}, false
+}
+
+// mostAsked is how many of the node's other addresses a packet is followed to.
+const mostAsked = 8
+
+// publishedAt is a rule that translates the packet's port at another address of the node, where the packet itself goes to a process untranslated: as
+// kube-proxy's nftables mode does for node ports, of which none is at 127.0.0.1.
+func (c Case) publishedAt(p nat.Prediction) (Rule, bool) {
+	t := c.Ask.Tuple
+	if slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.Endpoint != t.Dst() }) {
+		return Rule{}, false
+	}
+	asked := 0
+	for _, own := range c.Namespace.Addresses {
+		at := own.Prefix.Addr()
+		if at == t.Dst().Addr() || at.Is6() != t.Dst().Addr().Is6() || at.IsLinkLocalUnicast() || asked == mostAsked {
+			continue
+		}
+		asked++
+		other := c
+		other.Ask.Tuple = nat.TupleOf(t.Proto(), t.Src(), netip.AddrPortFrom(at, t.Dst().Port()))
+		if t.Src().Addr().IsLoopback() { // which nobody asks another address of the node from
+			other.Ask.Tuple = nat.TupleOf(t.Proto(), netip.AddrPortFrom(at, t.Src().Port()), other.Ask.Tuple.Dst())
+		}
+		x, err := gateway.Explain(other.Namespace, other.Rules, other.Facts, other.Ask, nil)
+		if err != nil {
+			continue
+		}
+		for _, o := range x.Prediction {
+			for _, s := range o.Request.Steps {
+				if s.After.Dst() != s.Before.Dst() && s.Before.Dst() == other.Ask.Tuple.Dst() {
+					return ruleOf(s, nat.Original), true
 				}
 			}
 		}

@@ -209,7 +209,7 @@ func (x *Explanation) elsewhere(g *Gateway, ns topology.Namespace, rules Rules, 
 // default one leads there.
 func unplacedEnds(ns topology.Namespace, ask Ask, ways nat.Prediction) (out []netip.Addr) {
 	add := func(a netip.Addr) {
-		if !slices.Contains(out, a) && !ns.Leads(a) {
+		if !slices.Contains(out, a) && !ns.Leads(a) && !a.IsLoopback() {
 			out = append(out, a)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"natlab/nat"
@@ -174,9 +175,22 @@ func (r *reader) row(line string, number int) error {
 	if name, ok := strings.CutPrefix(words[0].text, ":"); ok {
 		words = declaration(words, name)
 	}
+	words, packets, bytes := countedPolicy(words)
 	u := r.rowsUnit(words)
-	u.rows = append(u.rows, &row{cursor: cursor{line: line, number: number, words: words}, table: u.table})
+	u.rows = append(u.rows, &row{cursor: cursor{line: line, number: number, words: words}, table: u.table, packets: packets, bytes: bytes})
 	return nil
+}
+
+// countedPolicy takes the counters off a policy as iptables -S -v prints it: "-P INPUT DROP -c 12 3456".
+func countedPolicy(words []word) (rest []word, packets, bytes uint64) {
+	if n := len(words); n == 6 && words[0].text == "-P" && words[3].text == "-c" {
+		packets, wrong := strconv.ParseUint(words[4].text, 10, 64)
+		bytes, alsoWrong := strconv.ParseUint(words[5].text, 10, 64)
+		if wrong == nil && alsoWrong == nil {
+			return words[:3], packets, bytes
+		}
+	}
+	return words, 0, 0
 }
 
 // declaration makes a command of ":NAME POLICY".
