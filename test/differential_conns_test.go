@@ -219,14 +219,14 @@ func emulatedEntry(c *conntrack.Conn, at time.Time) string {
 	return entryLine(c.Original, c.Reply, c.Status, c.Mark, c.State(), int(c.Expires().Sub(at)/time.Second))
 }
 
-// entryLine says everything of an entry that both sides know. The timeout is rounded, since both clocks go on.
+// entryLine says everything of an entry that both sides know. The timeout is rounded, since both clocks go on: for as long as a difference counts.
 func entryLine(original, reply nat.Tuple, status nat.Status, mark uint32, state string, timeout int) string {
 	return fmt.Sprintf("%s | %s | %s | mark %#x | %s | %s", original, reply, status, mark, state, roughly(timeout))
 }
 
 func roughly(seconds int) string {
 	for _, full := range []int{10, 30, 60, 120, 180, 210, 240, 300, 480, 600, 43200, 432000} {
-		if seconds > full-9 && seconds <= full {
+		if seconds >= full-10 && seconds <= full {
 			return strconv.Itoa(full)
 		}
 	}

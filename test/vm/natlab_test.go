@@ -35,17 +35,29 @@ func TestReferenceCluster(t *testing.T) {
 
 // The emulator is equal to each kernel, packet by packet: NATLAB_DIFF generated packets, 4,000 where it does not say.
 func TestTwins(t *testing.T) {
-	packets, seed := "4000", "1" // the same ones every time
+	twinsOn(t, "", "4000", "^TestDifferential(|ByHand|Found)$", "TestDifferential")
+}
+
+// So it is with tables of nf_tables' own, which one nft program loads in all kernels: 1,000 packets.
+func TestNativeTwins(t *testing.T) {
+	twinsOn(t, "bookworm", "1000", "^TestDifferentialNative(|Found)$", "TestDifferentialNative")
+}
+
+// twinsOn runs twins on each kernel with the programs of a release, "" for the kernel's own.
+func twinsOn(t *testing.T, programs, packets, run, passed string) {
+	t.Helper()
+	seed := "1" // the same ones every time
 	if n := os.Getenv("NATLAB_DIFF"); n != "" {
 		packets, seed = n, os.Getenv("NATLAB_SEED")
 	}
 	eachKernel(t, func(t *testing.T, kernel string) {
 		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) {
 			c.Files, c.Env, c.Timeout = []vm.File{{Host: twins, Guest: twins}}, []string{"NATLAB_DIFF=" + packets, "NATLAB_SEED=" + seed}, 15*time.Minute
-		}, twins, "-test.v", "-test.run", "^TestDifferential(|ByHand|Found)$")
+			c.Iptables = programs
+		}, twins, "-test.v", "-test.run", run)
 		require.NoError(t, err)
 		require.Zero(t, status, "%s%s", stdout, stderr)
-		require.Contains(t, stdout, "--- PASS: TestDifferential ")
+		require.Contains(t, stdout, "--- PASS: "+passed+" ")
 		require.NotContains(t, stdout, "--- SKIP")
 	})
 }
