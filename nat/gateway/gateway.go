@@ -21,7 +21,7 @@ import (
 // it remembers. It works on the packets' bytes and does to them what the kernel does. It is to be used by one
 // goroutine at a time.
 //
-// Not modelled: fragments of IPv6, IPv4-mapped addresses, options of IPv4 that routers act on or write into, routing headers that are not at
+// Not modelled: fragments of IPv6 and those that the node sends to itself, IPv4-mapped addresses, options of IPv4 that routers act on or write into, routing headers that are not at
 // their end (Unmodelled tells of a packet with one of these), which groups processes have joined, the neighbours on the links,
 // redirects, what errors teach a node of the MTU behind its links. Where the backends differ it does as x_tables: it drops a packet whose
 // transport header is cut short where a rule asks for it, which nf_tables passes by, has no flags in a later fragment, looks behind

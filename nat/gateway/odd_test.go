@@ -1,13 +1,16 @@
 package gateway_test
 
 import (
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/packet"
 	"natlab/topology"
 )
 
@@ -54,5 +57,26 @@ func TestExplainOdd(t *testing.T) {
 			require.Equal(t, row.end, x.Prediction[0].End, row.name)
 			require.Equal(t, row.why, x.Prediction[0].Why, row.name)
 		})
+	}
+}
+
+// What a node sends to itself in pieces goes by lo in pieces, too: what becomes of them is not known.
+func TestOwnFragments(t *testing.T) {
+	t.Parallel()
+	words := topology.NodeWords{Addresses: []string{"eth0=10.0.0.2/24"}}
+	ns, _, err := words.Node()
+	require.NoError(t, err)
+	rs, err := iptables.ParseString("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	for dst, unmodelled := range map[string]string{"10.0.0.2:53": "fragments that the node sends to itself are not modelled", "10.0.0.9:53": ""} {
+		g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{})
+		require.NoError(t, err)
+		p := packet.Build(nat.TupleOf(nat.UDP, netip.MustParseAddrPort("10.0.0.2:1000"), netip.MustParseAddrPort(dst)), packet.Fields{ID: 7, Payload: make([]byte, 100)})
+		var outs []gateway.Out
+		for _, piece := range p.Split(68, nil) {
+			outs, _, _ = g.Send(piece, 0, time.Unix(1, 0))
+		}
+		require.Equal(t, unmodelled, g.Unmodelled(), dst)
+		require.Equal(t, unmodelled != "", len(outs) == 0, dst)
 	}
 }

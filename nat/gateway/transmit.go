@@ -46,8 +46,7 @@ func (v *visit) echo(p *passage) bool {
 	return true
 }
 
-// transmit hands a packet to its device, in pieces where it is too long or came in pieces (ip_finish_output). What goes to
-// the node itself stays whole.
+// transmit hands a packet to its device, in pieces where it is too long or came in pieces (ip_finish_output).
 func (v *visit) transmit(p *passage) {
 	out := Out{Dev: p.out.Name, Via: p.via, Packet: p.pkt.Bytes(), Mark: p.view.Mark, Answer: p.answer}
 	limit := mtuOf(p.out)
@@ -74,8 +73,13 @@ func (v *visit) transmit(p *passage) {
 }
 
 // loop is a packet that the node sends to itself: it comes in again by lo, with its mark and its connection, when all
-// that goes on at the moment is done (loopback_xmit, netif_rx).
+// that goes on at the moment is done (loopback_xmit, netif_rx). What came in pieces leaves in pieces by lo, too, and each of them comes in for itself where
+// conntrack has seen it (ip_finish_output, ipv4_conntrack_defrag).
 func (v *visit) loop(p *passage) {
+	if p.pieces != nil {
+		v.unmodelled("fragments that the node sends to itself are not modelled")
+		return
+	}
 	if v.loops++; v.loops > maxLoops {
 		v.lost("lo", "the packet went in a loop")
 		return
