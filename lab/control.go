@@ -312,7 +312,7 @@ func (l *Lab) Attend(ctx context.Context) (attended context.Context, stop func()
 	go func() {
 		defer close(over)
 		_ = in.Decode(&answer) // returns when the connection is closed, at either end
-		cancel(fmt.Errorf("lab %s: %w", l.Name(), ErrGone))
+		cancel(fmt.Errorf("lab %s %w", l.Name(), ErrGone))
 	}()
 	return attended, func() {
 		cancel(nil)

@@ -349,6 +349,7 @@ func TestALabThatGoesAwayIsNoVerdict(t *testing.T) {
 	require.NoError(t, lab.Down(t.Context(), l.Name()))
 	<-attended.Done()
 	require.ErrorIs(t, context.Cause(attended), lab.ErrGone)
+	require.EqualError(t, context.Cause(attended), "lab "+l.Name()+" was taken away meanwhile")
 	err = <-found
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "\n")
