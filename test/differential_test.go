@@ -364,8 +364,8 @@ func (w *twins) changed(at time.Time) (list []*conntrack.Conn) {
 	return list
 }
 
-// chosenPort is what a random port search must have begun with for the kernel to choose what it chose. Searches begin at
-// the lowest port of a range; the ranges of the test's rules are 1000 ports long and begin at 24 above a thousand.
+// chosenPort is what a random port search must have begun with for the kernel to choose what it chose, as its entry tells, or else the one packet that
+// left. Searches begin at the lowest port of a range; the ranges of the test's rules are 1000 ports long and begin at 24 above a thousand.
 func chosenPort(asked nat.Tuple, out map[string][][]byte, f kernelConn, known bool) (port uint32, ok bool) {
 	if known && f.original == asked {
 		return searchBegin(asked, f.reply.Dst().Port()), true
@@ -373,11 +373,14 @@ func chosenPort(asked nat.Tuple, out map[string][][]byte, f kernelConn, known bo
 	for _, list := range out {
 		for _, b := range list {
 			if p, err := packet.Parse(b); err == nil && p.Tuple().Proto() == asked.Proto() && !p.Later() {
-				return searchBegin(asked, p.Tuple().Src().Port()), true
+				if ok { // a copy from before the translation may be among them, or an answer
+					return 0, false
+				}
+				port, ok = searchBegin(asked, p.Tuple().Src().Port()), true
 			}
 		}
 	}
-	return 0, false
+	return port, ok
 }
 
 func searchBegin(asked nat.Tuple, now uint16) uint32 {
