@@ -37,6 +37,10 @@ func foundCopies() []found {
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 192.168.1.1:40001", spoiled: map[int]byte{26: 1}},
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 192.168.1.1:40001"},
 		}, only4, nil},
+		{"REJECT sums a copy of what conntrack does not sum", mangleRules("-A PREROUTING -p dccp -j TEE --gateway 10.0.0.20 --oif out0") +
+			filterRules("-A OUTPUT -o out0 -j REJECT", "-A INPUT -m conntrack --ctstate INVALID"), []given{
+			{dev: "pod0", tuple: "dccp 10.244.0.5:80 > 192.168.1.1:40001", spoiled: map[int]byte{26: 1}},
+		}, only4, nil},
 		{"a copy that was made before conntrack is summed", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -j TEE --gateway 10.0.0.20 --oif out0\nCOMMIT\n" + filterRules("-A OUTPUT -o out0 -j REJECT", "-A INPUT -m conntrack --ctstate INVALID"), []given{
 			{dev: "pod0", tuple: "udp 10.244.0.5:80 > 192.168.1.1:40001", spoiled: map[int]byte{26: 1}},
 		}, only4, nil},

@@ -27,7 +27,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 	}
 	v.fill(&v.track, &p.pkt, hook)
 	v.track.BadChecksum = !p.sound && hook == nat.PreRouting && !p.pkt.TrackedChecksumOK()
-	p.summed = v.track.BadChecksum && v.conns.Settings.Checksum
+	p.summed = v.track.BadChecksum && v.conns.Settings.Checksum && p.pkt.Summed()
 	p.valid = !v.track.BadChecksum && v.conns.Settings.Checksum && hook == nat.PreRouting && p.pkt.V6() && p.pkt.Summed()
 	v.track.Zone, v.track.Policy = p.view.Template.Zone, p.view.Template.Policy
 	var verdict nat.Verdict
