@@ -259,14 +259,19 @@ func doApply(s *stage, ts *testscript.TestScript, not bool, args []string) error
 	if err != nil {
 		return err
 	}
-	if end == "told" {
+	switch {
+	case end != "" && s.job.program.Path == "":
+		return usagef("end=%s is of real kube-proxies", end)
+	case end == "told" && not:
+		return usagef("end=told waits for nothing that could be refused")
+	case end == "told":
 		return s.tell(nodes)
 	}
 	err = s.lab.Change(s.ctx, s.cluster, nodes...)
 	if not {
 		return s.refused(ts, "apply", err)
 	}
-	if end == "any" && s.job.program.Path != "" && err != nil {
+	if end == "any" && err != nil {
 		ts.Logf("apply: %v", err)
 		return nil
 	}

@@ -281,8 +281,12 @@ func (f jsonForm) words(row map[string]any) (string, error) {
 // word writes a member.
 func (f jsonForm) word(b *strings.Builder, w jsonWord, value any) error {
 	switch v := value.(type) {
-	case nil, bool: // the word alone: it is there where it holds
+	case nil: // the word alone: it is there where it holds
 		b.WriteString(" " + w.word)
+	case bool:
+		if v {
+			b.WriteString(" " + w.word)
+		}
 	case string, json.Number:
 		f.pair(b, w, fmt.Sprint(v))
 	case map[string]any: // "via": {"family": "inet6", "host": "fe80::1"}

@@ -142,14 +142,18 @@ func waitsToLog(stacks string) bool {
 	return false
 }
 
-// paced is a node's process whose log is read at a pace.
-func (n *node) paced() (*process, error) {
+// paced is a node and its process, whose log is read at a pace.
+func (s *Set) paced(name string) (*node, *process, error) {
+	n, err := s.find(name)
+	if err != nil {
+		return nil, nil, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.process == nil || n.process.log == nil {
-		return nil, fmt.Errorf("the log of node %s's kube-proxy is not read at a pace: start it anew for that", n.name)
+		return nil, nil, fmt.Errorf("the log of node %s's kube-proxy is not read at a pace: start it anew for that", n.name)
 	}
-	return n.process, nil
+	return n, n.process, nil
 }
 
 // RestartPaced is Restart of one node's kube-proxy whose log is read at a pace. With a line to halt at it returns when the program has halted there.
@@ -175,11 +179,7 @@ func (s *Set) RestartPaced(ctx context.Context, name string, pace Pace) error {
 
 // Halt has a node's kube-proxy, started by RestartPaced, be slow and halt at other lines of its log from now on. Where it has halted it goes on. Its verbosity stays.
 func (s *Set) Halt(name string, pace Pace) error {
-	n, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	p, err := n.paced()
+	_, p, err := s.paced(name)
 	if err == nil {
 		p.log.arm(pace)
 	}
@@ -188,11 +188,7 @@ func (s *Set) Halt(name string, pace Pace) error {
 
 // Halted returns when a node's kube-proxy has halted.
 func (s *Set) Halted(ctx context.Context, name string) error {
-	n, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	p, err := n.paced()
+	n, p, err := s.paced(name)
 	if err != nil {
 		return err
 	}
@@ -214,11 +210,7 @@ func (s *Set) Halted(ctx context.Context, name string) error {
 
 // Go has a node's kube-proxy go on, and returns when it has programmed all that it was told.
 func (s *Set) Go(ctx context.Context, name string) error {
-	n, err := s.find(name)
-	if err != nil {
-		return err
-	}
-	p, err := n.paced()
+	n, p, err := s.paced(name)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package nftables_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -160,6 +161,29 @@ func TestRemembers(t *testing.T) {
 			}
 			require.Empty(t, w.asked)
 		})
+	}
+}
+
+// A DNAT by a number takes the map's data one after the other, wherever the numbers stand in it, and tells the element.
+func TestTranslatesByNumber(t *testing.T) {
+	t.Parallel()
+	for _, elements := range []string{
+		"0 : 10.0.0.2 . 80, 1 : 10.0.0.3 . 81, 2 : 10.0.0.4 . 82", // as kube-proxy writes them
+		"0 : 10.0.0.2 . 80, 2 : 10.0.0.4 . 82, 1 : 10.0.0.3 . 81",
+	} {
+		c := nftables.Compile(table(t, "dnat to numgen inc mod 3 map { "+elements+" }"), nat.IPv4)
+		w := &world{memory: &rules.Memory{}, now: time.Unix(1000, 0)}
+		for i, want := range []string{"0 : 10.0.0.2 . 80", "1 : 10.0.0.3 . 81", "2 : 10.0.0.4 . 82", "0 : 10.0.0.2 . 80"} {
+			p := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80")
+			var hits []rules.Hit
+			v, effect := c.Run("c", nat.PreRouting, &p, w, nil, &hits)
+			require.Equal(t, nat.Accept, v)
+			require.IsType(t, &rules.Translation{}, effect)
+			r := effect.(*rules.Translation).Range
+			require.Equal(t, want, fmt.Sprintf("%d : %s . %d", i%3, r.MinAddr, r.MinPort), elements)
+			require.NotEmpty(t, hits)
+			require.Equal(t, want, hits[0].Element, elements)
+		}
 	}
 }
 

@@ -19,9 +19,9 @@ func Part(c topology.Cluster, s Selector) topology.Cluster {
 	if len(flows) == 0 {
 		return c
 	}
-	n := part{only, map[netip.Addr]bool{}, map[netip.AddrPort]bool{}, map[string]bool{}}
+	n := part{only, map[netip.Addr]bool{}, map[netip.AddrPort]bool{}}
 	for _, f := range flows {
-		n.pods[f.From], n.targets[f.Target] = true, true
+		n.targets[f.Target] = true
 		n.addresses[f.Source], n.addresses[f.Target.Addr()] = true, true
 	}
 	for _, svc := range c.Services {
@@ -35,7 +35,7 @@ func Part(c topology.Cluster, s Selector) topology.Cluster {
 	}
 	c.Pods = slices.DeleteFunc(slices.Clone(c.Pods), func(p topology.Pod) bool {
 		asked := slices.ContainsFunc(p.IPs, func(ip netip.Addr) bool { return n.addresses[ip] })
-		return !asked && !n.pods[p.Member()] && !p.HostNetwork && len(p.HostPorts) == 0
+		return !asked && !p.HostNetwork && len(p.HostPorts) == 0
 	})
 	return c
 }
@@ -45,7 +45,6 @@ type part struct {
 	only      Selector
 	addresses map[netip.Addr]bool
 	targets   map[netip.AddrPort]bool
-	pods      map[string]bool
 }
 
 // asks reports whether a Service is one that is selected.
@@ -65,11 +64,11 @@ func (n part) touches(svc topology.Service) bool {
 	})
 }
 
-// endpoints adds what a Service has.
+// endpoints adds the addresses of a Service's endpoints.
 func (n part) endpoints(svc topology.Service) {
 	for _, p := range svc.Ports {
 		for _, e := range p.Endpoints {
-			n.pods[e.Pod], n.addresses[e.Addr.Addr()] = true, true
+			n.addresses[e.Addr.Addr()] = true
 		}
 	}
 }
