@@ -88,11 +88,12 @@ func howMany(all ...bool) (n int) {
 }
 
 func (p *program) printPorts(told *report.Ports, form string) error {
-	switch form {
-	case "text":
-		return told.Text(p.out, p.style())
-	case "json":
+	if form == "json" {
 		return writeJSON(p.out, *told)
+	}
+	told.Node = printable(told.Node) // a file's name, or what a bundle's host calls itself
+	if form == "text" {
+		return told.Text(p.out, p.style())
 	}
 	return told.Write(p.out, form)
 }
@@ -123,7 +124,7 @@ func (p *program) portsOfRecord(file string, ports portuse.Range) (told report.P
 	var rec portuse.Recorder
 	var begin, end time.Time
 	err = conntrack.EachEvent(in, func(at time.Time, e nat.Event) error {
-		if e.Kind.String() == "none" {
+		if e.Kind == 0 {
 			if !begin.IsZero() {
 				return errors.New("an entry behind events: want what conntrack -L printed in front of them")
 			}
