@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"natlab/lab/netns"
 	"natlab/topology"
+	"natlab/topology/dump"
 	"natlab/topology/topologytest"
 )
 
@@ -29,15 +31,42 @@ func BenchmarkUp(b *testing.B) {
 	}
 }
 
-// BenchmarkUpLarge makes a lab of 100 nodes, 1,000 pods and 1,000 Services. What the machine has to do besides is not in cpu-s, and MB is the most
-// that the process ever had.
-func BenchmarkUpLarge(b *testing.B) {
-	c, _, err := topology.Load(topology.Source{Name: "large", Reader: strings.NewReader(topologytest.ManyNodes(fmt.Sprintf("t%d-large", os.Getpid()), 100))})
+// BenchmarkUpLarge makes a lab of 100 nodes, 1,000 pods and 1,000 Services.
+func BenchmarkUpLarge(b *testing.B) { ups(b, manyNodes(b), Options{}) }
+
+// BenchmarkUpTwin makes the same lab of what three of its nodes printed: the other 97 are made up from the objects.
+func BenchmarkUpTwin(b *testing.B) {
+	c := manyNodes(b)
+	l, err := Up(b.Context(), c, Options{})
 	require.NoError(b, err)
+	var bundles []Bundle
+	for _, node := range []string{"n0", "n1", "n2"} {
+		var out, problems bytes.Buffer
+		status, err := l.Exec(b.Context(), node, []string{"sh", "-c", dump.Script}, Streams{Out: &out, Err: &problems})
+		require.NoError(b, err)
+		require.Zero(b, status, problems.String())
+		bundles = append(bundles, Bundle{Node: node, Text: out.String()})
+	}
+	require.NoError(b, l.Down(b.Context()))
+	settle(b)
+	ups(b, c, Options{Bundles: bundles})
+}
+
+// manyNodes is a cluster of 100 nodes.
+func manyNodes(tb testing.TB) topology.Cluster {
+	tb.Helper()
+	c, _, err := topology.Load(topology.Source{Name: "large", Reader: strings.NewReader(topologytest.ManyNodes(fmt.Sprintf("t%d-large", os.Getpid()), 100))})
+	require.NoError(tb, err)
+	return c
+}
+
+// ups makes a lab again and again. What the machine has to do besides is not in cpu-s, and MB is the most that the process ever had.
+func ups(b *testing.B, c topology.Cluster, o Options) {
+	b.Helper()
 	spent := time.Duration(0)
 	for b.Loop() {
 		before := processorTime(b)
-		l, err := Up(b.Context(), c, Options{})
+		l, err := Up(b.Context(), c, o)
 		spent += processorTime(b) - before
 		b.StopTimer()
 		require.NoError(b, err)
