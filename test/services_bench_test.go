@@ -1,8 +1,10 @@
 package test
 
 import (
+	"strings"
 	"testing"
 
+	"natlab/nat/audit"
 	"natlab/nat/iptables"
 	"natlab/nat/kubeproxy"
 	"natlab/nat/nftnl"
@@ -73,6 +75,25 @@ func BenchmarkParse10000(b *testing.B) {
 	for b.Loop() {
 		if _, err := iptables.ParseString(text, rs.Family); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// What a node holds of 5,000 Services on 20 nodes is compared with what kube-proxy would have written.
+func BenchmarkAudit5000(b *testing.B) {
+	c, _, err := topology.LoadForRules(topology.Source{Name: "large", Reader: strings.NewReader(topologytest.Large(5_000, 20))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	rs, err := kubeproxy.Rules(c, "n3", kubeproxy.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	node := audit.Node{Cluster: c, Name: "n3", Held: []audit.Held{{Backend: "iptables-legacy", Rules: rs}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if found, err := audit.Check(node); err != nil || len(found) > 0 {
+			b.Fatal(found, err)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func (a *auditor) drops(h Held) {
 
 // askedFor are the packets of those who ask the cluster's Services: with an endpoint's address behind the translation, or with the Service's own.
 func (a *auditor) askedFor(translated bool) (out []asked) {
-	own := a.addresses()
+	own, known := a.addresses(), map[asked]bool{}
 	for _, s := range a.services() {
 		if !translated {
 			out = append(out, asked{s.proto, s.address, s.name})
@@ -78,8 +78,8 @@ func (a *auditor) askedFor(translated bool) (out []asked) {
 		}
 		for _, e := range s.port.Endpoints {
 			p := asked{s.proto, e.Addr, s.name}
-			if e.Ready && e.Addr.Addr().Is6() == s.address.Addr().Is6() && !slices.Contains(own, e.Addr.Addr()) && !slices.Contains(out, p) {
-				out = append(out, p)
+			if e.Ready && e.Addr.Addr().Is6() == s.address.Addr().Is6() && !slices.Contains(own, e.Addr.Addr()) && !known[p] {
+				out, known[p] = append(out, p), true
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // others looks at what other programs have in a backend that what comes to the node's pods hangs on.
 func (a *auditor) others(h Held) {
 	if t, ok := h.Rules.Table("nat"); ok {
-		own := reached(t, "PREROUTING")
+		own := reached(t.ByName(), "PREROUTING")
 		for _, chain := range t.Chains {
 			if kubeChain(chain.Name) || !own[chain.Name] {
 				continue
@@ -31,10 +31,13 @@ func (a *auditor) others(h Held) {
 }
 
 // reached are the chains of a table that a walk from a built-in one may come to, itself among them.
-func reached(t iptables.Table, from string) map[string]bool {
+func reached(chains map[string]*iptables.Chain, from string) map[string]bool {
 	out := map[string]bool{from: true}
 	for todo := []string{from}; len(todo) > 0; todo = todo[1:] {
-		chain, _ := t.Chain(todo[0])
+		chain := chains[todo[0]]
+		if chain == nil {
+			continue
+		}
 		for _, r := range chain.Rules {
 			next := ""
 			switch to := r.Target.(type) {
@@ -145,12 +148,15 @@ func (a *auditor) forwardPolicy(h Held) {
 	if !ok {
 		return
 	}
-	forward, ok := t.Chain("FORWARD")
-	if !ok || forward.Policy != "DROP" {
+	chains := t.ByName()
+	if forward := chains["FORWARD"]; forward == nil || forward.Policy != "DROP" {
 		return
 	}
-	for name := range reached(t, "FORWARD") {
-		chain, _ := t.Chain(name)
+	for name := range reached(chains, "FORWARD") {
+		chain := chains[name]
+		if chain == nil {
+			continue
+		}
 		for _, r := range chain.Rules {
 			if r.Target == xt.Target(xt.Accept{}) && a.letsIn(r) {
 				return
