@@ -35,7 +35,9 @@ func (w *controller) crowded() (bool, error) {
 // noteControl notes how the attempts went that only conntrack was asked about. crowded: the kernel dropped packets meanwhile for want of what all
 // namespaces share, and what was lost may be one of them.
 func (v *verification) noteControl(batch []*attempt, seen []proof.Observation, crowded bool) {
-	for i, s := range proof.Join(probesOf(batch), seen) {
+	joined := proof.Join(probesOf(batch), seen)
+	proof.Displace(joined, v.holders(seen))
+	for i, s := range joined {
 		t := batch[i]
 		if s.Mixed {
 			t.retries++

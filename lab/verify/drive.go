@@ -77,6 +77,7 @@ type driver struct {
 	patient time.Duration       // how long a client waits in a control run
 	ports   *portBook
 	before  map[entryOf]bool // entries of connection tracking that stood before the first attempt
+	entries proof.Held       // the tuples that connections hold, and held
 	live    *gateway.Network // where each source port needs a prediction of its own; else nil
 	size    int              // bytes of a request, and of its answer: more than a packet holds
 	wired   map[string]bool  // nodes whose NAT is not their kernel's
@@ -96,6 +97,7 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 	d.before = map[entryOf]bool{}
 	for i, node := range d.nodes {
 		for _, c := range standing[i] {
+			d.entries.Learn([]proof.Observation{{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID}})
 			d.before[entryOf{node, c.ID}] = true
 			if line := oldEntry(c); line != "" {
 				d.world[node] = append(d.world[node], line)

@@ -232,6 +232,6 @@ func (v *verification) replayBatch(b batchRecord) error {
 		batch = append(batch, t)
 	}
 	v.lost += b.Missed
-	v.certify(batch, b.Seen, b.Missed, b.Troubles)
+	v.certify(batch, b)
 	return nil
 }

@@ -393,7 +393,7 @@ func TestALossWhileTheMachineDropsPackets(t *testing.T) {
 			v := &verification{meter: proof.Meter{}, discarded: map[string]int{}, rules: nodeRules{}}
 			q := &flowState{intent: answered, live: row.live}
 			for len(q.certs) == 0 {
-				v.certify([]*attempt{{flowState: q, intent: answered, live: row.live, lost: true, ends: proof.Ends{End: nat.EndLost}}}, nil, 0, row.troubles)
+				v.certify([]*attempt{{flowState: q, intent: answered, live: row.live, lost: true, ends: proof.Ends{End: nat.EndLost}}}, batchRecord{Troubles: row.troubles})
 			}
 			assert.Equal(t, row.verdict, q.certs[0].Verdict)
 			assert.Equal(t, row.repeated, v.discarded)

@@ -29,31 +29,42 @@ func (w *watcher) judge(ctx context.Context, batch []*attempt, seen []proof.Obse
 	if err != nil {
 		return err
 	}
-	if err := w.record.batch(w.states, batch, batchRecord{Seen: seen, Missed: missed, Troubles: troubles}); err != nil {
+	seenOf := batchRecord{Seen: seen, Missed: missed, Troubles: troubles, Holders: w.holders(seen)}
+	if err := w.record.batch(w.states, batch, seenOf); err != nil {
 		return err
 	}
-	w.certify(batch, seen, missed, troubles)
+	w.certify(batch, seenOf)
 	return nil
+}
+
+// holders lists the entries of other connections whose tuples kept those of a batch from their own, and learns the batch's.
+func (v *verification) holders(seen []proof.Observation) []nat.Conn {
+	v.driver.entries.Learn(seen)
+	out := v.driver.entries.Of(seen)
+	v.driver.entries.Forget(seen)
+	return out
 }
 
 // certify issues the certificates of a batch. An attempt that something disturbed is not judged: its flow is asked again, and only
 // where that goes on its certificate stays, inconclusive.
-func (v *verification) certify(batch []*attempt, seen []proof.Observation, missed uint64, troubles map[string][]string) {
-	for _, o := range seen {
+func (v *verification) certify(batch []*attempt, b batchRecord) {
+	for _, o := range b.Seen {
 		if o.Kind == proof.RuleHit {
 			v.meter.Add(nat.Trace{o.Step})
 		}
 	}
-	for i, s := range proof.Join(probesOf(batch), seen) {
+	joined := proof.Join(probesOf(batch), b.Seen)
+	proof.Displace(joined, b.Holders)
+	for i, s := range joined {
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls, Health: t.health,
 			Stuck: t.stuck, Allowed: diagnosis.Allowed, Strict: v.strict, World: v.rules.network.World, Between: v.between,
-			Chains: v.chains, Trouble: onTheWay(troubles, s), Lost: missed, Vanished: t.lost,
+			Chains: v.chains, Trouble: onTheWay(b.Troubles, s), Lost: b.Missed, Vanished: t.lost,
 		}
-		crowded := t.lost && !loses(t.live) && len(troubles[ofMachine]) > 0
+		crowded := t.lost && !loses(t.live) && len(b.Troubles[ofMachine]) > 0
 		if crowded {
-			c.Trouble = append(c.Trouble, troubles[ofMachine]...)
+			c.Trouble = append(c.Trouble, b.Troubles[ofMachine]...)
 		}
 		judge := proof.Check
 		if v.outcomes {

@@ -141,9 +141,8 @@ func checkDNAT(e *evidence) Finding {
 	if e.Strict && !slices.ContainsFunc(e.Seen.Request.Steps, func(s nat.Step) bool { return s.To == endpoint }) {
 		return bad(name, "conntrack has %s, but no rule that the request met has it", endpoint)
 	}
-	hops := ordered(e.way.Request.Hops, e.Seen.Request.Hops, hopNode)
-	if last := hops[len(hops)-1]; last.Tuple.Dst() != endpoint {
-		return bad(name, "conntrack has %s, but on the wire it was %s", endpoint, last.Tuple.Dst())
+	if hops := ordered(e.way.Request.Hops, e.Seen.Request.Hops, hopNode); len(hops) > 0 && hops[len(hops)-1].Tuple.Dst() != endpoint {
+		return bad(name, "conntrack has %s, but on the wire it was %s", endpoint, hops[len(hops)-1].Tuple.Dst())
 	}
 	if e.Ends.End == nat.EndAnswered && e.Ends.ServerAddr != endpoint {
 		return bad(name, "conntrack has %s, but the server that answered is %s at %s", endpoint, e.Ends.Server, e.Ends.ServerAddr)
