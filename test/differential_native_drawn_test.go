@@ -56,7 +56,7 @@ func (d drawn) nativeRules() nativeRules {
 		bases[i], bases[j] = bases[j], bases[i]
 	}
 	var b strings.Builder
-	rs := nativeRules{}
+	rs := nativeRules{listed: d.chance(2)}
 	body := d.nativeBodies(tables, bases)
 	first := slices.IndexFunc(bases, func(b nativeBase) bool { return b.kind.nat != "" }) // with which NAT registers, once
 	for _, t := range tables {

@@ -93,10 +93,11 @@ func (w *twins) host(t *testing.T, name string, rows []hostRow) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/native/" + name + ".nft")
 	require.NoError(t, err)
-	rs := nativeRules{text: string(text)}
+	rs := nativeRules{text: string(text), listed: true}
 	w.settings = plainSettings(w.family)
 	w.loadNative(t, &rs)
 	require.Zero(t, rs.refused)
+	require.True(t, rs.listed)
 	listed, err := nftables.ParseText(string(text))
 	require.NoError(t, err)
 	require.Empty(t, listed.Unread())

@@ -62,6 +62,7 @@ type twins struct {
 	rounds      int
 	ruled       int // rules of nf_tables' own that were drawn, and those of them that nft refused
 	refused     int
+	listed      int            // rounds of what nft lists
 	unknown     string         // the condition that the emulator could not decide of a packet
 	unmodelled  map[string]int // packets by what the emulator tells that it does not model
 }

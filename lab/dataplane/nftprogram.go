@@ -32,9 +32,9 @@ func NFTVersion(ctx context.Context, ns Namespace) (string, error) {
 	return strings.TrimPrefix(words[1], "v"), nil
 }
 
-// ListNFT is what `nft list ruleset` prints inside a namespace of the tables of a family, as nft calls it: "ip", "ip6", "inet".
+// ListNFT is what `nft -a list ruleset` prints inside a namespace of the tables of a family, as nft calls it: "ip", "ip6", "inet".
 func ListNFT(ctx context.Context, ns Namespace, family string) (string, error) {
-	out, stderr, err := run(ctx, ns, "nft", "", "list", "ruleset", family)
+	out, stderr, err := run(ctx, ns, "nft", "", "-a", "list", "ruleset", family)
 	if err != nil && stderr != "" {
 		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr))
 	}

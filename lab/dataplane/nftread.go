@@ -34,7 +34,8 @@ func ReadNFT(ns Namespace, family nftables.Family) (rs nftables.Ruleset, err err
 	return rs, nil
 }
 
-// NFTTables is ReadNFT; a family with something that natlab does not read comes from the nft program where that is there.
+// NFTTables is ReadNFT; each rule, set and object that natlab does not read is as the nft program lists it where that is there. It is not asked for
+// the others: a listing may leave out what the kernel has.
 func NFTTables(ctx context.Context, ns Namespace, family nftables.Family) (nftables.Ruleset, error) {
 	rs, err := ReadNFT(ns, family)
 	if err != nil || !nftnl.Unread(rs) {
@@ -51,7 +52,7 @@ func NFTTables(ctx context.Context, ns Namespace, family nftables.Family) (nftab
 	if err != nil {
 		return nftables.Ruleset{}, fmt.Errorf("nft list ruleset %s: %w", family, err)
 	}
-	return listed, nil
+	return nftnl.Fill(rs, listed), nil
 }
 
 // tables is one reading; errAgain where they changed under it.

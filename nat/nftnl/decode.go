@@ -61,32 +61,6 @@ type heldSet struct {
 	ended     []nftables.Number // of a set of ranges, the values behind them
 }
 
-// Unread reports whether a dumped rule set has something that this package does not read, and the nft program may.
-func Unread(rs nftables.Ruleset) bool {
-	untold := func(t nftables.Type) bool { return t == nftables.Untold }
-	other := func(s nftables.Statement) bool {
-		o, opaque := s.(nftables.Opaque)
-		return opaque && strings.HasPrefix(o.Text, "[") || strings.HasSuffix(o.Text, "{\n\t\t}")
-	}
-	for i := range rs.Tables {
-		t := &rs.Tables[i]
-		if slices.ContainsFunc(t.Objects, func(o nftables.Object) bool { return strings.HasPrefix(o.Kind, "[") }) {
-			return true
-		}
-		for k := range t.Sets {
-			if slices.ContainsFunc(t.Sets[k].Key, untold) || slices.ContainsFunc(t.Sets[k].Data, untold) {
-				return true
-			}
-		}
-		for _, c := range t.Chains {
-			if slices.ContainsFunc(c.Rules, func(r nftables.Rule) bool { return slices.ContainsFunc(r.Statements, other) }) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // Decode is the tables that a dump tells of, as nft lists them. An expression that this package does not read is Opaque, by its name in
 // brackets.
 func Decode(d Dump) (nftables.Ruleset, error) {

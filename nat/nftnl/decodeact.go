@@ -1,6 +1,7 @@
 package nftnl
 
 import (
+	"math/bits"
 	"time"
 
 	"natlab/nat/nftables"
@@ -115,9 +116,6 @@ func (r *ruleReader) dynset(a *fields) error {
 		return nil
 	}
 	u := nftables.Update{Op: ops[a.u32(3)], Set: s.Name, Timeout: time.Duration(a.u64(6)) * time.Millisecond} //nolint:gosec // as the kernel has it
-	if u.Timeout == s.Timeout {
-		u.Timeout = 0
-	}
 	u.Key = r.key(a.u32(4), s.keyLen)
 	if a.has(5) {
 		c := r.held(a.u32(5))
@@ -145,4 +143,60 @@ func (r *ruleReader) dynset(a *fields) error {
 	}
 	r.say(u)
 	return nil
+}
+
+// write gives a field of a header a value. Of one that is not whole bytes, or not two of them where the header is summed, the kernel's rule reads
+// what is around it, and keeps that by a mask.
+func (r *ruleReader) write(a *fields) {
+	c := r.held(a.u32(5))
+	base, at, bytes := a.u32(2), int(a.u32(3)), int(a.u32(4))
+	header := r.headerAt(base)
+	first, wide, value := at*8, bytes*8, c.data
+	around := c.mask != nil && c.base == base && c.at == at && c.bytes == bytes && c.header == header && header != ""
+	if around {
+		low, width, one := run(c.mask)
+		if !one {
+			r.unread()
+			return
+		}
+		first, wide = first+wide-low-width, width
+	}
+	to, is := nftables.FieldAt(header, first, wide)
+	if !is {
+		r.unread()
+		return
+	}
+	kind := nftables.TypesOf(to)[0]
+	_, _, size, _ := to.Field()
+	switch {
+	case size != wide, c.mask != nil && !around:
+		r.unread()
+		return
+	case around:
+		low, _, _ := run(c.mask)
+		r.say(nftables.Assign{To: to, Value: nftables.Value(kind, numberOf(c.xor, false).Low>>low&(1<<wide-1))})
+	case value != nil:
+		value = value[:min(bytes, len(value))]
+		r.say(nftables.Assign{To: to, Value: r.constant(kind, value, value, false)})
+	case untold(c.x):
+		r.unread()
+		return
+	default:
+		r.say(nftables.Assign{To: to, Value: c.expr(r.decoder)})
+	}
+	r.depends(header)
+}
+
+// run are the zeros of a mask: the first one from the right, and how many there are; false where they are not side by side, or none.
+func run(mask []byte) (low, width int, ok bool) {
+	if len(mask) > 8 {
+		return 0, 0, false
+	}
+	zeros := ^numberOf(mask, false).Low & (1<<(8*len(mask)) - 1)
+	if zeros == 0 {
+		return 0, 0, false
+	}
+	low = bits.TrailingZeros64(zeros)
+	width = bits.TrailingZeros64(^(zeros >> low))
+	return low, width, zeros>>low == 1<<width-1
 }

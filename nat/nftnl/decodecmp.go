@@ -121,6 +121,7 @@ func (r *ruleReader) masked(c cell, op uint32, b []byte) {
 		}
 	case plain && c.header != "":
 		if s, value, is := c.part(b); is {
+			r.depends(c.header)
 			r.sayMatch(s, op, nftables.Value(nftables.TypesOf(s)[0], value))
 			return
 		}
@@ -188,6 +189,7 @@ func (r *ruleReader) joined(c cell, op uint32, b []byte) bool {
 		parts = append(parts, part{s, b[at : at+size]})
 		at += size
 	}
+	r.depends(c.header)
 	for _, p := range parts {
 		kind := nftables.TypesOf(p.s)[0]
 		r.sayMatch(p.s, op, r.constant(kind, p.b, p.b, false))

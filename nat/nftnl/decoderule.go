@@ -210,19 +210,19 @@ func (c cell) expr(d *decoder) nftables.Expr {
 func zero(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }
 
 func (r *ruleReader) payload(a *fields) error {
-	if a.has(5) { // into the packet
-		r.unread()
+	if a.has(5) {
+		r.write(a)
 		return nil
 	}
 	c := cell{base: a.u32(2), at: int(a.u32(3)), value: value{bytes: int(a.u32(4))}}
 	c.header = r.headerAt(c.base)
 	if s, is := nftables.FieldAt(c.header, c.at*8, c.bytes*8); is {
 		c.x, c.kind = s, nftables.TypesOf(s)[0]
-	} else {
+		r.depends(c.header)
+	} else { // bytes are of any protocol, whatever the rule says
 		base := [...]string{"ll", "nh", "th", "ih"}[min(c.base, baseInner)]
 		c.x, c.kind = nftables.Raw{Base: base, At: c.at * 8, Bits: c.bytes * 8}, nftables.RawBits
 	}
-	r.depends(c.header)
 	r.put(a.u32(1), c)
 	return nil
 }

@@ -55,7 +55,7 @@ func (r *decoder) element(s *heldSet, a *fields) (e heldElement, err error) {
 				return e, err
 			}
 		}
-		e.Key = r.constants(s.Key, low, high)
+		e.Key = r.constants(s.Key, low, high, !s.Has("interval"))
 	}
 	if a.has(elementData) {
 		if err := r.data(s, &e, a[elementData]); err != nil {
@@ -95,7 +95,7 @@ func (r *decoder) data(s *heldSet, e *heldElement, b []byte) error {
 		if s.DataInterval && len(low)%2 == 0 {
 			low, high = low[:len(low)/2], low[len(low)/2:]
 		}
-		e.Data = r.constants(s.Data, low, high)
+		e.Data = r.constants(s.Data, low, high, true)
 	}
 	return nil
 }
@@ -106,14 +106,15 @@ func dataOf(b []byte) ([]byte, error) {
 	return a[dataValue], err
 }
 
-// constants are a concatenation's parts.
-func (r *decoder) constants(types []nftables.Type, low, high []byte) (out []nftables.Constant) {
+// constants are a concatenation's parts. Numbers that the machine has in an order of its own are in that one with host: what ranges are of is in
+// the order of headers, in which alone shows what is greater.
+func (r *decoder) constants(types []nftables.Type, low, high []byte, host bool) (out []nftables.Constant) {
 	for _, t := range types {
 		size := datatypes[t].bytes
 		if t == nftables.Untold || size > len(low) || size > len(high) {
 			return []nftables.Constant{{Type: nftables.Untold, Raw: raw(low)}}
 		}
-		out = append(out, r.constant(t, low[:size], high[:size], datatypes[t].host))
+		out = append(out, r.constant(t, low[:size], high[:size], host && datatypes[t].host))
 		if len(types) > 1 {
 			size = padded(size)
 		}

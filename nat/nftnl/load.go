@@ -25,7 +25,10 @@ var loads = func() map[nftables.Selector]loaded {
 		"meta skgid": {"meta", 11, 4, true, 0}, "meta nftrace": {"meta", 12, 1, true, 0}, "meta nfproto": {"meta", 15, 1, false, 0},
 		"meta l4proto": {"meta", 16, 1, false, 0}, "meta pkttype": {"meta", 19, 1, false, 0}, "meta cpu": {"meta", 20, 4, true, 0},
 		"meta iifgroup": {"meta", 21, 4, true, 0}, "meta oifgroup": {"meta", 22, 4, true, 0}, "meta cgroup": {"meta", 23, 4, true, 0},
-		"meta random": {"meta", 24, 4, false, 0},
+		"meta random": {"meta", 24, 4, false, 0}, "meta ipsec": {"meta", 25, 1, false, 0},
+		"meta iiftype": {"meta", 8, 2, true, 0}, "meta oiftype": {"meta", 9, 2, true, 0}, "meta rtclassid": {"meta", 13, 4, true, 0},
+		"meta ibrname": {"meta", 17, 16, false, 0}, "meta obrname": {"meta", 18, 16, false, 0}, "meta iifkind": {"meta", 26, 16, false, 0},
+		"meta oifkind": {"meta", 27, 16, false, 0}, "meta sdif": {"meta", 33, 4, true, 0}, "meta sdifname": {"meta", 34, 16, false, 0},
 
 		"ct state": {"ct", 0, 4, true, 0}, "ct direction": {"ct", 1, 1, false, 0}, "ct status": {"ct", 2, 4, true, 0}, "ct mark": {"ct", 3, 4, true, 0},
 		"ct l3proto": {"ct", 7, 1, false, 0}, "ct protocol": {"ct", 10, 1, false, 0}, "ct packets": {"ct", 14, 8, true, 0}, "ct bytes": {"ct", 15, 8, true, 0},
@@ -33,6 +36,7 @@ var loads = func() map[nftables.Selector]loaded {
 	}
 	for i, side := range []string{"original", "reply"} {
 		for name, l := range map[string]loaded{
+			"packets": {key: 14, bytes: 8, host: true}, "bytes": {key: 15, bytes: 8, host: true}, "zone": {key: 17, bytes: 2, host: true},
 			"l3proto": {key: 7, bytes: 1}, "protocol": {key: 10, bytes: 1}, "proto-src": {key: 11, bytes: 2}, "proto-dst": {key: 12, bytes: 2},
 			"ip saddr": {key: 19, bytes: 4}, "ip daddr": {key: 20, bytes: 4}, "ip6 saddr": {key: 21, bytes: 16}, "ip6 daddr": {key: 22, bytes: 16},
 		} {
