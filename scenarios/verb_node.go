@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/lab/inspect"
+	"natlab/lab/sysctl"
 	"natlab/lab/traffic"
 	"natlab/nat"
 	"natlab/nat/iptables"
@@ -130,7 +130,7 @@ func doSysctl(s *stage, _ *testscript.TestScript, not bool, args []string) error
 			if !strings.Contains(key, "/") {
 				key = strings.ReplaceAll(key, ".", "/")
 			}
-			if err := os.WriteFile("/proc/sys/"+key, []byte(value), 0); err != nil {
+			if err := sysctl.Write(key, value); err != nil {
 				return err
 			}
 		}

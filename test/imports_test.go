@@ -60,7 +60,8 @@ var house = []room{
 	{"nat/twin", "nat nat/bundle nat/diagnosis nat/gateway nat/proof topology"}, // the plan of a lab of dumped nodes
 
 	// The kernel, each part of it by one room. The witness does not know the emulator either.
-	{"lab/netns", ""},
+	{"lab/sysctl", ""}, // of a namespace, where a container has them read-only as well
+	{"lab/netns", "lab/sysctl"},
 	{"lab/rootless", ""}, // a user namespace for who is not root
 	{"lab/tunnel", ""},
 	{"lab/vm", ""},
@@ -68,8 +69,8 @@ var house = []room{
 	{"lab/dataplane", "nat nat/iptables nat/nftables nat/nftnl nat/xt nat/xtables"},
 	{"lab/nft", "lab/dataplane nat nat/kubeproxy nat/nftables nat/nftnl topology"},
 	{"lab/nfqueue", ""},
-	{"lab/witness", "lab/nfqueue nat nat/iptables nat/nftables nat/proof nat/xt topology"},
-	{"lab/realise", "lab/netns lab/tunnel topology"},
+	{"lab/witness", "lab/nfqueue lab/sysctl nat nat/iptables nat/nftables nat/proof nat/xt topology"},
+	{"lab/realise", "lab/netns lab/sysctl lab/tunnel topology"},
 	{"lab/userspace", "lab/netns lab/nfqueue lab/realise nat nat/behaviour nat/conntrack nat/gateway nat/packet nat/proof nat/rules"}, // the emulator, on the wire
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
@@ -85,7 +86,7 @@ var house = []room{
 	{"lab/serve", "nat/live nat/proof nat/report"}, // it is told what a lab does
 	{"lab/labtest", "lab lab/proxy lab/rootless lab/verify nat/proof nat/report topology"},
 
-	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/packet nat/proof nat/report nat/view topology topology/near"},
+	{"scenarios", "lab lab/dataplane lab/doctor lab/inspect lab/proxy lab/sysctl lab/traffic lab/userspace lab/witness nat nat/gateway nat/iptables nat/kubeproxy nat/packet nat/proof nat/report nat/view topology topology/near"},
 	{"scenarios/conformance", "lab lab/netns lab/traffic nat scenarios topology"}, // the upstream end-to-end tests, on one lab
 	{
 		"cmd/natlab", "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/outcome lab/proxy lab/rootless lab/serve lab/userspace lab/verify lab/vm lab/watch lab/witness nat nat/audit nat/behaviour nat/bundle nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables" +
@@ -122,7 +123,7 @@ var doors = map[string]string{
 	"github.com/vishvananda/netns":               "lab/netns",
 	"go.yaml.in/yaml/v2":                         "topology",
 	"golang.org/x/sync/errgroup":                 "lab lab/outcome lab/proxy lab/realise lab/verify lab/witness",
-	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/outcome lab/proxy lab/realise lab/rootless lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
+	"golang.org/x/sys/unix":                      "lab lab/dataplane lab/doctor lab/inspect lab/netns lab/nfqueue lab/outcome lab/proxy lab/realise lab/rootless lab/sysctl lab/traffic lab/tunnel lab/userspace lab/verify lab/vm lab/witness",
 	"golang.org/x/term":                          "cmd/natlab lab",
 	"k8s.io/api/core/v1":                         "cmd/natlab lab/apiserver topology topology/kube",
 	"k8s.io/api/discovery/v1":                    "lab/apiserver topology topology/kube",

@@ -6,13 +6,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/sysctl"
 )
 
 // Start starts a program inside the namespace, with a /sys that shows the namespace's devices, as `ip netns exec` does.
 // The caller waits for it with cmd.Wait. SysProcAttr.Pdeathsig must not be set: the thread that starts it dies at once.
 func (h Handle) Start(cmd *exec.Cmd) error {
 	err := h.doApart(func() error {
-		if err := ownSys(h.name); err != nil {
+		if err := ownMounts(h.name); err != nil {
 			return err
 		}
 		return cmd.Start()
@@ -35,7 +37,7 @@ func (h Handle) StartTied(cmd *exec.Cmd) (wait func() error, err error) {
 	go func() {
 		runs := false
 		err := h.doApart(func() error {
-			if err := ownSys(h.name); err != nil {
+			if err := ownMounts(h.name); err != nil {
 				return err
 			}
 			if err := cmd.Start(); err != nil {
@@ -56,9 +58,10 @@ func (h Handle) StartTied(cmd *exec.Cmd) (wait func() error, err error) {
 	return func() error { return <-ended }, nil
 }
 
-// ownSys gives the calling thread its own mounts, with a fresh sysfs: a sysfs shows the network devices of the namespace
+// ownMounts gives the calling thread its own mounts, with a fresh sysfs: a sysfs shows the network devices of the namespace
 // in which it was mounted. Where the host's cannot be unmounted (a container's), the new one is read-only if that one is.
-func ownSys(name string) error {
+// What is below /proc/sys/net is the namespace's own, and may be written there also where /proc/sys may not.
+func ownMounts(name string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("mount namespace: %w", err)
 	}
@@ -66,14 +69,15 @@ func ownSys(name string) error {
 		return fmt.Errorf("mount --make-rslave /: %w", err)
 	}
 	var flags uintptr
-	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil {
-		var st unix.Statfs_t
-		if err := unix.Statfs("/sys", &st); err == nil && st.Flags&unix.ST_RDONLY != 0 {
-			flags = unix.MS_RDONLY
-		}
+	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil && sysctl.ReadOnly("/sys") {
+		flags = unix.MS_RDONLY
 	}
 	if err := unix.Mount(name, "/sys", "sysfs", flags, ""); err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
+	}
+	// Where that is forbidden, programs are told that it is read-only when they write there.
+	if own := sysctl.Root + "/net"; sysctl.ReadOnly(sysctl.Root) && unix.Mount(own, own, "none", unix.MS_BIND, "") == nil {
+		_ = unix.Mount("", own, "none", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func mountName(name string) error {
 		err = unix.Mount("/proc/thread-self/ns/net", path(name), "none", unix.MS_BIND, "")
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("mount on %s: %w", path(name), err), os.Remove(path(name)))
+		return errors.Join(fmt.Errorf("mount on %s: %w", path(name), whyNot(err)), os.Remove(path(name)))
 	}
 	return nil
 }
@@ -51,7 +51,15 @@ func prepareDir() error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("make %s a shared mount point: %w", Dir, err)
+		return fmt.Errorf("make %s a shared mount point: %w", Dir, whyNot(err))
 	}
 	return nil
+}
+
+// whyNot tells of a mount that failed who forbids it. The kernel itself says EPERM to whom CAP_SYS_ADMIN is missing; EACCES is a security module's.
+func whyNot(err error) error {
+	if errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: something forbids mounts, such as a container's AppArmor profile: run it with --security-opt apparmor=unconfined", err)
+	}
+	return err
 }

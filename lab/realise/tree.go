@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"natlab/lab/sysctl"
 )
 
 // tree opens settings below /proc/sys in the namespace of the thread that uses it. What is below net/AREA is one place in the kernel's cache of
@@ -18,19 +20,33 @@ type tree struct {
 func (t *tree) open(key string, flags int) (fd int, err error) {
 	area, rest := areaOf(key)
 	if rest == "" {
-		return unix.Open("/proc/sys/"+key, flags|unix.O_CLOEXEC, 0)
+		area, rest = "", key
 	}
-	dir, known := t.areas[area]
-	if !known {
-		if dir, err = unix.Open("/proc/sys/"+area, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-			return -1, err
-		}
-		if t.areas == nil {
-			t.areas = map[string]int{}
-		}
-		t.areas[area] = dir
+	dir, err := t.place(area)
+	if err != nil {
+		return -1, err
 	}
 	return unix.Openat(dir, rest, flags|unix.O_CLOEXEC, 0)
+}
+
+// place is the directory of an area, "" is /proc/sys.
+func (t *tree) place(area string) (dir int, err error) {
+	if dir, known := t.areas[area]; known {
+		return dir, nil
+	}
+	if area == "" {
+		dir, err = sysctl.Open()
+	} else if dir, err = t.place(""); err == nil {
+		dir, err = unix.Openat(dir, area, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return -1, err
+	}
+	if t.areas == nil {
+		t.areas = map[string]int{}
+	}
+	t.areas[area] = dir
+	return dir, nil
 }
 
 // areaOf splits net/AREA off a key; rest is "" for one that is not below such.

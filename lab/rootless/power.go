@@ -19,6 +19,7 @@ var power = []struct {
 	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "links, rules, conntrack"},
 	{unix.CAP_NET_RAW, "CAP_NET_RAW", "raw sockets and iptables"},
 	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "namespaces and mounts"},
+	{unix.CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", "servers at ports below 1024"},
 }
 
 // Power tells which capabilities the calling process lacks to make a lab, and how to come by them; nil where it has all.

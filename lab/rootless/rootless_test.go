@@ -245,9 +245,10 @@ func TestPower(t *testing.T) {
 	t.Parallel()
 	for caps, want := range map[string]string{
 		"000001fffeffffff": "",
-		"0000000000203000": "",
-		"0000000000000000": "this process lacks CAP_NET_ADMIN (links, rules, conntrack), CAP_NET_RAW (raw sockets and iptables), CAP_SYS_ADMIN (namespaces and mounts): run it with sudo",
-		"0000000000201000": "this process lacks CAP_NET_RAW (raw sockets and iptables): run it",
+		"0000000000203400": "",
+		"0000000000203000": "this process lacks CAP_NET_BIND_SERVICE (servers at ports below 1024): run it",
+		"0000000000000000": "this process lacks CAP_NET_ADMIN (links, rules, conntrack), CAP_NET_RAW (raw sockets and iptables), CAP_SYS_ADMIN (namespaces and mounts), CAP_NET_BIND_SERVICE (servers at ports below 1024): run it with sudo",
+		"0000000000201400": "this process lacks CAP_NET_RAW (raw sockets and iptables): run it",
 		"x":                `CapEff: "x" is no set of capabilities`,
 	} {
 		err := powerOf("Name:\tnatlab\nCapPrm:\t0000000000000000\nCapEff:\t" + caps + "\nCapBnd:\t0\n")

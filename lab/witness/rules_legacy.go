@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"natlab/lab/sysctl"
 	"natlab/nat"
 	"natlab/nat/proof"
 )
@@ -77,8 +78,8 @@ func bindLog(s *socket, group uint16) error {
 	return err
 }
 
-// loggers is where a namespace sets who gets its log messages of each family, by its number (nf_log); thread-self's namespace is meant.
-const loggers = "/proc/sys/net/netfilter/nf_log/"
+// loggers are the settings of who gets a namespace's log messages of each family, by its number (nf_log).
+const loggers = "net/netfilter/nf_log/"
 
 // ourLogger is whom natlab wants.
 const ourLogger = "nfnetlink_log"
@@ -86,8 +87,7 @@ const ourLogger = "nfnetlink_log"
 // useLogger sends this thread's namespace's log messages of a family to whom name calls, and returns where they went before.
 func useLogger(f nat.Family, name string) (before string, err error) {
 	number := strconv.Itoa(int(layoutOf(f).number))
-	loggerFile := loggers + number
-	b, err := os.ReadFile(loggerFile)
+	b, err := os.ReadFile("/proc/sys/" + loggers + number)
 	if err != nil {
 		return "", err
 	}
@@ -95,7 +95,7 @@ func useLogger(f nat.Family, name string) (before string, err error) {
 	if before == name {
 		return before, nil
 	}
-	if err := os.WriteFile(loggerFile, []byte(name+"\n"), 0); err != nil {
+	if err := sysctl.Write(loggers+number, name+"\n"); err != nil {
 		return "", fmt.Errorf("net.netfilter.nf_log.%s = %s: %w", number, name, err)
 	}
 	return before, nil
