@@ -176,5 +176,6 @@ type KubeProxy struct {
 	BindAddress        netip.Addr      `json:"bindAddress,omitzero"`
 	TCPBeLiberal       bool            `json:"tcpBeLiberal,omitzero"` // conntrack.tcpBeLiberal: no INVALID drop rule since 1.29
 	FeatureGates       map[string]bool `json:"featureGates,omitzero"`
+	StrictARP          bool            `json:"strictARP,omitzero"`  // ipvs.strictARP: a node answers ARP on no device for what kube-ipvs0 alone has
 	SyncPeriod         time.Duration   `json:"syncPeriod,omitzero"` // iptables.syncPeriod, in nanoseconds; 0 where there is no configuration: kube-proxy's 30 s
 }

@@ -34,6 +34,7 @@ type proxyConfig struct {
 		modeConfig
 
 		Scheduler string `json:"scheduler"`
+		StrictARP bool   `json:"strictARP"`
 	} `json:"ipvs"`
 	Conntrack struct {
 		TCPBeLiberal bool `json:"tcpBeLiberal"`
@@ -100,6 +101,7 @@ func (l *loader) kubeProxyConfig(o object) {
 		kp.Mode, name, section = ModeNFTables, ModeNFTables, cfg.NFTables
 	case ModeIPVS: // it masquerades as iptables mode is told to (pkg/proxy/ipvs: NewProxier)
 		kp.Mode, section.SyncPeriod, section.MinSyncPeriod = ModeIPVS, cfg.IPVS.SyncPeriod, cfg.IPVS.MinSyncPeriod
+		kp.StrictARP = cfg.IPVS.StrictARP
 		if s := cfg.IPVS.Scheduler; s != "" && s != "rr" {
 			bad("ipvs.scheduler", "%q: natlab proves what the scheduler rr does, kube-proxy's own; set that", short(s))
 		}
@@ -209,6 +211,13 @@ func (l *loader) nodePortAddresses(o origin, list []string) {
 		}
 		l.c.KubeProxy.NodePortAddresses = append(l.c.KubeProxy.NodePortAddresses, text)
 	}
+}
+
+// BindsOnAllNodes reports whether each node has the addresses of Services as its own, and answers ARP for them on the underlay, whoever announces them: kube-proxy
+// in ipvs mode binds them to kube-ipvs0 (pkg/proxy/ipvs: proxier.go), and the kernel answers for any address that it has on any device, but with ipvs.strictARP
+// (arp_ignore). In IPv6 it answers for a device's own alone (ndisc_recv_ns).
+func (k KubeProxy) BindsOnAllNodes(a netip.Addr) bool {
+	return k.Mode == ModeIPVS && !k.StrictARP && a.Is4()
 }
 
 // routesLocalnet reports whether kube-proxy sets net.ipv4.conf.all.route_localnet at its start, so that a node

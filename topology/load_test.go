@@ -258,6 +258,9 @@ func TestConfigMap(t *testing.T) {
 	require.Equal(t, []netip.Prefix{prefix("10.244.0.0/16")}, c.KubeProxy.ClusterCIDRs)
 	c, _ = load(t, strings.Replace(cm, "mode: iptables", "mode: ipvs", 1), with())
 	require.Equal(t, ModeIPVS, c.KubeProxy.Mode)
+	require.False(t, c.KubeProxy.StrictARP)
+	c, _ = load(t, strings.Replace(cm, "mode: iptables", "mode: ipvs\n    ipvs: {strictARP: true}", 1), with())
+	require.True(t, c.KubeProxy.StrictARP)
 	_, _, err := loadText(strings.Replace(cm, "mode: iptables", "mode: userspace", 1))
 	require.ErrorContains(t, err, `in.yaml: document 1: ConfigMap kube-system/kube-proxy: config.conf: mode: "userspace": kube-proxy's modes are iptables, nftables and ipvs`)
 }

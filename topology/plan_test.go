@@ -115,6 +115,18 @@ func TestAnnouncedAddress(t *testing.T) {
 	}
 }
 
+// In ipvs mode with strictARP the kernel answers for what the device has alone.
+func TestAnnouncedAddressOfStrictARP(t *testing.T) {
+	c := reference(t)
+	for _, strict := range []bool{false, true} {
+		c.KubeProxy.Mode, c.KubeProxy.StrictARP = ModeIPVS, strict
+		announcer := namespace(t, planOf(t, c), "vms102")
+		require.Equal(t, !strict, slices.Contains(texts(announcer.Neighbours), "proxy 192.168.26.223 dev ens32"))
+		require.Equal(t, strict, slices.Contains(texts(announcer.Addresses), "192.168.26.223/32 dev ens32"))
+		require.Equal(t, !strict, announcer.device("lb0") != nil)
+	}
+}
+
 func TestOverlays(t *testing.T) {
 	for _, row := range []struct {
 		overlay Overlay

@@ -302,10 +302,15 @@ func (b *planner) podLink(ns *Namespace, p Pod) {
 }
 
 // announce makes a node take the packets for the addresses it announces, as MetalLB's speaker does: it answers
-// ARP and neighbour solicitations for those of the underlay (the router has a route to the others) and has them on no device.
+// ARP and neighbour solicitations for those of the underlay (the router has a route to the others) and has them on no device. With ipvs.strictARP
+// the kernel answers for what the device has, and for nothing that the node has on another: there it is an address of the underlay's device, as kube-vip's.
 func (b *planner) announce(ns *Namespace, n Node) {
 	for _, lb := range b.c.LoadBalancers {
 		if lb.AnnouncedBy != n.Name || !b.c.Has(lb.Address) {
+			continue
+		}
+		if kp := b.c.KubeProxy; kp.Mode == ModeIPVS && kp.StrictARP && lb.Address.Is4() && b.c.Underlay.holds(lb.Address) {
+			ns.Addresses = append(ns.Addresses, Address{Device: b.c.Underlay.Interface, Prefix: host(lb.Address)})
 			continue
 		}
 		if ns.device(announceDevice) == nil {

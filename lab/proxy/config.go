@@ -55,6 +55,9 @@ func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) 
 	var masquerade map[string]any // of ipvs mode, which has it in iptables mode's section
 	if mode == topology.ModeIPVS {
 		masquerade, plane = plane, map[string]any{}
+		if kp.StrictARP {
+			plane["strictARP"] = true
+		}
 		for _, name := range []string{"minSyncPeriod", "syncPeriod"} {
 			if period, has := masquerade[name]; has {
 				plane[name] = period

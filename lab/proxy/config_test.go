@@ -40,7 +40,7 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, "iptables", got.Mode)
 	require.Equal(t, false, got.IPTables["localhostNodePorts"])
 
-	c.KubeProxy.Mode = topology.ModeIPVS // which masquerades as iptables mode is told to
+	c.KubeProxy.Mode, c.KubeProxy.StrictARP = topology.ModeIPVS, true // which masquerades as iptables mode is told to
 	text, err = configuration(c, "vms100", "/kubeconfig")
 	require.NoError(t, err)
 	var ipvs struct {
@@ -49,7 +49,7 @@ func TestConfiguration(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(text, &ipvs))
 	require.Equal(t, "ipvs", ipvs.Mode)
-	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s"}, ipvs.IPVS)
+	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s", "strictARP": true}, ipvs.IPVS)
 	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s", "masqueradeBit": 15.0, "masqueradeAll": true}, ipvs.IPTables)
 }
 

@@ -35,8 +35,20 @@ type Set struct {
 	version uint64           // that the API gave it
 }
 
-// patient is how long a kube-proxy may take to program what it was told.
-const patient = 10 * time.Minute
+// How long a kube-proxy may take to program what it was told, and how long it is left alone with it before it is told once more: each time is a sync
+// more for all. A sync of ipvs mode is some hundred programs one after the other, and it runs in VMs, emulated ones too.
+const (
+	patient, patientIPVS = 10 * time.Minute, time.Hour
+	soon, soonIPVS       = 2 * time.Second, time.Minute
+)
+
+// waits are both for a mode.
+func waits(mode string) (whole, first time.Duration) {
+	if mode == topology.ModeIPVS {
+		return patientIPVS, soonIPVS
+	}
+	return patient, soon
+}
 
 // Open starts a kube-proxy in each node, and returns when all have programmed the cluster. The namespaces have their devices and addresses
 // by then. After an error none runs. The Handles have to stay open as long as the Set.
@@ -64,7 +76,8 @@ func (s *Set) open(ctx context.Context, handles map[string]netns.Handle) error {
 
 // begin starts kube-proxies, and waits until they have programmed all there is.
 func (s *Set) begin(ctx context.Context, nodes []*node) error {
-	ctx, cancel := context.WithTimeout(ctx, patient)
+	whole, _ := waits(s.cluster.KubeProxy.Mode)
+	ctx, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
 	err := each(nodes, func(n *node) error {
 		s.api.Forget(n.name)
@@ -120,7 +133,8 @@ func (s *Set) settle(ctx context.Context, nodes []*node) error {
 // written the rules of all that it knew by then. A sync that fails forgets which changes it was about, so the barrier is sent anew; the second that fails
 // writes all rules, and of one whose third fails too the rules are refused.
 func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family) error {
-	const soon, refused = 2 * time.Second, 3
+	const refused = 3
+	_, first := waits(s.cluster.KubeProxy.Mode)
 	before := make([]metrics, len(nodes))
 	for i, n := range nodes {
 		err := n.await(ctx, "it does not answer", func(m metrics) bool {
@@ -132,7 +146,7 @@ func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family
 		}
 	}
 	strikes := make([]int, len(nodes))
-	for again := soon; ; again *= 2 { // each barrier is a sync more for all, which a slow machine is still at
+	for again := first; ; again *= 2 { // each barrier is a sync more for all, which a slow machine is still at
 		s.api.Touch(f)
 		round, cancel := context.WithTimeout(ctx, again)
 		var group errgroup.Group
@@ -180,7 +194,8 @@ func (n *node) barrier(ctx context.Context, before metrics, strikes *int) error 
 
 // Set makes the kube-proxies' cluster another one, and returns when they have programmed it and cleaned up behind it.
 func (s *Set) Set(ctx context.Context, c topology.Cluster) error {
-	ctx, cancel := context.WithTimeout(ctx, patient)
+	whole, _ := waits(c.KubeProxy.Mode)
+	ctx, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
 	other := !reflect.DeepEqual(s.cluster.KubeProxy, c.KubeProxy)
 	s.Tell(c)

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"slices"
 
 	"natlab/lab/witness"
 	"natlab/nat"
@@ -13,6 +14,7 @@ type controller struct {
 	*verification
 	session *witness.Session
 	machine witness.Machine
+	lost    uint64
 }
 
 func (w *controller) judge(_ context.Context, batch []*attempt, seen []proof.Observation) error {
@@ -20,8 +22,27 @@ func (w *controller) judge(_ context.Context, batch []*attempt, seen []proof.Obs
 	if err != nil {
 		return err
 	}
+	lost := w.session.Lost()
+	missed := lost > w.lost
+	if w.lost = lost; missed { // an entry that nobody told of may be the one that is looked for
+		for _, t := range batch {
+			w.againUncontrolled(t, eventsLost)
+		}
+		return nil
+	}
 	w.noteControl(batch, seen, crowded)
 	return nil
+}
+
+// againUncontrolled has an attempt without taps made again, as often as one with taps may be.
+func (v *verification) againUncontrolled(t *attempt, why string) {
+	v.discarded[why]++
+	t.retries++
+}
+
+// mayEndSo reports whether a prediction has a way with an end.
+func mayEndSo(p nat.Prediction, end nat.End) bool {
+	return slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.End == end })
 }
 
 // crowded reports whether the kernel dropped packets since the last batch for want of what all namespaces share.
@@ -44,6 +65,14 @@ func (v *verification) noteControl(batch []*attempt, seen []proof.Observation, c
 			continue
 		}
 		by := proof.EndpointOf(t.probe.Tuple, s, t.ends)
+		if t.ends.End == nat.EndUnreachable && !mayEndSo(t.intent, nat.EndUnreachable) && !mayEndSo(t.live, nat.EndUnreachable) {
+			if v.driver.patient < controlPatient { // the watched run sees who says so
+				t.givenUp = true
+			} else {
+				v.againUncontrolled(t, noNeighbour)
+			}
+			continue
+		}
 		// Lost at one endpoint and answered by another, by the live rules, is as it has to be.
 		chance := proof.MayEnd(t.live, by, nat.EndLost) && answers(t.live)
 		// So is, by the intent, answered where it came to, whatever is lost elsewhere.
@@ -55,8 +84,7 @@ func (v *verification) noteControl(batch []*attempt, seen []proof.Observation, c
 				continue
 			}
 			if crowded {
-				v.discarded[droppedElsewhere]++
-				t.retries++
+				v.againUncontrolled(t, droppedElsewhere)
 				t.givenUp = false
 				continue
 			}

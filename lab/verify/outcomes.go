@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"natlab/lab"
 	"natlab/nat"
@@ -38,6 +39,7 @@ const outcomesNote = "kube-proxy runs in ipvs mode: what comes of each flow is p
 // expectOutcomes notes what the objects call for of each flow, and leaves out those that no Service decides.
 func (v *verification) expectOutcomes(flows []proof.Flow) error {
 	undecided := 0
+	var contended []string
 	for _, f := range flows {
 		q := &flowState{flow: f}
 		var err error
@@ -46,6 +48,9 @@ func (v *verification) expectOutcomes(flows []proof.Flow) error {
 		}
 		if h, ok := v.means.Health(f.Target); ok && f.Type == proof.ByHealthCheck {
 			q.health = h.String()
+		}
+		if at := f.Target.Addr().String(); len(q.needed.Rivals) > 0 && !slices.Contains(contended, at) {
+			contended = append(contended, at)
 		}
 		if !proof.Decides(q.needed) {
 			undecided++
@@ -57,6 +62,9 @@ func (v *verification) expectOutcomes(flows []proof.Flow) error {
 		v.states = append(v.states, q)
 	}
 	v.about.Notes = append(slices.Clone(v.about.Notes), outcomesNote)
+	if len(contended) > 0 {
+		v.about.Notes = append(v.about.Notes, "each node answers ARP for "+strings.Join(contended, ", ")+", whoever announces it, as ipvs.strictARP is not set: a packet from outside may come to any of them")
+	}
 	if undecided > 0 {
 		v.about.Notes = append(v.about.Notes, fmt.Sprintf("%d flows were not asked: no Service decides what has to become of them, and nothing predicts it", undecided))
 	}

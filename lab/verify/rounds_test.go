@@ -237,6 +237,42 @@ func TestAFlowThatIsNotAnsweredInTheControlRunIsGivenUp(t *testing.T) {
 	}
 }
 
+// A client whose own stack does not find the next hop in time is no control: where the watched run sees it answered it is asked again with patience, and where it goes on none is had.
+func TestAControlThatTheNextHopWasNotFoundFor(t *testing.T) {
+	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
+	unreachable := nat.Prediction{{End: nat.EndUnreachable, Probability: 1}}
+	for _, row := range []struct {
+		name         string
+		intent, live nat.Prediction
+		controls     int
+	}{
+		{"though it should be answered", both, both, 0},
+		{"as the live rules have it", both, unreachable, maxRetries + 1},
+		{"as it has to be", unreachable, unreachable, maxRetries + 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			q := &flowState{intent: row.intent, live: row.live}
+			q.expect(false)
+			v := &verification{driver: driver{patient: controlPatience}, discarded: map[string]int{}}
+			a := &attempt{flowState: q, intent: row.intent, live: row.live, ends: proof.Ends{End: nat.EndUnreachable}}
+			a.probe.Tuple = nat.TupleOf(nat.UDP, netip.MustParseAddrPort("10.0.0.9:1"), netip.MustParseAddrPort("10.96.0.1:1"))
+			v.noteControl([]*attempt{a}, nil, false)
+			assert.Equal(t, row.controls == 0, q.givenUp, "the watched run tells more")
+
+			q.expect(false)
+			q.controls, v.driver.patient = nil, controlPatient
+			for range maxRetries {
+				v.noteControl([]*attempt{a}, nil, false)
+			}
+			assert.Equal(t, row.controls == 0, q.open() && len(q.controls) == 0, "it is asked again")
+			v.noteControl([]*attempt{a}, nil, false)
+			assert.Len(t, q.controls, row.controls)
+			assert.False(t, row.controls == 0 && q.open(), "and not for ever")
+			assert.Equal(t, maxRetries+1-row.controls, v.discarded[noNeighbour])
+		})
+	}
+}
+
 // cameTo is what connection tracking tells of a try that was translated to an endpoint.
 func cameTo(t nat.Tuple, endpoint string) []proof.Observation {
 	reply := t.WithDst(netip.MustParseAddrPort(endpoint)).Reply()

@@ -105,6 +105,12 @@ func (v *verification) certify(batch []*attempt, b batchRecord) {
 // namespaces share: it may be one of them.
 const droppedElsewhere = "the machine dropped packets"
 
+// eventsLost and noNeighbour are why an attempt is made again that tells nothing: not all that happened was seen, or its client's own stack gave up.
+const (
+	eventsLost  = "events were lost"
+	noNeighbour = "a neighbour did not tell its address in time"
+)
+
 // lostOnce is why an attempt is made again whose packet was lost although the live rules have it answered.
 const lostOnce = "a packet was lost, and is asked for once more"
 
@@ -125,7 +131,7 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case, crowded bool) st
 	switch {
 	case cert.Verdict == proof.Proved:
 	case c.Lost > 0:
-		return "events were lost"
+		return eventsLost
 	case c.Ends.Halted != "" && !t.whole:
 		return haltedOnce
 	case crowded:
@@ -139,7 +145,7 @@ func (t *attempt) discard(cert proof.Certificate, c proof.Case, crowded bool) st
 	case t.overdue:
 		return "no answer came in time"
 	case unresolved(c) && !loses(t.live):
-		return "a neighbour did not tell its address in time"
+		return noNeighbour
 	case len(c.Trouble) > 0:
 		return "conntrack counters grew"
 	case cert.Verdict == proof.Inconclusive:

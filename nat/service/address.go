@@ -116,7 +116,7 @@ func (m *Model) has(s *topology.Service, a netip.Addr) (access, bool) {
 // nodePortsAt reports whether node ports are served at an address of a node: nodePortAddresses, and on loopback
 // localhostNodePorts, which is for IPv4 only. In nftables and ipvs mode they are not served on loopback.
 func (m *Model) nodePortsAt(n topology.Node, a netip.Addr) bool {
-	if a.IsLoopback() && (m.nftables() || m.cluster.KubeProxy.Mode == topology.ModeIPVS) {
+	if a.IsLoopback() && (m.nftables() || m.ipvs()) {
 		return false
 	}
 	ranges := m.nodePortRanges(n, a)
@@ -145,6 +145,9 @@ func (m *Model) everything(p netip.Prefix) bool {
 // nftables reports whether the cluster's data plane is kube-proxy's nftables mode. Where its documentation tells of other behaviour than
 // that of iptables mode, the model follows it.
 func (m *Model) nftables() bool { return m.cluster.KubeProxy.Mode == topology.ModeNFTables }
+
+// ipvs reports whether it is kube-proxy's ipvs mode.
+func (m *Model) ipvs() bool { return m.cluster.KubeProxy.Mode == topology.ModeIPVS }
 
 // nodePortRanges are the ranges of nodePortAddresses that are of an address's family; none means every address. In nftables mode the
 // node's primary addresses are meant where nothing is given.

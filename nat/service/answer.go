@@ -96,6 +96,9 @@ func (v visit) external(a asked, s servers) []Ending {
 	if a.ExternalPolicy == topology.PolicyCluster || !exposed {
 		return v.served(s.cluster, true, "externalTrafficPolicy is Cluster")
 	}
+	if v.ipvs() && len(s.local) > 0 { // one virtual server has whoever asks, and with endpoints of the node it has no others (kubernetes#97081)
+		s.cluster = s.local
+	}
 	pod, told := v.fromPod()
 	switch {
 	case told && pod: // as if it had asked the cluster IP

@@ -33,7 +33,7 @@ func cluster() topology.Cluster {
 	}
 	return topology.Cluster{
 		Name:     "test",
-		Underlay: topology.Underlay{Interface: "eth0"},
+		Underlay: topology.Underlay{Interface: "eth0", CIDRs: []netip.Prefix{netip.MustParsePrefix("172.20.0.0/24")}},
 		Nodes: []topology.Node{
 			node("a", "east", "172.20.0.1", "10.60.1.0", "10.60.1.0/26"), node("b", "west", "172.20.0.2", "10.60.2.0", "10.60.2.0/26"),
 			node("c", "west", "172.20.0.3", "10.60.3.0", "10.60.3.0/26"),
@@ -92,6 +92,15 @@ func kubeProxy(f func(*topology.KubeProxy)) change {
 // nftables is a cluster whose kube-proxy runs in nftables mode.
 func nftables(c *topology.Cluster, _ *topology.Service, _ []topology.Endpoint) {
 	c.KubeProxy.Mode = topology.ModeNFTables
+}
+
+// ipvs is a cluster whose kube-proxy runs in ipvs mode, and gives each node the addresses of Services.
+func ipvs(c *topology.Cluster, _ *topology.Service, _ []topology.Endpoint) {
+	c.KubeProxy.Mode = topology.ModeIPVS
+}
+
+func strictARP(c *topology.Cluster, _ *topology.Service, _ []topology.Endpoint) {
+	c.KubeProxy.Mode, c.KubeProxy.StrictARP = topology.ModeIPVS, true
 }
 
 func nodePortsAt(ranges ...string) change {

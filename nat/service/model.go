@@ -20,8 +20,9 @@ type Flow struct {
 
 // Answer is what has to become of a flow, by the objects.
 type Answer struct {
-	Service string // "NAMESPACE/NAME:PORT"; "" where no Service has the address for this client: Endings is empty then
-	Node    string // the node that answers for the Service: where the client or its packet is
+	Service string   // "NAMESPACE/NAME:PORT"; "" where no Service has the address for this client: Endings is empty then
+	Node    string   // the node that answers for the Service: where the client or its packet is
+	Rivals  []string // other nodes that may take the packet in its place: they answer ARP for the address, too
 	// Endings are the ways that the flow may end, each of them right: for each endpoint that may serve, in the order of the
 	// objects, or for none. One with a Limit follows the one that the objects call for.
 	Endings []Ending
@@ -99,7 +100,46 @@ func (m *Model) Ask(f Flow) (Answer, error) {
 		return Answer{}, nil
 	}
 	a, err := m.at(owner, m.cluster.Underlay.Interface, f)
+	if err == nil && m.contended(f.Target.Addr()) {
+		a, err = m.orElsewhere(a, f)
+	}
 	return m.returning(a, home, f), err
+}
+
+// contended reports whether an address that one node announces is one of the underlay for which every node with it answers.
+func (m *Model) contended(a netip.Addr) bool {
+	own := slices.ContainsFunc(m.cluster.Nodes, func(n topology.Node) bool { return m.own(n, a) })
+	return !own && m.cluster.KubeProxy.BindsOnAllNodes(a) && slices.ContainsFunc(m.cluster.Underlay.CIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// orElsewhere adds to an answer what other nodes make of the flow: whose answer to ARP the client heard first gets the packet. Where it would end otherwise
+// there, the objects leave open how it ends.
+func (m *Model) orElsewhere(a Answer, f Flow) (Answer, error) {
+	for _, n := range m.cluster.Nodes {
+		if n.Name == a.Node {
+			continue
+		}
+		b, err := m.at(n.Name, m.cluster.Underlay.Interface, f)
+		if err != nil {
+			return Answer{}, err
+		}
+		if len(b.Endings) == 0 {
+			continue
+		}
+		a.Rivals = append(a.Rivals, n.Name)
+		if !slices.EqualFunc(a.Endings, b.Endings, func(x, y Ending) bool { return x.End == y.End && x.Endpoint == y.Endpoint }) {
+			a.Endings = []Ending{{End: nat.EndUnknown, Why: b.Endings[0].Why, Limit: fmt.Sprintf("%s answers ARP for %s as %s does: ipvs.strictARP is not set", n.Name, f.Target.Addr(), a.Node)}}
+			return a, nil
+		}
+		for i, other := range b.Endings {
+			for _, client := range other.Client {
+				if !slices.Contains(a.Endings[i].Client, client) {
+					a.Endings[i].Client = append(slices.Clone(a.Endings[i].Client), client)
+				}
+			}
+		}
+	}
+	return a, nil
 }
 
 // home is the node of a client, "" outside of the cluster, and the device by which its packet comes in there, "" where it is
