@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 
 // counts are what a stand-in's metrics tell.
 type counts struct {
-	services, programmed, slow, failed atomic.Int64
-	changed                            chan struct{}
+	services, programmed, slow, failed, told, asked atomic.Int64
+	changed                                         chan struct{}
 }
 
 // standIn does what a kube-proxy does toward its API server and in its metrics, and writes no rule.
@@ -97,6 +97,8 @@ func standIn(how string) error {
 			at, err := time.Parse(time.RFC3339Nano, slice.Metadata.Annotations["endpoints.kubernetes.io/last-change-trigger-time"])
 			switch {
 			case err != nil || !at.After(began):
+			case how == "behind":
+				c.told.Add(1)
 			case c.slow.Add(-1) < 0:
 				c.programmed.Add(1)
 			case how != "slow":
@@ -107,6 +109,14 @@ func standIn(how string) error {
 	}()
 	go func() {
 		errs <- http.ListenAndServe("127.0.0.1:10249", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { //nolint:gosec // for a test
+			if how == "behind" { // it has programmed the first change when it has heard of the second, and that one much later
+				if told := c.told.Load(); told > 1 && c.asked.Add(1) > 20 {
+					c.programmed.Store(told)
+				} else if told > 1 {
+					c.programmed.Store(1)
+				}
+				_, _ = fmt.Fprintf(w, "told %d\n", c.told.Load())
+			}
 			_, _ = fmt.Fprintf(w, "# HELP\nkubeproxy_sync_proxy_rules_service_changes_total %d\n", c.services.Load())
 			_, _ = fmt.Fprintf(w, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"} %d\n", c.failed.Load())
 			_, _ = fmt.Fprintf(w, "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"} %d\n", c.programmed.Load())
@@ -199,6 +209,22 @@ func TestSet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A kube-proxy that was told of a second change before it had programmed the first has programmed both when the Set is open.
+func TestSetWaitsForAllChanges(t *testing.T) {
+	c, handles := nodes(t)
+	s, err := proxy.Open(t.Context(), c, handles, options(t, "behind"))
+	require.NoError(t, err)
+	defer s.Close() //nolint:errcheck // for a test that failed
+	for name, h := range handles {
+		_, text, err := proxy.Get(t.Context(), proxy.Client(h), "http://127.0.0.1:10249/metrics")
+		require.NoError(t, err)
+		told := regexp.MustCompile(`told (\d+)`).FindStringSubmatch(text)
+		require.NotEmpty(t, told, text)
+		require.Contains(t, text, "programming_duration_seconds_count{ip_family=\"IPv4\"} "+told[1], name)
+	}
+	require.NoError(t, s.Close())
 }
 
 // A kube-proxy whose log is read at a pace halts where it is to, hears of changes and programs none meanwhile, and goes on.

@@ -146,8 +146,10 @@ func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family
 		}
 	}
 	strikes := make([]int, len(nodes))
+	touches := 0
 	for again := first; ; again *= 2 { // each barrier is a sync more for all, which a slow machine is still at
 		s.api.Touch(f)
+		touches++
 		round, cancel := context.WithTimeout(ctx, again)
 		var group errgroup.Group
 		for i, n := range nodes {
@@ -156,6 +158,9 @@ func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family
 		err := group.Wait()
 		late := round.Err() != nil || errors.Is(err, errFailed)
 		cancel()
+		if err == nil && touches > 1 {
+			return caughtUp(ctx, nodes, again, func(i int, m metrics) bool { return m[programmed] >= before[i][programmed]+float64(touches-strikes[i]) })
+		}
 		if err == nil || ctx.Err() != nil || !late {
 			return err
 		}
@@ -165,6 +170,23 @@ func (s *Set) settleFamily(ctx context.Context, nodes []*node, f topology.Family
 			}
 		}
 	}
+}
+
+// caughtUp waits until kube-proxies have programmed each change that they were sent, where that was more than one: the sync of a later one would write the rules anew under
+// the hands of who reads them, in another order each time. A change that a failed sync forgot is not waited for longer than that.
+func caughtUp(ctx context.Context, nodes []*node, atMost time.Duration, has func(i int, m metrics) bool) error {
+	round, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	var group errgroup.Group
+	for i, n := range nodes {
+		group.Go(func() error {
+			return n.await(round, "it does not program all that it was told", func(m metrics) bool { return has(i, m) })
+		})
+	}
+	if err := group.Wait(); err != nil && round.Err() == nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // errFailed is a sync that failed.
