@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,8 +59,19 @@ type job struct {
 	draw     bool // keep the exchanges for pictures
 }
 
-// limit bounds one run, so that a script that waits for ever ends.
-const limit = 2 * time.Minute
+// limit bounds one run, so that a script that waits for ever ends. What needs IPVS runs in VMs, emulated ones too, where a kube-proxy is at work for minutes.
+const limit, limitIPVS = 2 * time.Minute, 30 * time.Minute
+
+// needsIPVS is the word of a script that is skipped where the kernel has no IPVS.
+const needsIPVS = "feature:IPVS"
+
+// limit is how long the job may take.
+func (j job) limit() time.Duration {
+	if slices.Contains(j.scenario.Needs, needsIPVS) {
+		return limitIPVS
+	}
+	return limit
+}
 
 // do runs a job. Whatever the script does, its lab is taken away.
 func (j job) do(ctx context.Context, verbose bool) (r Result) {
@@ -81,7 +93,7 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 			return r
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, j.limit())
 	defer cancel()
 	s := &stage{job: j, ctx: ctx}
 	t, err := s.perform(j.update)

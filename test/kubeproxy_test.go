@@ -140,6 +140,9 @@ func TestKubeProxyScenarios(t *testing.T) {
 	results := scenarios.Run(t.Context(), all, scenarios.Options{Programs: programs, Parallel: 2, Prefix: fmt.Sprintf("kp%d", os.Getpid())})
 	require.Len(t, results, want)
 	for _, r := range results {
+		if slices.Equal(r.Missing, []string{"feature:IPVS"}) { // in a VM: test/vm
+			continue
+		}
 		require.Equal(t, scenarios.Passed, r.Outcome, "%s %s on %s: %s\n%s", r.Scenario, r.Variant, r.Program, r.Why, r.Log)
 		if seen[r.Scenario] == nil {
 			seen[r.Scenario] = map[scenarios.Variant]bool{}
@@ -162,10 +165,7 @@ func TestKubeProxyRepairs(t *testing.T) {
 		whole := count()
 		require.Positive(t, whole)
 		// It waits until its canaries are gone from all tables (pkg/util/iptables: Monitor), as after a firewall's restart.
-		for _, table := range []string{"mangle", "nat", "filter"} {
-			printed(t, l, "iptables-legacy", "-t", table, "-F")
-			printed(t, l, "iptables-legacy", "-t", table, "-X")
-		}
+		printed(t, l, "sh", "-c", `printf '*%s\nCOMMIT\n' mangle nat filter | iptables-legacy-restore`) // each at once: a sync may come between a flush and the next word
 		require.Eventually(t, func() bool { return count() == whole }, time.Minute, 50*time.Millisecond, "the flushed tables")
 
 		printed(t, l, "iptables-legacy", "-t", "nat", "-F", "KUBE-MARK-MASQ")

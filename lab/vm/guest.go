@@ -234,9 +234,11 @@ func runCommand(config guestConfig, frames *frameWriter) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	copied := make(chan error, 2)
-	go func() { _, err := io.Copy(stream{frames, frameStdout}, outR); copied <- err }()
-	go func() { _, err := io.Copy(stream{frames, frameStderr}, errR); copied <- err }()
+	pipes := map[frameKind]*os.File{frameStdout: outR, frameStderr: errR}
+	copied := make(chan error, len(pipes))
+	for kind, r := range pipes {
+		go func() { _, err := io.Copy(stream{frames, kind}, r); copied <- err }()
+	}
 	status, err := reapUntil(process.Pid)
 	if err != nil {
 		return 0, err
@@ -244,19 +246,51 @@ func runCommand(config guestConfig, frames *frameWriter) (int, error) {
 	if err := errors.Join(outW.Close(), errW.Close()); err != nil {
 		return 0, err
 	}
-	// A process that the command left behind may hold the pipes: what was written by now is in them, so wait for the
-	// readers to run dry and no longer.
-	for _, r := range []*os.File{outR, errR} {
-		if err := r.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+	// A process that the command left behind may hold the pipes: what was written by now is in them, and is read until they are dry.
+	for _, r := range pipes {
+		if err := r.SetReadDeadline(time.Now()); err != nil {
 			return 0, err
 		}
 	}
-	for range 2 {
+	for range pipes {
 		if err := <-copied; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, err
 		}
 	}
+	for kind, r := range pipes {
+		if err := copyRest(stream{frames, kind}, r); err != nil {
+			return 0, err
+		}
+	}
 	return status, nil
+}
+
+// What a pipe holds at most (fs/pipe.c: PIPE_DEF_BUFFERS pages; a command may have asked for more), and how long it is empty before it is taken to be dry.
+const (
+	pipeHolds = 1 << 20
+	pipeDry   = 100 * time.Millisecond
+)
+
+// copyRest copies what a pipe holds, however long whoever takes it needs for that: a serial line may need seconds. Somebody may still write to it.
+func copyRest(to io.Writer, r *os.File) error {
+	buffer := make([]byte, maxFrame/2)
+	for left := pipeHolds; left > 0; {
+		if err := r.SetReadDeadline(time.Now().Add(pipeDry)); err != nil {
+			return err
+		}
+		n, err := r.Read(buffer)
+		left -= n
+		if _, failed := to.Write(buffer[:n]); failed != nil {
+			return failed
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reapUntil waits for children until pid ends, and gives its status as a shell would: 128 and the signal's number for

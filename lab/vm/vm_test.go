@@ -3,8 +3,11 @@ package vm
 import (
 	"bytes"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -109,6 +112,35 @@ func TestModuleOrder(t *testing.T) {
 		require.Equal(t, "bridge.ko: stp.ko llc.ko\nllc.ko:\nstp.ko: llc.ko\n", set.depText())
 		require.Equal(t, "alias rtnl-link-bridge bridge\n", set.aliasText())
 	}
+}
+
+// slowly is a line that takes a few bytes at a time, and longer for all than a dry pipe is waited for.
+type slowly struct{ to bytes.Buffer }
+
+func (s *slowly) Write(p []byte) (int, error) {
+	for part := range slices.Chunk(p, maxFrame/4) {
+		time.Sleep(pipeDry) // the line's own pace
+		s.to.Write(part)
+	}
+	return len(p), nil
+}
+
+// All that is in a pipe when the command has ended comes over the line, though somebody holds the pipe on, and however slow the line is.
+func TestTheRestOfAPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()                             //nolint:errcheck // it was only read
+	defer w.Close()                             //nolint:errcheck // it is held on
+	said := bytes.Repeat([]byte("x"), maxFrame) // as much as a pipe holds
+	_, err = w.Write(said)
+	require.NoError(t, err)
+	require.NoError(t, r.SetReadDeadline(time.Now()))
+	var line slowly
+	_, err = io.CopyBuffer(struct{ io.Writer }{&line}, struct{ io.Reader }{r}, make([]byte, 1024))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, copyRest(struct{ io.Writer }{&line}, r))
+	require.Equal(t, len(said), line.to.Len())
 }
 
 func TestFrames(t *testing.T) {

@@ -5,19 +5,15 @@ package vm_test
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"natlab/lab/proxy"
 	"natlab/lab/vm"
 	"natlab/nat"
-	"natlab/nat/proof"
 	"natlab/scenarios"
-	"natlab/topology"
 )
 
 // The reference cluster is proved on each kernel, with the kernel's own tunl0 and both backends.
@@ -93,43 +89,4 @@ func TestScenarios(t *testing.T) {
 		}
 		t.Logf("kernel %s: %d runs, %d skipped", kernel, len(results), skipped)
 	})
-}
-
-// A real kube-proxy in ipvs mode serves a Service on both nodes of a small cluster: natlab has no rules of that mode, and proves what comes of each flow.
-func TestIPVSMode(t *testing.T) {
-	const release = "1.37.2"
-	dir, err := proxy.DefaultDir()
-	require.NoError(t, err)
-	id, is := proxy.Release(release)
-	require.True(t, is)
-	binary, err := proxy.Builder{Dir: dir, Log: t.Output()}.Build(t.Context(), id)
-	require.NoError(t, err)
-	cluster, err := filepath.Abs("../../lab/labtest/testdata/shop.yaml")
-	require.NoError(t, err)
-	// No sync but for a change: each is some hundred programs, one after the other.
-	config := filepath.Join(t.TempDir(), "config.yaml")
-	require.NoError(t, os.WriteFile(config, []byte("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\nclusterCIDR: 10.244.0.0/16\nipvs: {syncPeriod: 1h}\n"), 0o600))
-	kernel := kernels()[len(kernels())-1]
-	status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) {
-		for _, file := range []string{binary, cluster, config} {
-			c.Files = append(c.Files, vm.File{Host: file, Guest: file})
-		}
-		c.Timeout = 10 * time.Minute
-	}, "natlab", "verify", "-f", cluster, "-f", config, "--kube-proxy", binary, "-o", "json")
-	require.NoError(t, err)
-	var found proof.Report
-	require.NoError(t, json.Unmarshal([]byte(stdout), &found), stderr)
-	for _, c := range found.Flows {
-		require.Equal(t, proof.Proved, c.Verdict, "%s: %+v", c.Name, c.Wrong)
-	}
-	require.Zero(t, status, stderr)
-	require.Equal(t, topology.ModeIPVS, found.Backend)
-	served := map[string]bool{}
-	for _, c := range found.Flows {
-		served[c.Server] = true
-		if c.End == nat.EndAnswered {
-			require.NotEmpty(t, c.Hops, c.Name)
-		}
-	}
-	require.True(t, served["default/shop-1"] && served["default/shop-2"], served)
 }
