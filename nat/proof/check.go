@@ -187,6 +187,17 @@ func (e *evidence) blind() string {
 	return ""
 }
 
+// sentAgain reports whether the first packet or its answer was sent more than once, or may have been: all went as the live rules have it, and then a
+// packet came once more of which no more was seen.
+func (e *evidence) sentAgain() bool {
+	if e.Seen.Repeated {
+		return true
+	}
+	_, live := choose(e.Case, e.Live)
+	d := live.first()
+	return d != nil && d.again
+}
+
 // conclude turns the checks into a verdict, and finds what is wrong first and whose fault it is.
 func (e *evidence) conclude(cert *Certificate) {
 	failed := slices.IndexFunc(cert.Checks, func(c Finding) bool { return !c.OK && !c.Missing })
@@ -198,7 +209,7 @@ func (e *evidence) conclude(cert *Certificate) {
 		cert.Wrong = &Wrong{Check: "path", Want: "every event of the kernel", Got: "some that could not be delivered"}
 	case failed >= 0 && e.blind() != "":
 		cert.Wrong = &Wrong{Check: "path", Node: e.blind(), Want: "the rules that every packet meets there", Got: "packets, and not one rule"}
-	case failed >= 0 && e.Seen.Repeated && !e.Vanished && e.Ends.Halted == "": // each of them may have been translated otherwise, and answered
+	case failed >= 0 && e.sentAgain() && !e.Vanished && e.Ends.Halted == "": // each of them may have been translated otherwise, and answered
 		cert.Wrong = &Wrong{Check: cert.Checks[failed].Name, Want: "a first packet and an answer that were sent once", Got: "one that was sent again: " + cert.Checks[failed].Detail}
 	case e.Seen.Mixed:
 		cert.Wrong = &Wrong{Check: "path", Want: "tuples of its own", Got: "tuples that another try had too"}

@@ -224,6 +224,30 @@ func TestARepeatedAnswerIsNotASecondWay(t *testing.T) {
 	}
 }
 
+// A client on a slow machine asks again where a broken node loses what it asked, and the watch may end when the second packet was seen in another node
+// alone: then nothing is told of whether the rules are at fault or the model, and the flow is asked once more.
+func TestTheEndOfARepeatedPacketBlamesNoModel(t *testing.T) {
+	broken := answered()
+	broken.Request.Steps = slices.Delete(slices.Clone(broken.Request.Steps), 6, 7)
+	c := asPredicted()
+	c.Live = nat.Prediction{broken}
+	probe := []nat.Probe{c.Probe}
+	c.Seen = Join(probe, observe(broken))[0]
+	cert := Check(c)
+	require.Equal(t, Disproved, cert.Verdict)
+	require.Equal(t, FaultRules, cert.Wrong.Fault, "%+v", cert.Wrong)
+
+	second := slices.DeleteFunc(observe(nat.Outcome{Request: broken.Request}), func(o Observation) bool { return o.Node != "vms105" })
+	c.Seen = Join(probe, slices.Concat(observe(broken), second))[0]
+	require.False(t, c.Seen.Repeated, "nobody was seen to send it")
+	cert = Check(c)
+	assert.Equal(t, Inconclusive, cert.Verdict, "%+v", cert.Wrong)
+	c.Vanished = true
+	cert = Check(c)
+	assert.Equal(t, Disproved, cert.Verdict, "a client that hears of nothing asks again")
+	assert.Equal(t, FaultRules, cert.Wrong.Fault, "%+v", cert.Wrong)
+}
+
 // TestBlame breaks one live rule a row, lets things go as the broken rules have it, and wants the rule named.
 func TestBlame(t *testing.T) {
 	sep := ChainRef{"vms100", "nat", "KUBE-SEP-OLNIRCQFCXAN5USW"}
