@@ -519,9 +519,16 @@ func TestMain(m *testing.M) {
 		drawn["rapid.seed"], drawn["rapid.checks"] = "1", "250" // which have packets enough
 	}
 	// A test that computes and a lab whose processes are this one's goroutines share the processors by the kernel's slices, not by Go's,
-	// which are longer: a tap that waits for one behind another makes TCP send again. How many tests run beside one another stays as it is.
+	// which are longer: a tap that waits for one behind another makes TCP send again.
 	runtime.GOMAXPROCS(max(8, runtime.GOMAXPROCS(0)))
 	flag.Parse()
+	// Many a test waits for its kernel half of its time: where nobody asks for a number, more run beside one another than there are processors.
+	const beside = "test.parallel"
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == beside })
+	if !asked {
+		drawn[beside] = strconv.Itoa(2 * runtime.NumCPU())
+	}
 	for name, value := range drawn {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
