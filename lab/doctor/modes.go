@@ -8,6 +8,9 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"natlab/lab/dataplane"
 	"natlab/lab/netns"
 	"natlab/nat"
@@ -173,17 +176,26 @@ func tryListing(ctx context.Context, _ *netns.Handle) (string, error) {
 	return fmt.Sprintf("nft %s, %d tables", version, tables), nil
 }
 
+// findIPVS looks for ip_vs in the thread's namespace, and has the kernel load it first where it is a module: it does when its netlink is asked for by name
+// (genetlink.c: ctrl_getfamily), as kube-proxy asks.
+func findIPVS() error {
+	if nl, err := netlink.NewHandle(unix.NETLINK_GENERIC); err == nil {
+		_, _ = nl.GenlFamilyGet("IPVS") // what came of it is seen below
+		nl.Close()
+	}
+	if _, err := os.Stat("/proc/thread-self/net/ip_vs"); err != nil {
+		return fmt.Errorf("no ip_vs: %w", err)
+	}
+	return nil
+}
+
 func tryIPVSMode(ctx context.Context, ns *netns.Handle) (string, error) {
 	_, err := tryIptablesMode(ctx, ns)
 	if err != nil {
 		return "", err
 	}
 	var missing []string
-	err = ns.Do(func() error {
-		_, err := os.Stat("/proc/thread-self/net/ip_vs")
-		return err
-	})
-	if err != nil {
+	if ns.Do(findIPVS) != nil {
 		missing = append(missing, "ip_vs in the kernel")
 	}
 	if _, err := exec.LookPath("ipset"); err != nil {

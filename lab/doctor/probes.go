@@ -309,13 +309,7 @@ func trafficProbes() []probe {
 		{
 			feature: Feature{Name: "IPVS", For: "kube-proxy's ipvs mode", Instead: "iptables mode, or ipvs mode in a VM (natlab vm run)", Remedy: "modprobe ip_vs"},
 			try: func(_ context.Context, ns *netns.Handle) (string, error) {
-				return "", ns.Do(func() error {
-					_, err := os.Stat("/proc/thread-self/net/ip_vs")
-					if err != nil {
-						return fmt.Errorf("no ip_vs: %w", err)
-					}
-					return nil
-				})
+				return "", ns.Do(findIPVS)
 			},
 		},
 	}
