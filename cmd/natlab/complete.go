@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"natlab/lab"
+	"natlab/lab/vm"
 	"natlab/nat/diagnosis"
 	"natlab/scenarios"
 	"natlab/topology"
@@ -21,12 +22,15 @@ type completer func(cmd *cobra.Command, args []string) []cobra.Completion
 // completers are those of flags, by the flag's name; flags that take one of a few words propose these.
 func (p *program) completers() map[string]completer {
 	return map[string]completer{
-		"name":    func(*cobra.Command, []string) []cobra.Completion { return labNames() },
-		"from":    func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) },
-		"node":    func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) },
-		"service": func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.services(cmd) },
-		"code":    func(*cobra.Command, []string) []cobra.Completion { return codes() },
-		"release": func(*cobra.Command, []string) []cobra.Completion { return topology.Releases() },
+		"name":     func(*cobra.Command, []string) []cobra.Completion { return labNames() },
+		"from":     func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) },
+		"node":     func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) },
+		"service":  func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.services(cmd) },
+		"code":     func(*cobra.Command, []string) []cobra.Completion { return codes() },
+		"release":  func(*cobra.Command, []string) []cobra.Completion { return topology.Releases() },
+		"kernel":   func(cmd *cobra.Command, _ []string) []cobra.Completion { return kernels(cmd) },
+		"iptables": func(*cobra.Command, []string) []cobra.Completion { return vm.Releases() },
+		"to":       func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.addresses(cmd, "") },
 	}
 }
 
@@ -46,6 +50,7 @@ func (p *program) argumentCompleters() map[string]completer {
 		"natlab ports":         first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab exec":          first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) }),
 		"natlab audit":         first(func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) }),
+		"natlab watch":         func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) },
 		"natlab get":           p.objectNames,
 		"natlab scenario show": first(names),
 		"natlab scenario run":  names,
@@ -99,6 +104,15 @@ func labNames() (out []cobra.Completion) {
 		out = append(out, cobra.CompletionWithDesc(s.Name, string(s.State)))
 	}
 	return out
+}
+
+// kernels are those of vm run, or where a command asks for the version that a node runs, versions alone.
+func kernels(cmd *cobra.Command) []cobra.Completion {
+	all := vm.Kernels()
+	if cmd.Name() == "run" {
+		return all
+	}
+	return slices.DeleteFunc(all, func(k string) bool { return k[0] < '0' || k[0] > '9' || strings.HasSuffix(k, ".x") })
 }
 
 func codes() (out []cobra.Completion) {
@@ -181,11 +195,11 @@ func (p *program) services(cmd *cobra.Command) (out []cobra.Completion) {
 	return out
 }
 
-// addresses are those that Services are asked at by a protocol.
+// addresses are those that Services are asked at by a protocol, "" for any.
 func (p *program) addresses(cmd *cobra.Command, protocol string) (out []cobra.Completion) {
 	for _, s := range p.at(cmd).Services {
 		for _, port := range s.Ports {
-			if !strings.EqualFold(port.Protocol, protocol) {
+			if protocol != "" && !strings.EqualFold(port.Protocol, protocol) {
 				continue
 			}
 			for _, ip := range s.ClusterIPs {

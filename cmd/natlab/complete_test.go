@@ -46,6 +46,12 @@ func TestCompletion(t *testing.T) {
 		{"scenario show kubernetes-1145", "kubernetes-114537"},
 		{"scenario run kubernetes-92315 kubernetes-1145", "kubernetes-114537"},
 		{"ask outside ", "udp"},
+		{"vm run --kernel ", "bookworm"},
+		{"vm run --kernel 6.", "6.12"},
+		{"vm run --kernel 7", "7.x"},
+		{"vm run --iptables ", "bullseye"},
+		{"explain --kernel 5", "5.10"},
+		{"verify -f " + cluster + " --to ", "10.96.0.10:9153"},
 	}
 	for _, row := range rows {
 		t.Run(row.line, func(t *testing.T) {

@@ -33,6 +33,28 @@ func releases() []release {
 	}
 }
 
+// Kernels are words that ParseSpec reads: each release's name, and the versions that are looked for there first, "7.x" for any of a 7.
+func Kernels() (out []string) {
+	for _, r := range releases() {
+		out = append(out, r.name)
+		for _, v := range r.prefer {
+			if !strings.Contains(v, ".") {
+				v += ".x"
+			}
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// Releases are the names of Debian's releases that natlab knows how to ask for.
+func Releases() (out []string) {
+	for _, r := range releases() {
+		out = append(out, r.name)
+	}
+	return out
+}
+
 // ErrSpec is the class of a Spec that means nothing to natlab.
 var ErrSpec = errors.New("not a Debian release or a version")
 
