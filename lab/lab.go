@@ -223,8 +223,11 @@ func (l *Lab) claim() error {
 // Open attaches to a lab that some process serves, a supervisor or this one. Close lets go of it.
 func Open(_ context.Context, name string) (*Lab, error) {
 	s, err := openState(name)
-	if err != nil {
+	if errors.Is(err, ErrNoLab) {
 		return nil, fmt.Errorf("%w; %snatlab up --name %s makes it", err, othersThan(name), name)
+	}
+	if err != nil {
+		return nil, err
 	}
 	defer s.dir.Close() //nolint:errcheck // opened for reading
 	l := &Lab{handles: map[string]netns.Handle{}}

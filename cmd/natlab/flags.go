@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -169,7 +170,7 @@ func (p *program) reader(file string) (io.ReadCloser, error) {
 	if file == "-" {
 		return io.NopCloser(p.in), nil
 	}
-	return os.Open(file) // #nosec G304 -- the user names it
+	return openFile(file)
 }
 
 // sources opens files; done closes them.
@@ -191,7 +192,7 @@ func (p *program) sources(files []string) (_ []topology.Source, done func() erro
 			out = append(out, topology.Source{Name: "standard input", Reader: p.in})
 			continue
 		}
-		f, err := os.Open(name)
+		f, err := openFile(name)
 		if err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("-f: %w", err), done())
 		}
@@ -224,4 +225,16 @@ func within(limit time.Duration, do func() error) error {
 	case <-over.C:
 		return fmt.Errorf("the time was over before the answer was there: it was %s (--timeout)", limit)
 	}
+}
+
+// openFile opens a file that the user names. A folder is an error at once, and not only when it is read, where its name would be told twice.
+func openFile(name string) (*os.File, error) {
+	f, err := os.Open(name) // #nosec G304 -- the user names it
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, errors.Join(&os.PathError{Op: "open", Path: name, Err: syscall.EISDIR}, f.Close())
+	}
+	return f, nil
 }

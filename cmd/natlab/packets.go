@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +53,7 @@ func (f *packetFlags) all(stdin io.Reader) ([]gateway.Spec, error) {
 func (f *packetFlags) read(stdin io.Reader) ([]gateway.Spec, error) {
 	r := stdin
 	if f.file != "-" {
-		file, err := os.Open(f.file)
+		file, err := openFile(f.file)
 		if err != nil {
 			return nil, err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -116,7 +115,7 @@ func (p *program) portsOfNode(ctx context.Context, member string, f *portsFlags)
 func (p *program) portsOfRecord(file string, ports portuse.Range) (told report.Ports, err error) {
 	in := io.NopCloser(p.in)
 	if file != "-" {
-		if in, err = os.Open(file); err != nil { // #nosec G304 -- it was named
+		if in, err = openFile(file); err != nil {
 			return told, err
 		}
 	}

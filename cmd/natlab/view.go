@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -174,7 +173,7 @@ const maxRules = 256 << 20
 func (p *program) read(name string) (_ string, err error) {
 	in := p.in
 	if name != "-" {
-		f, err := os.Open(name)
+		f, err := openFile(name)
 		if err != nil {
 			return "", fmt.Errorf("--rules: %w", err)
 		}
