@@ -119,6 +119,11 @@ type Device struct {
 	Calls6 Switch       `json:"-"` // nf_call_ip6tables
 	// Upon: of a macvlan or ipvlan: the device that it is on top of.
 	Upon string `json:"-"`
+	// Bears is a hardware address that it hears besides its own and those of the node's other devices: of a macvlan or macvtap on top of it, whose other
+	// end is a pod or a virtual machine.
+	Bears string `json:"-"`
+	// Met are hosts that have told the node their hardware address there, none of them one that the device bears.
+	Met []netip.Addr `json:"-"`
 	// Filters: of a bridge: vlan_filtering is on, and which VLANs its ports are in is not known.
 	Filters bool `json:"-"`
 	Create  bool `json:"create,omitzero"` // for a veth: this end makes the pair

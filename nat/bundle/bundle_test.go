@@ -248,6 +248,79 @@ func TestPodsUponADevice(t *testing.T) {
 	}
 }
 
+// A device that hears another hardware address than its own has a macvlan on top of it, whose end may be a pod's: which host that is is not told, but
+// one that told the node another hardware address is not it.
+func TestMacvlansElsewhere(t *testing.T) {
+	t.Parallel()
+	const links = "2: eth0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:01 brd ff:ff:ff:ff:ff:ff promiscuity 1\n    inet 192.168.1.20/24 scope global eth0\n"
+	const group, own, other = "33:33:00:00:00:01 dev eth0 self permanent\n", "02:00:00:00:00:01 dev eth0 self permanent\n", "02:00:00:00:00:77 dev eth0 self permanent\n"
+	for _, row := range []struct {
+		name, fdb, neighbours, to string
+		want                      diagnosis.Word
+	}{
+		{"a macvlan elsewhere", group + other, "", "192.168.1.77", diagnosis.Depends},
+		{"none", group + own, "", "192.168.1.77", diagnosis.Works},
+		{"a host that is met", group + other, "192.168.1.77 dev eth0 lladdr 02:00:00:00:00:99 STALE\n", "192.168.1.77", diagnosis.Works},
+		{"one that is met as the macvlan", group + other, "192.168.1.77 dev eth0 lladdr 02:00:00:00:00:77 STALE\n", "192.168.1.77", diagnosis.Depends},
+		{"one that is not found", group + other, "192.168.1.77 dev eth0 FAILED\n", "192.168.1.77", diagnosis.Depends},
+		{"one beyond the gateway", group + other, "", "203.0.113.7", diagnosis.Works},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n, err := Read(strings.NewReader(text("ip -d address", links, "ip -4 route show table all", "default via 192.168.1.1 dev eth0\n192.168.1.0/24 dev eth0 scope link\n", "ip -4 rule", "0: from all lookup local\n32766: from all lookup main\n", "ip -6 rule", "", "ip -6 route show table all", "",
+				"sysctl", "net.ipv4.ip_forward = 1\n", "iptables-save", "*filter\nCOMMIT\n", "bridge fdb show", row.fdb, "ip neigh", row.neighbours)))
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec("tcp 192.168.1.20:40000 > " + row.to + ":80")
+			require.NoError(t, err)
+			c := n.Case(s.Ask)
+			x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
+			require.NoError(t, err)
+			a := c.Diagnose(x.Prediction)
+			require.Equal(t, row.want, a.Verdict, a.Why)
+			require.Equal(t, row.want == diagnosis.Depends, strings.Contains(a.Why, "with the hardware address 02:00:00:00:00:77"), a.Why)
+		})
+	}
+}
+
+// Rules of routing that lead what is for pods elsewhere leave it open whether it comes there, and do not change who is behind a bridge: what one pod answers
+// another the bridge carries past the rules.
+func TestRulesOfRoutingAndPods(t *testing.T) {
+	t.Parallel()
+	const links = "2: eth0: <UP> mtu 1500\n    inet 192.168.1.20/24 scope global eth0\n3: eth1: <UP> mtu 1500\n    inet 192.168.2.20/24 scope global eth1\n" +
+		"4: cni0: <UP> mtu 1500\n    link/ether 02:00:00:00:00:04 brd ff:ff:ff:ff:ff:ff promiscuity 0\n    bridge forward_delay 0\n    inet 10.20.0.1/24 scope global cni0\n"
+	const routes = "default via 192.168.1.1 dev eth0\n192.168.1.0/24 dev eth0 scope link\n192.168.2.0/24 dev eth1 scope link\n10.20.0.0/24 dev cni0 scope link\ndefault via 192.168.2.1 dev eth1 table 101\n"
+	const main = "0: from all lookup local\n32766: from all lookup main\n"
+	for _, row := range []struct {
+		name, rule, packet, in string
+		want                   diagnosis.Word
+		says                   string
+	}{
+		{"to a pod", "", "udp 192.168.1.99:40000 > 10.20.0.11:53", "eth0", diagnosis.Works, ""},
+		{"to a pod, led elsewhere", "100: from all iif eth0 lookup 101\n", "udp 192.168.1.99:40000 > 10.20.0.11:53", "eth0", diagnosis.Depends, "brings the packet to 10.20.0.11, which is in the network of cni0"},
+		{"an answer to a pod, led elsewhere", "100: from all iif eth0 lookup 101\n", "udp 10.20.0.11:40000 > 203.0.113.7:53", "cni0", diagnosis.Depends, "brings the answer to 10.20.0.11, which is in the network of cni0"},
+		{"to the world, led elsewhere", "100: from all iif cni0 lookup 101\n", "udp 10.20.0.11:40000 > 192.168.2.7:53", "cni0", diagnosis.Works, ""},
+		{"past the rules", "", "udp 10.20.0.12:40000 > 10.96.0.1:53", "cni0", diagnosis.Broken, "cni0 carries the answer from port to port"},
+		{"past the rules, with a rule that is not for pods", "100: not from 10.0.0.0/8 lookup 101\n", "udp 10.20.0.12:40000 > 10.96.0.1:53", "cni0", diagnosis.Broken, "cni0 carries the answer from port to port"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n, err := Read(strings.NewReader(text("ip -d address", links, "ip -4 route show table all", routes, "ip -4 rule", row.rule+main, "ip -6 rule", "", "ip -6 route show table all", "",
+				"sysctl", "net.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 0\n", "ipset save", "", "nft list ruleset", "",
+				"iptables-save", "*nat\n-A PREROUTING -d 10.96.0.1/32 -j DNAT --to-destination 10.20.0.11\n-A POSTROUTING -s 10.20.0.0/24 ! -d 10.0.0.0/8 -j MASQUERADE\nCOMMIT\n")))
+			require.NoError(t, err)
+			s, err := gateway.ParseSpec(row.packet)
+			require.NoError(t, err)
+			s.In = row.in
+			c := n.Case(s.Ask)
+			x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
+			require.NoError(t, err)
+			a := c.Diagnose(x.Prediction)
+			require.Equal(t, row.want, a.Verdict, a.Why)
+			require.Contains(t, a.Why, row.says)
+		})
+	}
+}
+
 // A bridge with VLAN filtering carries packets from port to port as any other where all its ports are in one VLAN.
 func TestVLANs(t *testing.T) {
 	t.Parallel()

@@ -147,6 +147,7 @@ func (n *Node) namespace(b dump.Bundle) error {
 	}
 	n.Namespace = ns
 	n.behind(b)
+	n.borne(b)
 	n.neighbours(b)
 	return nil
 }

@@ -81,7 +81,7 @@ type flaw struct {
 
 // flawOf is that the answer strays, that nobody can answer the source that the packet leaves with, or that a route of its own is missing.
 func (c Case) flawOf(o *nat.Outcome) (flaw, bool) {
-	for _, look := range []func(*nat.Outcome) (flaw, bool){c.remembered, c.stray, c.untranslated, c.byDefault, c.elsewhere, c.spared} {
+	for _, look := range []func(*nat.Outcome) (flaw, bool){c.remembered, c.stray, c.untranslated, c.byDefault, c.elsewhere, c.astray, c.spared} {
 		if f, ok := look(o); ok {
 			return f, true
 		}

@@ -7,6 +7,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/topology"
 )
 
 // beneath is that a packet leaves by a device with macvlan or ipvlan on top of it for a host of its own network: where that host is behind such a
@@ -14,20 +15,59 @@ import (
 // top send, and nothing does what the one below sends).
 func (c Case) beneath(p nat.Prediction) (string, bool) {
 	for _, d := range c.Namespace.Devices {
-		if d.Upon == "" {
+		below, sign := d.Upon, "as "+d.Name+" is"
+		if d.Bears != "" {
+			below, sign = d.Name, "as a macvlan with the hardware address "+d.Bears+" is, which "+d.Name+" hears besides its own (bridge fdb)"
+		}
+		if below == "" {
 			continue
 		}
 		for _, o := range p {
 			out := leaves(o.Request)
-			if !out.Tuple.IsValid() || out.Dev != d.Upon {
+			if !out.Tuple.IsValid() || out.Dev != below || c.met(below, out.Tuple.Dst().Addr()) {
 				continue
 			}
 			if r, ok := c.routeOf(out.Tuple.Dst().Addr()); ok && !r.Via.IsValid() {
-				return fmt.Sprintf("whether %s is on top of %s, as %s is: the node reaches none of those by %s", out.Tuple.Dst().Addr(), d.Upon, d.Name, d.Upon), true
+				return fmt.Sprintf("whether %s is on top of %s, %s: the node reaches none of those by %s", out.Tuple.Dst().Addr(), below, sign, below), true
 			}
 		}
 	}
 	return "", false
+}
+
+// met reports whether a host told the node its hardware address on a device, which none on top of the device does.
+func (c Case) met(device string, host netip.Addr) bool {
+	return slices.ContainsFunc(c.Namespace.Devices, func(d topology.Device) bool { return d.Name == device && slices.Contains(d.Met, host) })
+}
+
+// astray is that a packet, or its answer, goes to a next hop of another device, as a rule of routing has it, while its destination is in the network of a
+// device that leads nowhere else, as a bridge of pods does: who gets it may bring it back or drop it.
+func (c Case) astray(o *nat.Outcome) (flaw, bool) {
+	for _, j := range []struct {
+		what string
+		nat.Journey
+	}{{"packet", o.Request}, {"answer", o.Reply}} {
+		out := leaves(j.Journey)
+		if !out.Tuple.IsValid() {
+			continue
+		}
+		dst := out.Tuple.Dst().Addr()
+		r, ok := c.routeOf(dst)
+		if !ok || r.Via.IsValid() || r.Device == "" || r.Device == out.Dev || r.Dst.Bits() == 0 || c.through(r.Device) {
+			continue
+		}
+		return flaw{
+			on:     fmt.Sprintf("on whether who is behind %s brings the %s to %s, which is in the network of %s", out.Dev, j.what, dst, r.Device),
+			causes: []Cause{{Code: "route.missing", What: fmt.Sprintf("a rule of routing leads the %s for %s out by %s: the table that it leads to has no route to %s, as %q is", j.what, dst, out.Dev, r.Dst, r)}},
+		}, true
+	}
+	return flaw{}, false
+}
+
+// through reports whether a route leads by a device to a next hop.
+func (c Case) through(device string) bool {
+	by := func(r topology.Route) bool { return r.Device == device && r.Via.IsValid() }
+	return slices.ContainsFunc(c.Namespace.Routes, by) || slices.ContainsFunc(c.Namespace.Others, by)
 }
 
 // remembered is that a packet belongs to a connection that nobody answered so far, and that leads elsewhere than the rules do now.

@@ -48,10 +48,18 @@ func (h *host) beside(d *device, a, b netip.Addr) bool {
 	if d == nil || d.Name == "lo" || a == b {
 		return false
 	}
-	one, why := h.lookup(a)
-	other, why2 := h.lookup(b)
+	one, why := h.onLink(a)
+	other, why2 := h.onLink(b)
 	return why == "" && why2 == "" && one.kind == routeUnicast && other.kind == routeUnicast && one.dev == d && other.dev == d &&
 		one.via == a && other.via == b && one.net == other.net && one.net.Bits() > 0
+}
+
+// onLink is the way to a host on a link of the node: who is on one the table main tells, whatever rules of routing do with packets for it.
+func (h *host) onLink(a netip.Addr) (next nextHop, why string) {
+	if h.rules != nil && h.find(a, &next) == "" && next.kind == routeUnicast && next.via == a {
+		return next, ""
+	}
+	return h.lookup(a)
 }
 
 // switches hands a packet that a bridge carries from port to port, without any rule, to its device; true: that is where it went. One
