@@ -150,7 +150,7 @@ func (w NodeWords) Node() (ns Namespace, notes []string, err error) {
 }
 
 // ipPrompt is a line with the command that printed the others: "root@node:~# ip route".
-var ipPrompt = regexp.MustCompile(`[$#>%] *(sudo +)?ip +\S`)
+var ipPrompt = regexp.MustCompile(`[$#>%] *(sudo +)?(ip|route|netstat)\b( +\S|$)|^\[sudo\] |^[\w.@~:/-]+[$#>%] *$|^\[[^\]]*\] *[$#>%] *$`)
 
 // linesOf are the lines of all texts. One that begins with a blank goes on with the line before it: a next hop.
 func linesOf(texts []string) (out []string) {

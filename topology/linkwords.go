@@ -61,14 +61,20 @@ func (all *links) find(name string) *link {
 var linkHead = regexp.MustCompile(`^\d+: +([^\s:@]+)(?: state \w+ )?(@[^\s:]*)?:? +(.*)$`)
 
 // linkPrompt is a line that was pasted along.
-var linkPrompt = regexp.MustCompile(`^\s*$|^[$#]|[$#>] *(sudo )?(ip|bridge) `)
+var linkPrompt = regexp.MustCompile(`^\s*$|^[$#]|[$#>%] *(sudo +)?(ip|bridge|brctl|ifconfig)\b|^\[sudo\] |^[\w.@~:/-]+[$#>%] *$|^\[[^\]]*\] *[$#>%] *$`)
+
+// linkMore begins a line that goes on with a device, where its blanks were lost.
+var linkMore = regexp.MustCompile(`^(link/|inet6? |valid_lft |altname |bridge_slave |RX:|TX:|hairpin )`)
+
+// linksAreJSON begins what -j prints, and no prompt, "[root@node ~]#".
+var linksAreJSON = regexp.MustCompile(`^\s*\[\s*[{\]]`)
 
 // read takes over what ip link, ip addr or bridge link printed, with -d or without, with -o or without, or as -j.
 func (all *links) read(text string) error {
-	if strings.HasPrefix(strings.TrimSpace(text), "[") {
+	if linksAreJSON.MatchString(text) {
 		return all.readJSON(text)
 	}
-	text = briefLinks(text)
+	text = briefLinks(bridgeTable(text))
 	var l *link
 	number := 0
 	for line := range strings.Lines(text) {
@@ -81,7 +87,7 @@ func (all *links) read(text string) error {
 				l = all.find(head[1])
 				l.under(strings.TrimPrefix(head[2], "@"))
 				err = l.first(strings.Fields(head[3]))
-			case l != nil && strings.TrimLeft(part, " \t") != part:
+			case l != nil && (strings.TrimLeft(part, " \t") != part || linkMore.MatchString(part)):
 				err = l.more(strings.Fields(part))
 			case !linkPrompt.MatchString(part):
 				err = fmt.Errorf("%q is no line of ip link, ip addr or bridge link", short(part))
@@ -204,7 +210,10 @@ func (l *link) address(words []string) error {
 		return errors.New("an address is missing")
 	}
 	p, err := ParsePrefix(words[0])
-	if err != nil {
+	switch ofLink := slices.Contains(words, "scope") && slices.Contains(words, "link"); {
+	case err != nil && ofLink && strings.HasPrefix(words[0], "fe80:"): // hidden, which says nothing: every device has one
+		return nil
+	case err != nil:
 		return fmt.Errorf("%q is no address: %w", short(words[0]), err)
 	}
 	a := linkAddress{prefix: p, old: slices.Contains(words, "deprecated")}

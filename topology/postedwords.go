@@ -42,6 +42,35 @@ func briefLinks(text string) string {
 	return b.String()
 }
 
+// bridgeHeading is the first line of brctl show.
+var bridgeHeading = regexp.MustCompile(`^bridge name\s+bridge id\s+STP enabled\s+interfaces`)
+
+// bridgeTable rewrites what brctl show prints, a bridge with its ports, as ip -d link has it.
+func bridgeTable(text string) string {
+	var b strings.Builder
+	in, bridge := false, ""
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		switch blank := strings.TrimLeft(line, " \t") != line; {
+		case bridgeHeading.MatchString(line):
+			in, line = true, "\n"
+		case !in || len(words) == 0:
+		case blank && len(words) == 1 && bridge != "":
+			line = "0: " + words[0] + ": <> master " + bridge + "\n"
+		case len(words) >= 3 && (words[2] == "yes" || words[2] == "no"):
+			bridge = words[0]
+			line = "0: " + bridge + ": <>\\    bridge \n"
+			if len(words) > 3 {
+				line += "0: " + words[3] + ": <> master " + bridge + "\n"
+			}
+		default:
+			in = false
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 // briefDevice is a device and its addresses in one line, as ip -o prints it.
 func briefDevice(name string, words []string) string {
 	if n := len(words); n > 0 && strings.HasPrefix(words[n-1], "<") { // ip -br link: a hardware address, and flags

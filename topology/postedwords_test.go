@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,8 @@ func TestLinksAsPeoplePostThem(t *testing.T) {
 	for name, text := range map[string]string{
 		"ip -br addr":     "lo               UNKNOWN        127.0.0.1/8 ::1/128 \neth0             UP             192.168.1.20/24 metric 100 \ncni0@if5         UP             10.42.0.1/24 \ntun0             UNKNOWN        10.9.0.1 peer 10.9.0.2/32 \nwlan0            DOWN           \n",
 		"ifconfig":        "eth0: flags=4163<UP,BROADCAST,RUNNING,MULTICAST>  mtu 1500\n        inet 192.168.1.20  netmask 255.255.255.0  broadcast 192.168.1.255\n        ether 52:54:00:12:34:56  txqueuelen 1000  (Ethernet)\n        RX packets 1000  bytes 100 (100.0 B)\n\ncni0: flags=4099<UP>  mtu 1450\n        inet 10.42.0.1  netmask 255.255.255.0\n\ntun0: flags=4305<UP,POINTOPOINT>  mtu 1500\n        inet 10.9.0.1  netmask 255.255.255.255  destination 10.9.0.2\n",
+		"with prompts":    "[root@node ~]# ip a\n2: eth0: <UP> mtu 1500\n    inet 192.168.1.20/24 scope global eth0\n       valid_lft forever preferred_lft forever\n    inet6 fe80::xxxx/64 scope link\n3: cni0: <UP> mtu 1450\n    inet 10.42.0.1/24 scope global cni0\n4: tun0: <UP> mtu 1450\n    inet 10.9.0.1 peer 10.9.0.2/32 scope global tun0\n[root@node ~]#\n",
+		"without blanks":  "2: eth0: <UP> mtu 1500\nlink/ether 52:54:00:12:34:56 brd ff:ff:ff:ff:ff:ff\ninet 192.168.1.20/24 scope global eth0\nvalid_lft forever preferred_lft forever\n3: cni0: <UP> mtu 1450\ninet 10.42.0.1/24 scope global cni0\n4: tun0: <UP> mtu 1450\ninet 10.9.0.1 peer 10.9.0.2/32 scope global tun0\n",
 		"ifconfig of old": "eth0      Link encap:Ethernet  HWaddr 52:54:00:12:34:56\n          inet addr:192.168.1.20  Bcast:192.168.1.255  Mask:255.255.255.0\n          UP BROADCAST RUNNING MULTICAST  MTU:1500  Metric:1\n\ncni0      Link encap:Ethernet  HWaddr 52:54:00:12:34:57\n          inet addr:10.42.0.1  Mask:255.255.255.0\ntun0      Link encap:UNSPEC  HWaddr 00-00\n          inet addr:10.9.0.1  P-t-P:10.9.0.2  Mask:255.255.255.255\n",
 	} {
 		ns, _, err := NodeWords{Links: []string{text}}.Node()
@@ -33,6 +36,13 @@ func TestLinksAsPeoplePostThem(t *testing.T) {
 	require.NoError(t, err, "ip -br link")
 	require.Len(t, ns.Addresses, 2)
 	require.Equal(t, "2001:db8::5/64", ns.Addresses[0].Prefix.String())
+	ns, _, err = NodeWords{Links: []string{"bridge name\tbridge id\t\tSTP enabled\tinterfaces\nbr0\t\t8000.b6c25a112233\tno\t\tveth1\n\t\t\t\t\t\t\tveth2\nbr1\t\t8000.02420a000001\tyes\t\t\n"}}.Node()
+	require.NoError(t, err, "brctl show")
+	var ports []string
+	for _, d := range ns.Devices {
+		ports = append(ports, fmt.Sprintf("%t %s of %s", d.Kind == Bridge, d.Name, d.Master))
+	}
+	require.Subset(t, ports, []string{"true br0 of ", "true br1 of ", "false veth1 of br0", "false veth2 of br0"})
 	for _, text := range []string{"eth0 SOMEHOW 10.0.0.1/24\n", "eth0 UP nonsense\n", "eth0: flags=1<UP>  mtu 1500\n        inet 10.0.0.1  netmask 255.0.255.0\n"} {
 		_, _, err := NodeWords{Links: []string{text}}.Node()
 		require.Error(t, err, text)

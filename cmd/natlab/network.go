@@ -107,7 +107,7 @@ func doubted(a diagnosis.Answer, nodes map[string]*bundle.Node, p nat.Prediction
 		return a
 	}
 	for _, name := range slices.Sorted(maps.Keys(nodes)) {
-		c := diagnosis.Case{Namespace: nodes[name].Namespace, Doubts: nodes[name].Doubts}
+		c := diagnosis.Case{Namespace: nodes[name].Namespace, Facts: nodes[name].Facts, Doubts: nodes[name].Doubts}
 		c.Namespace.Member = name
 		if what, ok := c.DoubtOn(p); ok {
 			a.Why = fmt.Sprintf("on %s, of %s; without that it is %s: %s", what, name, a.Verdict, a.Why)

@@ -79,8 +79,8 @@ func TestUnknown(t *testing.T) {
 	require.Len(t, n.Doubts, 7, "%v", n.Doubts)
 }
 
-// nft's own tables are followed, but for those that iptables-nft prints; of netdev's, and of a listing that cannot be read, only their names
-// are known.
+// nft's own tables are followed, but for those that iptables-nft prints, and those of bridges and devices are kept; of a listing that cannot be read only
+// their names are known.
 func TestForeignTables(t *testing.T) {
 	t.Parallel()
 	const listing = `table ip nat {
@@ -135,7 +135,7 @@ table netdev cilium {
 		tables  []string
 		doubts  []diagnosis.Doubt
 	}{
-		{listing, []string{"ip filter", "ip mangle", "inet firewalld", "ip libvirt_network", "ip podman", "netdev cilium"}, []diagnosis.Doubt{of("netdev cilium", "")}},
+		{listing, []string{"ip filter", "ip mangle", "bridge nat", "inet firewalld", "ip libvirt_network", "ip podman", "netdev cilium"}, nil},
 		{listing + "nonsense\n", nil, []diagnosis.Doubt{of("ip filter", "0.0.0.0/0"), of("ip mangle", "0.0.0.0/0"), of("inet firewalld", ""), of("ip podman", "0.0.0.0/0"), of("netdev cilium", "")}},
 	} {
 		n, err := Read(strings.NewReader(text("iptables-nft-save", "# Table `filter' is incompatible, use 'nft' tool.\n*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n",

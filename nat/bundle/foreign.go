@@ -26,12 +26,9 @@ func (n *Node) native(b dump.Bundle) error {
 		}
 		return nil
 	}
-	n.Facts.NFT = rs.Without(func(t *nftables.Table) bool { return n.printed(nftTable{string(t.Family), t.Name}) })
-	for _, t := range n.foreignTables(s.Text) {
-		if t.family == string(nftables.Netdev) {
-			n.doubtTable(t)
-		}
-	}
+	n.Facts.NFT = rs.Without(func(t *nftables.Table) bool {
+		return t.Family != nftables.Bridge && n.printed(nftTable{string(t.Family), t.Name})
+	})
 	for _, unread := range n.Facts.NFT.Unread() {
 		n.note("section %q: %s", s.Name, unread)
 	}

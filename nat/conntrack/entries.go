@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,23 +13,44 @@ import (
 	"natlab/nat"
 )
 
-// ParseEntries reads connections as conntrack -L prints them, or /proc/net/nf_conntrack. Empty lines are passed over. They are not in any table
-// (Table.Restore). An error names the line.
+// ParseEntries reads connections as conntrack -L prints them, or /proc/net/nf_conntrack, and what conntrack -E tells of them: those that are there behind
+// its last line. Empty lines and the command that printed the others are passed over. They are not in any table (Table.Restore). An error names the line.
 func ParseEntries(text string) (all []Conn, err error) {
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
 		words := strings.Fields(line)
-		if len(words) == 0 || strings.HasPrefix(words[0], "#") || words[0] == "conntrack" && strings.Contains(line, "flow entries") {
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") || words[0] == "conntrack" && strings.Contains(line, "flow entries") || entryCommand.MatchString(line) {
 			continue
 		}
+		event, words := entryEvent(words)
 		c, err := parseEntry(words)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", number, err)
 		}
-		all = append(all, c)
+		if event != "" {
+			all = slices.DeleteFunc(all, func(old Conn) bool { return old.Original == c.Original && old.Zone == c.Zone })
+		}
+		if event != "[DESTROY]" {
+			all = append(all, c)
+		}
 	}
 	return all, nil
+}
+
+// entryCommand is a line with the command that printed the others, or what it asked.
+var entryCommand = regexp.MustCompile(`^[^=]*[$#>%] *(sudo +)?(conntrack|cat|grep)\b|^\[sudo\] |^[^=]*[$#] *$|^\^C`)
+
+// entryEvent takes away what conntrack -E has in front of an entry, with -o timestamp, too: "[1700000000.123456] [NEW]".
+func entryEvent(words []string) (event string, rest []string) {
+	for rest = words; len(rest) > 0 && strings.HasPrefix(rest[0], "["); rest = rest[1:] {
+		if slices.Contains([]string{"[NEW]", "[UPDATE]", "[DESTROY]"}, rest[0]) {
+			event = rest[0]
+		} else if _, err := strconv.ParseFloat(strings.Trim(rest[0], "[]"), 64); err != nil {
+			break
+		}
+	}
+	return event, rest
 }
 
 // entryEnds are the words of one direction of an entry.
@@ -50,6 +72,9 @@ func (e *entryEnds) tuple(p nat.Proto) nat.Tuple {
 func parseEntry(words []string) (Conn, error) {
 	if len(words) > 2 && (words[0] == "ipv4" || words[0] == "ipv6") {
 		words = words[2:]
+	}
+	if len(words) > 0 && strings.HasPrefix(words[0], "<") {
+		return Conn{}, errors.New("XML is not read: want what conntrack -L prints without -o xml")
 	}
 	if len(words) < 3 {
 		return Conn{}, errors.New("want an entry as conntrack -L prints it: PROTOCOL NUMBER SECONDS [STATE] src= dst= and so on")

@@ -65,6 +65,24 @@ func TestParseEntries(t *testing.T) {
 	}
 }
 
+// What conntrack -E tells is what is there behind its last line.
+func TestParseEvents(t *testing.T) {
+	t.Parallel()
+	const of = " src=10.0.0.1 dst=10.0.0.2 sport=1 dport=80"
+	all, err := ParseEntries("root@node:~# conntrack -E -o timestamp\n" +
+		"[1700000000.123456]\t    [NEW] tcp      6 120 SYN_SENT" + of + " [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=80 dport=1\n" +
+		"    [NEW] udp      17 30 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=53 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=53 dport=1\n" +
+		" [UPDATE] tcp      6 60 SYN_RECV" + of + " src=10.0.0.2 dst=10.0.0.1 sport=80 dport=1\n" +
+		"[DESTROY] udp      17 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=53 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=53 dport=1\n^C")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, "tcp 10.0.0.1:1 > 10.0.0.2:80", all[0].Original.String())
+	require.Equal(t, "SYN_RECV", all[0].State())
+	require.NotZero(t, all[0].Status&nat.SeenReply)
+	_, err = ParseEntries("<?xml version=\"1.0\"?>\n")
+	require.ErrorContains(t, err, "without -o xml")
+}
+
 func TestParseEntriesRefuses(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ name, text, want string }{

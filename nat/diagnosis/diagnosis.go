@@ -136,6 +136,9 @@ func (c Case) doubted(p nat.Prediction) (string, bool) {
 	if what, ok := c.beneath(p); ok {
 		return what, true
 	}
+	if what, ok := c.framed(p); ok {
+		return what, true
+	}
 	if bridge, ok := c.filtered(p); ok {
 		return fmt.Sprintf("which VLANs the ports of %s are in (bridge vlan show): its vlan_filtering is 1", bridge), true
 	}
@@ -177,6 +180,9 @@ func (c Case) filtered(p nat.Prediction) (string, bool) {
 
 // DoubtOn is what natlab does not follow of the node that may decide about packets on their ways through a network, as far as they come to the node.
 func (c Case) DoubtOn(p nat.Prediction) (string, bool) {
+	if what, ok := c.framed(p); ok {
+		return what, true
+	}
 	for _, o := range p {
 		for _, h := range append(append([]nat.Hop(nil), o.Request.Hops...), o.Reply.Hops...) {
 			for _, d := range c.Doubts {

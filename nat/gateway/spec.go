@@ -32,7 +32,7 @@ const flagLetters = "FSRPAUEW"
 
 // ParseSpec reads "tcp SRC:PORT > DST:PORT", or without the source's port, and what may stand behind it, in any order: in DEVICE, from CLIENT, mark N,
 // flags LETTERS, type N or N/CODE, uid N, gid N. Without a type an ICMP packet is an echo request; it is "icmp SRC > DST", or
-// has its identifier at both ends, as conntrack prints it. A packet as the kernel's log, tcpdump -n or conntrack -L prints it is read, too.
+// has its identifier at both ends, as conntrack prints it. A packet as the kernel's log, nft monitor trace, tcpdump or conntrack prints it is read, too.
 func ParseSpec(text string) (Spec, error) {
 	text, err := posted(text)
 	if err != nil {
@@ -168,11 +168,11 @@ func (s Spec) Anew(f *Facts) Spec {
 }
 
 // ReadSpecs reads a packet a line; an empty line, or one that begins with #, is none. Of what tcpdump prints those that leave the node are passed over,
-// and what is not IP.
+// and what is not IP; of several lines that trace one packet all but the first.
 func ReadSpecs(r io.Reader) ([]Spec, error) {
 	var out []Spec
 	scan := bufio.NewScanner(r)
-	number := 0
+	number, told := 0, traces{}
 	next := func() (string, bool) {
 		more := scan.Scan()
 		number++
@@ -180,7 +180,7 @@ func ReadSpecs(r io.Reader) ([]Spec, error) {
 	}
 	for line, ok := next(); ok; line, ok = next() {
 		text, skip := dumpedLine(strings.TrimSpace(line), next)
-		if text == "" || text[0] == '#' || skip {
+		if text == "" || text[0] == '#' || skip || told.again(text) {
 			continue
 		}
 		s, err := ParseSpec(text)

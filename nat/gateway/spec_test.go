@@ -104,6 +104,49 @@ func TestReadSpecs(t *testing.T) {
 	require.Empty(t, all)
 }
 
+// What a capture and traces print: the packets that come, each once, as it came.
+func TestReadSpecsOfPrograms(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		text string
+		want []string
+	}{
+		"tcpdump": {`$ sudo tcpdump -eni any
+tcpdump: verbose output suppressed, use -v[v]... for full protocol decode
+listening on any, link-type LINUX_SLL2 (Linux cooked v2), snapshot length 262144 bytes
+10:00:00.1 cni0  In  IP 10.0.0.1.40000 > 10.0.0.2.443: Flags [S], seq 1, length 0
+10:00:00.1 eth0  Out IP 10.0.0.3.40000 > 10.0.0.2.443: Flags [S], seq 1, length 0
+10:00:00.2 Out 02:00:00:00:00:01 ethertype IPv4 (0x0800), length 76: 10.0.0.2.22 > 10.0.0.9.40003: Flags [S.], seq 1, length 0
+10:00:00.3 02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype IPv4 (0x0800), length 74: (tos 0x0, ttl 64, id 1, offset 0, flags [DF], proto TCP (6), length 60)
+    10.0.0.1.40001 > 10.0.0.2.443: Flags [S], cksum 0x1234 (correct), seq 1, length 0
+	0x0000:  4500 003c
+10:00:00.4 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, ethertype ARP (0x0806), length 60: Request who-has 10.0.0.2 tell 10.0.0.1, length 46
+^C
+4 packets captured
+9 packets received by filter
+0 packets dropped by kernel
+`, []string{"tcp 10.0.0.1:40000 > 10.0.0.2:443 in cni0 flags S", "tcp 10.0.0.1:40001 > 10.0.0.2:443 flags S"}},
+		"nft monitor trace": {`trace id 8bb8 ip raw PREROUTING packet: iif "eth0" ip saddr 10.0.0.1 ip daddr 10.0.0.2 ip protocol udp ip length 60 udp sport 40000 udp dport 53 udp length 40
+trace id 8bb8 ip raw PREROUTING rule counter meta nftrace set 1 (verdict continue)
+trace id 8bb8 ip raw PREROUTING policy accept
+trace id 8bb8 ip filter FORWARD packet: iif "eth0" oif "eth1" ip saddr 10.0.0.1 ip daddr 10.9.0.2 ip protocol udp ip length 60 udp sport 40000 udp dport 53 udp length 40
+trace id 9bb8 ip raw PREROUTING packet: iif "eth0" ip saddr 10.0.0.5 ip daddr 10.0.0.2 ip protocol icmp ip length 60 icmp type echo-request icmp code 0
+`, []string{"udp 10.0.0.1:40000 > 10.0.0.2:53 in eth0", "icmp 10.0.0.5:0 > 10.0.0.2:0 in eth0"}},
+		"TRACE": {`[1.1] TRACE: raw:PREROUTING:policy:2 IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=60 ID=5 DF PROTO=UDP SPT=40000 DPT=53 LEN=40
+[1.2] TRACE: filter:FORWARD:rule:1 IN=eth0 OUT=eth1 SRC=10.0.0.1 DST=10.9.0.2 LEN=60 ID=5 DF PROTO=UDP SPT=40000 DPT=53 LEN=40
+[1.3] TRACE: raw:PREROUTING:policy:2 IN=eth0 OUT= SRC=10.0.0.1 DST=10.0.0.2 LEN=60 ID=6 DF PROTO=UDP SPT=40001 DPT=53 LEN=40
+`, []string{"udp 10.0.0.1:40000 > 10.0.0.2:53 in eth0", "udp 10.0.0.1:40001 > 10.0.0.2:53 in eth0"}},
+	} {
+		all, err := gateway.ReadSpecs(strings.NewReader(row.text))
+		require.NoError(t, err, name)
+		got := []string{}
+		for _, s := range all {
+			got = append(got, s.String())
+		}
+		require.Equal(t, row.want, got, name)
+	}
+}
+
 func FuzzParseSpec(f *testing.F) {
 	for _, text := range []string{"tcp 10.0.0.1:1 > 10.0.0.2:2 in eth0 from a/b mark 0x1 flags SA", "icmp [::1]:1>[::2]:1 type 128/3"} {
 		f.Add(text)
@@ -142,6 +185,16 @@ func TestPostedSpecs(t *testing.T) {
 		{"IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 7, seq 1, length 64", "icmp 10.0.0.1:0 > 10.0.0.2:0"},
 		{"IP6 fd00::1 > fd00::2: ICMP6, echo request, id 7, seq 1, length 64", "icmpv6 [fd00::1]:0 > [fd00::2]:0"},
 		{"udp      17 29 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=53 [UNREPLIED] src=10.9.0.2 dst=10.0.0.1 sport=53 dport=1 mark=0 use=1", "udp 10.0.0.1:1 > 10.0.0.2:53"},
+		{"[DESTROY] udp      17 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=53 src=10.9.0.2 dst=10.0.0.1 sport=53 dport=1", "udp 10.0.0.1:1 > 10.0.0.2:53"},
+		{"    [NEW] tcp      6 120 SYN_SENT src=10.0.0.1 dst=10.0.0.2 sport=1 dport=80 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=80 dport=1", "tcp 10.0.0.1:1 > 10.0.0.2:80"},
+		{"22:09:30.2 IP 10.0.0.1 > 10.0.0.2: ESP(spi=0x1,seq=0x1), length 100", "esp 10.0.0.1:0 > 10.0.0.2:0"},
+		{"22:09:30.2 IP 10.0.0.1 > 10.0.0.2: ip-proto-112 20", "vrrp 10.0.0.1:0 > 10.0.0.2:0"},
+		{"22:09:30.2 IP 10.0.0.1.1000 > 10.0.0.2.2905: sctp (1) [INIT] [init tag: 1]", "sctp 10.0.0.1:1000 > 10.0.0.2:2905"},
+		{"22:09:30.2 eth0  In  ifindex 2 02:00:00:00:00:01 ethertype IPv4 (0x0800), length 80: 10.0.0.1.40000 > 10.0.0.2.443: Flags [S]", "tcp 10.0.0.1:40000 > 10.0.0.2:443 in eth0 flags S"},
+		{"22:09:30.2  In 02:00:00:00:00:01 ethertype IPv6 (0x86dd), length 96: fd00::1.40000 > fd00::2.443: Flags [S]", "tcp [fd00::1]:40000 > [fd00::2]:443 flags S"},
+		{"22:09:30.2 02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype 802.1Q (0x8100), length 78: vlan 7, p 0, ethertype IPv4 (0x0800), 10.0.0.1.40000 > 10.0.0.2.443: Flags [S]", "tcp 10.0.0.1:40000 > 10.0.0.2:443 flags S"},
+		{`trace id 8bb8ef4f ip raw PREROUTING packet: iif "eth0" ether saddr 02:00:00:00:00:01 ether daddr 02:00:00:00:00:02 ip saddr 10.0.0.1 ip daddr 10.0.0.2 ip dscp cs0 ip ttl 64 ip id 1 ip protocol tcp ip length 60 tcp sport 40000 tcp dport 443 tcp flags == syn tcp window 64240`, "tcp 10.0.0.1:40000 > 10.0.0.2:443 in eth0 flags S"},
+		{`trace id 8bb8ef4f inet f out packet: oif "eth0" ip6 saddr fd00::1 ip6 daddr fd00::2 ip6 nexthdr udp ip6 length 60 udp sport 40000 udp dport 53 udp length 60`, "udp [fd00::1]:40000 > [fd00::2]:53 in node"},
 	} {
 		t.Run(row.text, func(t *testing.T) {
 			t.Parallel()
@@ -155,6 +208,8 @@ func TestPostedSpecs(t *testing.T) {
 		{"IP 10.0.0.1.40000 > 10.0.0.2.nothing: Flags [S]", "destination: "},
 		{"eth0 Out IP 10.0.0.1.4 > 10.0.0.2.80: Flags [S]", "the packet leaves by eth0"},
 		{"IP 10.0.0.1 > 10.0.0.2: ICMP host 10.0.0.9 unreachable, length 36", "of ICMP natlab reads echo requests and replies"},
+		{"IP 10.0.0.1 > 10.0.0.2: something else", "the protocol is not known by what tcpdump prints"},
+		{"trace id 1 ip raw PREROUTING packet: iif \"eth0\" @nh,0,8 69", "want a packet with ip saddr"},
 		{"udp 17 29 src=10.0.0.1 dst=x src=", "not an entry as conntrack -L prints it"},
 	} {
 		t.Run(row.text, func(t *testing.T) {

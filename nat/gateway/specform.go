@@ -3,28 +3,29 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
-	"strconv"
 	"strings"
 
-	"natlab/nat"
 	"natlab/nat/conntrack"
 )
 
-// posted is a packet that other programs print, in the words of ParseSpec: a line of the kernel's log (LOG, TRACE), of tcpdump -n, or of conntrack -L,
-// whose original direction it is. Text of neither stays as it is.
+// posted is a packet that other programs print, in the words of ParseSpec: a line of the kernel's log (LOG, TRACE), of nft monitor trace, of tcpdump, or
+// of conntrack -L or -E, whose original direction it is. Text of none stays as it is.
 func posted(text string) (string, error) {
 	switch {
 	case strings.Contains(text, "SRC=") && strings.Contains(text, "PROTO="):
 		return logged(strings.Fields(text))
 	case strings.Count(text, "src=") == 2:
+		text = strings.Replace(text, "[DESTROY]", "", 1) // the packet is as any other one's
 		all, err := conntrack.ParseEntries(text)
 		if err != nil || len(all) != 1 {
 			return "", fmt.Errorf("%q: not an entry as conntrack -L prints it", text)
 		}
 		return all[0].Original.String(), nil
 	}
-	if m := dumpLine.FindStringSubmatch(text); m != nil {
+	if m := traceLine.FindStringSubmatch(text); m != nil {
+		return traced(m[2])
+	}
+	if m := dumpLine.FindStringSubmatch(plainFrame(text)); m != nil {
 		return dumped(m)
 	}
 	return text, nil
@@ -86,89 +87,4 @@ func bracketed(address string) string {
 		return "[" + address + "]"
 	}
 	return address
-}
-
-// dumpLine is "12:00:00.1 eth0 In  IP 10.0.0.1.40000 > 10.0.0.2.80: Flags [S], seq 1".
-// With -tttt the day is in front, with -e what the link's header has, and with -v IP's own stands in brackets.
-var dumpLine = regexp.MustCompile(`^(?:\S+ +){0,2}?(?:(\S+) +(In|Out|B|M|P) +)?(?:\S+ > \S+, ethertype )?IP(?:6|v4|v6)? (?:\((?:[^()]|\([^()]*\))*\) ?(?:, length \d+: )?)?(\S+) > (\S+): (.*)$`)
-
-var (
-	dumpFlags = regexp.MustCompile(`Flags \[([^\]]*)\]`)
-	dumpICMP  = regexp.MustCompile(`^ICMP6?, echo (request|reply)|^ICMP echo (request|reply)`)
-)
-
-// dumped reads what dumpLine found.
-func dumped(m []string) (string, error) {
-	device, way, rest := m[1], m[2], m[5]
-	proto := nat.UDP // of UDP tcpdump prints what is inside
-	if dumpFlags.MatchString(rest) {
-		proto = nat.TCP
-	}
-	src, dst := dumpEnd(m[3], proto), dumpEnd(m[4], proto)
-	var out string
-	flags := dumpFlags.FindStringSubmatch(rest)
-	switch icmp := dumpICMP.FindStringSubmatch(rest); {
-	case flags != nil:
-		out = fmt.Sprintf("tcp %s > %s", src, dst)
-	case icmp != nil:
-		kinds, proto := map[string]string{"request": "8", "reply": "0"}, "icmp"
-		if strings.HasPrefix(rest, "ICMP6") {
-			kinds, proto = map[string]string{"request": "128", "reply": "129"}, "icmpv6"
-		}
-		out = fmt.Sprintf("%s %s > %s type %s", proto, m[3], m[4], kinds[icmp[1]+icmp[2]])
-	case strings.HasPrefix(rest, "ICMP"):
-		return "", fmt.Errorf("%q: of ICMP natlab reads echo requests and replies as tcpdump prints them: want \"icmp SRC > DST type N/CODE\"", m[0])
-	default:
-		out = fmt.Sprintf("udp %s > %s", src, dst)
-	}
-	switch way {
-	case "In":
-		out += " in " + device
-	case "Out":
-		return "", fmt.Errorf("%q: the packet leaves by %s: want one that comes in, or in front of the node", m[0], device)
-	}
-	if flags != nil {
-		letters := ""
-		for _, letter := range flags[1] {
-			if letter == '.' {
-				letter = 'A'
-			}
-			if strings.ContainsRune(flagLetters, letter) && !strings.ContainsRune(letters, letter) {
-				letters += string(letter)
-			}
-		}
-		if letters != "" {
-			out += " flags " + letters
-		}
-	}
-	return out, nil
-}
-
-// dumpEnd is an address with its port, which tcpdump puts behind a last dot, by its name in /etc/services where it was not told -n.
-func dumpEnd(text string, proto nat.Proto) string {
-	i := strings.LastIndexByte(text, '.')
-	if i < 0 {
-		return text
-	}
-	port := text[i+1:]
-	if number, named := nat.ServicePort(port, proto); named {
-		port = strconv.Itoa(int(number))
-	}
-	return bracketed(text[:i]) + ":" + port
-}
-
-var (
-	dumpFirst = regexp.MustCompile(`\bIP6? \(.*\)$`)                          // the next line has the addresses (tcpdump -v)
-	dumpOther = regexp.MustCompile(`(^|\s)(ARP, |arp who-has |\S+ +Out +IP)`) // no packet that comes to the node by IP
-)
-
-// dumpedLine reports whether a line of a file is one of tcpdump's that tells of no packet to follow: ARP, an error of ICMP, and one that leaves, which is
-// one that came in before or the node's own. Its first line of two, which -v prints, is completed by the second.
-func dumpedLine(line string, next func() (string, bool)) (text string, skip bool) {
-	if dumpFirst.MatchString(line) {
-		if more, ok := next(); ok {
-			line += " " + strings.TrimSpace(more)
-		}
-	}
-	return line, dumpOther.MatchString(line) || strings.Contains(line, ": ICMP") && !strings.Contains(line, "echo re")
 }

@@ -267,6 +267,8 @@ func TestRefusedWords(t *testing.T) {
 	for _, row := range [][2]string{
 		{"-s 10.0.0.256", "line 1, column 4: -s 10.0.0.256: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
 		{"-s 10.300/255.300", "line 1, column 4: -s 10.300/255.300: want a mask of 0 to 32 bits, or as an address"},
+		{"-s x.x.x.x", "line 1, column 4: -s x.x.x.x: the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node"},
+		{"-s 10.1.XX.**", "line 1, column 4: -s 10.1.XX.**: the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node"},
 		{"-s 256.1", "line 1, column 4: -s 256.1: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
 		{"-p tcp -m tcp --syn=1", "line 1, column 15: --syn takes no value"},
 		{"-p udp -m udp --s 7", `line 1, column 15: option "--s" is short for an option of -m udp and for -c and -s`},

@@ -222,7 +222,7 @@ func (r *reader) rowsUnit(words []word) *unit {
 var (
 	counted      = regexp.MustCompile(`^\[\d+:\d+\] -`)
 	chainHeading = regexp.MustCompile(`^\s*Chain (\S+) \((policy (\w+)|\d+ references)`)
-	promptOnly   = regexp.MustCompile(`^(\[[^\]]*\]|[\w.-]+@\S*)?[\w~/:.-]*[#$%>]( |$)`) // with another command, or none
+	promptOnly   = regexp.MustCompile(`^\[sudo\] |^(\[[^\]]*\]|[\w.-]+@\S*)?[\w~/:.-]*[#$%>]( |$)`) // with another command, or none
 )
 
 // prose takes a line that is no rule: a heading, or a shell's command.

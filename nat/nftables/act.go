@@ -76,8 +76,8 @@ func (c *Compiled) natStep(n NAT) step {
 	if n.Family != "" && n.Family != FamilyOf(of) || n.Addr.Type == IPv4Addr && of == nat.IPv6 || n.Addr.Type == IPv6Addr && of == nat.IPv4 {
 		return func(*run) flow { return breaks }
 	}
+	aim(&fixed.Range, n.Addr, n.Port)
 	if n.To == nil {
-		aim(&fixed.Range, n.Addr, n.Port)
 		return func(r *run) flow { return r.does(nat.Accept, &fixed) }
 	}
 	m, is := n.To.(MapOf)

@@ -187,6 +187,54 @@ func TestTranslatesByNumber(t *testing.T) {
 	}
 }
 
+// A translation leads to an expression's value and a constant beside it, and prints as it was read.
+func TestTranslatesToValueAndConstant(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ rule, to string }{
+		{"dnat to ip saddr map { 10.0.0.2 : 10.1.0.5 }:8080", "10.1.0.5-10.1.0.5:8080-8080"},
+		{"dnat to jhash ip saddr mod 1 map { 0 : 10.1.0.5 }:8080-8090", "10.1.0.5-10.1.0.5:8080-8090"},
+		{"dnat to 10.1.0.6:tcp dport map { 80 : 8080 }", "10.1.0.6-10.1.0.6:8080-8080"},
+		{"dnat to 10.1.0.5-10.1.0.7:tcp dport map { 80 : 8080 } persistent", "10.1.0.5-10.1.0.7:8080-8080"},
+		{"redirect to :tcp dport map { 80 : 8080 }", "invalid IP-invalid IP:8080-8080"},
+	} {
+		c := table(t, row.rule)
+		require.Equal(t, row.rule, c.Chains[0].Rules[0].String())
+		p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
+		v, effect := nftables.Compile(c, nat.IPv4).Run("c", nat.PreRouting, &p, w, nil, nil)
+		require.Equal(t, nat.Accept, v)
+		require.IsType(t, &rules.Translation{}, effect, row.rule)
+		r := effect.(*rules.Translation).Range
+		require.Equal(t, row.to, fmt.Sprintf("%s-%s:%d-%d", r.MinAddr, r.MaxAddr, r.MinPort, r.MaxPort), row.rule)
+	}
+}
+
+// Behind a translation that is not read, and behind a target of x_tables of which nft tells no options, nothing of the packet is known; targets that
+// have no option which matters do what they do.
+func TestActionsUnread(t *testing.T) {
+	t.Parallel()
+	open := &rules.Open{}
+	for _, row := range []struct {
+		rule   string
+		effect rules.Effect
+		then   nat.Verdict
+	}{
+		{"dnat to bogus 7 : 9", open, nat.Drop},
+		{"snat to bogus 7 : 9", open, nat.Drop},
+		{"xt target \"DNAT\"", open, nat.Drop},
+		{"xt target \"MARK\" accept", open, nat.Drop},
+		{"xt target \"LOG\" drop", nil, nat.Drop},
+		{"xt target \"TCPMSS\" accept", nil, nat.Accept},
+		{"xt target \"REJECT\"", &rules.Rejection{}, nat.Reject},
+		{"xt target \"MASQUERADE\"", &rules.Translation{}, nat.Accept},
+	} {
+		p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
+		v, effect := nftables.Compile(table(t, row.rule), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
+		require.IsType(t, row.effect, effect, row.rule)
+		require.Equal(t, row.then, v, row.rule)
+		require.Empty(t, w.asked, row.rule)
+	}
+}
+
 // What natlab cannot tell is asked for by name.
 func TestUnknown(t *testing.T) {
 	t.Parallel()

@@ -267,21 +267,14 @@ func (p *parser) natTarget(n *NAT) bool {
 		data = data[1:]
 	}
 	if e, ok := p.expr(); ok {
-		if !p.take("map") {
-			n.To = e
-			return !strings.HasPrefix(p.peek(0).text, ":")
-		}
-		in := p.in(typesOf(e), data)
-		if s, ok := p.table.Set(in.Name); ok {
-			n.Concat = n.Concat || len(s.Data) > 1
-		}
-		for i := range in.Elements {
-			n.Concat = n.Concat || len(in.Elements[i].Data) > 1
-		}
-		n.To = MapOf{e, in}
-		return p.err == nil && !strings.HasPrefix(p.peek(0).text, ":")
+		return p.natValue(n, e, data)
 	}
 	p.at = from
+	if n.Addr = p.addressOfPorts(address[0]); n.Addr != (Constant{}) { // "10.0.0.5:tcp dport map { 8080 : 80 }"
+		n.ToPort = true
+		e, ok := p.expr()
+		return ok && p.natValue(n, e, []Type{InetService})
+	}
 	word := p.next().text
 	addr, port, ok := splitTarget(word)
 	if !ok {
@@ -300,6 +293,53 @@ func (p *parser) natTarget(n *NAT) bool {
 		return n.Port.Raw == ""
 	}
 	return true
+}
+
+// natValue takes an expression, which was read, for where a packet is translated to, with the map that it is a key of and a port behind that.
+func (p *parser) natValue(n *NAT, e Expr, data []Type) bool {
+	n.To = e
+	if p.take("map") {
+		if set, port, is := strings.Cut(p.peek(0).text, ":"); is && strings.HasPrefix(set, "@") { // "map @web:80"
+			t := p.peek(0)
+			t.text = ":" + port
+			p.tokens = slices.Insert(slices.Clone(p.tokens), p.at+1, t)
+			p.tokens[p.at].text = set
+		}
+		in := p.in(typesOf(e), data)
+		if s, ok := p.table.Set(in.Name); ok {
+			n.Concat = n.Concat || len(s.Data) > 1
+		}
+		for i := range in.Elements {
+			n.Concat = n.Concat || len(in.Elements[i].Data) > 1
+		}
+		n.To = MapOf{e, in}
+	}
+	port, is := strings.CutPrefix(p.peek(0).text, ":")
+	if !is || p.err != nil {
+		return p.err == nil
+	}
+	p.at++
+	n.Port = parseConstant(InetService, port)
+	return !n.ToPort && !n.Concat && n.Port.Raw == ""
+}
+
+// addressOfPorts takes the address, with its colon, in front of an expression of ports; the zero Constant where there is none.
+func (p *parser) addressOfPorts(of Type) Constant {
+	word := p.peek(0).text
+	i := strings.LastIndexByte(word, ':')
+	if i < 1 || i == len(word)-1 || p.peek(0).quoted {
+		return Constant{}
+	}
+	if c := word[i+1]; c >= '0' && c <= '9' || of == IPv6Addr && word[0] != '[' {
+		return Constant{}
+	}
+	addr := parseConstant(of, strings.Trim(word[:i], "[]"))
+	if addr.Raw != "" {
+		return Constant{}
+	}
+	p.tokens = slices.Clone(p.tokens) // what is read again has the address
+	p.tokens[p.at].text = word[i+1:]
+	return addr
 }
 
 // colon takes the colon away in front of an expression of ports: ":tcp dport map ...".

@@ -51,7 +51,7 @@ type NAT struct {
 	Concat bool                  // To has addresses and ports, which nft 1.0.6 does not write ("addr . port")
 	Addr   Constant              // the zero Constant: none
 	Port   Constant              // none: it is chosen
-	To     Expr                  // in place of Addr and Port: a MapOf, or a value
+	To     Expr                  // in place of Addr or Port, or of both: a MapOf, or a value
 	ToPort bool                  // To is a port, which nft prints behind a colon
 	Flags  []string              // "random", "fully-random", "persistent"
 }
@@ -196,7 +196,9 @@ func (n NAT) String() string {
 	}
 	switch none := (Constant{}); {
 	case n.ToPort:
-		out += " to :" + n.To.String()
+		out += " to " + target(n.Addr, Constant{Type: InetService, Raw: n.To.String()})
+	case n.To != nil && n.Port != none:
+		out += " to " + n.To.String() + ":" + n.Port.String()
 	case n.To != nil:
 		out += " to " + n.To.String()
 	case n.Addr != none || n.Port != none:

@@ -12,7 +12,9 @@ func Unread(r Rule) (out []string) {
 		case Opaque:
 			out = append(out, s.Text)
 		case Compat:
-			out = append(out, s.String())
+			if s.Kind != "target" || !slices.Contains(passing, s.Name) {
+				out = append(out, s.String())
+			}
 		case Match, VMap, *Verdict, Assign, NAT, Reject, Counter, Limit, Quota, Log, Update, ObjectRef, NoTrack, Queue:
 		}
 	}

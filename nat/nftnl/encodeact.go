@@ -72,7 +72,10 @@ func (w *ruleWriter) nat(n nftables.NAT) error {
 func (w *ruleWriter) natTo(n nftables.NAT, a attrs) (attrs, error) {
 	ports := map[rules.TranslationKind]uint16{rules.DNAT: 5, rules.SNAT: 5, rules.Masquerade: 2, rules.Redirect: 1}[n.Kind]
 	if n.To != nil {
-		return w.natValue(n, a, ports)
+		var err error
+		if a, err = w.natValue(n, a, ports); err != nil {
+			return nil, err
+		}
 	}
 	none := nftables.Constant{}
 	put := func(c nftables.Constant, at uint16, low, high int) error {
@@ -114,12 +117,16 @@ func (w *ruleWriter) natValue(n nftables.NAT, a attrs, ports uint16) (attrs, err
 			return nil, unwritten("%q", n)
 		}
 	}
-	if _, err := w.load(n.To, 0); err != nil {
+	at := 0
+	if n.Addr != (nftables.Constant{}) { // which is loaded, too
+		at = minPortWord
+	}
+	if _, err := w.load(n.To, at); err != nil {
 		return nil, err
 	}
 	switch {
 	case n.ToPort, len(data) == 1 && data[0] == nftables.InetService:
-		return a.u32(ports, register(0)), nil
+		return a.u32(ports, register(at)), nil
 	case len(data) == 2:
 		return a.u32(3, register(0)).u32(ports, register(padded(datatypes[data[0]].bytes)/4)), nil
 	}

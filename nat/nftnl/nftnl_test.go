@@ -48,6 +48,16 @@ const table = `table ip t {
 		elements = { 10.0.0.0/8 : 0x00000001, * : 0x00000005 }
 	}
 
+	map ends {
+		type ipv4_addr : ipv4_addr
+		elements = { 10.0.0.3 : 10.0.0.5 }
+	}
+
+	map ports {
+		type inet_service : inet_service
+		elements = { 81 : 8080 }
+	}
+
 	chain a {
 		comment "of the chain"
 	}
@@ -62,6 +72,8 @@ const table = `table ip t {
 		ip saddr != 10.4.0.0/14 tcp dport 1-1024 tcp flags ! syn drop
 		iif "lo" jump a
 		meta l4proto udp dnat to 10.0.0.1-10.0.0.9:53 random,persistent
+		meta l4proto tcp dnat to ip saddr map @ends:80
+		tcp dport 81 dnat to 10.0.0.5:tcp dport map @ports
 	}
 }
 `
