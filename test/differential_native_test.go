@@ -111,8 +111,8 @@ func (w *twins) nativeRound(t *testing.T, d drawn) {
 	w.connections += w.emulator.Conns().Len()
 }
 
-// loadNative gives both sides tables of nf_tables' own, and forgets all connections.
-func (w *twins) loadNative(t *testing.T, rs *nativeRules) {
+// loadNative gives both sides tables of nf_tables' own, and forgets all connections. It returns them as they are listed.
+func (w *twins) loadNative(t *testing.T, rs *nativeRules) nftables.Ruleset {
 	t.Helper()
 	k := w.kernel
 	listed, err := k.loadNative(t, rs)
@@ -136,6 +136,7 @@ func (w *twins) loadNative(t *testing.T, rs *nativeRules) {
 	w.before, w.pieces, w.next = nil, nil, map[nat.Tuple]uint32{}
 	w.loaded, w.born = time.Now(), map[*conntrack.Conn]span{}
 	w.lines = map[*conntrack.Conn]string{}
+	return listed
 }
 
 // loadNative replaces all rules of the namespace, and is what natlab reads of them there: by netlink, or the text that nft lists.

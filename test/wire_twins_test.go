@@ -66,6 +66,22 @@ func inIPv6(text string) string {
 // payload.
 func TestTwinsOverTheWire(t *testing.T) {
 	t.Parallel()
+	everyWire(t, func(family nat.Family) *twins { return newTwins(t, dataplane.Legacy, family) }, (*twins).overTheWire)
+}
+
+// The same of tables of nf_tables' own.
+func TestNativeTwinsOverTheWire(t *testing.T) {
+	t.Parallel()
+	everyWire(t, func(family nat.Family) *twins {
+		w := newTwins(t, dataplane.NFT, family)
+		w.kernel.tracer.native = true
+		return w
+	}, (*twins).nativeOverTheWire)
+}
+
+// everyWire plays rounds in both families and by both ways to carry a verdict out.
+func everyWire(t *testing.T, twinsOf func(nat.Family) *twins, round func(w *twins, t *testing.T, apply userspace.Apply, d drawn)) {
+	t.Helper()
 	packets := 2000
 	if s := os.Getenv("NATLAB_DIFF"); s != "" {
 		var err error
@@ -76,11 +92,11 @@ func TestTwinsOverTheWire(t *testing.T) {
 		for _, apply := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
 			t.Run(family.String()+"/"+apply.String(), func(t *testing.T) {
 				t.Parallel()
-				w := newTwins(t, dataplane.Legacy, family)
+				w := twinsOf(family)
 				for w.packets < packets/4 && !t.Failed() {
 					rapid.Check(t, func(rt *rapid.T) {
 						if w.packets < packets/4 {
-							w.overTheWire(t, apply, drawn{rt, w.family, w.kernel.version})
+							round(w, t, apply, drawn{rt, w.family, w.kernel.version})
 						}
 					})
 				}
@@ -100,8 +116,27 @@ func (w *twins) overTheWire(t *testing.T, apply userspace.Apply, d drawn) {
 	}
 	rs = withAllTables(rs) // as the kernel has them from here on
 	w.load(t, rs)
-	x := w.wired(t, apply, rs)
+	sets, err := ipset.Parse(setsIn(w.family))
+	require.NoError(t, err)
+	x := w.wired(t, apply, gateway.Rules{rs}, gateway.Facts{Sets: sets})
 	defer x.close(t)
+	w.bothWays(t, x, d, text)
+}
+
+// nativeOverTheWire does so with tables of nf_tables' own.
+func (w *twins) nativeOverTheWire(t *testing.T, apply userspace.Apply, d drawn) {
+	t.Helper()
+	w.rounds++
+	rs := d.nativeRules()
+	w.settings = d.settings()
+	x := w.wired(t, apply, gateway.Rules{{Family: w.family}}, gateway.Facts{NFT: w.loadNative(t, &rs)})
+	defer x.close(t)
+	w.bothWays(t, x, d, rs.text)
+}
+
+// bothWays gives packets to both. text is the rules'.
+func (w *twins) bothWays(t *testing.T, x *wire, d drawn, text string) {
+	t.Helper()
 	var way []string
 	for left := 1 + d.n(perRound); left > 0 || len(w.pieces) > 0; left-- {
 		if time.Since(w.loaded) > maxRound && len(w.pieces) == 0 {
@@ -122,9 +157,8 @@ func (w *twins) overTheWire(t *testing.T, apply userspace.Apply, d drawn) {
 	}
 }
 
-// unwired matches rules that a gateway on the wire does not carry out as the kernel does: TEE's, those of the table raw that give a packet of the node's own another
-// mark, which has the kernel route it anew, and NPT's, which errors about a packet tell of.
-var unwired = regexp.MustCompile(`(?m)^.* -j ((TEE|SNPT|DNPT) .*|MARK --set-xmark 0x1/0xff)\n`)
+// unwired matches rules that a gateway on the wire does not carry out as the kernel does: TEE's, and NPT's, which errors about a packet tell of.
+var unwired = regexp.MustCompile(`(?m)^.* -j (TEE|SNPT|DNPT) .*\n`)
 
 // wireRules draws a rule set's text, and the node's settings: those of kube-proxy's kind every other time, else any.
 func (w *twins) wireRules(d drawn) string {
@@ -141,7 +175,7 @@ func (w *twins) wireRules(d drawn) string {
 }
 
 // wired is a namespace of the same plan with a gateway that obeys the rules.
-func (w *twins) wired(t *testing.T, apply userspace.Apply, rs iptables.Ruleset) *wire {
+func (w *twins) wired(t *testing.T, apply userspace.Apply, rs gateway.Rules, facts gateway.Facts) *wire {
 	t.Helper()
 	x := &wire{node: w.wireNode}
 	if x.node == nil {
@@ -152,11 +186,9 @@ func (w *twins) wired(t *testing.T, apply userspace.Apply, rs iptables.Ruleset) 
 	for _, s := range w.settings {
 		require.NoError(t, x.node.set(s.Key, s.Value))
 	}
-	sets, err := ipset.Parse(setsIn(w.family))
-	require.NoError(t, err)
+	facts.Kernel, facts.IPsec, facts.Queues = w.kernel.version, rules.No, rules.No
 	g, err := userspace.Open(x.node.ns, userspace.Options{
-		Rules: map[nat.Family]gateway.Rules{w.family: {rs}}, Apply: apply, Queues: 1 + w.rounds%3, Chance: &x.ports,
-		Facts: gateway.Facts{Kernel: w.kernel.version, Sets: sets, IPsec: rules.No, Queues: rules.No},
+		Rules: map[nat.Family]gateway.Rules{w.family: rs}, Apply: apply, Queues: 1 + w.rounds%3, Chance: &x.ports, Facts: facts,
 	})
 	require.NoError(t, err)
 	x.gateway = g

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/ipset"
+	"natlab/nat/nftables"
 )
 
 // gatewayFlags are what the flags of gateway ask for.
@@ -34,7 +36,7 @@ func (p *program) gateway() *cobra.Command {
 		Use:   "gateway --rules FILE [--rules6 FILE] [--netns NAME | --host] [--apply mark|payload] [--offload] [--queues N] [--fail-open] [--state FILE] [--nat NAME=VALUE,...] [--fault FAULT]",
 		Short: "Translate and filter in a network namespace in place of its kernel",
 		Long: `Be the NAT of a network namespace: the kernel routes, and hands each packet over at its hooks (NFQUEUE), where tables,
-connection tracking and NAT are natlab's own, by saved rules that are not in the kernel. It runs until it is interrupted,
+connection tracking and NAT are natlab's own, by saved rules that are not in the kernel, iptables' or nft's. It runs until it is interrupted,
 and takes away what it made. Where it is killed, packets are dropped until it is started again, or with --fail-open pass
 as they are.
 
@@ -43,7 +45,7 @@ flows go on. With --offload packets of established flows that nobody needs to se
 		Args: noArgs,
 	}
 	f := cmd.Flags()
-	f.StringVar(&g.rules, "rules", "", "what iptables-save printed, ip6tables-save, or both; - is standard input")
+	f.StringVar(&g.rules, "rules", "", "what iptables-save printed, ip6tables-save, or both, or nft list ruleset; - is standard input")
 	f.StringVar(&g.rules6, "rules6", "", "what ip6tables-save printed, where --rules has IPv4's alone")
 	f.StringVar(&g.netns, "netns", "", "the namespace, by its name in ip netns (default: the one that natlab is started in)")
 	f.BoolVar(&g.host, "host", false, "translate in the machine's own namespace, where natlab is started there")
@@ -71,7 +73,7 @@ flows go on. With --offload packets of established flows that nobody needs to se
 }
 
 func (p *program) runGateway(ctx context.Context, flags gatewayFlags) (err error) {
-	sets, err := p.bothFamilies(flags)
+	sets, native, err := p.bothFamilies(flags)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (p *program) runGateway(ctx context.Context, flags gatewayFlags) (err error
 	if o.Facts, err = p.gatewayFacts(ctx, ns, sets); err != nil {
 		return err
 	}
-	o.Facts.NAT = flags.own.nat.NAT
+	o.Facts.NAT, o.Facts.NFT = flags.own.nat.NAT, native
 	if o.Fault, err = userspace.ParseFault(flags.own.fault.value); err != nil {
 		return err
 	}
@@ -155,34 +157,54 @@ func (p *program) tellGateway(g *userspace.Gateway, flags gatewayFlags, sets map
 	return err
 }
 
-// bothFamilies reads the rules of both families.
-func (p *program) bothFamilies(flags gatewayFlags) (map[nat.Family]gateway.Rules, error) {
-	sets := map[nat.Family]gateway.Rules{}
+// bothFamilies reads the rules of both families. Where they are nft's, those of iptables are empty, of each family whose packets meet a base chain.
+func (p *program) bothFamilies(flags gatewayFlags) (sets map[nat.Family]gateway.Rules, native nftables.Ruleset, err error) {
+	sets = map[nat.Family]gateway.Rules{}
 	if flags.rules != "" {
-		all, err := p.savedRules(flags.rules)
+		kept, err := p.keptRules(flags.rules)
 		if err != nil {
-			return nil, fmt.Errorf("--rules: %w", err)
+			return nil, native, fmt.Errorf("--rules: %w", err)
 		}
-		for _, rs := range all {
+		for _, rs := range kept.rules {
 			sets[rs.Family] = append(sets[rs.Family], rs)
+		}
+		if native = kept.native; len(native.Tables) > 0 {
+			return p.nativeFamilies(flags, native)
 		}
 	}
 	if flags.rules6 != "" {
 		all, err := p.savedRules(flags.rules6)
 		if err != nil {
-			return nil, fmt.Errorf("--rules6: %w", err)
+			return nil, native, fmt.Errorf("--rules6: %w", err)
 		}
 		for _, rs := range all {
 			switch {
 			case rs.Family != nat.IPv6:
-				return nil, fmt.Errorf("--rules6: %s has rules of IPv4: give them by --rules", flags.rules6)
+				return nil, native, fmt.Errorf("--rules6: %s has rules of IPv4: give them by --rules", flags.rules6)
 			case len(sets[nat.IPv6]) > 0:
-				return nil, fmt.Errorf("--rules6: %s has rules of IPv6 already: leave one of them out", flags.rules)
+				return nil, native, fmt.Errorf("--rules6: %s has rules of IPv6 already: leave one of them out", flags.rules)
 			}
 		}
 		sets[nat.IPv6] = append(sets[nat.IPv6], all...)
 	}
-	return sets, nil
+	return sets, native, nil
+}
+
+// nativeFamilies are those whose packets meet a base chain of nft's tables.
+func (p *program) nativeFamilies(flags gatewayFlags, native nftables.Ruleset) (map[nat.Family]gateway.Rules, nftables.Ruleset, error) {
+	if flags.rules6 != "" {
+		return nil, native, fmt.Errorf("--rules6: %s has nft's rules of both families: leave --rules6 out", flags.rules)
+	}
+	sets := map[nat.Family]gateway.Rules{}
+	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
+		if slices.ContainsFunc(native.Tables, func(t nftables.Table) bool { return len(t.Bases(family)) > 0 }) {
+			sets[family] = gateway.Rules{{Family: family}}
+		}
+	}
+	if len(sets) == 0 {
+		return nil, native, fmt.Errorf("--rules: %s has no base chain that a packet of IP meets: there is nothing to obey", flags.rules)
+	}
+	return sets, native, nil
 }
 
 // gatewayNamespace opens the namespace that is meant. The machine's own has to be asked for.

@@ -215,6 +215,15 @@ type keptRules struct {
 
 // anyRules is savedRules that takes what nft list ruleset and nft -j list ruleset print, too.
 func (p *program) anyRules(file string) (keptRules, error) {
+	kept, err := p.keptRules(file)
+	for _, unread := range kept.native.Unread() {
+		p.logf("%s: %s, and follows packets both ways", file, unread)
+	}
+	return kept, err
+}
+
+// keptRules does so, and leaves it to the caller to tell what of nft's is not read.
+func (p *program) keptRules(file string) (keptRules, error) {
 	r, err := p.reader(file)
 	if err != nil {
 		return keptRules{}, err
@@ -228,9 +237,6 @@ func (p *program) anyRules(file string) (keptRules, error) {
 		native, err := nftables.Read(string(text))
 		if err != nil {
 			return keptRules{}, fmt.Errorf("%s: %w", file, err)
-		}
-		for _, unread := range native.Unread() {
-			p.logf("%s: %s", file, unread)
 		}
 		return keptRules{native: native}, nil
 	}

@@ -84,7 +84,7 @@ func (o *Options) queues() uint16 { return uint16(max(1, o.Queues)) } //nolint:g
 // weigh decides for each family whether verdicts are carried out by marks: not where rules read more than headers. The Gateway is locked, or not at work yet.
 func (g *Gateway) weigh() {
 	for family, one := range g.families {
-		g.byMark[family] = g.options.Apply == ByMark && one != nil && len(g.options.Facts.NFT.Tables) == 0 && !g.rules[family].ReadsContent()
+		g.byMark[family] = g.options.Apply == ByMark && one != nil && !g.options.Facts.NFT.ReadsContent() && !g.rules[family].ReadsContent()
 	}
 }
 

@@ -28,17 +28,33 @@ func sysctl(tb testing.TB, h netns.Handle, name, value string) {
 // offloading is a scene's gateway with offload, of which TCP's windows are not looked at, and a UDP flow is a stream at once...
 func (s scene) offloading(tb testing.TB, apply userspace.Apply, text6 string) *userspace.Gateway {
 	tb.Helper()
-	sysctl(tb, s.gateway, "nf_conntrack_tcp_be_liberal", "1")
 	sets := map[nat.Family]gateway.Rules{nat.IPv4: {parse(tb, rules4, nat.IPv4)}}
 	if text6 != "" {
 		sets[nat.IPv6] = gateway.Rules{parse(tb, text6, nat.IPv6)}
 	}
-	kernel, err := dataplane.Kernel()
+	return s.offloads(tb, apply, sets, gateway.Facts{})
+}
+
+func (s scene) offloads(tb testing.TB, apply userspace.Apply, sets map[nat.Family]gateway.Rules, facts gateway.Facts) *userspace.Gateway {
+	tb.Helper()
+	sysctl(tb, s.gateway, "nf_conntrack_tcp_be_liberal", "1")
+	var err error
+	facts.Kernel, err = dataplane.Kernel()
 	require.NoError(tb, err)
-	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: apply, Offload: true})
+	g, err := userspace.Open(s.gateway, userspace.Options{Rules: sets, Facts: facts, Apply: apply, Offload: true})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
 	return g
+}
+
+// open is a gateway with offload that obeys a plane's rules, of both families.
+func (s scene) open(tb testing.TB, plane string) *userspace.Gateway {
+	tb.Helper()
+	if plane == planeNFT || plane == planeBytesNFT {
+		sets, facts := nativeSets(tb)
+		return s.offloads(tb, applies[plane], sets, facts)
+	}
+	return s.offloading(tb, applies[plane], rules6)
 }
 
 // talk is a connection of a client's to a server that echoes.
@@ -105,10 +121,10 @@ func (k *talk) settles(g *userspace.Gateway, payload []byte) {
 func TestOffloaded(t *testing.T) {
 	t.Parallel()
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-	for _, apply := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
-		t.Run(apply.String(), func(t *testing.T) {
+	for _, plane := range []string{planeWire, planeBytes, planeNFT, planeBytesNFT} {
+		t.Run(plane, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s, apply := newScene(t), applies[plane]
 			// Both sums of a packet come to the gateway: that of its pseudo header alone, which is completed behind it, and the whole one.
 			if apply == userspace.ByMark {
 				sumInSoftware(t, s.gateway, "left")
@@ -117,7 +133,7 @@ func TestOffloaded(t *testing.T) {
 				sumInSoftware(t, s.client, "eth0")
 				sumInSoftware(t, s.server, "eth0")
 			}
-			g := s.offloading(t, apply, rules6)
+			g := s.open(t, plane)
 			for _, addr := range []string{"10.0.2.2", "[fd00:2::2]"} {
 				serve(t, s.server, "tcp", addr+":8080")
 				serve(t, s.server, "udp", addr+":5353")

@@ -100,6 +100,9 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 		came = bytes.Clone(b)
 	}
 	r := one.At(s, now)
+	if r.Open {
+		g.noteOnce("dropped: " + r.Why)
+	}
 	if traced {
 		g.tellRuling(&s, flags, &r)
 	}

@@ -25,6 +25,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 )
 
 // A scene is a client, a gateway and a server, each in a namespace of its own:
@@ -81,9 +82,15 @@ const (
 	planeBytes  = "payload"
 	planePassed = "offload" // by mark, until flows are established
 	planeShared = "queues"  // by mark, by three queues
+
+	planeKernelNFT = "kernel, nftables" // by rulesNFT, as are the next
+	planeNFT       = "nftables"         // by mark
+	planeBytesNFT  = "nftables, payload"
 )
 
-var applies = map[string]userspace.Apply{planeWire: userspace.ByMark, planeBytes: userspace.ByPayload, planePassed: userspace.ByMark, planeShared: userspace.ByMark}
+var applies = map[string]userspace.Apply{
+	planeWire: userspace.ByMark, planeBytes: userspace.ByPayload, planePassed: userspace.ByMark, planeShared: userspace.ByMark, planeNFT: userspace.ByMark, planeBytesNFT: userspace.ByPayload,
+}
 
 // benchRules are what a plane obeys in IPv4. A benchmark has others.
 var benchRules = rules4
@@ -98,7 +105,11 @@ func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway 
 		}
 		sets[family] = gateway.Rules{parse(tb, text, family)}
 	}
-	if plane == planeKernel {
+	switch plane {
+	case planeKernelNFT:
+		loadNFT(tb, s.gateway, rulesNFT)
+		return nil
+	case planeKernel:
 		d, err := dataplane.New(dataplane.Legacy)
 		require.NoError(tb, err)
 		for _, rules := range sets {
@@ -106,9 +117,14 @@ func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway 
 		}
 		return nil
 	}
-	kernel, err := dataplane.Kernel()
+	facts := gateway.Facts{}
+	if plane == planeNFT || plane == planeBytesNFT {
+		sets, facts = nativeSets(tb)
+	}
+	var err error
+	facts.Kernel, err = dataplane.Kernel()
 	require.NoError(tb, err)
-	o := userspace.Options{Rules: sets, Facts: gateway.Facts{Kernel: kernel}, Apply: applies[plane], Offload: plane == planePassed}
+	o := userspace.Options{Rules: sets, Facts: facts, Apply: applies[plane], Offload: plane == planePassed}
 	if plane == planeShared {
 		o.Queues = 3
 	}
@@ -116,6 +132,28 @@ func (s scene) translate(tb testing.TB, plane, text6 string) *userspace.Gateway 
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, g.Close()) })
 	return g
+}
+
+// nativeSets are rulesNFT as a gateway takes them, of both families.
+func nativeSets(tb testing.TB) (map[nat.Family]gateway.Rules, gateway.Facts) {
+	tb.Helper()
+	rs, err := nftables.ParseText(rulesNFT)
+	require.NoError(tb, err)
+	return map[nat.Family]gateway.Rules{nat.IPv4: {{Family: nat.IPv4}}, nat.IPv6: {{Family: nat.IPv6}}}, gateway.Facts{NFT: rs}
+}
+
+// loadNFT has a namespace's kernel obey rules by the nft program.
+func loadNFT(tb testing.TB, h netns.Handle, text string) {
+	tb.Helper()
+	require.NoError(tb, h.Do(func() error {
+		cmd := exec.CommandContext(tb.Context(), "nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(text)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}))
 }
 
 func parse(tb testing.TB, text string, family nat.Family) iptables.Ruleset {

@@ -49,8 +49,8 @@ type Options struct {
 	Offload bool
 	// Fault is what the gateway does wrong.
 	Fault Fault
-	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match. It may be nil, and must not call the
-	// Gateway.
+	// Note is told once of each rule that the gateway cannot decide, which counts as one that does not match, and of each that it cannot carry out, whose
+	// packets are dropped. It may be nil, and must not call the Gateway.
 	Note func(what string)
 }
 
@@ -368,11 +368,16 @@ func (g *Gateway) Close() error {
 
 // undecided notes a rule that the gateway cannot decide. The Gateway is locked.
 func (g *Gateway) undecided(rule string) bool {
-	if !g.unknown[rule] && len(g.unknown) < mostUnknown && g.options.Note != nil {
-		g.unknown[rule] = true
-		g.options.Note("not decided, and taken for one that does not match: " + rule)
-	}
+	g.noteOnce("not decided, and taken for one that does not match: " + rule)
 	return false
+}
+
+// noteOnce tells Note what it was not told yet. The Gateway is locked.
+func (g *Gateway) noteOnce(what string) {
+	if !g.unknown[what] && len(g.unknown) < mostUnknown && g.options.Note != nil {
+		g.unknown[what] = true
+		g.options.Note(what)
+	}
 }
 
 // mostUnknown is of how many rules Note is told.

@@ -84,6 +84,66 @@ COMMIT
 COMMIT
 `
 
+// rulesNFT ask for the same of both families as nf_tables' own language has it.
+const rulesNFT = `table inet t {
+	map services {
+		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+		elements = { 10.96.0.1 . tcp . 80 : 10.0.2.2 . 8080,
+			     10.96.0.1 . udp . 53 : 10.0.2.2 . 5353,
+			     10.96.0.1 . udp . 54 : 10.0.2.2 . 5454 }
+	}
+	map refused {
+		type ipv4_addr . inet_proto : verdict
+		elements = { 10.96.0.2 . tcp : goto refuse-tcp,
+			     10.96.0.3 . tcp : goto refuse-all,
+			     10.96.0.3 . udp : goto refuse-all,
+			     10.96.0.4 . tcp : drop }
+	}
+	chain prerouting {
+		type nat hook prerouting priority dstnat; policy accept;
+		jump translate
+	}
+	chain output {
+		type nat hook output priority -100; policy accept;
+		jump translate
+	}
+	chain translate {
+		ip saddr 10.0.2.2 ip daddr 10.96.0.1 meta mark set meta mark | 0x00004000
+		fib daddr type local tcp dport 30080 meta mark set meta mark | 0x00004000
+		meta nfproto ipv4 fib daddr type local tcp dport 30080 dnat ip to 10.0.2.2:8080
+		meta nfproto ipv6 fib daddr type local tcp dport 30080 dnat ip6 to [fd00:2::2]:8080
+		dnat ip to ip daddr . meta l4proto . th dport map @services
+		ip6 daddr fd00:96::5 udp dport 53 meta mark set meta mark | 0x00004000
+		ip6 daddr fd00:96::1 tcp dport 80 dnat ip6 to [fd00:2::2]:8080
+		ip6 daddr { fd00:96::1, fd00:96::5 } udp dport 53 dnat ip6 to [fd00:2::2]:5353
+		ip6 daddr fd00:96::1 udp dport 54 dnat ip6 to [fd00:2::2]:5454
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		meta mark & 0x00004000 == 0x00004000 masquerade fully-random
+	}
+	chain forward {
+		type filter hook forward priority filter; policy accept;
+		ct state new counter jump refuse-new
+		ct state invalid drop
+	}
+	chain local {
+		type filter hook output priority filter; policy accept;
+		ct state new jump refuse-new
+	}
+	chain refuse-new {
+		ip daddr . meta l4proto vmap @refused
+		ip6 daddr fd00:96::2 meta l4proto vmap { tcp : goto refuse-tcp, udp : goto refuse-all }
+	}
+	chain refuse-tcp {
+		meta l4proto tcp reject with tcp reset
+	}
+	chain refuse-all {
+		reject
+	}
+}
+`
+
 // ttl1 is the option that lets a packet get no further than the gateway.
 func ttl1(fd int) error {
 	for _, o := range []struct{ name, value int }{{unix.IP_TTL, 1}, {unix.IP_RECVERR, 1}} {
@@ -98,7 +158,7 @@ func ttl1(fd int) error {
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	small, middle, large, huge := []byte("hello"), bytes.Repeat([]byte("z"), 999), bytes.Repeat([]byte("0123456789"), 400), bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
-	for _, plane := range []string{planeKernel, planeWire, planeBytes, planeShared} {
+	for _, plane := range []string{planeKernel, planeWire, planeBytes, planeShared, planeKernelNFT, planeNFT, planeBytesNFT} {
 		t.Run(plane, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)

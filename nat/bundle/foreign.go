@@ -30,7 +30,7 @@ func (n *Node) native(b dump.Bundle) error {
 		return t.Family != nftables.Bridge && n.printed(nftTable{string(t.Family), t.Name})
 	})
 	for _, unread := range n.Facts.NFT.Unread() {
-		n.note("section %q: %s", s.Name, unread)
+		n.note("section %q: %s, and follows packets both ways", s.Name, unread)
 	}
 	return nil
 }

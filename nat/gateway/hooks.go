@@ -26,7 +26,7 @@ type hooks struct {
 	functions [5][]function
 	// nat are the base chains that the NAT function of a hook asks (nf_nat_register_fn): netfilter does not call them itself.
 	nat [5][]baseChain
-	// filters are all other base chains of iptables' tables, in the order in which they are called.
+	// filters are all other base chains, in the order in which they are called.
 	filters [5][]baseChain
 
 	tracks, translates bool // conntrack is registered, and NAT

@@ -52,8 +52,10 @@ func (h *hooks) addNative(c baseChain) {
 	case natChain:
 		h.registerNAT(c)
 	case routeChain:
+		h.addFilter(c)
 		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { return v.routedNative(&c, p) }})
 	case filterChain:
+		h.addFilter(c)
 		h.add(c.hook, function{c.priority, name, func(v *visit, p *passage) bool { _, ok := v.native(&c, p); return ok }})
 	}
 }

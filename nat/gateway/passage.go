@@ -38,6 +38,8 @@ type passage struct {
 	copy   bool       // it is TEE's
 	raw    bool       // a process gave it as it is
 	by     *device    // it has to leave by this device
+	routed uint32     // the mark that its route was asked for with
+	held   bool       // on the wire it has that mark until POSTROUTING, and not its own
 
 	pieces  []int // data of the fragments that it came in; nil: it came whole
 	laid    []int // data of the fragments that the stack laid an answer out in

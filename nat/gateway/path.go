@@ -184,11 +184,8 @@ func (v *visit) way(p *passage) (next nextHop, why string) {
 }
 
 // reroute finds another route for a packet of the node itself that rules changed (ip_route_me_harder); the hook's out device
-// stays what it was. false: there is none.
+// stays what it was. false: there is none. On the wire the kernel takes the route, for the packet that comes back with another address or mark (nf_reroute).
 func (v *visit) reroute(p *passage) bool {
-	if v.wire { // the kernel does it, for the packet that comes back with another address or mark (nf_reroute)
-		return true
-	}
 	dst := p.view.Tuple.Dst().Addr()
 	next, why := v.host.outbound(v.host.named(p.view.Tuple.Src().Addr()), dst, v.key(p, nil))
 	if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) { // what is of a link stays on it
@@ -198,7 +195,9 @@ func (v *visit) reroute(p *passage) bool {
 		v.lost("rerouting after OUTPUT", why)
 		return false
 	}
-	p.leave(&next)
+	if p.routed = p.view.Mark; !v.wire {
+		p.leave(&next)
+	}
 	return true
 }
 

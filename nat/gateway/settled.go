@@ -15,12 +15,12 @@ type Settled struct {
 }
 
 // Settles reports whether what becomes of a packet of a connection is settled for all of them that come in by one device and leave by another: conntrack needs to see
-// none (conntrack.Table.Steady), and all rules of the three hooks that they pass accept them and need to see none (iptables.Compiled.Settles). It
+// none (conntrack.Table.Steady), and all rules of the three hooks that they pass accept them and need to see none (iptables.Compiled.Settles, nftables.Compiled.Settles). It
 // speaks of packets that come without a mark, and of TCP of those with an ACK and without SYN, FIN and RST; what is not said to be settled At is to be asked of.
 func (g *Gateway) Settles(c *conntrack.Conn, d nat.Direction, in, out string) (s Settled, settled bool) {
 	from, to := g.devices[in], g.devices[out]
 	switch {
-	case g.mappings != nil, len(g.options.NFT.Tables) > 0: // the one remembers each packet, of the others nobody has asked
+	case g.mappings != nil: // they remember each packet
 		return s, false
 	case from == nil, to == nil, from.Kind == topology.Loopback, to.Kind == topology.Loopback:
 		return s, false
@@ -67,19 +67,30 @@ func (g *Gateway) Settles(c *conntrack.Conn, d nat.Direction, in, out string) (s
 // have none behind.
 func (v *visit) settles(s *Settled, hook nat.Hook, p *passage) bool {
 	for i := range v.hooks.filters[hook] {
-		c := &v.hooks.filters[hook][i]
+		c, translates := &v.hooks.filters[hook][i], nat.TablePriority(tableNAT, hook)
 		p.view.Tuple = s.Routed
-		if p.state(); hook == nat.PreRouting && c.priority < nat.TablePriority(tableNAT, hook) {
+		switch p.state(); {
+		case hook != nat.Forward && c.priority == translates, hook == nat.PreRouting && c.priority == priorityConntrack: // in front of it or behind, as they were registered
+			return false
+		case hook == nat.PreRouting && c.priority < translates:
 			p.view.Tuple = s.Came
 			if c.priority < priorityConntrack {
 				p.view.State = rules.Invalid
 			}
-		} else if hook == nat.PostRouting && c.priority > nat.TablePriority(tableNAT, hook) {
+		case hook == nat.PostRouting && c.priority > translates:
 			p.view.Tuple = s.Left
 		}
-		if !c.table.Settles(hook, &p.view, v) {
+		if !c.settles(&p.view, v) {
 			return false
 		}
 	}
 	return p.view.Mark == 0
+}
+
+// settles is the answer of the base chain's table.
+func (c *baseChain) settles(pkt *rules.Packet, w rules.World) bool {
+	if c.native != nil {
+		return c.native.Settles(c.name, c.hook, pkt, w)
+	}
+	return c.table.Settles(c.hook, pkt, w)
 }

@@ -11,6 +11,7 @@ import (
 	"natlab/nat/conntrack"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/packet"
 )
 
@@ -18,6 +19,11 @@ import (
 func established(t *testing.T, at time.Time) (*gateway.Gateway, *conntrack.Conn) {
 	t.Helper()
 	g := wired(t)
+	return g, establish(t, g, at)
+}
+
+func establish(t *testing.T, g *gateway.Gateway, at time.Time) *conntrack.Conn {
+	t.Helper()
 	g.Conns().Settings.Liberal = true
 	forwarded(t, g, segmentOf("192.168.1.9:5000", "10.96.0.1:80", 2, 1, 0), "eth0", "pods", at)
 	forwarded(t, g, segmentOf("10.244.1.9:80", "10.244.1.1:5000", 18, 7, 2), "pods", "eth0", at)
@@ -25,7 +31,7 @@ func established(t *testing.T, at time.Time) (*gateway.Gateway, *conntrack.Conn)
 	_, settled := g.Settles(c, nat.Original, "eth0", "pods")
 	require.False(t, settled, "it is not established")
 	forwarded(t, g, segmentOf("192.168.1.9:5000", "10.96.0.1:80", 16, 2, 8), "eth0", "pods", at)
-	return g, c
+	return c
 }
 
 // What is settled of a connection is what becomes of its packets.
@@ -67,6 +73,36 @@ func TestSettles(t *testing.T) {
 	g.Conns().Settings.Liberal = true
 	_, settled = g.Settles(c, nat.Original, "eth0", "pods")
 	require.False(t, settled, "a rule sees each packet")
+}
+
+// Base chains of nf_tables' own are asked as those of iptables are. One that stands in front of conntrack sees no connection, and one with NAT's priority or conntrack's
+// may stand on either side of it.
+func TestSettlesNative(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1, 0)
+	for rules, want := range map[string]bool{
+		"type filter hook forward priority filter; policy accept;\n\t\tct state established accept\n\t\tlog":      true,
+		"type filter hook forward priority filter; policy accept;\n\t\tlog":                                       false,
+		"type filter hook prerouting priority raw; policy accept;\n\t\tct state established drop":                 true,
+		"type filter hook prerouting priority -200; policy accept;\n\t\tct state established accept":              false,
+		"type filter hook prerouting priority mangle; policy accept;\n\t\tip daddr 10.244.1.9 tcp dport 80 log":   true,
+		"type filter hook prerouting priority filter; policy accept;\n\t\tip daddr 10.244.1.9 tcp dport 80 log":   false,
+		"type filter hook postrouting priority mangle; policy accept;\n\t\tip saddr 10.244.1.1 log":               true,
+		"type filter hook postrouting priority 101; policy accept;\n\t\tip saddr 10.244.1.1 log":                  false,
+		"type filter hook postrouting priority 100; policy accept;\n\t\taccept":                                   false,
+		"type filter hook output priority filter; policy accept;\n\t\tlog":                                        true,
+		"type filter hook prerouting priority mangle; policy accept;\n\t\tct state established meta mark set 0x1": false,
+	} {
+		native, err := nftables.ParseText("table ip t {\n\tchain c {\n\t\t" + rules + "\n\t}\n}\n")
+		require.NoError(t, err)
+		rs, err := iptables.ParseString(wireRules, nat.IPv4)
+		require.NoError(t, err)
+		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{Facts: gateway.Facts{NFT: native}})
+		require.NoError(t, err)
+		c := establish(t, g, at)
+		_, settled := g.Settles(c, nat.Original, "eth0", "pods")
+		require.Equal(t, want, settled, rules)
+	}
 }
 
 // A packet that the Gateway was not asked about at PREROUTING, where its destination was translated, is one of its connection where that is told, and none where not.

@@ -155,12 +155,12 @@ func (t *transit) put(one *traveller, s stage, at time.Time) {
 // forwarded reports whether a packet came in by a device, which at POSTROUTING the node's own did not.
 func (s stage) forwarded() bool { return s == stagePreRouting || s == stageForward }
 
-// claim is the packet of that print that can come to a hook now, which leaves the list; of several the one that was put there first. At POSTROUTING one
-// that has come as the kernel tells goes before others: another like it may have been lost behind PREROUTING. nil: there is none.
-func (t *transit) claim(p fingerprint, h nat.Hook, forwarded bool) *traveller {
+// claim is the packet of that print that can come to a hook now by the device that the kernel tells, which leaves the list; of several the one that was put there first:
+// another like it may have been lost behind PREROUTING. At POSTROUTING one that has come as the kernel tells goes before others. nil: there is none.
+func (t *transit) claim(p fingerprint, h nat.Hook, in *device, forwarded bool) *traveller {
 	var found *traveller
 	for one := t.waiting[p]; one != nil; one = one.next {
-		if !one.stage.leadsTo(h) {
+		if !one.stage.leadsTo(h) || h != nat.PreRouting && in != nil && one.in != nil && one.in != in {
 			continue
 		}
 		same := h != nat.PostRouting || one.stage.forwarded() == forwarded

@@ -52,6 +52,8 @@ type Ruling struct {
 	Why     string          // it goes no further; "" where it does
 	// Malformed: it is no packet that an IP stack would take, or not one of the Gateway's family.
 	Malformed bool
+	// Open: what a rule makes of the packet is not known, so that it goes no further.
+	Open bool
 }
 
 // Answer is a packet of the node's own because of another: a REJECT rule's. It is to be handed to the kernel as it is (IP_HDRINCL), and comes
@@ -82,18 +84,27 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 		ok = v.hook(s.Hook, &p.passage)
 		v.icmpBusy = false
 	}
-	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Serial: p.serial, Conn: p.ref.Conn, Dir: p.ref.Dir}
+	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Open: v.open, Serial: p.serial, Conn: p.ref.Conn, Dir: p.ref.Dir}
 	if !ok {
 		g.transit.free(p)
 		return r
 	}
-	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), p.view.Mark, p.view.Tuple
+	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), p.markOnward(s.Hook), p.view.Tuple
 	r.Changed = len(r.Packet) != len(s.Packet) || !bytes.Equal(head[:n], r.Packet[:n])
 	if r.Changed && s.Unsummed && !s.Cut {
 		p.pkt.Seal()
 	}
 	v.depart(p, &s)
 	return r
+}
+
+// markOnward is the mark that a packet goes on with. The kernel routes what comes back at OUTPUT with another mark anew (nf_ip_reroute), which it does not do for rules but for those
+// of a chain that reroutes (routed): where no such chain and no translation had that mark, it is kept until POSTROUTING.
+func (p *passage) markOnward(hook nat.Hook) uint32 {
+	if p.held = hook == nat.Output && p.tied() && p.routed != p.view.Mark; p.held {
+		return p.routed
+	}
+	return p.view.Mark
 }
 
 // headLength is how much of a packet's begin the rules and NAT may change: IP's header, an ICMP error's, and those of the packet inside.
@@ -118,7 +129,7 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 		return p, false
 	}
 	forwarded := s.In != "" || v.options.Kernel.Before(5, 7) // which tell no device at POSTROUTING
-	if known := v.transit.claim(fingerprintOf(&pkt), s.Hook, forwarded); known != nil {
+	if known := v.transit.claim(fingerprintOf(&pkt), s.Hook, v.devices[s.In], forwarded); known != nil {
 		v.transit.free(p)
 		p = known
 	} else {
@@ -130,7 +141,13 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 		p.in = v.devices[s.In]
 		p.origin = pkt.Tuple().Src().Addr()
 	}
-	p.view.Mark, p.view.In, p.view.Out, p.view.Came = s.Mark, s.In, s.Out, ""
+	p.view.In, p.view.Out, p.view.Came = s.In, s.Out, ""
+	if s.Hook == nat.Output {
+		p.routed = s.Mark
+	}
+	if s.Hook != nat.PostRouting || !p.held || s.Mark != p.routed {
+		p.view.Mark = s.Mark
+	}
 	if s.Hook == nat.PostRouting { // the kernel tells it where it knows it
 		p.view.In, p.view.Came = "", s.In
 	}
@@ -250,11 +267,13 @@ func (v *visit) forMany(p *passage) bool {
 	return all || dst.IsMulticast() || dst == limitedBroadcast || kind == routeBroadcast
 }
 
+// tied reports whether a packet is found again at its next hook.
+func (p *passage) tied() bool { return p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked }
+
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
-	tied := p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked
-	if last || !tied {
+	if last || !p.tied() {
 		v.transit.free(p)
 		return
 	}

@@ -273,3 +273,59 @@ func TestToldToBeLost(t *testing.T) {
 		require.Equal(t, goesOn, r.Conn != nil, "type %d", kind)
 	}
 }
+
+// What a node sends and has no route any more as it is translated, goes no further at the hook that translated it: no rule behind sees it.
+func TestNoNewRoute(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString("*nat\n:OUTPUT ACCEPT\n-A OUTPUT -d 192.168.1.9/32 -p tcp -j DNAT --to-destination 203.0.113.5:80\nCOMMIT\n"+
+		"*filter\n:OUTPUT ACCEPT\n-A OUTPUT -p tcp -j CONNMARK --set-xmark 0x1/0xffffffff\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+	require.NoError(t, err)
+	for dst, want := range map[string]nat.Verdict{"192.168.1.8:80": nat.Accept, "192.168.1.9:80": nat.Drop} {
+		r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: segmentOf("192.168.1.1:5000", dst, 2, 1, 0)}, time.Unix(1, 0))
+		require.Equal(t, want, r.Verdict, r.Why)
+		require.Equal(t, want == nat.Accept, r.Conn.Mark == 1)
+	}
+}
+
+// The mark that a rule outside of mangle gives to what a node sends has no say in its route, so that the kernel, which asks anew for a packet that comes back with another one, gets
+// it at POSTROUTING alone.
+func TestMarkWithoutRoute(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1, 0)
+	for table, want := range map[string][2]uint32{"raw": {5, 7}, "mangle": {7, 7}} {
+		rs, err := iptables.ParseString("*"+table+"\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x7/0xffffffff\nCOMMIT\n"+
+			"*filter\n:OUTPUT ACCEPT\n-A OUTPUT -m mark ! --mark 0x7 -j DROP\n-A OUTPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n", nat.IPv4)
+		require.NoError(t, err)
+		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+		require.NoError(t, err)
+		b := segmentOf("192.168.1.1:5000", "192.168.1.8:80", 2, 1, 0)
+		for i, hook := range []nat.Hook{nat.Output, nat.PostRouting} {
+			r := g.At(gateway.Seen{Hook: hook, Out: "eth0", Packet: bytes.Clone(b), Mark: []uint32{5, want[0]}[i]}, at)
+			require.Equal(t, nat.Accept, r.Verdict, r.Why)
+			require.Equal(t, want[i], r.Mark, "%s at %s", table, hook)
+		}
+		again := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b), Mark: 5}, at)
+		require.Equal(t, nat.Accept, again.Verdict)
+		other := g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b), Mark: 9}, at)
+		require.EqualValues(t, 9, other.Mark, "somebody else gave it another one meanwhile")
+	}
+}
+
+// A packet that was lost behind PREROUTING is not taken for one like it that came in by another device.
+func TestLostByAnotherDevice(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1, 0)
+	g := wired(t)
+	b := segmentOf("192.168.1.9:5000", "10.96.0.1:80", 2, 1, 0)
+	lost := g.At(gateway.Seen{Hook: nat.PreRouting, Packet: bytes.Clone(b), In: "pods"}, at)
+	require.Equal(t, nat.Accept, lost.Verdict)
+	came := g.At(gateway.Seen{Hook: nat.PreRouting, Packet: bytes.Clone(b), In: "eth0"}, at)
+	require.NotEqual(t, lost.Serial, came.Serial)
+	onward := bytes.Clone(came.Packet)
+	r := g.At(gateway.Seen{Hook: nat.Forward, Packet: bytes.Clone(onward), In: "eth0", Out: "pods"}, at)
+	require.Equal(t, came.Serial, r.Serial)
+	r = g.At(gateway.Seen{Hook: nat.Forward, Packet: bytes.Clone(onward), In: "eth0", Out: "pods"}, at)
+	require.NotEqual(t, lost.Serial, r.Serial, "of the one that was lost nothing is known here")
+}

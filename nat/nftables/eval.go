@@ -17,16 +17,17 @@ const (
 
 // run is one packet's way through one base chain.
 type run struct {
-	c       *Compiled
-	visit   rules.Visit
-	hits    *[]rules.Hit
-	effect  rules.Effect
-	verdict nat.Verdict
-	target  string // of a jump or goto
-	to      int32  // its chain's place; -1: there is none
-	element string // that a map had for the packet
-	left    int
-	at      met
+	c        *Compiled
+	visit    rules.Visit
+	hits     *[]rules.Hit
+	effect   rules.Effect
+	verdict  nat.Verdict
+	target   string // of a jump or goto
+	to       int32  // its chain's place; -1: there is none
+	element  string // that a map had for the packet
+	left     int
+	at       met
+	settling bool // what a rule is carried out with has to be alike for all packets (Settles)
 	// keys are room for those of a rule's expressions, one within another; depth is how many are in use.
 	keys  [2]key
 	depth int
@@ -115,6 +116,9 @@ func (r *run) chain(at, depth int) nat.Verdict {
 
 // rule carries a rule's statements out until one breaks it or ends it.
 func (r *run) rule(of rule) flow {
+	if r.settling {
+		return r.settledRule(of)
+	}
 	for k, s := range r.c.stepsOf(of) {
 		r.at.match = k + 1
 		if f := s(r); f != goesOn {

@@ -21,19 +21,67 @@ func Unread(r Rule) (out []string) {
 	return out
 }
 
-// Unread tells of each rule of which natlab does not read a part, by its line: packets are followed both ways there.
+// Unread tells of each rule of which natlab does not read a part, by its line.
 func (rs Ruleset) Unread() (out []string) {
 	for i := range rs.Tables {
 		t := &rs.Tables[i]
 		for _, c := range t.Chains {
 			for n, r := range c.Rules {
 				for _, text := range Unread(r) {
-					out = append(out, fmt.Sprintf("line %d: %s %s:%d: natlab does not read %q, and follows packets both ways", r.Line, t.FullName(), c.Name, n+1, text))
+					out = append(out, fmt.Sprintf("line %d: %s %s:%d: natlab does not read %q", r.Line, t.FullName(), c.Name, n+1, text))
 				}
 			}
 		}
 	}
 	return out
+}
+
+// ReadsContent reports whether a packet's headers are not enough for the rules: they read bits by their place, or hand the whole packet to a program.
+func (rs Ruleset) ReadsContent() bool {
+	for i := range rs.Tables {
+		for _, c := range rs.Tables[i].Chains {
+			for _, r := range c.Rules {
+				if slices.ContainsFunc(r.Statements, readsContent) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func readsContent(s Statement) bool {
+	switch s := s.(type) {
+	case Match:
+		return rawIn(s.Left)
+	case VMap:
+		return rawIn(s.Key)
+	case Assign:
+		return rawIn(s.Value)
+	case Update:
+		return rawIn(s.Key)
+	case Queue:
+		return true
+	case *Verdict, NAT, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Compat, Opaque:
+	}
+	return false
+}
+
+func rawIn(e Expr) bool {
+	switch e := e.(type) {
+	case Raw:
+		return true
+	case Operation:
+		return rawIn(e.Left) || rawIn(e.Right)
+	case Concat:
+		return slices.ContainsFunc(e, rawIn)
+	case MapOf:
+		return rawIn(e.Key)
+	case Hash:
+		return e.Of != nil && rawIn(e.Of)
+	case Selector, Constant, *In, Fib, NumGen, Other:
+	}
+	return false
 }
 
 // And is a rule set with the tables of another one, whose base chains were registered later.
