@@ -15,7 +15,7 @@ type foundNative struct {
 	rules   string // lines that nft takes, of IPv4; base chains count as registered as they stand
 	packets []given
 	where   where
-	// misread: nft reads its listing as something else. natlab reads it as what it has been made of.
+	// misread: nft reads its listing as something else, or refuses it. natlab reads it as what it has been made of.
 	misread bool
 }
 
@@ -165,6 +165,7 @@ func TestDifferentialNativeFound(t *testing.T) {
 		{"a condition of a family that nft does not list", nativeChain("inet t", "nat hook prerouting priority -100", "ip daddr 10.96.0.1 meta protocol ip6 dnat ip to ip daddr map { 10.96.0.1 : 10.244.0.5 }"), []given{{dev: "in0", tuple: toService}}, only4, false},
 		{"a condition of a family that nft does not list, of IPv6", nativeChain("inet t", "nat hook prerouting priority -100", "ip daddr 10.96.0.1 meta protocol ip dnat ip to ip daddr map { 10.96.0.1 : 10.244.0.5 }"), []given{{dev: "in0", tuple: toService}}, only6, false},
 		{"a condition of a protocol that nft does not list", nativeChain("inet t", forward, "meta l4proto icmp th sport { 1, 1000 } drop"), []given{{dev: "in0", tuple: toPod}}, both, false},
+		{"what a rule does between a condition and what needs it", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto tcp meta mark set 0x4000 meta l4proto { tcp, udp } redirect to th dport map { 80 : 8080 }"), []given{{dev: "in0", tuple: toService}}, both, true},
 		{"a field that a rule sets", nativeChain("ip t", forward, "ip ttl set 5", "ip dscp set cs1"), []given{{dev: "in0", tuple: toPod}}, only4, false},
 		{"a field that a rule of inet sets", nativeChain("inet t", forward, "udp dport 53 ip6 hoplimit set 5", "ip6 dscp set cs1", "ip6 hoplimit 5 meta mark set 0x1"), []given{{dev: "in0", tuple: toPod}}, only6, false},
 		{"ranges of numbers in the machine's order", nativeChain("ip t", forward, "meta mark set 0x300", "meta mark { 0x2ff-0x301, 0x1000 } meta mark set 0x2", "meta mark . meta l4proto { 0x1-0x5 . udp } drop", "meta skuid { 1-1000, 5000 } accept"), []given{{dev: "in0", tuple: toPod}}, both, false},

@@ -71,13 +71,14 @@ func TestNFTReadsWhatIsNotListed(t *testing.T) {
 			"ip6 daddr fd00::1 meta protocol ip dnat ip6 to ip6 daddr map { fd00::1 : fd00::2 }", "ip6 daddr fd00::1 dnat ip6 to ip6 daddr map { fd00::1 : fd00::2 }",
 			"ip6 daddr fd00::1 meta protocol ip dnat ip6 to ip6 daddr map { fd00::1 : fd00::2 }",
 		},
+		{"meta l4proto tcp meta mark set 0x00000001 redirect to :tcp dport map { 80 : 8080 }", "meta l4proto tcp meta mark set 0x00000001 redirect to", "meta l4proto tcp meta mark set 0x00000001 redirect to :tcp dport map { 80 : 8080 }"},
 		{"meta l4proto icmp th sport { 1, 5 } accept", "th sport { 1, 5 } accept", "meta l4proto icmp @th,0,16 { 1, 5 } accept"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			t.Parallel()
 			ns := namespace(t)
 			unread := "meta hour \"10:00\"-\"11:00\" accept"
-			text := strings.Replace(nftChain(row.rule+"\n\t\t"+unread), "chain c {\n", "chain c {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n", 1)
+			text := strings.Replace(nftChain(strings.Replace(row.rule, "redirect to :", "redirect to ", 1)+"\n\t\t"+unread), "chain c {\n", "chain c {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n", 1)
 			require.NoError(t, dataplane.RunNFT(t.Context(), ns, text))
 			by := listed(t, ns)
 			if !strings.Contains(by, row.rule) { // newer versions list it

@@ -169,22 +169,21 @@ func (r *ruleReader) write(a *fields) {
 	kind := nftables.TypesOf(to)[0]
 	_, _, size, _ := to.Field()
 	switch {
-	case size != wide, c.mask != nil && !around:
+	case size != wide, c.mask != nil && !around, value == nil && untold(c.x):
 		r.unread()
 		return
+	}
+	r.depends(header)
+	switch {
 	case around:
 		low, _, _ := run(c.mask)
 		r.say(nftables.Assign{To: to, Value: nftables.Value(kind, numberOf(c.xor, false).Low>>low&(1<<wide-1))})
 	case value != nil:
 		value = value[:min(bytes, len(value))]
 		r.say(nftables.Assign{To: to, Value: r.constant(kind, value, value, false)})
-	case untold(c.x):
-		r.unread()
-		return
 	default:
 		r.say(nftables.Assign{To: to, Value: c.expr(r.decoder)})
 	}
-	r.depends(header)
 }
 
 // run are the zeros of a mask: the first one from the right, and how many there are; false where they are not side by side, or none.

@@ -252,9 +252,10 @@ func (r *ruleReader) depends(header string) {
 	}
 }
 
-// forget takes away a statement, at a place; -1 for none.
+// forget takes away a condition, at a place, that another one holds as well; -1 for none. It stays where the rule does something behind it, which is for
+// those packets alone.
 func (r *ruleReader) forget(at *int) {
-	if *at < 0 {
+	if *at < 0 || slices.ContainsFunc(r.out[*at:], does) {
 		return
 	}
 	r.out = slices.Delete(r.out, *at, *at+1)
@@ -264,6 +265,16 @@ func (r *ruleReader) forget(at *int) {
 		}
 	}
 	*at = -1
+}
+
+// does reports whether a statement is more than a question that may as well be asked later.
+func does(s nftables.Statement) bool {
+	m, is := s.(nftables.Match)
+	if !is {
+		return true
+	}
+	n, numbers := m.Left.(nftables.NumGen)
+	return numbers && n.Inc
 }
 
 func (r *ruleReader) fib(a *fields) error {
