@@ -101,7 +101,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 // markOnward is the mark that a packet goes on with. The kernel routes what comes back at OUTPUT with another mark anew (nf_ip_reroute), which it does not do for rules but for those
 // of a chain that reroutes (routed): where no such chain and no translation had that mark, it is kept until POSTROUTING.
 func (p *passage) markOnward(hook nat.Hook) uint32 {
-	if p.held = hook == nat.Output && p.tied() && p.routed != p.view.Mark; p.held {
+	if p.held = hook == nat.Output && p.routed != p.view.Mark; p.held {
 		return p.routed
 	}
 	return p.view.Mark
@@ -273,7 +273,7 @@ func (p *passage) tied() bool { return p.ref.Conn != nil || p.ref.Info == conntr
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
-	if last || !p.tied() {
+	if last || !p.tied() && !p.held {
 		v.transit.free(p)
 		return
 	}

@@ -311,6 +311,17 @@ func TestMarkWithoutRoute(t *testing.T) {
 		other := g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b), Mark: 9}, at)
 		require.EqualValues(t, 9, other.Mark, "somebody else gave it another one meanwhile")
 	}
+	rs, err := iptables.ParseString("*raw\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x7/0xffffffff\nCOMMIT\n*nat\n:OUTPUT ACCEPT\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+	require.NoError(t, err)
+	const finSYN = 3
+	b := segmentOf("192.168.1.1:5000", "192.168.1.8:80", finSYN, 1, 0)
+	r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b)}, at)
+	require.Nil(t, r.Conn)
+	require.Zero(t, r.Mark)
+	r = g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b)}, at)
+	require.EqualValues(t, 7, r.Mark, "so is the one of a packet without a connection")
 }
 
 // A packet that was lost behind PREROUTING is not taken for one like it that came in by another device.
