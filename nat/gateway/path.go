@@ -186,11 +186,7 @@ func (v *visit) way(p *passage) (next nextHop, why string) {
 // reroute finds another route for a packet of the node itself that rules changed (ip_route_me_harder); the hook's out device
 // stays what it was. false: there is none. On the wire the kernel takes the route, for the packet that comes back with another address or mark (nf_reroute).
 func (v *visit) reroute(p *passage) bool {
-	dst := p.view.Tuple.Dst().Addr()
-	next, why := v.host.outbound(v.host.named(p.view.Tuple.Src().Addr()), dst, v.key(p, nil))
-	if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) { // what is of a link stays on it
-		next, why = v.host.lookupBy(p.out, dst)
-	}
+	next, why := v.routeAnew(p)
 	if why != "" {
 		v.lost("rerouting after OUTPUT", why)
 		return false
@@ -199,6 +195,16 @@ func (v *visit) reroute(p *passage) bool {
 		p.leave(&next)
 	}
 	return true
+}
+
+// routeAnew is the route that a packet of the node itself has as it is now; why there is none.
+func (v *visit) routeAnew(p *passage) (next nextHop, why string) {
+	dst := p.view.Tuple.Dst().Addr()
+	next, why = v.host.outbound(v.host.named(p.view.Tuple.Src().Addr()), dst, v.key(p, nil))
+	if dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()) { // what is of a link stays on it
+		next, why = v.host.lookupBy(p.out, dst)
+	}
+	return next, why
 }
 
 // postrouting is the last hook, and then the device. What is for many goes to the node itself first, by the device that it

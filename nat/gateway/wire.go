@@ -89,7 +89,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 		g.transit.free(p)
 		return r
 	}
-	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), p.markOnward(s.Hook), p.view.Tuple
+	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), v.markOnward(&p.passage, s.Hook), p.view.Tuple
 	r.Changed = len(r.Packet) != len(s.Packet) || !bytes.Equal(head[:n], r.Packet[:n])
 	if r.Changed && s.Unsummed && !s.Cut {
 		p.pkt.Seal()
@@ -99,12 +99,22 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 }
 
 // markOnward is the mark that a packet goes on with. The kernel routes what comes back at OUTPUT with another mark anew (nf_ip_reroute), which it does not do for rules but for those
-// of a chain that reroutes (routed): where no such chain and no translation had that mark, it is kept until POSTROUTING.
-func (p *passage) markOnward(hook nat.Hook) uint32 {
-	if p.held = hook == nat.Output && p.routed != p.view.Mark; p.held {
+// of a chain that reroutes (routed): where no such chain and no translation had that mark, and it leads elsewhere, it is kept until POSTROUTING.
+func (v *visit) markOnward(p *passage, hook nat.Hook) uint32 {
+	if p.held = hook == nat.Output && p.routed != p.view.Mark && v.leadsAstray(p); p.held {
 		return p.routed
 	}
 	return p.view.Mark
+}
+
+// leadsAstray reports whether a packet's mark gives it another route than the one that it has, or none.
+func (v *visit) leadsAstray(p *passage) bool {
+	own := p.view.Mark
+	now, why := v.routeAnew(p)
+	p.view.Mark = p.routed
+	before, _ := v.routeAnew(p)
+	p.view.Mark = own
+	return why != "" || now.dev != p.out || now.via != before.via
 }
 
 // headLength is how much of a packet's begin the rules and NAT may change: IP's header, an ICMP error's, and those of the packet inside.

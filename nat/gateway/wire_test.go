@@ -289,39 +289,37 @@ func TestNoNewRoute(t *testing.T) {
 	}
 }
 
-// The mark that a rule outside of mangle gives to what a node sends has no say in its route, so that the kernel, which asks anew for a packet that comes back with another one, gets
-// it at POSTROUTING alone.
+// The mark that a rule outside of mangle gives to what a node sends has no say in its route. The kernel asks anew for a packet that comes back with another one, and so gets it at
+// POSTROUTING alone where it would not find the same: nobody but the node itself has a route for what comes from 127/8.
 func TestMarkWithoutRoute(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1, 0)
-	for table, want := range map[string][2]uint32{"raw": {5, 7}, "mangle": {7, 7}} {
-		rs, err := iptables.ParseString("*"+table+"\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x7/0xffffffff\nCOMMIT\n"+
-			"*filter\n:OUTPUT ACCEPT\n-A OUTPUT -m mark ! --mark 0x7 -j DROP\n-A OUTPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n", nat.IPv4)
+	const syn, finSYN = 2, 3
+	for _, row := range []struct {
+		table, src string
+		flags      uint8
+		want       [2]uint32 // at OUTPUT and POSTROUTING
+	}{
+		{"raw", "127.9.9.9:5000", syn, [2]uint32{5, 7}},
+		{"raw", "127.9.9.9:5000", finSYN, [2]uint32{5, 7}}, // it has no connection
+		{"raw", "192.168.1.1:5000", syn, [2]uint32{7, 7}},
+		{"mangle", "192.168.1.1:5000", syn, [2]uint32{7, 7}},
+	} {
+		rs, err := iptables.ParseString("*"+row.table+"\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x7/0xffffffff\nCOMMIT\n"+
+			"*filter\n:OUTPUT ACCEPT\n-A OUTPUT -m mark ! --mark 0x7 -j DROP\n-A OUTPUT -m conntrack --ctstate UNTRACKED -j DROP\nCOMMIT\n", nat.IPv4)
 		require.NoError(t, err)
 		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
 		require.NoError(t, err)
-		b := segmentOf("192.168.1.1:5000", "192.168.1.8:80", 2, 1, 0)
+		b := segmentOf(row.src, "192.168.1.8:80", row.flags, 1, 0)
 		for i, hook := range []nat.Hook{nat.Output, nat.PostRouting} {
-			r := g.At(gateway.Seen{Hook: hook, Out: "eth0", Packet: bytes.Clone(b), Mark: []uint32{5, want[0]}[i]}, at)
+			r := g.At(gateway.Seen{Hook: hook, Out: "eth0", Packet: bytes.Clone(b), Mark: []uint32{5, row.want[0]}[i]}, at)
 			require.Equal(t, nat.Accept, r.Verdict, r.Why)
-			require.Equal(t, want[i], r.Mark, "%s at %s", table, hook)
+			require.Equal(t, row.want[i], r.Mark, "%v at %s", row, hook)
 		}
-		again := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b), Mark: 5}, at)
-		require.Equal(t, nat.Accept, again.Verdict)
+		g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b), Mark: 5}, at)
 		other := g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b), Mark: 9}, at)
 		require.EqualValues(t, 9, other.Mark, "somebody else gave it another one meanwhile")
 	}
-	rs, err := iptables.ParseString("*raw\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x7/0xffffffff\nCOMMIT\n*nat\n:OUTPUT ACCEPT\nCOMMIT\n", nat.IPv4)
-	require.NoError(t, err)
-	g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
-	require.NoError(t, err)
-	const finSYN = 3
-	b := segmentOf("192.168.1.1:5000", "192.168.1.8:80", finSYN, 1, 0)
-	r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b)}, at)
-	require.Nil(t, r.Conn)
-	require.Zero(t, r.Mark)
-	r = g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b)}, at)
-	require.EqualValues(t, 7, r.Mark, "so is the one of a packet without a connection")
 }
 
 // A packet that was lost behind PREROUTING is not taken for one like it that came in by another device.
