@@ -280,7 +280,7 @@ func explained(t *testing.T, n *bundle.Node, f drawnFlow) (ends []string, a diag
 // by NATLAB_SEED.
 func TestDrawnHosts(t *testing.T) { //nolint:tparallel // what its hosts found is counted behind them
 	t.Parallel()
-	hosts, first := 8, uint64(1)
+	hosts, first := 3, uint64(1)
 	if s := os.Getenv("NATLAB_HOSTS"); s != "" {
 		var err error
 		hosts, err = strconv.Atoi(s)
