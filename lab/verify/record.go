@@ -177,7 +177,7 @@ type batchRecord struct {
 	Seen     []proof.Observation `json:"seen"`
 	Missed   uint64              `json:"missed"`   // events that the kernel could not deliver
 	Troubles map[string][]string `json:"troubles"` // by node: connection tracking counters that grew; under "": those of the machine
-	// Holders are entries of other connections, of earlier batches too, whose tuples kept an entry of this batch from the port of its client.
+	// Holders are entries of other connections, of earlier batches too, whose tuples kept an entry of this batch from the port of its client, or which may have made it.
 	Holders []nat.Conn `json:"holders,omitempty"`
 }
 

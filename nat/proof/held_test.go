@@ -19,6 +19,11 @@ func TestAPortThatAnotherConnectionHeld(t *testing.T) {
 	mine := conn("vms105", 2, asked, toldPort)
 	gone := earlier
 	gone.Gone = true
+	// A pod that its node masqueraded with the port of the client: in the endpoint's node it looks like a connection of the client.
+	masqueraded := conn("vms106", 3, "tcp 10.244.1.9:555 > 10.96.0.1:80", sameAnswer)
+	masqueradedGone := masqueraded
+	masqueradedGone.Gone = true
+	translated := conn("vms106", 4, asked, sameAnswer)
 	for _, row := range []struct {
 		name                 string
 		before, seen         []Observation
@@ -29,6 +34,9 @@ func TestAPortThatAnotherConnectionHeld(t *testing.T) {
 		{"one of the same moment holds it", nil, []Observation{earlier, mine}, asked, true, true},
 		{"one that goes in the same moment held it", []Observation{earlier}, []Observation{mine, gone}, asked, true, true},
 		{"one that asks that way round holds it", []Observation{conn("vms105", 1, sameAnswer, "tcp 192.168.26.106:38312 > 10.244.169.89:9000")}, []Observation{mine}, asked, true, true},
+		{"what another node made of another connection is told of late", []Observation{masqueraded}, []Observation{earlier}, asked, true, true},
+		{"that other connection was gone before", []Observation{masqueraded, masqueradedGone}, []Observation{earlier}, asked, false, false},
+		{"what another node made of its own", nil, []Observation{translated, earlier}, asked, true, false},
 		{"nobody holds it", nil, []Observation{mine}, asked, false, false},
 		{"it was gone before", []Observation{earlier, gone}, []Observation{mine}, asked, false, false},
 		{"an entry of another node holds it", []Observation{conn("vms100", 1, "tcp 192.168.26.106:38312 > 10.244.169.89:9000", sameAnswer)}, []Observation{mine}, asked, false, false},
