@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -82,6 +83,25 @@ func (NumGen) expr()    {}
 func (Hash) expr()      {}
 func (Raw) expr()       {}
 func (Other) expr()     {}
+
+// contains reports whether an expression, which may be nil, or a part of it is such a one.
+func contains(e Expr, is func(Expr) bool) bool {
+	part := func(p Expr) bool { return contains(p, is) }
+	switch e := e.(type) {
+	case nil:
+		return false
+	case Operation:
+		return is(e) || part(e.Left) || part(e.Right)
+	case Concat:
+		return is(e) || slices.ContainsFunc(e, part)
+	case MapOf:
+		return is(e) || part(e.Key)
+	case Hash:
+		return is(e) || part(e.Of)
+	case Selector, Constant, *In, Fib, NumGen, Raw, Other:
+	}
+	return is(e)
+}
 
 // String is the selector itself, without "meta" where nft leaves it out.
 func (s Selector) String() string {

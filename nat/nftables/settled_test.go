@@ -104,6 +104,7 @@ func TestReadsContent(t *testing.T) {
 	t.Parallel()
 	for rule, want := range map[string]bool{
 		"ip saddr 10.0.0.1 tcp flags syn accept": false, "@th,160,8 1 drop": true, "ip saddr . @th,160,8 { 10.0.0.1 . 1 } drop": true, "@nh,0,8 & 0xf == 1 drop": true, "queue num 1": true,
+		"meta mark set @th,160,8 & 0xf":      true,
 		"meta mark set jhash ip saddr mod 2": false,
 	} {
 		require.Equal(t, want, nftables.Ruleset{Tables: []nftables.Table{*table(t, rule)}}.ReadsContent(), rule)

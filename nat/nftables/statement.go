@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +126,25 @@ func (NoTrack) statement()   {}
 func (Queue) statement()     {}
 func (Compat) statement()    {}
 func (Opaque) statement()    {}
+
+// asks reports whether an expression that a statement has the value of, or a part of one, is such a one.
+func asks(s Statement, is func(Expr) bool) bool {
+	var of []Expr
+	switch s := s.(type) {
+	case Match:
+		of = []Expr{s.Left}
+	case VMap:
+		of = []Expr{s.Key}
+	case Assign:
+		of = []Expr{s.To, s.Value}
+	case NAT:
+		of = []Expr{s.To}
+	case Update:
+		of = []Expr{s.Key, s.Data}
+	case *Verdict, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Queue, Compat, Opaque:
+	}
+	return slices.ContainsFunc(of, func(e Expr) bool { return contains(e, is) })
+}
 
 // Accept is the verdict that lets the packet go on to the next base chain.
 func Accept() *Verdict { return &Verdict{Kind: nat.Accept} }

@@ -42,41 +42,26 @@ var trackedCompat = []string{
 
 func tracks(s Statement, f nat.Family) bool {
 	switch s := s.(type) {
-	case Match:
-		return tracksExpr(s.Left)
-	case VMap:
-		return tracksExpr(s.Key)
-	case Assign:
-		return tracksExpr(s.To) || tracksExpr(s.Value)
-	case Update:
-		return tracksExpr(s.Key) || s.Data != nil && tracksExpr(s.Data) || slices.ContainsFunc(s.Statements, func(s Statement) bool { return tracks(s, f) })
 	case NAT: // with a family in a table of inet, of that one alone (nft_nat_init)
 		return s.Family == "" || s.Family.Has(f)
 	case Compat:
 		return slices.Contains(trackedCompat, s.Name)
 	case Opaque:
 		return strings.Contains(s.Text, "ct ") || strings.HasPrefix(s.Text, "synproxy") || strings.HasPrefix(s.Text, "flow add")
-	case *Verdict, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Queue:
+	case Update:
+		if slices.ContainsFunc(s.Statements, func(s Statement) bool { return tracks(s, f) }) {
+			return true
+		}
+	case Match, VMap, Assign, *Verdict, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Queue:
 	}
-	return false
-}
-
-// tracksExpr reports whether an expression asks for the packet's connection.
-func tracksExpr(e Expr) bool {
-	switch e := e.(type) {
-	case Selector:
-		return strings.HasPrefix(string(e), "ct ")
-	case Operation:
-		return tracksExpr(e.Left) || tracksExpr(e.Right)
-	case Concat:
-		return slices.ContainsFunc(e, tracksExpr)
-	case MapOf:
-		return tracksExpr(e.Key)
-	case Hash:
-		return e.Of != nil && tracksExpr(e.Of)
-	case Other:
-		return strings.Contains(e.Text, "ct ")
-	case Constant, *In, Fib, NumGen, Raw:
-	}
-	return false
+	return asks(s, func(e Expr) bool {
+		switch e := e.(type) {
+		case Selector:
+			return strings.HasPrefix(string(e), "ct ")
+		case Other:
+			return strings.Contains(e.Text, "ct ")
+		case Operation, Concat, MapOf, Hash, Constant, *In, Fib, NumGen, Raw:
+		}
+		return false
+	})
 }

@@ -51,37 +51,10 @@ func (rs Ruleset) ReadsContent() bool {
 }
 
 func readsContent(s Statement) bool {
-	switch s := s.(type) {
-	case Match:
-		return rawIn(s.Left)
-	case VMap:
-		return rawIn(s.Key)
-	case Assign:
-		return rawIn(s.Value)
-	case Update:
-		return rawIn(s.Key)
-	case Queue:
+	if _, queued := s.(Queue); queued {
 		return true
-	case *Verdict, NAT, Reject, Counter, Limit, Quota, Log, ObjectRef, NoTrack, Compat, Opaque:
 	}
-	return false
-}
-
-func rawIn(e Expr) bool {
-	switch e := e.(type) {
-	case Raw:
-		return true
-	case Operation:
-		return rawIn(e.Left) || rawIn(e.Right)
-	case Concat:
-		return slices.ContainsFunc(e, rawIn)
-	case MapOf:
-		return rawIn(e.Key)
-	case Hash:
-		return e.Of != nil && rawIn(e.Of)
-	case Selector, Constant, *In, Fib, NumGen, Other:
-	}
-	return false
+	return asks(s, func(e Expr) bool { _, raw := e.(Raw); return raw })
 }
 
 // And is a rule set with the tables of another one, whose base chains were registered later.
