@@ -168,7 +168,7 @@ func TestDifferentialNativeFound(t *testing.T) {
 		{"what a rule does between a condition and what needs it", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto tcp meta mark set 0x4000 meta l4proto { tcp, udp } redirect to th dport map { 80 : 8080 }"), []given{{dev: "in0", tuple: toService}}, both, true},
 		{"a field that a rule sets", nativeChain("ip t", forward, "ip ttl set 5", "ip dscp set cs1"), []given{{dev: "in0", tuple: toPod}}, only4, false},
 		{"a field that a rule of inet sets", nativeChain("inet t", forward, "udp dport 53 ip6 hoplimit set 5", "ip6 dscp set cs1", "ip6 hoplimit 5 meta mark set 0x1"), []given{{dev: "in0", tuple: toPod}}, only6, false},
-		{"ranges of numbers in the machine's order", nativeChain("ip t", forward, "meta mark set 0x300", "meta mark { 0x2ff-0x301, 0x1000 } meta mark set 0x2", "meta mark . meta l4proto { 0x1-0x5 . udp } drop", "meta skuid { 1-1000, 5000 } accept"), []given{{dev: "in0", tuple: toPod}}, both, false},
+		{"ranges of numbers in the machine's order", nativeChain("ip t", forward, "meta mark set 0x300", "meta mark { 0x2ff-0x301, 0x1000 } meta mark set 0x2", "meta mark . udp dport { 0x1-0x5 . 53 } drop", "meta skuid { 1-1000, 5000 } accept"), []given{{dev: "in0", tuple: toPod}}, both, false},
 	}
 	onNativeTwins(t, func(t *testing.T, w *twins) {
 		t.Helper()
