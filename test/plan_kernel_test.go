@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,10 +140,13 @@ func checkReach(t *testing.T, p topology.Plan, overlay topology.Overlay) {
 	require.Contains(t, output(t, "ip", "-n", ns.Name, "neigh"), "169.254.1.1 dev eth0 lladdr ee:ee:ee:ee:ee:ee", "the node answers ARP for the pods' next hop")
 }
 
+// planPort is the last port that somebody was asked at. Each has its own: a process that another test is about to start holds a closed socket open for a moment.
+var planPort atomic.Uint32
+
 // ask sends a datagram from one member to another, which sends back whom it saw.
 func ask(t *testing.T, p topology.Plan, from, to, addr string) string {
 	t.Helper()
-	at := netip.AddrPortFrom(netip.MustParseAddr(addr), 4000)
+	at := netip.AddrPortFrom(netip.MustParseAddr(addr), uint16(4000+planPort.Add(1)%1000)) //nolint:gosec // below 5000
 	var server *net.UDPConn
 	in(t, p, to, func() (err error) {
 		server, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))

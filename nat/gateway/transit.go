@@ -160,7 +160,7 @@ func (s stage) forwarded() bool { return s == stagePreRouting || s == stageForwa
 func (t *transit) claim(p fingerprint, h nat.Hook, in *device, forwarded bool) *traveller {
 	var found *traveller
 	for one := t.waiting[p]; one != nil; one = one.next {
-		if !one.stage.leadsTo(h) || h != nat.PreRouting && in != nil && one.in != nil && one.in != in {
+		if !one.stage.leadsTo(h) || h != nat.PreRouting && in != nil && one.in != nil && one.in.Name != in.Name { // it may be told of anew meanwhile (Move)
 			continue
 		}
 		same := h != nat.PostRouting || one.stage.forwarded() == forwarded

@@ -333,6 +333,7 @@ func TestLostByAnotherDevice(t *testing.T) {
 	came := g.At(gateway.Seen{Hook: nat.PreRouting, Packet: bytes.Clone(b), In: "eth0"}, at)
 	require.NotEqual(t, lost.Serial, came.Serial)
 	onward := bytes.Clone(came.Packet)
+	require.NoError(t, g.Move(twoNetworks())) // as upon any change of an address or a setting
 	r := g.At(gateway.Seen{Hook: nat.Forward, Packet: bytes.Clone(onward), In: "eth0", Out: "pods"}, at)
 	require.Equal(t, came.Serial, r.Serial)
 	r = g.At(gateway.Seen{Hook: nat.Forward, Packet: bytes.Clone(onward), In: "eth0", Out: "pods"}, at)
