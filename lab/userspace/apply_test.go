@@ -14,6 +14,7 @@ import (
 	"natlab/lab/userspace"
 	"natlab/nat"
 	"natlab/nat/gateway"
+	"natlab/nat/nftables"
 )
 
 // sumInSoftware has the kernel complete checksums before packets leave by a device, and not leave that to it: veth would hand on what is not complete.
@@ -92,6 +93,15 @@ func TestApplies(t *testing.T) {
 	require.Equal(t, "mark mark", open(rules4, userspace.ByMark))
 	require.Equal(t, "payload payload", open(rules4, userspace.ByPayload))
 	require.Equal(t, "payload mark", open(reading, userspace.ByMark))
+	sets, facts := nativeSets(t)
+	for rule, want := range map[string]userspace.Apply{"accept": userspace.ByMark, "@th,160,8 1 accept": userspace.ByPayload} {
+		more, err := nftables.ParseText("table ip more {\n\tchain c {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\t" + rule + "\n\t}\n}\n")
+		require.NoError(t, err)
+		g, err := userspace.Open(s.gateway, userspace.Options{Apply: userspace.ByMark, Rules: sets, Facts: gateway.Facts{NFT: facts.NFT.And(more)}})
+		require.NoError(t, err)
+		require.Equal(t, want, g.Applies(nat.IPv4), rule)
+		require.NoError(t, g.Close())
+	}
 	for _, a := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
 		parsed, err := userspace.ParseApply(a.String())
 		require.NoError(t, err)

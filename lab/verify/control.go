@@ -22,16 +22,20 @@ func (w *controller) judge(_ context.Context, batch []*attempt, seen []proof.Obs
 	if err != nil {
 		return err
 	}
-	lost := w.session.Lost()
-	missed := lost > w.lost
-	if w.lost = lost; missed { // an entry that nobody told of may be the one that is looked for
-		for _, t := range batch {
-			w.againUncontrolled(t, eventsLost)
-		}
-		return nil
-	}
-	w.noteControl(batch, seen, crowded)
+	w.note(batch, seen, crowded, w.session.Lost())
 	return nil
+}
+
+// note is noteControl where no more events were lost than before: an entry that nobody told of may be the one that is looked for.
+func (w *controller) note(batch []*attempt, seen []proof.Observation, crowded bool, lost uint64) {
+	missed := lost > w.lost
+	if w.lost = lost; !missed {
+		w.noteControl(batch, seen, crowded)
+		return
+	}
+	for _, t := range batch {
+		w.againUncontrolled(t, eventsLost)
+	}
 }
 
 // againUncontrolled has an attempt without taps made again, as often as one with taps may be.

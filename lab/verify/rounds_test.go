@@ -273,6 +273,20 @@ func TestAControlThatTheNextHopWasNotFoundFor(t *testing.T) {
 	}
 }
 
+// What events tell of a control run of which some were lost is no control: it is asked again.
+func TestAControlOfWhichEventsWereLost(t *testing.T) {
+	q := &flowState{intent: nat.Prediction{by(1, "10.0.0.1:1")}, live: nat.Prediction{by(1, "10.0.0.1:1")}}
+	q.expect(false)
+	v := &verification{driver: driver{patient: controlPatience}, discarded: map[string]int{}}
+	a := &attempt{flowState: q, intent: q.intent, live: q.live, ends: proof.Ends{End: nat.EndLost}}
+	w := &controller{verification: v}
+	for n, lost := range []uint64{2, 2, 5} {
+		w.note([]*attempt{a}, nil, false, lost)
+		assert.Len(t, q.controls, min(n, 1))
+	}
+	assert.Equal(t, map[string]int{eventsLost: 2}, v.discarded)
+}
+
 // cameTo is what connection tracking tells of a try that was translated to an endpoint.
 func cameTo(t nat.Tuple, endpoint string) []proof.Observation {
 	reply := t.WithDst(netip.MustParseAddrPort(endpoint)).Reply()

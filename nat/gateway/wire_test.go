@@ -11,6 +11,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
@@ -296,21 +297,22 @@ func TestMarkWithoutRoute(t *testing.T) {
 	at := time.Unix(1, 0)
 	const syn, finSYN = 2, 3
 	for _, row := range []struct {
-		table, src string
-		flags      uint8
-		want       [2]uint32 // at OUTPUT and POSTROUTING
+		table, src, dst string
+		flags           uint8
+		want            [2]uint32 // at OUTPUT and POSTROUTING
 	}{
-		{"raw", "127.9.9.9:5000", syn, [2]uint32{5, 7}},
-		{"raw", "127.9.9.9:5000", finSYN, [2]uint32{5, 7}}, // it has no connection
-		{"raw", "192.168.1.1:5000", syn, [2]uint32{7, 7}},
-		{"mangle", "192.168.1.1:5000", syn, [2]uint32{7, 7}},
+		{"raw", "127.9.9.9:5000", "192.168.1.8:80", syn, [2]uint32{5, 7}},
+		{"raw", "127.9.9.9:5000", "192.168.1.8:80", finSYN, [2]uint32{5, 7}}, // it has no connection
+		{"raw", "192.168.1.1:5000", "192.168.1.8:80", syn, [2]uint32{7, 7}},
+		{"raw", "192.168.1.1:5000", "10.244.1.9:80", syn, [2]uint32{5, 7}}, // its socket is bound to a device
+		{"mangle", "192.168.1.1:5000", "192.168.1.8:80", syn, [2]uint32{7, 7}},
 	} {
 		rs, err := iptables.ParseString("*"+row.table+"\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x7/0xffffffff\nCOMMIT\n"+
 			"*filter\n:OUTPUT ACCEPT\n-A OUTPUT -m mark ! --mark 0x7 -j DROP\n-A OUTPUT -m conntrack --ctstate UNTRACKED -j DROP\nCOMMIT\n", nat.IPv4)
 		require.NoError(t, err)
 		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
 		require.NoError(t, err)
-		b := segmentOf(row.src, "192.168.1.8:80", row.flags, 1, 0)
+		b := segmentOf(row.src, row.dst, row.flags, 1, 0)
 		for i, hook := range []nat.Hook{nat.Output, nat.PostRouting} {
 			r := g.At(gateway.Seen{Hook: hook, Out: "eth0", Packet: bytes.Clone(b), Mark: []uint32{5, row.want[0]}[i]}, at)
 			require.Equal(t, nat.Accept, r.Verdict, r.Why)
@@ -319,6 +321,23 @@ func TestMarkWithoutRoute(t *testing.T) {
 		g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: bytes.Clone(b), Mark: 5}, at)
 		other := g.At(gateway.Seen{Hook: nat.PostRouting, Out: "eth0", Packet: bytes.Clone(b), Mark: 9}, at)
 		require.EqualValues(t, 9, other.Mark, "somebody else gave it another one meanwhile")
+	}
+}
+
+// Where it is not known what a rule makes of a packet that goes no further for that.
+func TestRulingOpen(t *testing.T) {
+	t.Parallel()
+	native, err := nftables.ParseText("table ip t {\n\tchain c {\n\t\ttype filter hook output priority filter; policy accept;\n\t\tip daddr 192.168.1.9 drop\n\t\tip daddr 192.168.1.8 jump {\n\t\t\taccept\n\t\t}\n\t}\n}\n")
+	require.NoError(t, err)
+	g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{}, gateway.NodeOptions{Facts: gateway.Facts{NFT: native}})
+	require.NoError(t, err)
+	for dst, want := range map[string]struct {
+		verdict nat.Verdict
+		open    bool
+	}{"192.168.1.7:80": {nat.Accept, false}, "192.168.1.8:80": {nat.Drop, true}, "192.168.1.9:80": {nat.Drop, false}} {
+		r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: segmentOf("192.168.1.1:5000", dst, 2, 1, 0)}, time.Unix(1, 0))
+		require.Equal(t, want.verdict, r.Verdict, dst)
+		require.Equal(t, want.open, r.Open, dst)
 	}
 }
 

@@ -21,7 +21,7 @@ func (c *Compiled) Settles(base string, hook nat.Hook, pkt *rules.Packet, w rule
 	if v == nat.Continue {
 		return !bool(open) && !c.source.Chains[at].Base.Drop
 	}
-	return v == nat.Accept && r.effect == nil && !bool(open)
+	return v == nat.Accept && !bool(open)
 }
 
 // opened is set once anything is left to chance, or is not known.

@@ -19,9 +19,16 @@ func (*established) Conn() (rules.Conn, bool) {
 	return rules.Conn{Original: tuple, Reply: tuple.Reply()}, true
 }
 
+func (*established) RouteType(netip.Addr, string) string { return "UNICAST" }
+
+func (*established) RouteDevice(*rules.Packet, rules.RouteQuery) (string, bool) { return "eth0", true }
+
 func (e *established) Find(nat.Tuple, nat.Zone) (rules.Conn, bool) { return e.Conn() }
 
-var _ rules.ConnHolder = (*established)(nil)
+var (
+	_ rules.ConnHolder  = (*established)(nil)
+	_ rules.RouteTeller = (*established)(nil)
+)
 
 // What a base chain does to one packet of an established connection is what it does to all, unless a statement on the way asks for what differs from
 // one to the next, or does more than to let it pass.
@@ -58,7 +65,7 @@ func TestSettles(t *testing.T) {
 		{"ct original ip saddr 10.0.0.9 drop", true},
 		{"ct direction reply drop", true},
 		{"ct state invalid drop", true},
-		{"fib daddr type local drop", false},
+		{"fib daddr type unicast drop", false},
 		{"fib saddr type local drop", true},
 		{"fib saddr oif missing drop", false},
 		{"meta skuid 0 drop", false},
@@ -90,8 +97,14 @@ func TestSettles(t *testing.T) {
 		pkt := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80")
 		pkt.State, pkt.TCPFlags, pkt.Mark, pkt.Out = rules.Established, 0x10, 0, "eth1"
 		c := nftables.Compile(table(t, row.rules), nat.IPv4)
-		require.Equal(t, row.want, c.Settles("c", nat.Input, &pkt, &established{}), row.rules)
+		require.Equal(t, row.want, c.Settles("c", nat.Input, &pkt, &established{world{memory: new(rules.Memory)}}), row.rules)
 		require.True(t, c.Settles("elsewhere", nat.Input, &pkt, &world{}), "a chain that is not there")
+	}
+	for _, behind := range []string{"", "\n\t\taccept"} { // where it is not known whose connection it is
+		pkt := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80")
+		c := nftables.Compile(table(t, "ct original ip saddr 10.0.0.9 drop"+behind), nat.IPv4)
+		require.True(t, c.Settles("c", nat.Input, &pkt, &established{}))
+		require.False(t, c.Settles("c", nat.Input, &pkt, &world{}))
 	}
 	dropping, err := nftables.ParseText("table ip t {\n\tchain c {\n\t\ttype filter hook input priority filter; policy drop;\n\t}\n}\n")
 	require.NoError(t, err)
@@ -104,7 +117,8 @@ func TestReadsContent(t *testing.T) {
 	t.Parallel()
 	for rule, want := range map[string]bool{
 		"ip saddr 10.0.0.1 tcp flags syn accept": false, "@th,160,8 1 drop": true, "ip saddr . @th,160,8 { 10.0.0.1 . 1 } drop": true, "@nh,0,8 & 0xf == 1 drop": true, "queue num 1": true,
-		"meta mark set @th,160,8 & 0xf":      true,
+		"meta mark set @th,160,8 & 0xf":       true,
+		"meta mark set jhash @th,160,8 mod 2": true, "meta mark set @th,160,8 map { 1 : 0x1 }": true, "update @learnt { ip saddr : @nh,0,8 }": true,
 		"meta mark set jhash ip saddr mod 2": false,
 	} {
 		require.Equal(t, want, nftables.Ruleset{Tables: []nftables.Table{*table(t, rule)}}.ReadsContent(), rule)
