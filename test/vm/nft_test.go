@@ -1,4 +1,4 @@
-//go:build vm && ipvs
+//go:build vm
 
 package vm_test
 
