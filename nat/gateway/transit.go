@@ -16,9 +16,11 @@ type fingerprint struct {
 	length int
 	id     uint16 // IPv4's
 	begin  uint64 // of the transport header: ports, sequence number or length
+	more   uint64 // of TCP's: the acknowledgement, the flags and the window
 }
 
-// fingerprintOf is a packet's fingerprint. It holds for the packet inside an ICMP error, too, which need not be there whole.
+// fingerprintOf is a packet's fingerprint. It holds for the packet inside an ICMP error of the kernel's, too, which need not be there whole, but to the end of its
+// headers.
 func fingerprintOf(p *packet.Packet) fingerprint {
 	b, h := p.Bytes(), p.Transport()
 	out := fingerprint{tuple: p.Tuple()}
@@ -30,6 +32,10 @@ func fingerprintOf(p *packet.Packet) fingerprint {
 	if len(h) >= 8 {
 		out.begin = binary.BigEndian.Uint64(h)
 		switch p.Proto() {
+		case nat.TCP:
+			if len(h) >= 16 {
+				out.more = binary.BigEndian.Uint64(h[8:])
+			}
 		case nat.UDP: // its checksum may be the pseudo header's alone, which the kernel keeps in its own way
 			out.begin &^= 0xffff
 		case nat.ICMP, nat.ICMPv6: // an answer may quote what is known later
@@ -175,6 +181,19 @@ func (t *transit) claim(p fingerprint, h nat.Hook, in *device, forwarded bool) *
 		t.remove(found)
 	}
 	return found
+}
+
+// mistaken reports whether a packet that nobody asks for any more would be taken at its next hook for one that is waiting, which may be lost.
+func (t *transit) mistaken(one *traveller, s stage) bool {
+	if len(t.waiting) == 0 {
+		return false
+	}
+	for other := t.waiting[fingerprintOf(&one.pkt)]; other != nil; other = other.next {
+		if other.stage != s {
+			return true
+		}
+	}
+	return false
 }
 
 // find is the packet of that print, wherever it is; nil: there is none.

@@ -283,7 +283,7 @@ func (p *passage) tied() bool { return p.ref.Conn != nil || p.ref.Info == conntr
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
-	if last || !p.tied() && !p.held {
+	if last || !p.tied() && !p.held && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {
 		v.transit.free(p)
 		return
 	}

@@ -38,6 +38,38 @@ func TestLostIsNotSent(t *testing.T) {
 	require.Same(t, lost, r.Conn, "one that came in is told by its device")
 }
 
+// Nor is one that is INVALID and has no connection taken for it, be it the same segment or another of the same ports, length and sequence number: it is translated
+// by nobody.
+func TestInvalidIsNotLost(t *testing.T) {
+	t.Parallel()
+	const syn, ack = 2, 16
+	own := func(flags uint8) []byte { return segmentOf("10.244.1.1:5000", "10.244.1.9:80", flags, 7, 1) }
+	for _, flags := range []uint8{syn, ack} {
+		g, at := wired(t), time.Unix(1, 0)
+		pass := func(s gateway.Seen, flags uint8) gateway.Ruling {
+			s.Packet = own(flags)
+			r := g.At(s, at)
+			require.Equal(t, nat.Accept, r.Verdict, r.Why)
+			return r
+		}
+		require.NotNil(t, pass(gateway.Seen{Hook: nat.PreRouting, In: "eth0"}, flags).Conn) // and it is lost
+		for _, hook := range []nat.Hook{nat.Output, nat.PostRouting} {
+			require.NotNil(t, pass(gateway.Seen{Hook: hook, Out: "pods"}, syn).Conn)
+		}
+		for _, hook := range []nat.Hook{nat.Output, nat.PostRouting} {
+			r := pass(gateway.Seen{Hook: hook, Out: "pods"}, ack)
+			require.Nil(t, r.Conn, "%s", hook)
+			require.False(t, r.Changed)
+		}
+		if flags == ack { // which nothing tells from the one that was lost
+			continue
+		}
+		require.Nil(t, pass(gateway.Seen{Hook: nat.PreRouting, In: "eth0"}, ack).Conn)
+		r := g.At(gateway.Seen{Hook: nat.Forward, In: "eth0", Out: "pods", Packet: own(ack)}, at)
+		require.Equal(t, nat.Drop, r.Verdict, "by the rule for what is INVALID")
+	}
+}
+
 // What the kernel sends of ICMP itself is not answered by ICMP, for its stack is at work then (icmp_xmit_lock); what a process sends is.
 func TestBusyOnTheWire(t *testing.T) {
 	t.Parallel()
