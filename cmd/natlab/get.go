@@ -280,7 +280,11 @@ func (p *program) getTables(c topology.Cluster, running bool, g getFlags, all []
 		if len(all) > 1 {
 			o.WithKind, o.Kind.Kind = true, strings.ToLower(w.of.Kind)
 		}
-		if err := printers.NewTablePrinter(o).PrintObj(w.of.Table(objects, width), p.out); err != nil {
+		var table strings.Builder
+		if err := printers.NewTablePrinter(o).PrintObj(w.of.Table(objects, width), &table); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(p.out, p.style().FoldTable(table.String())); err != nil {
 			return err
 		}
 	}

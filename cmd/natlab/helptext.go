@@ -65,7 +65,7 @@ var (
 // narrowHelp is the width under which what a flag does stands below its name.
 const narrowHelp = 120
 
-// fitUsage breaks the lines of a command's usage, but for its examples, which are there to be copied.
+// fitUsage breaks the lines of a command's usage; its examples, which are there to be copied, as a shell has lines broken.
 func fitUsage(st report.Style, text string) string {
 	var b strings.Builder
 	part := ""
@@ -83,7 +83,7 @@ func fitUsageLine(st report.Style, part, line string) string {
 	flag, command := flagLine.FindStringSubmatch(line), commandLine.FindStringSubmatch(line)
 	switch {
 	case strings.HasPrefix(part, "Examples"):
-		return line
+		return foldShell(st, line)
 	case flag != nil && st.Width < narrowHelp:
 		indent := strings.Repeat(" ", 10)
 		return flag[1] + "\n" + indent + st.Fold(flag[3], indent)
@@ -96,6 +96,33 @@ func fitUsageLine(st report.Style, part, line string) string {
 		return "  " + st.Fold(line[2:], "      ")
 	}
 	return st.Fold(line, "")
+}
+
+// shellWord is a word of a command line, with what is quoted in it.
+var shellWord = regexp.MustCompile(`(?:'[^']*'|[^\s'])+`)
+
+// foldShell is a command line of an example that goes on behind a backslash where it is too long.
+func foldShell(st report.Style, line string) string {
+	if st.Width <= 0 || len(line) <= st.Width {
+		return line
+	}
+	indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+	var b strings.Builder
+	at := 0
+	for _, word := range shellWord.FindAllString(line, -1) {
+		switch {
+		case at == 0:
+			word = indent + word
+		case at+1+len(word)+len(` \`) > st.Width:
+			word, at = indent+"  "+word, 0
+			b.WriteString(" \\\n")
+		default:
+			word = " " + word
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	return b.String()
 }
 
 // helpCommand prints the help of a command, or a topic, and refuses what is neither.

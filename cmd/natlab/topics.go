@@ -4,7 +4,10 @@ import (
 	_ "embed" // for the page
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -64,13 +67,14 @@ func sectionOf(page, heading string) string {
 func plainText(text string, st report.Style) string {
 	var b strings.Builder
 	var rows [][]string
-	var paragraph []string
+	var paragraph, listing []string
 	flush := func() {
+		b.WriteString(fitListing(listing, st))
 		if len(paragraph) > 0 {
 			b.WriteString(st.Fold(unmarked(strings.Join(paragraph, " ")), hanging(paragraph[0])) + "\n")
 		}
 		writeRows(&b, rows, st)
-		rows, paragraph = nil, nil
+		rows, paragraph, listing = nil, nil, nil
 	}
 	code := false
 	for line := range strings.Lines(text) {
@@ -79,9 +83,11 @@ func plainText(text string, st report.Style) string {
 		case strings.HasPrefix(line, "```"):
 			flush()
 			code = !code
-		case code || strings.HasPrefix(line, "    "):
+		case code:
 			flush()
-			b.WriteString("    " + strings.TrimPrefix(line, "    ") + "\n")
+			b.WriteString("    " + line + "\n")
+		case strings.HasPrefix(line, "    "):
+			listing = append(listing, line)
 		case strings.HasPrefix(line, "| "):
 			if cells := cellsOf(line); strings.Join(cells, "") != "" && !strings.HasPrefix(cells[0], "---") {
 				rows = append(rows, cells)
@@ -100,6 +106,36 @@ func plainText(text string, st report.Style) string {
 		default:
 			paragraph = append(paragraph, strings.TrimSpace(line))
 		}
+	}
+	flush()
+	return b.String()
+}
+
+// listed is a line of a listing: a term, two blanks or more, and what it is.
+var listed = regexp.MustCompile(`^    (\S.*?)(?:  +(\S.*))?$`)
+
+// fitListing are terms beside what they are, or above it where the lines would be too long; a line further in goes on with the one before.
+func fitListing(lines []string, st report.Style) string {
+	wide := func(line string) bool { return st.Width > 0 && utf8.RuneCountInString(line) > st.Width }
+	if len(lines) == 0 || !slices.ContainsFunc(lines, wide) {
+		return strings.Join(append(lines, ""), "\n")
+	}
+	var b strings.Builder
+	what := ""
+	flush := func() {
+		if what != "" {
+			b.WriteString("          " + st.Fold(what, "          ") + "\n")
+		}
+	}
+	for _, line := range lines {
+		m := listed.FindStringSubmatch(line)
+		if m == nil {
+			what += " " + strings.TrimSpace(line)
+			continue
+		}
+		flush()
+		b.WriteString("    " + st.Fold(m[1], "      ") + "\n")
+		what = m[2]
 	}
 	flush()
 	return b.String()

@@ -26,7 +26,7 @@ func codeOf(t *testing.T, section string) string {
 	return code
 }
 
-// Each help topic is a text without markdown's marks, that fits but for its code, and natlab help shows it.
+// Each help topic is a text without markdown's marks, that fits, and natlab help shows it.
 func TestTopics(t *testing.T) {
 	t.Parallel()
 	p := program{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
@@ -42,7 +42,7 @@ func TestTopics(t *testing.T) {
 		require.Greater(t, strings.Count(out.String(), "\n"), 8, topic.Name())
 		require.NotRegexp(t, "```|`|\\]\\(|\\|--", out.String(), topic.Name())
 		for line := range strings.SplitSeq(plainText(topic.Long, report.Style{Width: 60}), "\n") {
-			require.True(t, utf8.RuneCountInString(line) <= 60 || strings.HasPrefix(line, "    ") || len(strings.Fields(line)) == 1, "%s: %s", topic.Name(), line)
+			require.True(t, utf8.RuneCountInString(line) <= 60 || len(strings.Fields(line)) == 1, "%s: %s", topic.Name(), line)
 		}
 	}
 }

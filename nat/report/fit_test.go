@@ -112,3 +112,13 @@ func TestFold(t *testing.T) {
 		require.Equal(t, row.want, report.Style{Width: row.width}.Fold(row.text, row.indent), row.text)
 	}
 }
+
+// A table of others stays as it is where it fits, and has its columns told apart where not: those whose first cell is short, too, and with blanks inside.
+func TestFoldTable(t *testing.T) {
+	t.Parallel()
+	const text = "NAME    NOMINATED NODE   IP          AGE\nminio   <none>           10.0.0.1    1\na       b c              10.0.0.11   \n"
+	require.Equal(t, text, report.Style{}.FoldTable(text))
+	require.Equal(t, text, report.Style{Width: 41}.FoldTable(text))
+	require.Equal(t, "  NAME   NOMINATED NODE\n      IP         AGE\n  minio  <none>\n      10.0.0.1   1\n  a      b c\n      10.0.0.11  \n", report.Style{Width: 26}.FoldTable(text))
+	require.Empty(t, report.Style{Width: 26}.FoldTable(""))
+}

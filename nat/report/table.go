@@ -80,6 +80,59 @@ func (st Style) lineStarts(widths []int) []bool {
 	return starts
 }
 
+// FoldTable is a table of others, with three blanks or more between its columns, as it is where it fits, and else with the last cells of each row in
+// lines below.
+func (st Style) FoldTable(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if !slices.ContainsFunc(lines, st.exceeds) {
+		return text
+	}
+	var t table
+	starts := columnStarts(lines)
+	for n, line := range lines {
+		runes := []rune(line)
+		var cells []string
+		for i, at := range starts {
+			end := len(runes)
+			if i+1 < len(starts) {
+				end = min(end, starts[i+1])
+			}
+			cells = append(cells, strings.TrimRight(string(runes[min(at, end):end]), " "))
+		}
+		if n == 0 {
+			t.headings = cells
+		} else {
+			t.add(plain, cells...)
+		}
+	}
+	var b strings.Builder
+	t.write(&b, t.widen(nil), Style{Width: st.Width})
+	return b.String()
+}
+
+// columnStarts are where the columns of a table begin: where in some line a cell stands behind three columns that are blank in all.
+func columnStarts(lines []string) (starts []int) {
+	blanks := 3
+	for at := 0; ; at++ {
+		blank, ended := true, true
+		for _, line := range lines {
+			runes := []rune(line)
+			ended = ended && at >= len(runes)
+			blank = blank && (at >= len(runes) || runes[at] == ' ')
+		}
+		switch {
+		case ended:
+			return starts
+		case blank:
+			blanks++
+			continue
+		case blanks >= 3:
+			starts = append(starts, at)
+		}
+		blanks = 0
+	}
+}
+
 // writeFlows prints a line for each flow and endpoint, in groups of one Service port and kind of address.
 func writeFlows(b *strings.Builder, flows []proof.Certificate, st Style) {
 	var titles []string
