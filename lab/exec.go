@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/netns"
 	"natlab/topology"
 )
 
@@ -69,7 +71,52 @@ func findIn(cmd *exec.Cmd, dirs []string) {
 	}
 }
 
-// Exec runs a program in a member's namespace, as `ip netns exec` does, with iptables as the lab has it first in PATH, and returns its exit status: 128 and the signal's
+// noResolver has a program that asks for a name be refused at once: a lab has no DNS, and the machine's is out of reach.
+const noResolver = "# There is no DNS in a lab: its nodes' names are in /etc/hosts.\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+
+// writeNames makes the files that a command in a member finds names by.
+func (s *stateDir) writeNames(c topology.Cluster) error {
+	for name, text := range map[string]string{hostsFile: hosts(c), resolverFile: noResolver} {
+		if err := os.WriteFile(s.file(name), []byte(text), 0o644); err != nil { //nolint:gosec // for programs of whatever user
+			return fmt.Errorf("lab %s: %w", s.lab, err)
+		}
+	}
+	return nil
+}
+
+// names are these files in their places.
+func (l *Lab) names() []netns.Over {
+	dir := filepath.Join(root, l.Name())
+	return []netns.Over{
+		{File: filepath.Join(dir, hostsFile), At: "/etc/hosts"},
+		{File: filepath.Join(dir, resolverFile), At: "/etc/resolv.conf"},
+	}
+}
+
+// hosts is /etc/hosts in each member: the nodes and the clients, and the machine's own name, which sudo asks for. Pods have no name there, as on a
+// real node.
+func hosts(c topology.Cluster) string {
+	var b strings.Builder
+	local := "localhost"
+	if name, err := os.Hostname(); err == nil {
+		local += " " + name
+	}
+	fmt.Fprintf(&b, "127.0.0.1 %s\n::1 localhost ip6-localhost ip6-loopback\n", local)
+	write := func(addrs []netip.Addr, name string) {
+		for _, a := range addrs {
+			fmt.Fprintf(&b, "%s %s\n", a, name)
+		}
+	}
+	for _, n := range c.Nodes {
+		write(n.Addresses, n.Name)
+	}
+	for _, client := range c.Clients {
+		write(client.Addresses, client.Name)
+	}
+	return b.String()
+}
+
+// Exec runs a program in a member's namespace, as `ip netns exec` does, with iptables as the lab has it first in PATH and the nodes' names in /etc/hosts, and returns its exit status: 128 and the signal's
 // number for one that a signal ended, as a shell has it. When ctx ends the program is asked to end (SIGTERM).
 func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams) (status int, err error) {
 	if len(argv) == 0 {
@@ -90,7 +137,7 @@ func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams)
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	// A program that it left running in the background may keep the output open.
 	cmd.WaitDelay = time.Second
-	if err := h.Start(cmd); err != nil {
+	if err := h.Start(cmd, l.names()...); err != nil {
 		return 0, fmt.Errorf("run %s in %s: %w", argv[0], member, err)
 	}
 	err = cmd.Wait()

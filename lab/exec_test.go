@@ -31,6 +31,11 @@ func TestExec(t *testing.T) {
 	_, _, status = run("outside", "/bin/sh", "-c", "kill -9 $$")
 	require.Equal(t, 128+9, status)
 
+	out, _, _ = run("vms105", "/bin/sh", "-c", "for name in vms103 outside localhost; do getent ahostsv4 $name | head -n 1; done")
+	require.Equal(t, []string{"192.168.26.103", "STREAM", "vms103", "192.168.26.1", "STREAM", "outside", "127.0.0.1", "STREAM", "localhost"}, strings.Fields(out))
+	out, _, _ = run("vms105", "/bin/cat", "/etc/resolv.conf")
+	require.Equal(t, noResolver, out)
+
 	_, err := l.Exec(t.Context(), "vms105", []string{"no-such-program"}, Streams{})
 	require.ErrorContains(t, err, `run no-such-program in vms105`)
 	_, err = l.Exec(t.Context(), "vms999", []string{"true"}, Streams{})

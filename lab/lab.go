@@ -214,7 +214,7 @@ func (l *Lab) claim() error {
 		return err
 	}
 	l.record.Lab, l.record.Owner, l.record.Backend = l.Name(), owner, string(l.Backend())
-	if err := l.own.state.write(clusterFile, l.cluster); err != nil {
+	if err := errors.Join(l.own.state.write(clusterFile, l.cluster), l.own.state.writeNames(l.cluster)); err != nil {
 		return err
 	}
 	return l.own.state.write(recordFile, l.record)

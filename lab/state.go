@@ -36,14 +36,16 @@ const root = "/run/natlab"
 
 // What a lab's directory holds.
 const (
-	recordFile  = "state.json"
-	clusterFile = "cluster.json"
-	bundlesFile = "bundles.json"
-	controlFile = "control.sock"
-	logFile     = "log"
-	proxyDir    = "kube-proxy" // what the nodes' kube-proxies read and log
-	consoleDir  = "bin"        // iptables by its plain names, as a command in a node finds it
-	standInDir  = "bin-as"     // the same where natlab stands in for it
+	recordFile   = "state.json"
+	clusterFile  = "cluster.json"
+	bundlesFile  = "bundles.json"
+	controlFile  = "control.sock"
+	logFile      = "log"
+	proxyDir     = "kube-proxy"  // what the nodes' kube-proxies read and log
+	consoleDir   = "bin"         // iptables by its plain names, as a command in a node finds it
+	standInDir   = "bin-as"      // the same where natlab stands in for it
+	hostsFile    = "hosts"       // /etc/hosts of a command in a node
+	resolverFile = "resolv.conf" // its /etc/resolv.conf
 )
 
 // record is what has to be known to take a lab away, whoever made it and whatever became of them. It is written before

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"syscall"
@@ -10,12 +11,20 @@ import (
 	"natlab/lab/sysctl"
 )
 
-// Start starts a program inside the namespace, with a /sys that shows the namespace's devices, as `ip netns exec` does.
+// Over is a file that a program sees in the place of another. Where there is none at that place, the program sees none.
+type Over struct{ File, At string }
+
+// Start starts a program inside the namespace, with a /sys that shows the namespace's devices and with files of its own, as `ip netns exec` does.
 // The caller waits for it with cmd.Wait. SysProcAttr.Pdeathsig must not be set: the thread that starts it dies at once.
-func (h Handle) Start(cmd *exec.Cmd) error {
+func (h Handle) Start(cmd *exec.Cmd, files ...Over) error {
 	err := h.doApart(func() error {
 		if err := ownMounts(h.name); err != nil {
 			return err
+		}
+		for _, f := range files {
+			if err := unix.Mount(f.File, f.At, "none", unix.MS_BIND, ""); err != nil && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("mount %s over %s: %w", f.File, f.At, whyNot(err))
+			}
 		}
 		return cmd.Start()
 	})
