@@ -6,9 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -72,4 +75,25 @@ func TestWorkflowsRunWhatIsThere(t *testing.T) {
 		}
 		require.NotContains(t, code, "\t", name)
 	}
+}
+
+// The Kubernetes Job is one, and its pods have the capabilities that rootless.txtar shows to be enough.
+func TestJobsCapabilities(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../.github/kubernetes/job.yaml")
+	require.NoError(t, err)
+	var job batchv1.Job
+	require.NoError(t, yaml.UnmarshalStrict(text, &job))
+	script, err := os.ReadFile("testdata/cli/rootless.txtar")
+	require.NoError(t, err)
+	enough := regexp.MustCompile(`setpriv --bounding-set=-all,(\S+) "\$@"`).FindSubmatch(script)
+	require.NotNil(t, enough)
+	with := job.Spec.Template.Spec.Containers[0].SecurityContext
+	require.Nil(t, with.Privileged)
+	require.Equal(t, []corev1.Capability{"ALL"}, with.Capabilities.Drop)
+	var wanted []corev1.Capability
+	for one := range strings.SplitSeq(string(enough[1]), ",") {
+		wanted = append(wanted, corev1.Capability(strings.ToUpper(strings.TrimPrefix(one, "+"))))
+	}
+	require.ElementsMatch(t, wanted, with.Capabilities.Add)
 }

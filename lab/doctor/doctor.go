@@ -73,7 +73,7 @@ func Examine(ctx context.Context) []Feature {
 // examineIn runs the probes in ns; noNS is why there is none.
 func examineIn(ctx context.Context, ns *netns.Handle, noNS error) []Feature {
 	root := probe{feature: Feature{
-		Name: "root", For: "network namespaces, links, rules", Needed: true, Remedy: "run natlab with sudo, or as natlab --rootless; in a container with --privileged",
+		Name: "root", For: "network namespaces, links, rules", Needed: true, Remedy: "run natlab with sudo, or as natlab --rootless; in a container with --cap-add NET_ADMIN, NET_RAW and SYS_ADMIN",
 	}}
 	out := []Feature{root.settle("a network namespace can be made", noNS)}
 	for _, p := range probes() {
