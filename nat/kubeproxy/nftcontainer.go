@@ -1,8 +1,8 @@
 package kubeproxy
 
 import (
-	"maps"
 	"slices"
+	"strings"
 
 	nft "natlab/nat/nftables"
 )
@@ -10,78 +10,66 @@ import (
 // container is one of the sets and maps that all Services share, as kube-proxy remembers its elements (nftElementStorage).
 type container struct {
 	name     string
-	elements map[string]string      // the verdict, by key
-	left     map[string]nft.Element // that no Service has called for yet in this sync
-	keys     map[string]nft.Element // the elements with their keys alone
+	elements map[string]kept // by nft.KeyOf
+	sync     int             // which sync it is
+}
+
+// kept is an element that is there.
+type kept struct {
+	*nft.Element
+	sync int // when a Service called for it last
 }
 
 func newContainer(name string) *container {
-	c := &container{name: name}
-	c.forget()
-	return c
-}
-
-// forget takes it that there is none.
-func (c *container) forget() {
-	c.elements, c.left, c.keys = map[string]string{}, map[string]nft.Element{}, map[string]nft.Element{}
+	return &container{name: name, elements: map[string]kept{}}
 }
 
 // read takes over the elements that are there, in place of those that it remembers; s is nil where there is no such set.
 func (c *container) read(s *nft.Set) {
-	c.forget()
+	clear(c.elements)
 	if s == nil {
 		return
 	}
 	for i := range s.Elements {
-		c.note(&s.Elements[i])
+		c.elements[nft.KeyOf(s.Elements[i].Key)] = kept{&s.Elements[i], c.sync}
 	}
 	c.begin()
 }
 
-func (c *container) note(e *nft.Element) {
-	key := keyOf(e)
-	c.elements[key], c.keys[key] = valueOf(e), nft.Element{Key: e.Key}
-}
-
 // begin begins a sync: nothing is called for yet.
-func (c *container) begin() {
-	clear(c.left)
-	maps.Copy(c.left, c.keys)
-}
+func (c *container) begin() { c.sync++ }
 
-// ensure adds an element that is not there, or has another value.
-func (c *container) ensure(e nft.Element) []Command {
-	key := keyOf(&e)
+// ensure adds an element that is not there, or has another verdict, to the commands.
+func (c *container) ensure(commands []Command, e *nft.Element) []Command {
+	key := nft.KeyOf(e.Key)
 	was, there := c.elements[key]
-	delete(c.left, key)
-	if there && was == valueOf(&e) {
-		return nil
+	c.elements[key] = kept{e, c.sync}
+	switch {
+	case there && verdictOf(was.Element) == verdictOf(e):
+		return commands
+	case there:
+		commands = append(commands, Command{Verb: Delete, In: c.name, Element: e, key: key})
 	}
-	c.note(&e)
-	add := Command{In: c.name, Element: &e}
-	if !there {
-		return []Command{add}
-	}
-	return []Command{{Verb: Delete, In: c.name, Element: &e}, add}
+	return append(commands, Command{In: c.name, Element: e, key: key})
 }
 
 // leftovers deletes what nobody called for, in the order of the keys.
 func (c *container) leftovers() []Command {
 	var out []Command
-	for _, key := range slices.Sorted(maps.Keys(c.left)) {
-		e := c.left[key]
-		out = append(out, Command{Verb: Delete, In: c.name, Element: &e})
-		delete(c.elements, key)
-		delete(c.keys, key)
+	for key, k := range c.elements {
+		if k.sync != c.sync {
+			out = append(out, Command{Verb: Delete, In: c.name, Element: &nft.Element{Key: k.Key}, key: key})
+			delete(c.elements, key)
+		}
 	}
-	clear(c.left)
+	slices.SortFunc(out, func(a, b Command) int { return strings.Compare(keyText(a.Element), keyText(b.Element)) })
 	return out
 }
 
-// valueOf is what an element of a verdict map has for its key.
-func valueOf(e *nft.Element) string {
+// verdictOf is what an element of a verdict map has for its key.
+func verdictOf(e *nft.Element) nft.Verdict {
 	if e.Verdict != nil {
-		return e.Verdict.String()
+		return *e.Verdict
 	}
-	return ""
+	return nft.Verdict{}
 }

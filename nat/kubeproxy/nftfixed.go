@@ -23,7 +23,7 @@ func (w *nftWriter) setup() {
 	w.dispatch()
 	for _, c := range w.containers {
 		if !w.shape.KeepsElements {
-			c.forget()
+			c.read(nil)
 			w.set(Flush, nft.Set{Name: c.name, Map: c.name != clusterIPsSet})
 			continue
 		}

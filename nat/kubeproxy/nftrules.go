@@ -105,6 +105,7 @@ const nftCommentLength = 128
 // sync writes a sync; skip tells of which Service ports nothing changed, nil for none.
 func (w *nftWriter) sync(skip func(*decided) bool) (Transaction, error) {
 	if w.full {
+		w.commands = make([]Command, 0, w.estimate())
 		w.setup()
 	}
 	for i := range w.cluster.Services {
@@ -123,6 +124,17 @@ func (w *nftWriter) sync(skip func(*decided) bool) (Transaction, error) {
 		return Transaction{}, w.refused
 	}
 	return Transaction{Family: nft.FamilyOf(w.family), Commands: w.commands}, nil
+}
+
+// estimate is about how many commands write everything.
+func (w *nftWriter) estimate() int {
+	n := 100
+	for i := range w.cluster.Services {
+		for j := range w.cluster.Services[i].Ports {
+			n += 8 + 2*len(w.cluster.Services[i].Ports[j].Endpoints)
+		}
+	}
+	return n
 }
 
 // refuse notes why nft refuses the transaction.
@@ -147,14 +159,13 @@ func (w *nftWriter) rule(chain, comment string, statements ...nft.Statement) {
 
 // anew adds a chain, and empties one that was there.
 func (w *nftWriter) anew(c nft.Chain) {
-	w.chain(Add, c)
-	w.chain(Flush, c)
+	w.commands = append(w.commands, Command{Chain: &c}, Command{Verb: Flush, Chain: &c})
 }
 
 // element puts an element into one of the node's sets or maps.
 func (w *nftWriter) element(in string, e nft.Element) {
 	i := slices.IndexFunc(w.containers, func(c *container) bool { return c.name == in })
-	w.commands = append(w.commands, w.containers[i].ensure(e)...)
+	w.commands = w.containers[i].ensure(w.commands, &e)
 }
 
 // dropStale empties the chains of Service ports that are wanted no more, and deletes such sets. Chains are deleted later: kernels

@@ -103,7 +103,7 @@ func (w *nftWriter) endpoints(p *nftPort) {
 		}
 		if !w.shape.EndpointChains && w.isLocal(e) {
 			a := nft.Addr(e.Addr.Addr())
-			w.element(hairpinSet, nft.Element{Key: append([]nft.Constant{a, a}, portKey(p.protocol, e.Addr.Port())...)})
+			w.element(hairpinSet, nft.Element{Key: []nft.Constant{a, a, protocolOf(p.protocol), portOf(e.Addr.Port())}})
 		}
 	}
 }
@@ -299,7 +299,7 @@ func (w *nftWriter) balance(p *nftPort, chain string, endpoints []endpoint) {
 		}
 	}
 	number := nft.NumGen{Mod: uint32(len(endpoints))} // #nosec G115 -- endpoints of one Service
-	switch in := (&nft.In{}); {
+	switch in := (&nft.In{Elements: make([]nft.Element, 0, len(endpoints))}); {
 	case p.sticky() || w.shape.EndpointChains:
 		for i, e := range endpoints {
 			in.Elements = append(in.Elements, nft.Element{Key: index(i), Verdict: nft.Goto(endpointPrefix + p.endpointBase(e))})

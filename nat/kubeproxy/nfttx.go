@@ -32,6 +32,7 @@ type Command struct {
 	Element *nft.Element // of the set or map In; with its key alone where it is deleted
 	In      string       // of a rule the chain, of an element the set or map
 	Text    string       // of a rule that kube-proxy writes otherwise than nft lists it; "" for others
+	key     string       // of an element, where it is known: as nft.KeyOf has it
 }
 
 // Transaction is what kube-proxy hands to nft at once: all of it is carried out, or nothing.
@@ -66,7 +67,7 @@ func (c *Command) write(b *strings.Builder, table string) {
 	case c.Rule != nil:
 		line("rule", c.In, cmp.Or(c.Text, ownWords(c.Rule)))
 	case c.Element != nil && c.Verb == Delete:
-		line("element", c.In, "{ "+keyOf(c.Element)+" }")
+		line("element", c.In, "{ "+keyText(c.Element)+" }")
 	case c.Element != nil:
 		line("element", c.In, "{ "+c.Element.String()+" }")
 	}
@@ -125,7 +126,8 @@ func joinTypes(types []nft.Type) string {
 // Apply returns what is there after a transaction on a table that was there before; a deletion of what is not there is passed over.
 // Elements come as nft 1.0.6 sorts them.
 func (tx Transaction) Apply(before nft.Table) nft.Table {
-	a := applied{chains: map[string]int{}, sets: map[string]int{}}
+	chains, elements := tx.adds()
+	a := applied{chains: make(map[string]int, len(before.Chains)+chains), sets: map[string]int{}, adds: elements, last: -1}
 	a.out = nft.Table{Family: tx.Family, Name: NFTTable, Comment: before.Comment, Flags: before.Flags, Objects: slices.Clone(before.Objects)}
 	for _, c := range before.Chains {
 		c.Rules = slices.Clone(c.Rules)
@@ -140,11 +142,28 @@ func (tx Transaction) Apply(before nft.Table) nft.Table {
 	return a.table()
 }
 
+// adds is how many chains it adds, and how many elements by set.
+func (tx Transaction) adds() (chains int, elements map[string]int) {
+	elements = map[string]int{}
+	for i := range tx.Commands {
+		switch c := &tx.Commands[i]; {
+		case c.Verb != Add:
+		case c.Chain != nil:
+			chains++
+		case c.Element != nil:
+			elements[c.In]++
+		}
+	}
+	return chains, elements
+}
+
 // applied is a table on which a transaction is carried out. What is deleted leaves a gap until the end.
 type applied struct {
 	out          nft.Table
 	chains, sets map[string]int
-	elements     []*elements // by set
+	adds         map[string]int // how many elements come, by set
+	last         int            // the chain that a rule was added to last
+	elements     []*elements    // by set
 }
 
 // elements are those of a set, by their keys.
@@ -164,14 +183,25 @@ func (a *applied) apply(c *Command) {
 	case c.Object != nil:
 		a.object(c)
 	case c.Rule != nil:
-		if i, ok := a.chains[c.In]; ok {
-			a.out.Chains[i].Rules = append(a.out.Chains[i].Rules, *c.Rule)
-		}
+		a.rule(c)
 	case c.Element != nil:
 		if i, ok := a.sets[c.In]; ok {
 			a.elements[i].apply(c)
 		}
 	}
+}
+
+// rule adds a rule. Those of one chain mostly follow each other.
+func (a *applied) rule(c *Command) {
+	if a.last < 0 || a.out.Chains[a.last].Name != c.In {
+		i, ok := a.chains[c.In]
+		if !ok {
+			return
+		}
+		a.last = i
+	}
+	chain := &a.out.Chains[a.last]
+	chain.Rules = append(chain.Rules, *c.Rule)
 }
 
 func (a *applied) chain(c *Command) {
@@ -198,7 +228,7 @@ func (a *applied) set(c *Command) {
 	case c.Verb == Add && !there:
 		a.addSet(*c.Set)
 	case c.Verb == Flush && there:
-		a.elements[i] = newElements(nil)
+		a.elements[i] = newElements(nil, a.adds[c.Set.Name])
 	case c.Verb == Delete && there:
 		a.out.Sets[i].Name = ""
 		delete(a.sets, c.Set.Name)
@@ -210,7 +240,7 @@ func (a *applied) addSet(s nft.Set) {
 		s.Size = dynamicSize
 	}
 	a.sets[s.Name] = len(a.out.Sets)
-	a.elements = append(a.elements, newElements(s.Elements))
+	a.elements = append(a.elements, newElements(s.Elements, a.adds[s.Name]))
 	s.Elements = nil
 	a.out.Sets = append(a.out.Sets, s)
 }
@@ -228,17 +258,21 @@ func (a *applied) object(c *Command) {
 	}
 }
 
-func newElements(list []nft.Element) *elements {
-	e := &elements{at: make(map[string]int, len(list))}
+// newElements are those that are there, with room for more.
+func newElements(list []nft.Element, more int) *elements {
+	e := &elements{list: make([]nft.Element, 0, len(list)+more), at: make(map[string]int, len(list)+more)}
 	for _, one := range list {
-		e.at[keyOf(&one)] = len(e.list)
+		e.at[nft.KeyOf(one.Key)] = len(e.list)
 		e.list = append(e.list, one)
 	}
 	return e
 }
 
 func (e *elements) apply(c *Command) {
-	key := keyOf(c.Element)
+	key := c.key
+	if key == "" {
+		key = nft.KeyOf(c.Element.Key)
+	}
 	i, there := e.at[key]
 	switch {
 	case c.Verb == Add && there:

@@ -53,12 +53,19 @@ func isLocal(key string) nft.Match {
 }
 
 func isProtocol(protocol string) nft.Match {
-	return is(l4proto, nft.Value(nft.InetProto, protocolNumber(protocol)))
+	return is(l4proto, protocolOf(protocol))
 }
 
-func protocolNumber(protocol string) uint64 {
-	p, _ := nat.ParseProto(protocol) // one of three, checked before
-	return uint64(p)
+// protocolOf is a Service port's protocol: one of three, checked before.
+func protocolOf(protocol string) nft.Constant {
+	p := nat.TCP
+	switch protocol {
+	case "udp":
+		p = nat.UDP
+	case "sctp":
+		p = nat.SCTP
+	}
+	return nft.Value(nft.InetProto, uint64(p))
 }
 
 func setMark(op string, bits uint32) nft.Assign {
@@ -76,11 +83,11 @@ func portOf(n uint16) nft.Constant { return nft.Value(nft.InetService, uint64(n)
 
 // addressKey and portKey are keys of the maps.
 func addressKey(a netip.Addr, protocol string, port uint16) []nft.Constant {
-	return append([]nft.Constant{nft.Addr(a)}, portKey(protocol, port)...)
+	return []nft.Constant{nft.Addr(a), protocolOf(protocol), portOf(port)}
 }
 
 func portKey(protocol string, port uint16) []nft.Constant {
-	return []nft.Constant{nft.Value(nft.InetProto, protocolNumber(protocol)), portOf(port)}
+	return []nft.Constant{protocolOf(protocol), portOf(port)}
 }
 
 // among is what an address is compared with that is to be in one of several networks: one of them stands by itself, several are a
@@ -121,8 +128,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// keyOf is an element's key as text.
-func keyOf(e *nft.Element) string {
+// keyText is an element's key as nft writes it.
+func keyText(e *nft.Element) string {
 	parts := make([]string, len(e.Key))
 	for i, c := range e.Key {
 		parts[i] = c.String()

@@ -1,6 +1,8 @@
 package nftables
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"sync"
@@ -70,39 +72,56 @@ func ReadConstant(t Type, word string) Constant { return parseConstant(t, word) 
 // Wild is how many low bits are free in the constant, where its values are exactly a prefix's; false where they are none.
 func (c Constant) Wild() (free int, ok bool) { return wild(c.Low, c.High) }
 
+// KeyOf is a text that stands for an element's key: of two keys of one set it is the same where they are.
+func KeyOf(key []Constant) string {
+	var room [64]byte
+	b := room[:0]
+	for i := range key {
+		switch c := &key[i]; {
+		case c.Any || c.Raw != "" || c.Low != c.High:
+			text := c.String()
+			b = append(binary.BigEndian.AppendUint32(append(b, 2), uint32(len(text))), text...) // #nosec G115 -- of one word
+		case c.Low.High == 0:
+			b = binary.BigEndian.AppendUint64(append(b, 0), c.Low.Low)
+		default:
+			b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(append(b, 1), c.Low.High), c.Low.Low)
+		}
+	}
+	return string(b)
+}
+
 // SortElements puts elements in the order in which nft 1.0.6 lists those of a set without ranges: single values by number; the parts of a
 // concatenation are read as one number whose last byte counts most (concat_expr_msort_value on a little-endian machine).
 func SortElements(list []Element) {
-	type keyed struct {
-		key string
-		e   Element
-	}
+	type keyed struct{ from, to, place int }
+	var text []byte // of all keys
 	all := make([]keyed, len(list))
-	for i, e := range list {
-		all[i] = keyed{sortKey(e.Key), e}
+	for i := range list {
+		from := len(text)
+		text = appendSortKey(text, list[i].Key)
+		all[i] = keyed{from, len(text), i}
 	}
-	slices.SortStableFunc(all, func(a, b keyed) int {
-		switch {
-		case a.key < b.key:
-			return -1
-		case a.key > b.key:
-			return 1
-		}
-		return 0
+	slices.SortFunc(all, func(a, b keyed) int {
+		return cmp.Or(bytes.Compare(text[a.from:a.to], text[b.from:b.to]), cmp.Compare(a.place, b.place))
 	})
+	sorted := make([]Element, len(list))
 	for i := range all {
-		list[i] = all[i].e
+		sorted[i] = list[all[i].place]
 	}
+	copy(list, sorted)
 }
 
-func sortKey(key []Constant) string {
-	var b []byte
-	for _, c := range key {
-		wide := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, c.Low.High), c.Low.Low)
-		b = append(b, wide[16-(c.Type.Bits()+7)/8:]...)
+func appendSortKey(text []byte, key []Constant) []byte {
+	from := len(text)
+	for i := range key {
+		c := &key[i]
+		var wide [16]byte
+		binary.BigEndian.PutUint64(wide[:], c.Low.High)
+		binary.BigEndian.PutUint64(wide[8:], c.Low.Low)
+		text = append(text, wide[16-(c.Type.Bits()+7)/8:]...)
 	}
 	if len(key) > 1 {
-		slices.Reverse(b)
+		slices.Reverse(text[from:])
 	}
-	return string(b)
+	return text
 }
