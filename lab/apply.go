@@ -56,7 +56,7 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 		return Applied{}, errors.New("its nodes hold what was dumped of them, which no kube-proxy follows up: make it anew (natlab down, natlab up --bundle)")
 	}
 	was := l.Cluster()
-	c.Name = was.Name
+	c = l.Here(c)
 	if c.KubeProxy.Backend != "" && c.KubeProxy.Backend != string(l.Backend()) {
 		return Applied{}, fmt.Errorf("its backend is %s, and the files ask for %s: %w", l.Backend(), c.KubeProxy.Backend, ErrRewire)
 	}
@@ -97,6 +97,16 @@ func (l *Lab) apply(ctx context.Context, c topology.Cluster, how Sync) (Applied,
 	r := l.record
 	l.mu.Unlock()
 	return out, errors.Join(l.own.state.write(clusterFile, c), l.own.state.write(recordFile, r))
+}
+
+// Here is a cluster in this lab: it has the lab's name, and the mode of its kube-proxies unless it names one. Where real kube-proxies run, their release is theirs, whatever the nodes tell.
+func (l *Lab) Here(c topology.Cluster) topology.Cluster {
+	was := l.Cluster()
+	c.Name, c.KubeProxy.Mode = was.Name, cmp.Or(c.KubeProxy.Mode, was.KubeProxy.Mode)
+	if l.Proxied() {
+		c.KubeProxy.Release, c.KubeProxy.Version = was.KubeProxy.Release, was.KubeProxy.Version
+	}
+	return c
 }
 
 // reread takes over what the lab's owner changed.

@@ -100,3 +100,27 @@ func TestApply(t *testing.T) {
 	_, err = l.Apply(t.Context(), other2, Full)
 	require.ErrorIs(t, err, ErrRewire)
 }
+
+// Files that name no mode, and whose nodes tell of another release, are those of a lab whose kube-proxies run in a mode and are of a release by a flag.
+func TestFilesOfALabWhoseKubeProxiesAreChosen(t *testing.T) {
+	files := reference(t)
+	for _, row := range []struct {
+		name, asked string // a mode in the files
+		proxied     string
+		want        topology.KubeProxy
+	}{
+		{"natlab's own copy follows the nodes", "", "", topology.KubeProxy{Mode: topology.ModeNFTables, Release: "v1.25", Version: "v1.25.1"}},
+		{"a real one is what it is", "", "/bin/kube-proxy", topology.KubeProxy{Mode: topology.ModeNFTables, Release: "v1.37", Version: "v1.37.2"}},
+		{"another mode is asked for", topology.ModeIPVS, "/bin/kube-proxy", topology.KubeProxy{Mode: topology.ModeIPVS, Release: "v1.37", Version: "v1.37.2"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l := &Lab{cluster: files, record: record{KubeProxy: row.proxied}}
+			l.cluster.Name, l.cluster.KubeProxy.Mode, l.cluster.KubeProxy.Release, l.cluster.KubeProxy.Version = "chosen", topology.ModeNFTables, "v1.37", "v1.37.2"
+			asked := files
+			asked.KubeProxy.Mode, asked.KubeProxy.Release, asked.KubeProxy.Version = row.asked, "v1.25", "v1.25.1"
+			c := l.Here(asked)
+			require.Equal(t, "chosen", c.Name)
+			require.Equal(t, row.want, topology.KubeProxy{Mode: c.KubeProxy.Mode, Release: c.KubeProxy.Release, Version: c.KubeProxy.Version})
+		})
+	}
+}

@@ -22,7 +22,8 @@ come and go with the endpoints. Since v1.27 kube-proxy writes the chains of what
 so what somebody else did to the others stays; with --full it writes all its rules anew, as it does from time to time.
 
 The lab keeps its name, its backend, its nodes, its pods and its links. Files that would need others are refused, with the
-first thing that is otherwise, and nothing is changed.`,
+first thing that is otherwise, and nothing is changed. kube-proxies go on in their mode where the files name none, and real
+ones, of --kube-proxy, are of their release, whatever the files tell of the nodes.`,
 		Args: noArgs,
 	}
 	in.add(cmd)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -202,9 +203,18 @@ func (b Builder) run(ctx context.Context, dir string, args ...string) ([]byte, e
 		return nil, fmt.Errorf("%s: %w: install Go, or give the path of a kube-proxy", name, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, lastLine(errs.String()))
+		return nil, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, cmp.Or(lastLine(errs.String()), inObject(out.Bytes())))
 	}
 	return out.Bytes(), nil
+}
+
+// inObject is the error that `go mod download -json` tells in what it prints, and nowhere else; "" where there is none.
+func inObject(printed []byte) string {
+	var told struct{ Error string }
+	if json.Unmarshal(printed, &told) != nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(told.Error), " ")
 }
 
 func lastLine(text string) string {

@@ -135,7 +135,7 @@ func TestBuild(t *testing.T) {
 	require.NoError(t, os.WriteFile(tool, []byte(`#!/bin/sh
 echo "$@" >> `+dir+`/calls
 case "$1 $2" in
-"mod download") echo '{"GoMod": "/there/go.mod"}' ;;
+"mod download") [ "$4" = k8s.io/kubernetes@v1.99.0 ] && { printf '{"Error": "k8s.io/kubernetes@v1.99.0: 404\\n\\tnot found"}'; exit 1; }; echo '{"GoMod": "/there/go.mod"}' ;;
 "mod edit") echo '{"Go": "1.24.0"}' ;;
 "build "*) [ -e `+dir+`/fails ] && { echo it does not compile >&2; exit 1; }; grep -q 'require k8s.io/kubernetes v1.33.4' go.mod && echo built > kube-proxy ;;
 esac
@@ -145,6 +145,9 @@ esac
 	_, err := b.Build(t.Context(), "v1.33.4")
 	require.ErrorContains(t, err, "it does not compile")
 	require.NoError(t, os.Remove(filepath.Join(dir, "fails")))
+
+	_, err = b.Build(t.Context(), "v1.99.0")
+	require.ErrorContains(t, err, "exit status 1: k8s.io/kubernetes@v1.99.0: 404 not found")
 
 	binary, err := b.Build(t.Context(), "v1.33.4")
 	require.NoError(t, err)

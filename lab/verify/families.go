@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,10 +70,9 @@ func newRun(ctx context.Context, l *lab.Lab, o Options) (r run, err error) {
 	}
 	r = run{lab: l, options: o, intent: l.Cluster(), flows: o.Flows}
 	if o.Intent != nil {
-		r.intent = *o.Intent
+		r.intent = l.Here(*o.Intent)
 		r.intent.Underlay = l.Cluster().Underlay // what is wired stays as it is
 	}
-	r.intent.KubeProxy.Mode = cmp.Or(r.intent.KubeProxy.Mode, l.Cluster().KubeProxy.Mode)
 	if r.flows == nil {
 		r.flows = proof.Flows(r.intent, o.Selector)
 	}
