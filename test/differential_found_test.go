@@ -128,6 +128,18 @@ func tupleIn(t *testing.T, family nat.Family, text string) nat.Tuple {
 // that showed it and, where it has the like, in the other one.
 func TestDifferentialFound(t *testing.T) {
 	t.Parallel()
+	onAllTwins(t, func(t *testing.T, w *twins) {
+		t.Helper()
+		for _, c := range allFound() {
+			if c.where.includes(w) {
+				t.Run(c.name, func(t *testing.T) { w.found(t, c) })
+			}
+		}
+	})
+}
+
+// allFound are those differences.
+func allFound() []found {
 	const initiator, responder = "sctp 10.244.0.5:1000 > 203.0.113.7:443", "sctp 203.0.113.7:443 > 10.244.0.5:1000"
 	const pod, far = "tcp 10.244.0.5:443 > 203.0.113.7:1000", "tcp 203.0.113.7:1000 > 10.244.0.5:443"
 	all := []found{
@@ -210,19 +222,11 @@ func TestDifferentialFound(t *testing.T) {
 			{tuple: "udp 127.0.0.1:8080 > 192.168.1.1:9"},
 		}, both, nil},
 	}
-	all = slices.Concat(all, foundProtocols(), foundHeaders(), foundRoutes(), foundRoutes6(), foundPrefixes(), foundCopies())
-	onAllTwins(t, func(t *testing.T, w *twins) {
-		t.Helper()
-		for _, c := range all {
-			if c.where.includes(w) {
-				t.Run(c.name, func(t *testing.T) { w.found(t, c) })
-			}
-		}
-	})
+	return slices.Concat(all, foundProtocols(), foundHeaders(), foundRoutes(), foundRoutes6(), foundPrefixes(), foundCopies())
 }
 
-// found gives both sides the packets of a difference.
-func (w *twins) found(t *testing.T, c found) {
+// begin gives the twins the rules and settings of a difference.
+func (c *found) begin(t *testing.T, w *twins) iptables.Ruleset {
 	t.Helper()
 	rs, err := iptables.ParseString(textIn(w.family, c.rules), w.family)
 	require.NoError(t, err)
@@ -232,6 +236,13 @@ func (w *twins) found(t *testing.T, c found) {
 		w.settings = append(w.settings, topology.Sysctl{Key: key, Value: value})
 	}
 	w.load(t, rs)
+	return rs
+}
+
+// found gives both sides the packets of a difference.
+func (w *twins) found(t *testing.T, c found) {
+	t.Helper()
+	c.begin(t, w)
 	for _, g := range c.packets {
 		require.Empty(t, w.give(t, g.dev, g.packet(t, w.family), 0), g.tuple)
 	}

@@ -157,9 +157,6 @@ func (w *twins) bothWays(t *testing.T, x *wire, d drawn, text string) {
 	}
 }
 
-// unwired matches rules that a gateway on the wire does not carry out as the kernel does: TEE's, and NPT's, which errors about a packet tell of.
-var unwired = regexp.MustCompile(`(?m)^.* -j (TEE|SNPT|DNPT) .*\n`)
-
 // wireRules draws a rule set's text, and the node's settings: those of kube-proxy's kind every other time, else any.
 func (w *twins) wireRules(d drawn) string {
 	w.rounds++
@@ -169,7 +166,6 @@ func (w *twins) wireRules(d drawn) string {
 	}
 	w.settings = d.settings()
 	text := strings.ReplaceAll(textIn(w.family, d.ruleset()), fresh, strconv.Itoa(w.rounds))
-	text = unwired.ReplaceAllString(text, "")
 	w.tracked, w.homing = tracking.MatchString(text), true
 	return text
 }

@@ -40,6 +40,7 @@ const (
 	flagGSO        = 4 // NFQA_CFG_F_GSO
 	flagOwner      = 8 // NFQA_CFG_F_UID_GID
 	infoUnsummed   = 1 // NFQA_SKB_CSUMNOTREADY
+	infoSegments   = 2 // NFQA_SKB_GSO
 	infoUnverified = 4 // NFQA_SKB_CSUM_NOTVERIFIED
 
 	attributeFlags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER

@@ -16,6 +16,8 @@ type Packet struct {
 	UID, GID uint32
 	// Unsummed: its transport checksum is for the device to complete (CHECKSUM_PARTIAL).
 	Unsummed bool
+	// Segments: it is several packets, which a device is to take apart (GSO).
+	Segments bool
 	// Unverified: nobody has looked at its checksum yet. It is told at PREROUTING, INPUT and FORWARD.
 	Unverified bool
 
@@ -74,7 +76,7 @@ func (p *Packet) number(kind uint16, value []byte) {
 	case attrLength:
 		p.Length = int(n)
 	case attrInfo:
-		p.Unsummed, p.Unverified = n&infoUnsummed != 0, n&infoUnverified != 0
+		p.Unsummed, p.Segments, p.Unverified = n&infoUnsummed != 0, n&infoSegments != 0, n&infoUnverified != 0
 	case attrUID:
 		p.UID, p.Owned = n, true
 	case attrGID:

@@ -88,7 +88,7 @@ func (g *Gateway) judgeOne(q *queue, p *nfqueue.Packet, now time.Time) error {
 	s := gateway.Seen{
 		Hook: nat.Hook(p.Hook), Packet: b, In: g.device(p.In), Out: g.device(p.Out), Mark: p.Mark, MAC: p.Address,
 		UID: rules.ID{Known: p.Owned, Number: p.UID}, GID: rules.ID{Known: p.Owned, Number: p.GID},
-		Unsummed: p.Unsummed, Sound: sound(p), Cut: p.Cut(),
+		Unsummed: p.Unsummed, Segments: p.Segments, Sound: sound(p), Cut: p.Cut(),
 	}
 	if g.offload != nil {
 		g.meet(one, p, &s)

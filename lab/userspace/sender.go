@@ -45,6 +45,9 @@ func (s *sender) send(a gateway.Answer) error {
 		return err
 	}
 	dst := p.Tuple().Dst().Addr()
+	if a.Via.IsValid() { // the route is that of the address that is told with the packet (FLOWI_FLAG_KNOWN_NH in raw_sendmsg)
+		dst = a.Via
+	}
 	var to unix.Sockaddr
 	one := &s.sockets[0]
 	if p.V6() {

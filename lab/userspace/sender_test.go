@@ -39,6 +39,8 @@ func TestSender(t *testing.T) {
 		{Packet: to("127.0.0.1:1", "127.0.0.2:2"), Dev: "lo", Mark: 0x4000},
 		{Packet: to("127.0.0.1:1", "127.255.255.255:2")},
 		{Packet: to("[::1]:1", "[::1]:2")},
+		{Packet: to("127.0.0.1:1", "192.0.2.1:2"), Via: netip.MustParseAddr("127.0.0.2")}, // which has no route itself
+		{Packet: to("[::1]:1", "[2001:db8::1]:2"), Via: netip.IPv6Loopback()},
 	} {
 		require.NoError(t, s.send(a), "%x", a.Packet)
 	}

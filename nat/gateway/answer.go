@@ -59,7 +59,7 @@ var rejectCodes = map[string]uint8{
 
 // reject is a REJECT rule's answer (nf_reject_ipv4.c).
 func (v *visit) reject(p *passage, r *rules.Rejection) {
-	if v.wire {
+	if v.wire && !p.copy {
 		p.group = v.forMany(p)
 	}
 	if r.Unrouted {

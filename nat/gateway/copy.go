@@ -10,14 +10,14 @@ import (
 )
 
 // Duplicate sends a copy of the packet at the rules by a neighbour, as a packet of the node's own without a connection, before the rules go on
-// (nf_dup_ipv4, nf_dup_ipv6): what a copy meets makes no copies. A prediction is of the packet alone, and has none; nor has what a kernel hands
-// over at its hooks: it would send the copy by the packet's destination.
+// (nf_dup_ipv4, nf_dup_ipv6): what a copy meets makes no copies. A prediction is of the packet alone, and has none.
 func (v *visit) Duplicate(p *rules.Packet, at nat.Hook, c rules.Copy) {
 	of := v.ruled
-	if v.copying || of == nil || v.wire || v.prediction.choices != nil {
+	if v.copying || of == nil || v.prediction.choices != nil {
 		return
 	}
 	switch dst := p.Tuple.Dst().Addr(); {
+	case v.wire:
 	case of.pieces != nil:
 		v.unmodelled("the copy that TEE makes of a packet which came in pieces is not modelled")
 		return
@@ -27,6 +27,10 @@ func (v *visit) Duplicate(p *rules.Packet, at nat.Hook, c rules.Copy) {
 	}
 	q, ok := v.copied(of, at, c)
 	if !ok {
+		return
+	}
+	if v.wire && (v.segments || q.pkt.Len() <= mtuOf(q.out)) { // else the kernel takes none to send, nor tells of it
+		v.emitCopy(q, c)
 		return
 	}
 	hits, why, where, rejected, sending := v.hits, v.why, v.where, v.rejected, v.process
@@ -42,6 +46,16 @@ func (v *visit) Duplicate(p *rules.Packet, at nat.Hook, c rules.Copy) {
 	if v.rejected = rejected; !v.open {
 		v.why, v.where = why, where
 	}
+}
+
+// emitCopy has the kernel send the copy, which takes another route for it than to its destination, by no mark, as nf_dup_ipv4_route and nf_dup_ipv6_route do: it
+// comes to OUTPUT with none, and has its own all the same.
+func (v *visit) emitCopy(q *passage, c rules.Copy) {
+	if v.unsummed {
+		q.pkt.Seal()
+	}
+	v.answers = append(v.answers, Answer{Packet: q.pkt.Bytes(), Via: c.Via, Dev: c.Out})
+	v.awaits(q)
 }
 
 // copied is the copy, with its route; false where there is none.

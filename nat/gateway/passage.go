@@ -22,24 +22,25 @@ type passage struct {
 	port    *device    // of a bridge, that it came in by; nil where that is not told
 	bridged bool       // a bridge carries it, and it is not for the node's own hardware address
 
-	looped bool       // it came back by lo with its connection
-	sent   netip.Addr // where the node sent it, when it came back
-	kind   routeKind  // of the route that it was sent by
-	astray bool       // NAT has given it another destination since: its route does not lead there
-	shared bool       // its bytes are also those of the packet that leaves (skb_clone)
-	onward bool       // it is forwarded
-	group  bool       // it is for the node and others: broadcast or multicast
-	echoes bool       // the node hears it, too
-	echo   bool       // it is what the node hears of it
-	sound  bool       // its checksum counts as right where it comes back to the node (skb_csum_unnecessary)
-	valid  bool       // conntrack found its checksum right when it came in, which REJECT believes whatever rules change since (csum_valid)
-	summed bool       // conntrack found its checksum wrong when it came in: of a copy that leaves nobody sums it again (CHECKSUM_COMPLETE, nf_checksum)
-	answer bool       // the node's own, because of another
-	copy   bool       // it is TEE's
-	raw    bool       // a process gave it as it is
-	by     *device    // it has to leave by this device
-	routed uint32     // the mark that its route was asked for with
-	held   bool       // on the wire it has that mark until POSTROUTING, and not its own
+	looped   bool       // it came back by lo with its connection
+	sent     netip.Addr // where the node sent it, when it came back
+	kind     routeKind  // of the route that it was sent by
+	astray   bool       // NAT has given it another destination since: its route does not lead there
+	shared   bool       // its bytes are also those of the packet that leaves (skb_clone)
+	onward   bool       // it is forwarded
+	group    bool       // it is for the node and others: broadcast or multicast
+	echoes   bool       // the node hears it, too
+	echo     bool       // it is what the node hears of it
+	sound    bool       // its checksum counts as right where it comes back to the node (skb_csum_unnecessary)
+	valid    bool       // conntrack found its checksum right when it came in, which REJECT believes whatever rules change since (csum_valid)
+	summed   bool       // conntrack found its checksum wrong when it came in: of a copy that leaves nobody sums it again (CHECKSUM_COMPLETE, nf_checksum)
+	answer   bool       // the node's own, because of another
+	copy     bool       // it is TEE's
+	uncopied bool       // it is sent because of a copy, in the middle of that
+	raw      bool       // a process gave it as it is
+	by       *device    // it has to leave by this device
+	routed   uint32     // the mark that its route was asked for with
+	held     bool       // on the wire it has that mark until POSTROUTING, and not its own
 
 	pieces  []int // data of the fragments that it came in; nil: it came whole
 	laid    []int // data of the fragments that the stack laid an answer out in

@@ -43,9 +43,11 @@ type visit struct {
 	loops     int
 
 	// Of a packet that a kernel hands over at a hook.
-	wire    bool // the kernel routes and sends
-	mac     []byte
-	answers []Answer
+	wire     bool // the kernel routes and sends
+	unsummed bool // a device is to complete its transport checksum
+	segments bool // it is several packets in one
+	mac      []byte
+	answers  []Answer
 
 	// Used again, and written anew before they are read.
 	main  passage // the packet that was handed in

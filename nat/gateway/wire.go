@@ -26,6 +26,8 @@ type Seen struct {
 	UID, GID rules.ID
 	// Unsummed: its transport checksum is for a device to complete (CHECKSUM_PARTIAL).
 	Unsummed bool
+	// Segments: it is several packets, which a device is to take apart (GSO).
+	Segments bool
 	// Cut: of its bytes only the first BeginLength are known, and behind them may be anything. See Gateway.Begins.
 	Cut bool
 	// Sound: nobody has to look at its checksum any more (skb_csum_unnecessary).
@@ -56,12 +58,13 @@ type Ruling struct {
 	Open bool
 }
 
-// Answer is a packet of the node's own because of another: a REJECT rule's. It is to be handed to the kernel as it is (IP_HDRINCL), and comes
+// Answer is a packet of the node's own because of another: a REJECT rule's, or TEE's copy. It is to be handed to the kernel as it is (IP_HDRINCL), and comes
 // to At again at OUTPUT.
 type Answer struct {
 	Packet []byte
 	Dev    string // that it has to leave by; "" leaves it to the routes
 	Mark   uint32
+	Via    netip.Addr // the neighbour that it goes to in place of its destination, with that one's route: TEE's copy; zero for none
 }
 
 // At takes a packet through all that is called at one hook. Between hooks a packet is found again by what does not change on its way, its
@@ -70,7 +73,7 @@ type Answer struct {
 // the next call.
 func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	v := g.begin(at)
-	v.wire, v.mac, v.answers = true, s.MAC, v.answers[:0]
+	v.wire, v.unsummed, v.segments, v.mac, v.answers = true, s.Unsummed, s.Segments, s.MAC, v.answers[:0]
 	defer func() { v.wire, v.mac = false, nil }()
 	g.transit.expire(&g.conns, at)
 	var head [headLength]byte
@@ -81,8 +84,9 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	if ok {
 		v.split(p, s.Hook)
 		v.icmpBusy = s.Hook == nat.Output && p.view.Sender.Socket == rules.KernelSocket && p.pkt.Proto() == v.icmp().proto
-		ok = v.hook(s.Hook, &p.passage)
-		v.icmpBusy = false
+		v.copying = (p.copy || p.uncopied) && (s.Hook == nat.Output || s.Hook == nat.PostRouting)
+		ok = v.hook(s.Hook, &p.passage) && (s.Hook != nat.Input || !p.pkt.V6() || !v.drifted(&p.passage))
+		v.icmpBusy, v.copying = false, false
 	}
 	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Open: v.open, Serial: p.serial, Conn: p.ref.Conn, Dir: p.ref.Dir}
 	if !ok {
@@ -101,7 +105,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 // markOnward is the mark that a packet goes on with. The kernel routes what comes back at OUTPUT with another mark anew (nf_ip_reroute), which it does not do for rules but for those
 // of a chain that reroutes (routed): where no such chain and no translation had that mark, and it leads elsewhere, it is kept until POSTROUTING.
 func (v *visit) markOnward(p *passage, hook nat.Hook) uint32 {
-	if p.held = hook == nat.Output && p.routed != p.view.Mark && v.leadsAstray(p); p.held {
+	if p.held = hook == nat.Output && p.routed != p.view.Mark && (p.copy || v.leadsAstray(p)); p.held {
 		return p.routed
 	}
 	return p.view.Mark
@@ -155,11 +159,13 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 	if s.Hook == nat.Output {
 		p.routed = s.Mark
 	}
-	if s.Hook != nat.PostRouting || !p.held || s.Mark != p.routed {
+	if !p.keepsMark(s) {
 		p.view.Mark = s.Mark
 	}
 	if s.Hook == nat.PostRouting { // the kernel tells it where it knows it
-		p.view.In, p.view.Came = "", s.In
+		if p.view.In, p.view.Came = "", s.In; p.copy && !v.options.Kernel.Before(5, 7) { // skb->dev, which is none's of what a process sends
+			p.view.Came = s.Out
+		}
 	}
 	p.out, p.via = v.devices[s.Out], netip.Addr{}
 	p.onward = s.Hook == nat.Forward
@@ -168,6 +174,11 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 		p.via = v.viaOf(&p.passage)
 	}
 	return p, true
+}
+
+// keepsMark reports whether a packet has another mark than the kernel tells at a hook, which does not know it yet.
+func (p *passage) keepsMark(s *Seen) bool {
+	return s.Hook == nat.PostRouting && p.held && s.Mark == p.routed || s.Hook == nat.Output && p.copy
 }
 
 // unknownYet makes the passage of a packet that no hook has had before.
@@ -180,6 +191,8 @@ func (v *visit) unknownYet(p *passage, pkt *packet.Packet, s *Seen) {
 	switch {
 	case s.UID.Known:
 		p.view.Sender = rules.Sender{Socket: rules.ProcessSocket, UID: s.UID, GID: s.GID}
+		kind, _, ok := pkt.ICMP()
+		p.raw = ok && pkt.V6() && packet.IsError(pkt.Proto(), kind) // processes write errors whole
 	case s.Hook == nat.Output && pkt.Proto() == v.icmp().proto:
 		p.view.Sender.Socket = rules.KernelSocket
 	default:
@@ -244,7 +257,7 @@ func (v *visit) viaOf(p *passage) netip.Addr {
 // split tells at POSTROUTING what a packet is that the node hears itself: of IPv4 there the first is the copy, and what leaves comes
 // behind it (ip_mc_output), of IPv6 it is one packet there (ip6_finish_output2).
 func (v *visit) split(p *traveller, hook nat.Hook) {
-	if hook != nat.PostRouting || p.twin || p.out.Kind == topology.Loopback {
+	if hook != nat.PostRouting || p.twin || p.copy || p.out.Kind == topology.Loopback {
 		return
 	}
 	if p.echo = v.host.hears(p.out, p.view.Tuple.Dst().Addr()); !p.echo || p.pkt.V6() {
@@ -283,12 +296,13 @@ func (p *passage) tied() bool { return p.ref.Conn != nil || p.ref.Info == conntr
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
-	if last || !p.tied() && !p.held && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {
+	if last || !p.tied() && !p.held && !p.summed && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {
 		v.transit.free(p)
 		return
 	}
 	if s.Hook == nat.PostRouting {
-		p.echo, p.looped, p.sound, p.sent = false, true, true, p.view.Tuple.Dst().Addr()
+		p.raw, p.uncopied = false, false
+		p.echo, p.looped, p.sound, p.sent = false, true, p.echo || p.sound, p.view.Tuple.Dst().Addr() // dev_loopback_xmit
 	}
 	v.transit.put(p, stageOf(s.Hook), v.at)
 }
@@ -307,8 +321,14 @@ func (v *visit) emit(q *passage) {
 		a.Dev = q.by.Name
 	}
 	v.answers = append(v.answers, a)
+	v.awaits(q)
+}
+
+// awaits notes a packet that the kernel is given to send.
+func (v *visit) awaits(q *passage) {
 	one := v.transit.traveller()
 	one.passage = *q
+	one.uncopied = v.copying
 	v.transit.put(one, stageAnswer, v.at)
 }
 

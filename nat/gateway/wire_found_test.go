@@ -70,6 +70,27 @@ func TestInvalidIsNotLost(t *testing.T) {
 	}
 }
 
+// What comes back by lo has a sum that is right where a device was to complete it, or where it is what the node hears itself of what it sends to others; any other is
+// looked at, and not answered where it is wrong.
+func TestSumsOverLo(t *testing.T) {
+	t.Parallel()
+	rs, err := iptables.ParseString("*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j REJECT\nCOMMIT\n", nat.IPv4)
+	require.NoError(t, err)
+	for _, unsummed := range []bool{false, true} {
+		g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+		require.NoError(t, err)
+		self := netip.MustParseAddrPort("192.168.1.1:0")
+		b := packet.Build(nat.TupleOf(99, self, self), packet.Fields{TTL: 64, Payload: []byte("wrong")}).Bytes()
+		for _, s := range []gateway.Seen{{Hook: nat.Output, Out: "lo", Unsummed: unsummed}, {Hook: nat.PostRouting, Out: "lo"}, {Hook: nat.PreRouting, In: "lo"}} {
+			s.Packet = b
+			require.Equal(t, nat.Accept, g.At(s, time.Unix(1, 0)).Verdict)
+		}
+		r := g.At(gateway.Seen{Hook: nat.Input, In: "lo", Packet: b}, time.Unix(1, 0))
+		require.Equal(t, nat.Drop, r.Verdict)
+		require.Equal(t, unsummed, len(r.Answers) == 1, "%t: %s", unsummed, r.Why)
+	}
+}
+
 // What the kernel sends of ICMP itself is not answered by ICMP, for its stack is at work then (icmp_xmit_lock); what a process sends is.
 func TestBusyOnTheWire(t *testing.T) {
 	t.Parallel()
