@@ -118,9 +118,6 @@ func (j job) do(ctx context.Context, verbose bool) (r Result) {
 
 // inIPv6 makes the job's scenario one of IPv6, or tells why it is none.
 func (j *job) inIPv6() (why string) {
-	if j.program.Path != "" {
-		return "scenarios with real kube-proxies are asked in IPv4"
-	}
 	s, err := j.scenario.InIPv6()
 	if err != nil {
 		return err.Error()

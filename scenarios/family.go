@@ -16,7 +16,8 @@ import (
 )
 
 // ipv4Address is an address in a script or a file, with what may stand behind it.
-var ipv4Address = regexp.MustCompile(`\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(/\d+)?(:\d+)?`)
+// Its last octet may be a shell's variable.
+var ipv4Address = regexp.MustCompile(`\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3}|\$\w+)(/\d+)?(:\d+)?`)
 
 // inIPv6 is a text with every IPv4 address in it as one of IPv6: 10.244.1.2 is fd00:10:244:1::2, and networks of whole octets are those of the
 // addresses in them.
@@ -82,7 +83,7 @@ func (s Scenario) InIPv6() (Scenario, error) {
 				return s, fmt.Errorf("%q is about IPv4: %s", strings.TrimSpace(line), of.why)
 			}
 		}
-		text, err := inIPv6(endpointChain.ReplaceAllStringFunc(sixWords.Replace(line), chainInIPv6))
+		text, err := lineInIPv6(line)
 		if err != nil {
 			return s, err
 		}
@@ -93,10 +94,25 @@ func (s Scenario) InIPv6() (Scenario, error) {
 	return s, nil
 }
 
+// lineInIPv6 is a line of a script in IPv6. kube-proxy's own pages are at 127.0.0.1 in either family.
+func lineInIPv6(line string) (string, error) {
+	const pages, aside = "http://127.0.0.1:", "http://@:"
+	line = strings.ReplaceAll(sixWords.Replace(line), pages, aside)
+	text, err := inIPv6(endpointChain.ReplaceAllStringFunc(line, chainInIPv6))
+	if slices.ContainsFunc(strings.Fields(line), func(word string) bool { return word == "stdout" || word == "stderr" || word == "grep" }) {
+		text = bracketed.ReplaceAllString(text, `\[$1\]`) // what these look for is an expression
+	}
+	return strings.ReplaceAll(text, aside, pages), err
+}
+
+// bracketed is an address of IPv6 in front of a port.
+var bracketed = regexp.MustCompile(`\[(fd00:[0-9a-f:]+)\]`)
+
 // sixWords are the words of a script's line that have others in IPv6.
 var sixWords = strings.NewReplacer(
 	"net.ipv4.ip_forward=", "net.ipv6.conf.all.forwarding=",
 	"net/bridge/bridge-nf-call-iptables=", "net/bridge/bridge-nf-call-ip6tables=",
+	"iptables-legacy", "ip6tables-legacy", "iptables-nft", "ip6tables-nft", `ip_family="IPv4"`, `ip_family="IPv6"`,
 	" ip kube-proxy", " ip6 kube-proxy", " ip saddr ", " ip6 saddr ", " ip daddr ", " ip6 daddr ", // nft's words
 )
 
