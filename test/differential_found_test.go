@@ -31,6 +31,7 @@ type given struct {
 	cut        int             // how many bytes at the end of it are not quoted
 	set        map[int]byte    // bytes of the packet to be others
 	options    []byte          // of an IPv4 header
+	tcpOptions []byte          // of a TCP header, with their padding
 	headers    []packet.Header // of IPv6
 	spoiled    map[int]byte    // bytes of the packet to be others, with the checksums as they were
 }
@@ -38,7 +39,7 @@ type given struct {
 // packet is the packet of a family.
 func (g given) packet(t *testing.T, family nat.Family) []byte {
 	t.Helper()
-	f := packet.Fields{ID: 0x8001, TTL: cmp.Or(g.ttl, 64), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240}, Headers: g.headers}
+	f := packet.Fields{ID: 0x8001, TTL: cmp.Or(g.ttl, 64), Payload: g.payload, Rest: g.tag, TCP: packet.TCP{Flags: g.flags, Seq: g.seq, Ack: g.ack, Window: 64240, Options: g.tcpOptions}, Headers: g.headers}
 	tuple := tupleIn(t, family, g.tuple)
 	if proto := tuple.Proto(); proto == nat.ICMP || proto == nat.ICMPv6 {
 		f.Type = icmpTypes[family][cmp.Or(g.kind, 8)]

@@ -10,7 +10,9 @@ import (
 // change draws what a rule does besides its verdict.
 func (t *nativeTable) change(k nativeKind) string {
 	ip := t.ip()
-	switch t.n(10) {
+	switch t.n(11) {
+	case 10:
+		return pick(t.drawn, []string{"tcp option maxseg size set 536", "tcp option maxseg size set 1000", "tcp flags syn tcp option maxseg size set 1400"})
 	case 0, 1, 2:
 		return "meta mark set " + t.markValue("meta")
 	case 3:

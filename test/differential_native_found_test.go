@@ -167,6 +167,16 @@ func TestDifferentialNativeFound(t *testing.T) {
 		{"a condition of a protocol that nft does not list", nativeChain("inet t", forward, "meta l4proto icmp th sport { 1, 1000 } drop"), []given{{dev: "in0", tuple: toPod}}, both, false},
 		{"what a rule does between a condition and what needs it", nativeChain("ip t", "nat hook prerouting priority -100", "meta l4proto tcp meta mark set 0x4000 meta l4proto { tcp, udp } redirect to th dport map { 80 : 8080 }"), []given{{dev: "in0", tuple: toService}}, both, true},
 		{"a field that a rule sets", nativeChain("ip t", forward, "ip ttl set 5", "ip dscp set cs1"), []given{{dev: "in0", tuple: toPod}}, only4, false},
+		{"a maximum segment size that a rule sets", nativeChain("inet t", forward, "tcp option maxseg size set 1000 meta mark set 0x1", "meta mark 0x1 counter"), []given{
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1001 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{1, 1, 2, 4, 1, 0, 0, 0}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1002 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{1, 2, 4, 5, 180, 0, 0, 0}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1003 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 3, 5, 0}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1004 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{1, 1, 2, 4}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1005 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 5, 5, 180, 7, 0, 0, 0}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1006 > 10.244.0.5:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: toPod},
+		}, both, false},
 		{"a field that a rule of inet sets", nativeChain("inet t", forward, "udp dport 53 ip6 hoplimit set 5", "ip6 dscp set cs1", "ip6 hoplimit 5 meta mark set 0x1"), []given{{dev: "in0", tuple: toPod}}, only6, false},
 		{"ranges of numbers in the machine's order", nativeChain("ip t", forward, "meta mark set 0x300", "meta mark { 0x2ff-0x301, 0x1000 } meta mark set 0x2", "meta mark . udp dport { 0x1-0x5 . 53 } drop", "meta skuid { 1-1000, 5000 } accept"), []given{{dev: "in0", tuple: toPod}}, both, false},
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"natlab/nat"
+	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
 
@@ -30,7 +31,7 @@ var assigned = map[Selector]func(r *run, n Number){
 }
 
 // silent are the selectors whose setting natlab follows no packet by.
-var silent = []Selector{"meta nftrace", "meta priority", "ct helper", "ct timeout", "ct event", "tcp option maxseg size", "meta rtclassid"}
+var silent = []Selector{"meta nftrace", "meta priority", "ct helper", "ct timeout", "ct event", "meta rtclassid"}
 
 func setTTL(r *run, n Number) { r.visit.SetTTL(uint8(n.Low)) }
 
@@ -44,6 +45,9 @@ func setDSCP(r *run, n Number) {
 func (c *Compiled) assignStep(a Assign) step {
 	if slices.Contains(silent, a.To) {
 		return func(*run) flow { return goesOn }
+	}
+	if a.To == "tcp option maxseg size" {
+		return c.maxSegStep(a)
 	}
 	set, read := assigned[a.To], c.value(a.Value)
 	text := a.String()
@@ -62,6 +66,55 @@ func (c *Compiled) assignStep(a Assign) step {
 		return goesOn
 	}
 }
+
+// maxSegStep makes a TCP segment's maximum segment size smaller, never larger (nft_exthdr_tcp_set_eval). What natlab does not know, as the route's MTU, it leaves as
+// it is: nothing that decides of the packet asks for it.
+func (c *Compiled) maxSegStep(a Assign) step {
+	read, text := c.value(a.Value), a.String()
+	if read == nil {
+		return func(*run) flow { return goesOn }
+	}
+	return func(r *run) flow {
+		n, got := read(r)
+		switch {
+		case got == rules.No:
+			return breaks
+		case got == rules.Unknown || r.visit.Wire == nil:
+			return goesOn
+		case !writesMaxSeg(r.visit.Wire, uint16(n.Low)):
+			if v, is := r.visit.World.(rules.Versioned); is && v.Kernel().Before(5, 17) { // some of which go on
+				return r.lost("what " + text + " makes of the packet")
+			}
+			return breaks
+		}
+		return goesOn
+	}
+}
+
+// writesMaxSeg reports whether a packet has a whole TCP header, and the option is whole if there is one.
+func writesMaxSeg(w *packet.Packet, size uint16) bool {
+	const kind, length = 2, 4
+	h := w.Transport()
+	if w.Proto() != nat.TCP || w.Later() || len(h) < tcpHeader || int(h[12]>>4)*4 < tcpHeader || len(h) < int(h[12]>>4)*4 {
+		return false
+	}
+	for at, option := range w.TCPOptions {
+		switch {
+		case option[0] != kind:
+			continue
+		case len(option) < length || len(option) < int(option[1]):
+			return false
+		}
+		if uint16(option[2])<<8|uint16(option[3]) > size {
+			w.ReplaceTCPWord(at+2, size)
+		}
+		return true
+	}
+	return true
+}
+
+// tcpHeader is the shortest that there is.
+const tcpHeader = 20
 
 // natStep translates. A rule of the other family does not match, nor one whose map has nothing for the packet.
 func (c *Compiled) natStep(n NAT) step {

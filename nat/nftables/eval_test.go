@@ -1,6 +1,7 @@
 package nftables_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"natlab/nat"
 	"natlab/nat/nftables"
+	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
 
@@ -252,5 +254,27 @@ func TestUnknown(t *testing.T) {
 		v, _ := nftables.Compile(table(t, row.rule), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
 		require.Equal(t, nat.Accept, v, row.rule)
 		require.Equal(t, []string{row.asked}, w.asked)
+	}
+}
+
+// A maximum segment size is made smaller, never larger; where there is no whole TCP header or option the rule ends.
+func TestMaxSegment(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		options, after []byte
+		then           nat.Verdict
+	}{
+		{[]byte{2, 4, 5, 180}, []byte{2, 4, 3, 232}, nat.Drop},
+		{[]byte{1, 1, 2, 4, 1, 0, 0, 0}, []byte{1, 1, 2, 4, 1, 0, 0, 0}, nat.Drop},
+		{nil, []byte{}, nat.Drop},
+		{[]byte{2, 3, 5, 0}, []byte{2, 3, 5, 0}, nat.Accept},
+		{[]byte{1, 1, 2, 4}, []byte{1, 1, 2, 4}, nat.Accept},
+	} {
+		p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
+		p.Wire = packet.Build(p.Tuple, packet.Fields{TCP: packet.TCP{Flags: 2, Options: row.options}})
+		v, _ := nftables.Compile(table(t, "tcp option maxseg size set 1000 drop"), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
+		require.Equal(t, row.then, v, "%x", row.options)
+		require.Equal(t, row.after, bytes.Clone(p.Wire.Transport()[20:]), "%x", row.options)
+		require.True(t, p.Wire.ChecksumOK())
 	}
 }
