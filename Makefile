@@ -17,7 +17,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-wire test-vm test-ipvs test-vm-all deps-vm test-browser validate test-deb bench lint fmt deps module-path dist go-there root clean
+.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-wire test-vm test-ipvs test-vm-all deps-vm test-browser validate test-deb test-rpm bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -79,6 +79,9 @@ validate: root deps build ## what natlab writes, read by others: xmllint, mermai
 
 test-deb: root dist ## the .deb of make dist in a fresh root, made by debootstrap: installed, a lab proved, purged (root)
 	@.ci/test-deb bin/dist/natlab_*_$$(dpkg --print-architecture).deb
+
+test-rpm: root dist ## the .rpm of make dist in a fresh root, by rpm: installed, verified, used, erased (root)
+	@.ci/test-rpm bin/dist/natlab-*.$$(uname -m).rpm
 
 bench: root deps go-there ## the figures: up, down, verify, rules (root)
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 20m ./...
