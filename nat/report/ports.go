@@ -53,7 +53,7 @@ func (p *Ports) when() string {
 	case p.moment():
 		return "at " + clock(p.Begin)
 	}
-	return fmt.Sprintf("%s from %s on", spell(p.End.Sub(p.Begin)), clock(p.Begin))
+	return fmt.Sprintf("%s from %s", spell(p.End.Sub(p.Begin)), clock(p.Begin))
 }
 
 // clock is a time as it is told.

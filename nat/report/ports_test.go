@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ func TestPortsText(t *testing.T) {
 	p.Lost = 3
 	var b strings.Builder
 	require.NoError(t, p.Text(&b, report.Style{}))
-	require.Equal(t, `source ports of vms100, 10 s from 2025-11-27 00:00:00 UTC on
+	require.Equal(t, `source ports of vms100, 10 s from 2025-11-27 00:00:00 UTC
 note: 3 events could not be delivered: what is told lacks them
 
 tcp 10.244.239.128  6 connections, at most 3 at once, 3 at the end; 6 ports in all; 1 of the node's own, not translated
@@ -125,6 +127,30 @@ func TestPortsPictures(t *testing.T) {
 }
 
 // A lease is drawn where its time and its port are: the chart of which ports begins at 0 below and ends at 65535 above.
+// What a chart shows stands above it: the line begins as high as the chart is where all connections were there from the beginning.
+func TestPortsPicturesHaveRoom(t *testing.T) {
+	t.Parallel()
+	p := portsOf(5)
+	for name, write := range map[string]func(io.Writer) error{"SVG": p.SVG, "HTML": p.HTML} {
+		var b strings.Builder
+		require.NoError(t, write(&b), name)
+		number := func(pattern string) (n int) {
+			m := regexp.MustCompile(pattern).FindStringSubmatch(b.String())
+			require.NotNil(t, m, "%s: %s", name, pattern)
+			n, err := strconv.Atoi(m[1])
+			require.NoError(t, err)
+			return n
+		}
+		top, words := number(`<path class="line" d="M\d+ (-?\d+)V`), number(`<text x="\d+" y="(-?\d+)"[^>]*>connections at once`)
+		require.Less(t, words, top, name)
+		if name == "HTML" {
+			require.LessOrEqual(t, number(`class="plot"[^>]*viewBox="0 (-\d+) `), words-12, name)
+			continue
+		}
+		require.GreaterOrEqual(t, words, number(`<text x="\d+" y="(\d+)"[^>]*>end;`)+12, name)
+	}
+}
+
 func TestPortsPlace(t *testing.T) {
 	t.Parallel()
 	p := portsOf(9)

@@ -72,8 +72,8 @@ func (p *Ports) SVG(w io.Writer) error {
 			drawn.down += lineHeight
 			drawn.put("name", poolName(pool))
 			drawn.put("soft", p.figures(pool))
-			p.plot(drawn, pool, margin, drawn.down+lineHeight/2)
-			drawn.down += plotHigh + lineHeight/2
+			p.plot(drawn, pool, margin, drawn.down+lineHeight)
+			drawn.down += plotHigh + lineHeight
 			p.list(drawn, pool)
 		}
 	})
@@ -159,7 +159,7 @@ func (p *Ports) frame(drawn *picture, pool *portuse.Pool, left, y int) {
 		number(chart.top-6, chart.most)
 		number(chart.top+chart.high-12, chart.low)
 	}
-	drawn.word(left+charWidth, y-6, "soft", "connections at once", len("connections at once"))
+	drawn.word(left+charWidth, y-18, "soft", "connections at once", len("connections at once"))
 	what := portWord(pool) + "s in use"
 	drawn.word(left+charWidth, below-18, "soft", what, len(what))
 	if end := spell(p.End.Sub(p.Begin)); !p.moment() {
