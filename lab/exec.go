@@ -138,6 +138,9 @@ func (l *Lab) Exec(ctx context.Context, member string, argv []string, s Streams)
 	// A program that it left running in the background may keep the output open.
 	cmd.WaitDelay = time.Second
 	if err := h.Start(cmd, l.names()...); err != nil {
+		if missing := (*exec.Error)(nil); errors.As(err, &missing) {
+			err = missing.Err // it names the program, too
+		}
 		return 0, fmt.Errorf("run %s in %s: %w", argv[0], member, err)
 	}
 	err = cmd.Wait()

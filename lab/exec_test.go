@@ -37,7 +37,7 @@ func TestExec(t *testing.T) {
 	require.Equal(t, noResolver, out)
 
 	_, err := l.Exec(t.Context(), "vms105", []string{"no-such-program"}, Streams{})
-	require.ErrorContains(t, err, `run no-such-program in vms105`)
+	require.EqualError(t, err, "run no-such-program in vms105: executable file not found in $PATH")
 	_, err = l.Exec(t.Context(), "vms999", []string{"true"}, Streams{})
 	require.ErrorContains(t, err, `has no member "vms999"`)
 	_, err = l.Exec(t.Context(), "vms105", nil, Streams{})

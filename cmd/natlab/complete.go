@@ -11,6 +11,7 @@ import (
 	"natlab/lab"
 	"natlab/lab/vm"
 	"natlab/nat/diagnosis"
+	"natlab/nat/view"
 	"natlab/scenarios"
 	"natlab/topology"
 	"natlab/topology/kube"
@@ -22,15 +23,17 @@ type completer func(cmd *cobra.Command, args []string) []cobra.Completion
 // completers are those of flags, by the flag's name; flags that take one of a few words propose these.
 func (p *program) completers() map[string]completer {
 	return map[string]completer{
-		"name":     func(*cobra.Command, []string) []cobra.Completion { return labNames() },
-		"from":     func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) },
-		"node":     func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) },
-		"service":  func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.services(cmd) },
-		"code":     func(*cobra.Command, []string) []cobra.Completion { return codes() },
-		"release":  func(*cobra.Command, []string) []cobra.Completion { return topology.Releases() },
-		"kernel":   func(cmd *cobra.Command, _ []string) []cobra.Completion { return kernels(cmd) },
-		"iptables": func(*cobra.Command, []string) []cobra.Completion { return vm.Releases() },
-		"to":       func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.addresses(cmd, "") },
+		"name":      func(*cobra.Command, []string) []cobra.Completion { return labNames() },
+		"namespace": func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.namespaces(cmd) },
+		"as":        func(*cobra.Command, []string) []cobra.Completion { return versions() },
+		"from":      func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.members(cmd) },
+		"node":      func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.nodes(cmd) },
+		"service":   func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.services(cmd) },
+		"code":      func(*cobra.Command, []string) []cobra.Completion { return codes() },
+		"release":   func(*cobra.Command, []string) []cobra.Completion { return topology.Releases() },
+		"kernel":    func(cmd *cobra.Command, _ []string) []cobra.Completion { return kernels(cmd) },
+		"iptables":  func(*cobra.Command, []string) []cobra.Completion { return vm.Releases() },
+		"to":        func(cmd *cobra.Command, _ []string) []cobra.Completion { return p.addresses(cmd, "") },
 	}
 }
 
@@ -113,6 +116,27 @@ func kernels(cmd *cobra.Command) []cobra.Completion {
 		return all
 	}
 	return slices.DeleteFunc(all, func(k string) bool { return k[0] < '0' || k[0] > '9' || strings.HasSuffix(k, ".x") })
+}
+
+// versions are those of iptables that view and audit know.
+func versions() (out []cobra.Completion) {
+	for _, v := range view.Versions() {
+		out = append(out, v.String())
+	}
+	return out
+}
+
+// namespaces are those of Kubernetes, of pods and Services.
+func (p *program) namespaces(cmd *cobra.Command) (out []cobra.Completion) {
+	c := p.at(cmd)
+	for _, pod := range c.Pods {
+		out = append(out, pod.Namespace)
+	}
+	for _, s := range c.Services {
+		out = append(out, s.Namespace)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func codes() (out []cobra.Completion) {

@@ -52,6 +52,10 @@ func TestCompletion(t *testing.T) {
 		{"vm run --iptables ", "bullseye"},
 		{"explain --kernel 5", "5.10"},
 		{"verify -f " + cluster + " --to ", "10.96.0.10:9153"},
+		{"get pods -f " + cluster + " -n ", "velero"},
+		{"get services -f " + cluster + " ", "minio"},
+		{"view --as ", "1.4.21"},
+		{"audit --as 1.8", "1.8.7"},
 	}
 	for _, row := range rows {
 		t.Run(row.line, func(t *testing.T) {
