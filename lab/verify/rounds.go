@@ -19,7 +19,7 @@ const (
 	batchSize   = 64   // attempts at once: more, and a packet waits longer at the taps than its sender does before it sends it again
 	quietSize   = 8    // attempts at once where one was discarded before
 	alone       = 3    // discarded attempts of a flow after which it is asked by itself
-	maxRetries  = 9    // discarded attempts of one flow before it is left inconclusive
+	maxRetries  = 9    // discarded attempts of one flow before it is left inconclusive, in turn for each of its endpoints
 	maxAttempts = 2000 // attempts of one flow
 	maxVain     = 3    // attempts of one flow that are disproved and came to no endpoint at all: more tell no more
 	maxHalts    = 4    // attempts of one flow that are disproved since they halted: TCP's patience makes each of them long
@@ -92,7 +92,7 @@ func enoughAttempts(p float64) int {
 // open reports whether the flow has to be asked again: because an endpoint was not seen yet, or because the live
 // rules may go another way than they should and did not so far.
 func (q *flowState) open() bool {
-	if q.retries > maxRetries || q.vain >= maxVain || q.halts >= maxHalts || q.givenUp {
+	if q.retries > q.patience() || q.vain >= maxVain || q.halts >= maxHalts || q.givenUp {
 		return false
 	}
 	if q.attempts == 0 || q.sticks && q.watched && q.attempts < 2 {
@@ -104,6 +104,15 @@ func (q *flowState) open() bool {
 		}
 	}
 	return q.watched && q.deviation > 0 && !q.disproved() && q.attempts < enoughAttempts(q.deviation)
+}
+
+// patience is how many attempts of the flow may tell nothing before it is left inconclusive. Where endpoints serve in turn each has its share of the attempts, and so of those that tell nothing:
+// that many rounds are owed to one that was not seen yet.
+func (q *flowState) patience() int {
+	if q.inTurn {
+		return maxRetries * len(q.intent)
+	}
+	return maxRetries
 }
 
 func (q *flowState) disproved() bool {

@@ -125,6 +125,28 @@ func TestEndpointsThatServeInTurn(t *testing.T) {
 	assert.Contains(t, q.certs[1].Wrong.Why, "scheduler")
 }
 
+// Each of the endpoints that serve in turn has its own attempts that may tell nothing: where those of one are disturbed all along, the other's turn still comes. One that was not seen in them is said to
+// be unknown for that.
+func TestEndpointsThatServeInTurnOnASlowMachine(t *testing.T) {
+	t.Parallel()
+	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}
+	turns, drawn := &flowState{intent: both, live: both, inTurn: true}, &flowState{intent: both, live: both}
+	for q, rounds := range map[*flowState]int{turns: maxRetries + 1, drawn: maxRetries/2 + 1} {
+		q.expect(true)
+		n := 0
+		for ; q.open(); n++ {
+			q.retries += len(both)
+		}
+		assert.Equal(t, rounds, n)
+		q.conclude(proof.Chains{}, false)
+		require.Len(t, q.certs, 2)
+		for _, c := range q.certs {
+			assert.Equal(t, proof.Inconclusive, c.Verdict)
+			assert.Equal(t, disturbed, c.Wrong.Why)
+		}
+	}
+}
+
 // A flow of which packet after packet goes nowhere is not asked on and on for its endpoints, and why is told once.
 func TestAFlowThatGoesNowhereIsAskedAFewTimes(t *testing.T) {
 	both := nat.Prediction{by(0.5, "10.0.0.1:1"), by(0.5, "10.0.0.2:1")}

@@ -91,7 +91,7 @@ func (v *verification) certify(batch []*attempt, b batchRecord) {
 		if t.overdue {
 			t.retries += maxRetries / 2 // each costs all of a client's patience
 		}
-		if t.retries++; t.retries <= maxRetries {
+		if t.retries++; t.retries <= t.patience() {
 			continue
 		}
 		if t.overdue && !t.lost || why == droppedElsewhere {
@@ -240,6 +240,9 @@ func badness(o proof.Outcome) int {
 	return slices.Index([]proof.Outcome{proof.Proved, proof.Inconclusive, proof.Disproved}, o)
 }
 
+// disturbed is why it is not known whether an endpoint is ever chosen by a flow that was given up.
+const disturbed = "the flow was given up after attempts that told nothing of it, since something disturbed them, and one of these may have come there"
+
 // conclude adds the certificates of the endpoints that have to serve and were never seen.
 func (q *flowState) conclude(chains proof.Chains, strict bool) {
 	if q.sticks { // one serves this client, and each may
@@ -258,6 +261,9 @@ func (q *flowState) conclude(chains proof.Chains, strict bool) {
 		}
 		if q.inTurn { // turns are no draws
 			cert.Verdict, cert.Wrong.Why = proof.Inconclusive, "which endpoint serves is up to IPVS's scheduler, and by some it is one for each client (ipvsadm -Ln)"
+		}
+		if q.retries > q.patience() && cert.Verdict == proof.Inconclusive && (q.inTurn || cert.Wrong.Why == "") {
+			cert.Wrong.Why = disturbed
 		}
 		if disproved && cert.Wrong.WantRule == "" && cert.Wrong.LiveRule == "" {
 			continue // why no packet came there is told already: it was lost on its way, or went elsewhere

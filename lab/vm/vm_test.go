@@ -260,3 +260,11 @@ func TestFaultShowsTheConsole(t *testing.T) {
 	var fault *Fault
 	require.ErrorAs(t, err, &fault)
 }
+
+// The TSC counts as a clock where the machine's own processor has it, and not where it is emulated.
+func TestClock(t *testing.T) {
+	for accel, want := range map[Accel]string{AccelKVM: " tsc=reliable", AccelTCG: " tsc=unstable clocksource=hpet"} {
+		args := machine{accel: accel}.args()
+		require.True(t, strings.HasSuffix(args[slices.Index(args, "-append")+1], want), args)
+	}
+}

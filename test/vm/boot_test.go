@@ -92,6 +92,16 @@ func TestCommand(t *testing.T) {
 	})
 }
 
+// The clock of an emulated machine is one that nobody has to measure: by a TSC that was measured while the host stood still it runs too fast, and all timeouts with it.
+func TestEmulatedClock(t *testing.T) {
+	eachKernel(t, func(t *testing.T, kernel string) {
+		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) { c.Accel = vm.AccelTCG }, "cat", "/sys/devices/system/clocksource/clocksource0/current_clocksource")
+		require.NoError(t, err)
+		require.Zero(t, status, stderr)
+		require.Equal(t, "hpet\n", stdout)
+	})
+}
+
 // A file of the host is where it was, also below /tmp, which the VM has of its own.
 func TestFiles(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "say.sh")
