@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"natlab/nat"
-	"natlab/nat/packet"
 	"natlab/nat/rules"
 )
 
@@ -81,7 +80,7 @@ func (c *Compiled) maxSegStep(a Assign) step {
 			return breaks
 		case got == rules.Unknown || r.visit.Wire == nil:
 			return goesOn
-		case !writesMaxSeg(r.visit.Wire, uint16(n.Low)):
+		case !r.visit.LowerMaxSegment(uint16(n.Low)):
 			if v, is := r.visit.World.(rules.Versioned); is && v.Kernel().Before(5, 17) { // some of which go on
 				return r.lost("what " + text + " makes of the packet")
 			}
@@ -90,31 +89,6 @@ func (c *Compiled) maxSegStep(a Assign) step {
 		return goesOn
 	}
 }
-
-// writesMaxSeg reports whether a packet has a whole TCP header, and the option is whole if there is one.
-func writesMaxSeg(w *packet.Packet, size uint16) bool {
-	const kind, length = 2, 4
-	h := w.Transport()
-	if w.Proto() != nat.TCP || w.Later() || len(h) < tcpHeader || int(h[12]>>4)*4 < tcpHeader || len(h) < int(h[12]>>4)*4 {
-		return false
-	}
-	for at, option := range w.TCPOptions {
-		switch {
-		case option[0] != kind:
-			continue
-		case len(option) < length || len(option) < int(option[1]):
-			return false
-		}
-		if uint16(option[2])<<8|uint16(option[3]) > size {
-			w.ReplaceTCPWord(at+2, size)
-		}
-		return true
-	}
-	return true
-}
-
-// tcpHeader is the shortest that there is.
-const tcpHeader = 20
 
 // natStep translates. A rule of the other family does not match, nor one whose map has nothing for the packet.
 func (c *Compiled) natStep(n NAT) step {

@@ -1,5 +1,7 @@
 package rules
 
+import "natlab/nat"
+
 // SetTTL writes the packet's TTL or hop limit.
 func (p *Packet) SetTTL(ttl uint8) {
 	p.TTL = ttl
@@ -29,4 +31,27 @@ func (p *Packet) drifts(old, now [2]byte) {
 		sum = sum&0xffff + sum>>16
 	}
 	p.Drift = uint16(sum)
+}
+
+// LowerMaxSegment makes the maximum segment size that a TCP header's options give no larger than this (nft_exthdr_tcp_set_eval). A packet without the option stays
+// as it is. It reports whether there is a whole header, in which the option is whole.
+func (p *Packet) LowerMaxSegment(size uint16) bool {
+	const kind, length, header = 2, 4, 20
+	h := p.Wire.Transport()
+	if p.Wire.Proto() != nat.TCP || p.Wire.Later() || len(h) < header || int(h[12]>>4)*4 < header || len(h) < int(h[12]>>4)*4 {
+		return false
+	}
+	for at, option := range p.Wire.TCPOptions {
+		switch {
+		case option[0] != kind:
+			continue
+		case len(option) < length || len(option) < int(option[1]):
+			return false
+		}
+		if uint16(option[2])<<8|uint16(option[3]) > size {
+			p.Wire.ReplaceTCPWord(at+2, size)
+		}
+		return true
+	}
+	return true
 }
