@@ -75,7 +75,12 @@ func (s Store) Kernel(ctx context.Context, spec Spec, refresh bool) (Kernel, err
 		}
 		return k, writeFile(pin, filepath.Base(k.Dir))
 	}
-	return Kernel{}, fmt.Errorf("kernel %s: %w among Debian's cloud kernels", spec, ErrNoKernel)
+	return Kernel{}, noKernel(spec)
+}
+
+// noKernel tells of a kernel that no release has, and which ones there are.
+func noKernel(spec Spec) error {
+	return fmt.Errorf("kernel %s: %w among Debian's cloud kernels; there are %s", spec, ErrNoKernel, strings.Join(Kernels(), ", "))
 }
 
 func (s Store) pinned(pin string) (Kernel, bool) {

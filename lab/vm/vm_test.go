@@ -12,6 +12,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A kernel that no release has is told with those that there are.
+func TestNoKernel(t *testing.T) {
+	t.Parallel()
+	spec, err := ParseSpec("6.13")
+	require.NoError(t, err)
+	err = noKernel(spec)
+	require.ErrorIs(t, err, ErrNoKernel)
+	require.Regexp(t, "^kernel 6\\.13: no such kernel .*; there are .*bookworm, 6\\.1,.* 6\\.12", err)
+}
+
 func TestParseSpec(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
