@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"slices"
 
 	"natlab/nat"
@@ -18,6 +17,7 @@ type choices struct {
 	taken   []choice
 	assumed []nat.Assumption
 	open    []string // not known, and made no difference
+	unsure  int      // how many ways through tables there were that hang on something that is not known
 	cut     bool     // there are ways that are not followed
 }
 
@@ -61,11 +61,36 @@ func (s *choices) of(of string) (out []nat.Assumption) {
 	return out
 }
 
+// effort is what the ways of a probe have cost that were followed.
+type effort struct{ ways, cut, unsure int }
+
+// Bounds of effort. A way on which a table was cut short cost as much as the table's own bound allows; one through hundreds of rules of which
+// each hangs on something unknown costs nearly that.
+const (
+	maxWays   = 1 << 10
+	maxCut    = 8
+	maxUnsure = 1 << 16
+)
+
+func (e *effort) add(s *choices) {
+	e.ways++
+	e.unsure += s.unsure
+	if s.cut {
+		e.cut++
+	}
+}
+
+// enough reports whether no further way is followed.
+func (e *effort) enough() bool { return e.ways >= maxWays || e.cut >= maxCut || e.unsure >= maxUnsure }
+
 // way chooses one of the ways of a packet through a table.
 func (s *choices) way(all []iptables.Way, of string) iptables.Way {
 	weights := make([]float64, len(all))
 	for i, w := range all {
 		weights[i] = w.Chance
+		if len(w.Assumed) > 0 {
+			s.unsure++
+		}
 	}
 	w := all[0]
 	if len(all) > 1 {
@@ -129,7 +154,7 @@ func (s *choices) tell(o *nat.Outcome) {
 
 // tooManyWays stands for the ways of a packet that are not followed.
 func tooManyWays() nat.Outcome {
-	return nat.Outcome{Why: fmt.Sprintf("the packet has more than %d ways: the others were not followed", maxWays)}
+	return nat.Outcome{Why: "the packet has more ways than are followed"}
 }
 
 // next are the choices of the walk after this one; nil: all ways have been walked, or the one that dice chose.

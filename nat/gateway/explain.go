@@ -104,14 +104,16 @@ func (r Rules) of(family nat.Family) (out Rules) {
 
 // ways goes every way of a packet, each from a node that has seen nothing.
 func (g *Gateway) ways(ask Ask, dice conntrack.Chance) (all nat.Prediction, looks [][]look) {
+	var spent effort
 	for given := []int{}; given != nil; {
-		if len(all) == maxWays {
+		if spent.enough() {
 			return append(all, tooManyWays()), append(looks, nil)
 		}
 		fresh := g.fresh(predicting{choices: &choices{given: given, dice: dice}})
 		fresh.remember(ask)
 		o, l := fresh.explain(ask)
 		all, looks = append(all, o), append(looks, l)
+		spent.add(fresh.prediction.choices)
 		given = fresh.prediction.choices.next()
 	}
 	return all, looks

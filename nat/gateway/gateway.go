@@ -124,6 +124,7 @@ func (g *Gateway) fresh(p predicting) *Gateway {
 	f := &Gateway{node: g.node, options: g.options, prediction: p}
 	f.visit.Gateway = f
 	f.options.Trace = true
+	f.memory.Midway = true
 	f.conns.Settings, f.conns.Chance = g.conns.Settings, &unforeseen{}
 	if p.choices.dice != nil {
 		f.conns.Chance = p.choices.dice

@@ -70,11 +70,16 @@ func explainNative(t *testing.T, f gateway.Facts, packet string) (ways []string,
 	require.True(t, ok)
 	x, err = gateway.Explain(ns, nil, f, askIn(tuple, dev), nil)
 	require.NoError(t, err)
+	return endsAndChances(x), x
+}
+
+// endsAndChances are the ways of a packet, each as its end, its endpoint and its chance.
+func endsAndChances(x *gateway.Explanation) (ways []string) {
 	for _, w := range x.Prediction {
 		ways = append(ways, strings.TrimSpace(fmt.Sprintf("%v %v %.2f", w.End, w.Endpoint, w.Probability)))
 	}
 	slices.Sort(ways)
-	return ways, x
+	return ways
 }
 
 func TestNative(t *testing.T) {

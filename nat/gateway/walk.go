@@ -51,12 +51,8 @@ type arrival struct {
 	flight
 }
 
-// maxWays bounds how many ways of one probe are followed, maxPasses how many namespaces a packet meets on one: what is
-// sent into a tunnel begins with a new TTL each time.
-const (
-	maxWays   = 1 << 10
-	maxPasses = 256
-)
+// maxPasses bounds how many namespaces a packet meets on one way: what is sent into a tunnel begins with a new TTL each time.
+const maxPasses = 256
 
 // Predict walks every way that a probe can go. An error is a namespace that the plan does not have, or a probe of another family than
 // the network is for.
@@ -80,8 +76,9 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 	}
 	ask := AskOf(p.Tuple)
 	x := &Explanation{Ask: ask, nodes: n.nodes, furnish: n.furnish}
+	var spent effort
 	for given := []int{}; given != nil; {
-		if len(x.Prediction) == maxWays {
+		if spent.enough() {
 			x.Prediction, x.looks = append(x.Prediction, tooManyWays()), append(x.looks, nil)
 			break
 		}
@@ -91,6 +88,7 @@ func (n *Network) Explain(p nat.Probe, dice conntrack.Chance) (*Explanation, err
 		if w.err != nil {
 			return nil, fmt.Errorf("probe %s: %w", p.Tuple, w.err)
 		}
+		spent.add(w.choices)
 		given = w.choices.next()
 	}
 	return x, nil

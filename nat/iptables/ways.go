@@ -15,6 +15,7 @@ type Way = rules.Way
 const (
 	maxOpenWays   = 512
 	maxTriedRules = 1 << 21
+	perMerge      = 8 // pairs of open ways that are held against each other count as one rule tried
 )
 
 // Ways are all ways that a packet can take through the table's chain for a hook: one where everything is known. Ways that
@@ -61,7 +62,7 @@ func (e *explorer) chain(at int, in []Way, depth int) (out, done []Way) {
 	}
 	c := &e.table.source[at]
 	for i := range c.Rules {
-		if e.tried += len(in); e.tried > maxTriedRules || len(in) > maxOpenWays || len(in) > 0 && len(in[0].Hits) > maxMetRules {
+		if e.tried += len(in) + len(in)*len(in)/perMerge; e.tried > maxTriedRules || len(in) > maxOpenWays || len(in) > 0 && len(in[0].Hits) > maxMetRules {
 			e.cut = true
 			return nil, done
 		}

@@ -189,8 +189,8 @@ func (n NumGen) value() value {
 // chosen is a number below Mod.
 func (n NumGen) chosen(r *run) uint32 {
 	if n.Inc {
-		if w, ok := r.visit.World.(rules.Rememberer); ok && w.Memory() != nil {
-			at := rules.Recall(w.Memory(), r.place(), func() uint32 { return n.Mod - 1 })
+		if memory := rules.Counting(r.visit.World); memory != nil {
+			at := rules.Recall(memory, r.place(), func() uint32 { return n.Mod - 1 })
 			*at = (*at + 1) % n.Mod
 			return *at
 		}

@@ -62,13 +62,10 @@ func Merged(all []Way) []Way {
 
 // takeIn merges another way into s; false where they are not one.
 func (s *Way) takeIn(o *Way) bool {
-	if s.Verdict != o.Verdict || !sameEffect(s.Effect, o.Effect) || !samePacket(&s.Packet, &o.Packet) {
+	if s.Verdict != o.Verdict || len(s.Assumed) != len(o.Assumed) {
 		return false
 	}
 	opposite := -1
-	if len(s.Assumed) != len(o.Assumed) {
-		return false
-	}
 	for i := range s.Assumed {
 		switch a, b := s.Assumed[i], o.Assumed[i]; {
 		case a == b:
@@ -79,6 +76,8 @@ func (s *Way) takeIn(o *Way) bool {
 		}
 	}
 	switch {
+	case !sameEffect(s.Effect, o.Effect) || !samePacket(&s.Packet, &o.Packet): // last, since it costs the most
+		return false
 	case opposite < 0:
 		s.Chance += o.Chance
 	case s.Chance != o.Chance:

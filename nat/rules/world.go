@@ -297,7 +297,24 @@ type Versioned interface{ Kernel() nat.Kernel }
 
 // Memory is what the matches of a node's tables remember between packets: statistic's counters, recent's lists, limit's
 // credit. The zero Memory has seen nothing.
-type Memory struct{ kept map[any]any }
+type Memory struct {
+	kept map[any]any
+
+	// Midway tells that packets were counted before of which nobody knows how many: rules that were dumped, whose counters no program prints.
+	Midway bool
+}
+
+// Counting is the Memory of a World in which it is known where counters stand that go round, nil of any other.
+func Counting(w World) *Memory {
+	r, ok := w.(Rememberer)
+	if !ok {
+		return nil
+	}
+	if m := r.Memory(); m != nil && !m.Midway {
+		return m
+	}
+	return nil
+}
 
 // Recall is what is remembered under a key, which its extension chooses: the place of a match, the name of a list. It is
 // fresh's value where nothing has been. The pointer stays good, and what it points at is remembered.

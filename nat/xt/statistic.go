@@ -143,13 +143,13 @@ func (m Statistic) print(p *Printer, dashes string) {
 	p.Number(option+"every", uint64(m.Every))
 }
 
-// Holds lets chance decide; of mode nth, where the World remembers, the counter: it goes from 0 to every-1, and the packet
+// Holds lets chance decide; of mode nth, where the World knows where it stands, the counter: it goes from 0 to every-1, and the packet
 // that makes it 0 matches. --packet tells where it begins.
 func (m Statistic) Holds(v *rules.Visit) rules.Answer {
 	p := m.Chance()
 	if m.Every != 0 {
-		if w, ok := v.World.(rules.Rememberer); ok && w.Memory() != nil {
-			count := rules.Recall(w.Memory(), v.At, func() uint32 { return m.Every - m.Packet - 1 })
+		if memory := rules.Counting(v.World); memory != nil {
+			count := rules.Recall(memory, v.At, func() uint32 { return m.Every - m.Packet - 1 })
 			if *count++; *count >= m.Every {
 				*count = 0
 			}
