@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"natlab/nat"
@@ -30,6 +31,9 @@ func (l *listedRule) rule(family nat.Family, devices bool) (Rule, []string) {
 	}
 	return out, r.notes
 }
+
+// oldFlags is how some releases of iptables 1.4 print --tcp-flags behind a port: "dpt:22flags: 0x17/0x02".
+var oldFlags = regexp.MustCompile(`(\b[ds]pts?:!?[\w:-]*?)flags: ?`)
 
 // listedReader makes a rule of a line.
 type listedReader struct {
@@ -114,7 +118,7 @@ func deviceColumn(kind, text string) xt.Match {
 // condition that is not known.
 func (r *listedReader) texts() {
 	family := r.rr.family
-	l := xt.NewListing(r.behind, family)
+	l := xt.NewListing(oldFlags.ReplaceAllString(r.behind, "$1 flags:"), family)
 	l.Unnamed = fmt.Sprintf("line-%d", r.line)
 	l.Protocol, l.Excluded = r.rr.number, r.rr.excluded
 	target := r.targetRow(l.TakeWord("[goto]"))

@@ -27,6 +27,12 @@ func Read(text string) (Reading, error) {
 	for line := range strings.Lines(text) {
 		r.lines = append(r.lines, strings.TrimRight(line, "\r\n"))
 	}
+	for at, line := range r.lines {
+		if isLeftOut(line) {
+			return Reading{}, &SyntaxError{at + 1, 1, leftOutReason}
+		}
+	}
+	r.continued()
 	for _, line := range unwrap(r.lines) {
 		r.notes = append(r.notes, Note{line, "the rule is broken over several lines, as by a terminal: they are put together"})
 	}
@@ -240,6 +246,9 @@ func (r *reader) prose(line string, number int) error {
 	commands := shellCommands(line, number)
 	if len(commands) == 0 && promptOnly.MatchString(trimmed) {
 		return nil
+	}
+	if why := strayed(trimmed); len(commands) == 0 && why != "" {
+		return &SyntaxError{number, 1, why}
 	}
 	if len(commands) == 0 {
 		return &SyntaxError{number, 1, fmt.Sprintf("want rules as iptables-save or iptables -S prints them, not %q", shortened(trimmed))}
