@@ -11,9 +11,10 @@ import (
 // Way is one way that a packet can take through a table where chance decides, or something that is not known.
 type Way = rules.Way
 
-// Bounds of Ways: how many ways may be open at one rule, and how many rules are tried.
+// Bounds of Ways: how many ways may be open at one rule, how many may have met a verdict, and how many rules are tried.
 const (
 	maxOpenWays   = 512
+	maxEndedWays  = 1 << 12
 	maxTriedRules = 1 << 21
 	perMerge      = 8 // pairs of open ways that are held against each other count as one rule tried
 )
@@ -51,7 +52,8 @@ type explorer struct {
 	world  rules.World
 	before []nat.Assumption
 	tried  int
-	cut    bool
+	ended  int
+	cut    bool // what is found behind a cut changes nothing: it is not looked for
 }
 
 // chain takes packets through a chain: out came out at its end or by a RETURN, done have met a verdict.
@@ -62,7 +64,7 @@ func (e *explorer) chain(at int, in []Way, depth int) (out, done []Way) {
 	}
 	c := &e.table.source[at]
 	for i := range c.Rules {
-		if e.tried += len(in) + len(in)*len(in)/perMerge; e.tried > maxTriedRules || len(in) > maxOpenWays || len(in) > 0 && len(in[0].Hits) > maxMetRules {
+		if e.tried += len(in) + len(in)*len(in)/perMerge; e.cut || e.tried > maxTriedRules || e.ended > maxEndedWays || len(in) > maxOpenWays || len(in) > 0 && len(in[0].Hits) > maxMetRules {
 			e.cut = true
 			return nil, done
 		}
@@ -84,6 +86,7 @@ func (e *explorer) chain(at int, in []Way, depth int) (out, done []Way) {
 					}
 				case nat.Accept, nat.Drop, nat.Reject, nat.Queue, nat.Stolen:
 					done = append(done, s)
+					e.ended++
 				}
 			}
 		}
