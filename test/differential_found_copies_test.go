@@ -19,6 +19,7 @@ func foundCopies() []found {
 		{"a copy has no process, and makes no other one", filterRules("-A OUTPUT -m owner --socket-exists -j TEE --gateway 10.0.0.20", "-A OUTPUT -m owner ! --socket-exists -j TEE --gateway 10.0.0.21", "-A OUTPUT -o out0 -j REJECT"), each, both, nil},
 		{"there is no copy where there is no way to the neighbour", mangleRules("-A PREROUTING -j TEE --gateway 10.99.0.1", "-A OUTPUT -j TEE --gateway 10.97.0.1"), each, both, nil},
 		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
+		{"a copy by a device goes by another where OUTPUT marks it", mangleRules("-A OUTPUT -j MARK --set-xmark 0x1/0x1", "-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
 		{"a copy that is too long is told of, from where the copy's route is", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20"), []given{
 			{dev: "in0", tuple: forwarded, payload: make([]byte, 1300)},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 192.168.1.1:80", payload: make([]byte, 1300)},

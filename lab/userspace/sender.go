@@ -16,7 +16,6 @@ type sender struct{ sockets [2]rawSocket }
 type rawSocket struct {
 	fd   int
 	mark uint32 // that it sends with now
-	dev  string // that it is bound to now
 }
 
 // openSender opens raw sockets in the namespace of this thread.
@@ -61,13 +60,30 @@ func (s *sender) send(a gateway.Answer) error {
 		}
 		one.mark = a.Mark
 	}
-	if one.dev != a.Dev {
-		if err := unix.BindToDevice(one.fd, a.Dev); err != nil {
-			return err
-		}
-		one.dev = a.Dev
+	// A socket that is bound would keep the packet at its device where rules have the kernel route it anew (ip_route_me_harder).
+	by, err := one.by(a.Dev, p.V6())
+	if err != nil {
+		return err
 	}
-	return unix.Sendto(one.fd, a.Packet, 0, to)
+	return unix.Sendmsg(one.fd, a.Packet, by, to, 0)
+}
+
+// by is the control message that has a packet leave by a device of the socket's namespace; "" needs none.
+func (r *rawSocket) by(dev string, v6 bool) ([]byte, error) {
+	if dev == "" {
+		return nil, nil
+	}
+	ask, err := unix.NewIfreq(dev)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.IoctlIfreq(r.fd, unix.SIOCGIFINDEX, ask); err != nil {
+		return nil, err
+	}
+	if v6 {
+		return unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: ask.Uint32()}), nil
+	}
+	return unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(ask.Uint32())}), nil //nolint:gosec // as the kernel has it
 }
 
 func (s *sender) close() error {
