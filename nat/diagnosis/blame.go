@@ -76,6 +76,9 @@ func (c Case) blame(a *Answer, p nat.Prediction) {
 	if !slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.End != nat.EndAnswered && o.End != nat.EndUnknown }) {
 		return // it depends on what is not known who answers, and nothing is to blame
 	}
+	if slices.ContainsFunc(p, func(o nat.Outcome) bool { return strings.Contains(o.Why, gateway.NotFollowed) }) {
+		return // a cure has as many ways, and none of them tells that it is one
+	}
 	var found []Cause
 	for _, cure := range []func(nat.Prediction) []Cause{
 		c.entry, c.localnet, c.filter, c.forwarding, c.bridge, c.hairpin, c.listener, c.routing, c.backend, c.set,

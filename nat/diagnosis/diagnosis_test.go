@@ -543,3 +543,14 @@ func TestAnyPort(t *testing.T) {
 		})
 	}
 }
+
+// Where ways of the packet are left out, no cure is looked for: it would have as many, each as costly, and could not tell that it helps.
+func TestNoCureWhereWaysAreLeftOut(t *testing.T) {
+	t.Parallel()
+	c := caseOf(t, fromOutside, published)
+	c.Namespace.Sysctls = append(c.Namespace.Sysctls, topology.Sysctl{Key: "net/ipv4/ip_forward", Value: "0"})
+	x, err := gateway.Explain(c.Namespace, c.Rules, c.Facts, c.Ask, nil)
+	require.NoError(t, err)
+	require.NotEmpty(t, c.Diagnose(x.Prediction).Causes)
+	require.Empty(t, c.Diagnose(append(x.Prediction, nat.Outcome{Why: "more ways " + gateway.NotFollowed})).Causes)
+}

@@ -68,7 +68,7 @@ type effort struct{ ways, cut, unsure int }
 // each hangs on something unknown costs nearly that.
 const (
 	maxWays   = 1 << 10
-	maxCut    = 8
+	maxCut    = 2
 	maxUnsure = 1 << 16
 )
 
@@ -148,13 +148,16 @@ func (s *choices) probability() float64 {
 func (s *choices) tell(o *nat.Outcome) {
 	o.Probability, o.Assumed, o.Unknown = s.probability(), s.assumed, s.open
 	if s.cut {
-		o.End, o.Where, o.Why = nat.EndUnknown, "", "the packet has more ways through a table, or meets more rules there, than are followed"
+		o.End, o.Where, o.Why = nat.EndUnknown, "", "the packet has more ways through a table, or meets more rules there, "+NotFollowed
 	}
 }
 
+// NotFollowed is a part of why an outcome is unknown: there are ways of the packet that were not looked at.
+const NotFollowed = "than are followed"
+
 // tooManyWays stands for the ways of a packet that are not followed.
 func tooManyWays() nat.Outcome {
-	return nat.Outcome{Why: "the packet has more ways than are followed"}
+	return nat.Outcome{Why: "the packet has more ways " + NotFollowed}
 }
 
 // next are the choices of the walk after this one; nil: all ways have been walked, or the one that dice chose.

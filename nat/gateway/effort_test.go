@@ -33,9 +33,9 @@ func TestFewWaysAreCutShort(t *testing.T) {
 	x, err := gateway.Explain(twoNetworks(), gateway.Rules{rs}, gateway.Facts{}, askIn(tuple, "eth0"), nil)
 	require.NoError(t, err)
 	ways := len(x.Prediction) // Len would print them all
-	require.Equal(t, 9, ways)
+	require.Equal(t, 3, ways)
 	for _, o := range x.Prediction {
 		require.Equal(t, nat.EndUnknown, o.End)
 	}
-	require.Contains(t, x.Prediction[8].Why, "more ways than are followed")
+	require.Contains(t, x.Prediction[2].Why, "more ways than are followed")
 }
