@@ -53,8 +53,9 @@ const (
 	stagePreRouting
 	stageForward
 	stageOutput
-	stageLooped // it left by lo, and comes in again
-	stageCopied // a copy of it for the node itself is in front of it
+	stageLooped    // it left by lo, and comes in again
+	stageCopied    // a copy of it for the node itself is in front of it
+	stageDelivered // it has come to the node itself, which may answer that nobody there takes its protocol
 )
 
 func stageOf(h nat.Hook) stage {
@@ -81,6 +82,7 @@ func (s stage) leadsTo(h nat.Hook) bool {
 		return h == nat.PostRouting
 	case stageLooped:
 		return h == nat.PreRouting
+	case stageDelivered:
 	}
 	return false
 }
@@ -189,15 +191,25 @@ func (t *transit) mistaken(one *traveller, s stage) bool {
 		return false
 	}
 	for other := t.waiting[fingerprintOf(&one.pkt)]; other != nil; other = other.next {
-		if other.stage != s {
+		if other.stage != s && other.stage != stageDelivered {
 			return true
 		}
 	}
 	return false
 }
 
-// find is the packet of that print, wherever it is; nil: there is none.
-func (t *transit) find(p fingerprint) *traveller { return t.waiting[p] }
+// find is the packet of that print, wherever it is; the last that was delivered, where that is asked for and there is no other. nil: there is none.
+func (t *transit) find(p fingerprint, delivered bool) (found *traveller) {
+	for one := t.waiting[p]; one != nil; one = one.next {
+		if one.stage != stageDelivered {
+			return one
+		}
+		if delivered {
+			found = one
+		}
+	}
+	return found
+}
 
 func (t *transit) remove(one *traveller) {
 	if first := t.waiting[one.print]; first != one {

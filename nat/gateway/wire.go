@@ -210,11 +210,10 @@ func (v *visit) attach(p *passage, pkt *packet.Packet) {
 	if !ok {
 		return
 	}
-	of := v.transit.find(fingerprintOf(&inside))
 	kind, code, _ := pkt.ICMP()
-	if n := v.icmp(); of == nil && p.view.Sender.Socket == rules.KernelSocket && kind == n.protoUnknown && code == n.unknownCode {
-		v.attachDelivered(p, &inside)
-	}
+	n := v.icmp()
+	unknown := p.view.Sender.Socket == rules.KernelSocket && kind == n.protoUnknown && code == n.unknownCode
+	of := v.transit.find(fingerprintOf(&inside), unknown)
 	if of == nil || of.ref.Conn == nil {
 		return
 	}
@@ -227,18 +226,6 @@ func (v *visit) attach(p *passage, pkt *packet.Packet) {
 	if pkt.V6() || kind != redirect { // the packet goes no further: a later one that is like it is not it
 		v.transit.remove(of)
 		v.transit.free(of)
-	}
-}
-
-// attachDelivered does so where the packet inside came to the node itself, of a protocol that nobody there takes: of what is taken the connection is forgotten
-// before (nf_reset_ct in ip_protocol_deliver_rcu). It is behind its last hook, and what answers it has the tuple of the connection's other direction.
-func (v *visit) attachDelivered(p *passage, inside *packet.Packet) {
-	if _, _, icmp := inside.ICMP(); icmp {
-		return
-	}
-	if c, dir := v.conns.Lookup(inside.Tuple().Reply(), 0, 0); c != nil {
-		p.ref = conntrack.Ref{Conn: c, Dir: dir, Info: conntrack.InfoRelated}
-		p.state()
 	}
 }
 
@@ -293,8 +280,22 @@ func (v *visit) forMany(p *passage) bool {
 // tied reports whether a packet is found again at its next hook.
 func (p *passage) tied() bool { return p.ref.Conn != nil || p.ref.Info == conntrack.InfoUntracked }
 
+// taken reports whether a node takes packets of a protocol whatever runs there. Of those its connection is forgotten before anything answers them (nf_reset_ct in
+// ip_protocol_deliver_rcu).
+func taken(proto nat.Proto) bool {
+	switch proto {
+	case nat.TCP, nat.UDP, nat.ICMP, nat.ICMPv6:
+		return true
+	}
+	return false
+}
+
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
+	if s.Hook == nat.Input && p.ref.Conn != nil && !taken(p.pkt.Proto()) {
+		v.transit.put(p, stageDelivered, v.at)
+		return
+	}
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
 	if last || !p.tied() && !p.held && !p.summed && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {
 		v.transit.free(p)

@@ -148,6 +148,38 @@ COMMIT
 	}
 }
 
+// The error about a packet that came without a connection has none, though one is there that its addresses fit.
+func TestErrorAboutUntracked(t *testing.T) {
+	t.Parallel()
+	const text = `*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A PREROUTING -d 192.168.1.1/32 -j CT --notrack
+-A OUTPUT -j CT --notrack
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -d 10.96.0.1/32 -j DNAT --to-destination 192.168.1.1
+COMMIT
+`
+	rs, err := iptables.ParseString(text, nat.IPv4)
+	require.NoError(t, err)
+	g, err := gateway.NewGateway(twoNetworks(), gateway.Rules{rs}, gateway.NodeOptions{})
+	require.NoError(t, err)
+	for _, to := range []string{"10.96.0.1:0", "192.168.1.1:0"} { // the second fits the first's connection
+		b := packet.Build(nat.TupleOf(51, netip.MustParseAddrPort("192.168.1.9:0"), netip.MustParseAddrPort(to)), packet.Fields{TTL: 64}).Bytes()
+		for _, hook := range []nat.Hook{nat.PreRouting, nat.Input} {
+			r := g.At(gateway.Seen{Hook: hook, In: "eth0", Packet: b}, time.Unix(1, 0))
+			require.Equal(t, nat.Accept, r.Verdict, r.Why)
+			b = bytes.Clone(r.Packet)
+		}
+		told := packet.Build(nat.TupleOf(nat.ICMP, netip.MustParseAddrPort("192.168.1.1:0"), netip.MustParseAddrPort("192.168.1.9:0")), packet.Fields{Type: 3, Code: 2, Payload: b}).Bytes()
+		r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: told}, time.Unix(1, 0))
+		require.Equal(t, nat.Accept, r.Verdict, r.Why)
+		require.Equal(t, to == "10.96.0.1:0", r.Conn != nil)
+	}
+}
+
 // No answer from 127.0.0.1 leaves by a device that has no route_localnet, although the kernel would send it as it is given to it.
 func TestLoopbackStaysHome(t *testing.T) {
 	t.Parallel()
