@@ -7,7 +7,7 @@ import (
 )
 
 // To is the name that the fewest changes of a letter make of a word, three at most and less than half of its letters, or else the only one that
-// the word is a part of; "" for none.
+// the word is a part of, or else the one with which most of its letters begin; "" for none.
 func To(word string, names []string) (near string) {
 	least := min(3, (len(word)-1)/2) + 1
 	for _, name := range names {
@@ -24,6 +24,27 @@ func To(word string, names []string) (near string) {
 				return ""
 			}
 			near = name
+		}
+	}
+	if near == "" {
+		return begins(word, names)
+	}
+	return near
+}
+
+// begins is the name that begins as a word does for more of its letters than any other: for more than half of them, and four at least; "" for none.
+func begins(word string, names []string) (near string) {
+	most := max(3, len(word)/2)
+	for _, name := range names {
+		n := 0
+		for n < min(len(word), len(name)) && word[n] == name[n] {
+			n++
+		}
+		switch {
+		case n > most:
+			near, most = name, n
+		case n == most:
+			near = ""
 		}
 	}
 	return near

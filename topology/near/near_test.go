@@ -37,9 +37,10 @@ func TestThere(t *testing.T) {
 
 func TestTo(t *testing.T) {
 	t.Parallel()
-	names := []string{"name", "node", "output", "fail-fast", "from", "to"}
+	names := []string{"name", "node", "output", "fail-fast", "from", "to", "lab-document", "packets", "packages"}
 	for word, want := range map[string]string{
 		"nme": "name", "nodes": "node", "ouptut": "output", "failfast": "fail-fast", "form": "", "frm": "from", "x": "", "bogus": "", "toast": "", "out": "output",
+		"lab-docs": "lab-document", "packers-all": "", "lab-": "lab-document", "la": "",
 	} {
 		require.Equal(t, want, near.To(word, names), "%s", word)
 	}
