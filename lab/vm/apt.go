@@ -138,9 +138,17 @@ func (a apt) run(ctx context.Context, dir, program string, args []string) (strin
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s for Debian %s: %w\n%s", program, strings.Join(args, " "), a.release.name, err, strings.TrimSpace(errOut.String()))
+		return "", fmt.Errorf("%s %s for Debian %s: %w%s\n%s", program, strings.Join(args, " "), a.release.name, err, a.oldKeys(errOut.String()), strings.TrimSpace(errOut.String()))
 	}
 	return out.String(), nil
+}
+
+// oldKeys is what to do where apt does not know a key that Debian signs with: Ubuntu's package of the keys is not renewed after its release.
+func (a apt) oldKeys(told string) string {
+	if !strings.Contains(told, "NO_PUBKEY") {
+		return ""
+	}
+	return fmt.Sprintf(": %s is older than the keys of Debian %s: install the package debian-archive-keyring that Debian %s itself has", debianKeyring, a.release.name, a.release.name)
 }
 
 // kernels lists the cloud kernel versions that the release has, oldest first, with the packages each needs.

@@ -90,6 +90,14 @@ func TestDebianMirrors(t *testing.T) {
 }
 
 // A mirror is a URL, and its security suites are one behind a comma.
+// Keys that the machine does not know are told with the package that has them; of another failure nothing is made up.
+func TestOldKeys(t *testing.T) {
+	t.Parallel()
+	a := apt{release: release{name: "bookworm"}}
+	require.Contains(t, a.oldKeys("W: GPG error: http://deb.debian.org/debian bookworm InRelease: the public key is not available: NO_PUBKEY 0123456789ABCDEF"), "install the package debian-archive-keyring that Debian bookworm itself has")
+	require.Empty(t, a.oldKeys("E: Failed to fetch http://deb.debian.org/debian/dists/bookworm/InRelease"))
+}
+
 func TestParseMirror(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Mirror{
