@@ -69,9 +69,13 @@ func TestLabInNFTablesMode(t *testing.T) {
 	network, err := l.Network(t.Context())
 	require.NoError(t, err)
 	require.Len(t, network.NFTOf, len(l.Nodes()))
-	changed.KubeProxy.Mode = ""
+	changed.KubeProxy.Mode = topology.ModeIPTables
 	_, err = l.Apply(t.Context(), changed, lab.Partial)
 	require.ErrorIs(t, err, lab.ErrRewire)
+	changed.KubeProxy.Mode = "" // files that name none are for the lab's own
+	_, err = l.Apply(t.Context(), changed, lab.Partial)
+	require.NoError(t, err)
+	holds(t, l, changed)
 }
 
 func notProved(r proof.Report) (ways []string) {

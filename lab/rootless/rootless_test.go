@@ -92,7 +92,10 @@ func newNobody(t *testing.T) nobody {
 	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // another user reads it
 	program, err := os.ReadFile("/proc/self/exe")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "program"), program, 0o755)) //nolint:gosec // another user runs it
+	syscall.ForkLock.RLock() // a program that another test starts meanwhile would hold the file open for writing, and then it cannot be run
+	err = os.WriteFile(filepath.Join(dir, "program"), program, 0o755) //nolint:gosec // another user runs it
+	syscall.ForkLock.RUnlock()
+	require.NoError(t, err)
 	for _, name := range []string{"runtime", "home"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
 		require.NoError(t, os.Chown(filepath.Join(dir, name), somebody, somebody))
