@@ -92,7 +92,8 @@ func newNobody(t *testing.T) nobody {
 	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // another user reads it
 	program, err := os.ReadFile("/proc/self/exe")
 	require.NoError(t, err)
-	syscall.ForkLock.RLock() // a program that another test starts meanwhile would hold the file open for writing, and then it cannot be run
+	// A program that another test starts meanwhile would hold the file open for writing, and then it cannot be run.
+	syscall.ForkLock.RLock()
 	err = os.WriteFile(filepath.Join(dir, "program"), program, 0o755) //nolint:gosec // another user runs it
 	syscall.ForkLock.RUnlock()
 	require.NoError(t, err)
