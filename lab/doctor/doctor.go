@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -126,9 +127,14 @@ func isMissing(err error) bool {
 	return errors.As(err, &refused)
 }
 
-// throwaway makes a namespace for the probes, with lo up.
+func throwawayPrefix() string { return fmt.Sprintf("natlab-doctor-%d-", os.Getpid()) }
+
+// throwaways is how many namespaces this process made.
+var throwaways atomic.Int64
+
+// throwaway makes a namespace for the probes, with lo up. Several may be there at once.
 func throwaway() (*netns.Handle, func(), error) {
-	name := fmt.Sprintf("natlab-doctor-%d", os.Getpid())
+	name := fmt.Sprintf("%s%d", throwawayPrefix(), throwaways.Add(1))
 	h, err := netns.Create(name)
 	if err != nil {
 		return nil, nil, err

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"natlab/lab/netns"
 )
 
 func TestExamine(t *testing.T) {
@@ -33,9 +32,23 @@ func TestExamine(t *testing.T) {
 		}
 		t.Logf("%-12s %-50s %s %s", f.Have, f.Name, f.Detail, f.Instead)
 	}
-	require.False(t, netns.Exists(fmt.Sprintf("natlab-doctor-%d", os.Getpid())), "the namespace stays behind")
 	again := Examine(t.Context())
 	require.True(t, slices.EqualFunc(features, again, func(a, b Feature) bool { return a.Name == b.Name && a.Have == b.Have }))
+	made, err := filepath.Glob("/run/netns/" + throwawayPrefix() + "*")
+	require.NoError(t, err)
+	require.Empty(t, made, "a namespace stays behind")
+}
+
+// Scenarios that run side by side ask at the same time.
+func TestSeveralAtOnce(t *testing.T) {
+	require.Zero(t, os.Geteuid(), "network namespaces need root")
+	one, undo, err := throwaway()
+	require.NoError(t, err)
+	defer undo()
+	other, undoOther, err := throwaway()
+	require.NoError(t, err)
+	defer undoOther()
+	require.NotEqual(t, one, other)
 }
 
 // What was found out by trying is what the kernel has the functions of, built in or in a module that is loaded, or was by the trying.
