@@ -57,7 +57,7 @@ func (g *Gateway) Begins(b []byte, hook nat.Hook, sound bool) bool {
 	if pkt.Parse(b) != nil {
 		return false
 	}
-	if one := g.transit.find(fingerprintOf(&pkt), false); one != nil {
+	if one := g.transit.find(fingerprintOf(&pkt)); one != nil {
 		return one.ref.Conn != nil && one.ref.Conn.Has(nat.Confirmed)
 	}
 	if hook != nat.PreRouting && hook != nat.Output {

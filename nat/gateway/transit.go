@@ -53,9 +53,8 @@ const (
 	stagePreRouting
 	stageForward
 	stageOutput
-	stageLooped    // it left by lo, and comes in again
-	stageCopied    // a copy of it for the node itself is in front of it
-	stageDelivered // it has come to the node itself, which may answer that nobody there takes its protocol
+	stageLooped // it left by lo, and comes in again
+	stageCopied // a copy of it for the node itself is in front of it
 )
 
 func stageOf(h nat.Hook) stage {
@@ -82,7 +81,6 @@ func (s stage) leadsTo(h nat.Hook) bool {
 		return h == nat.PostRouting
 	case stageLooped:
 		return h == nat.PreRouting
-	case stageDelivered:
 	}
 	return false
 }
@@ -93,6 +91,7 @@ type transit struct {
 	oldest, last *traveller
 	count        int
 	spare        *traveller
+	delivered    delivered
 	id           uint16 // of the IPv4 packet that was sent last
 	serial       uint32 // of the packet that came last
 }
@@ -191,24 +190,50 @@ func (t *transit) mistaken(one *traveller, s stage) bool {
 		return false
 	}
 	for other := t.waiting[fingerprintOf(&one.pkt)]; other != nil; other = other.next {
-		if other.stage != s && other.stage != stageDelivered {
+		if other.stage != s {
 			return true
 		}
 	}
 	return false
 }
 
-// find is the packet of that print, wherever it is; the last that was delivered, where that is asked for and there is no other. nil: there is none.
-func (t *transit) find(p fingerprint, delivered bool) (found *traveller) {
-	for one := t.waiting[p]; one != nil; one = one.next {
-		if one.stage != stageDelivered {
-			return one
-		}
-		if delivered {
-			found = one
+// find is the packet of that print, wherever it is; nil: there is none.
+func (t *transit) find(p fingerprint) *traveller { return t.waiting[p] }
+
+// delivered are the packets that came to the node itself last, of protocols that perhaps nobody there takes: an error about one comes at once. So few are kept
+// that a tunnel's many cost nothing.
+type delivered struct {
+	all  []arrived // nil: none came yet
+	next int
+}
+
+// arrived is one of them.
+type arrived struct {
+	print fingerprint
+	ref   conntrack.Ref
+}
+
+// mostDelivered is how many are kept.
+const mostDelivered = 256
+
+func (d *delivered) note(p *passage) {
+	if d.all == nil {
+		d.all = make([]arrived, mostDelivered)
+	}
+	d.all[d.next] = arrived{fingerprintOf(&p.pkt), p.ref}
+	d.next = (d.next + 1) % mostDelivered
+}
+
+// take is the connection of the last one of that print, which is asked for once; false: there is none.
+func (d *delivered) take(p fingerprint) (ref conntrack.Ref, ok bool) {
+	for i := range d.all {
+		one := &d.all[(d.next+2*mostDelivered-1-i)%mostDelivered]
+		if one.ref.Conn != nil && one.print == p {
+			ref, one.ref = one.ref, conntrack.Ref{}
+			return ref, true
 		}
 	}
-	return found
+	return ref, false
 }
 
 func (t *transit) remove(one *traveller) {

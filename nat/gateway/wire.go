@@ -212,21 +212,31 @@ func (v *visit) attach(p *passage, pkt *packet.Packet) {
 	}
 	kind, code, _ := pkt.ICMP()
 	n := v.icmp()
-	unknown := p.view.Sender.Socket == rules.KernelSocket && kind == n.protoUnknown && code == n.unknownCode
-	of := v.transit.find(fingerprintOf(&inside), unknown)
+	look := fingerprintOf(&inside)
+	of := v.transit.find(look)
+	if of == nil && p.view.Sender.Socket == rules.KernelSocket && kind == n.protoUnknown && code == n.unknownCode {
+		if ref, ok := v.transit.delivered.take(look); ok {
+			p.relate(ref)
+		}
+	}
 	if of == nil || of.ref.Conn == nil {
 		return
 	}
-	p.ref = conntrack.Ref{Conn: of.ref.Conn, Dir: nat.Reply, Info: conntrack.InfoRelated}
-	if of.ref.Dir == nat.Reply {
-		p.ref.Dir = nat.Original
-	}
-	p.state()
+	p.relate(of.ref)
 	const redirect = 5
 	if pkt.V6() || kind != redirect { // the packet goes no further: a later one that is like it is not it
 		v.transit.remove(of)
 		v.transit.free(of)
 	}
+}
+
+// relate gives a packet the connection of the one that it is about.
+func (p *passage) relate(of conntrack.Ref) {
+	p.ref = conntrack.Ref{Conn: of.Conn, Dir: nat.Reply, Info: conntrack.InfoRelated}
+	if of.Dir == nat.Reply {
+		p.ref.Dir = nat.Original
+	}
+	p.state()
 }
 
 // viaOf is who is asked for on the link that a packet leaves by, which the kernel knows and does not tell.
@@ -293,8 +303,7 @@ func taken(proto nat.Proto) bool {
 // depart notes a packet that goes on to further hooks.
 func (v *visit) depart(p *traveller, s *Seen) {
 	if s.Hook == nat.Input && p.ref.Conn != nil && !taken(p.pkt.Proto()) {
-		v.transit.put(p, stageDelivered, v.at)
-		return
+		v.transit.delivered.note(&p.passage)
 	}
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
 	if last || !p.tied() && !p.held && !p.summed && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {

@@ -177,6 +177,9 @@ COMMIT
 		r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: told}, time.Unix(1, 0))
 		require.Equal(t, nat.Accept, r.Verdict, r.Why)
 		require.Equal(t, to == "10.96.0.1:0", r.Conn != nil)
+		if r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: told}, time.Unix(1, 0)); to == "10.96.0.1:0" {
+			require.Nil(t, r.Conn, "there is one error about a packet")
+		}
 	}
 }
 
