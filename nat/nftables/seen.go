@@ -55,13 +55,16 @@ func (t *Table) LaidRule(r *Rule) (out []nat.Met) {
 }
 
 // Declared is what a table has besides rules, as the rules of a chain: its base chains (Called), and the elements of its sets,
-// "set cluster-ips: 10.96.0.10".
+// "set cluster-ips: 10.96.0.10", but for those that packets fill: what is in these nobody declared.
 func (t *Table) Declared() (out []nat.Met) {
 	for _, text := range t.Called() {
 		out = append(out, nat.Met{Text: text, Brief: text})
 	}
 	for i := range t.Sets {
 		s := &t.Sets[i]
+		if s.Has("dynamic") {
+			continue
+		}
 		word := "set "
 		if s.Map {
 			word = "map "

@@ -25,6 +25,13 @@ const seenTable = `table ip kube-proxy {
 		flags dynamic,timeout
 		timeout 1m
 	}
+	set affinity-A {
+		type ipv4_addr
+		size 65535
+		flags dynamic,timeout
+		timeout 3h
+		elements = { 10.0.0.9 expires 2h }
+	}
 	set nodeport-ips {
 		type ipv4_addr
 		elements = { 192.168.26.10 }
