@@ -12,7 +12,11 @@ func (t *nativeTable) change(k nativeKind) string {
 	ip := t.ip()
 	switch t.n(11) {
 	case 10:
-		return pick(t.drawn, []string{"tcp option maxseg size set 536", "tcp option maxseg size set 1000", "tcp flags syn tcp option maxseg size set 1400"})
+		all := []string{"tcp option maxseg size set 536", "tcp option maxseg size set 1000", "tcp flags syn tcp option maxseg size set 1400"}
+		if k.leaves() {
+			all = append(all, "tcp option maxseg size set rt mtu", "tcp flags syn tcp option maxseg size set rt mtu")
+		}
+		return pick(t.drawn, all)
 	case 0, 1, 2:
 		return "meta mark set " + t.markValue("meta")
 	case 3:

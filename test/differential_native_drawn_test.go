@@ -113,6 +113,11 @@ func (k nativeKind) chains() []string {
 	return []string{"p1", "p2", "p3"}
 }
 
+// leaves reports whether packets have a route in the chain, as the kernel wants it of rules that ask for its MTU.
+func (k nativeKind) leaves() bool {
+	return len(k.hooks) > 0 && slices.Contains([]string{"forward", "output", "postrouting"}, k.hooks[0])
+}
+
 func (t *nativeTable) rules(b *strings.Builder, chain string, k nativeKind) {
 	for range t.n(5) {
 		fmt.Fprintf(b, "add rule %s %s%s\n", t.name, chain, t.rule(k))

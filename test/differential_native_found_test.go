@@ -177,6 +177,20 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{dev: "in0", tuple: "tcp 192.168.1.10:1006 > 10.244.0.5:80", flags: 2, seq: 1000},
 			{dev: "in0", tuple: toPod},
 		}, both, false},
+		{"the maximum segment size that routes of both ways have room for", nativeChain("inet t", forward, "tcp option maxseg size set rt mtu", "rt mtu 1360 meta mark set 0x1", "rt mtu 1260 meta mark set 0x2"), []given{
+			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+			{dev: "pod0", tuple: "tcp 10.244.0.5:80 > 192.168.1.10:1000", flags: 18, seq: 5000, ack: 1001, tcpOptions: []byte{2, 4, 5, 180}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1001 > 10.0.0.20:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1002 > 10.0.0.20:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 1, 0}},
+			{dev: "in0", tuple: "tcp 203.0.113.9:1003 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+			{dev: "pod0", tuple: "tcp 10.99.0.1:1004 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+		}, both, false},
+		{"and that of what the node sends, to itself, too", nativeChain("inet t", output, "tcp option maxseg size set rt mtu", "rt mtu 536 meta mark set 0x1", "rt mtu 65495 meta mark set 0x2", "rt mtu > 65000 meta mark set 0x4") + nativeChain("inet u", "filter hook postrouting priority 0", "tcp option maxseg size set rt mtu"), []given{
+			{tuple: "tcp 192.168.1.1:1000 > 10.0.0.20:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+			{tuple: "tcp 10.0.0.1:1001 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
+			{tuple: "tcp 192.168.1.1:1002 > 192.168.1.1:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 255, 255}},
+			{tuple: "tcp 192.168.1.1:1003 > 10.0.0.1:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 255, 210}},
+		}, both, false},
 		{"a field that a rule of inet sets", nativeChain("inet t", forward, "udp dport 53 ip6 hoplimit set 5", "ip6 dscp set cs1", "ip6 hoplimit 5 meta mark set 0x1"), []given{{dev: "in0", tuple: toPod}}, only6, false},
 		{"ranges of numbers in the machine's order", nativeChain("ip t", forward, "meta mark set 0x300", "meta mark { 0x2ff-0x301, 0x1000 } meta mark set 0x2", "meta mark . udp dport { 0x1-0x5 . 53 } drop", "meta skuid { 1-1000, 5000 } accept"), []given{{dev: "in0", tuple: toPod}}, both, false},
 	}

@@ -203,6 +203,9 @@ func (t *nativeTable) metaMatch(k nativeKind) string {
 	if strings.HasPrefix(t.name, "inet ") { // of tables of one family nft leaves it out where it lists an address behind it, even what no packet is
 		all = append(all, "meta nfproto ipv4", "meta nfproto ipv6", "meta protocol ip", "meta protocol ip6")
 	}
+	if k.leaves() {
+		all = append(all, "rt mtu 1360", "rt mtu < 1300", "rt mtu != 1260")
+	}
 	if len(k.hooks) > 0 && (k.hooks[0] == "output" || k.hooks[0] == "postrouting") {
 		all = append(all, "meta skuid 0", "meta skgid != 0", "meta skuid 1-1000")
 	}

@@ -75,10 +75,14 @@ func (v *visit) Kernel() nat.Kernel { return v.options.Kernel }
 
 // PathMTU is the MTU of the out device, or of the device that the source is reached by where that is less.
 func (v *visit) PathMTU(p *rules.Packet) (mtu int, ok bool) {
-	const longest = 65535 // IP_MAX_MTU
+	const longest4, longest6 = 65535, 65535 + 40 // IP_MAX_MTU, IP6_MAX_MTU
 	out := v.devices[p.Out]
 	if out == nil {
 		return 0, false
+	}
+	longest := longest4
+	if v.options.Family == nat.IPv6 {
+		longest = longest6
 	}
 	mtu = min(mtuOf(out), longest)
 	if back, why := v.host.lookup(p.Tuple.Src().Addr()); why == "" {

@@ -66,8 +66,8 @@ func (c *Compiled) assignStep(a Assign) step {
 	}
 }
 
-// maxSegStep makes a TCP segment's maximum segment size smaller, never larger (nft_exthdr_tcp_set_eval). What natlab does not know, as the route's MTU, it leaves as
-// it is: nothing that decides of the packet asks for it.
+// maxSegStep makes a TCP segment's maximum segment size smaller, never larger (nft_exthdr_tcp_set_eval). What natlab does not know, as a path's MTU
+// where there are no devices, it leaves as it is: nothing that decides of the packet asks for it.
 func (c *Compiled) maxSegStep(a Assign) step {
 	read, text := c.value(a.Value), a.String()
 	if read == nil {

@@ -278,3 +278,42 @@ func TestMaxSegment(t *testing.T) {
 		require.True(t, p.Wire.ChecksumOK())
 	}
 }
+
+// measured is a world whose packets have a route, of an MTU.
+type measured struct {
+	world
+	mtu int
+}
+
+func (m *measured) PathMTU(*rules.Packet) (int, bool) { return m.mtu, m.mtu > 0 }
+
+// The route's MTU is the maximum segment size that it has room for; where it has none, or is not one that an IPv4 header can tell, TCP's own.
+func TestRouteMTU(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		tuple string
+		mtu   int
+		mss   uint16
+	}{
+		{"tcp 10.0.0.2:1000 > 10.0.0.1:80", 1400, 1360},
+		{"tcp 10.0.0.2:1000 > 10.0.0.1:80", 41, 1},
+		{"tcp 10.0.0.2:1000 > 10.0.0.1:80", 40, 536},
+		{"tcp 10.0.0.2:1000 > 10.0.0.1:80", 65535, 65495},
+		{"tcp 10.0.0.2:1000 > 10.0.0.1:80", 65536, 536},
+		{"tcp 10.0.0.2:1000 > 10.0.0.1:80", 0, 65500},
+		{"tcp [fd00::2]:1000 > [fd00::1]:80", 1400, 1340},
+		{"tcp [fd00::2]:1000 > [fd00::1]:80", 60, 536},
+		{"tcp [fd00::2]:1000 > [fd00::1]:80", 65536, 536},
+	} {
+		p, w := packetOf(t, row.tuple), &measured{mtu: row.mtu}
+		p.Wire = packet.Build(p.Tuple, packet.Fields{TCP: packet.TCP{Flags: 2, Options: []byte{2, 4, 255, 220}}})
+		c := nftables.Compile(table(t, "tcp option maxseg size set rt mtu"), nat.FamilyOf(p.Tuple.Src().Addr()))
+		v, _ := c.Run("c", nat.Forward, &p, w, nil, nil)
+		require.Equal(t, nat.Accept, v, row)
+		require.Equal(t, []byte{2, 4, byte(row.mss >> 8), byte(row.mss)}, bytes.Clone(p.Wire.Transport()[20:]), row)
+		require.Empty(t, w.asked, row)
+	}
+	p, w := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80"), &measured{}
+	nftables.Compile(table(t, "rt mtu 1360 drop"), nat.IPv4).Run("c", nat.Forward, &p, w, nil, nil)
+	require.Equal(t, []string{"rt mtu 1360"}, w.asked, "without a route it is not known")
+}

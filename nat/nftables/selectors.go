@@ -16,13 +16,7 @@ type selector struct {
 }
 
 // selectors is the list.
-var selectors = slices.Concat(metaSelectors, ctSelectors, headerSelectors, []selector{
-	{name: "rt classid", kind: "realm"},
-	{name: "rt nexthop", kind: IPv4Addr},
-	{name: "rt ip nexthop", kind: IPv4Addr},
-	{name: "rt ip6 nexthop", kind: IPv6Addr},
-	{name: "rt mtu", kind: Integer},
-	{name: "rt ipsec", kind: Boolean},
+var selectors = slices.Concat(metaSelectors, ctSelectors, headerSelectors, rtSelectors, []selector{
 	{name: "socket transparent", kind: Integer},
 	{name: "socket wildcard", kind: Integer},
 	{name: "socket mark", kind: MarkType},
