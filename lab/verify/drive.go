@@ -76,12 +76,13 @@ type driver struct {
 	watched bool                // the session sees packets and rules, not only connections
 	patient time.Duration       // how long a client waits in a control run
 	ports   *portBook
-	before  map[entryOf]bool // entries of connection tracking that stood before the first attempt
-	entries proof.Held       // the tuples that connections hold, and held
-	live    *gateway.Network // where each source port needs a prediction of its own; else nil
-	size    int              // bytes of a request, and of its answer: more than a packet holds
-	wired   map[string]bool  // nodes whose NAT is not their kernel's
-	tunnels map[string]bool  // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
+	before  map[entryOf]bool    // entries of connection tracking that stood before the first attempt
+	entries proof.Held          // the tuples that connections hold, and held
+	live    *gateway.Network    // where each source port needs a prediction of its own; else nil
+	seen    []proof.Observation // the last batch's
+	size    int                 // bytes of a request, and of its answer: more than a packet holds
+	wired   map[string]bool     // nodes whose NAT is not their kernel's
+	tunnels map[string]bool     // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
 }
 
 // use goes on with another session.
@@ -108,7 +109,7 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 	return nil
 }
 
-// batch asks all attempts at once and returns what was seen from before the first until after the last.
+// batch asks all attempts at once and returns what was seen from before the first until after the last, in the room of the batch before.
 func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observation, error) {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
@@ -139,11 +140,9 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
-	rest, err := d.session.Drain(ctx)
-	if err != nil {
+	if seen, err = d.session.DrainTo(ctx, seen); err != nil {
 		return nil, err
 	}
-	seen = append(seen, rest...)
 	if d.watched && slices.ContainsFunc(attempts, func(t *attempt) bool { return t.ends.End == nat.EndLost }) {
 		changed, err := d.changed(ctx)
 		if err != nil {
@@ -151,6 +150,7 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 		}
 		seen = append(seen, changed...)
 	}
+	d.seen = seen
 	return seen, nil
 }
 
@@ -169,7 +169,7 @@ func (d *driver) patience(t *attempt) time.Duration {
 func (d *driver) await(ctx context.Context, open map[*attempt]context.CancelFunc, over <-chan *attempt) ([]proof.Observation, error) {
 	look := time.NewTicker(lookEach)
 	defer look.Stop()
-	var all []proof.Observation
+	all := d.seen[:0]
 	known := 0           // how many there were at the last tick: while more come, nothing is lost
 	var rested time.Time // from when on there may be another look: on a slow machine looking takes its time, too
 	for len(open) > 0 {
@@ -184,11 +184,10 @@ func (d *driver) await(ctx context.Context, open map[*attempt]context.CancelFunc
 		if !d.watched { // nothing is told from it
 			continue
 		}
-		seen, err := d.session.Drain(ctx)
-		if err != nil {
+		var err error
+		if all, err = d.session.DrainTo(ctx, all); err != nil {
 			return all, err
 		}
-		all = append(all, seen...)
 		news, began := len(all) > known, time.Now()
 		if known = len(all); news || began.Before(rested) {
 			continue

@@ -280,7 +280,7 @@ func lacksControl(c proof.Certificate) bool {
 
 // controlRun asks the flows with nothing in their way but the kernel's own connection tracking events.
 func (v *verification) controlRun(ctx context.Context, flows []*flowState, patience time.Duration) error {
-	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Control: true})
+	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Control: true, Drained: true})
 	if err != nil {
 		return err
 	}
@@ -303,7 +303,7 @@ func (v *verification) controlRun(ctx context.Context, flows []*flowState, patie
 
 // watchedRun asks the flows with all witnesses at work.
 func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err error) {
-	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Keep: v.keep, Once: true})
+	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Keep: v.keep, Once: true, Drained: true})
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,8 @@ import (
 )
 
 // openConns subscribes to what happens to the namespace's connection tracking entries.
-func openConns(buffer int) (*socket, error) {
-	s, err := openSocket(buffer)
+func openConns(buffer int, open opener) (*socket, error) {
+	s, err := open(buffer)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func countersBy(s *socket) (sum Counters, err error) {
 // CountersOf reads a namespace's connection tracking statistics. It needs no Session.
 func CountersOf(ns Namespace) (sum Counters, err error) {
 	err = ns.Do(func() error {
-		s, err := openSocket(readSize)
+		s, err := openQuiet(readSize)
 		if err != nil {
 			return err
 		}

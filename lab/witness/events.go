@@ -20,7 +20,7 @@ const eventBuffer = 8 << 20
 func Events(ctx context.Context, ns Namespace, node string, ready func(), sink func(nat.Event) error) (lost uint64, err error) {
 	var s *socket
 	err = ns.Do(func() (err error) {
-		s, err = openConns(eventBuffer)
+		s, err = openConns(eventBuffer, openSocket)
 		return err
 	})
 	if err != nil {

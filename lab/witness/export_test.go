@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"natlab/nat"
@@ -50,10 +51,15 @@ func ReadAnything(b []byte) {
 	m.control = &socket{fd: -1}
 	for _, use := range []func(frame){
 		func(f frame) { f.kind = queuePacket; m.readPacket(f) },
-		func(f frame) { m.ruleHit(f) },
+		func(f frame) { m.ruleHit(m.parseTrace(f)) },
 		func(f frame) { m.logHit(f) },
 		func(f frame) { _, _, _ = m.connEvent(f) },
 	} {
 		_ = m.each(b, func(f frame) error { use(f); return nil })
 	}
+}
+
+// Quiet reports whether nobody waits for what happens in a namespace, its taps aside.
+func (s *Session) Quiet(name string) bool {
+	return !slices.ContainsFunc(s.byName[name].sockets(), func(k *socket) bool { return !k.quiet })
 }

@@ -86,7 +86,7 @@ func newMember(w Watched, f nat.Family, seq *atomic.Uint64, wake func()) *member
 func (m *member) open(o Options, table transactions) error {
 	m.keep, m.changes = o.Keep, table
 	return m.ns.Do(func() (err error) {
-		if m.control, err = openSocket(o.Buffer); err != nil {
+		if m.control, err = openQuiet(o.Buffer); err != nil {
 			return err
 		}
 		switch {
@@ -95,7 +95,7 @@ func (m *member) open(o Options, table transactions) error {
 				return err
 			}
 		case m.kind == topology.KindNode:
-			if m.conns, err = openConns(o.Buffer); err != nil {
+			if m.conns, err = openConns(o.Buffer, o.opener()); err != nil {
 				return err
 			}
 		}
@@ -131,13 +131,13 @@ func (m *member) openRules(o Options) (err error) {
 		groups = append(groups, logGroup(tap))
 	}
 	if m.kind != topology.KindNode || m.plane != nil {
-		m.log, err = openLog(o.Buffer, groups)
+		m.log, err = openLog(o.Buffer, o.opener(), groups)
 		return err
 	}
-	if m.log, err = openLog(o.Buffer, append(groups, traceGroup)); err != nil {
+	if m.log, err = openLog(o.Buffer, o.opener(), append(groups, traceGroup)); err != nil {
 		return err
 	}
-	if m.trace, err = openTrace(o.Buffer); err != nil {
+	if m.trace, err = openTrace(o.Buffer, o.opener()); err != nil {
 		return err
 	}
 	m.logger, err = useLogger(m.family, ourLogger)
@@ -174,15 +174,24 @@ func (m *member) pumpLocked() {
 	}
 }
 
-// drain is a pump that takes what was seen.
-func (m *member) drain() ([]proof.Observation, error) {
+// drain is a pump that takes what was seen, and puts it behind out.
+func (m *member) drain(out []proof.Observation) ([]proof.Observation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pumpLocked()
-	seen, err := m.seen, m.err
-	m.seen, m.err = nil, nil
-	return seen, err
+	out = append(out, m.seen...)
+	clear(m.seen) // of packets and texts nothing is kept
+	m.seen = m.seen[:0]
+	if cap(m.seen) > keptRoom {
+		m.seen = nil
+	}
+	err := m.err
+	m.err = nil
+	return out, err
 }
+
+// keptRoom is for how many observations a member keeps the room from one drain to the next.
+const keptRoom = 64
 
 // kept makes an observation of a packet hold its bytes, where packets are kept.
 func (m *member) kept(o *proof.Observation, payload []byte) {
@@ -236,13 +245,17 @@ func (m *member) readTrace() error {
 		if f.kind != nftTrace {
 			return nil
 		}
-		if !fresh {
+		t := m.parseTrace(f)
+		if t.table == m.own {
+			return nil
+		}
+		if !fresh { // asked for once a reading, and not where natlab's own table is all that there is
 			fresh = true
 			if err := m.refreshPlaces(); err != nil {
 				return fmt.Errorf("read the places of the nf_tables rules: %w", err)
 			}
 		}
-		if o, ok := m.ruleHit(f); ok {
+		if o, ok := m.ruleHit(t); ok {
 			m.record(o)
 		}
 		return nil

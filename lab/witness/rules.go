@@ -43,8 +43,8 @@ type walk struct {
 const maxWalks = 1 << 12
 
 // openTrace subscribes to the trace of nf_tables.
-func openTrace(buffer int) (*socket, error) {
-	s, err := openSocket(buffer)
+func openTrace(buffer int, open opener) (*socket, error) {
+	s, err := open(buffer)
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +129,8 @@ func verdictOfTrace(nested []byte) (code int32, chain []byte) {
 	}
 }
 
-// ruleHit turns a trace message into an observation. The end of a user chain is none, nor is natlab's own table.
-func (m *member) ruleHit(f frame) (o proof.Observation, ok bool) {
-	t := m.parseTrace(f)
-	if t.table == m.own {
-		return o, false
-	}
+// ruleHit turns a trace message into an observation. The end of a user chain is none.
+func (m *member) ruleHit(t traceMessage) (o proof.Observation, ok bool) {
 	w := m.walkOf(t)
 	o = proof.Observation{
 		Kind: proof.RuleHit, Node: m.name, TraceID: t.id, TCPFlags: w.flags, InDev: w.in, OutDev: w.out, ConnID: w.connID, Direction: w.dir,

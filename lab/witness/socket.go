@@ -20,16 +20,32 @@ type socket struct {
 	fd   int
 	seq  uint32
 	lost uint64 // messages that found the receive buffer full, as far as SO_MEMINFO has told
+	buf  []byte // for the answers to requests; nil before the first
+
+	quiet bool // nobody waits for what comes
 }
 
-// openSocket opens an nfnetlink socket in the namespace of this thread.
-func openSocket(buffer int) (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+// openSocket opens an nfnetlink socket in the namespace of this thread, for which the runtime's poller waits.
+func openSocket(buffer int) (*socket, error) { return open(buffer, false) }
+
+// openQuiet opens one that nobody waits for: what comes to it wakes no thread, and stays until it is read. Where the kernel gives it less
+// room than it should have, it is not quiet.
+func openQuiet(buffer int) (*socket, error) { return open(buffer, true) }
+
+func open(buffer int, quiet bool) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink: %w", err)
 	}
-	s := &socket{file: os.NewFile(uintptr(fd), "nfnetlink"), fd: fd}
-	if err := s.prepare(buffer); err != nil {
+	s := &socket{fd: fd}
+	if err = s.prepare(buffer); err == nil && quiet {
+		s.quiet, err = s.hasRoom(buffer)
+	}
+	if !s.quiet {
+		err = errors.Join(err, unix.SetNonblock(fd, true))
+	}
+	s.file = os.NewFile(uintptr(fd), "nfnetlink") // the poller takes what does not block by now
+	if err = errors.Join(err, unix.SetNonblock(fd, true)); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -47,6 +63,15 @@ func (s *socket) prepare(buffer int) error {
 		return fmt.Errorf("set NETLINK_NO_ENOBUFS: %w", err)
 	}
 	return nil
+}
+
+// hasRoom reports whether the receive buffer is as large as was asked for: without CAP_NET_ADMIN over the machine it may be smaller.
+func (s *socket) hasRoom(buffer int) (bool, error) {
+	got, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	if err != nil {
+		return false, fmt.Errorf("nfnetlink: the size of the receive buffer: %w", err)
+	}
+	return got >= buffer, nil
 }
 
 func (s *socket) close() error { return s.file.Close() }
@@ -105,16 +130,18 @@ func (s *socket) answered(seq uint32, other func(kind uint16, body []byte)) erro
 	if other == nil {
 		size = answerSize
 	}
-	buf := make([]byte, size)
+	if len(s.buf) < size {
+		s.buf = make([]byte, size)
+	}
 	for {
-		n, ok, err := s.read(buf)
+		n, ok, err := s.read(s.buf)
 		if err != nil {
 			return err
 		}
 		if !ok {
 			return errors.New("the kernel did not answer")
 		}
-		done, err := answer(buf[:n], seq, other)
+		done, err := answer(s.buf[:n], seq, other)
 		if done || err != nil {
 			return err
 		}

@@ -29,9 +29,9 @@ func Probe(ns Namespace) Support {
 	err := ns.Do(func() error {
 		s.Queue = unsupported(probeQueues(0))
 		s.QueueConn = unsupported(probeQueues(gonfqueue.NfQaCfgFlagConntrack))
-		s.Trace = unsupported(try(func() (*socket, error) { return openTrace(probeBuffer) }))
+		s.Trace = unsupported(try(func() (*socket, error) { return openTrace(probeBuffer, openQuiet) }))
 		s.Log = unsupported(probeLog())
-		s.Conns = unsupported(try(func() (*socket, error) { return openConns(probeBuffer) }))
+		s.Conns = unsupported(try(func() (*socket, error) { return openConns(probeBuffer, openQuiet) }))
 		native, err := nfqueue.Native()
 		s.NativeQueue = err
 		if err == nil && !native {
@@ -102,7 +102,7 @@ func probeTable(native bool) error {
 	if err != nil {
 		return err
 	}
-	s, err := openSocket(probeBuffer)
+	s, err := openQuiet(probeBuffer)
 	if err != nil {
 		return err
 	}
@@ -115,5 +115,5 @@ func probeLog() error {
 		return err
 	}
 	_, undo := useLogger(nat.IPv4, before)
-	return errors.Join(undo, try(func() (*socket, error) { return openLog(probeBuffer, []uint16{traceGroup}) }))
+	return errors.Join(undo, try(func() (*socket, error) { return openLog(probeBuffer, openQuiet, []uint16{traceGroup}) }))
 }

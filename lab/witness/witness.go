@@ -58,10 +58,22 @@ type Options struct {
 	Keep    bool       // keep packets byte for byte (Observation.Packet)
 	Once    bool       // keep back what TCP sends again of a connection's first packets while the one before is on its way; see repeats
 	Copies  bool       // take copies of packets at the taps, so that none waits for anybody; nothing is read before a Drain. See Pending
+	Drained bool       // Drain is called all the time, and reads what comes in between: nobody is woken for it, and Notify tells of packets at taps alone
 	Buffer  int        // bytes of each socket's receive buffer; 0 is 16 MiB
 }
 
 const defaultBuffer = 16 << 20
+
+// opener opens a socket for so many bytes.
+type opener func(buffer int) (*socket, error)
+
+// opener is how the sockets of events are opened.
+func (o Options) opener() opener {
+	if o.Drained {
+		return openQuiet
+	}
+	return openSocket
+}
 
 // ErrUnsupported is a witness that this kernel does not offer.
 var ErrUnsupported = errors.New("not supported by this kernel")
@@ -121,6 +133,9 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 	}
 	for _, m := range s.members {
 		for _, k := range m.sockets() {
+			if k.quiet {
+				continue
+			}
 			s.readers.Go(func() { k.wait(m.reader(o)) })
 		}
 		if m.queues != nil {
@@ -168,7 +183,12 @@ func (s *Session) Notify() <-chan struct{} { return s.notify }
 // Within a namespace the order is that of the packets: all rules that a packet met before a tap come before that tap's
 // observation of it.
 func (s *Session) Drain(ctx context.Context) ([]proof.Observation, error) {
-	return drain(ctx, s.members)
+	return drain(ctx, nil, s.members)
+}
+
+// DrainTo is Drain that puts what it returns behind seen, in its place where there is room.
+func (s *Session) DrainTo(ctx context.Context, seen []proof.Observation) ([]proof.Observation, error) {
+	return drain(ctx, seen, s.members)
 }
 
 // DrainOf is Drain of some of the members.
@@ -181,19 +201,17 @@ func (s *Session) DrainOf(ctx context.Context, names []string) ([]proof.Observat
 		}
 		members = append(members, m)
 	}
-	return drain(ctx, members)
+	return drain(ctx, nil, members)
 }
 
-func drain(ctx context.Context, members []*member) ([]proof.Observation, error) {
-	var out []proof.Observation
+func drain(ctx context.Context, out []proof.Observation, members []*member) ([]proof.Observation, error) {
 	var errs []error
 	for _, m := range members {
 		if err := ctx.Err(); err != nil {
 			return out, err
 		}
-		seen, err := m.drain()
-		out = append(out, seen...)
-		if err != nil {
+		var err error
+		if out, err = m.drain(out); err != nil {
 			errs = append(errs, fmt.Errorf("watch %s: %w", m.name, err))
 		}
 	}

@@ -72,9 +72,9 @@ func Join(tries []nat.Probe, seen []Observation) []Seen {
 		j.learn(p.Tuple.Reply(), owner{i, nat.Reply})
 	}
 	j.joinConns(seen)
-	for _, o := range seen {
-		if o.Kind == PacketSeen {
-			j.joinPacket(o)
+	for i := range seen { // which are large
+		if seen[i].Kind == PacketSeen {
+			j.joinPacket(seen[i])
 		}
 	}
 	j.joinRules(seen)
@@ -163,10 +163,10 @@ func (j *joiner) find(t nat.Tuple) (owner, bool) {
 // joinConns follows the translations: an entry whose original tuple is known tells the tuples behind it. It goes
 // round until no entry is left that tells something new, since the nodes come in no order.
 func (j *joiner) joinConns(seen []Observation) {
-	var rest []Observation
-	for _, o := range seen {
-		if o.Kind == ConnSeen {
-			rest = append(rest, o)
+	var rest []*Observation
+	for i := range seen {
+		if seen[i].Kind == ConnSeen {
+			rest = append(rest, &seen[i])
 		}
 	}
 	for before := -1; before != len(rest); {
@@ -175,7 +175,7 @@ func (j *joiner) joinConns(seen []Observation) {
 	}
 }
 
-func (j *joiner) joinConn(o Observation) bool {
+func (j *joiner) joinConn(o *Observation) bool {
 	c := o.Conn
 	who, ok := j.find(c.Original)
 	if !ok || who.dir != nat.Original {
@@ -330,14 +330,15 @@ func (s *Seen) aim() {
 // joinRules deals out the rule hits: by their packet's tuple, and where the kernel gave only a number for the
 // packet, by another hit of the same number.
 func (j *joiner) joinRules(seen []Observation) {
-	for _, o := range seen {
-		if o.Kind == RuleHit && o.TraceID != 0 {
+	for i := range seen {
+		if o := &seen[i]; o.Kind == RuleHit && o.TraceID != 0 {
 			if who, ok := j.find(o.Step.Before); ok {
 				j.packet[packetID{o.Node, o.TraceID}] = who
 			}
 		}
 	}
-	for _, o := range seen {
+	for i := range seen {
+		o := &seen[i]
 		if o.Kind != RuleHit {
 			continue
 		}
