@@ -75,12 +75,12 @@ var house = []room{
 	// These look at any machine and know no lab.
 	{"lab/doctor", "lab/dataplane lab/netns lab/witness nat nat/iptables"},
 	{"lab/inspect", "lab/dataplane lab/netns lab/realise lab/witness nat nat/audit nat/iptables nat/kubeproxy nat/nftables nat/view nat/xtables topology"},
-	{"lab/replay", "lab/dataplane nat nat/bundle nat/iptables nat/nftnl"}, // what a bundle tells of a node, into a namespace
-	{"lab/apiserver", "topology topology/kube"},                           // the Kubernetes API as far as kube-proxy reads it
+	{"lab/replay", "lab/dataplane lab/witness nat nat/bundle nat/iptables nat/nftnl"}, // what a bundle tells of a node, into a namespace
+	{"lab/apiserver", "topology topology/kube"},                                       // the Kubernetes API as far as kube-proxy reads it
 	{"lab/proxy", "lab/apiserver lab/netns topology"},
 	{"lab", "lab/dataplane lab/netns lab/nft lab/proxy lab/realise lab/replay lab/rootless lab/traffic lab/tunnel lab/userspace lab/witness nat nat/behaviour nat/bundle nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/rules nat/twin topology topology/near"},
 	// These stand on a lab.
-	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/diagnosis nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
+	{"lab/verify", "lab lab/dataplane lab/netns lab/realise lab/traffic lab/witness nat nat/conntrack nat/diagnosis nat/gateway nat/ipset nat/iptables nat/kubeproxy nat/nftables nat/portmap nat/proof nat/rules nat/service nat/twin topology topology/near"},
 	{"lab/outcome", "lab lab/netns lab/traffic nat"},
 	{"lab/watch", "lab lab/dataplane lab/netns lab/nft lab/witness nat nat/iptables nat/live nat/nftables nat/portuse topology"},
 	{"lab/serve", "nat/live nat/proof nat/report"}, // it is told what a lab does

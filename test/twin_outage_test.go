@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,6 +68,7 @@ var twinOutages = []struct {
 	{"a set without the client", "calico", "ipset del allowed 203.0.113.7", "ipset add allowed 203.0.113.7", "far", "192.0.2.10:30080", "tcp 203.0.113.7:40000 > 192.0.2.10:30080 in eth0", "set.member", "allowed", false},
 	{"a stale DNAT", "calico", "iptables-legacy-save -t nat | sed s/10.42.0.5:80/10.42.0.77:80/ | iptables-legacy-restore", "iptables-legacy-save -t nat | sed s/10.42.0.77:80/10.42.0.5:80/ | iptables-legacy-restore", "far", "192.0.2.10:30080", "tcp 203.0.113.7:40000 > 192.0.2.10:30080 in eth0", "dnat.stale", "10.42.0.77", false},
 	{"both backends", "calico", "iptables-nft -P FORWARD DROP", "iptables-nft -P FORWARD ACCEPT", "far", "192.0.2.10:30080", "tcp 203.0.113.7:40000 > 192.0.2.10:30080 in eth0", "backend.shadowed", "iptables-nft", false},
+	{"an old entry", "calico", "conntrack -I -p udp -s 203.0.113.7 -d 192.0.2.10 --sport 40000 --dport 30053 -r 10.42.1.9 -q 203.0.113.7 --reply-port-src 53 --reply-port-dst 40000 -t 300", "conntrack -D -p udp -s 203.0.113.7 --sport 40000", "far", "192.0.2.10:30053", "udp 203.0.113.7:40000 > 192.0.2.10:30053 in eth0", "conntrack.stale", "10.42.1.9:53", false},
 	{"hairpin mode is off", "bridge", "for d in $(ls /sys/class/net | grep cali); do ip link set $d type bridge_slave hairpin off; done", "for d in $(ls /sys/class/net | grep cali); do ip link set $d type bridge_slave hairpin on; done", "shop/web", "10.43.0.50:80", "tcp 10.42.0.5:40000 > 10.43.0.50:80 in cni0", "hairpin.off", "cali", false},
 	{"bridges call no rules", "bridge", "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables", "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables", "shop/asks", "10.43.0.50:80", "tcp 10.42.0.6:40000 > 10.43.0.50:80 in cni0", "bridge.bypass", "net.bridge.bridge-nf-call-iptables", false},
 	{"no masquerade", "flat", "iptables-legacy -t nat -F POSTROUTING", "", "far", "10.0.12.34:31080", "tcp 192.0.2.9:40000 > 10.0.12.34:31080 in eth0", "masquerade.missing", "masquerades the packet", false},
@@ -158,9 +160,14 @@ func meetPods(t *testing.T, l *lab.Lab, c topology.Cluster, node string) {
 
 func proveTwin(t *testing.T, c topology.Cluster, b lab.Bundle, only proof.Selector) proof.Report {
 	t.Helper()
-	r, err := verify.Lab(t.Context(), twinUp(t, c, b), verify.Options{Selector: only, WithoutControl: true})
+	recording := filepath.Join(t.TempDir(), "run")
+	r, err := verify.Lab(t.Context(), twinUp(t, c, b), verify.Options{Selector: only, WithoutControl: true, Record: recording})
 	require.NoError(t, err)
 	require.NotEmpty(t, r.Flows)
+	again, err := verify.Replay(recording, false)
+	require.NoError(t, err)
+	require.Equal(t, r.Outcome(), again.Outcome(), "judged again: %v %v", again.Culprits(), again.Notes)
+	require.Len(t, again.Flows, len(r.Flows))
 	return r
 }
 

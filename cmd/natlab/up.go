@@ -29,7 +29,7 @@ func (p *program) up() *cobra.Command {
 		Long: `Build a lab of the cluster that the files describe, or of the reference cluster, and leave it running.
 
 With --bundle the nodes that are named hold what the script of natlab collect printed on them: their real rules of both backends and of nft's own
-tables, sets, devices, bridges, addresses, routes, rules of routing and sysctls. The other nodes and the pods are made up from the files; routers, load balancers and
+tables, sets, devices, bridges, addresses, routes, rules of routing, sysctls and connections. The other nodes and the pods are made up from the files; routers, load balancers and
 what else is around the nodes is stood in for. What is, and what this kernel does not take, is listed. natlab verify then proves or
 disproves what the Services call for on what the nodes hold, and names what is to blame.`,
 		Args: noArgs,

@@ -1,15 +1,17 @@
 // Package replay puts into a network namespace what a bundle tells of a node besides its devices and routes: its sets, the rules of both backends
-// of iptables, and nft's own tables. What this kernel or its programs do not take is left out, by name.
+// of iptables, nft's own tables, and the connections that it remembers. What this kernel or its programs do not take is left out, by name.
 package replay
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"natlab/lab/dataplane"
+	"natlab/lab/witness"
 	"natlab/nat"
 	"natlab/nat/bundle"
 	"natlab/nat/iptables"
@@ -46,7 +48,34 @@ func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, first dat
 			}
 		}
 	}
-	return notes, native(ctx, ns, n, note)
+	if err := native(ctx, ns, n, note); err != nil {
+		return notes, err
+	}
+	return notes, entries(ns, n, note)
+}
+
+// entries loads the connections, with as long to live as they had when the bundle was gathered. Of those that are left out for one reason the first
+// is named.
+func entries(ns dataplane.Namespace, n *bundle.Node, note func(string, ...any)) error {
+	all, others := n.Remembered()
+	if others > 0 {
+		note("%d connections of zones of one direction are left out", others)
+	}
+	refused, err := witness.Remember(ns, all)
+	count, first := map[string]int{}, map[string]nat.Entry{}
+	for _, r := range refused {
+		if count[r.Reason]++; count[r.Reason] == 1 {
+			first[r.Reason] = r.Entry
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(count)) {
+		more := ""
+		if count[why] > 1 {
+			more = fmt.Sprintf(", as are %d more", count[why]-1)
+		}
+		note("the connection %s is left out%s: %s", first[why].Original, more, why)
+	}
+	return err
 }
 
 // native loads nft's own tables that meet IPv4, those that no program of iptables printed. Their base chains come behind those of iptables.

@@ -66,23 +66,24 @@ type looks struct {
 
 // driver sends attempts through a lab and collects what the witnesses see of them.
 type driver struct {
-	handles map[string]netns.Handle
-	servers []topology.Server
-	nodes   []string
-	members []string // that are watched
-	chains  proof.Chains
-	session *witness.Session
-	world   map[string][]string // what is otherwise in a member than the lab made it
-	watched bool                // the session sees packets and rules, not only connections
-	patient time.Duration       // how long a client waits in a control run
-	ports   *portBook
-	before  map[entryOf]bool    // entries of connection tracking that stood before the first attempt
-	entries proof.Held          // the tuples that connections hold, and held
-	live    *gateway.Network    // where each source port needs a prediction of its own; else nil
-	seen    []proof.Observation // the last batch's
-	size    int                 // bytes of a request, and of its answer: more than a packet holds
-	wired   map[string]bool     // nodes whose NAT is not their kernel's
-	tunnels map[string]bool     // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
+	handles  map[string]netns.Handle
+	servers  []topology.Server
+	nodes    []string
+	members  []string // that are watched
+	chains   proof.Chains
+	session  *witness.Session
+	world    map[string][]string // what is otherwise in a member than the lab made it
+	watched  bool                // the session sees packets and rules, not only connections
+	patient  time.Duration       // how long a client waits in a control run
+	ports    *portBook
+	recalled []nat.Tuple         // of connections that flows are asked by
+	before   map[entryOf]bool    // entries of connection tracking that stood before the first attempt
+	entries  proof.Held          // the tuples that connections hold, and held
+	live     *gateway.Network    // where each source port needs a prediction of its own; else nil
+	seen     []proof.Observation // the last batch's
+	size     int                 // bytes of a request, and of its answer: more than a packet holds
+	wired    map[string]bool     // nodes whose NAT is not their kernel's
+	tunnels  map[string]bool     // devices, "NODE NAME", behind which a process carries the packets; empty where the kernel does
 }
 
 // use goes on with another session.
@@ -98,6 +99,9 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 	d.before = map[entryOf]bool{}
 	for i, node := range d.nodes {
 		for _, c := range standing[i] {
+			if slices.Contains(d.recalled, c.Original) { // an attempt's own
+				continue
+			}
 			d.entries.Learn([]proof.Observation{{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID}})
 			d.before[entryOf{node, c.ID}] = true
 			if line := oldEntry(c); line != "" {
@@ -106,6 +110,9 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 		}
 	}
 	d.ports = newPortBook(c, slices.Concat(standing...), rand.Uint32())
+	for _, t := range d.recalled {
+		d.ports.taken[clientSocket{t.Proto(), t.Src()}] = true
+	}
 	return nil
 }
 
@@ -300,7 +307,7 @@ func (d *driver) start(from string, attempts []*attempt) ([]starting, error) {
 	conns, errs := traffic.Start(h, tuples)
 	out := make([]starting, len(attempts))
 	for i, t := range attempts {
-		for again := 0; errors.Is(errs[i], unix.EADDRINUSE) && again < maxBusyPorts; again++ { // a socket of somebody else in the namespace
+		for again := 0; t.old == nil && errors.Is(errs[i], unix.EADDRINUSE) && again < maxBusyPorts; again++ { // a socket of somebody else in the namespace
 			if err := d.rebind(t); err != nil {
 				return nil, err
 			}

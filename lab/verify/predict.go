@@ -62,7 +62,10 @@ func (v *verification) predict(flows []proof.Flow) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return v.recall()
 }
 
 // networks are the lab as it has to be and as it is; one where both are the same, or where it has to be as it is.

@@ -34,8 +34,9 @@ type Recording struct {
 	Backend     string                       `json:"backend"`
 	Overlay     string                       `json:"overlay"`
 	Notes       []string                     `json:"notes,omitempty"`
-	Intent      topology.Cluster             `json:"intent"` // whose Services decide what must happen
-	Plan        topology.Plan                `json:"plan"`   // as the lab was made
+	Intent      topology.Cluster             `json:"intent"`         // whose Services decide what must happen
+	Plan        topology.Plan                `json:"plan"`           // as the lab was made
+	Made        []beside                     `json:"made,omitempty"` // beside the plan, as Beside is
 	MadeServers []topology.Server            `json:"madeServers"`
 	Now         topology.Plan                `json:"now"` // as it was read, but for what is in Beside
 	Beside      []beside                     `json:"beside"`
@@ -53,6 +54,7 @@ type Recording struct {
 	Strict      bool                         `json:"strict"`
 	Selected    bool                         `json:"selected"`
 	Flows       []proof.Flow                 `json:"flows"`
+	Remembered  []remembered                 `json:"remembered,omitempty"`
 	NotAsked    []proof.NotAsked             `json:"notAsked"`
 }
 
@@ -64,9 +66,13 @@ type recordedRuleset struct {
 
 // beside is what a Namespace's own JSON leaves out, in its order: it is no part of a lab's plan.
 type beside struct {
+	Dumped  bool                   `json:"dumped,omitempty"`
 	Rules   []topology.RoutingRule `json:"rules,omitempty"`
+	Others  []besideRoute          `json:"others,omitempty"`
+	Unruled []besideRoute          `json:"unruled,omitempty"`
 	Tables  []string               `json:"tables,omitempty"`  // of its Routes
 	NoRoute []bool                 `json:"noRoute,omitempty"` // of its Addresses
+	Old     []bool                 `json:"old,omitempty"`     // those of them that are deprecated
 	Devices []besideDevice         `json:"devices,omitempty"`
 }
 
@@ -75,18 +81,63 @@ type besideDevice struct {
 	Hairpin       topology.Switch
 	Behind        []netip.Addr
 	Calls, Calls6 topology.Switch
+	Upon, Bears   string       `json:",omitempty"`
+	Met           []netip.Addr `json:",omitempty"`
+	Filters       bool         `json:",omitempty"`
+}
+
+// besideRoute is a route with its table.
+type besideRoute struct {
+	Route topology.Route `json:"route"`
+	Table string         `json:"table,omitempty"`
+}
+
+func besideRoutes(all []topology.Route) (out []besideRoute) {
+	for _, r := range all {
+		out = append(out, besideRoute{r, r.Table})
+	}
+	return out
+}
+
+func routesBeside(all []besideRoute) (out []topology.Route) {
+	for _, r := range all {
+		r.Route.Table = r.Table
+		out = append(out, r.Route)
+	}
+	return out
+}
+
+// besides are what the namespaces of a plan have beside.
+func besides(p topology.Plan) (out []beside) {
+	for _, ns := range p.Namespaces {
+		out = append(out, besideOf(ns))
+	}
+	return out
+}
+
+// restore puts back what the namespaces of a plan have beside.
+func restore(all []beside, p *topology.Plan) error {
+	if len(all) != len(p.Namespaces) {
+		return fmt.Errorf("%d namespaces, and something beside %d", len(p.Namespaces), len(all))
+	}
+	for i, b := range all {
+		if err := b.restore(&p.Namespaces[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func besideOf(ns topology.Namespace) beside {
-	b := beside{Rules: ns.Rules}
+	b := beside{Dumped: ns.Dumped, Rules: ns.Rules, Others: besideRoutes(ns.Others), Unruled: besideRoutes(ns.Unruled)}
 	for _, r := range ns.Routes {
 		b.Tables = append(b.Tables, r.Table)
 	}
 	for _, a := range ns.Addresses {
-		b.NoRoute = append(b.NoRoute, a.NoRoute)
+		b.NoRoute, b.Old = append(b.NoRoute, a.NoRoute), append(b.Old, a.Deprecated)
 	}
 	for _, d := range ns.Devices {
-		b.Devices = append(b.Devices, besideDevice{d.KindFrom, d.Hairpin, d.Behind, d.Calls, d.Calls6})
+		b.Devices = append(b.Devices, besideDevice{d.KindFrom, d.Hairpin, d.Behind, d.Calls, d.Calls6, d.Upon, d.Bears, d.Met, d.Filters})
 	}
 	return b
 }
@@ -96,16 +147,20 @@ func (b beside) restore(ns *topology.Namespace) error {
 	if len(b.Tables) != len(ns.Routes) || len(b.NoRoute) != len(ns.Addresses) || len(b.Devices) != len(ns.Devices) {
 		return fmt.Errorf("namespace %s: its routes, addresses and devices are not as many as what is noted beside them", ns.Member)
 	}
-	ns.Rules = b.Rules
+	ns.Dumped, ns.Rules, ns.Others, ns.Unruled = b.Dumped, b.Rules, routesBeside(b.Others), routesBeside(b.Unruled)
 	for i, table := range b.Tables {
 		ns.Routes[i].Table = table
 	}
 	for i, is := range b.NoRoute {
 		ns.Addresses[i].NoRoute = is
 	}
+	for i, is := range b.Old[:min(len(b.Old), len(ns.Addresses))] {
+		ns.Addresses[i].Deprecated = is
+	}
 	for i, d := range b.Devices {
 		to := &ns.Devices[i]
 		to.KindFrom, to.Hairpin, to.Behind, to.Calls, to.Calls6 = d.KindFrom, d.Hairpin, d.Behind, d.Calls, d.Calls6
+		to.Upon, to.Bears, to.Met, to.Filters = d.Upon, d.Bears, d.Met, d.Filters
 	}
 	return nil
 }
@@ -116,9 +171,7 @@ func (r *Recording) keep(held nodeRules, wired map[string]bool) {
 	r.Now, r.Servers, r.KernelIPIP, r.Kernel, r.IPsec = n.Plan, n.Servers, n.KernelIPIP, n.Kernel, n.IPsec
 	r.Sets, r.Nodes, r.World, r.Wired = n.SavedSets, held.nodes, n.World, wired
 	r.Held = map[string][]recordedRuleset{}
-	for _, ns := range n.Plan.Namespaces {
-		r.Beside = append(r.Beside, besideOf(ns))
-	}
+	r.Made, r.Beside = besides(r.Plan), besides(n.Plan)
 	r.Native = map[string]string{}
 	for node, native := range n.NFTOf {
 		r.Native[node] = native.String()

@@ -112,11 +112,11 @@ func replayed(about Recording, strict bool) (*verification, error) {
 		Setup: gateway.Setup{Plan: about.Now, Servers: about.Servers, KernelIPIP: about.KernelIPIP, Rules: map[string]gateway.Rules{}, SetsOf: map[string]ipset.Sets{}},
 		Held:  map[string][]dataplane.Installed{}, World: about.World, SavedSets: about.Sets,
 	}
-	if len(about.Beside) != len(about.Now.Namespaces) {
-		return nil, fmt.Errorf("%d namespaces, and something beside %d", len(about.Now.Namespaces), len(about.Beside))
+	if err := restore(about.Beside, &network.Plan); err != nil {
+		return nil, err
 	}
-	for i, b := range about.Beside {
-		if err := b.restore(&network.Plan.Namespaces[i]); err != nil {
+	if about.Made != nil { // recordings that are older have none
+		if err := restore(about.Made, &about.Plan); err != nil {
 			return nil, err
 		}
 	}
@@ -220,6 +220,8 @@ func (v *verification) replayBatch(b batchRecord) error {
 		port := a.Probe.Tuple.Src().Port()
 		t.intent, t.live = proof.Rebind(q.intent, predictedPort, port), proof.Rebind(q.live, predictedPort, port)
 		switch {
+		case q.old != nil: // predicted from that port
+			t.intent, t.live = q.intent, q.live
 		case a.Stuck.IsValid() && q.sticky != nil:
 			q.secondContact(t, a.Stuck)
 		case v.driver.live != nil && q.sticky == nil:

@@ -35,6 +35,7 @@ type flowState struct {
 	sticks       bool           // judged by its outcome: whoever served the client first has to again
 	inTurn       bool           // judged by its outcome: a scheduler has its endpoints serve in turn, whoever asks
 	deviation    float64        // how likely the live rules go another way than the intent
+	old          *oldFlow       // it is asked from the port of a connection that a node remembers; else nil
 	sticky       *predictions   // of a flow with session affinity: both contacts; intent and live are of the first
 
 	missing  map[netip.AddrPort]int // endpoints that may serve and were not seen yet: by how many attempts they must have been
@@ -55,6 +56,9 @@ func (q *flowState) expect(watched bool) {
 	q.missing, q.watched = map[netip.AddrPort]int{}, watched
 	q.attempts, q.retries, q.vain, q.givenUp = 0, 0, 0, false
 	q.halts, q.halted = 0, false
+	if q.old != nil { // where it has to come to is asked from other ports
+		return
+	}
 	for _, endpoint := range proof.Expected(q.needed, q.intent) {
 		p := q.live.Chance(endpoint)
 		if p == 0 && watched {
@@ -177,6 +181,10 @@ func (v *verification) progress(flows []*flowState) {
 type judge func(context.Context, []*attempt, []proof.Observation) error
 
 func (v *verification) runBatch(ctx context.Context, batch []*attempt, judge judge) error {
+	batch, err := v.remind(batch)
+	if err != nil || len(batch) == 0 {
+		return err
+	}
 	if batch[0].whole {
 		if err := v.driver.session.Later(true); err != nil {
 			return err
@@ -210,6 +218,10 @@ func (d *driver) newAttempt(q *flowState) (*attempt, error) {
 	t := &attempt{
 		flowState: q, intent: q.intent, live: q.live, whole: q.halted,
 		probe: nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
+	}
+	if q.old != nil {
+		t.probe.Tuple = q.old.entry.Original
+		return t, nil
 	}
 	return t, d.rebind(t)
 }
@@ -277,11 +289,14 @@ func batches(attempts []*attempt) [][]*attempt {
 }
 
 // marks lists what no two attempts of a batch may share: the tuples of ICMP errors that may answer, and of a flow with
-// session affinity, the client that a node remembers for the Service.
+// session affinity, the client that a node remembers for the Service; of one from the port of a connection, the client's socket.
 func marks(t *attempt) []any {
 	var out []any
 	for _, e := range icmpErrors(t) {
 		out = append(out, e)
+	}
+	if t.old != nil {
+		out = append(out, t.probe.Tuple.Src())
 	}
 	if t.sticky != nil {
 		out = append(out, [2]string{t.flow.Service, t.flow.Source.String()})

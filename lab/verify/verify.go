@@ -105,7 +105,7 @@ func (r run) prove(ctx context.Context, f nat.Family, first, several bool) (proo
 		return proof.Report{}, err
 	}
 	found := v.report(ended)
-	notes := resentNote(before, after)
+	notes := append(resentNote(before, after), v.told...)
 	found.Notes = append(found.Notes, notes...)
 	if err := v.record.finish(closing{Ended: ended, Notes: notes}, found); err != nil {
 		return proof.Report{}, err
@@ -133,7 +133,7 @@ var errEnough = errors.New("a flow is disproved")
 // ask asks the flows without and with taps.
 func (v *verification) ask(ctx context.Context, control bool) error {
 	if control {
-		if err := v.controlRun(ctx, v.states, controlPatience); err != nil {
+		if err := v.controlRun(ctx, v.fresh(), controlPatience); err != nil {
 			return fmt.Errorf("control run: %w", err)
 		}
 	}
@@ -172,6 +172,7 @@ type verification struct {
 	tell      lab.Progress // may be nil
 	step      string       // what tell is told of
 	notAsked  []proof.NotAsked
+	told      []string // notes of what could not be asked
 	escaped   []proof.Certificate
 	selected  bool           // some of the flows alone are asked
 	discarded map[string]int // attempts that told nothing of their flow and were made again, by the reason
@@ -205,6 +206,9 @@ func (r run) verification(f nat.Family, first, several bool) (*verification, err
 		return nil, err
 	}
 	v.driver.servers = append(topology.Servers(l.Cluster()), topology.ProxyServers(l.Cluster())...)
+	if !o.AsIs && !v.outcomes {
+		v.about.Remembered = rememberedOf(l, v.about.Flows)
+	}
 	if !o.AsIs && first {
 		v.notAsked = proof.Unasked(intent, o.Selector)
 	}
@@ -337,8 +341,13 @@ func (v *verification) report(ended string) proof.Report {
 	if !v.selected {
 		r.Coverage = v.meter.Of(v.rules.of(v.rules.nodes))
 	}
-	var unfinished []proof.Flow
 	for _, q := range v.states {
+		if q.old != nil {
+			q.fold()
+		}
+	}
+	var unfinished []proof.Flow
+	for _, q := range v.fresh() {
 		if ended != "" && !q.finished() {
 			unfinished = append(unfinished, q.flow)
 		} else {

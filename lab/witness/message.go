@@ -161,6 +161,14 @@ func (m *message) u16(kind uint16, v uint16) *message {
 	return m.bytes(kind, binary.BigEndian.AppendUint16(nil, v))
 }
 
+// nest adds an attribute that holds those which fill adds.
+func (m *message) nest(kind uint16, fill func(*message)) {
+	at := len(m.b)
+	m.bytes(kind|unix.NLA_F_NESTED, nil)
+	fill(m)
+	binary.NativeEndian.PutUint16(m.b[at:], uint16(len(m.b)-at))
+}
+
 // finish writes length and sequence number.
 func (m *message) finish(seq uint32) []byte {
 	binary.NativeEndian.PutUint32(m.b, uint32(len(m.b)))

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"natlab/nat"
 	"natlab/nat/conntrack"
@@ -301,6 +302,19 @@ func (n *Node) entries(b dump.Bundle) error {
 		return in(s, err)
 	}
 	return nil
+}
+
+// Remembered are the connections that the node remembered when it was gathered, those of one zone in both directions; others are how many more there are.
+func (n *Node) Remembered() (all []nat.Entry, others int) {
+	for _, c := range n.Facts.Entries {
+		if c.Zone.NotOriginal || c.Zone.NotReply {
+			others++
+			continue
+		}
+		c.Set(nat.Confirmed) // else it has no time
+		all = append(all, c.Entry(time.Unix(0, 0)))
+	}
+	return all, others
 }
 
 // others reads what is told in a word: the kernel's release, and whether there is IPsec.

@@ -10,6 +10,7 @@ import (
 	"github.com/gaissmai/bart"
 
 	"natlab/nat"
+	"natlab/nat/conntrack"
 	"natlab/nat/ipset"
 	"natlab/nat/iptables"
 	"natlab/nat/nftables"
@@ -34,6 +35,7 @@ type Setup struct {
 	Facts                                  // of every node
 	SetsOf     map[string]ipset.Sets       // by member: the sets of one, in place of those of the Facts
 	NFTOf      map[string]nftables.Ruleset // by member: the tables of nf_tables' own, in place of those of the Facts
+	EntriesOf  map[string][]conntrack.Conn // by member: the connections that one remembers, of which a probe's packets may belong to some; those of the Facts do not count
 	Family     nat.Family                  // of the packets; rules of another are left out
 }
 

@@ -138,6 +138,7 @@ func (w *walk) gateway(of *Gateway) *Gateway {
 	if g == nil {
 		w.err = cmp.Or(w.err, w.network.furnish(of))
 		g = of.fresh(predicting{choices: w.choices, forgets: true})
+		w.remember(g)
 		w.gateways[of] = g
 	}
 	return g
@@ -173,6 +174,7 @@ func (w *walk) pass(a arrival) {
 			w.conns = append(w.conns, tracked{g.host.member, c})
 		}
 	}
+	w.resume(g, a.flight)
 	var outs []Out
 	if a.dev == "" {
 		outs, _, _ = g.Send(a.packet, a.mark, explainedAt)
