@@ -2,7 +2,6 @@ package nftables
 
 import (
 	"slices"
-	"strings"
 	"sync"
 
 	"natlab/nat"
@@ -167,41 +166,11 @@ func (c *Compiled) step(s Statement, place rules.Place) step {
 			return func(*run) flow { return goesOn }
 		}
 	case Opaque:
-		if strings.HasPrefix(s.Text, "jump {") || strings.HasPrefix(s.Text, "goto {") {
-			return func(r *run) flow { return r.lost("what the chain in the rule makes of the packet") }
-		}
-		if word, _, _ := strings.Cut(s.Text, " "); slices.Contains(natWords[:], word) {
-			return func(r *run) flow { return r.lost("where " + s.Text + " leads") }
-		}
+		return opaqueStep(s)
 	case Compat:
 		return c.compatStep(s)
 	}
 	return openStep(s.String())
-}
-
-// passing are the targets of x_tables behind which a packet goes on as it was, for all that rules ask.
-var passing = []string{
-	"AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "DSCP", "ECN", "HL", "IDLETIMER", "LED", "LOG", "NFLOG", "RATEEST", "SECMARK", "TCPMSS", "TCPOPTSTRIP", "TEE",
-	"TOS", "TRACE", "TTL", "ULOG",
-}
-
-// compatStep is an extension of x_tables without its options. A match is open; what a target makes of the packet is known where that hangs on no option.
-func (c *Compiled) compatStep(s Compat) step {
-	switch {
-	case s.Kind != "target":
-		return openStep(s.String())
-	case slices.Contains(passing, s.Name):
-		return func(*run) flow { return goesOn }
-	case s.Name == "REJECT":
-		return rejectStep(Reject{}, c.family)
-	case s.Name == "MASQUERADE":
-		return c.natStep(NAT{Kind: rules.Masquerade})
-	case s.Name == "NOTRACK":
-		return noTrack
-	}
-	return func(r *run) flow {
-		return r.lost("what " + s.String() + " does, whose options iptables-save prints and nft does not,")
-	}
 }
 
 // openStep is of a statement of which it is not known whether it lets the rule go on.

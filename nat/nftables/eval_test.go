@@ -223,6 +223,9 @@ func TestActionsUnread(t *testing.T) {
 		{"dnat to bogus 7 : 9", open, nat.Drop},
 		{"snat to bogus 7 : 9", open, nat.Drop},
 		{"xt target \"DNAT\"", open, nat.Drop},
+		{"@th,0,16 set 5 accept", open, nat.Drop},
+		{"synproxy mss 1460 wscale 7 accept", open, nat.Drop},
+		{"dup to 10.0.0.9 drop", nil, nat.Drop},
 		{"xt target \"MARK\" accept", open, nat.Drop},
 		{"xt target \"LOG\" drop", nil, nat.Drop},
 		{"xt target \"TCPMSS\" accept", nil, nat.Accept},
@@ -235,6 +238,10 @@ func TestActionsUnread(t *testing.T) {
 		require.Equal(t, row.then, v, row.rule)
 		require.Empty(t, w.asked, row.rule)
 	}
+	p, w := packetOf(t, "udp 10.0.0.2:1000 > 10.0.0.1:80"), &world{}
+	v, effect := nftables.Compile(table(t, "synproxy mss 1460 drop"), nat.IPv4).Run("c", nat.Input, &p, w, nil, nil)
+	require.Nil(t, effect)
+	require.Equal(t, nat.Accept, v, "of TCP alone")
 }
 
 // What natlab cannot tell is asked for by name.

@@ -3,6 +3,10 @@ package nftables
 import (
 	"fmt"
 	"slices"
+	"strings"
+
+	"natlab/nat"
+	"natlab/nat/rules"
 )
 
 // Unread are the parts of a rule that natlab keeps as they are written, and does not read.
@@ -139,4 +143,53 @@ func (t *Table) elements(r Rule) (out []Element) {
 		}
 	}
 	return out
+}
+
+// opaqueStep is a statement that natlab does not read. What the packet becomes by one that writes, translates or answers is not known; one that sends
+// a copy lets it go on, and of any other it is not known whether it does.
+func opaqueStep(s Opaque) step {
+	word, rest, _ := strings.Cut(s.Text, " ")
+	switch {
+	case (word == "jump" || word == "goto") && strings.HasPrefix(rest, "{"):
+		return func(r *run) flow { return r.lost("what the chain in the rule makes of the packet") }
+	case slices.Contains(natWords[:], word):
+		return func(r *run) flow { return r.lost("where " + s.Text + " leads") }
+	case word == "dup":
+		return func(*run) flow { return goesOn }
+	case word == "synproxy":
+		return func(r *run) flow {
+			if r.visit.Tuple.Proto() != nat.TCP { // nft_synproxy_do_eval
+				return breaks
+			}
+			return r.lost("what " + s.Text + " answers")
+		}
+	case strings.Contains(" "+rest, " set "):
+		return func(r *run) flow { return r.lost("what " + s.Text + " makes of the packet") }
+	}
+	return openStep(s.Text)
+}
+
+// passing are the targets of x_tables behind which a packet goes on as it was, for all that rules ask.
+var passing = []string{
+	"AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "DSCP", "ECN", "HL", "IDLETIMER", "LED", "LOG", "NFLOG", "RATEEST", "SECMARK", "TCPMSS", "TCPOPTSTRIP", "TEE",
+	"TOS", "TRACE", "TTL", "ULOG",
+}
+
+// compatStep is an extension of x_tables without its options. A match is open; what a target makes of the packet is known where that hangs on no option.
+func (c *Compiled) compatStep(s Compat) step {
+	switch {
+	case s.Kind != "target":
+		return openStep(s.String())
+	case slices.Contains(passing, s.Name):
+		return func(*run) flow { return goesOn }
+	case s.Name == "REJECT":
+		return rejectStep(Reject{}, c.family)
+	case s.Name == "MASQUERADE":
+		return c.natStep(NAT{Kind: rules.Masquerade})
+	case s.Name == "NOTRACK":
+		return noTrack
+	}
+	return func(r *run) flow {
+		return r.lost("what " + s.String() + " does, whose options iptables-save prints and nft does not,")
+	}
 }
