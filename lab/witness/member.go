@@ -191,7 +191,7 @@ func (m *member) drain(out []proof.Observation) ([]proof.Observation, error) {
 }
 
 // keptRoom is for how many observations a member keeps the room from one drain to the next.
-const keptRoom = 64
+const keptRoom = 256
 
 // kept makes an observation of a packet hold its bytes, where packets are kept.
 func (m *member) kept(o *proof.Observation, payload []byte) {

@@ -129,7 +129,7 @@ func EndpointOf(asked nat.Tuple, s Seen, e Ends) netip.AddrPort {
 func (e *evidence) certificate() Certificate {
 	c := Certificate{
 		Flow: e.Flow, Expect: e.needed.end, End: e.Ends.End, Endpoint: EndpointOf(e.Probe.Tuple, e.Seen, e.Ends), Server: e.Ends.Server, ClientPeer: e.Ends.ClientPeer,
-		Packets: e.Seen.Packets, Tries: 1, Node: e.node(), Conntrack: ordered(e.way.Conns, e.Seen.Conns, func(c nat.Conn) string { return c.Node }),
+		Packets: e.Seen.Packets, Tries: 1, Node: e.node(), Conntrack: ordered(e.way.Conns, e.Seen.Conns, connNode),
 	}
 	_, c.Masqueraded = masquerading(e.translation)
 	for dir, way := range [2][2]nat.Journey{{e.way.Request, e.Seen.Request}, {e.way.Reply, e.Seen.Reply}} {

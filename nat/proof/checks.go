@@ -196,8 +196,8 @@ func (e *evidence) asWhom() netip.Addr {
 func compareMarks(dir nat.Direction, want, got []nat.Hop) *difference {
 	seen := byNode(got, hopNode)
 	for _, w := range want {
-		if g, ok := seen.next(w.Node); ok && g.Tap == w.Tap && g.Mark != w.Mark {
-			return &difference{dir: dir, node: w.Node, want: fmt.Sprintf("mark %#x at %s", w.Mark, w), got: fmt.Sprintf("mark %#x", g.Mark), packet: packetOf(g)}
+		if g := seen.next(w.Node); g != nil && g.Tap == w.Tap && g.Mark != w.Mark {
+			return &difference{dir: dir, node: w.Node, want: fmt.Sprintf("mark %#x at %s", w.Mark, w), got: fmt.Sprintf("mark %#x", g.Mark), packet: packetOf(*g)}
 		}
 	}
 	return nil

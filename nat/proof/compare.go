@@ -58,77 +58,70 @@ func sameOuter(want, got nat.Tuple) bool {
 // perNode deals values out by their node and hands them back in order: two orders are compared within each node,
 // since between nodes only the predicted one is known.
 type perNode[T any] struct {
-	queue map[string][]T
-	node  func(T) string
+	all   []T
+	queue map[string][]int // places in all
+	node  func(*T) string
 }
 
-func byNode[T any](all []T, node func(T) string) perNode[T] {
-	p := perNode[T]{map[string][]T{}, node}
-	for _, v := range all {
-		p.queue[node(v)] = append(p.queue[node(v)], v)
+func byNode[T any](all []T, node func(*T) string) perNode[T] {
+	p := perNode[T]{all, map[string][]int{}, node}
+	for i := range all {
+		of := node(&all[i])
+		p.queue[of] = append(p.queue[of], i)
 	}
 	return p
 }
 
-// peek is what next would hand out.
-func (p perNode[T]) peek(node string) (T, bool) {
+// peek is what next would hand out; nil where there is no more.
+func (p perNode[T]) peek(node string) *T {
 	q := p.queue[node]
 	if len(q) == 0 {
-		var none T
-		return none, false
+		return nil
 	}
-	return q[0], true
+	return &p.all[q[0]]
 }
 
-func (p perNode[T]) next(node string) (T, bool) {
-	v, ok := p.peek(node)
-	if ok {
+func (p perNode[T]) next(node string) *T {
+	v := p.peek(node)
+	if v != nil {
 		p.queue[node] = p.queue[node][1:]
 	}
-	return v, ok
+	return v
 }
 
 // rest returns what next has not handed out, in the order in which it was given.
-func (p perNode[T]) rest(all []T) []T {
-	skip := map[string]int{}
-	for _, v := range all {
-		skip[p.node(v)]++
-	}
-	for node, q := range p.queue {
-		skip[node] -= len(q)
-	}
-	var out []T
-	for _, v := range all {
-		if node := p.node(v); skip[node] > 0 {
-			skip[node]--
-		} else {
-			out = append(out, v)
+func (p perNode[T]) rest() []*T {
+	var out []*T
+	for i := range p.all {
+		if q := p.queue[p.node(&p.all[i])]; len(q) > 0 && i >= q[0] {
+			out = append(out, &p.all[i])
 		}
 	}
 	return out
 }
 
-func hopNode(h nat.Hop) string   { return h.Node }
-func stepNode(s nat.Step) string { return s.Node }
+func hopNode(h *nat.Hop) string   { return h.Node }
+func stepNode(s *nat.Step) string { return s.Node }
+func connNode(c *nat.Conn) string { return c.Node }
 
 // compareHops returns the first hop that is not as predicted, nil where all are. more allows hops after the
 // predicted ones, as a packet that was sent again makes them.
 func (b ports) compareHops(dir nat.Direction, want, got []nat.Hop, more bool) *difference {
 	seen := byNode(got, hopNode)
 	for i, w := range want {
-		g, ok := seen.next(w.Node)
+		g := seen.next(w.Node)
 		switch {
-		case !ok:
+		case g == nil:
 			return &difference{dir: dir, node: w.Node, at: i, want: w.String(), got: "no packet there", packet: lastHop(want[:i], w.Node)}
-		case !b.hop(w, g):
-			return &difference{dir: dir, node: w.Node, at: i, want: w.String(), got: g.String(), packet: packetOf(g)}
+		case !b.hop(w, *g):
+			return &difference{dir: dir, node: w.Node, at: i, want: w.String(), got: g.String(), packet: packetOf(*g)}
 		}
 	}
-	if rest := seen.rest(got); len(rest) > 0 && !more {
+	if rest := seen.rest(); len(rest) > 0 && !more {
 		first := slices.IndexFunc(got, func(h nat.Hop) bool { return h.Node == rest[0].Node })
 		return &difference{
-			dir: dir, node: rest[0].Node, at: len(want), want: "no further packet", got: rest[0].String(), packet: packetOf(rest[0]),
-			again: got[first] == rest[0],
+			dir: dir, node: rest[0].Node, at: len(want), want: "no further packet", got: rest[0].String(), packet: packetOf(*rest[0]),
+			again: got[first] == *rest[0],
 		}
 	}
 	return nil
@@ -153,24 +146,24 @@ func compareSteps(dir nat.Direction, want, got nat.Trace, more bool) *difference
 	seen := byNode(got, stepNode)
 	var last *nat.Step
 	for i := range want {
-		w := want[i]
-		if next, ok := seen.peek(w.Node); w.Maybe && (!ok || !sameStep(w, next)) {
+		w := &want[i]
+		if next := seen.peek(w.Node); w.Maybe && (next == nil || !sameStep(w, next)) {
 			continue
 		}
-		g, ok := seen.next(w.Node)
+		g := seen.next(w.Node)
 		switch {
-		case !ok:
-			return &difference{dir: dir, node: w.Node, at: i, want: stepText(w), got: "no further rule", wantStep: &w, packet: stepPacket(last, w)}
+		case g == nil:
+			return &difference{dir: dir, node: w.Node, at: i, want: stepText(*w), got: "no further rule", wantStep: new(*w), packet: stepPacket(last, *w)}
 		case !sameStep(w, g):
-			return &difference{dir: dir, node: w.Node, at: i, want: stepText(w), got: stepText(g), wantStep: &w, gotStep: &g, packet: stepPacket(&g, w)}
+			return &difference{dir: dir, node: w.Node, at: i, want: stepText(*w), got: stepText(*g), wantStep: new(*w), gotStep: new(*g), packet: stepPacket(g, *w)}
 		}
-		last = &g
+		last = g
 	}
-	if rest := seen.rest(got); len(rest) > 0 && !more {
+	if rest := seen.rest(); len(rest) > 0 && !more {
 		g := rest[0]
-		first := got[slices.IndexFunc(got, func(s nat.Step) bool { return s.Node == g.Node })]
+		first := &got[slices.IndexFunc(got, func(s nat.Step) bool { return s.Node == g.Node })]
 		return &difference{
-			dir: dir, node: g.Node, at: len(want), want: "no further rule", got: stepText(g), gotStep: &g, packet: stepPacket(&g, g),
+			dir: dir, node: g.Node, at: len(want), want: "no further rule", got: stepText(*g), gotStep: new(*g), packet: stepPacket(g, *g),
 			again: sameStep(first, g) && first.Before == g.Before,
 		}
 	}
@@ -188,7 +181,7 @@ func stepPacket(seen *nat.Step, want nat.Step) string {
 
 // sameStep reports whether two steps are the same rule of the same chain with the same verdict. Rules are known by
 // their text, because a rule that was added or taken away elsewhere in a chain moves the numbers of all others.
-func sameStep(a, b nat.Step) bool {
+func sameStep(a, b *nat.Step) bool {
 	if a.Node != b.Node || a.Hook != b.Hook || a.Table != b.Table || a.Chain != b.Chain || a.Verdict != b.Verdict || (a.Rule == 0) != (b.Rule == 0) {
 		return false
 	}
@@ -223,18 +216,18 @@ func stepText(s nat.Step) string {
 
 // compareConns returns the first connection tracking entry that is not as predicted.
 func (b ports) compareConns(want, got []nat.Conn) *difference {
-	seen := byNode(got, func(c nat.Conn) string { return c.Node })
+	seen := byNode(got, connNode)
 	for i, w := range want {
-		g, ok := seen.next(w.Node)
+		g := seen.next(w.Node)
 		switch {
-		case !ok:
+		case g == nil:
 			return &difference{node: w.Node, at: i, want: connText(w), got: "no entry", packet: w.Original.String()}
-		case !b.tuple(w.Original, g.Original) || !b.tuple(w.Reply, g.Reply) || w.Mark != g.Mark || !sameStatus(w, g):
-			return &difference{node: w.Node, at: i, want: connText(w), got: connText(g), packet: g.Original.String()}
+		case !b.tuple(w.Original, g.Original) || !b.tuple(w.Reply, g.Reply) || w.Mark != g.Mark || !sameStatus(w, *g):
+			return &difference{node: w.Node, at: i, want: connText(w), got: connText(*g), packet: g.Original.String()}
 		}
 	}
-	if rest := seen.rest(got); len(rest) > 0 {
-		return &difference{node: rest[0].Node, at: len(want), want: "no further entry", got: connText(rest[0]), packet: rest[0].Original.String()}
+	if rest := seen.rest(); len(rest) > 0 {
+		return &difference{node: rest[0].Node, at: len(want), want: "no further entry", got: connText(*rest[0]), packet: rest[0].Original.String()}
 	}
 	return nil
 }
@@ -252,13 +245,16 @@ func connText(c nat.Conn) string {
 }
 
 // ordered puts what was seen into the order of what was predicted; what was not predicted comes last.
-func ordered[T any](want, got []T, node func(T) string) []T {
+func ordered[T any](want, got []T, node func(*T) string) []T {
 	seen := byNode(got, node)
 	out := make([]T, 0, len(got))
-	for _, w := range want {
-		if g, ok := seen.next(node(w)); ok {
-			out = append(out, g)
+	for i := range want {
+		if g := seen.next(node(&want[i])); g != nil {
+			out = append(out, *g)
 		}
 	}
-	return append(out, seen.rest(got)...)
+	for _, g := range seen.rest() {
+		out = append(out, *g)
+	}
+	return out
 }
