@@ -177,6 +177,20 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{dev: "in0", tuple: "tcp 192.168.1.10:1006 > 10.244.0.5:80", flags: 2, seq: 1000},
 			{dev: "in0", tuple: toPod},
 		}, both, false},
+		{"UDP-Lite to all of a link, with the node's own copy of it", nativeChain("ip t", output, "ct state new meta mark set 0x1", "ct state invalid meta mark set 0x2") +
+			nativeChain("ip u", "filter hook postrouting priority 0", "ct state new counter", "ct state established counter") +
+			nativeChain("ip v", "filter hook prerouting priority 0", "meta pkttype broadcast counter", "ct state new meta mark set 0x4", "ct state established meta mark set 0x8", "ct state invalid meta mark set 0x10") +
+			nativeChain("ip w", input, "meta mark 0x4 counter", "meta mark 0x8 counter", "udplite dport 81 drop"), []given{
+			{tuple: "udplite 192.168.1.1:1000 > 192.168.1.255:80"},
+			{tuple: "udplite 192.168.1.1:1000 > 192.168.1.255:80"},
+			{tuple: "udplite 192.168.1.1:1001 > 192.168.1.255:81"},
+			{tuple: "udplite 10.0.0.1:1000 > 10.0.0.255:80"},
+			{tuple: "udplite 10.0.0.1:1000 > 10.0.0.0:80"},
+			{tuple: "udplite 127.255.255.255:40001 > 10.0.0.0:600"},
+			{tuple: "udplite 192.168.1.1:1000 > 255.255.255.255:80"},
+			{tuple: "udplite 192.168.1.1:1000 > 224.0.0.1:80"},
+			{dev: "in0", tuple: "udplite 192.168.1.10:1000 > 192.168.1.255:80"},
+		}, only4, false},
 		{"the maximum segment size that routes of both ways have room for", nativeChain("inet t", forward, "tcp option maxseg size set rt mtu", "rt mtu 1360 meta mark set 0x1", "rt mtu 1260 meta mark set 0x2"), []given{
 			{dev: "in0", tuple: "tcp 192.168.1.10:1000 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}},
 			{dev: "pod0", tuple: "tcp 10.244.0.5:80 > 192.168.1.10:1000", flags: 18, seq: 5000, ack: 1001, tcpOptions: []byte{2, 4, 5, 180}},
