@@ -120,9 +120,8 @@ func prepare(c topology.Cluster, o Options) (*Lab, error) {
 	}
 	if len(o.Bundles) > 0 {
 		if !slices.Contains(c.Families(), topology.IPv4) {
-			return nil, errors.New("the cluster's network is IPv6 alone, and a lab of bundles is made of IPv4")
+			return nil, errors.New("the cluster's network is IPv6 alone, and a lab of bundles is of IPv4 or of both families")
 		}
-		c = c.Narrowed(topology.IPv4)
 	}
 	if o.KubeProxy != "" && len(o.Bundles) > 0 {
 		return nil, errors.New("a kube-proxy writes its own rules: it cannot run in a lab whose nodes hold what their bundles tell")

@@ -359,7 +359,7 @@ func (l *Lab) reopenTwin(s *stateDir) error {
 
 // replay gives a dumped node its sets and rules.
 func (l *Lab) replay(ctx context.Context, node string) error {
-	notes, err := replay.Node(ctx, l.handles[node], l.twin.Nodes[node], l.Backend())
+	notes, err := replay.Node(ctx, l.handles[node], l.twin.Nodes[node], replay.Options{First: l.Backend(), Families: l.Families()})
 	l.mu.Lock()
 	l.record.Notes = append(l.record.Notes, notes...)
 	l.mu.Unlock()

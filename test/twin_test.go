@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 	"natlab/lab"
 	"natlab/lab/dataplane"
 	"natlab/lab/verify"
+	"natlab/nat"
 	"natlab/nat/proof"
 	"natlab/topology"
 	"natlab/topology/dump"
@@ -63,6 +65,56 @@ func TestTwinIsProved(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, proof.Proved, r.Outcome(), "%v %v", r.Culprits(), r.Notes)
 			require.Len(t, r.Flows, 104)
+		})
+	}
+}
+
+// A twin of nodes that were dumped with both families holds both, and is proved in both; what is broken in IPv6 alone is disproved there, and in IPv4 is not.
+func TestTwinOfBothFamilies(t *testing.T) {
+	t.Parallel()
+	c, err := topology.DualStack()
+	require.NoError(t, err)
+	l := labOf(t, c, dataplane.Legacy)
+	only := proof.Selector{Service: "velero/minio:api"}
+	for _, row := range []struct {
+		name, breaks, mends string
+		want                map[nat.Family]proof.Outcome
+		names               string
+	}{
+		{"healthy", "true", "true", map[nat.Family]proof.Outcome{nat.IPv4: proof.Proved, nat.IPv6: proof.Proved}, ""},
+		{"the mark rule of ip6tables is flushed", "ip6tables-legacy -t nat -F KUBE-MARK-MASQ", "ip6tables-legacy -t nat -A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000", map[nat.Family]proof.Outcome{nat.IPv4: proof.Proved, nat.IPv6: proof.Disproved}, "KUBE-MARK-MASQ"},
+		{
+			"a rule of routing", "ip -6 rule add pref 100 to fd00:10:244::/56 unreachable", "ip -6 rule del pref 100",
+			map[nat.Family]proof.Outcome{nat.IPv4: proof.Proved, nat.IPv6: proof.Disproved},
+			"route",
+		},
+	} {
+		inMember(t, l, "vms103", "vms103", row.breaks)
+		b := collectedOf(t, l, "vms103")
+		inMember(t, l, "vms103", "vms103", row.mends)
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			twin := twinUp(t, c, b)
+			require.Len(t, twin.Families(), 2)
+			r, err := verify.Lab(t.Context(), twin, verify.Options{Selector: only, WithoutControl: true})
+			require.NoError(t, err)
+			require.NotContains(t, strings.Join(r.Notes, "\n"), "not as the lab made it")
+			for family, want := range row.want {
+				one := r
+				one.Flows = nil
+				for _, f := range r.Flows {
+					if nat.FamilyOf(f.Target.Addr()) == family {
+						one.Flows = append(one.Flows, f)
+					}
+				}
+				require.NotEmpty(t, one.Flows)
+				require.Equal(t, want, one.Outcome(), "%s: %v %v", family, one.Culprits(), r.Notes)
+				for _, f := range one.Flows {
+					if f.Verdict == proof.Disproved {
+						require.Contains(t, f.Wrong.Why+f.Wrong.LiveRule, row.names, "%+v", f.Wrong)
+					}
+				}
+			}
 		})
 	}
 }

@@ -58,12 +58,33 @@ func (b *builder) rules() error {
 	if len(b.plan.Rules) == 0 {
 		return nil
 	}
-	born, err := b.nl.RuleList(unix.AF_INET)
+	for _, six := range []bool{false, true} {
+		all := slices.DeleteFunc(slices.Clone(b.plan.Rules), func(r topology.RoutingRule) bool { return r.Six != six })
+		if len(all) == 0 {
+			continue
+		}
+		if err := b.rulesOf(all, ruleFamily(six)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ruleFamily(six bool) int {
+	if six {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// rulesOf are those of one family.
+func (b *builder) rulesOf(all []topology.RoutingRule, family int) error {
+	born, err := b.nl.RuleList(family)
 	if err != nil {
 		return fmt.Errorf("list rules of routing: %w", err)
 	}
 	var wanted []netlink.Rule
-	for _, r := range b.plan.Rules {
+	for _, r := range all {
 		rule, err := ruleOf(r)
 		if err != nil {
 			if err := b.lacks(fmt.Sprintf("rule of routing %d", r.Priority), err); err != nil {
@@ -92,7 +113,7 @@ func (b *builder) rules() error {
 // ruleOf is a rule of routing as rtnetlink takes it.
 func ruleOf(r topology.RoutingRule) (netlink.Rule, error) {
 	out := *netlink.NewRule()
-	out.Family, out.Priority, out.Invert = unix.AF_INET, int(r.Priority), r.Not
+	out.Family, out.Priority, out.Invert = ruleFamily(r.Six), int(r.Priority), r.Not
 	out.IifName, out.OifName, out.IPProto, out.SuppressPrefixlen = r.In, r.Out, int(r.Proto), r.Suppress
 	if r.Open != "" {
 		return out, fmt.Errorf("%s: %w", r.Open, errors.ErrUnsupported)
@@ -161,12 +182,28 @@ func sameRule(a, b netlink.Rule) bool {
 
 // heldRules are the rules of routing of a dumped node that are there. What else is there, or is not, is noted.
 func (r *reader) heldRules() ([]topology.RoutingRule, error) {
-	all, err := r.nl.RuleList(unix.AF_INET)
+	var out []topology.RoutingRule
+	for _, six := range []bool{false, true} {
+		planned := slices.DeleteFunc(slices.Clone(r.plan.Rules), func(o topology.RoutingRule) bool { return o.Six != six })
+		if len(planned) == 0 {
+			continue
+		}
+		held, err := r.heldRulesOf(planned, ruleFamily(six))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, held...)
+	}
+	return out, nil
+}
+
+func (r *reader) heldRulesOf(rules []topology.RoutingRule, family int) ([]topology.RoutingRule, error) {
+	all, err := r.nl.RuleList(family)
 	if err != nil {
 		return nil, fmt.Errorf("list rules of routing: %w", err)
 	}
 	var out []topology.RoutingRule
-	for _, planned := range r.plan.Rules {
+	for _, planned := range rules {
 		want, err := ruleOf(planned)
 		i := slices.IndexFunc(all, func(o netlink.Rule) bool { return err == nil && sameRule(o, want) })
 		if i < 0 {

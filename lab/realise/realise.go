@@ -237,6 +237,9 @@ func (b *builder) configure(ipip *ipipProbe) error {
 		}
 	}
 	for _, r := range b.plan.Routes {
+		if r.Protocol == "kernel" && r.Dst.Addr().Is6() && r.Dst.Addr().IsLinkLocalUnicast() { // the device's address brought it
+			continue
+		}
 		if err := b.lacks("route "+r.String(), b.addRoute(r)); err != nil {
 			return fmt.Errorf("route %s: %w", r.Dst, err)
 		}

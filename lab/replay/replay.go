@@ -21,9 +21,15 @@ import (
 // mostRefused is how many lines of one rule set, or of the sets, are left out before it is given up.
 const mostRefused = 64
 
-// Node gives a namespace a node's sets and its IPv4 rules, those of the backend first by which they reached the node: of two chains with one hook the
-// one that is registered later runs first. Notes are what is left out, and why.
-func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, first dataplane.Backend) (notes []string, err error) {
+// Options choose what a namespace is given.
+type Options struct {
+	First    dataplane.Backend // whose rules are loaded first: of two chains with one hook the one that is registered later runs first
+	Families []nat.Family      // of the namespace: what is of another is left out
+}
+
+// Node gives a namespace a node's sets, rules and connections. Notes are what is left out, and why.
+func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, o Options) (notes []string, err error) {
+	first := o.First
 	note := func(format string, args ...any) { notes = append(notes, n.Name+": "+fmt.Sprintf(format, args...)) }
 	if err := sets(ctx, ns, n, note); err != nil {
 		return notes, fmt.Errorf("sets: %w", err)
@@ -40,7 +46,7 @@ func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, first dat
 			note("which backend holds its rules is not told: they are loaded by %s", first)
 		}
 		for _, rs := range h.Rulesets {
-			if rs.Family != nat.IPv4 {
+			if !slices.Contains(o.Families, rs.Family) {
 				continue
 			}
 			if err := rules(ctx, ns, backend, rs, note); err != nil {
@@ -48,16 +54,17 @@ func Node(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, first dat
 			}
 		}
 	}
-	if err := native(ctx, ns, n, note); err != nil {
+	if err := native(ctx, ns, n, o.Families, note); err != nil {
 		return notes, err
 	}
-	return notes, entries(ns, n, note)
+	return notes, entries(ns, n, o.Families, note)
 }
 
 // entries loads the connections, with as long to live as they had when the bundle was gathered. Of those that are left out for one reason the first
 // is named.
-func entries(ns dataplane.Namespace, n *bundle.Node, note func(string, ...any)) error {
+func entries(ns dataplane.Namespace, n *bundle.Node, families []nat.Family, note func(string, ...any)) error {
 	all, others := n.Remembered()
+	all = slices.DeleteFunc(all, func(e nat.Entry) bool { return !slices.Contains(families, nat.FamilyOf(e.Original.Src().Addr())) })
 	if others > 0 {
 		note("%d connections of zones of one direction are left out", others)
 	}
@@ -78,11 +85,11 @@ func entries(ns dataplane.Namespace, n *bundle.Node, note func(string, ...any)) 
 	return err
 }
 
-// native loads nft's own tables that meet IPv4, those that no program of iptables printed. Their base chains come behind those of iptables.
-func native(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, note func(string, ...any)) error {
+// native loads nft's own tables that meet packets of the families, those that no program of iptables printed. Their base chains come behind those of iptables.
+func native(ctx context.Context, ns dataplane.Namespace, n *bundle.Node, families []nat.Family, note func(string, ...any)) error {
 	for i := range n.Facts.NFT.Tables {
 		t := &n.Facts.NFT.Tables[i]
-		if !t.Family.Has(nat.IPv4) {
+		if !slices.ContainsFunc(families, t.Family.Has) {
 			continue
 		}
 		err := dataplane.WriteNFT(ns, nftnl.Whole(t))

@@ -42,12 +42,16 @@ type blamed struct {
 	diagnosis.Cause
 }
 
-// blame asks the dumped nodes on a flow's way in their order.
+// blame asks the dumped nodes on a flow's way in their order, one that it crosses twice about both packets.
 func blame(c proof.Certificate, nodes map[string]*bundle.Node) *blamed {
-	var asked []string
+	type met struct {
+		node  string
+		tuple nat.Tuple
+	}
+	var asked []met
 	for _, h := range c.Hops {
 		n := nodes[h.Node]
-		if n == nil || h.Direction != nat.Original || slices.Contains(asked, h.Node) {
+		if n == nil || h.Direction != nat.Original || slices.Contains(asked, met{h.Node, h.Tuple}) {
 			continue
 		}
 		ask := gateway.AskOf(h.Tuple)
@@ -58,7 +62,7 @@ func blame(c proof.Certificate, nodes map[string]*bundle.Node) *blamed {
 		case nat.TapPreNAT, nat.TapOutNAT, nat.TapPost:
 			continue
 		}
-		asked = append(asked, h.Node)
+		asked = append(asked, met{h.Node, h.Tuple})
 		if cause, ok := causeOf(n, ask); ok {
 			return &blamed{h.Node, cause}
 		}

@@ -17,6 +17,7 @@ import (
 type dumped struct {
 	*bundle.Node
 	name          string           // the cluster's
+	known         []netip.Addr     // the cluster's addresses of it
 	address       topology.Address // by which the cluster knows it, with its device
 	uplink        string           // the device that leads to the other nodes: the address's, or a port of it where that is a bridge
 	tunnelAddress netip.Addr       // of its device between nodes; not valid: it has none
@@ -24,8 +25,8 @@ type dumped struct {
 }
 
 func newDumped(c topology.Cluster, name string, n *bundle.Node) (*dumped, error) {
-	d := &dumped{Node: n, name: name, pods: map[string]topology.Pod{}}
 	node, _ := c.Node(name)
+	d := &dumped{Node: n, name: name, known: node.Addresses, pods: map[string]topology.Pod{}}
 	i := slices.IndexFunc(n.Namespace.Addresses, func(a topology.Address) bool { return a.Prefix.Addr() == node.IPv4() })
 	if i < 0 {
 		return nil, fmt.Errorf("bundle of node %s: no device of it has the node's address %s: is it another node's?", name, node.IPv4())
@@ -91,6 +92,19 @@ func (d *dumped) tunnel(kind topology.DeviceKind) (topology.Device, bool) {
 	return topology.Device{}, false
 }
 
+// addressOf is the node's address of a family with its network, as the device has it by which the cluster knows the node; not valid where a family is not told of.
+func (d *dumped) addressOf(f topology.Family) netip.Prefix {
+	if f == topology.IPv4 {
+		return d.address.Prefix
+	}
+	for _, a := range d.Namespace.Addresses {
+		if slices.Contains(d.known, a.Prefix.Addr()) && topology.FamilyOf(a.Prefix.Addr()) == f {
+			return a.Prefix
+		}
+	}
+	return netip.Prefix{}
+}
+
 // used reports whether a device has an IPv4 address, or a route.
 func (d *dumped) used(device string) bool {
 	return slices.ContainsFunc(d.Namespace.Addresses, func(a topology.Address) bool { return a.Device == device && a.Prefix.Addr().Is4() }) ||
@@ -98,9 +112,9 @@ func (d *dumped) used(device string) bool {
 }
 
 // gateways are the next hops of the node's routes by a device, that of the default route first.
-func (d *dumped) gateways(device string) (out []netip.Addr) {
+func (d *dumped) gateways(device string, f topology.Family) (out []netip.Addr) {
 	for _, r := range d.Namespace.Routes {
-		if r.Device != device || !r.Via.Is4() || slices.Contains(out, r.Via) {
+		if r.Device != device || !r.Via.IsValid() || topology.FamilyOf(r.Via) != f || slices.Contains(out, r.Via) {
 			continue
 		}
 		if r.Dst.Bits() == 0 {
@@ -112,10 +126,10 @@ func (d *dumped) gateways(device string) (out []netip.Addr) {
 	return out
 }
 
-// others are the IPv4 addresses of the node's devices that its object does not tell of.
-func (d *dumped) others(n topology.Node) (out []netip.Addr) {
+// othersOf are the addresses of a node's devices that its object does not tell of.
+func (b *builder) othersOf(d *dumped, n topology.Node) (out []netip.Addr) {
 	for _, a := range d.Namespace.Addresses {
-		if one := a.Prefix.Addr(); one.Is4() && !one.IsLoopback() && !slices.Contains(n.Addresses, one) && one != n.Tunnel(topology.IPv4) {
+		if one := a.Prefix.Addr(); b.speaks(one) && !one.IsLoopback() && (one.Is4() || !one.IsLinkLocalUnicast()) && !slices.Contains(n.Addresses, one) && !slices.Contains(n.TunnelAddresses, one) {
 			out = append(out, one)
 		}
 	}
@@ -136,9 +150,9 @@ func (d *dumped) backend() string {
 }
 
 // overlay is how the node's routes lead to pods of other nodes; told is false where none does.
-func (d *dumped) overlay(c topology.Cluster) (o topology.Overlay, told bool) {
+func (d *dumped) overlay(c topology.Cluster, f topology.Family) (o topology.Overlay, told bool) {
 	for _, r := range d.Namespace.Routes {
-		if r.Type != topology.Unicast || !r.Via.Is4() || !d.otherPods(c, r.Dst) {
+		if r.Type != topology.Unicast || !r.Via.IsValid() || topology.FamilyOf(r.Via) != f || !d.otherPods(c, r.Dst) {
 			continue
 		}
 		switch dev := d.device(r.Device); {
@@ -158,7 +172,7 @@ func (d *dumped) otherPods(c topology.Cluster, dst netip.Prefix) bool {
 	return slices.ContainsFunc(c.Nodes, func(n topology.Node) bool {
 		return n.Name != d.name && slices.ContainsFunc(n.PodBlocks, dst.Overlaps)
 	}) || slices.ContainsFunc(c.Pods, func(p topology.Pod) bool {
-		return p.Node != d.name && !p.HostNetwork && dst.Bits() > 0 && dst.Contains(p.IPv4())
+		return p.Node != d.name && !p.HostNetwork && dst.Bits() > 0 && slices.ContainsFunc(p.IPs, dst.Contains)
 	})
 }
 
@@ -191,13 +205,13 @@ func (d *dumped) macBehind(device string, node netip.Addr) string {
 var decisive = []string{
 	"net/ipv4/conf/*/arp_ignore", "net/ipv4/conf/*/arp_announce", "net/ipv4/conf/*/arp_filter", "net/ipv4/conf/*/proxy_arp_pvlan",
 	"net/ipv4/conf/*/ignore_routes_with_linkdown", "net/ipv4/neigh/*/proxy_delay", "net/ipv4/fib_multipath_hash_policy",
-	"net/ipv4/ip_nonlocal_bind", "net/bridge/bridge-nf-call-*", "net/bridge/bridge-nf-filter-*", "net/bridge/bridge-nf-pass-*",
+	"net/ipv4/ip_nonlocal_bind", "net/ipv6/conf/*/forwarding", "net/ipv6/conf/*/proxy_ndp", "net/ipv6/ip_nonlocal_bind", "net/ipv6/fib_multipath_hash_policy", "net/bridge/bridge-nf-call-*", "net/bridge/bridge-nf-filter-*", "net/bridge/bridge-nf-pass-*",
 	"net/netfilter/nf_conntrack_tcp_be_liberal", "net/netfilter/nf_conntrack_tcp_loose",
 }
 
 // sysctls are the settings of a dump that decide where packets go, in its order, each with its device.
 func (d *dumped) sysctls(devices []topology.Device) (out []topology.Sysctl) {
-	patterns := slices.Concat(gateway.Sysctls(nat.IPv4), decisive)
+	patterns := slices.Concat(gateway.Sysctls(nat.IPv4), gateway.Sysctls(nat.IPv6), decisive)
 	for _, s := range d.Namespace.Sysctls {
 		// A device's name may have dots, but no slash.
 		if !slices.ContainsFunc(patterns, func(p string) bool { ok, _ := path.Match(p, s.Key); return ok }) {

@@ -21,18 +21,21 @@ func (b *builder) node(d *dumped) {
 		}
 	}
 	for _, a := range d.Namespace.Addresses {
-		if a.Prefix.Addr().Is4() && has(&ns, a.Device) {
+		if one := a.Prefix.Addr(); b.speaks(one) && has(&ns, a.Device) {
+			if one.Is6() && one.IsLinkLocalUnicast() {
+				a.NoRoute = false // each device has that route
+			}
 			ns.Addresses = append(ns.Addresses, a)
 		}
 	}
 	b.routes(d, &ns)
 	for _, r := range d.Namespace.Rules {
-		if !r.Six {
+		if !r.Six || b.six {
 			ns.Rules = append(ns.Rules, r)
 		}
 	}
 	for _, e := range d.Namespace.Neighbours {
-		if has(&ns, e.Device) && !e.IP.Is6() && !e.Remote.Is6() && e.MAC != "00:00:00:00:00:00" {
+		if has(&ns, e.Device) && (b.six || !e.IP.Is6() && !e.Remote.Is6()) && e.MAC != "00:00:00:00:00:00" {
 			ns.Neighbours = append(ns.Neighbours, e)
 		}
 	}
@@ -85,26 +88,29 @@ func (b *builder) keep(d *dumped, o topology.Device) (_ topology.Device, ok bool
 	return kept, o.Kind != topology.PointToPoint
 }
 
-// routes are the node's IPv4 routes. Those that came with addresses are among them, so that addresses bring none.
+// routes are the node's routes. Those that came with addresses are among them, so that addresses bring none.
 func (b *builder) routes(d *dumped, ns *topology.Namespace) {
 	for _, r := range d.Namespace.Routes {
-		if !r.Dst.Addr().Is4() {
+		if !b.speaks(r.Dst.Addr()) {
 			continue
 		}
 		if r.Type == topology.Unicast && !has(ns, r.Device) {
 			b.note("%s: the route %s is left out, since it has no device", d.name, r)
 			continue
 		}
-		if r.Type == topology.Unicast && !r.Via.IsValid() {
+		if r.Type == topology.Unicast && !r.Via.IsValid() && r.Dst.Addr().Is4() {
 			r.Scope = topology.ScopeLink
 		}
-		if r.Type == topology.Unicast && r.Via.Is4() && d.tunnels(d.device(r.Device)) {
+		if one := r.Dst.Addr(); one.Is6() && one.IsLinkLocalUnicast() && !r.Via.IsValid() && slices.ContainsFunc(ns.Addresses, func(a topology.Address) bool { return a.Device == r.Device && r.Dst.Contains(a.Prefix.Addr()) }) {
+			r.Protocol = "kernel" // it comes with the device's address
+		}
+		if r.Type == topology.Unicast && r.Via.IsValid() && d.tunnels(d.device(r.Device)) {
 			r.Onlink = true // a tunnel's peers are of no network of the device
 		}
 		ns.Routes = append(ns.Routes, r)
 	}
 	for _, r := range d.Namespace.Others {
-		if r.Dst.Addr().Is4() {
+		if b.speaks(r.Dst.Addr()) {
 			b.note("%s: the route %s has several next hops: the first stands in for all, %s is left out", d.name, r.Dst, r)
 		}
 	}
@@ -170,7 +176,7 @@ func (d *dumped) outside(o *topology.Device) (netip.Prefix, bool) {
 			return a.Prefix.Masked(), true
 		}
 	}
-	if via := d.gateways(o.Name); len(via) > 0 {
+	if via := d.gateways(o.Name, topology.IPv4); len(via) > 0 {
 		return netip.PrefixFrom(via[0], 24).Masked(), true
 	}
 	return netip.Prefix{}, false
@@ -229,13 +235,26 @@ func (b *builder) routed(d *dumped, device, member, end string) {
 			network = p
 		}
 	}
-	for _, via := range d.gateways(device) {
-		if b.taken(via) || slices.ContainsFunc(ns.Addresses, func(a topology.Address) bool { return a.Prefix.Addr() == via }) {
-			continue
-		}
-		ns.Addresses = append(ns.Addresses, topology.Address{Device: end, Prefix: netip.PrefixFrom(via, network.Bits())})
-		b.note("the lab's router stands in for %s, the next hop of %s by %s", via, d.name, device)
+	for _, via := range d.gateways(device, topology.IPv4) {
+		b.standIn(ns, topology.Address{Device: end, Prefix: netip.PrefixFrom(via, network.Bits())}, d.name, device)
 	}
+	for _, via := range d.gateways(device, topology.IPv6) {
+		one := topology.Address{Device: end, Prefix: netip.PrefixFrom(via, 64)}
+		if via.IsLinkLocalUnicast() {
+			one.Scope = topology.ScopeLink
+		}
+		b.standIn(ns, one, d.name, device)
+	}
+}
+
+// standIn gives the router an address that is a node's next hop, where nobody has it.
+func (b *builder) standIn(ns *topology.Namespace, a topology.Address, node, device string) {
+	via := a.Prefix.Addr()
+	if !b.speaks(via) || b.taken(via) || slices.ContainsFunc(ns.Addresses, func(o topology.Address) bool { return o.Prefix.Addr() == via }) {
+		return
+	}
+	ns.Addresses = append(ns.Addresses, a)
+	b.note("the lab's router stands in for %s, the next hop of %s by %s", via, node, device)
 }
 
 // announced gives a node what it answers for on the underlay and has on no device: addresses of load balancers that the objects have it announce, and
@@ -246,16 +265,20 @@ func (b *builder) announced(d *dumped, planned, ns *topology.Namespace) {
 	}
 	const announcing = "lb0" // of a Plan
 	var answered []string
+	var six []topology.Sysctl
 	for _, e := range planned.Neighbours {
 		if !e.Proxy || local(e.IP) || slices.ContainsFunc(ns.Neighbours, func(o topology.Neighbour) bool { return o.Proxy && o.IP == e.IP }) {
 			continue
 		}
 		e.Device = d.address.Device
-		ns.Neighbours = append(ns.Neighbours, e)
+		if ns.Neighbours = append(ns.Neighbours, e); e.IP.Is6() {
+			six = []topology.Sysctl{{Device: e.Device, Key: "net/ipv6/conf/" + e.Device + "/proxy_ndp", Value: "1"}}
+		}
 		answered = append(answered, e.IP.String())
 	}
 	if len(answered) > 0 {
 		ns.Sysctls = append(ns.Sysctls, topology.Sysctl{Device: d.address.Device, Key: "net/ipv4/neigh/" + d.address.Device + "/proxy_delay", Value: "0"})
+		ns.Sysctls = append(ns.Sysctls, six...)
 	}
 	for _, o := range planned.Devices {
 		if o.Name == announcing && !has(ns, announcing) {
@@ -269,6 +292,6 @@ func (b *builder) announced(d *dumped, planned, ns *topology.Namespace) {
 		}
 	}
 	if slices.Sort(answered); len(answered) > 0 {
-		b.note("%s: it answers ARP for %s, in place of a load balancer's speaker or of the cloud's network", d.name, some(slices.Compact(answered)))
+		b.note("%s: it answers for %s on the nodes' network, in place of a load balancer's speaker or of the cloud's network", d.name, some(slices.Compact(answered)))
 	}
 }

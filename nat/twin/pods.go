@@ -131,6 +131,7 @@ func (b *builder) pod(d *dumped, ns *topology.Namespace, o *topology.Device, p t
 	o.Behind = []netip.Addr{p.IPv4()}
 	inside := deviceOf(pod, podDevice)
 	inside.MTU, inside.Peer = o.MTU, topology.Peer{Namespace: ns.Name, Device: o.Name}
+	six := pod.Addresses
 	pod.Addresses, pod.Routes, pod.Neighbours = nil, nil, nil
 	via, network := gateway4, host(p.IPv4())
 	for _, a := range ns.Addresses {
@@ -152,6 +153,39 @@ func (b *builder) pod(d *dumped, ns *topology.Namespace, o *topology.Device, p t
 	if via == gateway4 && !d.answersProxy(o.Name) {
 		pod.Neighbours = []topology.Neighbour{{Device: podDevice, IP: via, MAC: o.MAC}}
 	}
+	if a := p.Address(topology.IPv6); b.six && a.IsValid() {
+		o.Behind = append(o.Behind, a)
+		b.pod6(d, ns, o, pod, six, a)
+	}
+}
+
+// pod6 is a pod's side in IPv6: its address, the link's own as planned, and the world behind the node's end, by an address that this has.
+func (b *builder) pod6(d *dumped, ns *topology.Namespace, o *topology.Device, pod *topology.Namespace, planned []topology.Address, own netip.Addr) {
+	for _, a := range planned {
+		if a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast() {
+			pod.Addresses = append(pod.Addresses, a)
+		}
+	}
+	network, via := host(own), netip.Addr{}
+	for _, a := range ns.Addresses {
+		one := a.Prefix.Addr()
+		switch {
+		case !one.Is6() || a.Device != o.Name && (o.Master == "" || a.Device != o.Master):
+		case a.Device == o.Master && a.Prefix.Contains(own):
+			network, via = netip.PrefixFrom(own, a.Prefix.Bits()), one
+		case one.IsLinkLocalUnicast() && !via.IsValid():
+			via = one
+		}
+	}
+	if o.Master != "" && o.Master == d.address.Device { // pods of the nodes' own network
+		via = b.Cluster.Underlay.Gateway(topology.IPv6)
+	}
+	pod.Addresses = append(pod.Addresses, topology.Address{Device: podDevice, Prefix: network})
+	if via.IsValid() {
+		pod.Routes = append(pod.Routes, topology.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Via: via, Device: podDevice})
+		return
+	}
+	b.note("%s: no address of IPv6 of %s is told: pod %s has no way out by it", ns.Member, o.Name, pod.Member)
 }
 
 // answersProxy reports whether the node answers ARP on a device for what it would forward (proxy_arp).

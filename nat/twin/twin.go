@@ -36,6 +36,7 @@ type builder struct {
 	at       map[string]int
 	segments []*segment
 	beyond   topology.Namespace
+	six      bool // the lab has IPv6, too
 }
 
 // segment is a network between nodes and routers besides the underlay.
@@ -49,17 +50,14 @@ type segment struct {
 func New(c topology.Cluster, nodes []*bundle.Node) (*Twin, error) {
 	families := c.Families()
 	if !slices.Contains(families, topology.IPv4) {
-		return nil, errors.New("twin: the cluster is of IPv6 alone, and what a bundle tells of IPv6 is not read")
+		return nil, errors.New("twin: the cluster is of IPv6 alone, and a twin is of IPv4 or of both families")
 	}
-	c = c.Narrowed(topology.IPv4)
-	b := &builder{Twin: Twin{Cluster: c, Nodes: map[string]*bundle.Node{}}, at: map[string]int{}}
-	if len(families) > 1 {
-		b.note("the lab is of IPv4 alone: what a bundle tells of IPv6 is not read, and no flow of IPv6 is asked")
-	}
+	b := &builder{Twin: Twin{Cluster: c, Nodes: map[string]*bundle.Node{}}, at: map[string]int{}, six: slices.Contains(families, topology.IPv6)}
 	b.Cluster.Nodes = slices.Clone(c.Nodes)
 	if err := b.match(nodes); err != nil {
 		return nil, err
 	}
+	b.narrow()
 	for _, d := range b.dumps {
 		b.network(d)
 	}
@@ -83,6 +81,31 @@ func New(c topology.Cluster, nodes []*bundle.Node) (*Twin, error) {
 	b.others()
 	return &b.Twin, nil
 }
+
+// narrow leaves IPv6 out where a dump does not tell of it.
+func (b *builder) narrow() {
+	for _, d := range b.dumps {
+		node, _ := b.Cluster.Node(d.name)
+		if six := node.Address(topology.IPv6); b.six && !d.addressOf(topology.IPv6).IsValid() {
+			b.note("the lab is of IPv4 alone, and no flow of IPv6 is asked: no device in the bundle of node %s has its address %s", d.name, six)
+			b.six = false
+		}
+	}
+	if !b.six {
+		b.Cluster = b.Cluster.Narrowed(topology.IPv4)
+	}
+}
+
+// families are the lab's.
+func (b *builder) families() []topology.Family {
+	if b.six {
+		return []topology.Family{topology.IPv4, topology.IPv6}
+	}
+	return []topology.Family{topology.IPv4}
+}
+
+// speaks reports whether the lab has an address's family.
+func (b *builder) speaks(a netip.Addr) bool { return a.Is4() || b.six && a.Is6() }
 
 // match finds whose dump each is.
 func (b *builder) match(nodes []*bundle.Node) error {
@@ -123,31 +146,54 @@ func (b *builder) network(d *dumped) {
 		if mtu := d.device(d.uplink).MTU; mtu > 0 {
 			u.MTU = mtu
 		}
-		if p := d.address.Prefix.Masked(); !p.IsSingleIP() && !slices.ContainsFunc(b.Cluster.Nodes, func(n topology.Node) bool { return !p.Contains(n.IPv4()) }) {
-			u.CIDRs = []netip.Prefix{p}
-		}
-		for _, via := range d.gateways(d.address.Device) {
-			if u.CIDR(topology.IPv4).Contains(via) && !b.taken(via) {
-				u.Gateways = []netip.Addr{via}
-				break
-			}
+		for _, f := range b.families() {
+			b.underlay(d, f)
 		}
 		if backend := d.backend(); backend != "" {
 			b.Cluster.KubeProxy.Backend = backend
 		}
-		if overlay, told := d.overlay(b.Cluster); told {
+		if overlay, told := d.overlay(b.Cluster, topology.IPv4); told {
 			b.Cluster.PodNetwork.Overlay = overlay
+		}
+		if overlay, told := d.overlay(b.Cluster, topology.IPv6); told && b.six {
+			b.Cluster.PodNetwork.Overlay6 = overlay
 		}
 	}
 	for i := range b.Cluster.Nodes {
 		n := &b.Cluster.Nodes[i]
 		if a := d.tunnelOf(n.Name, n.IPv4()); a.IsValid() {
-			n.TunnelAddresses = []netip.Addr{a}
+			n.TunnelAddresses = replaced(n.TunnelAddresses, a, netip.Addr.Is4)
 		}
 		if n.Name == d.name {
-			n.DeviceAddrs = d.others(*n)
+			n.DeviceAddrs = b.othersOf(d, *n)
 		}
 	}
+}
+
+// underlay is the nodes' network of a family, as a dump has it, and the next hop out of it.
+func (b *builder) underlay(d *dumped, f topology.Family) {
+	u := &b.Cluster.Underlay
+	p := d.addressOf(f).Masked()
+	if !p.IsSingleIP() && !slices.ContainsFunc(b.Cluster.Nodes, func(n topology.Node) bool { return !p.Contains(n.Address(f)) }) {
+		u.CIDRs = replaced(u.CIDRs, p, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() })
+	}
+	for _, via := range d.gateways(d.address.Device, f) {
+		if u.CIDR(f).Contains(via) && !b.taken(via) {
+			u.Gateways = replaced(u.Gateways, via, func(o netip.Addr) bool { return o.Is4() == via.Is4() })
+			break
+		}
+	}
+}
+
+// replaced is a list with one in the place of the first like it, or behind all.
+func replaced[T any](list []T, one T, like func(T) bool) []T {
+	list = slices.Clone(list)
+	i := slices.IndexFunc(list, like)
+	if i < 0 {
+		return append(list, one)
+	}
+	list[i] = one
+	return list
 }
 
 // taken reports whether somebody of the cluster has an address.

@@ -223,7 +223,7 @@ func TestObjects(t *testing.T) {
 	require.ErrorContains(t, err, "no address of it is by the device of a default route")
 }
 
-// What a bundle tells of IPv6 is read by nobody: a twin of both families says that it is of one, and there is none of IPv6 alone.
+// A twin is of both families where the bundles tell of both; where one does not it says so, and there is none of IPv6 alone.
 func TestFamilies(t *testing.T) {
 	t.Parallel()
 	both, err := topology.DualStack()
@@ -233,6 +233,19 @@ func TestFamilies(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, w.Cluster.Families(), 1)
 	require.Contains(t, strings.Join(w.Notes, "\n"), "the lab is of IPv4 alone")
+	const six = "    inet6 fd00:192:168:26::100/64 scope global\n    inet6 fe80::1/64 scope link\n"
+	w, err = New(both, []*bundle.Node{of(t, "hostname", "vms100\n", "ip -d address", "2: ens32: <UP> mtu 1500\n"+mac+"    inet 192.168.26.100/24 scope global ens32\n"+six+"7: wan: <UP> mtu 1500\n"+mac+"    inet 198.51.100.9/24 scope global wan\n",
+		"ip -4 route show table all", "192.168.26.0/24 dev ens32 proto kernel scope link src 192.168.26.100\n",
+		"ip -6 rule", "0:\tfrom all lookup local\n100:\tfrom fd00:1::/64 lookup 7\n32766:\tfrom all lookup main\n",
+		"ip -6 route show table all", "fd00:192:168:26::/64 dev ens32 proto kernel metric 256\nfe80::/64 dev ens32 proto kernel metric 256\ndefault via fe80::7 dev ens32 proto ra metric 100\nfd00:9::/64 via fd00:192:168:26::7 dev ens32 table 7\n")})
+	require.NoError(t, err)
+	require.Len(t, w.Cluster.Families(), 2)
+	n := namespace(t, w, "vms100")
+	require.Len(t, n.Rules, 3)
+	require.Contains(t, n.Addresses, topology.Address{Device: "ens32", Prefix: netip.MustParsePrefix("fe80::1/64"), Scope: topology.ScopeLink})
+	require.Contains(t, n.Routes, topology.Route{Dst: netip.MustParsePrefix("fd00:9::/64"), Via: netip.MustParseAddr("fd00:192:168:26::7"), Device: "ens32", Table: "7"})
+	require.Contains(t, namespace(t, w, "router").Addresses, topology.Address{Device: "eth0", Prefix: netip.MustParsePrefix("fe80::7/64"), Scope: topology.ScopeLink})
+	require.Contains(t, w.Notes, "the lab's router stands in for fe80::7, the next hop of vms100 by ens32")
 	_, err = New(both.Narrowed(topology.IPv6), node)
 	require.ErrorContains(t, err, "of IPv6 alone")
 }
