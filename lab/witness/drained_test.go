@@ -9,6 +9,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/witness"
+	"natlab/nat"
 )
 
 // Who drains all the time sees what others see, in the same order.
@@ -33,7 +34,7 @@ func TestDrainedSeesTheSame(t *testing.T) {
 	}
 }
 
-// Nobody is woken for events then; but where a socket has less room than it should, somebody reads it all the same.
+// Nobody is woken for what happens to connections then; but where a socket has less room than it should, somebody reads it all the same.
 func TestDrainedWakesNobody(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -58,6 +59,21 @@ func TestDrainedWakesNobody(t *testing.T) {
 			require.NotEmpty(t, conns(drain(t, s), "tcp 10.1.0.2:41022 > 10.9.0.9:80"))
 		})
 	}
+}
+
+// A copy of a packet is read as it comes, and waits for no Drain: which packet was seen last is told by the order of reading.
+func TestDrainedReadsCopiesAsTheyCome(t *testing.T) {
+	w := newWire(t)
+	s, err := witness.Start(t.Context(), w.watched(witness.Known{})[:1], witness.Options{Drained: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	sendRaw(t, w.client, clientAddr, serverAddr, nat.TCP, tcpHeader(22001, 99, 4)) // an RST, which is copied
+	select {
+	case <-s.Notify():
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody read the copy")
+	}
+	require.Len(t, drain(t, s), 3) // at the taps on its way out
 }
 
 // What DrainTo returns stands behind what it was given, and a second one gives none of it again.

@@ -59,7 +59,8 @@ func ReadAnything(b []byte) {
 	}
 }
 
-// Quiet reports whether nobody waits for what happens in a namespace, its taps aside.
+// Quiet reports whether nobody waits for what happens in a namespace, packets aside.
 func (s *Session) Quiet(name string) bool {
-	return !slices.ContainsFunc(s.byName[name].sockets(), func(k *socket) bool { return !k.quiet })
+	m := s.byName[name]
+	return !slices.ContainsFunc(m.sockets(), func(k *socket) bool { return k != m.log && !k.quiet })
 }

@@ -131,10 +131,10 @@ func (m *member) openRules(o Options) (err error) {
 		groups = append(groups, logGroup(tap))
 	}
 	if m.kind != topology.KindNode || m.plane != nil {
-		m.log, err = openLog(o.Buffer, o.opener(), groups)
+		m.log, err = openLog(o.Buffer, groups)
 		return err
 	}
-	if m.log, err = openLog(o.Buffer, o.opener(), append(groups, traceGroup)); err != nil {
+	if m.log, err = openLog(o.Buffer, append(groups, traceGroup)); err != nil {
 		return err
 	}
 	if m.trace, err = openTrace(o.Buffer, o.opener()); err != nil {

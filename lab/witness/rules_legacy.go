@@ -46,8 +46,8 @@ const (
 const traceGroup = 0
 
 // openLog opens NFLOG groups.
-func openLog(buffer int, open opener, groups []uint16) (*socket, error) {
-	s, err := open(buffer)
+func openLog(buffer int, groups []uint16) (*socket, error) {
+	s, err := openSocket(buffer)
 	if err != nil {
 		return nil, err
 	}

@@ -115,5 +115,5 @@ func probeLog() error {
 		return err
 	}
 	_, undo := useLogger(nat.IPv4, before)
-	return errors.Join(undo, try(func() (*socket, error) { return openLog(probeBuffer, openQuiet, []uint16{traceGroup}) }))
+	return errors.Join(undo, try(func() (*socket, error) { return openLog(probeBuffer, []uint16{traceGroup}) }))
 }

@@ -58,8 +58,10 @@ type Options struct {
 	Keep    bool       // keep packets byte for byte (Observation.Packet)
 	Once    bool       // keep back what TCP sends again of a connection's first packets while the one before is on its way; see repeats
 	Copies  bool       // take copies of packets at the taps, so that none waits for anybody; nothing is read before a Drain. See Pending
-	Drained bool       // Drain is called all the time, and reads what comes in between: nobody is woken for it, and Notify tells of packets at taps alone
-	Buffer  int        // bytes of each socket's receive buffer; 0 is 16 MiB
+	// Drained: Drain is called all the time, and reads what is told of connections, and of rules by the trace of nf_tables: nobody is woken for that. Packets,
+	// copies of them too, are read as they come: where one was last is told by the order in which natlab received them (Observation.Seq).
+	Drained bool
+	Buffer  int // bytes of each socket's receive buffer; 0 is 16 MiB
 }
 
 const defaultBuffer = 16 << 20
@@ -67,7 +69,7 @@ const defaultBuffer = 16 << 20
 // opener opens a socket for so many bytes.
 type opener func(buffer int) (*socket, error)
 
-// opener is how the sockets of events are opened.
+// opener is how the sockets are opened that no packet is read from.
 func (o Options) opener() opener {
 	if o.Drained {
 		return openQuiet
