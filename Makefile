@@ -12,6 +12,9 @@ SHELL := /bin/bash
 # in /usr/sbin.
 export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
+# Nothing here needs C. Without it, what tests run is compiled of what they are compiled of themselves, and not a second time.
+export CGO_ENABLED ?= 0
+
 GO       ?= go
 TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab

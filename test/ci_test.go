@@ -42,6 +42,14 @@ func TestReportsOfParts(t *testing.T) {
 	}
 }
 
+// make compiles tests as they compile what they run, so that in a clean checkout all is compiled once.
+func TestAllIsCompiledOnce(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile("../Makefile")
+	require.NoError(t, err)
+	require.Contains(t, string(makefile), "\nexport CGO_ENABLED ?= 0\n")
+}
+
 // What workflows and jobs are told to run is there: targets of make, files, flags of natlab.
 func TestWorkflowsRunWhatIsThere(t *testing.T) {
 	t.Parallel()
