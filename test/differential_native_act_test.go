@@ -180,11 +180,15 @@ func (t *nativeTable) translation(k nativeKind) string {
 	return "snat " + family + "to " + t.addr("10.0.0.77")
 }
 
-// declared is the declaration of a set that rules ask for.
+// declared is the declaration of a set, or of another object, that rules ask for.
 func (t *nativeTable) declared(name string) string {
 	addr := t.addrType()
 	kind, what := "set", ""
 	switch name {
+	case "credit":
+		kind, what = "limit", fmt.Sprintf("rate %s1/day burst %d packets", pick(t.drawn, []string{"", "over "}), 1+t.n(9))
+	case "volume":
+		kind, what = "quota", fmt.Sprintf("%s%d bytes", pick(t.drawn, []string{"", "over "}), 100+t.n(10)*90)
 	case "hosts":
 		what = "type " + addr + "; elements = { " + t.addr("192.168.1.10") + ", " + t.addr("10.0.0.20") + ", " + t.addr("10.96.0.1") + " };"
 	case "nets":

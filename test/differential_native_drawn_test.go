@@ -13,7 +13,7 @@ import (
 type nativeTable struct {
 	drawn
 	name string          // with its family: "inet t1"
-	sets map[string]bool // that its rules ask for
+	sets map[string]bool // that its rules ask for, and other objects
 }
 
 // nativeKind is what a chain's rules may do, by the base chains that lead to it.

@@ -177,6 +177,11 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{dev: "in0", tuple: "tcp 192.168.1.10:1006 > 10.244.0.5:80", flags: 2, seq: 1000},
 			{dev: "in0", tuple: toPod},
 		}, both, false},
+		{"a limit and a quota that several rules share", "add table inet t\nadd limit inet t l { rate 1/day burst 3 packets; }\nadd quota inet t q { over 150 bytes; }\n" +
+			"add chain inet t c { type " + prerouting + "; policy accept; }\nadd rule inet t c limit name \"l\" meta mark set 0x1\nadd rule inet t c quota name \"q\" meta mark set 0x2\n" +
+			"add chain inet t d { type " + forward + "; policy accept; }\nadd rule inet t d limit name \"l\" counter\nadd rule inet t d quota name \"q\" drop\n", []given{
+			{dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod}, {dev: "in0", tuple: toPod},
+		}, both, false},
 		{"UDP-Lite to all of a link, with the node's own copy of it", nativeChain("ip t", output, "ct state new meta mark set 0x1", "ct state invalid meta mark set 0x2") +
 			nativeChain("ip u", "filter hook postrouting priority 0", "ct state new counter", "ct state established counter") +
 			nativeChain("ip v", "filter hook prerouting priority 0", "meta pkttype broadcast counter", "ct state new meta mark set 0x4", "ct state established meta mark set 0x8", "ct state invalid meta mark set 0x10") +

@@ -174,7 +174,13 @@ func (t *nativeTable) headerMatch() string {
 
 // rememberingMatch is one that earlier packets decide, whatever time goes by.
 func (t *nativeTable) rememberingMatch() string {
-	switch t.n(6) {
+	switch t.n(8) {
+	case 6:
+		t.sets["credit"] = true
+		return `limit name "credit"`
+	case 7:
+		t.sets["volume"] = true
+		return `quota name "volume"`
 	case 0:
 		return fmt.Sprintf("limit rate %s1/day burst %d packets", pick(t.drawn, []string{"", "over "}), 1+t.n(6))
 	case 1:

@@ -150,9 +150,9 @@ func (c *Compiled) step(s Statement, place rules.Place) step {
 	case Reject:
 		return rejectStep(s, c.family)
 	case Limit:
-		return limitStep(s, place)
+		return limitStep(s, s.String(), place)
 	case Quota:
-		return quotaStep(s, place)
+		return quotaStep(s, s.String(), place)
 	case Update:
 		return c.updateStep(s, place)
 	case NoTrack:
@@ -162,9 +162,7 @@ func (c *Compiled) step(s Statement, place rules.Place) step {
 	case Counter, Log:
 		return func(*run) flow { return goesOn }
 	case ObjectRef:
-		if s.Kind == "counter" {
-			return func(*run) flow { return goesOn }
-		}
+		return c.objectStep(s)
 	case Opaque:
 		return opaqueStep(s)
 	case Compat:

@@ -324,3 +324,41 @@ func TestRouteMTU(t *testing.T) {
 	nftables.Compile(table(t, "rt mtu 1360 drop"), nat.IPv4).Run("c", nat.Forward, &p, w, nil, nil)
 	require.Equal(t, []string{"rt mtu 1360"}, w.asked, "without a route it is not known")
 }
+
+// All rules that name an object use the same one; of a limit or a quota nobody knows where nothing is remembered.
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	rs, err := nftables.ParseText(`table ip t {
+	limit l {
+		comment "of both"
+		rate 1/day burst 3 packets
+	}
+	quota q {
+		over 90 bytes
+	}
+	chain c {
+		limit name "l" limit name "l" drop
+		quota name "q" drop
+	}
+	chain d {
+		type filter hook input priority filter; policy accept;
+		jump c
+	}
+}
+`)
+	require.NoError(t, err)
+	c := nftables.Compile(&rs.Tables[0], nat.IPv4)
+	w := &world{memory: &rules.Memory{}, now: time.Unix(1_800_000_000, 0)}
+	give := func() nat.Verdict {
+		p := packetOf(t, "tcp 10.0.0.2:1000 > 10.0.0.1:80")
+		p.Wire = packet.Build(p.Tuple, packet.Fields{TCP: packet.TCP{Flags: 2}}) // 40 bytes
+		v, _ := c.Run("d", nat.Input, &p, w, nil, nil)
+		return v
+	}
+	require.Equal(t, nat.Drop, give(), "two of three")
+	require.Equal(t, []nat.Verdict{nat.Accept, nat.Accept, nat.Drop}, []nat.Verdict{give(), give(), give()}, "bytes are counted from here on")
+	require.Empty(t, w.asked)
+	w.memory = nil
+	give()
+	require.Equal(t, []string{`limit name "l"`, `quota name "q"`}, w.asked)
+}

@@ -90,6 +90,12 @@ func around(t *testing.T, example string) *nftables.Table {
 		size 9
 		flags dynamic
 	}
+	limit l {
+		rate 5/second
+	}
+	quota q {
+		over 100 bytes
+	}
 	chain other {
 		drop
 	}

@@ -50,9 +50,8 @@ func (l Limit) within(b *bucket, now time.Time, length int) bool {
 	return true
 }
 
-// limitStep holds up to a rate. Where the World does not remember it is not known.
-func limitStep(l Limit, place rules.Place) step {
-	text := l.String()
+// limitStep holds up to a rate; at is what the Memory knows it by. Where the World does not remember it is not known, and named by the text.
+func limitStep(l Limit, text string, at any) step {
 	if l.Rate == 0 || periods[l.Per] == 0 {
 		return openStep(text)
 	}
@@ -62,7 +61,7 @@ func limitStep(l Limit, place rules.Place) step {
 			return r.open(text)
 		}
 		now := w.Now()
-		b := rules.Recall(w.Memory(), place, func() bucket { return bucket{l.full(), now} })
+		b := rules.Recall(w.Memory(), at, func() bucket { return bucket{l.full(), now} })
 		return hold(l.within(b, now, length) != l.Over)
 	}
 }
@@ -78,8 +77,7 @@ func (r *run) memory() (w rules.Rememberer, length int, ok bool) {
 }
 
 // quotaStep counts bytes (nft_quota_do_eval).
-func quotaStep(q Quota, place rules.Place) step {
-	text := q.String()
+func quotaStep(q Quota, text string, at any) step {
 	return func(r *run) flow {
 		if q.Used >= q.Bytes {
 			return hold(q.Over)
@@ -88,7 +86,7 @@ func quotaStep(q Quota, place rules.Place) step {
 		if !ok || length < 0 {
 			return r.open(text)
 		}
-		used := rules.Recall(w.Memory(), place, func() uint64 { return q.Used })
+		used := rules.Recall(w.Memory(), at, func() uint64 { return q.Used })
 		*used += uint64(length)
 		over := *used > q.Bytes
 		if v, is := w.(rules.Versioned); is && !v.Kernel().Has(nat.QuotaHoldsLast) {

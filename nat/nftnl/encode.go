@@ -3,7 +3,6 @@ package nftnl
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"natlab/nat/nftables"
 )
@@ -133,9 +132,9 @@ func (e *encoder) object(c *Command) error {
 		e.send(msgDelObject, 0, a)
 		return nil
 	}
-	st, comment, err := readObject(c.Object)
-	if err != nil {
-		return err
+	st, comment, ok := c.Object.Statement()
+	if !ok {
+		return unwritten("%s %q", c.Object.Kind, c.Object.Lines)
 	}
 	_, data, err := stateful(st)
 	if err != nil {
@@ -143,24 +142,6 @@ func (e *encoder) object(c *Command) error {
 	}
 	e.send(msgNewObject, create, noteText(a.nest(objectData, data), objectUserData, comment))
 	return nil
-}
-
-// readObject reads an object's lines as the statement of its kind.
-func readObject(o *nftables.Object) (st nftables.Statement, comment string, err error) {
-	words := []string{o.Kind}
-	for _, line := range o.Lines {
-		if value, is := strings.CutPrefix(line, "comment "); is {
-			comment = strings.Trim(value, `"`)
-		} else {
-			words = append(words, line)
-		}
-	}
-	text := strings.Join(words, " ")
-	rs, err := nftables.ParseText("table ip t {\n\tchain c {\n\t\t" + text + "\n\t}\n}\n")
-	if err != nil || len(rs.Tables[0].Chains[0].Rules) != 1 || len(rs.Tables[0].Chains[0].Rules[0].Statements) != 1 {
-		return nil, "", unwritten("%q", text)
-	}
-	return rs.Tables[0].Chains[0].Rules[0].Statements[0], comment, nil
 }
 
 func (e *encoder) rule(c *Command) error {
