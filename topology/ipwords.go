@@ -30,7 +30,20 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
-	return netip.ParsePrefix(text)
+	p, err := netip.ParsePrefix(text)
+	return p, unreadable(text, err)
+}
+
+// unreadable is what is wrong with a word where an address should be: that whoever posted it took it out, where it looks so, else err.
+func unreadable(text string, err error) error {
+	switch {
+	case err == nil:
+	case text != "" && strings.Trim(text, ".\u2026[]") == "":
+		return errors.New("lines were taken out of the text here, and the packet may be for one of them: want the whole text")
+	case strings.ContainsAny(text, "xX*#<") && strings.ContainsAny(text, ".:>"):
+		return errors.New("the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node")
+	}
+	return err
 }
 
 // parseAddress reads "eth0=192.168.1.10/24".

@@ -172,8 +172,10 @@ func (r *routeWords) read(words []string) (n int, err error) {
 	switch value := words[1]; {
 	case word == "via":
 		r.Via, err = netip.ParseAddr(value)
+		err = unreadable(value, err)
 	case word == "src":
 		r.Src, err = netip.ParseAddr(value)
+		err = unreadable(value, err)
 	case word == "dev":
 		r.Device = value
 	case word == "table":

@@ -23,6 +23,9 @@ func ParseEntries(text string) (all []Conn, err error) {
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") || words[0] == "conntrack" && strings.Contains(line, "flow entries") || entryCommand.MatchString(line) {
 			continue
 		}
+		if !strings.Contains(line, "src=") && nat.LeftOut(line) {
+			return nil, fmt.Errorf("line %d: entries were taken out of the text here, and a packet may belong to one of them: want the whole text, or this line away where none is the packet's", number)
+		}
 		event, words := entryEvent(words)
 		c, err := parseEntry(words)
 		if err != nil {
@@ -148,9 +151,9 @@ func (c *Conn) entryPair(e *entryEnds, key, value string) (err error) {
 	}
 	switch key {
 	case "src":
-		e.src, err = netip.ParseAddr(value)
+		e.src, err = entryAddress(value)
 	case "dst":
-		e.dst, err = netip.ParseAddr(value)
+		e.dst, err = entryAddress(value)
 	case "sport", "srckey":
 		e.sport = uint16(number(16))
 	case "dport", "dstkey":
@@ -171,6 +174,13 @@ func (c *Conn) entryPair(e *entryEnds, key, value string) (err error) {
 		c.Zone.ID, c.Zone.NotOriginal = uint16(number(16)), true
 	}
 	return err // others tell nothing of where packets go: use, packets, bytes, secctx, delta-time
+}
+
+func entryAddress(value string) (netip.Addr, error) {
+	if nat.BlackedOut(value) {
+		return netip.Addr{}, errors.New("the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node")
+	}
+	return netip.ParseAddr(value)
 }
 
 // Restore puts an entry that was read into the table as it was, with as long to live from now on as it told; false: another has one of its tuples.

@@ -90,6 +90,8 @@ func TestParseEntriesRefuses(t *testing.T) {
 		{"no number", "tcp six 1 src=10.0.0.1", `line 1: "six": want the protocol's number`},
 		{"one direction", "udp 17 29 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2", "want src= twice"},
 		{"an address", "udp 17 29 src=10.0.0.256", "src=10.0.0.256"},
+		{"a hidden address", "udp 17 29 src=x.x.x.x", "line 1: src=x.x.x.x: the address was made unreadable"},
+		{"lines taken out", "udp 17 29 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1\n...\n", "line 2: entries were taken out of the text here"},
 		{"a port", "udp 17 29 src=10.0.0.1 sport=70000", "sport=70000: want a number"},
 		{"two families", "udp 17 29 src=10.0.0.1 dst=10.0.0.2 src=fd00::1 dst=fd00::2", "of one family"},
 		{"out of order", "udp 17 29 sport=1 src=10.0.0.1", "sport=1 stands in front of src="},

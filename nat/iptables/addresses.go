@@ -2,16 +2,12 @@ package iptables
 
 import (
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"natlab/nat"
 	"natlab/nat/xt"
 )
-
-// blackedOut is an address that somebody has hidden: x.x.x.x, 10.1.*.*, <public-ip>, AA.BB.CC.DD.
-var blackedOut = regexp.MustCompile(`^<.*>$|^\[.*\]$|^([0-9]+|[xX*#]+|[A-Za-z]{1,2})(\.([0-9]+|[xX*#]+|[A-Za-z]{1,2})){3}$`)
 
 // hosts is -s or -d as it is given.
 type hosts struct {
@@ -96,7 +92,7 @@ func addressAndMask(text string, family nat.Family) (a, mask netip.Addr, reason 
 	if name == "" {
 		return a, mask, "want an address"
 	}
-	if blackedOut.MatchString(name) && strings.Trim(name, "0123456789.") != "" {
+	if nat.BlackedOut(name) {
 		return a, mask, "the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node"
 	}
 	return a, mask, "want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"

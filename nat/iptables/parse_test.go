@@ -268,6 +268,8 @@ func TestRefusedWords(t *testing.T) {
 		{"-s 10.0.0.256", "line 1, column 4: -s 10.0.0.256: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
 		{"-s 10.300/255.300", "line 1, column 4: -s 10.300/255.300: want a mask of 0 to 32 bits, or as an address"},
 		{"-s x.x.x.x", "line 1, column 4: -s x.x.x.x: the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node"},
+		{"-m mac --mac-source 52:54:00:xx:xx:xx", "line 1, column 21: -m mac: --mac-source 52:54:00:xx:xx:xx: want six hexadecimal octets, with : between them: the address was made unreadable: put one in its place, and the same in all that tells of the node"},
+		{"-m time --timestart 8:00 --days Mon,Tue", `line 1, column 26: option "--days" is of the time match before Linux 2.6.24, which looked at the node's own time: write --weekdays in its place, and --kerneltz behind it`},
 		{"-s 10.1.XX.**", "line 1, column 4: -s 10.1.XX.**: the address was made unreadable: put one in its place, such as one of 203.0.113.0/24, and the same in all that tells of the node"},
 		{"-s 256.1", "line 1, column 4: -s 256.1: want an address: a name is looked up when the rule is loaded, and natlab looks nothing up"},
 		{"-p tcp -m tcp --syn=1", "line 1, column 15: --syn takes no value"},

@@ -164,6 +164,9 @@ func (rr *ruleReader) unknownOption() error {
 	case rr.implied == "" && (strings.HasSuffix(name, "port") || strings.HasSuffix(name, "ports")):
 		return c.errorf("option %q is not known here: it needs -p tcp or udp, or -m multiport, before it", name)
 	}
+	if name == "--days" {
+		return c.errorf("option %q is of the time match before Linux 2.6.24, which looked at the node's own time: write --weekdays in its place, and --kerneltz behind it", name)
+	}
 	return c.errorf("option %q is not known here", name)
 }
 

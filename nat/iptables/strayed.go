@@ -3,17 +3,16 @@ package iptables
 import (
 	"regexp"
 	"strings"
-)
 
-// leftOut is a line that stands for lines which whoever posted a text took out of it.
-var leftOut = regexp.MustCompile(`^(?i:[.\x{2026}]{2,}|\x{2026}|\[ ?(\.{2,}|\x{2026}) ?\]|[<\[(]\W*(snip|snipped|cut|truncated|omitted|redacted|removed|output (truncated|omitted|snipped))\W*[>\])]|-+ ?(snip|8<|>8) ?-+|-+ ?more ?-+|(\d+ )?(more )?(rules|lines|entries) (omitted|removed|skipped|snipped)\.*)$`)
+	"natlab/nat"
+)
 
 const leftOutReason = "lines were taken out of the text here: what they hold decides about packets, too, and natlab does not know it: want the whole text"
 
 // isLeftOut reports whether a line stands for others that were taken out. Rules are not looked at, so that thousands of them cost nothing.
 func isLeftOut(line string) bool {
 	line = strings.TrimSpace(line)
-	return line != "" && !strings.HasPrefix(line, "-A ") && strings.IndexByte(":*#", line[0]) < 0 && leftOut.MatchString(line)
+	return line != "" && !strings.HasPrefix(line, "-A ") && strings.IndexByte(":*#", line[0]) < 0 && nat.LeftOut(line)
 }
 
 // continued joins what a backslash at a line's end carries on, as in a script: the lines behind are left blank, so that the others keep their numbers.
@@ -37,6 +36,7 @@ var strays = []struct {
 	{regexp.MustCompile(`^CONTAINER ID\s+IMAGE\s`), "this is what docker ps prints, which is not the node's rules"},
 	{regexp.MustCompile(`^(NAMESPACE\s+)?NAME\s+(TYPE\s+CLUSTER-IP|ENDPOINTS|READY\s+STATUS|STATUS\s+ROLES|ADDRESSTYPE)\s?`), "this is a table of kubectl get, which is not the node's rules (natlab takes objects by -f, as kubectl get -o yaml prints them)"},
 	{regexp.MustCompile(`^IP Virtual Server version `), "this is what ipvsadm prints, which is not the node's rules"},
+	{regexp.MustCompile(`^(table (inet|ip|ip6|bridge|arp|netdev) [\w.-]+|(add|create|flush|delete|destroy) (table|chain|rule|set|map|ruleset)\b.*|define \S+ *=.*|include ".*"|#! ?/\S*/nft -f)$`), "this is a script for nft -f, as fw4 print prints one or /etc/nftables.conf holds it, and not what the node holds"},
 	{regexp.MustCompile(`^Kernel IP routing table$|^default via `), "these are routes: --route takes them"},
 	{regexp.MustCompile(`^\d+: \S+: <[A-Z_,-]*>`), "these are devices as ip(8) prints them: --link takes them"},
 	{regexp.MustCompile(`^(Netid\s+)?State\s+Recv-Q\s`), "this is what ss prints: --sockets takes it"},

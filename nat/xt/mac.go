@@ -25,7 +25,11 @@ var macRow = Extension{
 		for g := range a.Options {
 			var ok bool
 			if m.Source, ok = nat.ParseMAC(g.Text()); !ok {
-				g.bad(0, "six hexadecimal octets, with : between them")
+				want := "six hexadecimal octets, with : between them"
+				if nat.BlackedOut(g.Text()) {
+					want += ": the address was made unreadable: put one in its place, and the same in all that tells of the node"
+				}
+				g.bad(0, want)
 			}
 			m.Not = g.Not
 		}

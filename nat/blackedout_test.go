@@ -1,0 +1,20 @@
+package nat
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBlackedOut(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]bool{
+		"x.x.x.x": true, "10.1.*.**": true, "<public-ip>": true, "AA.BB.CC.DD": true, "[redacted]": true, "xx:xx:xx:xx:xx:xx": true, "52:54:00:XX:XX:XX": true, "52:54:00:**:**:**": true,
+		"192.0.2.1": false, "52:54:00:aa:bb:cc": false, "fe80::1": false, "2001:db8:1:2:3:4:5:6": false, "example.org": false, "": false,
+	} {
+		require.Equal(t, want, BlackedOut(word), word)
+	}
+	for line, want := range map[string]bool{"...": true, " \u2026 ": true, "[...]": true, "<snip>": true, "--More--": true, "12 entries omitted": true, "": false, "tcp 6 100": false, "default via 192.0.2.1": false} {
+		require.Equal(t, want, LeftOut(line), line)
+	}
+}
