@@ -12,6 +12,11 @@ func foundCopies() []found {
 		{tuple: "tcp 10.0.0.1:1000 > 192.168.1.1:80", flags: 2, seq: 1000},
 		{dev: "in0", tuple: "icmp 192.168.1.10:8 > 192.168.1.1:8"},
 	}
+	long := []given{
+		{dev: "out0", tuple: "tcp 10.0.0.21:8080 > 10.244.0.5:53", flags: 3, seq: 1000, payload: make([]byte, 1270)},
+		{dev: "out0", tuple: "udp 10.0.0.21:8080 > 10.244.0.5:53", payload: make([]byte, 1270)},
+	}
+	teeAtLast, invalid := mangleRules("-A POSTROUTING -j TEE --gateway 10.0.0.20 --oif out0"), filterRules("-A FORWARD -m conntrack --ctstate INVALID")
 	return []found{
 		{"TEE sends a copy without a connection by OUTPUT and POSTROUTING, with a TTL less one where the packet came in", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20", "-A INPUT -j TEE --gateway 10.0.0.20", "-A FORWARD -j TEE --gateway 10.0.0.20",
 			"-A OUTPUT -m conntrack ! --ctstate UNTRACKED -j TEE --gateway 203.0.113.9", "-A POSTROUTING -j TEE --gateway 10.0.0.20 --oif out0") + natRules("-A POSTROUTING -o out0 -j MASQUERADE"), each, both, nil},
@@ -24,6 +29,8 @@ func foundCopies() []found {
 			{dev: "in0", tuple: forwarded, payload: make([]byte, 1300)},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 192.168.1.1:80", payload: make([]byte, 1300)},
 		}, both, nil},
+		{"what tells of a copy is not copied, where nothing is tracked", teeAtLast, long, both, nil},
+		{"what tells of a copy is not copied, with a connection or without", teeAtLast + invalid, long, both, nil},
 		{"a copy of what a process writes is told of, too", mangleRules("-A OUTPUT -j TEE --gateway 10.0.0.20"), []given{
 			{tuple: "udp 10.244.0.1:1000 > 10.244.0.5:80", payload: make([]byte, 1350)},
 		}, only4, nil}, // of IPv6 it would learn

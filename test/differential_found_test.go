@@ -190,6 +190,15 @@ func allFound() []found {
 		{"an RST of the stack may have a checksum of zero", filterRules("-A FORWARD -j ACCEPT"), []given{
 			{dev: "in0", tuple: "tcp 203.0.113.7:40001 > 192.168.1.1:600", flags: 16, ack: 5014},
 		}, only4, nil},
+		{"an RST of the stack goes by a socket of the kernel's in IPv4, with a connection or without", mangleRules("-A POSTROUTING -p tcp -m owner --socket-exists -j DROP") + filterRules("-A OUTPUT -d 10.244.0.6/32 -p tcp -m owner --socket-exists -j REJECT"), []given{
+			{dev: "pod0", tuple: "tcp 10.244.0.6:8080 > 10.0.0.1:443", flags: 2, seq: 1000},
+			{dev: "pod0", tuple: "tcp 10.244.0.5:8080 > 10.0.0.1:443", flags: 2, seq: 1000},
+			{dev: "pod0", tuple: "tcp 10.244.0.5:8081 > 10.0.0.1:443", flags: 17, seq: 1000},
+		}, only4, nil},
+		{"an RST of a rule goes by none, with a connection or without", mangleRules("-A POSTROUTING -p tcp -m owner --socket-exists -j DROP") + filterRules("-A INPUT -p tcp -j REJECT --reject-with tcp-reset", "-A FORWARD -m conntrack --ctstate INVALID"), []given{
+			{dev: "pod0", tuple: "tcp 10.244.0.5:8080 > 10.0.0.1:443", flags: 2, seq: 1000},
+			{dev: "pod0", tuple: "tcp 10.244.0.5:8081 > 10.0.0.1:443", flags: 17, seq: 1000},
+		}, both, nil},
 		{"an RST that confirms its connection does not close it", filterRules("-A OUTPUT -d 10.96.0.1/32 -p tcp -j REJECT --reject-with tcp-reset") + natRules("-A OUTPUT -j ACCEPT"), []given{
 			{tuple: "tcp 192.168.1.1:8080 > 10.96.0.1:443", flags: 24, seq: 1000, ack: 5000},
 		}, both, nil},

@@ -178,65 +178,10 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 
 // keepsMark reports whether a packet has another mark than the kernel tells at a hook, which does not know it yet.
 func (p *passage) keepsMark(s *Seen) bool {
-	return s.Hook == nat.PostRouting && p.held && s.Mark == p.routed || s.Hook == nat.Output && p.copy
-}
-
-// unknownYet makes the passage of a packet that no hook has had before.
-func (v *visit) unknownYet(p *passage, pkt *packet.Packet, s *Seen) {
-	p.in, p.came = v.devices[s.In], s.In
-	if s.Conn != nil {
-		p.ref = conntrack.Ref{Conn: s.Conn, Dir: s.Dir, Info: conntrack.InfoEstablished}
-		p.state()
+	if p.copy && !p.held {
+		return s.Hook == nat.Output || s.Hook == nat.PostRouting
 	}
-	switch {
-	case s.UID.Known:
-		p.view.Sender = rules.Sender{Socket: rules.ProcessSocket, UID: s.UID, GID: s.GID}
-		kind, _, ok := pkt.ICMP()
-		p.raw = ok && pkt.V6() && packet.IsError(pkt.Proto(), kind) // processes write errors whole
-	case s.Hook == nat.Output && pkt.Proto() == v.icmp().proto:
-		p.view.Sender.Socket = rules.KernelSocket
-	default:
-		p.view.Sender.Socket = rules.NoSocket
-	}
-	if kind, _, ok := pkt.ICMP(); ok && s.Hook == nat.Output && packet.IsError(pkt.Proto(), kind) {
-		v.attach(p, pkt)
-	}
-}
-
-// attach gives an ICMP error that the kernel makes of a packet on its way the connection of that packet, which the kernel would have had
-// from the packet itself (nf_ct_attach).
-func (v *visit) attach(p *passage, pkt *packet.Packet) {
-	inside, ok := pkt.Inside()
-	if !ok {
-		return
-	}
-	kind, code, _ := pkt.ICMP()
-	n := v.icmp()
-	look := fingerprintOf(&inside)
-	of := v.transit.find(look)
-	if of == nil && p.view.Sender.Socket == rules.KernelSocket && kind == n.protoUnknown && code == n.unknownCode {
-		if ref, ok := v.transit.delivered.take(look); ok {
-			p.relate(ref)
-		}
-	}
-	if of == nil || of.ref.Conn == nil {
-		return
-	}
-	p.relate(of.ref)
-	const redirect = 5
-	if pkt.V6() || kind != redirect { // the packet goes no further: a later one that is like it is not it
-		v.transit.remove(of)
-		v.transit.free(of)
-	}
-}
-
-// relate gives a packet the connection of the one that it is about.
-func (p *passage) relate(of conntrack.Ref) {
-	p.ref = conntrack.Ref{Conn: of.Conn, Dir: nat.Reply, Info: conntrack.InfoRelated}
-	if of.Dir == nat.Reply {
-		p.ref.Dir = nat.Original
-	}
-	p.state()
+	return s.Hook == nat.PostRouting && p.held && s.Mark == p.routed
 }
 
 // viaOf is who is asked for on the link that a packet leaves by, which the kernel knows and does not tell.
@@ -306,7 +251,7 @@ func (v *visit) depart(p *traveller, s *Seen) {
 		v.transit.delivered.note(&p.passage)
 	}
 	last := s.Hook == nat.Input || s.Hook == nat.PostRouting && p.out.Kind != topology.Loopback && !p.echo
-	if last || !p.tied() && !p.held && !p.summed && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {
+	if last || !p.tied() && !p.held && !p.summed && !p.uncopied && !p.answer && (s.Hook == nat.PostRouting || !v.transit.mistaken(p, stageOf(s.Hook))) {
 		v.transit.free(p)
 		return
 	}
@@ -334,12 +279,15 @@ func (v *visit) emit(q *passage) {
 	v.awaits(q)
 }
 
-// awaits notes a packet that the kernel is given to send.
+// awaits notes a packet that the kernel is given to send. Where nothing is called at OUTPUT it is met at POSTROUTING first.
 func (v *visit) awaits(q *passage) {
-	one := v.transit.traveller()
+	one, next := v.transit.traveller(), stageAnswer
 	one.passage = *q
 	one.uncopied = v.copying
-	v.transit.put(one, stageAnswer, v.at)
+	if !v.Calls(nat.Output) {
+		next = stageOutput
+	}
+	v.transit.put(one, next, v.at)
 }
 
 // Calls reports whether anything can become of a packet at a hook: a kernel need not hand packets over at others.
