@@ -64,11 +64,13 @@
 //	                                  drop NAME, duplicate NAME, rewrite NAME src= dst=
 //	http MEMBER URL [...]             get a page inside a namespace: status= body=REGEXP
 //	until MEMBER PROGRAM ARGS         run a program until it ends with status 0, at most a minute
-//	proxy NODE restart [v=N] [slow=REGEXP] [halt=REGEXP]  start a real kube-proxy anew, and read its log a line at a time: it halts behind
+//	proxy NODE restart [v=N] [fair=yes] [slow=REGEXP] [halt=REGEXP]  start a real kube-proxy anew, and read its log a line at a time: it halts behind
 //	                                  a line that matches halt=, and behind each of slow= until another of its goroutines wants to log
-//	                                  (ten seconds, and then no more). What it does at once is so put in an order: its races are decided
+//	                                  (ten seconds, and then no more). What it does at once is so put in an order: its races are decided.
+//	                                  With fair=yes who waits longest to log is the next
 //	proxy NODE halt REGEXP [slow=REGEXP]  other lines, from now on; proxy NODE halted waits until it has halted, and proxy NODE go has it go on,
-//	                                  until it has written all that it was told
+//	                                  until it has written all that it was told; proxy NODE waits TEXT waits until a goroutine that
+//	                                  has TEXT, such as a function, in its stack waits for its turn to log
 //	view NODE VERSION [style=list]    the rules as a version of iptables shows them, for stdout
 //	audit NODE KIND...                natlab audit's findings
 //

@@ -9,11 +9,11 @@ import (
 	"natlab/lab/proxy"
 )
 
-// doProxy: proxy NODE restart [v=N] [slow=REGEXP] [halt=REGEXP] starts a node's real kube-proxy anew and reads its log at a pace: it halts behind a line that
+// doProxy: proxy NODE restart [v=N] [fair=yes] [slow=REGEXP] [halt=REGEXP] starts a node's real kube-proxy anew and reads its log at a pace: it halts behind a line that
 // matches halt=, and behind each that matches slow= until another of its goroutines waits to log. proxy NODE halt REGEXP [slow=REGEXP] has it halt later, proxy NODE halted waits for
-// that, proxy NODE go has it go on and waits until it has written all its rules.
+// that, proxy NODE waits TEXT until a goroutine with TEXT in its stack waits to log, proxy NODE go has it go on and waits until it has written all its rules.
 func doProxy(s *stage, _ *testscript.TestScript, not bool, args []string) error {
-	const how = "proxy NODE restart [v=N] [slow=REGEXP] [halt=REGEXP], proxy NODE halt REGEXP [slow=REGEXP], proxy NODE halted, or proxy NODE go"
+	const how = "proxy NODE restart [v=N] [fair=yes] [slow=REGEXP] [halt=REGEXP], proxy NODE halt REGEXP [slow=REGEXP], proxy NODE halted, proxy NODE waits TEXT, or proxy NODE go"
 	if not || len(args) < 2 {
 		return usagef(how)
 	}
@@ -37,6 +37,8 @@ func doProxy(s *stage, _ *testscript.TestScript, not bool, args []string) error 
 		return all.Halt(node, pace)
 	case do == "halted" && len(rest) == 0:
 		return all.Halted(s.ctx, node)
+	case do == "waits" && len(rest) == 1:
+		return all.Waits(s.ctx, node, rest[0])
 	case do == "go" && len(rest) == 0:
 		return all.Go(s.ctx, node)
 	}
@@ -45,7 +47,7 @@ func doProxy(s *stage, _ *testscript.TestScript, not bool, args []string) error 
 
 // paceOf reads the options of proxy restart.
 func paceOf(args []string) (pace proxy.Pace, err error) {
-	o, err := options(args, "v", "slow", "halt")
+	o, err := options(args, "v", "fair", "slow", "halt")
 	if err != nil {
 		return pace, err
 	}
@@ -53,6 +55,9 @@ func paceOf(args []string) (pace proxy.Pace, err error) {
 		if pace.Verbosity, err = strconv.Atoi(o["v"]); err != nil {
 			return pace, usagef("v=%s: want a number", o["v"])
 		}
+	}
+	if pace.Fair = o["fair"] == "yes"; !pace.Fair && o["fair"] != "" {
+		return proxy.Pace{}, usagef("fair=%s: want yes", o["fair"])
 	}
 	for key, line := range map[string]**regexp.Regexp{"slow": &pace.Slow, "halt": &pace.Halt} {
 		if o[key] == "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,8 +36,9 @@ func syncPeriod(kp topology.KubeProxy, mode string) time.Duration {
 	return kp.SyncPeriod
 }
 
-// configuration is a node's KubeProxyConfiguration, v1alpha1, as JSON, which is YAML. It has what the cluster's has, and is silent where that is.
-func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) {
+// configuration is a node's KubeProxyConfiguration, v1alpha1, as JSON, which is YAML. It has what the cluster's has, and is silent where that is. fair is for a kube-proxy
+// whose log is fair.
+func configuration(c topology.Cluster, node, kubeconfig string, fair bool) ([]byte, error) {
 	kp := c.KubeProxy
 	mode := cmp.Or(kp.Mode, topology.ModeIPTables)
 	plane := map[string]any{"minSyncPeriod": leastPeriod}
@@ -97,10 +99,28 @@ func configuration(c topology.Cluster, node, kubeconfig string) ([]byte, error) 
 	if kp.BridgeInterface != "" || kp.InterfacePrefix != "" {
 		all["detectLocal"] = map[string]any{"bridgeInterface": kp.BridgeInterface, "interfaceNamePrefix": kp.InterfacePrefix}
 	}
-	if len(kp.FeatureGates) > 0 {
-		all["featureGates"] = kp.FeatureGates
+	gates := maps.Clone(kp.FeatureGates)
+	if fair && len(fairLog(kp)) > 0 {
+		if gates == nil {
+			gates = map[string]bool{}
+		}
+		gates["LoggingAlphaOptions"] = true
+	}
+	if len(gates) > 0 {
+		all["featureGates"] = gates
 	}
 	return json.MarshalIndent(all, "", "  ")
+}
+
+// fairLog are the flags by which a kube-proxy of 1.30 or later writes its log behind a lock that is handed to who waits longest, as klog's own is in releases before: who logs to a
+// file without a buffer waits for os.File's lock, which the goroutine that had it last mostly takes again before another has woken up. A configuration's own words for
+// them are lost as kube-proxy reads its flags.
+func fairLog(kp topology.KubeProxy) []string {
+	if !kp.SinceRelease(30) {
+		return nil
+	}
+	const room = 1 // bytes: no line fits in
+	return []string{"--log-text-split-stream", fmt.Sprintf("--log-text-info-buffer-size=%d", room)}
 }
 
 // kubeconfig leads to the API server of the namespace that reads it.

@@ -20,7 +20,7 @@ func TestConfiguration(t *testing.T) {
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00::/64")}, NodePortAddresses: []string{"primary"},
 		DetectLocalMode: "BridgeInterface", BridgeInterface: "cbr0", BindAddress: netip.MustParseAddr("192.168.26.100"), FeatureGates: map[string]bool{"A": true},
 	}}
-	text, err := configuration(c, "vms100", "/kubeconfig")
+	text, err := configuration(c, "vms100", "/kubeconfig", false)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables", "hostnameOverride": "vms100",
 		"nftables": {"minSyncPeriod": "10ms", "masqueradeBit": 15, "masqueradeAll": true}, "conntrack": {"maxPerCore": 0, "min": 0, "tcpBeLiberal": true},
@@ -30,7 +30,7 @@ func TestConfiguration(t *testing.T) {
 		"detectLocal": {"bridgeInterface": "cbr0", "interfaceNamePrefix": ""}, "featureGates": {"A": true}}`, string(text))
 
 	c.KubeProxy.Mode = ""
-	text, err = configuration(c, "vms100", "/kubeconfig")
+	text, err = configuration(c, "vms100", "/kubeconfig", false)
 	require.NoError(t, err)
 	var got struct {
 		Mode     string
@@ -41,7 +41,7 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, false, got.IPTables["localhostNodePorts"])
 
 	c.KubeProxy.Mode, c.KubeProxy.StrictARP = topology.ModeIPVS, true // which masquerades as iptables mode is told to
-	text, err = configuration(c, "vms100", "/kubeconfig")
+	text, err = configuration(c, "vms100", "/kubeconfig", false)
 	require.NoError(t, err)
 	var ipvs struct {
 		Mode           string
@@ -51,6 +51,23 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, "ipvs", ipvs.Mode)
 	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s", "strictARP": true}, ipvs.IPVS)
 	require.Equal(t, map[string]any{"minSyncPeriod": "10ms", "syncPeriod": "1h0m0s", "masqueradeBit": 15.0, "masqueradeAll": true}, ipvs.IPTables)
+}
+
+// A kube-proxy can be told to have those who log take turns, which releases before 1.30 do by themselves.
+func TestFairLog(t *testing.T) {
+	for release, can := range map[string]bool{"v1.29": false, "v1.30": true, "": true} {
+		c := topology.Cluster{KubeProxy: topology.KubeProxy{Release: release, FeatureGates: map[string]bool{"A": true}}}
+		require.Equal(t, can, len(fairLog(c.KubeProxy)) > 0, release)
+		for _, fair := range []bool{false, true} {
+			text, err := configuration(c, "vms100", "/kubeconfig", fair)
+			require.NoError(t, err)
+			var got struct{ FeatureGates map[string]bool }
+			require.NoError(t, json.Unmarshal(text, &got))
+			require.Equal(t, fair && can, got.FeatureGates["LoggingAlphaOptions"], release)
+			require.True(t, got.FeatureGates["A"])
+		}
+		require.Len(t, c.KubeProxy.FeatureGates, 1, "the cluster's stay as they are")
+	}
 }
 
 func TestLinkPrograms(t *testing.T) {

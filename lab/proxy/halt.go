@@ -23,6 +23,7 @@ type Pace struct {
 	Verbosity int
 	Slow      *regexp.Regexp // behind a line that matches nothing is read until another goroutine waits to log; nil for no such line
 	Halt      *regexp.Regexp // behind a line that matches nothing is read until Go; nil for no such line
+	Fair      bool           // who waits longest to log is the next; else it is mostly who has just logged, from 1.30 on
 }
 
 // pacedLog is a kube-proxy's log of that kind.
@@ -125,17 +126,20 @@ func (p *pacedLog) yield(on <-chan struct{}) {
 	}
 }
 
-// turns reports whether a goroutine of the kube-proxy waits for another to have logged (klog: loggingT.mu; its textlogger leaves that to os.File).
-func (n *node) turns() bool {
-	_, text, err := Get(context.Background(), n.client, "http://"+metricsAddress+"/debug/pprof/goroutine?debug=2")
-	return err == nil && waitsToLog(text)
+// turns reports whether a goroutine of the kube-proxy waits for another to have logged.
+func (n *node) turns() bool { return n.waits(context.Background(), "") }
+
+// waits does of a goroutine that has text in its stack (klog: loggingT.mu; its textlogger leaves that to os.File).
+func (n *node) waits(ctx context.Context, text string) bool {
+	_, stacks, err := Get(ctx, n.client, "http://"+metricsAddress+"/debug/pprof/goroutine?debug=2")
+	return err == nil && waitsToLog(stacks, text)
 }
 
 // waitsToLog looks for such a goroutine among the stacks that Go's pprof prints, a paragraph each.
-func waitsToLog(stacks string) bool {
+func waitsToLog(stacks, text string) bool {
 	for stack := range strings.SplitSeq(stacks, "\n\n") {
 		waits := strings.Contains(stack, "\nsync.(*Mutex).") || strings.Contains(stack, "\ninternal/poll.(*fdMutex).")
-		if waits && strings.Contains(stack, "\nk8s.io/klog/") {
+		if waits && strings.Contains(stack, "\nk8s.io/klog/") && strings.Contains(stack, text) {
 			return true
 		}
 	}
@@ -206,6 +210,26 @@ func (s *Set) Halted(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("kube-proxy of node %s has not halted at %q: %w: %s", name, line, context.Cause(ctx), n.lastWords(3))
 	}
+}
+
+// Waits returns when a goroutine of a node's kube-proxy waits to log that has text in its stack, such as the name of a function.
+func (s *Set) Waits(ctx context.Context, name, text string) error {
+	const pause = 5 * time.Millisecond
+	n, _, err := s.paced(name)
+	if err != nil {
+		return err
+	}
+	for !n.waits(ctx, text) {
+		if dead := n.runs(); dead != nil {
+			return dead
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("in kube-proxy of node %s nobody waits to log in %s: %w: %s", name, text, context.Cause(ctx), n.lastWords(3))
+		case <-time.After(pause):
+		}
+	}
+	return nil
 }
 
 // Go has a node's kube-proxy go on, and returns when it has programmed all that it was told.

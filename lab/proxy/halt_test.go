@@ -73,12 +73,17 @@ func TestWaitsToLog(t *testing.T) {
 	)
 	for _, row := range []struct {
 		stacks []string
+		in     string
 		want   bool
 	}{
-		{[]string{writes, idle}, false},
-		{[]string{writes, idle, waits}, true},
-		{[]string{writes, file}, true},
+		{[]string{writes, idle}, "", false},
+		{[]string{writes, idle, waits}, "", true},
+		{[]string{writes, file}, "", true},
+		{[]string{writes, idle, waits}, "main.other", true},
+		{[]string{writes, idle, file}, "main.other", false},
+		{[]string{writes, idle, waits}, "main.main", false},
+		{[]string{writes, idle, waits}, "main.idle", false},
 	} {
-		require.Equal(t, row.want, waitsToLog(strings.Join(row.stacks, "\n")), row.stacks)
+		require.Equal(t, row.want, waitsToLog(strings.Join(row.stacks, "\n"), row.in), row)
 	}
 }

@@ -81,7 +81,7 @@ func (n *node) start(c topology.Cluster, o Options) error {
 		err = os.WriteFile(kube, text, 0o600)
 	}
 	if err == nil {
-		text, err = configuration(c, n.name, kube)
+		text, err = configuration(c, n.name, kube, n.pace != nil && n.pace.Fair)
 	}
 	if err == nil {
 		err = os.WriteFile(conf, text, 0o600)
@@ -89,25 +89,30 @@ func (n *node) start(c topology.Cluster, o Options) error {
 	if err != nil {
 		return err
 	}
-	return n.run(conf, o)
+	return n.run(conf, o, c.KubeProxy)
 }
 
 // run starts the program with a configuration. Its log is the file, or is written there as fast as it is read.
-func (n *node) run(conf string, o Options) error {
+func (n *node) run(conf string, o Options, kp topology.KubeProxy) error {
 	log, err := os.OpenFile(n.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	v, p := verbosity, &process{ended: make(chan struct{})}
+	var more []string
 	if n.pace != nil {
 		v = cmp.Or(n.pace.Verbosity, v)
+		if n.pace.Fair {
+			more = fairLog(kp)
+		}
 		file := log
 		if p.log, log, err = openPaced(file, *n.pace, n.turns); err != nil {
 			return errors.Join(err, file.Close())
 		}
 	}
-	defer log.Close()                                                              //nolint:errcheck // the program has its own
-	p.cmd = exec.Command(o.Binary, "--config="+conf, fmt.Sprintf("--v=%d", v))     //nolint:gosec,noctx // it lives as long as the lab
+	defer log.Close() //nolint:errcheck // the program has its own
+	args := append([]string{"--config=" + conf, fmt.Sprintf("--v=%d", v)}, more...)
+	p.cmd = exec.Command(o.Binary, args...)                                        //nolint:gosec,noctx // it lives as long as the lab
 	p.cmd.Env = append(os.Environ(), "PATH="+o.path()+":"+os.Getenv("PATH"), lock) // the last one of a name counts
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = n.dir, log, log
 	wait, err := n.ns.StartTied(p.cmd)
