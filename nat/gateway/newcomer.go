@@ -33,13 +33,8 @@ func (v *visit) unknownYet(p *passage, pkt *packet.Packet, s *Seen) {
 // of a process's own socket comes with its owner, one of the Gateway's is known.
 func (v *visit) ofStack(pkt *packet.Packet, s *Seen) bool {
 	t := pkt.Tuple()
-	switch s.Hook {
-	case nat.Output:
-	case nat.PostRouting: // of what leaves; a node hears itself what it sends to a group without a socket
-		if s.In != "" || v.options.Kernel.Before(5, 7) || t.Dst().Addr().IsMulticast() {
-			return false
-		}
-	default:
+	leaves := s.Hook == nat.PostRouting && s.In == "" && !v.options.Kernel.Before(5, 7) // which tell no device of what is forwarded
+	if s.Hook != nat.Output && !leaves || leaves && t.Dst().Addr().IsMulticast() {      // a node hears itself what it sends to a group without a socket
 		return false
 	}
 	if segment, ok := pkt.TCP(); ok && !pkt.V6() {
