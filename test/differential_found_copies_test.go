@@ -25,6 +25,14 @@ func foundCopies() []found {
 		{"there is no copy where there is no way to the neighbour", mangleRules("-A PREROUTING -j TEE --gateway 10.99.0.1", "-A OUTPUT -j TEE --gateway 10.97.0.1"), each, both, nil},
 		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
 		{"a copy by a device goes by another where OUTPUT marks it", mangleRules("-A OUTPUT -j MARK --set-xmark 0x1/0x1", "-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
+		{"what a copy meets is counted before its packet goes on", mangleRules(":M1 - [0:0]", "-A OUTPUT -j M1", "-A OUTPUT -j M1", "-A POSTROUTING -j M1", "-A M1 -m statistic --mode nth --every 3 --packet 0 -j TEE --gateway 10.0.0.20"), each, both, nil},
+		{"a copy may come from nowhere", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20", "-A POSTROUTING -j TTL --ttl-set 9"), []given{
+			{dev: "in0", tuple: "udp 0.0.0.0:68 > 10.244.0.5:67"},
+			{dev: "in0", tuple: "icmp 0.0.0.0:7 > 10.244.0.5:7"},
+		}, only4, nil},
+		{"a copy may come from nowhere where nothing is called when it leaves", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -j TEE --gateway 10.0.0.20\nCOMMIT\n", []given{
+			{dev: "in0", tuple: "udp 0.0.0.0:68 > 10.244.0.5:67"},
+		}, only4, nil},
 		{"a copy that is too long is told of, from where the copy's route is", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20"), []given{
 			{dev: "in0", tuple: forwarded, payload: make([]byte, 1300)},
 			{dev: "pod0", tuple: "udp 10.244.0.5:1000 > 192.168.1.1:80", payload: make([]byte, 1300)},

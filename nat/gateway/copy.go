@@ -7,6 +7,7 @@ import (
 	"natlab/nat/conntrack"
 	"natlab/nat/iptables"
 	"natlab/nat/rules"
+	"natlab/nat/xt"
 )
 
 // Duplicate sends a copy of the packet at the rules by a neighbour, as a packet of the node's own without a connection, before the rules go on
@@ -29,33 +30,73 @@ func (v *visit) Duplicate(p *rules.Packet, at nat.Hook, c rules.Copy) {
 	if !ok {
 		return
 	}
-	if v.wire && (v.segments || q.pkt.Len() <= mtuOf(q.out)) { // else the kernel takes none to send, nor tells of it
-		v.emitCopy(q, c)
-		return
-	}
 	hits, why, where, rejected, sending := v.hits, v.why, v.where, v.rejected, v.process
 	v.copying, v.hits, v.process = true, nil, false
-	dev := q.out.Name // which is skb->dev
-	if v.hook(nat.Output, q) {
-		if !v.options.Kernel.Before(5, 7) {
-			q.view.Came = dev
-		}
-		v.postrouting(q)
-	}
+	v.sendCopy(q, c)
 	v.copying, v.hits, v.process, v.ruled = false, hits, sending, of
 	if v.rejected = rejected; !v.open {
 		v.why, v.where = why, where
 	}
 }
 
-// emitCopy has the kernel send the copy, which takes another route for it than to its destination, by no mark, as nf_dup_ipv4_route and nf_dup_ipv6_route do: it
-// comes to OUTPUT with none, and has its own all the same.
-func (v *visit) emitCopy(q *passage, c rules.Copy) {
+// sendCopy takes a copy through the hooks of what a node sends, in the middle of the rules that its packet is at: what they count, they count in that order. On the
+// wire the kernel gets it as it leaves, by its own route, and it is let through there.
+func (v *visit) sendCopy(q *passage, c rules.Copy) {
+	dev, via := q.out, q.via // dev is skb->dev
+	if !v.hook(nat.Output, q) {
+		return
+	}
+	if !v.options.Kernel.Before(5, 7) {
+		q.view.Came = dev.Name
+	}
+	if !v.wire || !v.segments && q.pkt.Len() > mtuOf(q.out) { // of which the kernel takes none to send, nor tells of it
+		v.postrouting(q)
+		return
+	}
+	q.view.In, q.view.Out = "", q.out.Name
+	if !v.hook(nat.PostRouting, q) {
+		return
+	}
+	a := Answer{Via: c.Via, Dev: c.Out}
+	if q.out != dev || q.via != via { // the rules had it routed anew
+		a = Answer{Dev: q.out.Name, Mark: q.view.Mark}
+	}
 	if v.unsummed {
 		q.pkt.Seal()
 	}
-	v.answers = append(v.answers, Answer{Packet: q.pkt.Bytes(), Via: c.Via, Dev: c.Out})
+	if q.judged = true; !q.pkt.V6() && q.pkt.Tuple().Src().Addr().IsUnspecified() { // the kernel would fill it in (raw_send_hdrinc)
+		if !v.Calls(nat.PostRouting) {
+			return
+		}
+		q.sourceless = q.pkt.Clone()
+		q.pkt.SetSrcAddr(v.host.standIn(q.out))
+		q.read()
+	}
+	a.Packet = q.pkt.Bytes()
+	v.answers = append(v.answers, a)
 	v.awaits(q)
+}
+
+// copies reports whether a target makes copies.
+func copies(v xt.Value, _ nat.Family) bool { return v.Name() == "TEE" }
+
+// standIn is an address of the node's own that a packet may have at a device.
+func (h *host) standIn(d *device) netip.Addr {
+	for _, p := range d.addrs {
+		if a := p.Addr(); a.Is4() == (h.family == nat.IPv4) {
+			return a
+		}
+	}
+	return h.loopback()
+}
+
+// pass lets a copy through that has been through the rules, as it left them.
+func (p *passage) pass(hook nat.Hook) bool {
+	if hook == nat.PostRouting && p.sourceless.IsValid() {
+		p.pkt = p.sourceless
+		p.read()
+	}
+	return true
 }
 
 // copied is the copy, with its route; false where there is none.

@@ -36,11 +36,14 @@ type passage struct {
 	summed   bool       // conntrack found its checksum wrong when it came in: of a copy that leaves nobody sums it again (CHECKSUM_COMPLETE, nf_checksum)
 	answer   bool       // the node's own, because of another
 	copy     bool       // it is TEE's
+	judged   bool       // and has been through the rules, on the wire
 	uncopied bool       // it is sent because of a copy, in the middle of that
 	raw      bool       // a process gave it as it is
 	by       *device    // it has to leave by this device
 	routed   uint32     // the mark that its route was asked for with
 	held     bool       // on the wire it has that mark until POSTROUTING, and not its own
+
+	sourceless packet.Packet // a copy from 0.0.0.0 as it leaves; zero: any other
 
 	pieces  []int // data of the fragments that it came in; nil: it came whole
 	laid    []int // data of the fragments that the stack laid an answer out in

@@ -85,7 +85,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 		v.split(p, s.Hook)
 		v.icmpBusy = s.Hook == nat.Output && p.view.Sender.Socket == rules.KernelSocket && p.pkt.Proto() == v.icmp().proto
 		v.copying = (p.copy || p.uncopied) && (s.Hook == nat.Output || s.Hook == nat.PostRouting)
-		ok = v.hook(s.Hook, &p.passage) && (s.Hook != nat.Input || !p.pkt.V6() || !v.drifted(&p.passage))
+		ok = p.judged && p.pass(s.Hook) || v.hook(s.Hook, &p.passage) && (s.Hook != nat.Input || !p.pkt.V6() || !v.drifted(&p.passage))
 		v.icmpBusy, v.copying = false, false
 	}
 	r := Ruling{Verdict: nat.Drop, Answers: v.answers, Trace: v.trace, Why: v.why, Malformed: malformed, Open: v.open, Serial: p.serial, Conn: p.ref.Conn, Dir: p.ref.Dir}
@@ -256,7 +256,7 @@ func (v *visit) depart(p *traveller, s *Seen) {
 		return
 	}
 	if s.Hook == nat.PostRouting {
-		p.raw, p.uncopied = false, false
+		p.raw, p.uncopied, p.judged = false, false, false
 		p.echo, p.looped, p.sound, p.sent = false, true, p.echo || p.sound, p.view.Tuple.Dst().Addr() // dev_loopback_xmit
 	}
 	v.transit.put(p, stageOf(s.Hook), v.at)
@@ -296,6 +296,9 @@ func (g *Gateway) Calls(hook nat.Hook) bool {
 		return true
 	}
 	if g.options.callsNative(hook, g.host.family) {
+		return true
+	}
+	if hook == nat.PostRouting && g.host.family == nat.IPv4 && g.rules.any(copies) { // a copy from 0.0.0.0 leaves as one only there
 		return true
 	}
 	for _, rs := range g.rules {
