@@ -25,7 +25,7 @@ func foundCopies() []found {
 		{"there is no copy where there is no way to the neighbour", mangleRules("-A PREROUTING -j TEE --gateway 10.99.0.1", "-A OUTPUT -j TEE --gateway 10.97.0.1"), each, both, nil},
 		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
 		{"a copy by a device goes by another where OUTPUT marks it", mangleRules("-A OUTPUT -j MARK --set-xmark 0x1/0x1", "-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
-		{"what a copy meets is counted before its packet goes on", mangleRules(":M1 - [0:0]", "-A OUTPUT -j M1", "-A OUTPUT -j M1", "-A POSTROUTING -j M1", "-A M1 -m statistic --mode nth --every 3 --packet 0 -j TEE --gateway 10.0.0.20"), each, both, nil},
+		{"what a copy meets is counted before its packet goes on", mangleRules(":M1 - [0:0]", "-A OUTPUT -j M1", "-A OUTPUT -j M1", "-A POSTROUTING -j M1", "-A M1 -m statistic --mode nth --every 2 --packet 0 -j TEE --gateway 10.0.0.20"), each, both, nil},
 		{"a copy may come from nowhere", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20", "-A POSTROUTING -j TTL --ttl-set 9"), []given{
 			{dev: "in0", tuple: "udp 0.0.0.0:68 > 10.244.0.5:67"},
 			{dev: "in0", tuple: "icmp 0.0.0.0:7 > 10.244.0.5:7"},
