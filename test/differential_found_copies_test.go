@@ -26,6 +26,10 @@ func foundCopies() []found {
 		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
 		{"a copy by a device goes by another where OUTPUT marks it", mangleRules("-A OUTPUT -j MARK --set-xmark 0x1/0x1", "-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
 		{"what a copy meets is counted before its packet goes on", mangleRules(":M1 - [0:0]", "-A OUTPUT -j M1", "-A OUTPUT -j M1", "-A POSTROUTING -j M1", "-A M1 -m statistic --mode nth --every 2 --packet 0 -j TEE --gateway 10.0.0.20"), each, both, nil},
+		{"what answers a copy knows no connection that is not confirmed yet", mangleRules("-A INPUT -j TEE --gateway 10.0.0.20") + natRules("-A PREROUTING -p udp -j DNAT --to-destination 192.168.1.1:5024") + filterRules("-A OUTPUT -m conntrack --ctstate UNTRACKED -j REJECT"), []given{
+			{dev: "in0", tuple: "udp 192.168.1.10:80 > 10.96.0.2:40001"},
+			{dev: "in0", tuple: "udp 192.168.1.10:80 > 10.96.0.2:40001"},
+		}, only4, nil},
 		{"a copy may come from nowhere", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20", "-A POSTROUTING -j TTL --ttl-set 9"), []given{
 			{dev: "in0", tuple: "udp 0.0.0.0:68 > 10.244.0.5:67"},
 			{dev: "in0", tuple: "icmp 0.0.0.0:7 > 10.244.0.5:7"},

@@ -32,6 +32,7 @@ func (v *visit) Duplicate(p *rules.Packet, at nat.Hook, c rules.Copy) {
 	}
 	hits, why, where, rejected, sending := v.hits, v.why, v.where, v.rejected, v.process
 	v.copying, v.hits, v.process = true, nil, false
+	v.early = of.ref.Conn != nil && !of.ref.Conn.Has(nat.Confirmed)
 	v.sendCopy(q, c)
 	v.copying, v.hits, v.process, v.ruled = false, hits, sending, of
 	if v.rejected = rejected; !v.open {

@@ -38,6 +38,7 @@ type passage struct {
 	copy     bool       // it is TEE's
 	judged   bool       // and has been through the rules, on the wire
 	uncopied bool       // it is sent because of a copy, in the middle of that
+	strange  bool       // nor does conntrack know yet what it tells of
 	raw      bool       // a process gave it as it is
 	by       *device    // it has to leave by this device
 	routed   uint32     // the mark that its route was asked for with

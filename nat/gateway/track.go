@@ -20,7 +20,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 	if p.pieces != nil && hook == nat.PreRouting && p.pkt.Proto() == nat.SCTP && v.conns.Settings.Checksum { // sctp_error
 		p.pull()
 	}
-	if !p.pkt.Trackable() {
+	if !p.pkt.Trackable() || p.strange {
 		p.ref = conntrack.Ref{}
 		p.state()
 		return true

@@ -38,6 +38,7 @@ type visit struct {
 	icmpBusy  bool       // the stack is sending an ICMP packet (icmp_xmit_lock)
 	answering bool       // what was tapped last is the node's own
 	copying   bool       // what is sent is TEE's copy (nf_skb_duplicated)
+	early     bool       // of a packet whose connection is not confirmed
 	process   bool       // a process is sending: what it hears of it comes in at once
 	pending   []*passage // on their way through lo
 	loops     int

@@ -256,7 +256,7 @@ func (v *visit) depart(p *traveller, s *Seen) {
 		return
 	}
 	if s.Hook == nat.PostRouting {
-		p.raw, p.uncopied, p.judged = false, false, false
+		p.raw, p.uncopied, p.judged, p.strange = false, false, false, false
 		p.echo, p.looped, p.sound, p.sent = false, true, p.echo || p.sound, p.view.Tuple.Dst().Addr() // dev_loopback_xmit
 	}
 	v.transit.put(p, stageOf(s.Hook), v.at)
@@ -283,7 +283,7 @@ func (v *visit) emit(q *passage) {
 func (v *visit) awaits(q *passage) {
 	one, next := v.transit.traveller(), stageAnswer
 	one.passage = *q
-	one.uncopied = v.copying
+	one.uncopied, one.strange = v.copying, v.copying && v.early
 	if !v.Calls(nat.Output) {
 		next = stageOutput
 	}
