@@ -104,6 +104,41 @@ func (b *broken) each(every int) {
 	require.Greater(t, met, 50)
 }
 
+// A client that a node remembers is asked for as one that it does not, whoever served it: the chain of the endpoint that did is flushed, and named.
+func TestStuckClientIsAskedAnew(t *testing.T) {
+	const node = "vms100"
+	c, err := topology.DualStack()
+	require.NoError(t, err)
+	c.KubeProxy.Release, c.KubeProxy.Mode = "v1.37", topology.ModeNFTables
+	l := labtest.New(t, c)
+	intact, err := verify.Lab(t.Context(), l, verify.Options{Strict: true, WithoutControl: true, Flows: proof.Flows(c, proof.Selector{Service: "velero/minio6:api", From: node})})
+	require.NoError(t, err)
+	require.Equal(t, proof.Proved, intact.Outcome())
+	h, err := l.Handle(node)
+	require.NoError(t, err)
+	all, err := nft.Tables(t.Context(), h, l.Families()...)
+	require.NoError(t, err)
+	table, _ := all.Table(nftables.IP6, kubeproxy.NFTTable) // with the element of who was served last
+	stuck := ""
+	for _, s := range table.Sets {
+		if name, is := strings.CutPrefix(s.Name, "affinity-"); is && len(s.Elements) > 0 {
+			stuck = name
+		}
+	}
+	require.NotEmpty(t, stuck)
+	at := slices.IndexFunc(breaksOf(&table), func(br breakage) bool { return br.name == "flush endpoint-"+stuck })
+	require.GreaterOrEqual(t, at, 0, stuck)
+	br := breaksOf(&table)[at]
+	flow, is := flowThat(intact, node, func(s nat.Step) bool { return s.Table == table.FullName() && br.meets(s) })
+	require.True(t, is)
+	for range 3 { // the first contact may be with another endpoint
+		spoilt := copyOf(t, &table)
+		br.change(&spoilt)
+		load(t, h, &spoilt)
+		require.Empty(t, br.missed(asked(t, l, flow), node), stuck)
+	}
+}
+
 func asked(t *testing.T, l *lab.Lab, flow proof.Flow) proof.Report {
 	t.Helper()
 	found, err := verify.Lab(t.Context(), l, verify.Options{Strict: true, WithoutControl: true, Flows: []proof.Flow{flow}})

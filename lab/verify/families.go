@@ -77,8 +77,31 @@ func newRun(ctx context.Context, l *lab.Lab, o Options) (r run, err error) {
 		r.flows = proof.Flows(r.intent, o.Selector)
 	}
 	r.members = concerned(l, r.intent, r.flows)
+	if !o.AsIs && l.Cluster().KubeProxy.Mode == topology.ModeNFTables {
+		if err := r.forget(); err != nil {
+			return run{}, err
+		}
+	}
 	r.network, err = l.NetworkOf(ctx, r.members)
 	return r, err
+}
+
+// forget has nodes forget who served whom, where a flow has session affinity: it is asked by a client that no node remembers (runSticky), and such clients are elements of
+// sets among the rules that its predictions are made of.
+func (r run) forget() error {
+	sticks := func(s topology.Service) bool { return s.AffinitySeconds > 0 }
+	if !slices.ContainsFunc(r.intent.Services, sticks) && !slices.ContainsFunc(r.lab.Cluster().Services, sticks) {
+		return nil
+	}
+	for _, node := range r.lab.Nodes() {
+		if !slices.Contains(r.members, node) {
+			continue
+		}
+		if err := r.lab.ForgetServed(node); err != nil {
+			return fmt.Errorf("node %s: forget who was served by whom: %w", node, err)
+		}
+	}
+	return nil
 }
 
 // of are the flows of a family.
