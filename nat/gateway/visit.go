@@ -61,7 +61,7 @@ type visit struct {
 func (g *Gateway) begin(at time.Time) *visit {
 	v := &g.visit
 	v.at, v.outs, v.trace, v.why, v.where, v.rejected, v.open, v.unknown, v.switched = at, v.outs[:0], nil, "", "", false, false, "", ""
-	v.depth, v.icmpBusy, v.answering, v.copying, v.process, v.pending, v.loops = 0, false, false, false, false, nil, 0
+	v.depth, v.icmpBusy, v.answering, v.copying, v.early, v.process, v.pending, v.loops = 0, false, false, false, false, false, nil, 0
 	return v
 }
 
