@@ -33,6 +33,9 @@ func TestCheckProves(t *testing.T) {
 	assert.Equal(t, "FORWARD KUBE-FORWARD ACCEPT", strings.Join(c.Reply, " "))
 	assert.Len(t, c.Hops, len(requestHops())+len(replyHops()))
 	assert.Equal(t, "vms100", c.Conntrack[0].Node, "in the order of the way, not of the events")
+	told := asPredicted()
+	slices.Reverse(told.Seen.Conns)
+	assert.Equal(t, c.Checks[5], Check(told).Checks[5], "and so in words")
 }
 
 // TestEachCheckCanFail breaks what was seen in one way a row and names the checks that must notice.

@@ -331,7 +331,7 @@ func checkState(e *evidence) Finding {
 		return bad(name, "counters of drops grew: %s", strings.Join(e.Trouble, ", "))
 	}
 	var words []string
-	for _, c := range e.Seen.Conns {
+	for _, c := range ordered(e.way.Conns, e.Seen.Conns, connNode) {
 		words = append(words, fmt.Sprintf("%s %s", c.Node, c.Status))
 	}
 	if len(words) == 0 {
