@@ -39,7 +39,8 @@ func (p *program) audit() *cobra.Command {
 		Use:   "audit [NODE|--all] [--name N] [--as VERSION]... | audit -f FILE... [NODE | --bundle NODE=FILE...]",
 		Short: "Compare what kube-proxy would have written with what the kernel holds",
 		Long: `Compare what kube-proxy would have written for a node with what the kernel holds, in both backends of iptables, in
-kube-proxy's table of nftables mode and in connection tracking. Each finding names what is wrong, what it does to packets, the issue that tells of it, and the
+kube-proxy's table of nftables mode and in connection tracking, and find what other programs' rules, of iptables or nft, drop or translate of what
+comes for Services. Each finding names what is wrong, what it does to packets, the issue that tells of it, and the
 remedy. Nothing is changed.
 
 Without -f it audits nodes of a lab: the one that is named, or all. With -f it audits this machine as the node that is

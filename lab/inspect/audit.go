@@ -107,23 +107,28 @@ func (o Options) infer(n *audit.Node) string {
 	return n.Infer()
 }
 
-// nativeTables are kube-proxy's own table, read where the cluster's kube-proxy is in nftables mode, or such a table is there.
-func nativeTables(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, family nat.Family) (nftables.Ruleset, error) {
-	of := nftables.FamilyOf(family)
+// nativeTables are nf_tables' own tables that packets of a family meet, kube-proxy's among them where it is in nftables mode, and without natlab's.
+func nativeTables(ctx context.Context, ns dataplane.Namespace, c topology.Cluster, family nat.Family) (out nftables.Ruleset, err error) {
 	there, err := dataplane.Foreign(ns)
 	if err != nil {
 		return nftables.Ruleset{}, err
 	}
-	name := "nft table " + string(of) + " " + kubeproxy.NFTTable
-	has := func(line string) bool { return line == name || strings.HasPrefix(line, name+":") }
-	if c.KubeProxy.Mode != topology.ModeNFTables && !slices.ContainsFunc(there, has) {
-		return nftables.Ruleset{}, nil
+	for _, of := range []nftables.Family{nftables.FamilyOf(family), nftables.Inet} {
+		has := func(line string) bool { return strings.HasPrefix(line, "nft table "+string(of)+" ") }
+		if !slices.ContainsFunc(there, has) && (of == nftables.Inet || c.KubeProxy.Mode != topology.ModeNFTables) {
+			continue
+		}
+		all, err := dataplane.NFTTables(ctx, ns, of)
+		if err != nil {
+			return nftables.Ruleset{}, err
+		}
+		all = all.Without(func(t *nftables.Table) bool {
+			name := "nft table " + t.FullName()
+			return !slices.ContainsFunc(there, func(line string) bool { return line == name || strings.HasPrefix(line, name+":") })
+		})
+		out.Tables = append(out.Tables, all.Tables...)
 	}
-	all, err := dataplane.NFTTables(ctx, ns, of)
-	if err != nil {
-		return nftables.Ruleset{}, err
-	}
-	return all.Without(func(t *nftables.Table) bool { return t.Name != kubeproxy.NFTTable }), nil
+	return out, nil
 }
 
 // families are those that the cluster's Services use, and of a lab those that it has.

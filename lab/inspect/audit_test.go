@@ -53,6 +53,13 @@ func TestAuditOfALab(t *testing.T) {
 			require.Len(t, found, 2)
 			require.Equal(t, []audit.Kind{audit.Dropped, audit.Setting}, []audit.Kind{found[0].Kind, found[1].Kind})
 
+			// What is beside iptables' tables counts, too.
+			in(t, l, "vms105", "nft", "add table inet mine { chain forward { type filter hook forward priority 5; policy drop; ct state established accept; }; }")
+			found = audited(t, l, "vms105")
+			require.Len(t, found, 2)
+			require.Equal(t, []audit.Kind{audit.Missing, audit.ForwardPolicy}, []audit.Kind{found[0].Kind, found[1].Kind})
+			require.Equal(t, "inet mine", found[1].Table)
+
 			// The other backend's chains are made last.
 			in(t, l, "vms100", other, "-t", "nat", "-A", "OUTPUT", "-d", "192.0.2.1/32", "-j", "DNAT", "--to-destination", "192.0.2.2")
 			found = audited(t, l, "vms100")

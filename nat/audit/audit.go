@@ -81,6 +81,7 @@ func Check(n Node) ([]Finding, error) {
 		a.others(h)
 		a.revisions(h)
 	}
+	a.nativeOthers()
 	a.bothBackends(own)
 	a.hints(own)
 	a.settings()

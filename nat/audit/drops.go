@@ -35,37 +35,65 @@ func (a *auditor) drops(h Held) {
 		if !ok {
 			continue
 		}
-		lost := map[string][]string{}
-		var order []Finding
+		var lost losses
 		chains := table.ByName()
 		for _, p := range a.askedFor(f.translated) {
 			w := dropWalk{auditor: a, chains: chains, packet: p}
-			if end := w.walk(f.chain, true, 0); end != dropped {
-				continue
-			}
-			at := place{h.Backend, f.table, w.chain}.finding(Dropped, w.number, w.rule.Text(w.chain))
-			key := fmt.Sprint(w.chain, w.number)
-			if lost[key] == nil {
-				order = append(order, at)
-			}
-			if !slices.Contains(lost[key], p.name) {
-				lost[key] = append(lost[key], p.name)
+			if end := w.walk(f.chain, true, 0); end == dropped {
+				lost.add(place{h.Backend, f.table, w.chain}.finding(Dropped, w.number, w.rule.Text(w.chain)), p.name)
 			}
 		}
-		for _, at := range order {
-			names := lost[fmt.Sprint(at.Chain, at.Rule)]
-			at.What = fmt.Sprintf("%q takes what comes for %s", at.What, strings.Join(names[:min(3, len(names))], ", "))
-			if more := len(names) - 3; more > 0 {
-				at.What += fmt.Sprintf(" and %d more", more)
-			}
-			at.Why, at.Issue = "whoever asks the Service there gets no answer, or a refusal, whatever kube-proxy's rules call for", "kubernetes#40182"
-			if f.translated {
-				at.Why = "a Service's packets that kube-proxy does not mark are lost: those of pods, and with a local policy those of clients"
-			}
-			at.Remedy = "let the rule, or one in front of it, accept the Service's endpoints; a network policy is the place to refuse clients"
-			a.found(at)
+		for _, at := range lost.found() {
+			a.found(at.droppedBy(f.translated))
 		}
 	}
+}
+
+// droppedBy is what is told of a rule that drops.
+func (f Finding) droppedBy(translated bool) Finding {
+	f.Why, f.Issue = "whoever asks the Service there gets no answer, or a refusal, whatever kube-proxy's rules call for", "kubernetes#40182"
+	if translated {
+		f.Why = "a Service's packets that kube-proxy does not mark are lost: those of pods, and with a local policy those of clients"
+	}
+	f.Remedy = "let the rule, or one in front of it, accept the Service's endpoints; a network policy is the place to refuse clients"
+	return f
+}
+
+// losses gathers by rule whose packets it takes.
+type losses struct {
+	order []Finding // What is the rule
+	names map[Finding][]string
+}
+
+// add notes that a rule takes what comes for a Service's port.
+func (l *losses) add(at Finding, name string) {
+	if l.names == nil {
+		l.names = map[Finding][]string{}
+	}
+	if l.names[at] == nil {
+		l.order = append(l.order, at)
+	}
+	if !slices.Contains(l.names[at], name) {
+		l.names[at] = append(l.names[at], name)
+	}
+}
+
+// found are the rules, each with the Services that it takes from; "" in place of a rule is its chain's policy.
+func (l *losses) found() (out []Finding) {
+	for _, at := range l.order {
+		names := l.names[at]
+		of := strings.Join(names[:min(3, len(names))], ", ")
+		if more := len(names) - 3; more > 0 {
+			of += fmt.Sprintf(" and %d more", more)
+		}
+		if at.Rule == 0 {
+			at.What = fmt.Sprintf("the policy of %s is drop, and no rule of it accepts what comes for %s", at.Chain, of)
+		} else {
+			at.What = fmt.Sprintf("%q takes what comes for %s", at.What, of)
+		}
+		out = append(out, at)
+	}
+	return out
 }
 
 // askedFor are the packets of those who ask the cluster's Services: with an endpoint's address behind the translation, or with the Service's own.
@@ -93,6 +121,7 @@ const (
 	goesOn  ending = iota // the chain ends, or returns
 	settled               // it may be accepted, or nobody can tell
 	dropped               // it is dropped or refused, whoever sent it
+	taken                 // it is translated, whoever sent it
 )
 
 // dropWalk follows one packet through the chains of a table, as far as it is certain.

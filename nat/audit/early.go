@@ -128,15 +128,20 @@ func (a *auditor) marks(h Held) {
 			}
 			for i, r := range c.Rules {
 				if how := touches(r.Target, a.mark); how != "" {
-					f := place{h.Backend, t.Name, c.Name}.finding(MarkTaken, i+1, fmt.Sprintf("%q %s bit %#x of the mark", r.Text(c.Name), how, a.mark))
-					f.Why = "the bit is for what kube-proxy has to masquerade: packets are masqueraded that must not be, or are not that must be"
-					f.Issue = "kubernetes#19983"
-					f.Remedy = "give the rule a mask without the bit, or kube-proxy another one (iptables.masqueradeBit)"
-					a.found(f)
+					a.found(place{h.Backend, t.Name, c.Name}.finding(MarkTaken, i+1, r.Text(c.Name)).markTaken(how, a.mark))
 				}
 			}
 		}
 	}
+}
+
+// markTaken is what is told of a rule, What, that does something to kube-proxy's bit of the mark.
+func (f Finding) markTaken(how string, bit uint32) Finding {
+	f.What = fmt.Sprintf("%q %s bit %#x of the mark", f.What, how, bit)
+	f.Why = "the bit is for what kube-proxy has to masquerade: packets are masqueraded that must not be, or are not that must be"
+	f.Issue = "kubernetes#19983"
+	f.Remedy = "give the rule a mask without the bit, or kube-proxy another one (iptables.masqueradeBit)"
+	return f
 }
 
 // touches is what a target does to a bit of the mark: "" for nothing.

@@ -33,7 +33,7 @@ const (
 // Of ports and policies.
 const (
 	LoopbackPublished Kind = "loopback-published" // a port that is published on 127.0.0.1 is translated for neighbours, too
-	ForwardPolicy     Kind = "forward-policy"     // FORWARD drops what goes to pods
+	ForwardPolicy     Kind = "forward-policy"     // a policy, such as that of FORWARD, drops what goes to pods
 	Dropped           Kind = "dropped"            // a rule of someone else drops or refuses what comes for a Service
 )
 
@@ -42,7 +42,7 @@ type Finding struct {
 	Node    string `json:"node"`
 	Family  string `json:"family"` // "ipv4" or "ipv6"
 	Kind    Kind   `json:"kind"`
-	Backend string `json:"backend,omitempty"` // "iptables-legacy", "iptables-nft", or "nftables" for kube-proxy's nftables mode
+	Backend string `json:"backend,omitempty"` // "iptables-legacy", "iptables-nft", or "nftables" for tables of nf_tables' own
 	Table   string `json:"table,omitempty"`
 	Chain   string `json:"chain,omitempty"`
 	Set     string `json:"set,omitempty"`  // of nftables mode: the set or map

@@ -44,6 +44,7 @@ func (a *auditor) inNFTablesMode() error {
 		a.others(h)
 		a.revisions(h)
 	}
+	a.nativeOthers()
 	a.settings()
 	a.conns()
 	return nil

@@ -63,22 +63,27 @@ func to(r iptables.Rule) (netip.Addr, bool) {
 
 // gone finds what is translated to an address of the node's pods that no pod has, as a plugin leaves it that was not called for a pod's end.
 func (a *auditor) gone(h Held, chain iptables.Chain) {
+	for i, r := range chain.Rules {
+		if addr, ok := to(r); ok && a.noPodHas(addr) {
+			a.found(place{h.Backend, "nat", chain.Name}.finding(StaleDNAT, i+1, r.Text(chain.Name)).staleDNAT(addr))
+		}
+	}
+}
+
+// noPodHas reports whether an address is of the node's pods, and none of them has it; false where it is not known which pods there are.
+func (a *auditor) noPodHas(addr netip.Addr) bool {
 	n, _ := a.node.Cluster.Node(a.node.Name)
 	told := slices.ContainsFunc(a.node.Cluster.Pods, func(p topology.Pod) bool { return !p.Invented && p.Node == n.Name })
-	if !told {
-		return // which pods there are is not known
-	}
-	for i, r := range chain.Rules {
-		addr, ok := to(r)
-		in := slices.ContainsFunc(n.PodBlocks, func(p netip.Prefix) bool { return p.Contains(addr) })
-		if !ok || !in || slices.ContainsFunc(a.node.Cluster.Pods, func(p topology.Pod) bool { return slices.Contains(p.IPs, addr) }) {
-			continue
-		}
-		f := place{h.Backend, "nat", chain.Name}.finding(StaleDNAT, i+1, fmt.Sprintf("%q: no pod of the node has address %s", r.Text(chain.Name), addr))
-		f.Why, f.Issue = "what comes to that port is sent to a pod that is gone, in front of any that has the port now", "containernetworking/plugins#1079"
-		f.Remedy = "delete the rule, or restart the node's agent that made it"
-		a.found(f)
-	}
+	in := slices.ContainsFunc(n.PodBlocks, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return told && in && !slices.ContainsFunc(a.node.Cluster.Pods, func(p topology.Pod) bool { return slices.Contains(p.IPs, addr) })
+}
+
+// staleDNAT is what is told of a rule, What, that translates to an address which no pod has.
+func (f Finding) staleDNAT(addr netip.Addr) Finding {
+	f.What = fmt.Sprintf("%q: no pod of the node has address %s", f.What, addr)
+	f.Why, f.Issue = "what comes to that port is sent to a pod that is gone, in front of any that has the port now", "containernetworking/plugins#1079"
+	f.Remedy = "delete the rule, or restart the node's agent that made it"
+	return f
 }
 
 // twice finds rules that translate the same packets as one in front of them does, to something else.
@@ -93,14 +98,19 @@ func (a *auditor) twice(h Held, chain iptables.Chain) {
 		}
 		met := r.Met(chain.Name)
 		if before, there := first[met.Brief]; there && before != met.Action {
-			f := place{h.Backend, "nat", chain.Name}.finding(ShadowedDNAT, i+1, fmt.Sprintf("%q is for the same packets as a rule in front of it, %s", r.Text(chain.Name), before))
-			f.Why, f.Issue = "all of them go where the first rule sends them: who publishes the port by the second gets none", "containernetworking/plugins#1079"
-			f.Remedy = "delete the one whose pod or container is gone, or publish another port"
-			a.found(f)
+			a.found(place{h.Backend, "nat", chain.Name}.finding(ShadowedDNAT, i+1, r.Text(chain.Name)).shadowedBy(before))
 		} else if !there {
 			first[met.Brief] = met.Action
 		}
 	}
+}
+
+// shadowedBy is what is told of a rule, What, that is for the packets of one in front of it.
+func (f Finding) shadowedBy(before string) Finding {
+	f.What = fmt.Sprintf("%q is for the same packets as a rule in front of it, %s", f.What, before)
+	f.Why, f.Issue = "all of them go where the first rule sends them: who publishes the port by the second gets none", "containernetworking/plugins#1079"
+	f.Remedy = "delete the one whose pod or container is gone, or publish another port"
+	return f
 }
 
 // changing reports whether a condition does not hold for the same packets each time.
@@ -115,9 +125,7 @@ func changing(m xt.Match) bool {
 // onLoopback finds ports that are published on 127.0.0.1 and are translated for neighbours, too: PREROUTING is in front of the check of
 // addresses that are loopback's.
 func (a *auditor) onLoopback(h Held, chain iptables.Chain) {
-	if raw, ok := h.Rules.Table("raw"); ok && slices.ContainsFunc(raw.Chains, func(c iptables.Chain) bool {
-		return slices.ContainsFunc(c.Rules, func(r iptables.Rule) bool { return r.Target == xt.Target(xt.Drop{}) && toLoopback(r) })
-	}) {
+	if a.dropsLoopback() {
 		return
 	}
 	for i, r := range chain.Rules {
@@ -125,11 +133,28 @@ func (a *auditor) onLoopback(h Held, chain iptables.Chain) {
 		if !ok || !toLoopback(r) || addr.IsLoopback() || slices.Contains(r.Matches, xt.Match(iptables.InInterface{Device: "lo"})) {
 			continue
 		}
-		f := place{h.Backend, "nat", chain.Name}.finding(LoopbackPublished, i+1, fmt.Sprintf("%q translates what neighbours send to 127.0.0.1, too", r.Text(chain.Name)))
-		f.Why, f.Issue = "a host of the node's network that routes 127.0.0.1 by the node reaches what is published for the node alone", "moby#45610"
-		f.Remedy = "iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP; Docker 28 does it"
-		a.found(f)
+		a.found(place{h.Backend, "nat", chain.Name}.finding(LoopbackPublished, i+1, r.Text(chain.Name)).onLoopback())
 	}
+}
+
+// onLoopback is what is told of a rule, What, that publishes a port on 127.0.0.1 for neighbours, too.
+func (f Finding) onLoopback() Finding {
+	f.What = fmt.Sprintf("%q translates what neighbours send to 127.0.0.1, too", f.What)
+	f.Why, f.Issue = "a host of the node's network that routes 127.0.0.1 by the node reaches what is published for the node alone", "moby#45610"
+	f.Remedy = "iptables -t raw -I PREROUTING -d 127.0.0.0/8 ! -i lo -j DROP; Docker 28 does it"
+	return f
+}
+
+// dropsLoopback reports whether a rule in front of all translation drops what comes to a loopback address.
+func (a *auditor) dropsLoopback() bool {
+	for _, h := range a.node.Held {
+		if raw, ok := h.Rules.Table("raw"); ok && slices.ContainsFunc(raw.Chains, func(c iptables.Chain) bool {
+			return slices.ContainsFunc(c.Rules, func(r iptables.Rule) bool { return r.Target == xt.Target(xt.Drop{}) && toLoopback(r) })
+		}) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(a.node.Native.Tables, dropsNativeLoopback)
 }
 
 func toLoopback(r iptables.Rule) bool {
@@ -171,8 +196,6 @@ func (a *auditor) forwardPolicy(h Held) {
 
 // letsIn reports whether a rule that accepts may do so for a new packet of a pod that kube-proxy did not mark.
 func (a *auditor) letsIn(r iptables.Rule) bool {
-	pods := a.podNetworks()
-	elsewhere := func(p netip.Prefix) bool { return len(pods) > 0 && !slices.ContainsFunc(pods, p.Overlaps) }
 	for _, m := range r.Matches {
 		switch m := m.(type) {
 		case xt.Conntrack:
@@ -192,11 +215,11 @@ func (a *auditor) letsIn(r iptables.Rule) bool {
 				return false
 			}
 		case iptables.Source:
-			if !m.Not && elsewhere(m.Prefix) {
+			if !m.Not && a.elsewhere(m.Prefix) {
 				return false
 			}
 		case iptables.Destination:
-			if !m.Not && elsewhere(m.Prefix) {
+			if !m.Not && a.elsewhere(m.Prefix) {
 				return false
 			}
 		}

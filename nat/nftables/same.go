@@ -133,3 +133,33 @@ func (r *Rule) Endpoints() (out []netip.AddrPort) {
 	}
 	return out
 }
+
+// Destinations are the addresses to which the rule's DNAT leads, of its own or of its map's elements, with port 0 where the packet keeps its own.
+func (t *Table) Destinations(r *Rule) (out []netip.AddrPort) {
+	add := func(parts ...Constant) {
+		if len(parts) == 0 || !parts[0].Single() || parts[0].Type != IPv4Addr && parts[0].Type != IPv6Addr {
+			return
+		}
+		addr, port := parts[0].Low.addr4(), uint16(0)
+		if parts[0].Type == IPv6Addr {
+			addr = parts[0].Low.addr6()
+		}
+		if len(parts) == 2 && parts[1].Type == InetService && parts[1].Single() {
+			port = uint16(parts[1].Low.Low) //nolint:gosec // a port
+		}
+		out = append(out, netip.AddrPortFrom(addr, port))
+	}
+	for _, s := range r.Statements {
+		n, is := s.(NAT)
+		if !is || n.Kind != rules.DNAT {
+			continue
+		}
+		add(n.Addr, n.Port)
+		if m, is := n.To.(MapOf); is && !n.ToPort {
+			for _, e := range t.elementsOf(m.Map) {
+				add(e.Data...)
+			}
+		}
+	}
+	return out
+}
