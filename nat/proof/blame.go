@@ -252,7 +252,7 @@ func (e *evidence) differs(want nat.Outcome, m match) *difference {
 		return m.first()
 	}
 	for dir, way := range [2][2]nat.Journey{{want.Request, e.Seen.Request}, {want.Reply, e.Seen.Reply}} {
-		if d := e.Chains.decisive(nat.Direction(dir), way[0].Steps, way[1].Steps); d != nil {
+		if d := e.Chains.decisive(nat.Direction(dir), e.Seen.certain(way[0].Steps), way[1].Steps); d != nil {
 			return d
 		}
 		if d := m.hops[dir]; d != nil {

@@ -177,7 +177,7 @@ func (e *evidence) node() string {
 func (e *evidence) blind() string {
 	live, _ := choose(e.Case, e.Live)
 	for dir, way := range [2][2]nat.Journey{{live.Request, e.Seen.Request}, {live.Reply, e.Seen.Reply}} {
-		for _, s := range way[0].Steps {
+		for _, s := range e.Seen.certain(way[0].Steps) {
 			met := slices.ContainsFunc(way[1].Steps, func(g nat.Step) bool { return g.Node == s.Node })
 			if !met && e.went.hops[dir] == nil {
 				return s.Node
@@ -219,6 +219,8 @@ func (e *evidence) conclude(cert *Certificate) {
 	case missing >= 0:
 		c := cert.Checks[missing]
 		cert.Wrong = &Wrong{Check: c.Name, Want: "evidence", Got: c.Detail}
+	case len(e.Seen.Shared) > 0: // what is certain is as it has to be; of the rest nothing is known
+		cert.Wrong = &Wrong{Check: "path", Want: "ICMP errors whose rules are its own", Got: "errors between the same hosts about another try"}
 	default:
 		cert.Verdict = Proved
 	}

@@ -148,6 +148,7 @@ func TestEachCheckCanFail(t *testing.T) {
 }
 
 func TestNeverAPassWithoutEvidence(t *testing.T) {
+	shared := tuple("icmp 10.244.169.64:0 > 10.244.169.89:0")
 	rows := []struct {
 		name string
 		lack func(*Case)
@@ -156,6 +157,14 @@ func TestNeverAPassWithoutEvidence(t *testing.T) {
 		{"events lost", func(c *Case) { c.Lost = 1 }, Inconclusive},
 		{"events lost, and a difference", func(c *Case) { c.Lost = 1; c.Ends.Server = "x" }, Inconclusive},
 		{"tuples of two tries at once", func(c *Case) { c.Seen.Mixed = true }, Inconclusive},
+		{"errors of two tries between the same hosts", func(c *Case) { c.Seen.Shared = []nat.Tuple{shared} }, Inconclusive},
+		{"errors of two tries between the same hosts, and a difference", func(c *Case) { c.Seen.Shared = []nat.Tuple{shared}; c.Ends.Server = "x" }, Disproved},
+		{"an error's rules, which another try's may have met", func(c *Case) {
+			c.Seen.Shared = []nat.Tuple{shared}
+			c.Live = nat.Prediction{answered()}
+			c.Live[0].Reply.Steps = append(c.Live[0].Reply.Steps, step("vms100", nat.Output, "filter", "OUTPUT", 1, nat.Accept, shared.String(), "-A OUTPUT -j ACCEPT"))
+			c.Intent = c.Live
+		}, Inconclusive},
 		{"taps saw what the trace did not", func(c *Case) { c.Seen.Reply.Steps = c.Seen.Reply.Steps[:1] }, Inconclusive},
 		{"no control try by this endpoint", func(c *Case) { c.Controls = []Control{} }, Inconclusive},
 		{"no prediction", func(c *Case) { c.Intent = nil }, Inconclusive},

@@ -37,7 +37,7 @@ func matchOutcome(c Case, want nat.Outcome) match {
 	more := c.Seen.Repeated || len(c.Seen.Stray) > 0 || c.Vanished // a client that hears of nothing asks again and again
 	for dir, way := range [2][2]nat.Journey{{want.Request, c.Seen.Request}, {want.Reply, c.Seen.Reply}} {
 		m.hops[dir] = m.bound.compareHops(nat.Direction(dir), way[0].Hops, way[1].Hops, more)
-		m.steps[dir] = compareSteps(nat.Direction(dir), c.Chains.inOrder(c.Chains.known(way[0].Steps)), c.Chains.inOrder(c.Chains.known(way[1].Steps)), more)
+		m.steps[dir] = compareSteps(nat.Direction(dir), c.Chains.inOrder(c.Chains.known(c.Seen.certain(way[0].Steps))), c.Chains.inOrder(c.Chains.known(way[1].Steps)), more)
 	}
 	m.conns = m.bound.compareConns(want.Conns, c.Seen.Conns)
 	m.translation, m.wanted = translating(c.Seen.Conns), translating(want.Conns)

@@ -25,9 +25,11 @@ type Seen struct {
 	// time: what comes after the first one's observations may be the second's.
 	Repeated bool
 	Sent     int // how often the client sent its first packet
-	// Mixed reports that a tuple of this try was at the same time one of another's, or of a packet that belongs to no try of
-	// the list and came late: nothing can be concluded.
+	// Mixed reports that a tuple of this try was at the same time one of another's: nothing can be concluded.
 	Mixed bool
+	// Shared are the tuples of ICMP errors about this try that errors about others had, too, or about a packet that belongs to no try of
+	// the list and came late: which of them met a rule cannot be told, and Steps has none of these rules.
+	Shared []nat.Tuple
 	// Last is the number (Observation.Seq) of the newest observation of a packet of this try, and LastHop where that was.
 	Last    uint64
 	LastHop nat.Hop
@@ -63,7 +65,7 @@ func Join(tries []nat.Probe, seen []Observation) []Seen {
 		tuple:  map[nat.Tuple]owner{},
 		packet: map[packetID]owner{},
 		conns:  make([]connIndex, len(tries)),
-		others: map[nat.Tuple]bool{},
+		errors: map[nat.Tuple][]int{},
 		sent:   map[sending]int{},
 	}
 	for i, p := range tries {
@@ -121,15 +123,12 @@ type joiner struct {
 	tuple  map[nat.Tuple]owner
 	packet map[packetID]owner
 	conns  []connIndex
-	others map[nat.Tuple]bool // tuples of ICMP errors about packets of no try
+	errors map[nat.Tuple][]int // by the tuple of ICMP errors, the tries that they are about, or noTry
 	sent   map[sending]int
 }
 
 // learn notes that packets of this tuple are of o, and marks both tries if another had it before.
 func (j *joiner) learn(t nat.Tuple, o owner) {
-	if j.others[t] {
-		j.seen[o.try].Mixed = true
-	}
 	if was, ok := j.tuple[t]; ok && was.try != o.try {
 		j.seen[was.try].Mixed, j.seen[o.try].Mixed = true, true
 		return
@@ -284,34 +283,6 @@ func opensOrAnswers(flags uint8, dir nat.Direction) bool {
 	return flags&tcpRST != 0 || flags&(tcpSYN|tcpACK) == tcpSYN|tcpACK
 }
 
-// joinError gives an ICMP error to the try whose packet is inside it. Its own tuple then stands for the try, so
-// that rule hits of the error are found; two tries whose errors go between the same two hosts are mixed.
-func (j *joiner) joinError(o Observation) {
-	who, ok := j.find(o.ICMP.Inside)
-	if !ok { // of an earlier try: its rules cannot be told from those that an error of this one meets
-		j.others[o.Hop.Tuple] = true
-		if mine, known := j.tuple[o.Hop.Tuple]; known {
-			j.seen[mine.try].Mixed = true
-		}
-		return
-	}
-	s := &j.seen[who.try]
-	j.note(s, o)
-	s.keep(nat.Reply-who.dir, o)                              // it goes to whom the packet inside it came from
-	if o.ICMP.tooLong() && o.ICMP.Inside.Proto() == nat.TCP { // about a later packet: one with data
-		s.Stray = append(s.Stray, o.Hop)
-		return
-	}
-	if who.dir == nat.Reply && o.ICMP.nobodyListens() { // the client complains of an answer that it does not know
-		s.Stray = append(s.Stray, o.Hop)
-		return
-	}
-	j.left(owner{who.try, nat.Reply}, o)
-	s.Reply.Hops = append(s.Reply.Hops, o.Hop)
-	s.Errors = append(s.Errors, o.ICMP)
-	j.learn(o.Hop.Tuple, owner{who.try, nat.Reply})
-}
-
 // aim notes where a DNAT by a map of nf_tables led, of which the kernel tells the rule and no element: the node's entry has it.
 func (s *Seen) aim() {
 	for i := range s.Request.Steps {
@@ -332,7 +303,7 @@ func (s *Seen) aim() {
 func (j *joiner) joinRules(seen []Observation) {
 	for i := range seen {
 		if o := &seen[i]; o.Kind == RuleHit && o.TraceID != 0 {
-			if who, ok := j.find(o.Step.Before); ok {
+			if who, ok := j.meets(o); ok {
 				j.packet[packetID{o.Node, o.TraceID}] = who
 			}
 		}
@@ -342,7 +313,7 @@ func (j *joiner) joinRules(seen []Observation) {
 		if o.Kind != RuleHit {
 			continue
 		}
-		who, ok := j.find(o.Step.Before)
+		who, ok := j.meets(o)
 		// A tunnel packet may bear the number of the packet inside it, and it meets rules of its own.
 		if !ok && o.TraceID != 0 && !o.Step.Before.IsValid() {
 			who, ok = j.packet[packetID{o.Node, o.TraceID}]

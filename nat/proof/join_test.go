@@ -78,22 +78,38 @@ func TestJoinGivesAnErrorToThePacketInsideIt(t *testing.T) {
 	seen = append(seen, seen[0])
 	seen[2].ICMP.Inside = two[1].Tuple
 	for _, s := range Join(two, seen) {
-		assert.True(t, s.Mixed, "whose error a rule saw cannot be told")
+		assert.False(t, s.Mixed)
+		assert.Len(t, s.Reply.Hops, 1)
+		assert.Equal(t, []nat.Tuple{error1}, s.Shared, "whose error a rule saw cannot be told")
+		assert.Empty(t, s.Reply.Steps)
 	}
 }
 
 // An ICMP error that was on its way for longer than its own try lasted meets rules by a tuple that one of this try has too.
-func TestALateErrorOfAnotherTryMixes(t *testing.T) {
+func TestALateErrorOfAnotherTryIsTold(t *testing.T) {
 	probe := nat.Probe{From: "outside", Tuple: tuple("udp 192.168.26.1:40000 > 192.168.26.100:30053")}
 	err := tuple("icmp 192.168.26.100:0 > 192.168.26.1:0")
 	of := func(inside nat.Tuple) Observation {
 		return Observation{Kind: PacketSeen, Node: "vms100", Hop: nat.Hop{Node: "vms100", Tap: nat.TapOutRaw, Tuple: err}, ICMP: ICMP{3, 3, inside}}
 	}
 	mine, late := of(probe.Tuple), of(probe.Tuple.WithSrc(netip.MustParseAddrPort("192.168.26.1:39999")))
-	assert.False(t, Join([]nat.Probe{probe}, []Observation{mine})[0].Mixed)
-	assert.False(t, Join([]nat.Probe{probe}, []Observation{late})[0].Mixed, "the try has no error")
-	for _, seen := range [][]Observation{{mine, late}, {late, mine}} {
-		assert.True(t, Join([]nat.Probe{probe}, seen)[0].Mixed)
+	rule := Observation{Kind: RuleHit, Node: "vms100", Step: nat.Step{Node: "vms100", Hook: nat.Output, Chain: "OUTPUT", Before: err}, TraceID: 1}
+	next := Observation{Kind: RuleHit, Node: "vms100", Step: nat.Step{Node: "vms100", Hook: nat.Output, Chain: "OUTPUT", Rule: 1}, TraceID: 1}
+	for _, row := range []struct {
+		seen        []Observation
+		hops, steps int
+		shared      []nat.Tuple
+	}{
+		{[]Observation{mine, mine}, 2, 2, nil},
+		{[]Observation{late, late}, 0, 0, nil}, // the try has no error
+		{[]Observation{mine, late, late}, 1, 0, []nat.Tuple{err}},
+		{[]Observation{late, mine, mine}, 2, 0, []nat.Tuple{err}},
+	} {
+		got := Join([]nat.Probe{probe}, append(row.seen, rule, next))[0]
+		assert.False(t, got.Mixed)
+		assert.Len(t, got.Reply.Hops, row.hops)
+		assert.Len(t, got.Reply.Steps, row.steps)
+		assert.Equal(t, row.shared, got.Shared)
 	}
 }
 
