@@ -92,7 +92,7 @@ func (d *driver) attach(ctx context.Context, s *witness.Session, c topology.Clus
 	if d.ports != nil {
 		return nil
 	}
-	standing, err := d.standing(ctx)
+	standing, err := d.standing(ctx, d.nodes)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (d *driver) batch(ctx context.Context, attempts []*attempt) ([]proof.Observ
 		return nil, err
 	}
 	if d.watched && slices.ContainsFunc(attempts, func(t *attempt) bool { return t.ends.End == nat.EndLost }) {
-		changed, err := d.changed(ctx)
+		changed, err := d.changed(ctx, seen)
 		if err != nil {
 			return nil, err
 		}

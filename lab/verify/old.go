@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,12 +41,12 @@ type entryOf struct {
 	id   uint32
 }
 
-// standing is the nodes' connection tracking entries as they are, by node.
-func (d *driver) standing(ctx context.Context) ([][]nat.Conn, error) {
-	conns := make([][]nat.Conn, len(d.nodes))
+// standing is the entries of connection tracking of some nodes as they are, by node.
+func (d *driver) standing(ctx context.Context, nodes []string) ([][]nat.Conn, error) {
+	conns := make([][]nat.Conn, len(nodes))
 	var group errgroup.Group // the kernel looks through the entries of all namespaces each time
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, node := range d.nodes {
+	for i, node := range nodes {
 		group.Go(func() (err error) {
 			conns[i], err = d.session.Conns(ctx, node)
 			return err
@@ -55,14 +56,15 @@ func (d *driver) standing(ctx context.Context) ([][]nat.Conn, error) {
 }
 
 // changed is what stands now of entries that attempts can have met: where a packet is lost, the kernel never tells what it changed of its entry. What
-// stood before the first attempt has ports that none of them has.
-func (d *driver) changed(ctx context.Context) ([]proof.Observation, error) {
-	conns, err := d.standing(ctx)
+// stood before the first attempt has ports that none of them has, and a node where no witness saw anything has met none.
+func (d *driver) changed(ctx context.Context, seen []proof.Observation) ([]proof.Observation, error) {
+	nodes := met(d.nodes, seen)
+	conns, err := d.standing(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}
 	var out []proof.Observation
-	for i, node := range d.nodes {
+	for i, node := range nodes {
 		for _, c := range conns[i] {
 			if !d.before[entryOf{node, c.ID}] || anyPort(c) {
 				out = append(out, proof.Observation{Kind: proof.ConnSeen, Node: node, Conn: c, ConnID: c.ID})
@@ -70,4 +72,13 @@ func (d *driver) changed(ctx context.Context) ([]proof.Observation, error) {
 		}
 	}
 	return out, nil
+}
+
+// met picks the nodes in which something was seen.
+func met(nodes []string, seen []proof.Observation) []string {
+	in := map[string]bool{}
+	for i := range seen {
+		in[seen[i].Node] = true
+	}
+	return slices.DeleteFunc(slices.Clone(nodes), func(node string) bool { return !in[node] })
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
+	"natlab/nat/proof"
 )
 
 // Of entries that stand those are told of that a packet of the lab can meet and that translate it.
@@ -29,4 +30,14 @@ func TestOldEntry(t *testing.T) {
 			require.Equal(t, row.want, oldEntry(nat.Conn{Original: original, Reply: reply}))
 		})
 	}
+}
+
+// The entries of a node in which nothing was seen are nobody's.
+func TestWhereSomethingWasSeen(t *testing.T) {
+	t.Parallel()
+	nodes := []string{"a", "b", "c"}
+	seen := []proof.Observation{{Kind: proof.PacketSeen, Node: "outside"}, {Kind: proof.ConnSeen, Node: "c"}, {Kind: proof.PacketSeen, Node: "a"}, {Kind: proof.RuleHit, Node: "c"}}
+	require.Equal(t, []string{"a", "c"}, met(nodes, seen))
+	require.Empty(t, met(nodes, nil))
+	require.Equal(t, []string{"a", "b", "c"}, nodes)
 }
