@@ -285,7 +285,7 @@ func TestOutages(t *testing.T) {
 			require.Equal(t, row.code, a.Causes[0].Code, "%s", a)
 			require.Contains(t, a.Causes[0].What, row.names, "%s", a)
 			if row.breaks != "" {
-				changes, err := bundle.Changes(before, after)
+				changes, _, err := bundle.Changes(before, after)
 				require.NoError(t, err)
 				require.Equal(t, row.change != "", slices.ContainsFunc(changes, func(c bundle.Change) bool { return c.Kind == row.change }), "%v", changes)
 			}

@@ -260,9 +260,12 @@ func (p *program) diffBundles(files []string, format string) (done bool, err err
 	case 1:
 		return true, errors.New("one of A and B is a bundle, and the other is not: want two bundles, or two rule sets with --bundle for the node")
 	}
-	changes, err := bundle.Changes(all[0], all[1])
+	changes, untold, err := bundle.Changes(all[0], all[1])
 	if err != nil {
 		return true, fmt.Errorf("diff: %w", err)
+	}
+	for _, what := range untold {
+		p.logf("%s", what)
 	}
 	if err := p.printChanges(changes, format); err != nil {
 		return true, err

@@ -15,42 +15,77 @@ import (
 // Change is something that two bundles of a node tell otherwise.
 type Change struct {
 	Kind  string `json:"kind"`        // of Kinds
-	Where string `json:"where"`       // "iptables-nft ipv4 nat KUBE-SERVICES", a set's name, "ip -4 rule"; "" where the kind tells it
+	Where string `json:"where"`       // "iptables-nft ipv4 nat KUBE-SERVICES", "nft inet filter forward", "ip -4 rule"; "" where the kind tells it
 	A     string `json:"a,omitempty"` // "" where only B has it
 	B     string `json:"b,omitempty"` // "" where only A has it
 }
 
 // Kinds are the kinds of change, in the order in which they are told.
 func Kinds() []string {
-	return []string{"rule", "policy", "order", "route", "ip rule", "sysctl", "set", "address", "device", "socket", "entry"}
+	return []string{"rule", "policy", "order", "chain", "element", "object", "route", "ip rule", "sysctl", "set", "address", "device", "socket", "entry"}
 }
 
-// Changes are what two bundles tell otherwise, sorted by kind, and by place within it: rules without their counters, routes of all tables, rules of
-// routing, sysctls, sets with their members, addresses, devices, sockets, and connections that are translated otherwise. An error is one of
-// reading either.
-func Changes(a, b dump.Bundle) ([]Change, error) {
+// Changes are what two bundles tell otherwise, sorted by kind, and by place within it: rules without their counters, nf_tables' own tables with their
+// chains, sets and objects, routes of all tables, rules of routing, sysctls, sets with their members, addresses, devices, sockets, and connections that
+// are translated otherwise. What one of the two does not tell is not compared: untold names it. An error is one of reading either.
+func Changes(a, b dump.Bundle) (out []Change, untold []string, err error) {
 	na, err := Of(a)
 	if err != nil {
-		return nil, fmt.Errorf("bundle A: %w", err)
+		return nil, nil, fmt.Errorf("bundle A: %w", err)
 	}
 	nb, err := Of(b)
 	if err != nil {
-		return nil, fmt.Errorf("bundle B: %w", err)
+		return nil, nil, fmt.Errorf("bundle B: %w", err)
 	}
-	var out []Change
-	out = append(out, ruleChanges(na, nb)...)
+	c := comparison{a: na, b: nb}
+	c.rules()
+	if c.both("nft list ruleset", na.nativeTold, nb.nativeTold) {
+		c.out = append(c.out, tableChanges(na, nb)...)
+	}
 	for _, family := range []string{"-4", "-6"} {
-		out = append(out, lineChanges("route", "ip "+family+" route", a, b, "ip "+family+" route show table all", plainLine)...)
-		out = append(out, lineChanges("ip rule", "ip "+family+" rule", a, b, "ip "+family+" rule", plainLine)...)
+		c.lines("route", "ip "+family+" route", "ip "+family+" route show table all", plainLine)
+		c.lines("ip rule", "ip "+family+" rule", "ip "+family+" rule", plainLine)
 	}
-	out = append(out, sysctlChanges(na, nb)...)
-	out = append(out, lineChanges("set", "", a, b, "ipset save", setLine)...)
-	out = append(out, changed("address", "", addressLines(na), addressLines(nb))...)
-	out = append(out, changed("device", "", deviceLines(na), deviceLines(nb))...)
-	out = append(out, changed("socket", "", socketLines(na), socketLines(nb))...)
-	out = append(out, entryChanges(na, nb)...)
-	slices.SortStableFunc(out, func(x, y Change) int { return slices.Index(Kinds(), x.Kind) - slices.Index(Kinds(), y.Kind) })
-	return out, nil
+	if c.tell("sysctl") {
+		c.out = append(c.out, sysctlChanges(na, nb)...)
+	}
+	c.lines("set", "", "ipset save", setLine)
+	if c.tell("ip -d address") {
+		c.out = append(c.out, changed("address", "", addressLines(na), addressLines(nb))...)
+		c.out = append(c.out, changed("device", "", deviceLines(na), deviceLines(nb))...)
+	}
+	if c.tell("sockets") {
+		c.out = append(c.out, changed("socket", "", socketLines(na), socketLines(nb))...)
+	}
+	c.out = append(c.out, entryChanges(na, nb)...)
+	slices.SortStableFunc(c.out, func(x, y Change) int { return slices.Index(Kinds(), x.Kind) - slices.Index(Kinds(), y.Kind) })
+	return c.out, c.untold, nil
+}
+
+// comparison gathers what two bundles tell otherwise.
+type comparison struct {
+	a, b   *Node
+	out    []Change
+	untold []string // what only one of the two tells
+}
+
+// both reports whether both bundles tell of something, and notes what only one of them does.
+func (c *comparison) both(what string, a, b bool) bool {
+	if a != b {
+		silent := "A"
+		if a {
+			silent = "B"
+		}
+		c.untold = append(c.untold, fmt.Sprintf("%q is not compared: bundle %s does not tell it", what, silent))
+	}
+	return a && b
+}
+
+// tell reports whether both bundles have a section of a program that did what it was asked for.
+func (c *comparison) tell(section string) bool {
+	sa, okA := c.a.Dump.Section(section)
+	sb, okB := c.b.Dump.Section(section)
+	return c.both(section, okA && sa.OK(), okB && sb.OK())
 }
 
 // changed are the lines that only one of two lists has, as often as it has them more.
@@ -76,22 +111,21 @@ func changed(kind, where string, a, b []string) (out []Change) {
 	return out
 }
 
-// lineChanges compares a section line by line; one that either bundle does not have tells nothing.
-func lineChanges(kind, where string, a, b dump.Bundle, section string, plain func(string) string) []Change {
-	sa, okA := a.Section(section)
-	sb, okB := b.Section(section)
-	if !okA || !okB || !sa.OK() || !sb.OK() {
-		return nil
+// lines compares a section line by line.
+func (c *comparison) lines(kind, where, section string, plain func(string) string) {
+	if !c.tell(section) {
+		return
 	}
-	lines := func(text string) (out []string) {
-		for line := range strings.Lines(text) {
+	of := func(b dump.Bundle) (out []string) {
+		s, _ := b.Section(section)
+		for line := range strings.Lines(s.Text) {
 			if line = plain(line); line != "" {
 				out = append(out, line)
 			}
 		}
 		return out
 	}
-	return changed(kind, where, lines(sa.Text), lines(sb.Text))
+	c.out = append(c.out, changed(kind, where, of(c.a.Dump), of(c.b.Dump))...)
 }
 
 func plainLine(line string) string { return without(strings.Fields(line), "expires", "age") }
@@ -118,21 +152,34 @@ func without(words []string, names ...string) string {
 	return strings.Join(out, " ")
 }
 
-// ruleChanges compares both backends' rules chain by chain, in the order of their tables.
-func ruleChanges(a, b *Node) (out []Change) {
+// rules compares both backends' rules chain by chain, in the order of their tables.
+func (c *comparison) rules() {
 	for _, backend := range []string{"iptables-legacy", "iptables-nft", "iptables"} {
 		for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
-			ra, rb := a.held(backend, family), b.held(backend, family)
+			if !c.both(fmt.Sprintf("%s %s", backend, family), c.a.tells(backend, family), c.b.tells(backend, family)) {
+				continue
+			}
+			ra, rb := c.a.held(backend, family), c.b.held(backend, family)
 			for _, table := range []string{"raw", "mangle", "nat", "filter", "security"} {
 				ta, _ := ra.Table(table)
 				tb, _ := rb.Table(table)
 				for _, chain := range chainsOf(ta, tb) {
-					out = append(out, chainChanges(fmt.Sprintf("%s %s %s %s", backend, family, table, chain), ta, tb, chain)...)
+					c.out = append(c.out, chainChanges(fmt.Sprintf("%s %s %s %s", backend, family, table, chain), ta, tb, chain)...)
 				}
 			}
 		}
 	}
-	return out
+}
+
+// tells reports whether a bundle has what a backend's program printed of a family's rules.
+func (n *Node) tells(backend string, family nat.Family) bool {
+	return slices.ContainsFunc(backends, func(f struct{ section, backend string }) bool {
+		if f.backend == "" {
+			f.backend = backendOf(n.Dump, strings.TrimSuffix(f.section, "-save"))
+		}
+		s, ok := n.Dump.Section(f.section)
+		return ok && s.OK() && f.backend == backend && strings.HasPrefix(f.section, "ip6") == (family == nat.IPv6)
+	})
 }
 
 func (n *Node) held(backend string, family nat.Family) iptables.Ruleset {
@@ -168,16 +215,20 @@ func chainChanges(where string, a, b iptables.Table, name string) []Change {
 	}; policy(ca) != policy(cb) {
 		out = append(out, Change{Kind: "policy", Where: where, A: policy(ca), B: policy(cb)})
 	}
-	la, lb := ruleLines(ca), ruleLines(cb)
-	rules := changed("rule", where, la, lb)
-	if len(rules) == 0 && !slices.Equal(la, lb) {
-		i := 0
-		for la[i] == lb[i] {
-			i++
-		}
-		rules = []Change{{Kind: "order", Where: where, A: fmt.Sprintf("rule %d: %s", i+1, la[i]), B: fmt.Sprintf("rule %d: %s", i+1, lb[i])}}
+	return append(out, listChanges(where, ruleLines(ca), ruleLines(cb))...)
+}
+
+// listChanges compares a chain's rules: those that only one of two has, or else where their order differs first.
+func listChanges(where string, a, b []string) []Change {
+	out := changed("rule", where, a, b)
+	if len(out) > 0 || slices.Equal(a, b) {
+		return out
 	}
-	return append(out, rules...)
+	i := 0
+	for a[i] == b[i] {
+		i++
+	}
+	return []Change{{Kind: "order", Where: where, A: fmt.Sprintf("rule %d: %s", i+1, a[i]), B: fmt.Sprintf("rule %d: %s", i+1, b[i])}}
 }
 
 func ruleLines(c iptables.Chain) (out []string) {

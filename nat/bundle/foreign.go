@@ -26,6 +26,7 @@ func (n *Node) native(b dump.Bundle) error {
 		}
 		return nil
 	}
+	n.nativeTold = true
 	n.Facts.NFT = rs.Without(func(t *nftables.Table) bool {
 		return t.Family != nftables.Bridge && n.printed(nftTable{string(t.Family), t.Name})
 	})

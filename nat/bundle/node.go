@@ -33,6 +33,7 @@ type Node struct {
 	Dump      dump.Bundle
 
 	VirtualTold bool // the virtual servers of IPVS are known, none where it has none
+	nativeTold  bool // nf_tables' own tables are known
 }
 
 // Held is what one backend of iptables holds.

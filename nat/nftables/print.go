@@ -113,6 +113,14 @@ func (l *listing) set(s *Set) {
 	l.line(1, "}")
 }
 
+// Head is the set without elements and comment in one line, "set x { type ipv4_addr flags interval }".
+func (s *Set) Head() string {
+	l, bare := &listing{}, *s
+	bare.Elements, bare.Comment = nil, ""
+	l.set(&bare)
+	return strings.Join(strings.Fields(l.String()), " ")
+}
+
 // declaration is "type ipv4_addr . inet_service : verdict", or what was given for typeof.
 func (s *Set) declaration() string {
 	out := "type " + joinTypes(s.Key)
