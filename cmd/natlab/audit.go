@@ -146,7 +146,7 @@ func (p *program) auditBundles(_ *cobra.Command, a auditFlags, o inspect.Options
 func auditBundle(c topology.Cluster, n *bundle.Node, o inspect.Options) (found []audit.Finding, err error) {
 	for _, family := range []nat.Family{nat.IPv4, nat.IPv6} {
 		one := audit.Node{
-			Cluster: c, Name: n.Name, Backend: string(o.Backend), Tools: o.Tools, Native: n.Facts.NFT,
+			Cluster: c, Name: n.Name, Backend: string(o.Backend), Tools: o.Tools, Native: n.Facts.NFT, Untold: n.UntoldRules(family),
 			Options: kubeproxy.Options{Release: o.Release, Family: family, NodeAddresses: n.Addresses},
 			Bridged: audit.Bridged(c, n.Namespace), Namespace: n.Namespace,
 		}

@@ -22,6 +22,7 @@ type Node struct {
 	Options kubeproxy.Options
 	Backend string // the backend that kube-proxy writes with; "" where nobody knows: then the one that has its chains
 	Held    []Held
+	Untold  string            // why the node may hold rules of iptables that Held has not; "" where it has all
 	Native  nftables.Ruleset  // the tables of nf_tables' own
 	First   string            // of two backends that hold rules, the one whose nat chains a packet meets first; "" where nobody knows
 	Conns   []nat.Conn        // of the node's connection tracking, both families or one
@@ -64,6 +65,10 @@ func Check(n Node) ([]Finding, error) {
 		return a.findings, err
 	}
 	own := a.own()
+	if own.kube() == 0 && n.Untold != "" {
+		a.untold()
+		return a.findings, nil
+	}
 	a.node.Options.NoCounters = n.Options.NoCounters || own.kube() > 0 && !own.counts()
 	var err error
 	if a.sync, err = kubeproxy.NewUpdate(nil, n.Cluster, n.Name, a.node.Options); err != nil {
@@ -112,6 +117,20 @@ func (a *auditor) unreadable() {
 			})
 		}
 	}
+}
+
+// untold finds that it is not known what kube-proxy wrote, and looks at all else.
+func (a *auditor) untold() {
+	a.found(Finding{
+		Kind: Unreadable, What: "the rules of iptables are not known: " + a.node.Untold,
+		Why:    "whether kube-proxy's rules are there, and are right, cannot be told",
+		Remedy: "run the script of natlab collect as root, where iptables-save of the backend that kube-proxy writes with is: in kube-proxy's container, for one",
+	})
+	for _, h := range a.node.Held {
+		a.others(h)
+	}
+	a.nativeOthers()
+	a.settings()
 }
 
 // own is what the backend holds that kube-proxy writes with.

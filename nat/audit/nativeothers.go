@@ -64,6 +64,9 @@ func (t *nativeTable) base(c *nftables.Chain) {
 			}
 			lost.add(t.finding(kind, w.chain, w.number), p.name)
 		case taken:
+			if kubeChain(w.chain) { // as nft lists what kube-proxy wrote with iptables
+				continue
+			}
 			led.add(t.finding(EarlyVerdict, w.chain, w.number), p.name)
 		case goesOn, settled:
 		}
@@ -213,6 +216,9 @@ func (t *nativeTable) marks() {
 		return b.Hook == "forward"
 	})
 	for _, c := range sets {
+		if kubeChain(c.Name) { // as nft lists what kube-proxy wrote with iptables
+			continue
+		}
 		for i := range c.Rules {
 			how := touchesNatively(&c.Rules[i], t.mark)
 			if how == "" || how != "sets" && !slices.Contains(behind, c) {

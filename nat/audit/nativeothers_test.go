@@ -243,3 +243,46 @@ func TestNativeOthers(t *testing.T) {
 		})
 	}
 }
+
+// Where rules of iptables are not known, they are not missing; what nft lists of kube-proxy's own is no other agent's.
+func TestUntold(t *testing.T) {
+	t.Parallel()
+	n := healthy(t)
+	n.Untold = "ip6tables-save: not permitted"
+	found, err := Check(n)
+	require.NoError(t, err)
+	require.Empty(t, found, "kube-proxy's are there")
+
+	n.Held = nil
+	n.Native = nativeText(t, `table ip nat {
+	chain PREROUTING {
+		type nat hook prerouting priority dstnat; policy accept;
+		counter packets 0 bytes 0 jump KUBE-SERVICES
+	}
+	chain KUBE-SERVICES {
+		ip daddr 10.96.0.0/12 meta l4proto tcp counter packets 0 bytes 0 jump KUBE-SEP-A
+	}
+	chain KUBE-SEP-A {
+		counter packets 0 bytes 0 jump KUBE-MARK-MASQ
+		meta l4proto tcp counter packets 0 bytes 0 dnat to 10.244.38.178:9090
+	}
+	chain KUBE-MARK-MASQ {
+		counter packets 0 bytes 0 meta mark set mark or 0x4000
+	}
+}
+table ip filter {
+	chain FORWARD {
+		type filter hook forward priority filter; policy accept;
+		reject
+	}
+}`)
+	found, err = Check(n)
+	require.NoError(t, err)
+	require.Equal(t, []Kind{Unreadable, Dropped}, kinds(found), "%v", found)
+	require.Contains(t, found[0].What, "not permitted")
+
+	n.Untold, n.Native = "", nftables.Ruleset{}
+	found, err = Check(n)
+	require.NoError(t, err)
+	require.Equal(t, []Kind{Missing}, kinds(found))
+}

@@ -171,17 +171,6 @@ func (c *comparison) rules() {
 	}
 }
 
-// tells reports whether a bundle has what a backend's program printed of a family's rules.
-func (n *Node) tells(backend string, family nat.Family) bool {
-	return slices.ContainsFunc(backends, func(f struct{ section, backend string }) bool {
-		if f.backend == "" {
-			f.backend = backendOf(n.Dump, strings.TrimSuffix(f.section, "-save"))
-		}
-		s, ok := n.Dump.Section(f.section)
-		return ok && s.OK() && f.backend == backend && strings.HasPrefix(f.section, "ip6") == (family == nat.IPv6)
-	})
-}
-
 func (n *Node) held(backend string, family nat.Family) iptables.Ruleset {
 	for _, h := range n.Held {
 		for _, rs := range h.Rulesets {

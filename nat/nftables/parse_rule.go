@@ -266,8 +266,9 @@ func (p *parser) expr() (Expr, bool) {
 		if !ok {
 			return nil, false
 		}
-		for slices.Contains([]string{"&", "|", "^", "<<", ">>"}, p.peek(0).text) {
-			o := Operation{Left: e, Op: p.next().text}
+		for op := p.operator(); op != ""; op = p.operator() {
+			p.at++
+			o := Operation{Left: e, Op: op}
 			if o.Right, ok = p.operand(e, o.Op); !ok {
 				return nil, false
 			}
@@ -283,6 +284,21 @@ func (p *parser) expr() (Expr, bool) {
 	}
 	return parts, true
 }
+
+// operator is the sign of an operation that comes next, "" for none. nft takes words in their place, too, and prints those of what iptables-nft
+// wrote: "meta mark set mark or 0x4000".
+func (p *parser) operator() string {
+	word := p.peek(0)
+	if i := slices.Index([]string{"and", "or", "xor", "lshift", "rshift"}, word.text); i >= 0 && !word.quoted {
+		return operators[i]
+	}
+	if slices.Contains(operators, word.text) {
+		return word.text
+	}
+	return ""
+}
+
+var operators = []string{"&", "|", "^", "<<", ">>"}
 
 // operand reads the right side of an operation.
 func (p *parser) operand(left Expr, op string) (Expr, bool) {

@@ -36,3 +36,19 @@ func TestPosted(t *testing.T) {
 	}
 	require.False(t, Sniff("table of contents\n"))
 }
+
+// Words in place of signs, as nft prints them of what iptables-nft wrote, are the same rules.
+func TestPostedWords(t *testing.T) {
+	t.Parallel()
+	table := func(rules string) Ruleset {
+		rs, err := ParseText("table ip nat {\n\tchain c {\n" + rules + "\n\t}\n}")
+		require.NoError(t, err)
+		require.Empty(t, rs.Unread())
+		return rs
+	}
+	words := table("counter packets 0 bytes 0 meta mark set mark or 0x4000\nmeta mark set mark xor 0x4000\nmark and 0x0000c000 == 0x00004000 accept\nmeta mark set ct mark lshift 8\nmeta mark set mark and 0xffff0000")
+	signs := table("counter packets 0 bytes 0 meta mark set meta mark | 0x4000\nmeta mark set meta mark ^ 0x4000\nmeta mark & 0x0000c000 == 0x00004000 accept\nmeta mark set ct mark << 8\nmeta mark set meta mark & 0xffff0000")
+	for i := range signs.Tables[0].Chains[0].Rules {
+		require.Equal(t, signs.Tables[0].Chains[0].Rules[i].Bare(), words.Tables[0].Chains[0].Rules[i].Bare())
+	}
+}
