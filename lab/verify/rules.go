@@ -28,12 +28,18 @@ type nodeRules struct {
 	native  map[string]nftables.Ruleset // of kube-proxy's nftables mode, beside intent: as they should be; nil in another mode
 	network lab.Network                 // what the nodes hold is in Held, and in NFTOf
 	differ  []string                    // the nodes that do not hold exactly what they should
+	dumped  []string                    // the nodes that hold what was dumped of real ones
 }
 
 // rulesOf computes what each node should hold, and holds that against what it does.
 func rulesOf(network lab.Network, nodes []string, intent topology.Cluster) (nodeRules, error) {
 	r := nodeRules{nodes: nodes, network: network, intent: map[string]iptables.Ruleset{}}
 	r.network.NFTOf = forgetful(network.NFTOf)
+	for i := range network.Plan.Namespaces {
+		if ns := &network.Plan.Namespaces[i]; ns.Dumped {
+			r.dumped = append(r.dumped, ns.Member)
+		}
+	}
 	if intent.KubeProxy.Mode == topology.ModeIPVS { // nobody knows what they should hold
 		for node, held := range network.Held {
 			if len(held) > 0 {

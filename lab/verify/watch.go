@@ -59,7 +59,7 @@ func (v *verification) certify(batch []*attempt, b batchRecord) {
 		t := batch[i]
 		c := proof.Case{
 			Flow: t.flow, Probe: t.probe, Needed: t.needed.After(t.stuck), Intent: t.intent, Live: t.live, Seen: s, Ends: t.ends, Controls: t.controls, Health: t.health,
-			Stuck: t.stuck, Allowed: diagnosis.Allowed, Strict: v.strict, World: v.rules.network.World, Between: v.between,
+			Stuck: t.stuck, Allowed: diagnosis.Allowed, Strict: v.strict, World: v.rules.network.World, Between: v.between, Dumped: v.rules.dumped,
 			Chains: v.chains, Trouble: onTheWay(b.Troubles, s), Lost: b.Missed, Vanished: t.lost,
 		}
 		crowded := t.lost && !loses(t.live) && len(b.Troubles[ofMachine]) > 0

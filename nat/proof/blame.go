@@ -98,10 +98,13 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		w.Fault = FaultRules
 	case e.needed.byObjects && slices.Contains([]string{"dnat", "masquerade", "ends"}, failed.Name):
 		w.Fault, asIntended = FaultRules, sameEnd(e.want.End, e.Ends.End)
-		if failed.Name == "dnat" {
+		switch {
+		case e.byDump():
+		case failed.Name == "dnat":
 			w.because("%s", kubeProxyDiffers)
+		default:
+			w.because("%s: %s", kubeProxyDiffers, e.needed.why)
 		}
-		w.because("%s: %s", kubeProxyDiffers, e.needed.why)
 	}
 	for _, o := range e.Live {
 		unknown := slices.Clone(o.Unknown)
@@ -132,8 +135,22 @@ func (e *evidence) wrong(failed Finding) *Wrong {
 		if h := e.Seen.LastHop; e.Vanished && h.Node != "" {
 			w.because("a packet was lost: the taps saw it last at %s %s %s", h.Node, h.Tap, h.Dev)
 		}
+		if g := w.GotStep; w.Fault == FaultRules && e.byDump() && (g == nil || g.Verdict != nat.Drop && g.Verdict != nat.Reject) {
+			w.Fault = NoFault // a route or a setting that was dumped may be to blame as well
+		}
 	}
 	return w
+}
+
+// byDump reports whether a node on the way holds what was dumped of a real one: that its rules are kube-proxy's, or to blame, is a guess then.
+func (e *evidence) byDump() bool {
+	on := func(h nat.Hop) bool { return slices.Contains(e.Dumped, h.Node) }
+	for _, way := range []nat.Journey{e.want.Request, e.want.Reply, e.Seen.Request, e.Seen.Reply} {
+		if slices.ContainsFunc(way.Hops, on) {
+			return true
+		}
+	}
+	return false
 }
 
 // blameLater finds what ended an exchange whose connection was made: the rule that one of its later packets met last, or what is

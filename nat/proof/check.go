@@ -24,6 +24,7 @@ type Case struct {
 	Chains   Chains              // both rule sets, to name the rule in which they part
 	Strict   bool                // the rules have to be those that kube-proxy writes, and not only do what the Services call for
 	World    map[string][]string // what is otherwise in a member than the lab made it
+	Dumped   []string            // the nodes whose rules are those of a real node: they need not be kube-proxy's
 	Between  []string            // the members of World that carry packets and have no taps: a switch
 	Trouble  []string            // counters of drops that grew, in nodes on the way or of the whole machine: "vms100 insert_failed"
 	Lost     uint64              // events that the kernel could not deliver meanwhile

@@ -105,6 +105,12 @@ func TestTheObjectsDecide(t *testing.T) {
 			require.Equal(t, row.fault, cert.Wrong.Fault)
 			if row.fault == FaultRules {
 				require.Contains(t, cert.Wrong.Why, kubeProxyDiffers)
+				c.Dumped = []string{"vms101"} // which the flow does not cross
+				require.Equal(t, cert.Wrong, Check(c).Wrong)
+				c.Dumped, c.World = []string{"vms100"}, nil // whose rules need not be kube-proxy's
+				w := Check(c).Wrong
+				require.Equal(t, NoFault, w.Fault, "%+v", w)
+				require.NotContains(t, w.Why, "kube-proxy")
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 
 // Blame names, for each flow that a proof of a twin disproved, what of the dumped nodes is to blame, as an explanation of their bundles has it: the rule,
 // route or setting without which the packet would work. Where the proof has named a rule already, that stays. A flow for which nothing is found keeps
-// what the proof found, but for the guess that it is kube-proxy's rules: those of a dump need not be kube-proxy's.
+// what the proof found: where a packet was seen last.
 func Blame(r *proof.Report, nodes map[string]*bundle.Node) {
 	if len(nodes) == 0 {
 		return
