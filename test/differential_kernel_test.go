@@ -36,6 +36,7 @@ type kernelNode struct {
 	raw     int               // a raw socket that sends whole IP packets from the node
 	conns   *ctnetlink.Conn
 	ask     int // nfnetlink, for one connection at a time
+	listing int // the file that lists them; negative where the kernel has none
 	tracer  *tracer
 	tunnels bool // of IPIP are there: the kernel gives each namespace one
 	buf     []byte
@@ -113,6 +114,7 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 		}
 		_ = unix.Close(k.raw)
 		_ = unix.Close(k.ask)
+		_ = unix.Close(k.listing)
 		_ = k.conns.Close()
 		k.tracer.close()
 		require.NoError(t, h.Close())
@@ -184,6 +186,9 @@ func (k *kernelNode) build(plan topology.Namespace) (err error) {
 		return err
 	}
 	if k.ask, err = openNetfilter(); err != nil {
+		return err
+	}
+	if k.listing, err = unix.Open("/proc/thread-self/net/nf_conntrack", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	k.conns, err = ctnetlink.Dial(nil)

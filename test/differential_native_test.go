@@ -135,7 +135,7 @@ func (w *twins) loadNative(t *testing.T, rs *nativeRules) nftables.Ruleset {
 	_, _ = k.tracer.read()
 	w.before, w.pieces, w.next = nil, nil, map[nat.Tuple]uint32{}
 	w.loaded, w.born = time.Now(), map[*conntrack.Conn]span{}
-	w.lines = map[*conntrack.Conn]string{}
+	w.facts = map[*conntrack.Conn]entryFacts{}
 	return listed
 }
 

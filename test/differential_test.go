@@ -55,7 +55,7 @@ type twins struct {
 	loaded   time.Time
 	settings []topology.Sysctl // of this round
 	born     map[*conntrack.Conn]span
-	lines    map[*conntrack.Conn]string // what the emulator's connections were
+	facts    map[*conntrack.Conn]entryFacts // what the emulator's connections were
 
 	connections int
 	first       string // difference that chance found, which may not come again
@@ -116,7 +116,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	_, _ = w.kernel.tracer.read()
 	w.before, w.pieces, w.guessed, w.next = nil, nil, false, map[nat.Tuple]uint32{}
 	w.loaded, w.born = time.Now(), map[*conntrack.Conn]span{}
-	w.lines = map[*conntrack.Conn]string{}
+	w.facts = map[*conntrack.Conn]entryFacts{}
 }
 
 // set gives the kernel the settings, and is the node that has them, with the tunnels of the kernel.
@@ -345,24 +345,24 @@ func (w *twins) emulated(asked nat.Tuple, pkt []byte) (c *conntrack.Conn, ok boo
 
 // changed lists the emulator's connections that are not what they were before, and those that are gone.
 func (w *twins) changed(at time.Time) (list []*conntrack.Conn) {
-	lines := make(map[*conntrack.Conn]string, len(w.lines))
+	facts := make(map[*conntrack.Conn]entryFacts, len(w.facts))
 	for _, c := range w.emulator.Conns().Conns() {
 		if c.Has(nat.NATClash) {
 			continue
 		}
-		lines[c] = emulatedEntry(c, at)
-		if lines[c] != w.lines[c] {
+		facts[c] = factsOf(c, at)
+		if was, known := w.facts[c]; !known || was != facts[c] {
 			list = append(list, c)
 		}
 	}
-	for c := range w.lines {
-		if _, still := lines[c]; !still && c.Has(nat.Dying) {
+	for c := range w.facts {
+		if _, still := facts[c]; !still && c.Has(nat.Dying) {
 			if again, _ := w.emulator.Conns().Lookup(c.Original, 0, 0); again == nil {
 				list = append(list, c)
 			}
 		}
 	}
-	w.lines = lines
+	w.facts = facts
 	return list
 }
 

@@ -95,21 +95,14 @@ func (s *Session) Conns(_ context.Context, name string) ([]nat.Conn, error) {
 
 // entries lists the kernel's. Where it counts none, it is not asked for them: it would look through the entries of all namespaces.
 func (m *member) entries() (out []nat.Conn, err error) {
-	count := uint32(0)
-	err = m.control.request(newMessage(ctGetStats, unix.NLM_F_ACK, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {
-		a := frame{body: body}.attributes()
-		for kind == ctGetStats {
-			attr, value, more := a.next()
-			if !more {
-				return
-			}
-			if attr == ctStatsEntries {
-				count = u32(value)
-			}
-		}
-	})
+	count, err := m.counted()
 	if err != nil || count == 0 {
 		return nil, err
+	}
+	if count <= fewEntries {
+		if out, ok, err := m.few(count); ok || err != nil {
+			return out, err
+		}
 	}
 	var failed error
 	err = m.control.request(newMessage(ctGet, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {

@@ -31,6 +31,9 @@ func (s *Session) Abandon() {
 	s.readers.Wait()
 }
 
+// Few lists a namespace's entries by the kernel's file, and reports whether that tells of all.
+func (s *Session) Few(name string) ([]nat.Conn, bool, error) { return s.byName[name].few(fewEntries) }
+
 // ParseHeader is what a tap reads from a packet.
 func ParseHeader(b []byte) proof.Observation {
 	h := parseHeader(b)

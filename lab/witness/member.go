@@ -45,6 +45,7 @@ type member struct {
 	planeSaw  PlaneReport
 
 	queueFile  *os.File             // the namespace's /proc/net/netfilter/nfnetlink_queue
+	entryFile  *os.File             // of a node, the namespace's entries as a text; nil where the kernel has no such file
 	neighbours *netlink.Handle      // to list them; nil in a control run
 	unresolved map[string]time.Time // by a neighbour's address, since when it is looked for
 	logger     string               // what net.netfilter.nf_log.2, or .10, was before; "" where it was not changed
@@ -98,6 +99,7 @@ func (m *member) open(o Options, table transactions) error {
 			if m.conns, err = openConns(o.Buffer, o.opener()); err != nil {
 				return err
 			}
+			m.entryFile = openEntryFile()
 		}
 		if o.Control {
 			return nil
@@ -374,8 +376,10 @@ func (m *member) close() error {
 			errs = append(errs, s.close())
 		}
 	}
-	if m.queueFile != nil {
-		errs = append(errs, m.queueFile.Close())
+	for _, f := range []*os.File{m.queueFile, m.entryFile} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
 	}
 	if m.plane != nil {
 		errs = append(errs, m.plane.Close())
