@@ -25,6 +25,8 @@ func foundCopies() []found {
 		{"there is no copy where there is no way to the neighbour", mangleRules("-A PREROUTING -j TEE --gateway 10.99.0.1", "-A OUTPUT -j TEE --gateway 10.97.0.1"), each, both, nil},
 		{"a copy by a device has its neighbour on the link", mangleRules("-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
 		{"a copy by a device goes by another where OUTPUT marks it", mangleRules("-A OUTPUT -j MARK --set-xmark 0x1/0x1", "-A PREROUTING -j TEE --gateway 10.0.0.20 --oif pod0"), each, only4, nil},
+		{"a copy that OUTPUT marks may be for the node itself, and comes in", mangleRules("-A PREROUTING -i lo -m mark --mark 0x0 -j TEE --gateway 10.0.0.20 --oif out0", "-A PREROUTING -i lo -m mark --mark 0x1 -j TEE --gateway 10.0.0.21 --oif out0",
+			"-A OUTPUT -o out0 -m mark --mark 0x0 -j MARK --set-xmark 0x1/0x1"), []given{{tuple: "udp 10.244.0.1:1000 > 10.0.0.1:80"}}, both, nil},
 		{"what a copy meets is counted before its packet goes on", mangleRules(":M1 - [0:0]", "-A OUTPUT -j M1", "-A OUTPUT -j M1", "-A POSTROUTING -j M1", "-A M1 -m statistic --mode nth --every 2 --packet 0 -j TEE --gateway 10.0.0.20"), each, both, nil},
 		{"what answers a copy knows no connection that is not confirmed yet", mangleRules("-A INPUT -j TEE --gateway 10.0.0.20") + natRules("-A PREROUTING -p udp -j DNAT --to-destination 192.168.1.1:5024") + filterRules("-A OUTPUT -m conntrack --ctstate UNTRACKED -j REJECT"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:80 > 10.96.0.2:40001"},

@@ -114,6 +114,10 @@ func foundRoutes() []found {
 			{tuple: "gre 127.0.0.1:0 > 10.0.0.20:0", payload: make([]byte, 8)},
 			{tuple: "udp 10.244.0.1:1000 > 224.0.0.5:80"},
 		}, only4, nil},
+		{"a packet finds its route again though mangle takes back the mark that raw gave it", "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j MARK --set-xmark 0x1/0x1\nCOMMIT\n" + mangleRules("-A OUTPUT -j MARK --set-xmark 0x0/0x1"), []given{
+			{tuple: "tcp 10.244.0.1:80 > 255.255.255.255:30080", flags: 4},
+			{tuple: "gre 10.244.0.1:0 > 224.0.0.5:0", payload: make([]byte, 8)},
+		}, only4, nil},
 		{"a connection that was masqueraded ends when it leaves by another device", marking, []given{
 			{tuple: "gre 10.244.0.1:0 > 224.0.0.5:0", payload: make([]byte, 8)},
 			{dev: "in0", tuple: "gre 224.0.0.5:0 > 10.244.0.1:0", payload: make([]byte, 8)},

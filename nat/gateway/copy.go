@@ -8,6 +8,7 @@ import (
 	"natlab/nat/iptables"
 	"natlab/nat/rules"
 	"natlab/nat/xt"
+	"natlab/topology"
 )
 
 // Duplicate sends a copy of the packet at the rules by a neighbour, as a packet of the node's own without a connection, before the rules go on
@@ -60,7 +61,9 @@ func (v *visit) sendCopy(q *passage, c rules.Copy) {
 	}
 	a := Answer{Via: c.Via, Dev: c.Out}
 	if q.out != dev || q.via != via { // the rules had it routed anew
-		a = Answer{Dev: q.out.Name, Mark: q.view.Mark}
+		if a = (Answer{Dev: q.out.Name, Mark: q.view.Mark}); q.out.Kind == topology.Loopback { // in IPv6 the routes to the node's own addresses are of the devices that have them
+			a.Dev = ""
+		}
 	}
 	if v.unsummed {
 		q.pkt.Seal()

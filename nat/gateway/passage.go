@@ -42,6 +42,7 @@ type passage struct {
 	raw      bool       // a process gave it as it is
 	by       *device    // it has to leave by this device
 	routed   uint32     // the mark that its route was asked for with
+	anew     bool       // which was after rules changed it
 	held     bool       // on the wire it has that mark until POSTROUTING, and not its own
 
 	sourceless packet.Packet // a copy from 0.0.0.0 as it leaves; zero: any other

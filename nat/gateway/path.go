@@ -191,7 +191,7 @@ func (v *visit) reroute(p *passage) bool {
 		v.lost("rerouting after OUTPUT", why)
 		return false
 	}
-	if p.routed = p.view.Mark; !v.wire || p.copy {
+	if p.routed, p.anew = p.view.Mark, true; !v.wire || p.copy {
 		p.leave(&next)
 	}
 	return true

@@ -93,7 +93,7 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 		g.transit.free(p)
 		return r
 	}
-	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), v.markOnward(&p.passage, s.Hook), p.view.Tuple
+	r.Verdict, r.Packet, r.Mark, r.Tuple = nat.Accept, p.pkt.Bytes(), v.markOnward(&p.passage, &s, head[:n]), p.view.Tuple
 	r.Changed = len(r.Packet) != len(s.Packet) || !bytes.Equal(head[:n], r.Packet[:n])
 	if r.Changed && s.Unsummed && !s.Cut {
 		p.pkt.Seal()
@@ -102,23 +102,57 @@ func (g *Gateway) At(s Seen, at time.Time) Ruling {
 	return r
 }
 
-// markOnward is the mark that a packet goes on with. The kernel routes what comes back at OUTPUT with another mark anew (nf_ip_reroute), which it does not do for rules but for those
-// of a chain that reroutes (routed): where no such chain and no translation had that mark, and it leads elsewhere, it is kept until POSTROUTING.
-func (v *visit) markOnward(p *passage, hook nat.Hook) uint32 {
-	if p.held = hook == nat.Output && p.routed != p.view.Mark && (p.copy || v.leadsAstray(p)); p.held {
-		return p.routed
+// markOnward is the mark that a packet goes on with; before is how it came. The kernel routes what comes back at OUTPUT with another mark anew (nf_ip_reroute), which it does not do for rules
+// but for those of a chain that reroutes (routed): where no such chain and no translation had that mark, and it leads elsewhere, it is kept until POSTROUTING. Nor
+// does it do so for what comes back with the mark that it had, which rules set and took back where they reroute: it gets another mark until POSTROUTING, of the same route.
+func (v *visit) markOnward(p *passage, s *Seen, before []byte) uint32 {
+	p.held = false
+	if s.Hook != nat.Output {
+		return p.view.Mark
 	}
-	return p.view.Mark
+	mark := p.view.Mark
+	if p.held = p.routed != mark && (p.copy || v.leadsAstray(p)); p.held {
+		mark = p.routed
+	}
+	if !p.anew || mark != s.Mark || movedOn(before, p.pkt.Bytes(), p.pkt.V6()) {
+		return mark
+	}
+	now, _ := v.routeBy(p, mark)
+	if now.dev == p.out && now.via == v.viaOf(p) {
+		return mark
+	}
+	for bit := uint32(1 << 31); bit != 0; bit >>= 1 {
+		if other, why := v.routeBy(p, mark^bit); why == "" && other.dev == now.dev && other.via == now.via {
+			p.held, p.routed = true, mark^bit
+			return p.routed
+		}
+	}
+	return mark // every mark has a route of its own
+}
+
+// movedOn reports whether the kernel routes a packet anew for what its header has become (nf_ip_reroute, nf_ip6_reroute).
+func movedOn(before, now []byte, v6 bool) bool {
+	const tos, addresses4, end4, addresses6, end6 = 1, 12, 20, 8, 40
+	if v6 {
+		return !bytes.Equal(before[addresses6:end6], now[addresses6:end6])
+	}
+	return before[tos] != now[tos] || !bytes.Equal(before[addresses4:end4], now[addresses4:end4])
 }
 
 // leadsAstray reports whether a packet's mark gives it another route than the one that it has, or none.
 func (v *visit) leadsAstray(p *passage) bool {
-	own := p.view.Mark
 	now, why := v.routeAnew(p)
-	p.view.Mark = p.routed
-	before, _ := v.routeAnew(p)
-	p.view.Mark = own
+	before, _ := v.routeBy(p, p.routed)
 	return why != "" || now.dev != p.out || now.via != before.via
+}
+
+// routeBy is the route that a packet of the node itself would have with a mark.
+func (v *visit) routeBy(p *passage, mark uint32) (next nextHop, why string) {
+	own := p.view.Mark
+	p.view.Mark = mark
+	next, why = v.routeAnew(p)
+	p.view.Mark = own
+	return next, why
 }
 
 // headLength is how much of a packet's begin the rules and NAT may change: IP's header, an ICMP error's, and those of the packet inside.
@@ -157,7 +191,7 @@ func (v *visit) arrive(s *Seen) (*traveller, bool) {
 	}
 	p.view.In, p.view.Out, p.view.Came = s.In, s.Out, ""
 	if s.Hook == nat.Output {
-		p.routed = s.Mark
+		p.routed, p.anew = s.Mark, false
 	}
 	if !p.keepsMark(s) {
 		p.view.Mark = s.Mark
@@ -290,17 +324,20 @@ func (v *visit) awaits(q *passage) {
 	v.transit.put(one, next, v.at)
 }
 
-// Calls reports whether anything can become of a packet at a hook: a kernel need not hand packets over at others.
+// Calls reports whether anything can become of a packet at a hook: a kernel need not hand packets over at others. At POSTROUTING a packet that OUTPUT was asked
+// about gets its own mark back (markOnward).
 func (g *Gateway) Calls(hook nat.Hook) bool {
-	if g.host.tracks && hook != nat.Forward {
+	switch {
+	case g.host.tracks && hook != nat.Forward, g.filters(hook):
 		return true
+	case hook == nat.PostRouting:
+		return g.filters(nat.Output) || g.host.family == nat.IPv4 && g.rules.any(copies) // a copy from 0.0.0.0 leaves as one only there
 	}
-	if g.options.callsNative(hook, g.host.family) {
-		return true
-	}
-	if hook == nat.PostRouting && g.host.family == nat.IPv4 && g.rules.any(copies) { // a copy from 0.0.0.0 leaves as one only there
-		return true
-	}
+	return false
+}
+
+// filters reports whether rules that do not translate have something to do at a hook.
+func (g *Gateway) filters(hook nat.Hook) bool {
 	for _, rs := range g.rules {
 		for _, t := range rs.Tables {
 			if c, ok := t.Chain(hook.String()); ok && t.Name != tableNAT && (len(c.Rules) > 0 || c.Policy != "ACCEPT") {
@@ -308,7 +345,7 @@ func (g *Gateway) Calls(hook nat.Hook) bool {
 			}
 		}
 	}
-	return false
+	return g.options.callsNative(hook, g.host.family)
 }
 
 // Tracks reports whether the rules ask for conntrack: a kernel has to put fragments together for it.

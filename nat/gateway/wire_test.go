@@ -200,7 +200,7 @@ func TestCalls(t *testing.T) {
 	}{
 		{wireRules, nat.Hooks()},
 		{"*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\nCOMMIT\n", []nat.Hook{nat.Forward}},
-		{"*mangle\n-A OUTPUT -j MARK --set-xmark 0x1\nCOMMIT\n", []nat.Hook{nat.Output}},
+		{"*mangle\n-A OUTPUT -j MARK --set-xmark 0x1\nCOMMIT\n", []nat.Hook{nat.Output, nat.PostRouting}},
 		{"*nat\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n", []nat.Hook{nat.PreRouting, nat.Input, nat.Output, nat.PostRouting}},
 		{"*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n", nil},
 	} {
