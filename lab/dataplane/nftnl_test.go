@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +63,9 @@ func roundTrip(t *testing.T, text string) {
 			require.NoError(t, err)
 			got = got.And(rs)
 		}
-		require.Empty(t, cmp.Diff(placeless(t, want), placeless(t, got), cmpopts.EquateEmpty()))
+		if is, should := placeless(t, got), placeless(t, want); !reflect.DeepEqual(should, is) { // thousands of elements that are the same cost cmp seconds
+			require.Empty(t, cmp.Diff(should, is, cmpopts.EquateEmpty()))
+		}
 	}
 }
 
