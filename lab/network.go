@@ -337,7 +337,7 @@ func (l *Lab) ForgetServed(node string) error {
 		return err
 	}
 	if l.nftables() {
-		return nft.Forget(context.Background(), h, l.Families()...)
+		return nft.Forget(h, l.Families()...)
 	}
 	return h.Do(func() error {
 		lists, err := filepath.Glob(recentLists)

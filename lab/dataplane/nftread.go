@@ -14,7 +14,16 @@ import (
 
 // ReadNFT reads the tables of a family in a namespace, by netlink, as `nft -a list ruleset` has them. An expression that natlab does not read is an
 // Opaque statement with its name in brackets.
-func ReadNFT(ns Namespace, family nftables.Family) (rs nftables.Ruleset, err error) {
+func ReadNFT(ns Namespace, family nftables.Family) (nftables.Ruleset, error) {
+	return readNFT(ns, family, (*nfnetlink).tables)
+}
+
+// ReadNFTSets is ReadNFT without chains, rules and objects: the sets and maps of each table, with the elements of those that are wanted.
+func ReadNFTSets(ns Namespace, family nftables.Family, wanted func(*nftables.Table, *nftables.Set) bool) (nftables.Ruleset, error) {
+	return readNFT(ns, family, func(s *nfnetlink, family nftables.Family) (nftables.Ruleset, error) { return s.sets(family, wanted) })
+}
+
+func readNFT(ns Namespace, family nftables.Family, read func(*nfnetlink, nftables.Family) (nftables.Ruleset, error)) (rs nftables.Ruleset, err error) {
 	err = ns.Do(func() error {
 		s, err := openNFNetlink()
 		if err != nil {
@@ -22,7 +31,7 @@ func ReadNFT(ns Namespace, family nftables.Family) (rs nftables.Ruleset, err err
 		}
 		defer s.close()
 		for range attempts {
-			if rs, err = s.tables(family); !errors.Is(err, errAgain) && !errors.Is(err, unix.EINTR) {
+			if rs, err = read(s, family); !errors.Is(err, errAgain) && !errors.Is(err, unix.EINTR) {
 				return err
 			}
 		}
@@ -92,6 +101,43 @@ func (s *nfnetlink) tables(family nftables.Family) (nftables.Ruleset, error) {
 	}
 	if d.Devices, err = deviceNames(); err != nil {
 		return nftables.Ruleset{}, err
+	}
+	return nftnl.Decode(d)
+}
+
+// sets is one reading of the sets; errAgain where one went under it.
+func (s *nfnetlink) sets(family nftables.Family, wanted func(*nftables.Table, *nftables.Set) bool) (nftables.Ruleset, error) {
+	d := nftnl.Dump{Family: family, Elements: map[nftnl.SetName][][]byte{}}
+	all := func(m nftnl.Message) (out [][]byte, err error) {
+		err = s.dump(m, func(b []byte) { out = append(out, b) })
+		if errors.Is(err, unix.ENOENT) {
+			err = errAgain
+		}
+		return out, err
+	}
+	tables, _, _, sets, _ := nftnl.Requests(family)
+	var err error
+	if d.Tables, err = all(tables); err != nil || len(d.Tables) == 0 {
+		return nftables.Ruleset{}, err
+	}
+	if d.Sets, err = all(sets); err != nil {
+		return nftables.Ruleset{}, err
+	}
+	bare, err := nftnl.Decode(d)
+	if err != nil {
+		return nftables.Ruleset{}, err
+	}
+	for i := range bare.Tables {
+		t := &bare.Tables[i]
+		for k := range t.Sets {
+			if !wanted(t, &t.Sets[k]) {
+				continue
+			}
+			name := nftnl.SetName{Table: t.Name, Set: t.Sets[k].Name}
+			if d.Elements[name], err = all(nftnl.ElementsOf(family, name)); err != nil {
+				return nftables.Ruleset{}, err
+			}
+		}
 	}
 	return nftnl.Decode(d)
 }

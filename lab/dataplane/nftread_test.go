@@ -96,3 +96,45 @@ func TestNFTReadsWhatIsNotListed(t *testing.T) {
 		})
 	}
 }
+
+// The sets alone are read as with all else, and the elements of those that are wanted.
+func TestReadNFTSets(t *testing.T) {
+	t.Parallel()
+	ns := namespace(t)
+	require.NoError(t, dataplane.RunNFT(t.Context(), ns, `table inet a {
+	set who { type ipv4_addr; flags dynamic,timeout; timeout 3h; elements = { 10.0.0.1, 10.0.0.2 } }
+	set ports { type inet_service; elements = { 80, 81 } }
+	map to { type ipv4_addr : verdict; elements = { 10.0.0.3 : drop } }
+	chain c { type filter hook input priority 0; tcp dport { 1, 2 } accept; ip saddr @who accept; }
+}
+table inet b {
+	set who { type ipv4_addr; flags dynamic; elements = { 10.0.0.1 } }
+}`))
+	all, err := dataplane.ReadNFT(ns, nftables.Inet)
+	require.NoError(t, err)
+	require.Len(t, all.Tables, 2)
+	wanted := func(t *nftables.Table, s *nftables.Set) bool { return t.Name == "a" && s.Has("dynamic") }
+	got, err := dataplane.ReadNFTSets(ns, nftables.Inet, wanted)
+	require.NoError(t, err)
+	require.Len(t, got.Tables, 2)
+	read := 0
+	for i := range all.Tables {
+		want := &all.Tables[i]
+		require.Equal(t, want.Name, got.Tables[i].Name)
+		require.Empty(t, got.Tables[i].Chains)
+		require.Len(t, got.Tables[i].Sets, len(want.Sets))
+		for k, s := range want.Sets {
+			is := got.Tables[i].Sets[k]
+			read += len(is.Elements)
+			if wanted(want, &s) {
+				require.Len(t, is.Elements, 2)
+			}
+			s.Elements, is.Elements = nil, nil
+			require.Equal(t, s, is)
+		}
+	}
+	require.Equal(t, 2, read, "elements that nobody wants")
+	got, err = dataplane.ReadNFTSets(ns, nftables.IP, wanted)
+	require.NoError(t, err)
+	require.Empty(t, got.Tables)
+}

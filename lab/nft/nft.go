@@ -152,21 +152,27 @@ func Known(line string, families ...nat.Family) bool {
 }
 
 // Forget empties the sets into which the rules of kube-proxy's tables put who was served by whom.
-func Forget(ctx context.Context, ns dataplane.Namespace, families ...nat.Family) error {
-	all, err := Tables(ctx, ns, families...)
-	if err != nil {
-		return err
-	}
-	for i := range all.Tables {
-		t := &all.Tables[i]
-		flush := nftnl.Transaction{Family: t.Family, Table: t.Name}
-		for k := range t.Sets {
-			if s := &t.Sets[k]; t.Name == kubeproxy.NFTTable && s.Has("dynamic") && len(s.Elements) > 0 {
-				flush.Commands = append(flush.Commands, nftnl.Command{Verb: nftnl.Flush, Set: s})
-			}
-		}
-		if err := dataplane.WriteNFT(ns, flush); err != nil {
+func Forget(ns dataplane.Namespace, families ...nat.Family) error {
+	remembers := func(t *nftables.Table, s *nftables.Set) bool { return t.Name == kubeproxy.NFTTable && s.Has("dynamic") }
+	for _, family := range metBy(families) {
+		all, err := dataplane.ReadNFTSets(ns, family, remembers)
+		if err != nil {
 			return err
+		}
+		for i := range all.Tables {
+			t := &all.Tables[i]
+			flush := nftnl.Transaction{Family: t.Family, Table: t.Name}
+			for k := range t.Sets {
+				if s := &t.Sets[k]; remembers(t, s) && len(s.Elements) > 0 {
+					flush.Commands = append(flush.Commands, nftnl.Command{Verb: nftnl.Flush, Set: s})
+				}
+			}
+			if len(flush.Commands) == 0 {
+				continue
+			}
+			if err := dataplane.WriteNFT(ns, flush); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
