@@ -21,6 +21,5 @@ func BlackedOut(word string) bool {
 
 // LeftOut reports whether a line stands for others that whoever posted a text took out of it: "...", "[snip]".
 func LeftOut(line string) bool {
-	line = strings.TrimSpace(line)
-	return line != "" && leftOut.MatchString(line)
+	return leftOut.MatchString(strings.TrimSpace(line))
 }

@@ -36,6 +36,12 @@ var pages = []Page{
 		"conntrack -D -p PROTOCOL -s CLIENT -d ADDRESS",
 	},
 	{
+		"dnat.doubled", "two rules translate the same packets, and the first one decides",
+		"A port of the node is published twice, to two pods or containers: all packets go where the first rule leads. As a rule its pod is gone, and the network plugin that made the rule was not called for its end, or knew it by another name.",
+		"iptables -t nat -S | grep -- '--dport PORT'; crictl pods; docker ps",
+		"delete the rule, and the chain that it leads to, of the pod that is gone: iptables -t nat -D CHAIN NUMBER",
+	},
+	{
 		"dnat.missed", "a packet leaves for an address that the node translates, untranslated",
 		"The nat table has a rule for the address, a Service's as a rule, and the packet did not meet it, or none of those behind it: a rule of raw took it out of connection tracking, its port is none of the Service's, or a condition does not hold. As a rule no host has such an address.",
 		"iptables-save -c | grep -- '-d ADDRESS'; iptables -t raw -S",

@@ -81,7 +81,7 @@ type flaw struct {
 
 // flawOf is that the answer strays, that nobody can answer the source that the packet leaves with, or that a route of its own is missing.
 func (c Case) flawOf(o *nat.Outcome) (flaw, bool) {
-	for _, look := range []func(*nat.Outcome) (flaw, bool){c.remembered, c.stray, c.untranslated, c.byDefault, c.elsewhere, c.astray, c.spared} {
+	for _, look := range []func(*nat.Outcome) (flaw, bool){c.remembered, c.stray, c.untranslated, c.byDefault, c.elsewhere, c.astray, c.spared, c.doubled} {
 		if f, ok := look(o); ok {
 			return f, true
 		}
@@ -234,6 +234,8 @@ func (c Case) missed(a *Answer, p nat.Prediction, o *nat.Outcome, out nat.Hop) b
 		if i := slices.IndexFunc(o.Request.Steps, func(s nat.Step) bool { return s.Table == "raw" && (s.Target == "NOTRACK" || s.Target == "CT") }); i >= 0 {
 			untracked := ruleOf(o.Request.Steps[i], nat.Original)
 			cause.What, cause.Rule = fmt.Sprintf("%s takes the packet out of connection tracking, and %s does not see it", untracked, r), &untracked
+		} else if original, reply, old := c.keptFrom(r); old {
+			cause = staleEntry(original, reply)
 		}
 		a.Verdict = Depends
 		a.Why = fmt.Sprintf("on whether a host behind %s has the address %s, which is translated on this node, but was not for this packet; if so, it is %s", out.Dev, dst, reason(*o))

@@ -83,12 +83,35 @@ func (c Case) remembered(o *nat.Outcome) (flaw, bool) {
 			continue
 		}
 		return flaw{
-			on: fmt.Sprintf("on whether %s answers, which a connection leads to that the node remembers and that nobody answered so far: the rules lead elsewhere now", o.Endpoint),
-			causes: []Cause{{Code: "conntrack.stale", What: fmt.Sprintf("the packet belongs to a connection that is translated as it was when it began: %s, answered by %s; to forget it: conntrack -D -p %s -s %s -d %s",
-				e.Original, e.Reply, e.Original.Proto(), e.Original.Src().Addr(), e.Original.Dst().Addr())}},
+			on:     fmt.Sprintf("on whether %s answers, which a connection leads to that the node remembers and that nobody answered so far: the rules lead elsewhere now", o.Endpoint),
+			causes: []Cause{staleEntry(e.Original, e.Reply)},
 		}, true
 	}
 	return flaw{}, false
+}
+
+// staleEntry is the connection that a packet belongs to.
+func staleEntry(original, reply nat.Tuple) Cause {
+	return Cause{Code: "conntrack.stale", What: fmt.Sprintf("the packet belongs to a connection that is translated as it was when it began: %s, answered by %s; to forget it: conntrack -D -p %s -s %s -d %s",
+		original, reply, original.Proto(), original.Src().Addr(), original.Dst().Addr())}
+}
+
+// keptFrom is the connection, by both its tuples, that the packet belongs to, without which it would meet a rule of the nat table.
+func (c Case) keptFrom(r Rule) (original, reply nat.Tuple, ok bool) {
+	for _, e := range c.Facts.Entries {
+		if e.Original == c.Ask.Tuple {
+			original, reply, ok = e.Original, e.Reply, true
+		}
+	}
+	if !ok {
+		return original, reply, false
+	}
+	without := c
+	without.Facts.Entries = nil
+	x, err := gateway.Explain(without.Namespace, without.Rules, without.Facts, without.Ask, nil)
+	return original, reply, err == nil && slices.ContainsFunc(x.Prediction, func(o nat.Outcome) bool {
+		return slices.ContainsFunc(o.Request.Steps, func(s nat.Step) bool { return s.Table == r.Table && s.Chain == r.Chain && s.Rule == r.Rule })
+	})
 }
 
 // endpoints are who answers on the case's ways; ok is false where it does not work.

@@ -36,7 +36,7 @@ var strays = []struct {
 	{regexp.MustCompile(`^CONTAINER ID\s+IMAGE\s`), "this is what docker ps prints, which is not the node's rules"},
 	{regexp.MustCompile(`^(NAMESPACE\s+)?NAME\s+(TYPE\s+CLUSTER-IP|ENDPOINTS|READY\s+STATUS|STATUS\s+ROLES|ADDRESSTYPE)\s?`), "this is a table of kubectl get, which is not the node's rules (natlab takes objects by -f, as kubectl get -o yaml prints them)"},
 	{regexp.MustCompile(`^IP Virtual Server version `), "this is what ipvsadm prints, which is not the node's rules"},
-	{regexp.MustCompile(`^(table (inet|ip|ip6|bridge|arp|netdev) [\w.-]+|(add|create|flush|delete|destroy) (table|chain|rule|set|map|ruleset)\b.*|define \S+ *=.*|include ".*"|#! ?/\S*/nft -f)$`), "this is a script for nft -f, as fw4 print prints one or /etc/nftables.conf holds it, and not what the node holds"},
+	{regexp.MustCompile(`^(table (inet|ip|ip6|bridge|arp|netdev) [\w.-]+|(add|create|flush|delete|destroy) (table|chain|rule|set|map|ruleset)\b.*|define \S+ *=.*|include ".*")$`), "this is a script for nft -f, as fw4 print prints one or /etc/nftables.conf holds it, and not what the node holds"},
 	{regexp.MustCompile(`^Kernel IP routing table$|^default via `), "these are routes: --route takes them"},
 	{regexp.MustCompile(`^\d+: \S+: <[A-Z_,-]*>`), "these are devices as ip(8) prints them: --link takes them"},
 	{regexp.MustCompile(`^(Netid\s+)?State\s+Recv-Q\s`), "this is what ss prints: --sockets takes it"},

@@ -121,4 +121,6 @@ func TestFoldTable(t *testing.T) {
 	require.Equal(t, text, report.Style{Width: 41}.FoldTable(text))
 	require.Equal(t, "  NAME   NOMINATED NODE\n      IP         AGE\n  minio  <none>\n      10.0.0.1   1\n  a      b c\n      10.0.0.11  \n", report.Style{Width: 26}.FoldTable(text))
 	require.Empty(t, report.Style{Width: 26}.FoldTable(""))
+	// Two blanks are within a cell, rows may end before their last columns, and a column may begin where a row has ended.
+	require.Equal(t, "  N     NODE\n      AGE\n  a  b  <none>\n      1\n  c     \n      \n", report.Style{Width: 17}.FoldTable("N      NODE     AGE\na  b   <none>   1\nc\n"))
 }
