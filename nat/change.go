@@ -23,6 +23,7 @@ const (
 	FirstPortOfDNAT                  // DNAT to a range of ports begins with the first one, and chance has no say
 	ShortDCCPIsInvalid               // a DCCP packet that is too short for its type is INVALID, and no longer dropped
 	ReverseClash                     // two packets that answer each other and are both new get no new source port
+	LoopbackLeadsHome                // to nft_fib what lo brings leads to lo at the input hook, too, not only at the prerouting hook
 	QuotaHoldsLast                   // the packet that uses a quota of nf_tables up is within it
 	DCCPForgotten                    // DCCP is tracked and translated as a protocol of which nothing is known
 	ICMPClash                        // clashes of ICMP are resolved
@@ -52,6 +53,7 @@ var changes = [...]struct {
 	FirstPortOfDNAT:    {Kernel{6, 8}, nil},                                // 0f1ae2821fa4, 6.8-rc5
 	ShortDCCPIsInvalid: {Kernel{6, 10}, nil},                               // sent to net-next in March 2024; in 6.12 and not in 6.1
 	ReverseClash:       {Kernel{6, 12}, []Kernel{{6, 11}}},                 // d8f84a9bc7c4; 6.11.4
+	LoopbackLeadsHome:  {Kernel{6, 15}, []Kernel{{6, 12}}},                 // nft_fib_can_skip, sent to nf-next in February 2025; in 6.12 and 7.2, not in 5.10 and 6.1
 	QuotaHoldsLast:     {Kernel{6, 16}, []Kernel{{6, 1}, {6, 12}}},         // nft_overquota; in 6.1 and 6.12 by the twins
 	DCCPForgotten:      {Kernel{6, 17}, nil},                               // fd72f265bb00
 	ICMPClash:          {Kernel{7, 0}, nil},                                // f7becf0dad8f

@@ -31,6 +31,7 @@ func TestKernelHas(t *testing.T) {
 		{nat.FirstPortOfDNAT, []nat.Kernel{{6, 8}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 7}}},
 		{nat.ShortDCCPIsInvalid, []nat.Kernel{{6, 10}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 9}}},
 		{nat.ReverseClash, []nat.Kernel{{6, 11}, {6, 12}}, []nat.Kernel{{6, 1}, {6, 10}}},
+		{nat.LoopbackLeadsHome, []nat.Kernel{{6, 12}, {6, 15}, {7, 2}}, []nat.Kernel{{5, 10}, {6, 1}, {6, 14}}},
 		{nat.QuotaHoldsLast, []nat.Kernel{{6, 1}, {6, 12}, {6, 16}}, []nat.Kernel{{5, 10}, {6, 11}, {6, 15}}},
 		{nat.DCCPForgotten, []nat.Kernel{{6, 17}, {7, 2}}, []nat.Kernel{{6, 12}, {6, 16}}},
 		{nat.UDPLiteForgotten, []nat.Kernel{{7, 1}, {7, 2}}, []nat.Kernel{{6, 12}, {7, 0}}},

@@ -110,6 +110,12 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{dev: "in0", tuple: "udp 10.0.0.20:1000 > 10.244.0.5:53"},
 			{dev: "in0", tuple: "udp 192.168.1.1:1000 > 10.244.0.5:53"},
 		}, both, false},
+		{"the device that a way leads to, of what the node sends to itself, where it comes in", nativeChain("ip t", prerouting, "fib saddr oif exists meta mark set 0x1", `fib daddr oif "lo" counter`) +
+			nativeChain("ip u", input, `fib saddr oif "lo" counter`, "fib saddr oif exists meta mark set 0x2", "fib daddr . iif oif missing drop"), []given{
+			{tuple: "udp 10.244.0.1:1000 > 192.168.1.1:53"},
+			{tuple: "tcp 10.0.0.1:1000 > 10.0.0.1:80", flags: 2, seq: 1000},
+			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 192.168.1.1:53"},
+		}, both, false},
 		{"a way leads to all of a link", nativeChain("ip t", prerouting, "fib saddr oif exists drop"), []given{{dev: "in0", tuple: "udp 192.168.1.255:1000 > 10.244.0.5:53"}}, only4, false},
 		{"a device without frames tells none that are for many", nativeChain("ip t", prerouting, "meta pkttype { broadcast, multicast } drop", "meta pkttype host counter"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1000 > 255.255.255.255:53"},

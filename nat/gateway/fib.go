@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 
+	"natlab/nat"
 	"natlab/nat/rules"
 )
 
@@ -38,11 +39,12 @@ func (h *host) fibType(a netip.Addr, dev string) string {
 // RouteDevice is the device that a way leads to (nft_fib4_eval, nft_fib6_eval): none to what the routes refuse, or the node itself is.
 func (v *visit) RouteDevice(p *rules.Packet, q rules.RouteQuery) (dev string, known bool) {
 	in := v.devices[p.In]
-	if in != nil && (in.Name == "lo" || v.Echoed()) && p.Out == "" {
+	arrives := q.Hook == nat.PreRouting || q.Hook == nat.Input && v.options.Kernel.Has(nat.LoopbackLeadsHome)
+	if in != nil && (in.Name == "lo" || v.Echoed()) && arrives {
 		return in.Name, true
 	}
 	to, from := p.Tuple.Src().Addr(), p.Tuple.Dst().Addr()
-	if to.IsUnspecified() && p.In != "" && (to.Is4() && (from == limitedBroadcast || localGroup(from)) || to.Is6() && from.IsLinkLocalUnicast() && p.Tuple.Proto() == v.icmp().proto) {
+	if to.IsUnspecified() && p.In != "" && (to.Is4() && (from == limitedBroadcast || localGroup(from)) || to.Is6() && arrives && from.IsLinkLocalUnicast() && p.Tuple.Proto() == v.icmp().proto) {
 		return p.In, true
 	}
 	if q.Dst {

@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/nftables"
+	"natlab/nat/packet"
 	"natlab/topology"
 )
 
@@ -138,5 +140,40 @@ func TestNativeOrder(t *testing.T) {
 			ways, _ := explainNative(t, f, "tcp 192.168.1.9:1000 > 192.168.1.1:80")
 			require.Equal(t, row.want, strings.Join(ways, ", "))
 		})
+	}
+}
+
+// What lo brings leads to lo where nft_fib asks at the prerouting hook, and at the input hook in newer kernels alone: in older ones the routes are asked there,
+// which lead to no device for an address of the node.
+func TestFibOfLoopback(t *testing.T) {
+	t.Parallel()
+	const asks = `table ip t {
+	chain in {
+		type filter hook %s priority filter; policy accept;
+		fib saddr oif "lo" drop
+	}
+}
+`
+	for _, row := range []struct {
+		hook   string
+		kernel nat.Kernel
+		drops  bool
+	}{
+		{"prerouting", nat.Kernel{Major: 5, Minor: 10}, true},
+		{"prerouting", nat.Kernel{}, true},
+		{"input", nat.Kernel{Major: 5, Minor: 10}, false},
+		{"input", nat.Kernel{Major: 6, Minor: 1}, false},
+		{"input", nat.Kernel{Major: 6, Minor: 12}, true},
+		{"input", nat.Kernel{}, true},
+	} {
+		f := native(t, fmt.Sprintf(asks, row.hook))
+		f.Kernel = row.kernel
+		g, err := gateway.NewGateway(twoNetworks(), nil, gateway.NodeOptions{Facts: f, Trace: true})
+		require.NoError(t, err)
+		tuple, err := nat.ParseTuple("udp 10.244.1.1:1000 > 192.168.1.1:53")
+		require.NoError(t, err)
+		_, trace, _ := g.Send(packet.Build(tuple, packet.Fields{}).Bytes(), 0, time.Unix(1, 0))
+		dropped := slices.ContainsFunc(trace, func(s nat.Step) bool { return s.Chain == "in" && s.Verdict == nat.Drop })
+		require.Equal(t, row.drops, dropped, "%s, %s: %v", row.hook, row.kernel, trace)
 	}
 }

@@ -44,7 +44,7 @@ func (f Fib) value() value {
 		if !ok || r.visit.Hook == nat.Output || r.visit.Hook == nat.PostRouting {
 			return Number{}, rules.Unknown
 		}
-		name, ok := w.RouteDevice(r.visit.Packet, rules.RouteQuery{Dst: dst, Dev: dev(r), Mark: mark})
+		name, ok := w.RouteDevice(r.visit.Packet, rules.RouteQuery{Hook: r.visit.Hook, Dst: dst, Dev: dev(r), Mark: mark})
 		return nameNumber(name), rules.Is(ok, false)
 	}
 }

@@ -42,6 +42,7 @@ type RouteTeller interface {
 
 // RouteQuery is a question for the way to a packet's source, or to its destination.
 type RouteQuery struct {
+	Hook nat.Hook // where the rule asks
 	Dst  bool
 	Dev  string // the only device that will do; "" for any
 	Mark bool   // the packet's mark takes part in the look-up
