@@ -180,6 +180,14 @@ func allFound() []found {
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(2, 0x1111)},
 			{dev: "pod0", tuple: initiator, tag: 0x2222, payload: chunk(10, 0)},
 		}, both, nil},
+		{"a packet that is no part of a connection is not taken for one like it that was lost", filterRules("-A FORWARD -m conntrack --ctstate INVALID -j DROP"), []given{ // nobody is told of it
+			{dev: "in0", tuple: "sctp [::]:1000 > [fd00::a60:1]:80", payload: chunk(1, 0x1111), ttl: 1},
+			{dev: "in0", tuple: "sctp [::]:1000 > [fd00::a60:1]:80", payload: spoiltChunk(10)},
+			{dev: "in0", tuple: "udp [::]:1000 > [fd00::a60:1]:80", payload: []byte("the first"), ttl: 1},
+			{dev: "in0", tuple: "udp [::]:1000 > [fd00::a60:1]:80", payload: []byte("a further"), spoiled: map[int]byte{46: 1}},
+			{dev: "in0", tuple: "icmp [::]:8 > [fd00::a60:1]:8", payload: []byte("ping"), ttl: 1},
+			{dev: "in0", tuple: "icmp [::]:8 > [fd00::a60:1]:8", payload: []byte("ping"), spoiled: map[int]byte{51: 1}},
+		}, only6, nil},
 		{"an ICMP error about SCTP holds the checksum of what is translated", natRules("-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: "icmp 203.0.113.7:0 > 192.168.1.77:0", kind: 3, about: "sctp 192.168.1.77:1000 > 203.0.113.7:443"},
@@ -260,6 +268,13 @@ func (w *twins) found(t *testing.T, c found) {
 	require.Equal(t, want, got)
 	got, want = w.setEnds(t)
 	require.Equal(t, want, got)
+}
+
+// spoiltChunk is one that tells no length.
+func spoiltChunk(kind byte) []byte {
+	b := chunk(kind, 0x2222)
+	copy(b[2:], []byte{0, 0})
+	return b
 }
 
 // chunk is an SCTP chunk that begins with a tag.

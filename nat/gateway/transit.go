@@ -16,7 +16,7 @@ type fingerprint struct {
 	length int
 	id     uint16 // IPv4's
 	begin  uint64 // of the transport header: ports, sequence number or length
-	more   uint64 // of TCP's: the acknowledgement, the flags and the window
+	more   uint64 // of what is behind it: of TCP's the acknowledgement, the flags and the window, else of what it carries
 }
 
 // fingerprintOf is a packet's fingerprint. It holds for the packet inside an ICMP error of the kernel's, too, which need not be there whole, but to the end of its
@@ -31,16 +31,20 @@ func fingerprintOf(p *packet.Packet) fingerprint {
 	}
 	if len(h) >= 8 {
 		out.begin = binary.BigEndian.Uint64(h)
-		switch p.Proto() {
-		case nat.TCP:
-			if len(h) >= 16 {
-				out.more = binary.BigEndian.Uint64(h[8:])
-			}
+		switch h = h[8:]; p.Proto() {
 		case nat.UDP: // its checksum may be the pseudo header's alone, which the kernel keeps in its own way
 			out.begin &^= 0xffff
 		case nat.ICMP, nat.ICMPv6: // an answer may quote what is known later
 			out.begin &^= 0xffff << 32
+			if _, quotes := p.Inside(); quotes {
+				return out
+			}
+		case nat.SCTP: // which has it behind the tag
+			h = h[min(len(h), 4):]
 		}
+		var more [8]byte
+		copy(more[:], h)
+		out.more = binary.BigEndian.Uint64(more[:])
 	}
 	return out
 }
