@@ -188,6 +188,11 @@ func allFound() []found {
 			{dev: "in0", tuple: "icmp [::]:8 > [fd00::a60:1]:8", payload: []byte("ping"), ttl: 1},
 			{dev: "in0", tuple: "icmp [::]:8 > [fd00::a60:1]:8", payload: []byte("ping"), spoiled: map[int]byte{51: 1}},
 		}, only6, nil},
+		{"an error that a process writes is not the kernel's about what was lost", natRules("-A POSTROUTING -o in0 -p udp -j SNAT --to-source 10.0.0.1"), []given{
+			{tuple: "udp [::1]:40001 > [fd00::c0a8:10a]:80"},
+			{dev: "in0", tuple: "udp [fd00::c0a8:10a]:80 > [fd00::a00:1]:40001"},
+			{tuple: "icmp [::1]:0 > [fd00::a60:1]:0", kind: 3, about: "udp [fd00::c0a8:10a]:80 > [::1]:40001"},
+		}, only6, []string{"net/ipv6/conf/all/forwarding=0"}},
 		{"an ICMP error about SCTP holds the checksum of what is translated", natRules("-A POSTROUTING -j SNAT --to-source 192.168.1.77"), []given{
 			{dev: "pod0", tuple: initiator, payload: chunk(1, 0x1111)},
 			{dev: "in0", tuple: "icmp 203.0.113.7:0 > 192.168.1.77:0", kind: 3, about: "sctp 192.168.1.77:1000 > 203.0.113.7:443"},

@@ -24,7 +24,7 @@ func (v *visit) unknownYet(p *passage, pkt *packet.Packet, s *Seen) {
 	default:
 		p.view.Sender.Socket = rules.NoSocket
 	}
-	if kind, _, ok := pkt.ICMP(); ok && s.Hook == nat.Output && packet.IsError(pkt.Proto(), kind) {
+	if kind, _, ok := pkt.ICMP(); ok && s.Hook == nat.Output && packet.IsError(pkt.Proto(), kind) && !s.UID.Known { // the kernel makes it, and no process
 		v.attach(p, pkt)
 	}
 }
