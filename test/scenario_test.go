@@ -11,6 +11,7 @@ import (
 
 	"natlab/lab/dataplane"
 	"natlab/lab/doctor"
+	"natlab/lab/userspace"
 	"natlab/nat"
 	"natlab/scenarios"
 	"natlab/topology"
@@ -39,14 +40,24 @@ func TestScenarios(t *testing.T) { //nolint:tparallel // what is run beside one 
 	t.Logf("%d runs, %d skipped", len(results), skipped)
 }
 
-// Scenarios that are not about the kernel's own NAT end as they say where NAT is natlab's own.
-func TestScenariosOnUserspace(t *testing.T) { //nolint:tparallel // as above
+// Scenarios that are not about the kernel's own NAT end as they say where NAT is natlab's own, by both ways to carry a verdict out.
+func TestScenariosOnUserspace(t *testing.T) {
 	t.Parallel()
 	require.Zero(t, os.Geteuid(), "scenarios make network namespaces: run as root")
 	all, err := scenarios.List()
 	require.NoError(t, err)
+	for _, apply := range []userspace.Apply{userspace.ByMark, userspace.ByPayload} {
+		t.Run(apply.String(), func(t *testing.T) {
+			t.Parallel()
+			onUserspace(t, all, apply)
+		})
+	}
+}
+
+func onUserspace(t *testing.T, all []scenarios.Scenario, apply userspace.Apply) {
+	t.Helper()
 	results := scenarios.Run(t.Context(), all, scenarios.Options{
-		Backends: []string{string(dataplane.Userspace)}, Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("su%d", os.Getpid()),
+		Backends: []string{string(dataplane.Userspace)}, Apply: apply, Parallel: scenarios.DefaultParallel, Prefix: fmt.Sprintf("su%d%.1s", os.Getpid(), apply),
 	})
 	passed := 0
 	for _, r := range results {
