@@ -259,3 +259,70 @@ COMMIT
 		}
 	}
 }
+
+// What rules do to a mark and take back has a packet routed anew where they are mangle's, whatever its socket is bound to. The kernel does not see that such a packet changed: it
+// gets another mark until POSTROUTING, with which it finds the route that it would have with its own.
+func TestRoutedAnewByAnotherMark(t *testing.T) {
+	t.Parallel()
+	const mine, top, next, change = 5, 1<<31 | 5, 1<<30 | 5, "-A OUTPUT -j MARK --set-xmark 0x5/0xffffffff\n"
+	for _, row := range []struct {
+		name, mangle string
+		rules        []string
+		out          string // by which it leaves, with the mark that it gets
+		want         uint32
+	}{
+		{"the first that there is", change, nil, "pods", top},
+		{"one that leads elsewhere is left out", change, []string{"1000: from all fwmark 0x80000000/0x80000000 lookup 7"}, "pods", next},
+		{"one that leads to another neighbour, too", change, []string{"1000: from all fwmark 0x80000000/0x80000000 lookup 8"}, "pods", next},
+		{"its own where no other one leads there", change, []string{"1000: not from all fwmark 0x5 lookup 7"}, "eth0", mine},
+		{"its own where the kernel routes it for its TOS", change + "-A OUTPUT -j TOS --set-tos 0x10/0xff\n", nil, "pods", mine},
+		{"its own where the socket's route is the same", change, []string{"1000: from all lookup 7"}, "eth0", mine},
+		{"its own where mangle changed nothing", "", nil, "eth0", mine},
+	} {
+		ns := twoNetworks()
+		for _, text := range row.rules {
+			r, err := topology.ParseRoutingRule(text, false)
+			require.NoError(t, err)
+			ns.Rules = slices.Insert(topology.KernelRules(false), 1, r)
+		}
+		all, pods := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.244.1.0/24")
+		ns.Routes = []topology.Route{
+			{Dst: pods, Device: "pods", Scope: topology.ScopeLink}, {Dst: all, Device: "eth0", Table: "7"},
+			{Dst: all, Device: "pods", Via: netip.MustParseAddr("10.244.1.77"), Table: "8"},
+		}
+		rs, err := iptables.ParseString("*raw\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x9/0xffffffff\nCOMMIT\n*mangle\n:OUTPUT ACCEPT\n"+row.mangle+"COMMIT\n"+
+			"*filter\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x5/0xffffffff\nCOMMIT\n", nat.IPv4)
+		require.NoError(t, err)
+		g, err := gateway.NewGateway(ns, gateway.Rules{rs}, gateway.NodeOptions{})
+		require.NoError(t, err)
+		at, b := time.Unix(1, 0), segmentOf("192.168.1.1:5000", "10.244.1.9:80", 2, 1, 0)
+		r := g.At(gateway.Seen{Hook: nat.Output, Out: "eth0", Packet: b, Mark: mine}, at)
+		require.Equal(t, nat.Accept, r.Verdict, "%s: %s", row.name, r.Why)
+		require.Equal(t, row.want, r.Mark, row.name)
+		r = g.At(gateway.Seen{Hook: nat.PostRouting, Out: row.out, Packet: bytes.Clone(r.Packet), Mark: r.Mark}, at)
+		require.EqualValues(t, mine, r.Mark, "%s: at POSTROUTING", row.name)
+	}
+}
+
+// A packet is known again by what it carries, and whatever its checksum is meanwhile, which a device may still have to complete.
+func TestKnownByWhatItCarries(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1, 0)
+	const checksumUDP, checksumSCTP = 6, 8 // behind the IP header
+	for proto, checksum := range map[nat.Proto]int{nat.UDP: checksumUDP, nat.SCTP: checksumSCTP} {
+		g := wired(t)
+		tuple := nat.TupleOf(proto, netip.MustParseAddrPort("192.168.1.9:5000"), netip.MustParseAddrPort("10.244.1.7:80"))
+		came := func(which byte) gateway.Ruling {
+			init := []byte{1, 0, 0, 20, 0, 0, 0, which, 19: 0} // an association's first chunk, with its tag
+			b := packet.Build(tuple, packet.Fields{TTL: 64, Payload: init}).Bytes()
+			r := g.At(gateway.Seen{Hook: nat.PreRouting, In: "eth0", Packet: b, Unsummed: true}, at)
+			r.Packet = bytes.Clone(r.Packet)
+			return r
+		}
+		lost, goesOn := came(1), came(2)
+		goesOn.Packet[20+checksum]++
+		r := g.At(gateway.Seen{Hook: nat.Forward, In: "eth0", Out: "pods", Packet: goesOn.Packet}, at)
+		require.Equal(t, goesOn.Serial, r.Serial, proto)
+		require.NotEqual(t, lost.Serial, r.Serial, proto)
+	}
+}
