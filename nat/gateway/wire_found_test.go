@@ -287,7 +287,8 @@ func TestRoutedAnewByAnotherMark(t *testing.T) {
 		}
 		all, pods := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.244.1.0/24")
 		ns.Routes = []topology.Route{
-			{Dst: pods, Device: "pods", Scope: topology.ScopeLink}, {Dst: all, Device: "eth0", Table: "7"},
+			{Dst: pods, Device: "pods", Scope: topology.ScopeLink},
+			{Dst: all, Device: "eth0", Table: "7"},
 			{Dst: all, Device: "pods", Via: netip.MustParseAddr("10.244.1.77"), Table: "8"},
 		}
 		rs, err := iptables.ParseString("*raw\n:OUTPUT ACCEPT\n-A OUTPUT -j MARK --set-xmark 0x9/0xffffffff\nCOMMIT\n*mangle\n:OUTPUT ACCEPT\n"+row.mangle+"COMMIT\n"+
