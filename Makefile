@@ -20,7 +20,7 @@ TOOL     := $(GO) tool -modfile=.ci/tools.mod
 NATLAB   := bin/natlab
 REVISION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-wire test-vm test-ipvs test-vm-all deps-vm test-browser validate test-deb test-rpm bench lint fmt deps module-path dist go-there root clean
+.PHONY: help lab build test conformance conformance-vm test-kube-proxy test-core diff diff-nft diff-uml diff-wire test-vm test-ipvs test-vm-all deps-vm test-browser validate test-deb test-rpm bench lint fmt deps module-path dist go-there root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ diff: root go-there ## N generated packets in the kernel and in the emulator (ro
 diff-nft: root go-there ## the same for tables of nf_tables' own, loaded by nft (root): make diff-nft N=500000
 	@.ci/deps ip nft ipset conntrack
 	NATLAB_DIFF=$(or $(N),500000) $(GO) test ./test -count=1 -run '^TestDifferentialNative$$' -timeout 24h -v
+
+diff-uml: root go-there ## the same as diff-nft on another kernel, built as a program: make diff-uml KERNEL=6.1 N=500000
+	NATLAB_DIFF=$(or $(N),500000) NATLAB_KERNELS="$(or $(KERNEL),6.1)" NATLAB_ACCEL=uml $(GO) test -tags vm ./test/vm -count=1 -run '^TestNativeTwins$$' -timeout 24h -v
 
 diff-wire: root go-there ## N generated packets through the kernel's NAT and through the gateway on the wire (root): make diff-wire N=100000
 	@.ci/deps ip nft ipset conntrack

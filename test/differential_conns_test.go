@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	ctnetlink "github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 
 	"natlab/lab/witness"
@@ -47,22 +46,19 @@ func (k *kernelNode) entries(t *testing.T) []string {
 	if few, ok := k.few(t); ok {
 		return few
 	}
-	flows, err := k.conns.Dump(nil)
-	require.NoError(t, err)
 	var out []string
-	for _, f := range flows {
-		c := kernelConn{
-			original: kernelTuple(f.TupleOrig), reply: kernelTuple(f.TupleReply), status: uint32(f.Status), mark: f.Mark, timeout: f.Timeout,
+	require.NoError(t, sendNetfilter(k.ask, k.family, ctGet, unix.NLM_F_DUMP, nil))
+	for done := false; !done; {
+		n, _, err := unix.Recvfrom(k.ask, k.buf, 0)
+		require.NoError(t, err)
+		for b := k.buf[:n]; len(b) >= unix.NLMSG_HDRLEN && !done; {
+			size, kind := int(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint16(b[4:])
+			if done = kind == unix.NLMSG_DONE; !done {
+				require.EqualValues(t, ctNew, kind)
+				out = append(out, readConn(b[20:size]).String())
+			}
+			b = b[min(len(b), (size+3)&^3):]
 		}
-		switch {
-		case f.ProtoInfo.TCP != nil:
-			c.state = conntrack.TCPState(f.ProtoInfo.TCP.State).String()
-		case f.ProtoInfo.SCTP != nil:
-			c.state = sctpStates[f.ProtoInfo.SCTP.State]
-		case f.ProtoInfo.DCCP != nil:
-			c.state = dccpStates[f.ProtoInfo.DCCP.State]
-		}
-		out = append(out, c.String())
 	}
 	slices.Sort(out)
 	return out
@@ -91,14 +87,6 @@ func (k *kernelNode) few(t *testing.T) (out []string, ok bool) {
 	}
 	slices.Sort(out)
 	return out, true
-}
-
-func kernelTuple(t ctnetlink.Tuple) nat.Tuple {
-	src, dst := t.Proto.SourcePort, t.Proto.DestinationPort
-	if t.Proto.ICMPv4 || t.Proto.ICMPv6 {
-		src, dst = t.Proto.ICMPID, t.Proto.ICMPID
-	}
-	return nat.TupleOf(nat.Proto(t.Proto.Protocol), netip.AddrPortFrom(t.IP.SourceAddress, src), netip.AddrPortFrom(t.IP.DestinationAddress, dst))
 }
 
 // Attributes of linux/netfilter/nfnetlink_conntrack.h.
@@ -147,7 +135,12 @@ func (k *kernelNode) entry(t *testing.T, tuple nat.Tuple, kind, code uint8) (c k
 	default:
 		require.EqualValues(t, ctNew, kind)
 	}
-	attributes(b[20:], func(kind uint16, v []byte) {
+	return readConn(b[20:]), true
+}
+
+// readConn is a connection of what the kernel tells of it.
+func readConn(b []byte) (c kernelConn) {
+	attributes(b, func(kind uint16, v []byte) {
 		switch kind {
 		case ctaTupleOrig:
 			c.original = readTuple(v)
@@ -176,7 +169,7 @@ func (k *kernelNode) entry(t *testing.T, tuple nat.Tuple, kind, code uint8) (c k
 			})
 		}
 	})
-	return c, true
+	return c
 }
 
 func readTuple(b []byte) nat.Tuple {

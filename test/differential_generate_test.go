@@ -37,6 +37,17 @@ func (d drawn) n(below int) int {
 	return rapid.IntRange(0, below-1).Draw(d.t, "n")
 }
 
+// evenly is a number of so many bits, each as likely as the other, where n likes small ones.
+func (d drawn) evenly(bits int) (n int) {
+	for range bits {
+		n <<= 1
+		if d.t != nil && rapid.Bool().Draw(d.t, "bit") {
+			n++
+		}
+	}
+	return n
+}
+
 // chance is true once in n times.
 func (d drawn) chance(n int) bool { return d.n(n) == n-1 }
 

@@ -38,7 +38,8 @@ type kernelNode struct {
 	ask     int // nfnetlink, for one connection at a time
 	listing int // the file that lists them; negative where the kernel has none
 	tracer  *tracer
-	tunnels bool // of IPIP are there: the kernel gives each namespace one
+	nft     *nftProgram // of native twins, from the first rule set on
+	tunnels bool        // of IPIP are there: the kernel gives each namespace one
 	buf     []byte
 }
 
@@ -117,6 +118,7 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 		_ = unix.Close(k.listing)
 		_ = k.conns.Close()
 		k.tracer.close()
+		k.nft.close()
 		require.NoError(t, h.Close())
 		require.NoError(t, netns.Delete(name))
 	})

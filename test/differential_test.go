@@ -50,6 +50,7 @@ type twins struct {
 	from     string               // their device
 	mark     uint32               // and their mark
 	tracked  bool                 // connections
+	long     bool                 // rule sets get many packets
 	homing   bool                 // packets of the node may go to itself, in pieces that the emulator keeps together
 	next     map[nat.Tuple]uint32 // TCP: the sequence number that comes next
 	loaded   time.Time
@@ -62,7 +63,8 @@ type twins struct {
 	rounds      int
 	ruled       int // rules of nf_tables' own that were drawn, and those of them that nft refused
 	refused     int
-	listed      int            // rounds of what nft lists
+	listed      int // rounds of what nft lists, and those of them whose listing nft reads as something else
+	misread     int
 	unknown     string         // the condition that the emulator could not decide of a packet
 	unmodelled  map[string]int // packets by what the emulator tells that it does not model
 }
@@ -665,7 +667,10 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 		pkt = d.odd(&p)
 	}
 	if p.IsValid() && d.chance(15) {
-		pkt = d.withHeaders(&p, w.backend)
+		plain := slices.Clone(pkt)
+		if pkt = d.withHeaders(&p, w.backend); w.long && !modelled(pkt) && !d.chance(5) {
+			pkt = plain
+		}
 	}
 	switch {
 	case kind == 12 && dev != "":

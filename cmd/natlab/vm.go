@@ -40,7 +40,7 @@ type vmFlags struct {
 }
 
 func (p *program) vmRun() *cobra.Command {
-	v := vmFlags{accel: &choice{value: "auto", words: []string{"auto", "kvm", "tcg"}}}
+	v := vmFlags{accel: &choice{value: "auto", words: []string{"auto", "kvm", "tcg", "uml"}}}
 	cmd := &cobra.Command{
 		Use:   "run [--kernel SPEC]... [--iptables RELEASE] [--out DIR] -- natlab ARGS... | TEST-BINARY ARGS...",
 		Short: "Boot Debian's kernels one after the other and run a command on each",
@@ -69,7 +69,7 @@ Exit status: the command's; with several kernels the worst; 2 where a VM failed.
 	f.StringVar(&v.config.Out, "out", "", "a folder for the files that the command leaves in /out")
 	f.DurationVar(&v.config.Timeout, "timeout", 10*time.Minute, "how long the command may take")
 	f.IntVar(&v.config.MemoryMiB, "memory", 1536, "the VM's memory in MiB")
-	f.Var(v.accel, "accel", "how qemu runs it; auto takes KVM where a probe boot with it works")
+	f.Var(v.accel, "accel", "how it is run; auto takes KVM where a probe boot with it works, else qemu emulates it; with uml the kernel is a program, built here of its source")
 	f.StringVar(&v.mirror, "mirror", "", "`URL[,URL]` of a mirror of Debian, and of its security suites (default: $NATLAB_MIRROR, or what this machine's apt is set to)")
 	f.BoolVar(&v.config.Refresh, "refresh", false, "fetch the package lists anew, and with them newer kernels")
 	f.BoolVar(&v.console, "console", false, "show the kernel's console on standard error")

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +23,7 @@ type guestConfig struct {
 	Argv    []string
 	Env     []string
 	Clock   time.Time // the host's
+	Chance  []byte    // random, for a kernel that finds nothing random of its own
 	Modules []string  // to load before the command
 }
 
@@ -71,6 +74,9 @@ func GuestInit() {
 
 // mount mounts a file system. What the initramfs has where a tmpfs comes, a file of the host's /tmp, stays there.
 func mount(kind, at string) error {
+	if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as /dev/pts is everywhere
+		return err
+	}
 	packed := at + ".packed"
 	if kind == "tmpfs" {
 		if err := errors.Join(os.Rename(at, packed), os.Mkdir(at, 0o1777)); err != nil { //nolint:gosec // as /tmp is everywhere
@@ -85,7 +91,7 @@ func mount(kind, at string) error {
 
 // openLine opens the second serial line in raw mode, after mounting /dev.
 func openLine(path string) (*os.File, error) {
-	for _, m := range []struct{ kind, at string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}} {
+	for _, m := range []struct{ kind, at string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"devpts", "/dev/pts"}} {
 		if err := mount(m.kind, m.at); err != nil {
 			return nil, fmt.Errorf("mount %s: %w", m.at, err)
 		}
@@ -139,6 +145,9 @@ func setUpGuest(config guestConfig) error {
 	if err := unix.Settimeofday(&clock); err != nil {
 		return fmt.Errorf("set the clock: %w", err)
 	}
+	if err := addEntropy(config.Chance); err != nil {
+		return fmt.Errorf("/dev/urandom: %w", err)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("share mounts: %w", err)
 	}
@@ -150,6 +159,21 @@ func setUpGuest(config guestConfig) error {
 		return err
 	}
 	return os.WriteFile("/run/natlab-modules", []byte(strings.Join(loaded, "\n")+"\n"), 0o644)
+}
+
+// addEntropy gives the kernel random bytes that count: without a device, a clock or interrupts that are random it makes those who ask wait for minutes.
+func addEntropy(b []byte) error {
+	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()                                                 //nolint:errcheck // nothing is written to it but by ioctl
+	pool := binary.NativeEndian.AppendUint32(nil, uint32(8*len(b))) // struct rand_pool_info
+	pool = append(binary.NativeEndian.AppendUint32(pool, uint32(len(b))), b...)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&pool[0]))); errno != 0 { // #nosec G103 -- a struct of variable length
+		return errno
+	}
+	return nil
 }
 
 // linkStreams makes the names that udev makes elsewhere, for those who read a file by name alone.

@@ -15,14 +15,16 @@ import (
 	"syscall"
 )
 
-// Accel is how qemu runs the guest's instructions.
+// Accel is how the guest's instructions are run: by qemu, or by this machine itself.
 type Accel string
 
-// The ways. AccelAuto is KVM where a probe boot with it works, else emulation.
+// The ways. AccelAuto is KVM where a probe boot with it works, else emulation. AccelUML is no qemu at all: the kernel is a program (User-mode Linux), built of
+// the same source, which runs its processes as its own.
 const (
 	AccelAuto Accel = ""
 	AccelKVM  Accel = "kvm"
 	AccelTCG  Accel = "tcg"
+	AccelUML  Accel = "uml"
 )
 
 // ErrNoQemu is the class of a machine without qemu.
@@ -37,7 +39,7 @@ func qemu() (string, error) {
 	return program, nil
 }
 
-// machine is one run of qemu: a boot, two serial lines, and nothing else.
+// machine is one run of qemu, or of a kernel that is a program: a boot, two serial lines, and nothing else.
 type machine struct {
 	kernel, initrd string
 	accel          Accel
@@ -68,10 +70,6 @@ func (m machine) args() []string {
 // run boots the machine and serves its lines until it is off: the console goes to console, frames to handle. It ends
 // with an error when qemu does, when the second line is not what the guest's init writes, or when ctx ends.
 func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKind, []byte) error) error {
-	program, err := qemu()
-	if err != nil {
-		return err
-	}
 	consoleAt, err := listen(ctx, m.dir, "console")
 	if err != nil {
 		return err
@@ -85,12 +83,19 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := exec.CommandContext(ctx, program, m.args()...)
+	cmd, err := m.command(ctx)
+	if err != nil {
+		return err
+	}
 	var printed strings.Builder
 	cmd.Stderr = &printed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("qemu: %w", err)
+	err = cmd.Start()
+	for _, f := range cmd.ExtraFiles { // the guest's ends, which are its own now
+		_ = f.Close() // nothing was written to it
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.name(), err)
 	}
 	var lines sync.WaitGroup
 	var lineErr error
@@ -111,7 +116,7 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 		return cause
 	}
 	if waited != nil && printed.Len() > 0 {
-		return fmt.Errorf("qemu: %w: %s", waited, strings.TrimSpace(printed.String()))
+		return fmt.Errorf("%s: %w: %s", m.name(), waited, strings.TrimSpace(printed.String()))
 	}
 	if errors.Is(lineErr, io.EOF) {
 		return nil

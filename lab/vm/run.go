@@ -3,6 +3,7 @@ package vm
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,10 +59,7 @@ func Run(ctx context.Context, c Config) (int, error) {
 	if err := CheckStatic(c.Natlab); err != nil {
 		return 0, err
 	}
-	if _, err := qemu(); err != nil { // before anything is fetched
-		return 0, err
-	}
-	kernel, err := c.Store.Kernel(ctx, c.Kernel, c.Refresh)
+	kernel, err := c.kernel(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -78,6 +76,17 @@ func Run(ctx context.Context, c Config) (int, error) {
 		return 0, err
 	}
 	return c.boot(ctx, kernel, tools, dir)
+}
+
+// kernel is the kernel that the Spec names, fetched, or built where it is a program of this machine.
+func (c Config) kernel(ctx context.Context) (Kernel, error) {
+	if c.Accel == AccelUML {
+		return c.Store.UserMode(ctx, c.Kernel, c.Refresh)
+	}
+	if _, err := qemu(); err != nil { // before anything is fetched
+		return Kernel{}, err
+	}
+	return c.Store.Kernel(ctx, c.Kernel, c.Refresh)
 }
 
 func (c Config) iptables(k Kernel) string {
@@ -126,8 +135,10 @@ func (c Config) boot(ctx context.Context, kernel Kernel, tools, dir string) (int
 }
 
 func (c Config) pack(path string, kernel Kernel, tools string) error {
+	chance := make([]byte, 64)
+	_, _ = rand.Read(chance) // which never fails
 	config, err := json.Marshal(guestConfig{
-		Argv: c.Argv, Clock: time.Now(), Modules: guestModules(),
+		Argv: c.Argv, Clock: time.Now(), Chance: chance, Modules: guestModules(),
 		Env: append([]string{"PATH=" + guestPath, "HOME=/root", "TERM=dumb", "NATLAB_OUT=/out"}, c.Env...),
 	})
 	if err != nil {

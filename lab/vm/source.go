@@ -57,7 +57,7 @@ func (a apt) source(ctx context.Context, name, dir string) (err error) {
 		return fmt.Errorf("the source of %s in Debian %s has %d files *.orig.tar.xz: want one", name, a.release.name, len(archives))
 	}
 	files := filepath.Join(half, "files")
-	if err := unpackSource(archives[0], files); err != nil {
+	if err := unpackArchive(archives[0], files, sourceFile); err != nil {
 		return err
 	}
 	if err := os.Rename(files, dir); err != nil && !os.IsExist(err) {
@@ -66,7 +66,8 @@ func (a apt) source(ctx context.Context, name, dir string) (err error) {
 	return nil
 }
 
-func unpackSource(archive, dir string) error {
+// unpackArchive unpacks what want takes of a source archive.
+func unpackArchive(archive, dir string, want func(string) string) error {
 	f, err := os.Open(archive) // #nosec G304 -- apt wrote it there
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func unpackSource(archive, dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", archive, err)
 	}
-	if err := untar(tar.NewReader(r), dir, sourceFile); err != nil {
+	if err := untar(tar.NewReader(r), dir, want); err != nil {
 		return fmt.Errorf("%s: %w", archive, err)
 	}
 	return nil

@@ -57,7 +57,7 @@ func boot(t *testing.T, kernel string, change func(*vm.Config), argv ...string) 
 	var out, errOut bytes.Buffer
 	c := vm.Config{
 		Store: store, Kernel: spec, Natlab: natlab, Argv: argv,
-		Stdout: &out, Stderr: &errOut, Timeout: 3 * time.Minute,
+		Stdout: &out, Stderr: &errOut, Timeout: 3 * time.Minute, Accel: vm.Accel(os.Getenv("NATLAB_ACCEL")),
 	}
 	if change != nil {
 		change(&c)

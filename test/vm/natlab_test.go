@@ -4,6 +4,7 @@ package vm_test
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -42,14 +43,14 @@ func TestNativeTwins(t *testing.T) {
 // twinsOn runs twins on each kernel with the programs of a release, "" for the kernel's own.
 func twinsOn(t *testing.T, programs, packets, run, passed string) {
 	t.Helper()
-	seed := "1" // the same ones every time
+	seed, limit := "1", 15*time.Minute // the same ones every time
 	if n := os.Getenv("NATLAB_DIFF"); n != "" {
-		packets, seed = n, os.Getenv("NATLAB_SEED")
+		packets, seed, limit = n, os.Getenv("NATLAB_SEED"), 24*time.Hour
 	}
 	eachKernel(t, func(t *testing.T, kernel string) {
 		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) {
-			c.Files, c.Env, c.Timeout = []vm.File{{Host: twins, Guest: twins}}, []string{"NATLAB_DIFF=" + packets, "NATLAB_SEED=" + seed}, 15*time.Minute
-			c.Iptables = programs
+			c.Files, c.Env, c.Timeout = []vm.File{{Host: twins, Guest: twins}}, []string{"NATLAB_DIFF=" + packets, "NATLAB_SEED=" + seed}, limit
+			c.Iptables, c.Stdout = programs, io.MultiWriter(c.Stdout, t.Output()) // as it comes: it may take hours
 		}, twins, "-test.v", "-test.run", run)
 		require.NoError(t, err)
 		require.Zero(t, status, "%s%s", stdout, stderr)
