@@ -34,6 +34,22 @@ type given struct {
 	tcpOptions []byte          // of a TCP header, with their padding
 	headers    []packet.Header // of IPv6
 	spoiled    map[int]byte    // bytes of the packet to be others, with the checksums as they were
+	pieces     []int           // sizes of its data where it comes in fragments of IPv4
+}
+
+// parts are the fragments that it comes in, or the packet.
+func (g given) parts(t *testing.T, w *twins) [][]byte {
+	t.Helper()
+	whole := g.packet(t, w.family)
+	if g.pieces == nil {
+		return [][]byte{whole}
+	}
+	p, err := packet.Parse(whole)
+	require.NoError(t, err)
+	w.whole = slices.Clone(whole)
+	parts := p.Split(len(whole), g.pieces)
+	require.Len(t, parts, len(g.pieces))
+	return parts
 }
 
 // packet is the packet of a family.
@@ -85,6 +101,7 @@ const (
 	legacy6
 	noDCCP  // where conntrack knows nothing of DCCP
 	oldDCCP // where it tracks it, in IPv4
+	newer   // from 5.17 on: before, some kernels go on where an option of TCP cannot be set, and fib tells a device at PREROUTING alone
 )
 
 func (at where) includes(w *twins) bool {
@@ -99,6 +116,8 @@ func (at where) includes(w *twins) bool {
 		return w.kernel.version.Has(nat.DCCPForgotten)
 	case oldDCCP:
 		return w.family == nat.IPv4 && !w.kernel.version.Has(nat.DCCPForgotten)
+	case newer:
+		return !w.kernel.version.Before(5, 17)
 	case both:
 	}
 	return true

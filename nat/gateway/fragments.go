@@ -35,16 +35,53 @@ func (v *visit) assemble(p *passage, where int) bool {
 	}
 	p.read()
 	if where == partsIn && p.view.Tuple.Proto() == nat.TCP { // tcp_v4_early_demux
-		p.pull()
+		p.pull(tcpHeader)
 	}
 	return true
 }
 
-// pull is what happens to the pieces of a packet whose whole transport header is looked at in place: where the first one
-// is shorter, they are no longer those that came in.
-func (p *passage) pull() {
-	headers := map[nat.Proto]int{nat.TCP: 20, nat.SCTP: 12}
-	if len(p.pieces) > 0 && p.pieces[0] < headers[p.view.Tuple.Proto()] {
-		p.pieces = p.pieces[:0]
+// pull has so many bytes from the transport header on in one place, if there are as many (skb_ensure_writable).
+func (p *passage) pull(bytes int) {
+	if len(p.pkt.Transport()) >= bytes {
+		p.view.Pulled = max(p.view.Pulled, bytes)
 	}
+}
+
+// Bytes that the kernel wants in one place: early demultiplexing and NAT of a TCP header, conntrack and NAT of SCTP's, NAT of DCCP's, and NAT of an ICMP error with the
+// header that it is about. Of others it wants eight, which each first fragment has.
+const (
+	tcpHeader              = 20
+	sctpHeader, dccpHeader = 12, 12
+	quotation              = 28
+)
+
+// translated is how many of them NAT wants of a packet's header (the manip_pkt functions of nf_nat_proto.c).
+func (v *visit) translated(p *passage) int {
+	switch p.view.Tuple.Proto() {
+	case nat.TCP:
+		return tcpHeader
+	case nat.SCTP:
+		return sctpHeader
+	case nat.DCCP:
+		if !v.options.Kernel.Has(nat.DCCPForgotten) {
+			return dccpHeader
+		}
+	}
+	return 0
+}
+
+// eaten are the sizes of pieces when so many bytes have come to the first one out of those behind it (__pskb_pull_tail).
+func eaten(pieces []int, pulled int) []int {
+	if len(pieces) == 0 || pieces[0] >= pulled {
+		return pieces
+	}
+	short := pulled - pieces[0]
+	out := []int{pulled}
+	for _, n := range pieces[1:] {
+		if short < n {
+			out = append(out, n-short)
+		}
+		short = max(short-n, 0)
+	}
+	return out
 }

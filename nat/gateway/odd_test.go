@@ -10,6 +10,7 @@ import (
 	"natlab/nat"
 	"natlab/nat/gateway"
 	"natlab/nat/iptables"
+	"natlab/nat/nftables"
 	"natlab/nat/packet"
 	"natlab/topology"
 )
@@ -78,5 +79,59 @@ func TestOwnFragments(t *testing.T) {
 		}
 		require.Equal(t, unmodelled, g.Unmodelled(), dst)
 		require.Equal(t, unmodelled != "", len(outs) == 0, dst)
+	}
+}
+
+// A packet that came in pieces leaves in the same ones, unless its header had to come to the first one out of those behind it: then that one is as long, and where the others no
+// longer begin at multiples of eight bytes the packet is cut anew, by the longest of them.
+func TestPiecesOfAHeader(t *testing.T) {
+	t.Parallel()
+	words := topology.NodeWords{Addresses: []string{"eth0=10.0.0.2/24", "eth1=10.1.0.2/24"}, Sysctls: []string{"net.ipv4.ip_forward=1"}}
+	ns, _, err := words.Node()
+	require.NoError(t, err)
+	const rules = `table ip t {
+	chain c {
+		type nat hook prerouting priority dstnat; policy accept;
+		tcp flags syn tcp option maxseg size set 1400 dnat to 10.1.0.9
+		meta l4proto { tcp, udp, sctp, dccp } dnat to 10.1.0.9
+	}
+}
+`
+	rs, err := nftables.ParseText(rules)
+	require.NoError(t, err)
+	mss := []byte{2, 4, 5, 180}
+	for _, row := range []struct {
+		name      string
+		proto     nat.Proto
+		fields    packet.Fields
+		kernel    nat.Kernel
+		came, out []int
+	}{
+		{"20 bytes of TCP", nat.TCP, packet.Fields{TCP: packet.TCP{Flags: 16}, Payload: make([]byte, 28)}, nat.Kernel{}, []int{16, 16, 16}, []int{16, 16, 16}},
+		{"20 bytes, of unequal pieces", nat.TCP, packet.Fields{TCP: packet.TCP{Flags: 16}, Payload: make([]byte, 28)}, nat.Kernel{}, []int{8, 24, 8, 8}, []int{24, 24}},
+		{"24 bytes of TCP", nat.TCP, packet.Fields{TCP: packet.TCP{Flags: 2, Options: mss}, Payload: make([]byte, 40)}, nat.Kernel{}, []int{8, 32, 24}, []int{24, 16, 24}},
+		{"pieces that are gone", nat.TCP, packet.Fields{TCP: packet.TCP{Flags: 2, Options: mss}, Payload: make([]byte, 40)}, nat.Kernel{}, []int{8, 8, 8, 8, 32}, []int{24, 8, 32}},
+		{"longer than all of them", nat.TCP, packet.Fields{TCP: packet.TCP{Flags: 2, Options: mss}, Payload: make([]byte, 24)}, nat.Kernel{}, []int{16, 16, 8, 8}, []int{16, 16, 16}},
+		{"a whole header in the first one", nat.TCP, packet.Fields{TCP: packet.TCP{Flags: 2, Options: mss}, Payload: make([]byte, 24)}, nat.Kernel{}, []int{24, 8, 16}, []int{24, 8, 16}},
+		{"UDP", nat.UDP, packet.Fields{Payload: make([]byte, 40)}, nat.Kernel{}, []int{8, 8, 32}, []int{8, 8, 32}},
+		{"SCTP", nat.SCTP, packet.Fields{Rest: 7, Payload: make([]byte, 36)}, nat.Kernel{}, []int{8, 24, 16}, []int{24, 24}},
+		{"DCCP of old", nat.DCCP, packet.Fields{Payload: make([]byte, 28)}, nat.Kernel{Major: 6, Minor: 1}, []int{8, 24, 16}, []int{24, 24}},
+		{"DCCP of today", nat.DCCP, packet.Fields{Payload: make([]byte, 28)}, nat.Kernel{}, []int{8, 24, 16}, []int{8, 24, 16}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			g, err := gateway.NewGateway(ns, nil, gateway.NodeOptions{Facts: gateway.Facts{Kernel: row.kernel, NFT: rs}})
+			require.NoError(t, err)
+			p := packet.Build(nat.TupleOf(row.proto, netip.MustParseAddrPort("10.0.0.1:1000"), netip.MustParseAddrPort("10.0.0.9:80")), row.fields)
+			var got []int
+			for _, piece := range p.Split(p.Len(), row.came) {
+				outs, _, _ := g.Handle(piece, "eth0", time.Unix(1, 0))
+				for _, o := range outs {
+					got = append(got, len(o.Packet)-20)
+				}
+			}
+			require.Empty(t, g.Unmodelled())
+			require.Equal(t, row.out, got)
+		})
 	}
 }

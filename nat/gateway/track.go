@@ -17,8 +17,8 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 		p.ref = conntrack.Ref{Info: conntrack.InfoUntracked}
 		return true
 	}
-	if p.pieces != nil && hook == nat.PreRouting && p.pkt.Proto() == nat.SCTP && v.conns.Settings.Checksum { // sctp_error
-		p.pull()
+	if hook == nat.PreRouting && p.pkt.Proto() == nat.SCTP && v.conns.Settings.Checksum { // sctp_error
+		p.pull(sctpHeader)
 	}
 	if !p.pkt.Trackable() || p.strange {
 		p.ref = conntrack.Ref{}

@@ -62,7 +62,7 @@ func (v *visit) transmit(p *passage) {
 	case p.pieces != nil:
 		limit = min(limit, p.longest)
 	}
-	pieces := p.pieces
+	pieces := eaten(p.pieces, p.view.Pulled)
 	if p.laid != nil {
 		pieces = p.laid
 	}

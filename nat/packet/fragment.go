@@ -185,15 +185,16 @@ func (a *assembly) whole() Whole {
 }
 
 // Split cuts an IPv4 packet into fragments that are not longer than limit, a number of bytes with the header; of those
-// sizes of their data where they fit and add up, without don't-fragment then (ip_do_fragment).
+// sizes of their data where they fit, add up and begin at multiples of 8 bytes, without don't-fragment then (ip_do_fragment).
 func (p *Packet) Split(limit int, sizes []int) [][]byte {
 	header := p.b[:int(p.b[0]&15)*4]
 	room, left := limit-len(header), len(p.b)-len(header)
-	sum := 0
+	sum, even := 0, true
 	for _, n := range sizes {
+		even = even && sum%8 == 0 // where one begins
 		sum += n
 	}
-	if len(sizes) > 0 && sum == left && slices.Max(sizes) <= room {
+	if len(sizes) > 0 && even && sum == left && slices.Max(sizes) <= room {
 		return p.cut(header, sizes, 0)
 	}
 	if sizes = p.Pieces(limit); sizes == nil {

@@ -41,6 +41,7 @@ func (p *Packet) LowerMaxSegment(size uint16) bool {
 	if p.Wire.Proto() != nat.TCP || p.Wire.Later() || len(h) < header || int(h[12]>>4)*4 < header || len(h) < int(h[12]>>4)*4 {
 		return false
 	}
+	p.Pulled = max(p.Pulled, int(h[12]>>4)*4)
 	for at, option := range p.Wire.TCPOptions {
 		switch {
 		case option[0] != kind:
