@@ -56,7 +56,8 @@ diff-nft: root go-there ## the same for tables of nf_tables' own, loaded by nft 
 	@.ci/deps ip nft ipset conntrack
 	NATLAB_DIFF=$(or $(N),500000) $(GO) test ./test -count=1 -run '^TestDifferentialNative$$' -timeout 24h -v
 
-diff-uml: root go-there ## the same as diff-nft on another kernel, built as a program: make diff-uml KERNEL=6.1 N=500000
+diff-uml: root go-there ## the same on another kernel, which is built as a program of this machine: make diff-uml KERNEL=6.1
+	@for p in gcc make flex bison bc; do command -v $$p >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends gcc libc6-dev make flex bison bc; break; }; done
 	NATLAB_DIFF=$(or $(N),500000) NATLAB_KERNELS="$(or $(KERNEL),6.1)" NATLAB_ACCEL=uml $(GO) test -tags vm ./test/vm -count=1 -run '^TestNativeTwins$$' -timeout 24h -v
 
 diff-wire: root go-there ## N generated packets through the kernel's NAT and through the gateway on the wire (root): make diff-wire N=100000

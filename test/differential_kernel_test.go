@@ -132,7 +132,7 @@ func newKernelNode(t *testing.T, plan topology.Namespace, family nat.Family) *ke
 	k.tunnels = err == nil
 	if family == nat.IPv6 {
 		require.Eventually(t, func() bool { return settled(nl, plan) }, 10*time.Second, time.Millisecond)
-		require.NoError(t, k.set(forwarding6, "1"))
+		require.NoError(t, k.set(topology.Sysctl{Key: forwarding6, Value: "1"}))
 	}
 	return k
 }
@@ -279,9 +279,19 @@ func (k *kernelNode) restore(ctx context.Context, backend dataplane.Backend, rs 
 	})
 }
 
-// set changes a sysctl of the namespace.
-func (k *kernelNode) set(key, value string) error {
-	return k.ns.Do(func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) })
+// fragments6 is how long conntrack waits for fragments of IPv6.
+var fragments6 = topology.Sysctl{Key: "net/netfilter/nf_conntrack_frag6_timeout", Value: "100000"}
+
+// set changes sysctls of the namespace, in order.
+func (k *kernelNode) set(list ...topology.Sysctl) error {
+	return k.ns.Do(func() error {
+		for _, s := range list {
+			if err := os.WriteFile("/proc/sys/"+s.Key, []byte(s.Value), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // inject lets a packet come in by a device.

@@ -137,7 +137,7 @@ func (w *twins) loadNative(t *testing.T, rs *nativeRules) nftables.Ruleset {
 	listed, err := k.loadNative(t, rs)
 	require.NoError(t, err)
 	require.NoError(t, k.conns.Flush())
-	if err := k.set("net/netfilter/nf_conntrack_frag6_timeout", "100000"); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
+	if err := k.set(fragments6); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
 		require.NoError(t, err)
 	}
 	w.tracked = slices.ContainsFunc(listed.Tables, func(t nftables.Table) bool { return t.Tracks(w.family) })

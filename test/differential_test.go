@@ -104,7 +104,7 @@ func (w *twins) load(t *testing.T, rs iptables.Ruleset) {
 	require.NoError(t, w.kernel.fillSets())
 	sets, err := ipset.Parse(setsIn(w.family))
 	require.NoError(t, err)
-	if err := w.kernel.set("net/netfilter/nf_conntrack_frag6_timeout", "100000"); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
+	if err := w.kernel.set(fragments6); !errors.Is(err, os.ErrNotExist) { // it is there when a rule tracks
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.kernel.conns.Flush())
@@ -129,10 +129,8 @@ func (w *twins) set(t *testing.T) topology.Namespace {
 	if w.kernel.tunnels {
 		node.Devices = append(node.Devices, topology.Device{Name: "tunl0", Kind: topology.TunnelIPIP})
 	}
-	for _, s := range w.settings {
-		require.NoError(t, w.kernel.set(s.Key, s.Value))
-		node.Sysctls = append(node.Sysctls, s)
-	}
+	require.NoError(t, w.kernel.set(w.settings...))
+	node.Sysctls = append(node.Sysctls, w.settings...)
 	return node
 }
 

@@ -197,9 +197,7 @@ func (w *twins) wired(t *testing.T, apply userspace.Apply, rs gateway.Rules, fac
 		w.wireNode = x.node
 	}
 	x.node.collect(t)
-	for _, s := range w.settings {
-		require.NoError(t, x.node.set(s.Key, s.Value))
-	}
+	require.NoError(t, x.node.set(w.settings...))
 	facts.Kernel, facts.IPsec, facts.Queues = w.kernel.version, rules.No, rules.No
 	g, err := userspace.Open(x.node.ns, userspace.Options{
 		Rules: map[nat.Family]gateway.Rules{w.family: rs}, Apply: apply, Queues: 1 + w.rounds%3, Chance: &x.ports, Facts: facts,
