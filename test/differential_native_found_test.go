@@ -217,6 +217,13 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{tuple: "tcp 192.168.1.1:1003 > 10.0.0.1:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 255, 210}},
 		}, both, false},
 		{"a field that a rule of inet sets", nativeChain("inet t", forward, "udp dport 53 ip6 hoplimit set 5", "ip6 dscp set cs1", "ip6 hoplimit 5 meta mark set 0x1"), []given{{dev: "in0", tuple: toPod}}, only6, false},
+		{"the way to a group of the link is that by which the packet came", nativeChain("ip t", prerouting, `fib daddr oif "out0" meta mark set 0x1`, `fib daddr . iif oif "out0" meta mark set meta mark | 0x2`, `fib daddr oif "in0" meta mark set meta mark | 0x4`), []given{
+			{dev: "out0", tuple: "udp [fd00::a00:14]:1000 > [ff02::5]:80"},
+			{dev: "in0", tuple: "udp [fd00::c0a8:10a]:1000 > [ff02::5]:80"},
+			{dev: "pod0", tuple: "udp [fd00::af4:5]:1000 > [ff02::1]:80"},
+			{dev: "out0", tuple: "udp [fd00::a00:14]:1000 > [ff05::5]:80"},
+			{dev: "out0", tuple: "udp [fd00::a00:14]:1000 > [ff01::5]:80"},
+		}, only6, false},
 		{"pieces out of which a header came to the first one", nativeChain("ip t", "nat hook prerouting priority -100", "tcp flags syn tcp option maxseg size set 1400 dnat to 10.244.0.6", "meta l4proto { tcp, sctp, dccp } dnat to 10.244.0.6"), []given{
 			{dev: "in0", tuple: "tcp 192.168.1.10:1001 > 10.0.0.20:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}, payload: make([]byte, 50), pieces: []int{16, 16, 8, 34}},
 			{dev: "in0", tuple: "tcp 192.168.1.10:1002 > 10.0.0.20:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180, 1, 1, 1, 0}, payload: make([]byte, 50), pieces: []int{16, 16, 8, 38}},

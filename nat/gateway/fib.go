@@ -59,7 +59,7 @@ func (v *visit) RouteDevice(p *rules.Packet, q rules.RouteQuery) (dev string, kn
 		k.mark = p.Mark
 	}
 	next, why := v.host.route(to, k)
-	if to.Is6() && to.IsLinkLocalUnicast() && !next.local() && cmp.Or(only, in) != nil {
+	if to.Is6() && (to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast()) && !next.local() && cmp.Or(only, in) != nil {
 		next, why = v.host.lookupBy(cmp.Or(only, in), to)
 	}
 	switch {
