@@ -87,8 +87,8 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 	if err != nil {
 		return err
 	}
-	var printed strings.Builder
-	cmd.Stderr = &printed
+	printed := &tail{}
+	cmd.Stderr = printed
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	err = cmd.Start()
 	for _, f := range cmd.ExtraFiles { // the guest's ends, which are its own now
@@ -112,13 +112,17 @@ func (m machine) run(ctx context.Context, console io.Writer, handle func(frameKi
 	_ = consoleAt.Close() // closed twice
 	_ = lineAt.Close()    // closed twice
 	lines.Wait()
-	if cause := context.Cause(ctx); cause != nil && waited != nil && (lineErr == nil || errors.Is(lineErr, io.EOF) || errors.Is(lineErr, net.ErrClosed)) {
+	ended := lineErr == nil || errors.Is(lineErr, io.EOF)
+	if !ended && !errors.Is(lineErr, net.ErrClosed) {
+		return lineErr
+	}
+	if cause := context.Cause(ctx); cause != nil && waited != nil {
 		return cause
 	}
-	if waited != nil && printed.Len() > 0 {
-		return fmt.Errorf("%s: %w: %s", m.name(), waited, strings.TrimSpace(printed.String()))
+	if said := printed.lastLines(20); waited != nil && said != "" {
+		return fmt.Errorf("%s: %w: %s", m.name(), waited, said)
 	}
-	if errors.Is(lineErr, io.EOF) {
+	if ended {
 		return nil
 	}
 	return lineErr

@@ -45,7 +45,7 @@ func (m machine) command(ctx context.Context) (*exec.Cmd, error) {
 func (m machine) userModeArgs() []string {
 	return []string{
 		"mem=" + strconv.Itoa(m.memoryMiB) + "M", "initrd=" + m.initrd, "rdinit=/init",
-		"con=null", "ssl0=null,fd:3", "ssl1=null,fd:4", "console=ttyS0", "loglevel=4", "panic=-1", "oops=panic",
+		"con=null", "ssl=null", "ssl0=null,fd:3", "ssl1=null,fd:4", "console=ttyS0", "loglevel=4", "panic=-1", "oops=panic",
 	}
 }
 
