@@ -247,7 +247,7 @@ func (w *twins) hear(t *testing.T) (out map[string][][]byte, steps []string) {
 // machine is busy.
 func (w *twins) await(t *testing.T, outs []gateway.Out, trace nat.Trace, kernelOut map[string][][]byte, steps *[]string) {
 	t.Helper()
-	const tries, pause = 10, 20 * time.Millisecond
+	const tries, pause = 50, 20 * time.Millisecond
 	expected := 0
 	for _, s := range trace {
 		if w.backend == dataplane.NFT || s.Why != iptables.WhyHotdrop {
