@@ -666,7 +666,7 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 	}
 	if p.IsValid() && d.chance(15) {
 		plain := slices.Clone(pkt)
-		if pkt = d.withHeaders(&p, w.backend); w.long && !modelled(pkt) && !d.chance(5) {
+		if pkt = d.withHeaders(&p, w.backend); w.long && !modelled(pkt) && !d.chance(5) || !w.decides(pkt) {
 			pkt = plain
 		}
 	}
@@ -685,6 +685,17 @@ func (w *twins) draw(d drawn) (dev string, pkt []byte, mark uint32) {
 		w.before = slices.Clone(pkt)
 	}
 	return dev, pkt, mark
+}
+
+// decides reports whether the rules alone decide of a fragment of IPv6: before 5.13 a namespace whose conntrack was ever in use puts it together (nf_defrag_ipv6_enable).
+func (w *twins) decides(pkt []byte) bool {
+	const fragment = 44
+	p, err := packet.Parse(pkt)
+	if err != nil || w.family == nat.IPv4 || w.tracked || !w.kernel.version.Before(5, 13) {
+		return true
+	}
+	_, is := p.Header(fragment)
+	return !is
 }
 
 // cuts reports whether a packet may be given in fragments. Where they are not put together, nf_tables looks for flags in

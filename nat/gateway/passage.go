@@ -43,6 +43,7 @@ type passage struct {
 	by       *device    // it has to leave by this device
 	routed   uint32     // the mark that its route was asked for with
 	anew     bool       // which was after rules changed it
+	toward   *device    // that this route leads to
 	held     bool       // on the wire it has that mark until POSTROUTING, and not its own
 
 	sourceless packet.Packet // a copy from 0.0.0.0 as it leaves; zero: any other

@@ -191,6 +191,7 @@ func (v *visit) reroute(p *passage) bool {
 		v.lost("rerouting after OUTPUT", why)
 		return false
 	}
+	p.toward = next.dev
 	if p.routed, p.anew = p.view.Mark, true; !v.wire || p.copy {
 		p.leave(&next)
 	}

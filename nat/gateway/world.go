@@ -73,12 +73,16 @@ func (v *visit) Clock() (time.Time, bool) { return v.at, v.prediction.choices ==
 // Kernel is the node's, for what differs between kernels.
 func (v *visit) Kernel() nat.Kernel { return v.options.Kernel }
 
-// PathMTU is the MTU of the out device, or of the device that the source is reached by where that is less.
+// PathMTU is the MTU of the device that the packet's route leads to, which is not the hook's where it was routed anew, or of the device that the source is reached by
+// where that is less.
 func (v *visit) PathMTU(p *rules.Packet) (mtu int, ok bool) {
 	const longest4, longest6 = 65535, 65535 + 40 // IP_MAX_MTU, IP6_MAX_MTU
 	out := v.devices[p.Out]
 	if out == nil {
 		return 0, false
+	}
+	if v.ruled != nil && v.ruled.toward != nil {
+		out = v.ruled.toward
 	}
 	longest := longest4
 	if v.options.Family == nat.IPv6 {
