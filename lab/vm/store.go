@@ -59,14 +59,20 @@ var ErrNoKernel = errors.New("no such kernel")
 // Kernel finds the newest kernel that a Spec names, and fetches it unless the Store has it. With refresh the package
 // lists are fetched anew, so that "newest" is today's.
 func (s Store) Kernel(ctx context.Context, spec Spec, refresh bool) (Kernel, error) {
-	pin := filepath.Join(s.Dir, "resolved", "kernel-"+strings.ReplaceAll(spec.String(), "/", "_"))
+	return s.newest(ctx, "kernel", "cloud kernels", spec, refresh, s.fromRelease)
+}
+
+// newest is the kernel that the first of a Spec's releases has, and notes which it was. The kind is what a note's name begins with; among are Debian's packages that
+// kernels of that kind come of.
+func (s Store) newest(ctx context.Context, kind, among string, spec Spec, refresh bool, from func(context.Context, release, Spec, bool) (Kernel, error)) (Kernel, error) {
+	pin := filepath.Join(s.Dir, "resolved", kind+"-"+strings.ReplaceAll(spec.String(), "/", "_"))
 	if !refresh {
 		if k, ok := s.pinned(pin); ok {
 			return k, nil
 		}
 	}
 	for _, r := range spec.candidates() {
-		k, err := s.fromRelease(ctx, r, spec, refresh)
+		k, err := from(ctx, r, spec, refresh)
 		if errors.Is(err, ErrNoKernel) {
 			continue
 		}
@@ -75,12 +81,12 @@ func (s Store) Kernel(ctx context.Context, spec Spec, refresh bool) (Kernel, err
 		}
 		return k, writeFile(pin, filepath.Base(k.Dir))
 	}
-	return Kernel{}, noKernel(spec)
+	return Kernel{}, noKernel(spec, among)
 }
 
 // noKernel tells of a kernel that no release has, and which ones there are.
-func noKernel(spec Spec) error {
-	return fmt.Errorf("kernel %s: %w among Debian's cloud kernels; there are %s", spec, ErrNoKernel, strings.Join(Kernels(), ", "))
+func noKernel(spec Spec, among string) error {
+	return fmt.Errorf("kernel %s: %w among Debian's %s; there are %s", spec, ErrNoKernel, among, strings.Join(Kernels(), ", "))
 }
 
 func (s Store) pinned(pin string) (Kernel, bool) {

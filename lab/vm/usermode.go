@@ -21,32 +21,16 @@ import (
 // UserMode finds the newest Linux that a Spec names among Debian's sources, and builds it as a program of this machine (ARCH=um) unless the Store has it:
 // it takes a compiler some minutes. With refresh the package lists are fetched anew.
 func (s Store) UserMode(ctx context.Context, spec Spec, refresh bool) (Kernel, error) {
-	pin := filepath.Join(s.Dir, "resolved", "usermode-"+strings.ReplaceAll(spec.String(), "/", "_"))
-	if !refresh {
-		if k, ok := s.pinned(pin); ok {
-			return k, nil
-		}
-	}
+	return s.newest(ctx, "usermode", "sources", spec, refresh, s.builtFrom)
+}
+
+// builtFrom builds the newest source of a release that a Spec names.
+func (s Store) builtFrom(ctx context.Context, r release, spec Spec, refresh bool) (Kernel, error) {
 	for _, program := range []string{"make", "gcc", "flex", "bison", "bc"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return Kernel{}, fmt.Errorf("kernel %s as a program: %s is not installed; it is built by make, gcc, flex, bison and bc", spec, program)
 		}
 	}
-	for _, r := range spec.candidates() {
-		k, err := s.builtFrom(ctx, r, spec, refresh)
-		if errors.Is(err, ErrNoKernel) {
-			continue
-		}
-		if err != nil {
-			return Kernel{}, err
-		}
-		return k, writeFile(pin, filepath.Base(k.Dir))
-	}
-	return Kernel{}, fmt.Errorf("kernel %s: %w among Debian's sources; there are %s", spec, ErrNoKernel, strings.Join(Kernels(), ", "))
-}
-
-// builtFrom builds the newest source of a release that a Spec names.
-func (s Store) builtFrom(ctx context.Context, r release, spec Spec, refresh bool) (Kernel, error) {
 	a := s.apt(r)
 	if err := a.prepare(ctx, refresh); err != nil {
 		return Kernel{}, err

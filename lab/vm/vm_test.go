@@ -17,7 +17,7 @@ func TestNoKernel(t *testing.T) {
 	t.Parallel()
 	spec, err := ParseSpec("6.13")
 	require.NoError(t, err)
-	err = noKernel(spec)
+	err = noKernel(spec, "cloud kernels")
 	require.ErrorIs(t, err, ErrNoKernel)
 	require.Regexp(t, "^kernel 6\\.13: no such kernel .*; there are .*bookworm, 6\\.1,.* 6\\.12", err)
 }
