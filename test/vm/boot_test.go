@@ -128,13 +128,21 @@ func TestKernelHasWhatALabNeeds(t *testing.T) {
 	})
 }
 
+// There are random bytes from the beginning, and terminals.
+func TestRandomBytesAndTerminals(t *testing.T) {
+	eachKernel(t, func(t *testing.T, kernel string) {
+		status, stdout, stderr, err := boot(t, kernel, func(c *vm.Config) { c.Timeout = 40 * time.Second },
+			"sh", "-c", "head -c 16 /dev/random | wc -c; ls /dev/pts")
+		require.NoError(t, err)
+		require.Zero(t, status, stderr)
+		require.Equal(t, []string{"16", "ptmx"}, strings.Fields(stdout))
+	})
+}
+
 // A panic, a hang and a full disk are faults of the VM, with the console's last lines, and not the command's outcome.
 func TestFaults(t *testing.T) {
 	t.Run("panic", func(t *testing.T) {
-		if os.Getenv("NATLAB_ACCEL") == string(vm.AccelUML) {
-			t.Skip("a kernel as a program has no sysrq-trigger")
-		}
-		_, _, _, err := boot(t, kernels()[0], nil, "sh", "-c", "echo c > /proc/sysrq-trigger")
+		_, _, _, err := boot(t, kernels()[0], nil, "sh", "-c", "kill -SEGV 1; sleep 1000") // a kernel cannot do without init
 		var fault *vm.Fault
 		require.ErrorAs(t, err, &fault)
 		require.Contains(t, fault.Console, "Kernel panic")
