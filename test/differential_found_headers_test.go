@@ -22,6 +22,12 @@ func foundHeaders() []found {
 			{dev: "in0", tuple: own, options: []byte{1, 1, 1, 30}},
 			{tuple: "udp 10.0.0.1:1000 > 10.0.0.20:80", options: []byte{30, 9, 1, 2}},
 		}, only4, nil},
+		{"pieces out of which what a target writes into came to the first one", mangleRules("-A FORWARD -p tcp --dport 80 --syn -j TCPMSS --set-mss 1000", "-A FORWARD -p tcp --dport 81 -j TCPOPTSTRIP --strip-options wscale") + filterRules("-A FORWARD -m conntrack --ctstate INVALID -j DROP"), []given{
+			{dev: "in0", tuple: "tcp 192.168.1.10:1001 > 10.244.0.5:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 5, 180}, payload: make([]byte, 50), pieces: []int{24, 8, 42}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1002 > 10.244.0.5:81", flags: 2, seq: 1000, tcpOptions: []byte{3, 3, 7, 0}, payload: make([]byte, 50), pieces: []int{16, 16, 42}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1003 > 10.244.0.5:81", flags: 2, seq: 1000, tcpOptions: []byte{3, 3, 7, 1, 1, 1, 1, 1, 1, 1, 1, 0}, payload: make([]byte, 50), pieces: []int{24, 16, 42}},
+			{dev: "in0", tuple: "tcp 192.168.1.10:1005 > 10.244.0.5:83", flags: 2, seq: 1000, tcpOptions: []byte{3, 3, 7, 0}, payload: make([]byte, 50), pieces: []int{24, 8, 42}},
+		}, only4, nil},
 		{"UDP of a header that rules have changed since conntrack has summed it", mangleRules("-A INPUT -p udp --sport 1001 -j HL --hl-set 5", "-A PREROUTING -p udp --sport 1002 -j DSCP --set-dscp 0x2e", "-A INPUT -p udp --sport 1003 -j TOS --set-tos 0x10/0x3f") + filterRules("-A INPUT -m conntrack --ctstate INVALID"), []given{
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 192.168.1.1:80", payload: make([]byte, 68)},
 			{dev: "in0", tuple: "udp 192.168.1.10:1001 > 192.168.1.1:80", payload: make([]byte, 69)},

@@ -21,7 +21,7 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 	m := conntrack.ManipOf(hook)
 	related := p.ref.Info == conntrack.InfoRelated
 	if proto := p.pkt.Proto(); related && (proto == nat.ICMP || proto == nat.ICMPv6) {
-		p.pull(quotation)
+		p.view.Pull(quotation)
 		if !v.verified(p, hook) {
 			v.lost("NAT", "the ICMP error's checksum is wrong")
 			return false
@@ -71,7 +71,7 @@ func (v *visit) translate(p *passage, hook nat.Hook) bool {
 			v.lost("NAT", "the packet's transport header is cut too short to be translated, or of an unknown version")
 			return false
 		}
-		p.pull(v.translated(p))
+		p.view.Pull(v.translated(p))
 		v.rewrite(&p.pkt, m, to)
 		p.view.Tuple = p.pkt.Tuple()
 	}

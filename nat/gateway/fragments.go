@@ -35,16 +35,9 @@ func (v *visit) assemble(p *passage, where int) bool {
 	}
 	p.read()
 	if where == partsIn && p.view.Tuple.Proto() == nat.TCP { // tcp_v4_early_demux
-		p.pull(tcpHeader)
+		p.view.Pull(tcpHeader)
 	}
 	return true
-}
-
-// pull has so many bytes from the transport header on in one place, if there are as many (skb_ensure_writable).
-func (p *passage) pull(bytes int) {
-	if len(p.pkt.Transport()) >= bytes {
-		p.view.Pulled = max(p.view.Pulled, bytes)
-	}
 }
 
 // Bytes that the kernel wants in one place: early demultiplexing and NAT of a TCP header, conntrack and NAT of SCTP's, NAT of DCCP's, and NAT of an ICMP error with the

@@ -18,7 +18,7 @@ func (v *visit) connect(p *passage, hook nat.Hook) bool {
 		return true
 	}
 	if hook == nat.PreRouting && p.pkt.Proto() == nat.SCTP && v.conns.Settings.Checksum { // sctp_error
-		p.pull(sctpHeader)
+		p.view.Pull(sctpHeader)
 	}
 	if !p.pkt.Trackable() || p.strange {
 		p.ref = conntrack.Ref{}

@@ -33,6 +33,13 @@ func (p *Packet) drifts(old, now [2]byte) {
 	p.Drift = uint16(sum)
 }
 
+// Pull has so many bytes from the transport header on in one place, if there are as many (skb_ensure_writable).
+func (p *Packet) Pull(bytes int) {
+	if len(p.Wire.Transport()) >= bytes {
+		p.Pulled = max(p.Pulled, bytes)
+	}
+}
+
 // LowerMaxSegment makes the maximum segment size that a TCP header's options give no larger than this (nft_exthdr_tcp_set_eval). A packet without the option stays
 // as it is. It reports whether there is a whole header, in which the option is whole.
 func (p *Packet) LowerMaxSegment(size uint16) bool {
@@ -41,7 +48,7 @@ func (p *Packet) LowerMaxSegment(size uint16) bool {
 	if p.Wire.Proto() != nat.TCP || p.Wire.Later() || len(h) < header || int(h[12]>>4)*4 < header || len(h) < int(h[12]>>4)*4 {
 		return false
 	}
-	p.Pulled = max(p.Pulled, int(h[12]>>4)*4)
+	p.Pull(int(h[12]>>4) * 4)
 	for at, option := range p.Wire.TCPOptions {
 		switch {
 		case option[0] != kind:

@@ -35,8 +35,7 @@ type Packet struct {
 	Sender   Sender // at OUTPUT and POSTROUTING
 	// Sets is what rules on the packet's way have made of the node's sets: the World's own. nil: nothing.
 	Sets any
-	// Pulled is how many bytes from the transport header on rules wanted in one place (skb_ensure_writable). Of a packet that came in pieces the first one is as
-	// long then.
+	// Pulled is how many bytes from the transport header on something wanted in one place, Pull. Of a packet that came in pieces the first one is as long then.
 	Pulled int
 	// Wire is the packet's bytes; nil where no more is known than the fields above. A target that rewrites the packet
 	// rewrites them and keeps its checksums right.

@@ -198,6 +198,7 @@ func (t SetTCPMSS) Act(v *rules.Visit) rules.Action {
 		return rules.Continue()
 	}
 	h := v.Wire.Transport()
+	v.Pull(len(h)) // tcpmss_mangle_packet
 	if len(h) < tcpHeader || int(h[12]>>4)*4 < tcpHeader || len(h) < int(h[12]>>4)*4 {
 		return rules.Action{Verdict: nat.Drop}
 	}

@@ -110,6 +110,7 @@ func (t TCPOptStrip) Act(v *rules.Visit) rules.Action {
 	if len(h) < tcpHeader || len(h) < int(h[12]>>4)*4 {
 		return rules.Action{Verdict: nat.Drop}
 	}
+	v.Pull(int(h[12]>>4) * 4) // tcpoptstrip_mangle_packet
 	for at, option := range v.Wire.TCPOptions {
 		if len(option) < max(1, int(h[at+1])) { // it ends behind the header
 			break
