@@ -224,7 +224,7 @@ func TestDifferentialNativeFound(t *testing.T) {
 			{dev: "out0", tuple: "udp [fd00::a00:14]:1000 > [ff05::5]:80"},
 			{dev: "out0", tuple: "udp [fd00::a00:14]:1000 > [ff01::5]:80"},
 		}, only6, false},
-		{"where a packet leads to that NAT has routed anew", nativeChain("ip t", "nat hook output priority -100", "ip daddr 10.0.0.20 dnat to 192.168.1.10", "ip daddr 192.168.1.11 dnat to 10.0.0.20") + nativeChain("ip u", "filter hook output priority 1", "rt mtu < 1300 meta mark set 0x1", "rt mtu > 1300 meta mark set 0x2", "tcp option maxseg size set rt mtu", `oif "out0" counter`), []given{
+		{"where a packet leads to that NAT has routed anew", nativeChain("ip t", "nat hook output priority -100", "ip daddr 10.0.0.20 dnat to 192.168.1.10", "ip daddr 192.168.1.11 dnat to 10.0.0.20") + nativeChain("ip u", "filter hook output priority 1", "rt mtu < 1300 meta mark set 0x1", "rt mtu > 1300 meta mark set 0x2", "tcp flags syn tcp option maxseg size set rt mtu", `oif "out0" counter`), []given{
 			{tuple: "tcp 10.0.0.1:1000 > 10.0.0.20:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 255, 210}},
 			{tuple: "tcp 192.168.1.1:1001 > 192.168.1.11:80", flags: 2, seq: 1000, tcpOptions: []byte{2, 4, 255, 210}},
 			{tuple: "udp 10.0.0.1:1002 > 10.0.0.20:80"},

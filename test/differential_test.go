@@ -177,7 +177,13 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	} else {
 		outs, trace, why = w.emulator.Handle(slices.Clone(pkt), dev, at)
 	}
-	w.await(t, outs, trace, kernelOut, &kernelSteps)
+	w.await(t, kernelOut, &kernelSteps, func() bool { return heard(kernelOut) >= len(outs) && len(kernelSteps) >= w.traced(trace) })
+	changed := w.changed(at)
+	var entries []string
+	w.await(t, kernelOut, &kernelSteps, func() bool {
+		entries = w.differingEntries(t, changed, asked, pkt, at)
+		return entries == nil || w.unknown != "" || w.emulator.Unmodelled() != ""
+	})
 	w.left = kernelOut
 	if w.flooded {
 		w.unmodelled["more rules than the tracer holds"]++
@@ -191,26 +197,7 @@ func (w *twins) give(t *testing.T, dev string, pkt []byte, mark uint32) string {
 	if got, same := w.sameSteps(trace, kernelSteps, dev == "" && forMany(pkt, w.kernel.version)); !same {
 		diff = append(diff, "rules met in the emulator:\n"+got, "rules met in the kernel:\n"+strings.Join(kernelSteps, "\n"))
 	}
-	for _, c := range w.changed(at) {
-		got, want := "", ""
-		if !c.Has(nat.Dying) {
-			got = emulatedEntry(c, at)
-		}
-		kind, code := c.ICMP()
-		if f, ok := w.kernel.entry(t, c.Original, kind, code); ok {
-			want = f.String()
-		}
-		if got != want {
-			diff = append(diff, "connection in the emulator:\n"+got, "connection in the kernel:\n"+want)
-		}
-	}
-	if c, emulated := w.emulated(asked, pkt); known && emulated && !c.Has(nat.NATClash) {
-		if got, want := emulatedEntry(c, at), flow.String(); got != want && diff == nil {
-			diff = append(diff, "the packet's connection in the emulator:\n"+got, "in the kernel:\n"+want)
-		}
-	} else if known && !emulated {
-		diff = append(diff, "no connection in the emulator for the kernel's:\n"+flow.String())
-	}
+	diff = append(diff, entries...)
 	turns := w.turns(span{since, at})
 	if what := w.emulator.Unmodelled(); what != "" {
 		w.unmodelled[what]++
@@ -243,23 +230,41 @@ func (w *twins) hear(t *testing.T) (out map[string][][]byte, steps []string) {
 	return out, steps
 }
 
-// await waits for what is still to come from the kernel, which may leave what lo brings back to a thread of its own (ksoftirqd) where the
-// machine is busy.
-func (w *twins) await(t *testing.T, outs []gateway.Out, trace nat.Trace, kernelOut map[string][][]byte, steps *[]string) {
+// differingEntries are the connections that the emulator changed, and the packet's, where the kernel's entries say something else.
+func (w *twins) differingEntries(t *testing.T, changed []*conntrack.Conn, asked nat.Tuple, pkt []byte, at time.Time) (diff []string) {
 	t.Helper()
-	const tries, pause = 50, 20 * time.Millisecond
-	expected := 0
-	for _, s := range trace {
-		if w.backend == dataplane.NFT || s.Why != iptables.WhyHotdrop {
-			expected++
+	for _, c := range changed {
+		got, want := "", ""
+		if !c.Has(nat.Dying) {
+			got = emulatedEntry(c, at)
+		}
+		kind, code := c.ICMP()
+		if f, ok := w.kernel.entry(t, c.Original, kind, code); ok {
+			want = f.String()
+		}
+		if got != want {
+			diff = append(diff, "connection in the emulator:\n"+got, "connection in the kernel:\n"+want)
 		}
 	}
-	for range tries {
-		left := 0
-		for _, list := range kernelOut {
-			left += len(list)
+	_, flow, known := w.flowOf(t, pkt)
+	switch c, emulated := w.emulated(asked, pkt); {
+	case known && !emulated:
+		diff = append(diff, "no connection in the emulator for the kernel's:\n"+flow.String())
+	case known && !c.Has(nat.NATClash) && diff == nil:
+		if got, want := emulatedEntry(c, at), flow.String(); got != want {
+			diff = append(diff, "the packet's connection in the emulator:\n"+got, "in the kernel:\n"+want)
 		}
-		if left >= len(outs) && len(*steps) >= expected {
+	}
+	return diff
+}
+
+// await waits until all is there of what is still to come from the kernel, which may leave what lo brings back to a thread of its own (ksoftirqd) where the
+// machine is busy; for a second, since it may never come.
+func (w *twins) await(t *testing.T, kernelOut map[string][][]byte, steps *[]string, all func() bool) {
+	t.Helper()
+	const tries, pause = 50, 20 * time.Millisecond
+	for range tries {
+		if all() {
 			return
 		}
 		time.Sleep(pause)
@@ -269,6 +274,24 @@ func (w *twins) await(t *testing.T, outs []gateway.Out, trace nat.Trace, kernelO
 			kernelOut[dev] = append(kernelOut[dev], list...)
 		}
 	}
+}
+
+// heard is how many packets have left the kernel.
+func heard(out map[string][][]byte) (n int) {
+	for _, list := range out {
+		n += len(list)
+	}
+	return n
+}
+
+// traced is how many rules of a way the kernel tells of.
+func (w *twins) traced(way nat.Trace) (n int) {
+	for _, s := range way {
+		if w.backend == dataplane.NFT || s.Why != iptables.WhyHotdrop {
+			n++
+		}
+	}
+	return n
 }
 
 // forMany reports whether a packet is one that the node hears itself, when the kernel comes to it: what is sent to all of a link, too, which kernels

@@ -91,7 +91,7 @@ func (s Store) build(ctx context.Context, a apt, series, work string) (k Kernel,
 	version := strings.TrimSpace(made)
 	k = Kernel{Release: a.release.name, Version: version, Dir: filepath.Join(s.Dir, "kernels", a.release.name+"_"+version)}
 	half := filepath.Join(work, "kernel")
-	err = errors.Join(writeFile(filepath.Join(half, "lib/modules", version, "modules.dep"), ""), os.Rename(filepath.Join(files, "linux"), filepath.Join(half, "vmlinuz")))
+	err = errors.Join(os.MkdirAll(filepath.Dir(k.Dir), 0o755), writeFile(filepath.Join(half, "lib/modules", version, "modules.dep"), ""), os.Rename(filepath.Join(files, "linux"), filepath.Join(half, "vmlinuz")))
 	if err != nil {
 		return k, err
 	}
