@@ -251,7 +251,7 @@ func (s *Service) announced() []netip.Addr {
 func (l *loader) announcer(s *Service) string {
 	isReady := map[string]bool{}
 	for _, o := range l.nodes {
-		isReady[o.v.Name] = ready(o.v)
+		isReady[o.v.Name] = ready(*o.v)
 	}
 	local := map[string]bool{}
 	for _, p := range s.Ports {

@@ -193,17 +193,17 @@ func (l *loader) deriveSlices(svc corev1.Service, s Service) []placed[discoveryv
 		}
 		for i := range l.pods {
 			pod := &l.pods[i]
-			e, ok := l.podEndpoint(svc, pod.v, kind)
+			e, ok := l.podEndpoint(svc, *pod.v, kind)
 			if !ok {
 				continue
 			}
-			ports := podPorts(svc, pod.v)
+			ports := podPorts(svc, *pod.v)
 			at := slices.IndexFunc(out, func(o placed[discoveryv1.EndpointSlice]) bool {
 				return o.v.AddressType == kind && reflect.DeepEqual(o.v.Ports, ports)
 			})
 			if at < 0 {
 				at = len(out)
-				slice := placed[discoveryv1.EndpointSlice]{origin: pod.origin}
+				slice := placed[discoveryv1.EndpointSlice]{pod.origin, &discoveryv1.EndpointSlice{}}
 				slice.v.AddressType, slice.v.Ports = kind, ports
 				out = append(out, slice)
 			}

@@ -21,7 +21,7 @@ type HostPort struct {
 // hostPorts are those of a Pod's containers, and of the init containers that run beside them: the API server gives every port of a Pod
 // on the host network one.
 func (l *loader) hostPorts(o placed[corev1.Pod]) (out []HostPort) {
-	p := &o.v
+	p := o.v
 	containers := slices.Clone(p.Spec.Containers)
 	for _, c := range p.Spec.InitContainers {
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {

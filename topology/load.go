@@ -45,7 +45,7 @@ func LoadForRules(srcs ...Source) (Cluster, []Warning, error) {
 // placed is a decoded object and where it came from.
 type placed[T any] struct {
 	origin
-	v T
+	v *T
 }
 
 // nodeAddition is what the Lab document has of one node.
@@ -179,8 +179,8 @@ func (l *loader) once(o object, at *origin) bool {
 
 // take decodes a Kubernetes object; fields natlab does not know are passed over.
 func take[T any](l *loader, o object, into *[]placed[T]) {
-	p := placed[T]{origin: o.origin}
-	if err := json.Unmarshal(o.raw, &p.v); err != nil {
+	p := placed[T]{o.origin, new(T)}
+	if err := json.Unmarshal(o.raw, p.v); err != nil {
 		l.fail(o.origin, "", "%v", typeProblem(err))
 		return
 	}

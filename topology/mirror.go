@@ -43,7 +43,7 @@ func (l *loader) mirror(o placed[endpointsObject]) (out []placed[discoveryv1.End
 	for _, subset := range o.v.Subsets {
 		of := map[discoveryv1.AddressType]*placed[discoveryv1.EndpointSlice]{}
 		for _, kind := range []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6} {
-			of[kind] = &placed[discoveryv1.EndpointSlice]{origin: o.origin}
+			of[kind] = &placed[discoveryv1.EndpointSlice]{o.origin, &discoveryv1.EndpointSlice{}}
 			of[kind].v.AddressType, of[kind].v.Ports = kind, mirrorPorts(subset.Ports)
 		}
 		n := 0

@@ -127,7 +127,7 @@ func (l *loader) chooseRelease() {
 func (l *loader) translatePods() {
 	for i := range l.pods {
 		o := l.pods[i]
-		p := &l.pods[i].v
+		p := l.pods[i].v
 		if p.Namespace == "" {
 			p.Namespace = corev1.NamespaceDefault
 		}

@@ -112,6 +112,9 @@ func address(b []byte) bool {
 
 // reserved reports whether a word may be something else than text for YAML 1.1, in any way of writing it.
 func reserved(b []byte) bool {
+	if len(b) > len("false") {
+		return false
+	}
 	switch string(bytes.ToLower(b)) {
 	case "y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf":
 		return true

@@ -9,7 +9,7 @@ import (
 // by hand. ok is false for everything else: aliases, tags, several lines of one scalar that are no literal, what YAML takes for a date or a number of another
 // kind, what stands twice, what is no YAML at all. The library reads that, or refuses it.
 func plainYAML(text []byte) (out []byte, ok bool) {
-	p := plainReader{rest: text, out: make([]byte, 0, len(text))}
+	p := plainReader{rest: text, out: make([]byte, 0, len(text)+len(text)/2)} // with room for what is not quoted yet
 	if slices.ContainsFunc(text, func(c byte) bool { return (c < ' ' || c > '~') && c != '\n' }) || !p.next() {
 		return nil, false
 	}

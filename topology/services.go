@@ -44,7 +44,7 @@ func (l *loader) translateServices() {
 			l.checkSlice(&list[j])
 		}
 		if !described {
-			list = l.slicesFor(o.v, s)
+			list = l.slicesFor(*o.v, s)
 		}
 		l.endpoints(&s, list)
 		l.c.Services = append(l.c.Services, s)

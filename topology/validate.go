@@ -38,9 +38,16 @@ func (l *loader) servicesInOrder() []Service {
 }
 
 func inOrder[T any](list []T, at func(T) origin) []T {
-	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b T) int { return cmp.Compare(at(a).seq, at(b).seq) })
-	return list
+	seqs, order := make([]int, len(list)), make([]int, len(list))
+	for i := range list {
+		seqs[i], order[i] = at(list[i]).seq, i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(seqs[a], seqs[b]) })
+	out := make([]T, len(list))
+	for i, from := range order {
+		out[i] = list[from]
+	}
+	return out
 }
 
 // of is where an object stands, or only its name for one that natlab made up.
