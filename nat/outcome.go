@@ -78,6 +78,11 @@ func EndOfError(proto Proto, kind, code uint8) End {
 // ways than are followed the last outcome is of EndUnknown and tells so.
 type Prediction []Outcome
 
+// Is reports whether two predictions are one, and not only equal: what is found of one need not be found of the other.
+func (p Prediction) Is(o Prediction) bool {
+	return len(p) > 0 && len(p) == len(o) && &p[0] == &o[0]
+}
+
 // Outcome is one way a probe can go.
 type Outcome struct {
 	Probability float64        `json:"probability"`         // of this way among those with the same assumptions

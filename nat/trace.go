@@ -47,10 +47,20 @@ type Trace []Step
 
 // In returns the steps of one node and one table, in order; an empty name means all of them.
 func (t Trace) In(node, table string) Trace {
-	var out Trace
-	for _, s := range t {
-		if (node == "" || s.Node == node) && (table == "" || s.Table == table) {
-			out = append(out, s)
+	of := func(s *Step) bool { return (node == "" || s.Node == node) && (table == "" || s.Table == table) }
+	n := 0
+	for i := range t {
+		if of(&t[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	out := make(Trace, 0, n)
+	for i := range t {
+		if of(&t[i]) {
+			out = append(out, t[i])
 		}
 	}
 	return out

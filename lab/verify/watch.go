@@ -48,9 +48,11 @@ func (v *verification) holders(seen []proof.Observation) []nat.Conn {
 // certify issues the certificates of a batch. An attempt that something disturbed is not judged: its flow is asked again, and only
 // where that goes on its certificate stays, inconclusive.
 func (v *verification) certify(batch []*attempt, b batchRecord) {
-	for _, o := range b.Seen {
-		if o.Kind == proof.RuleHit {
-			v.meter.Add(nat.Trace{o.Step})
+	if !v.selected { // else nobody asks for the coverage
+		for i := range b.Seen {
+			if o := &b.Seen[i]; o.Kind == proof.RuleHit {
+				v.meter.Add(&o.Step)
+			}
 		}
 	}
 	joined := proof.Join(probesOf(batch), b.Seen)

@@ -46,11 +46,17 @@ func replyChains(steps nat.Trace, node string) []string {
 // visits cuts a node's steps where another table or hook begins, and where another base chain of nf_tables' own does.
 func visits(steps nat.Trace) []nat.Trace {
 	var out []nat.Trace
-	for i, s := range steps {
-		if i == 0 || s.Table != steps[i-1].Table || s.Hook != steps[i-1].Hook || isNative(s) && over(steps[i-1]) {
-			out = append(out, nil)
+	begin := 0
+	for i := range steps {
+		if i == 0 {
+			continue
 		}
-		out[len(out)-1] = append(out[len(out)-1], s)
+		if s, before := &steps[i], &steps[i-1]; s.Table != before.Table || s.Hook != before.Hook || isNative(*s) && over(*before) {
+			out, begin = append(out, steps[begin:i]), i
+		}
+	}
+	if len(steps) > 0 {
+		out = append(out, steps[begin:])
 	}
 	return out
 }

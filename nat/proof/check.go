@@ -66,7 +66,7 @@ func Check(c Case) Certificate {
 	e.needed = e.need()
 	e.allow(ended)
 	e.way, e.went = e.want, e.match
-	if !c.Strict {
+	if !c.Strict && !c.Live.Is(c.Intent) {
 		e.way, e.went = choose(c, c.Live)
 	}
 	cert := e.certificate()
@@ -86,27 +86,28 @@ func Check(c Case) Certificate {
 // several, or where there is none, the one that goes longest with what was seen.
 func choose(c Case, p nat.Prediction) (nat.Outcome, match) {
 	endpoint := EndpointOf(c.Probe.Tuple, c.Seen, c.Ends)
-	var best nat.Outcome
+	seen := slices.ContainsFunc(p, func(o nat.Outcome) bool { return o.Endpoint == endpoint })
+	var best *nat.Outcome
 	var bestMatch match
-	bestRank, bestDepth := -1, -1
-	for _, o := range p {
-		rank := 0
-		if o.Endpoint == endpoint {
-			rank = 1
+	bestDepth := -1
+	for i := range p {
+		o := &p[i]
+		if seen && o.Endpoint != endpoint {
+			continue
 		}
-		m := matchOutcome(c, o)
+		m := matchOutcome(c, *o)
 		depth := m.depth(c)
 		if m.same() {
 			depth++
 		}
-		if rank > bestRank || rank == bestRank && depth > bestDepth {
-			best, bestMatch, bestRank, bestDepth = o, m, rank, depth
+		if depth > bestDepth {
+			best, bestMatch, bestDepth = o, m, depth
 		}
 	}
-	if bestRank < 0 {
+	if best == nil {
 		return nat.Outcome{}, matchOutcome(c, nat.Outcome{})
 	}
-	return best, bestMatch
+	return *best, bestMatch
 }
 
 // EndpointOf is the endpoint that a try of the asked tuple came to, by the witness that knows best; invalid if it came
@@ -133,6 +134,8 @@ func (e *evidence) certificate() Certificate {
 		Packets: e.Seen.Packets, Tries: 1, Node: e.node(), Conntrack: ordered(e.way.Conns, e.Seen.Conns, connNode),
 	}
 	_, c.Masqueraded = masquerading(e.translation)
+	c.Hops = make([]Hop, 0, len(e.Seen.Request.Hops)+len(e.Seen.Reply.Hops))
+	c.Met = make([]Step, 0, len(e.Seen.Request.Steps)+len(e.Seen.Reply.Steps))
 	for dir, way := range [2][2]nat.Journey{{e.way.Request, e.Seen.Request}, {e.way.Reply, e.Seen.Reply}} {
 		dir := nat.Direction(dir)
 		for _, h := range ordered(way[0].Hops, way[1].Hops, hopNode) {

@@ -58,42 +58,65 @@ func sameOuter(want, got nat.Tuple) bool {
 // perNode deals values out by their node and hands them back in order: two orders are compared within each node,
 // since between nodes only the predicted one is known.
 type perNode[T any] struct {
-	all   []T
-	queue map[string][]int // places in all
-	node  func(*T) string
+	all    []T
+	queues []queue // few: a packet comes through few nodes
+	after  []int   // by the place in all, the place of the node's next
+	node   func(*T) string
 }
 
-func byNode[T any](all []T, node func(*T) string) perNode[T] {
-	p := perNode[T]{all, map[string][]int{}, node}
-	for i := range all {
+// queue is what of a node was not handed out: from is the place of the first, len(all) where there is none.
+type queue struct {
+	node string
+	from int
+}
+
+func byNode[T any](all []T, node func(*T) string) *perNode[T] {
+	p := &perNode[T]{all: all, after: make([]int, len(all)), node: node}
+	for i := range slices.Backward(all) {
 		of := node(&all[i])
-		p.queue[of] = append(p.queue[of], i)
+		q := p.queue(of)
+		if q == nil {
+			p.queues = append(p.queues, queue{of, len(all)})
+			q = &p.queues[len(p.queues)-1]
+		}
+		p.after[i], q.from = q.from, i
 	}
 	return p
 }
 
-// peek is what next would hand out; nil where there is no more.
-func (p perNode[T]) peek(node string) *T {
-	q := p.queue[node]
-	if len(q) == 0 {
-		return nil
+// queue is nil for a node that has none of the values.
+func (p *perNode[T]) queue(node string) *queue {
+	for i := range p.queues {
+		if p.queues[i].node == node {
+			return &p.queues[i]
+		}
 	}
-	return &p.all[q[0]]
+	return nil
 }
 
-func (p perNode[T]) next(node string) *T {
+// peek is what next would hand out; nil where there is no more.
+func (p *perNode[T]) peek(node string) *T {
+	q := p.queue(node)
+	if q == nil || q.from == len(p.all) {
+		return nil
+	}
+	return &p.all[q.from]
+}
+
+func (p *perNode[T]) next(node string) *T {
 	v := p.peek(node)
 	if v != nil {
-		p.queue[node] = p.queue[node][1:]
+		q := p.queue(node)
+		q.from = p.after[q.from]
 	}
 	return v
 }
 
 // rest returns what next has not handed out, in the order in which it was given.
-func (p perNode[T]) rest() []*T {
+func (p *perNode[T]) rest() []*T {
 	var out []*T
 	for i := range p.all {
-		if q := p.queue[p.node(&p.all[i])]; len(q) > 0 && i >= q[0] {
+		if i >= p.queue(p.node(&p.all[i])).from {
 			out = append(out, &p.all[i])
 		}
 	}

@@ -11,13 +11,11 @@ type ruleKey struct {
 	element            string
 }
 
-// Add counts the rules of a trace.
-func (m Meter) Add(steps nat.Trace) {
-	for _, s := range steps {
-		m[ruleKey{s.Node, s.Table, s.Chain, s.Rule, ""}] = true
-		if s.Element != "" {
-			m[ruleKey{s.Node, s.Table, s.Chain, s.Rule, s.Element}] = true
-		}
+// Add counts the rule of a step.
+func (m Meter) Add(s *nat.Step) {
+	m[ruleKey{s.Node, s.Table, s.Chain, s.Rule, ""}] = true
+	if s.Element != "" {
+		m[ruleKey{s.Node, s.Table, s.Chain, s.Rule, s.Element}] = true
 	}
 }
 

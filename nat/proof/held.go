@@ -29,7 +29,8 @@ func (h *Held) Learn(seen []Observation) {
 	if h.by == nil {
 		h.by, h.answers = map[holding]*nat.Conn{}, map[nat.Tuple]*nat.Conn{}
 	}
-	for _, o := range seen {
+	for i := range seen { // which are large
+		o := &seen[i]
 		if o.Kind != ConnSeen || o.Gone {
 			continue
 		}
@@ -47,7 +48,8 @@ func (h *Held) Learn(seen []Observation) {
 
 // Forget takes away the entries that were seen to go.
 func (h *Held) Forget(seen []Observation) {
-	for _, o := range seen {
+	for i := range seen {
+		o := &seen[i]
 		if o.Kind != ConnSeen || !o.Gone {
 			continue
 		}
@@ -70,7 +72,8 @@ func (h *Held) Of(seen []Observation) []nat.Conn {
 			out = append(out, *by)
 		}
 	}
-	for _, o := range seen {
+	for i := range seen {
+		o := &seen[i]
 		if o.Kind != ConnSeen || o.Gone {
 			continue
 		}

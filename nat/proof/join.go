@@ -76,7 +76,7 @@ func Join(tries []nat.Probe, seen []Observation) []Seen {
 	j.joinConns(seen)
 	for i := range seen { // which are large
 		if seen[i].Kind == PacketSeen {
-			j.joinPacket(seen[i])
+			j.joinPacket(&seen[i])
 		}
 	}
 	j.joinRules(seen)
@@ -212,7 +212,7 @@ func (j *joiner) joinConn(o *Observation) bool {
 	return true
 }
 
-func (j *joiner) joinPacket(o Observation) {
+func (j *joiner) joinPacket(o *Observation) {
 	if o.ICMP.Inside.IsValid() {
 		j.joinError(o)
 		return
@@ -239,14 +239,14 @@ func (j *joiner) joinPacket(o Observation) {
 }
 
 // keep keeps a packet byte for byte, where the witness did.
-func (s *Seen) keep(dir nat.Direction, o Observation) {
+func (s *Seen) keep(dir nat.Direction, o *Observation) {
 	if o.Packet != nil {
 		s.Packets = append(s.Packets, Packet{Direction: dir, Seq: o.Seq, At: o.At, Hop: o.Hop, Bytes: o.Packet})
 	}
 }
 
 // note keeps which observation of a packet of the try is the newest.
-func (j *joiner) note(s *Seen, o Observation) {
+func (j *joiner) note(s *Seen, o *Observation) {
 	if o.Seq >= s.Last {
 		s.Last, s.LastHop = o.Seq, o.Hop
 	}
@@ -254,7 +254,7 @@ func (j *joiner) note(s *Seen, o Observation) {
 
 // left counts how often a packet left the namespace that made it, where this is an observation of that, and marks a try one of
 // whose packets did so twice. A packet that goes round in a circle leaves its maker but once.
-func (j *joiner) left(who owner, o Observation) int {
+func (j *joiner) left(who owner, o *Observation) int {
 	if o.Hop.Tap != nat.TapOutRaw || o.Hop.Outer.IsValid() {
 		return 0
 	}
@@ -267,7 +267,7 @@ func (j *joiner) left(who owner, o Observation) int {
 }
 
 // firstOrAnswer tells by its flags whether a packet can open a flow and whether it can answer the opening one.
-func firstOrAnswer(o Observation) (first, answer bool) {
+func firstOrAnswer(o *Observation) (first, answer bool) {
 	if p := o.Hop.Tuple.Proto(); p != nat.TCP && p != nat.SCTP {
 		return true, true
 	}

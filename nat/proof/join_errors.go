@@ -11,7 +11,7 @@ const noTry = -1
 
 // joinError gives an ICMP error to the try whose packet is inside it. Its own tuple then stands for the try, so
 // that rule hits of the error are found, unless errors of others go between the same two hosts.
-func (j *joiner) joinError(o Observation) {
+func (j *joiner) joinError(o *Observation) {
 	who, ok := j.find(o.ICMP.Inside)
 	if !ok { // of an earlier try, whose server may go on answering for a minute
 		j.share(o.Hop.Tuple, noTry)

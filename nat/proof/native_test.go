@@ -83,7 +83,9 @@ func TestNativeChainsOfARequest(t *testing.T) {
 func TestElementsAreCovered(t *testing.T) {
 	t.Parallel()
 	m := Meter{}
-	m.Add(nativeSteps())
+	for _, s := range nativeSteps() {
+		m.Add(&s)
+	}
 	ref := func(element string) RuleRef {
 		return RuleRef{Node: "vms100", Table: "ip kube-proxy", Chain: "services", Rule: 1, Element: element}
 	}
