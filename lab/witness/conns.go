@@ -30,12 +30,10 @@ func openConns(buffer int, open opener) (*socket, error) {
 
 // connEvent turns a ctnetlink event into an observation; ok is false for one of a family that natlab does not watch.
 func (m *member) connEvent(f frame) (o proof.Observation, ok bool, err error) {
-	var e ctnetlink.Event
-	// The decoder keeps views into the bytes, and the read buffer is used again.
-	body := append([]byte(nil), f.body...)
+	var e ctnetlink.Event // which is gone before the read buffer, that it has views into, is used again
 	err = e.Unmarshal(netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(f.kind), Flags: netlink.HeaderFlags(f.flags)},
-		Data:   body,
+		Data:   f.body,
 	})
 	if err != nil || e.Flow == nil {
 		return o, false, err

@@ -25,12 +25,23 @@ const (
 
 // index finds chains of a rule set. Of a large one few are ever met, and it remembers those.
 type index struct {
-	rs  iptables.Ruleset
-	met map[[2]string]*iptables.Chain
+	rs    iptables.Ruleset
+	met   map[[2]string]*iptables.Chain
+	rules map[*iptables.Rule]nat.Met
 }
 
 func indexOf(rs iptables.Ruleset) index {
-	return index{rs: rs, met: map[[2]string]*iptables.Chain{}}
+	return index{rs: rs, met: map[[2]string]*iptables.Chain{}, rules: map[*iptables.Rule]nat.Met{}}
+}
+
+// of is the rule of a chain, for whoever reads a step of it.
+func (x index) of(chain *iptables.Chain, rule *iptables.Rule) nat.Met {
+	met, known := x.rules[rule]
+	if !known {
+		met = rule.Met(chain.Name)
+		x.rules[rule] = met
+	}
+	return met
 }
 
 // chain returns nil for a chain that is not known.
@@ -60,6 +71,7 @@ func (x index) find(table, name string) *iptables.Chain {
 
 func (m *member) setRules(r Known) {
 	m.rules[legacyBackend], m.rules[nftBackend] = indexOf(r.Legacy), indexOf(r.NFT)
+	m.prefixes = map[string]*legacyRule{}
 	m.native = map[string]*nftables.Table{}
 	for i := range r.Native.Tables {
 		m.native[r.Native.Tables[i].FullName()] = &r.Native.Tables[i]
@@ -67,24 +79,25 @@ func (m *member) setRules(r Known) {
 }
 
 // describe adds to a step what the rule set has of its rule: its text, and of a legacy table's rule what it does to the
-// packet, since the log is written before that.
-func (m *member) describe(s *nat.Step, backend int) {
+// packet, since the log is written before that: the verdict, and the bits of the mark that it clears and then turns.
+func (m *member) describe(s *nat.Step, backend int) (clears, turns uint32) {
 	chain := m.rules[backend].chain(s.Table, s.Chain)
 	if chain == nil || s.Rule < 1 || s.Rule > len(chain.Rules) {
-		return
+		return 0, 0
 	}
-	rule := chain.Rules[s.Rule-1]
-	s.Met = rule.Met(s.Chain)
+	rule := &chain.Rules[s.Rule-1]
+	s.Met = m.rules[backend].of(chain, rule)
 	if backend == legacyBackend {
 		s.Verdict = verdictOf(rule.Target)
 		if t, ok := rule.Target.(xt.SetMark); ok {
-			s.Mark = s.Mark&^t.Mask ^ t.Value
+			clears, turns = t.Mask, t.Value
 		}
 	}
 	// nf_tables knows REJECT only as a drop.
 	if _, ok := rule.Target.(xt.Reject); ok && s.Verdict == nat.Drop {
 		s.Verdict = nat.Reject
 	}
+	return clears, turns
 }
 
 // describeNative does so for a rule of nf_tables' own: of a map's verdict the kernel tells the chain, and the key is the packet's.

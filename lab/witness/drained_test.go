@@ -12,15 +12,17 @@ import (
 	"natlab/nat"
 )
 
-// Who drains all the time sees what others see, in the same order.
+// Who drains all the time, or knows that there are no further tables to come, sees what others see, in the same order. The trace of nf_tables is asked for where it
+// has something to tell.
 func TestDrainedSeesTheSame(t *testing.T) {
 	const asked = "tcp 10.1.0.2:41021 > 10.9.0.9:80"
 	for _, b := range dataplane.Backends() {
 		t.Run(string(b), func(t *testing.T) {
-			var saw [2]map[string][]string
-			for i, o := range []witness.Options{{}, {Drained: true}} {
+			var saw [3]map[string][]string
+			for i, o := range []witness.Options{{}, {Drained: true}, {Drained: true, Steady: true}} {
 				w := newWire(t)
 				s := w.watch(t, w.install(t, b, nodeRules), o)
+				require.Equal(t, !o.Steady || b == dataplane.NFT, s.Traces("node"))
 				require.Equal(t, "answered", ask(t, w.client, asked))
 				seen := drain(t, s)
 				saw[i] = map[string][]string{"conns": conns(seen, asked)}
@@ -30,6 +32,7 @@ func TestDrainedSeesTheSame(t *testing.T) {
 				require.NotEmpty(t, saw[i]["conns"])
 			}
 			require.Equal(t, saw[0], saw[1])
+			require.Equal(t, saw[0], saw[2])
 		})
 	}
 }

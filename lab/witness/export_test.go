@@ -2,7 +2,6 @@ package witness
 
 import (
 	"slices"
-	"sync/atomic"
 
 	"natlab/nat"
 	"natlab/nat/proof"
@@ -50,7 +49,7 @@ func Backlog(b []byte) (uint64, bool) { return column(b, backlogColumn) }
 
 // ReadAnything gives a datagram to every reader of a member.
 func ReadAnything(b []byte) {
-	m := newMember(Watched{Member: "fuzz"}, nat.IPv4, new(atomic.Uint64), func() {})
+	m := newMember(Watched{Member: "fuzz"}, nat.IPv4, &Session{})
 	m.control = &socket{fd: -1}
 	for _, use := range []func(frame){
 		func(f frame) { f.kind = queuePacket; m.readPacket(f) },
@@ -67,3 +66,6 @@ func (s *Session) Quiet(name string) bool {
 	m := s.byName[name]
 	return !slices.ContainsFunc(m.sockets(), func(k *socket) bool { return k != m.log && !k.quiet })
 }
+
+// Traces reports whether the trace of nf_tables is read in a node.
+func (s *Session) Traces(name string) bool { return s.byName[name].trace != nil }

@@ -35,7 +35,7 @@ type member struct {
 	closed bool
 
 	queues  *queues // NFQUEUE, all taps; nil in a control run
-	trace   *socket // nf_tables trace; nil but in a node
+	trace   *socket // nf_tables trace; nil but in a node, and where there is nothing to trace (Options.Steady)
 	log     *socket // NFLOG: the taps' copies, and in a node the trace of the legacy tables; nil in a control run
 	conns   *socket // ctnetlink events; nil but in a node
 	control *socket // requests and their answers; no events
@@ -56,7 +56,7 @@ type member struct {
 	buf  []byte         // for reads
 	head []byte         // for small pieces
 	seq  *atomic.Uint64 // of the session
-	seen []proof.Observation
+	seen untold
 	err  error // the first that a read gave and no drain has returned
 
 	walks       map[uint32]*walk
@@ -65,6 +65,7 @@ type member struct {
 	hooks       map[[2]string]nat.Hook         // of base chains: table, chain
 	generation  uint32
 	rules       [backends]index
+	prefixes    map[string]*legacyRule     // by the prefix of a TRACE's message; nil for one that tells of no rule
 	native      map[string]*nftables.Table // of nf_tables' own, by the name that a Step has
 	logNext     map[uint16]uint32          // by group, the sequence number that comes next
 	logLost     uint64
@@ -72,9 +73,9 @@ type member struct {
 	holds       []*Hold
 }
 
-func newMember(w Watched, f nat.Family, seq *atomic.Uint64, wake func()) *member {
+func newMember(w Watched, f nat.Family, s *Session) *member {
 	m := &member{
-		name: w.Member, kind: w.Kind, ns: w.NS, seq: seq, wake: wake, openPlane: w.Plane,
+		name: w.Member, kind: w.Kind, ns: w.NS, seq: &s.seq, seen: untold{from: &s.blocks}, wake: s.wake, openPlane: w.Plane,
 		buf: make([]byte, readSize), walks: map[uint32]*walk{}, devices: map[uint32]string{}, logNext: map[uint16]uint32{},
 	}
 	m.family, m.layout = f, layoutOf(f)
@@ -139,8 +140,16 @@ func (m *member) openRules(o Options) (err error) {
 	if m.log, err = openLog(o.Buffer, append(groups, traceGroup)); err != nil {
 		return err
 	}
-	if m.trace, err = openTrace(o.Buffer, o.opener()); err != nil {
-		return err
+	tables := true
+	if o.Steady {
+		if tables, err = m.hasTables(); err != nil {
+			return err
+		}
+	}
+	if tables {
+		if m.trace, err = openTrace(o.Buffer, o.opener()); err != nil {
+			return err
+		}
 	}
 	m.logger, err = useLogger(m.family, ourLogger)
 	return err
@@ -168,10 +177,10 @@ func (m *member) pumpLocked() {
 	if m.closed {
 		return
 	}
-	before := len(m.seen)
+	before := m.seen.n
 	clear(m.devices)
 	m.err = errors.Join(m.err, m.readRules(), m.readConns())
-	if len(m.seen) != before {
+	if m.seen.n != before {
 		m.wake()
 	}
 }
@@ -181,19 +190,11 @@ func (m *member) drain(out []proof.Observation) ([]proof.Observation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pumpLocked()
-	out = append(out, m.seen...)
-	clear(m.seen) // of packets and texts nothing is kept
-	m.seen = m.seen[:0]
-	if cap(m.seen) > keptRoom {
-		m.seen = nil
-	}
+	out = m.seen.take(out)
 	err := m.err
 	m.err = nil
 	return out, err
 }
-
-// keptRoom is for how many observations a member keeps the room from one drain to the next.
-const keptRoom = 256
 
 // kept makes an observation of a packet hold its bytes, where packets are kept.
 func (m *member) kept(o *proof.Observation, payload []byte) {
@@ -202,9 +203,9 @@ func (m *member) kept(o *proof.Observation, payload []byte) {
 	}
 }
 
-func (m *member) record(o proof.Observation) {
+func (m *member) record(o *proof.Observation) {
 	o.Seq = m.seq.Add(1)
-	m.seen = append(m.seen, o)
+	m.seen.add(o)
 }
 
 // readRules takes what the trace and the log have. Where the taps' packets are all in the log, that is read first: what such a packet met
@@ -230,9 +231,9 @@ func (m *member) readPlane() error {
 		return fmt.Errorf("the plane of %s: %w", m.name, err)
 	}
 	m.planeSaw = PlaneReport{Lost: r.Lost, Counters: r.Counters}
-	for _, o := range r.Seen {
-		if o.Kind == proof.ConnSeen || m.table {
-			m.record(o)
+	for i := range r.Seen {
+		if r.Seen[i].Kind == proof.ConnSeen || m.table {
+			m.record(&r.Seen[i])
 		}
 	}
 	return nil
@@ -258,7 +259,7 @@ func (m *member) readTrace() error {
 			}
 		}
 		if o, ok := m.ruleHit(t); ok {
-			m.record(o)
+			m.record(&o)
 		}
 		return nil
 	})
@@ -273,7 +274,7 @@ func (m *member) readLog() error {
 			return nil
 		}
 		if o, ok := m.logHit(f); ok {
-			m.record(o)
+			m.record(&o)
 		}
 		return nil
 	})
@@ -286,7 +287,7 @@ func (m *member) readConns() error {
 	return m.readAll(m.conns, func(f frame) error {
 		o, ok, err := m.connEvent(f)
 		if ok {
-			m.record(o)
+			m.record(&o)
 		}
 		return err
 	})

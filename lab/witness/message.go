@@ -19,6 +19,8 @@ const (
 	logPacket      = unix.NFNL_SUBSYS_ULOG << 8        // NFULNL_MSG_PACKET
 	logConfig      = unix.NFNL_SUBSYS_ULOG<<8 | 1      // NFULNL_MSG_CONFIG
 	nftTrace       = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_TRACE
+	nftGetTable    = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETTABLE
+	nftNewTable    = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE
 	nftGetRule     = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE
 	nftGetChain    = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETCHAIN
 	nftNewChain    = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWCHAIN

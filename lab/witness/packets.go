@@ -135,7 +135,7 @@ func (m *member) takePacket(f frame) error {
 	verdict := nat.Accept
 	if m.again.keepsBack(m.name, p) {
 		verdict = nat.Drop
-	} else if m.record(p.seen); m.hold(p) {
+	} else if m.record(&p.seen); m.hold(p) {
 		return nil
 	}
 	err := m.verdict(p.tap, p.id, verdict, nil)

@@ -30,6 +30,22 @@ func (m *member) tableOf(family byte, name []byte) string {
 	return nat.NFProtoName(family) + " " + string(name)
 }
 
+// hasTables reports whether the namespace has tables of nf_tables, of any family, besides natlab's.
+func (m *member) hasTables() (has bool, err error) {
+	err = m.control.request(newMessage(nftGetTable, unix.NLM_F_DUMP, unix.AF_UNSPEC, 0), func(kind uint16, body []byte) {
+		if kind != nftNewTable || len(body) < genHeader {
+			return
+		}
+		a := attributes(body[genHeader:])
+		for kind, value, more := a.next(); more; kind, value, more = a.next() {
+			if kind == unix.NFTA_TABLE_NAME && m.tableOf(body[0], text(value)) != m.own {
+				has = true
+			}
+		}
+	})
+	return has, err
+}
+
 // readPlaces dumps the rules of all families; the kernel gives each chain's in their order.
 func (m *member) readPlaces() error {
 	var chain position

@@ -31,6 +31,7 @@ const (
 
 	nfulaCfgCommand   = 1 // NFULA_CFG_CMD
 	nfulaCfgMode      = 2 // NFULA_CFG_MODE
+	nfulaCfgBuffer    = 3 // NFULA_CFG_NLBUFSIZ
 	nfulaCfgThreshold = 5 // NFULA_CFG_QTHRESH
 	nfulaCfgFlags     = 6 // NFULA_CFG_FLAGS
 
@@ -41,6 +42,10 @@ const (
 
 	logCopy = 192 // bytes of each packet: enough for its headers, also those of IPv6 in VXLAN about another
 )
+
+// logRoom is the least that the kernel sets aside for a message, in bytes; by default it is a page, of which one message alone has little use, and which counts in full
+// against the socket's receive buffer (nfulnl_alloc_skb).
+const logRoom = 256
 
 // traceGroup is the NFLOG group where nf_log_trace sends.
 const traceGroup = 0
@@ -64,6 +69,7 @@ func bindLog(s *socket, group uint16) error {
 	bind := newMessage(logConfig, unix.NLM_F_ACK, unix.AF_INET, group).
 		bytes(nfulaCfgCommand, []byte{logBind}).
 		bytes(nfulaCfgMode, mode).
+		u32(nfulaCfgBuffer, logRoom).
 		u32(nfulaCfgThreshold, 1) // the kernel must not collect messages: Drain could not see them
 	if err := s.request(bind, nil); err != nil {
 		return err
@@ -172,36 +178,57 @@ func (m *member) countLog(group uint16, seq uint32) {
 	m.logNext[group] = seq + 1
 }
 
-// placeLog reads "TRACE: nat:KUBE-SVC-X:rule:2 ". The kernel calls a rule without matches whose target is a verdict
+// placeLog puts in what the prefix of a TRACE's message tells of the rule. Few prefixes come again and again, so each is read once.
+func (m *member) placeLog(s *nat.Step, prefix []byte) bool {
+	at, known := m.prefixes[string(prefix)]
+	if !known {
+		at = m.readPrefix(prefix)
+		m.prefixes[string(prefix)] = at
+	}
+	if at == nil {
+		return false
+	}
+	s.Table, s.Chain, s.Rule, s.Met, s.Verdict = at.Table, at.Chain, at.Rule, at.Met, at.Verdict
+	s.Mark = s.Mark&^at.clears ^ at.turns
+	return true
+}
+
+// legacyRule is what a prefix tells: the step without the packet, and what the rule does to the mark.
+type legacyRule struct {
+	nat.Step
+	clears, turns uint32
+}
+
+// readPrefix reads "TRACE: nat:KUBE-SVC-X:rule:2 "; nil for what is none, and for the end of a user chain. The kernel calls a rule without matches whose target is a verdict
 // "policy" or "return" too (get_chainname_rulenum), so only its number tells it from the chain's end. It writes before
 // the rule's target runs: what that does to mark and packet is looked up in the rules.
-func (m *member) placeLog(s *nat.Step, prefix []byte) bool {
+func (m *member) readPrefix(prefix []byte) *legacyRule {
 	rest, ok := bytes.CutPrefix(prefix, []byte("TRACE: "))
 	if !ok {
-		return false // somebody's NFLOG target
+		return nil // somebody's NFLOG target
 	}
 	part := bytes.Split(bytes.TrimSpace(rest), []byte(":"))
 	if len(part) < 4 {
-		return false
+		return nil
 	}
 	n := len(part) // a chain's name may hold colons
 	number, err := strconv.Atoi(string(part[n-1]))
 	if err != nil {
-		return false
+		return nil
 	}
-	s.Table, s.Chain, s.Rule = string(part[0]), string(bytes.Join(part[1:n-2], []byte(":"))), number
+	at := &legacyRule{Step: nat.Step{Table: string(part[0]), Chain: string(bytes.Join(part[1:n-2], []byte(":"))), Rule: number}}
 	comment := string(part[n-2])
-	chain := m.rules[legacyBackend].chain(s.Table, s.Chain)
+	chain := m.rules[legacyBackend].chain(at.Table, at.Chain)
 	if comment == "rule" || chain != nil && number <= len(chain.Rules) {
-		m.describe(s, legacyBackend)
-		return true
+		at.clears, at.turns = m.describe(&at.Step, legacyBackend)
+		return at
 	}
 	if comment == "return" {
-		return false
+		return nil
 	}
-	s.Rule, s.Verdict = 0, nat.Accept
+	at.Rule, at.Verdict = 0, nat.Accept
 	if chain != nil && chain.Policy == "DROP" {
-		s.Verdict = nat.Drop
+		at.Verdict = nat.Drop
 	}
-	return true
+	return at
 }

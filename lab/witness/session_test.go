@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -317,6 +318,14 @@ func TestPlacesFollowTheRules(t *testing.T) {
 		require.NoError(t, s.SetRules("node", w.install(t, b, shorter)))
 		require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:41005 > 10.9.0.9:80"))
 		require.Contains(t, strings.Join(lines(drain(t, s), "node"), "\n"), "nat KUBE-SERVICES:1 jump")
+
+		other := strings.Replace(shorter, "-A PREROUTING -j KUBE-SERVICES", "-A PREROUTING -m comment --comment other -j KUBE-SERVICES", 1)
+		require.NotEqual(t, shorter, other)
+		require.NoError(t, s.SetRules("node", w.install(t, b, other)))
+		require.Equal(t, "answered", ask(t, w.client, "tcp 10.1.0.2:41006 > 10.9.0.9:80"))
+		require.True(t, slices.ContainsFunc(drain(t, s), func(o proof.Observation) bool {
+			return o.Step.Chain == "PREROUTING" && strings.Contains(o.Step.Text, "--comment other")
+		}), "another rule in the same place")
 	})
 }
 

@@ -30,7 +30,7 @@ const (
 
 // makeTable replaces `table ip natlab`, or `table ip6 natlab`, a leftover of a run that crashed included.
 //
-//	base chain of each tap      answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take; all --> jump TAP-later
+//	base chain of each tap      TCP that neither opens nor refuses --> goto TAP-later; answers of the node itself --> jump TAP-copy; other first packets --> jump TAP-take; all --> jump TAP-later
 //	TAP-take                    meta nftrace set 1 (where a packet enters), queue num N bypass; see feed
 //	TAP-copy                    meta nftrace set 1 (where a packet enters), log group N, accept
 //	TAP-later                   empty; while Later is on, all of TCP --> jump TAP-copy
@@ -57,13 +57,17 @@ func makeTable(c *nftables.Conn, l layout, take feed) error {
 			Hooknum:  new(nftables.ChainHook(tap.Hook())),
 			Priority: new(nftables.ChainPriority(tap.Priority())),
 		})
+		later := c.AddChain(laterChain(t, tap))
+		for _, match := range l.laterPackets() { // most packets: no other rule is for them
+			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictGoto, Chain: later.Name})})
+		}
 		for _, match := range l.answers(tap) {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: twin.Name})})
 		}
 		for _, match := range l.firstPackets() {
 			c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: taken.Name})})
 		}
-		c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.AddChain(laterChain(t, tap)).Name}}})
+		c.AddRule(&nftables.Rule{Table: t, Chain: base, Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: later.Name}}})
 	}
 	return nil
 }
@@ -77,7 +81,7 @@ func laterChain(t *nftables.Table, tap nat.Tap) *nftables.Chain {
 func watchLater(c *nftables.Conn, l layout) {
 	t := l.own()
 	for _, tap := range nat.Taps() {
-		for _, match := range l.laterPackets() {
+		for _, match := range l.allTCP() {
 			c.AddRule(&nftables.Rule{Table: t, Chain: laterChain(t, tap), Exprs: append(match, &expr.Verdict{Kind: expr.VerdictJump, Chain: tap.String() + "-copy"})})
 		}
 	}
@@ -142,8 +146,16 @@ func (l layout) firstPackets() (out [][]expr.Any) {
 
 var vxlanPorts = binary.BigEndian.AppendUint16(nil, vxlanPort)
 
-// laterPackets are the matches for all of TCP, in tunnels too. They stand behind those for first packets, which take theirs.
+// laterPackets are the matches for the packets of TCP, in tunnels too, that neither open a connection nor refuse one.
 func (l layout) laterPackets() (out [][]expr.Any) {
+	for _, in := range l.tunnels() {
+		out = append(out, slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_TCP), unflagged(expr.PayloadBaseNetworkHeader, in.at+l.header+tcpFlagsAt, syn|rst)))
+	}
+	return out
+}
+
+// allTCP are the matches for all of TCP, in tunnels too. They stand behind those for first packets, which take theirs.
+func (l layout) allTCP() (out [][]expr.Any) {
 	for _, in := range l.tunnels() {
 		out = append(out, slices.Concat(in.match, l.proto(in.at, unix.IPPROTO_TCP)))
 	}
@@ -190,12 +202,21 @@ func (l layout) opening(in tunnelled) [][]expr.Any {
 	return out
 }
 
-// flagged matches a byte that has one of the bits.
+// flagged matches a byte that has one of the bits, unflagged one that has none.
 func flagged(base expr.PayloadBase, offset uint32, bits byte) []expr.Any {
+	return masked(base, offset, bits, expr.CmpOpNeq)
+}
+
+func unflagged(base expr.PayloadBase, offset uint32, bits byte) []expr.Any {
+	return masked(base, offset, bits, expr.CmpOpEq)
+}
+
+// masked compares the bits of a byte with none.
+func masked(base expr.PayloadBase, offset uint32, bits byte, op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{bits}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0}},
+		&expr.Cmp{Op: op, Register: 1, Data: []byte{0}},
 	}
 }
 

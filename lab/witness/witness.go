@@ -61,7 +61,9 @@ type Options struct {
 	// Drained: Drain is called all the time, and reads what is told of connections, and of rules by the trace of nf_tables: nobody is woken for that. Packets,
 	// copies of them too, are read as they come: where one was last is told by the order in which natlab received them (Observation.Seq).
 	Drained bool
-	Buffer  int // bytes of each socket's receive buffer; 0 is 16 MiB
+	// Steady: no namespace gets a table of nf_tables meanwhile that it had none of. Where there is no table, its trace is not asked for: it would tell of natlab's own rules alone.
+	Steady bool
+	Buffer int // bytes of each socket's receive buffer; 0 is 16 MiB
 }
 
 const defaultBuffer = 16 << 20
@@ -98,6 +100,7 @@ type Session struct {
 	notify  chan struct{}
 	readers sync.WaitGroup
 	seq     atomic.Uint64 // of the last observation
+	blocks  blocks
 }
 
 // Start opens the witnesses in all of the namespaces, or in none: a node gets all three, any other namespace the packet
@@ -112,7 +115,7 @@ func Start(ctx context.Context, watched []Watched, o Options) (*Session, error) 
 		again = newRepeats()
 	}
 	for _, w := range watched {
-		m := newMember(w, o.Family, &s.seq, s.wake)
+		m := newMember(w, o.Family, s)
 		m.again = again
 		if s.byName[m.name] != nil {
 			return nil, fmt.Errorf("watch %q: named twice", m.name)
