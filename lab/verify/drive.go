@@ -46,8 +46,9 @@ const (
 type attempt struct {
 	*flowState
 	probe  nat.Probe
-	intent nat.Prediction // for the attempt's own source port
+	intent nat.Prediction
 	live   nat.Prediction
+	bound  uint16         // the source port that these are for
 	stuck  netip.AddrPort // the endpoint that session affinity binds the client to
 	ends   proof.Ends
 	// overdue reports that the client waited in vain for all its clientPatience.
@@ -313,6 +314,9 @@ func (d *driver) start(from string, attempts []*attempt) ([]starting, error) {
 			}
 			c, err := traffic.Start(h, []nat.Tuple{t.probe.Tuple})
 			conns[i], errs[i] = c[0], err[0]
+		}
+		if d.watched { // without taps nothing is held against a way
+			t.bind()
 		}
 		t.conn = conns[i]
 		out[i] = starting{conns[i], errs[i]}

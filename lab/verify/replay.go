@@ -216,17 +216,17 @@ func (v *verification) replayBatch(b batchRecord) error {
 		if err != nil {
 			return err
 		}
-		t := &attempt{flowState: q, probe: a.Probe, whole: a.Whole, ends: a.Ends, overdue: a.Overdue, lost: a.Lost}
-		port := a.Probe.Tuple.Src().Port()
-		t.intent, t.live = proof.Rebind(q.intent, predictedPort, port), proof.Rebind(q.live, predictedPort, port)
+		t := &attempt{flowState: q, probe: a.Probe, intent: q.intent, live: q.live, bound: predictedPort, whole: a.Whole, ends: a.Ends, overdue: a.Overdue, lost: a.Lost}
 		switch {
 		case q.old != nil: // predicted from that port
-			t.intent, t.live = q.intent, q.live
+			t.bound = a.Probe.Tuple.Src().Port()
 		case a.Stuck.IsValid() && q.sticky != nil:
 			q.secondContact(t, a.Stuck)
-		case v.driver.live != nil && q.sticky == nil:
-			var live nat.Prediction
-			if live, err = v.driver.live.Predict(t.probe); err != nil {
+		}
+		t.bind()
+		if v.driver.live != nil && q.sticky == nil && q.old == nil {
+			live, err := v.driver.live.Predict(t.probe)
+			if err != nil {
 				return err
 			}
 			t.live = v.driver.tapped(live)

@@ -197,7 +197,11 @@ func (v *verification) runBatch(ctx context.Context, batch []*attempt, judge jud
 	if err != nil {
 		return err
 	}
-	return judge(ctx, batch, seen)
+	err = judge(ctx, batch, seen)
+	for _, t := range batch { // the round's others are still to come
+		t.intent, t.live = nil, nil
+	}
+	return err
 }
 
 // atOnce is how many attempts of a flow to make in one round.
@@ -216,11 +220,12 @@ func (q *flowState) atOnce() int {
 func (d *driver) newAttempt(q *flowState) (*attempt, error) {
 	src := netip.AddrPortFrom(q.flow.Source, predictedPort)
 	t := &attempt{
-		flowState: q, intent: q.intent, live: q.live, whole: q.halted,
+		flowState: q, intent: q.intent, live: q.live, bound: predictedPort, whole: q.halted,
 		probe: nat.Probe{From: q.flow.From, Tuple: nat.TupleOf(q.flow.Protocol, src, q.flow.Target)},
 	}
 	if q.old != nil {
 		t.probe.Tuple = q.old.entry.Original
+		t.bound = t.probe.Tuple.Src().Port()
 		return t, nil
 	}
 	return t, d.rebind(t)
@@ -234,12 +239,28 @@ func (d *driver) rebind(t *attempt) error {
 		return err
 	}
 	t.probe.Tuple = t.probe.Tuple.WithSrc(netip.AddrPortFrom(was.Addr(), port))
-	t.intent, t.live = proof.Rebind(t.intent, was.Port(), port), proof.Rebind(t.live, was.Port(), port)
 	if d.live != nil && t.sticky == nil {
+		t.bind()
 		t.live, err = d.live.Predict(t.probe)
 		t.live = d.tapped(t.live)
 	}
 	return err
+}
+
+// bind makes the predictions those for the attempt's source port. Until then they are the flow's own, which cost no room of
+// their own: of the attempts of a round few are asked at once.
+func (t *attempt) bind() {
+	from, to := t.bound, t.probe.Tuple.Src().Port()
+	if from == to {
+		return
+	}
+	intent := proof.Rebind(t.intent, from, to)
+	if t.live.Is(t.intent) {
+		t.live = intent
+	} else {
+		t.live = proof.Rebind(t.live, from, to)
+	}
+	t.intent, t.bound = intent, to
 }
 
 // batches deals attempts out: those whose endpoints serve in turn and were not all seen alone, those that may be lost apart from the others, those whose flow had one discarded in small ones and at last alone, those

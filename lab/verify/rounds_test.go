@@ -475,3 +475,29 @@ func TestALossWhileTheMachineDropsPackets(t *testing.T) {
 		})
 	}
 }
+
+// An attempt's predictions become those of its source port when it is made, and stay one where they were; the flow's stay as they are.
+func TestBind(t *testing.T) {
+	t.Parallel()
+	at := func(port uint16) nat.Tuple {
+		return nat.TupleOf(nat.TCP, netip.AddrPortFrom(netip.MustParseAddr("10.0.0.9"), port), netip.MustParseAddrPort("10.96.0.1:80"))
+	}
+	predicted := func() nat.Prediction {
+		o := by(1, "10.0.0.1:1")
+		o.Request.Hops = []nat.Hop{{Node: "a", Tuple: at(predictedPort)}}
+		return nat.Prediction{o}
+	}
+	one, other := predicted(), predicted()
+	for _, live := range []nat.Prediction{one, other} {
+		q := &flowState{intent: one, live: live}
+		a := &attempt{flowState: q, intent: q.intent, live: q.live, bound: predictedPort, probe: nat.Probe{Tuple: at(40000)}}
+		for _, port := range []uint16{40000, 40000, 50000} { // again, and where that port was taken
+			a.probe.Tuple = at(port)
+			a.bind()
+			require.Equal(t, at(port), a.intent[0].Request.Hops[0].Tuple)
+			require.Equal(t, at(port), a.live[0].Request.Hops[0].Tuple)
+			require.Equal(t, live.Is(one), a.live.Is(a.intent))
+		}
+		require.Equal(t, at(predictedPort), q.intent[0].Request.Hops[0].Tuple)
+	}
+}

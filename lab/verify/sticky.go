@@ -26,10 +26,10 @@ type predictions struct{ intent, live nat.Prediction }
 
 // secondContact makes an attempt one of a client that the endpoint served before.
 func (q *flowState) secondContact(t *attempt, endpoint netip.AddrPort) {
-	port := t.probe.Tuple.Src().Port()
 	t.stuck = endpoint
-	t.intent = proof.Rebind(orAll(proof.SecondContact(q.sticky.intent, endpoint), q.sticky.intent), predictedPort, port)
-	t.live = proof.Rebind(orAll(proof.SecondContact(q.sticky.live, endpoint), q.live), predictedPort, port)
+	t.intent = orAll(proof.SecondContact(q.sticky.intent, endpoint), q.sticky.intent)
+	t.live = orAll(proof.SecondContact(q.sticky.live, endpoint), q.live)
+	t.bound = predictedPort
 }
 
 // saw and record are the flow's. A client that was served before draws no endpoint: what it came to does not count as an attempt, of which

@@ -307,7 +307,7 @@ func (v *verification) controlRun(ctx context.Context, flows []*flowState, patie
 
 // watchedRun asks the flows with all witnesses at work.
 func (v *verification) watchedRun(ctx context.Context, flows []*flowState) (err error) {
-	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Keep: v.keep, Once: true, Drained: true})
+	s, err := witness.Start(ctx, v.watched, witness.Options{Family: v.family(), Keep: v.keep, Once: true, Drained: true, Steady: true})
 	if err != nil {
 		return err
 	}
