@@ -50,6 +50,7 @@ func (c *Conn) Exchange(ctx context.Context, size int) (Answer, error) {
 	if err := c.connected(); err != nil {
 		return Answer{}, c.failure(err)
 	}
+	delayAcks(c.file)
 	c.enter(Asking)
 	nonce := longNonce(size)
 	if err := c.request(askWord, nonce); err != nil {

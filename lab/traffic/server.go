@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"natlab/nat"
@@ -94,6 +95,9 @@ func (s *server) accept(l net.Listener) {
 // converse answers line after line. The server closes first where it can: then TIME_WAIT is at its end, which takes a
 // new SYN of the same client port at once, while at the client's end it would keep that port from being used again.
 func (s *server) converse(conn net.Conn) {
+	if c, ok := conn.(syscall.Conn); ok {
+		delayAcks(c)
+	}
 	peer, local := addrPort(conn.RemoteAddr()), addrPort(conn.LocalAddr())
 	in := bufio.NewReaderSize(conn, maxLine)
 	for {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -153,6 +154,16 @@ func (c *Conn) connected() error {
 	})
 	c.made = err == nil && failed == nil
 	return errors.Join(err, failed)
+}
+
+// delayAcks has a TCP connection acknowledge as one does that goes on for longer: with what it sends itself, or every second segment. Of a new one the kernel acknowledges
+// each segment (tcp_incr_quickack): packets that tell nothing, and go all the way. Of another protocol, and where it cannot be had, it does nothing.
+func delayAcks(c syscall.Conn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_QUICKACK, 0) })
 }
 
 // errno is nil for 0, which a unix.Errno is not.
