@@ -65,6 +65,7 @@ func NewPlan(c Cluster) (Plan, error) {
 	for _, cl := range c.Clients {
 		b.add(b.client(cl))
 	}
+	b.plan.KnowNeighbours()
 	if err := b.plan.collisions(); err != nil {
 		return Plan{}, err
 	}

@@ -65,6 +65,7 @@ func New(c topology.Cluster, nodes []*bundle.Node) (*Twin, error) {
 	if b.Plan, err = topology.NewPlan(b.Cluster); err != nil {
 		return nil, err
 	}
+	b.Plan.ForgetNeighbours() // until the links are as they were dumped
 	for i, ns := range b.Plan.Namespaces {
 		b.at[ns.Member] = i
 	}
@@ -79,6 +80,7 @@ func New(c topology.Cluster, nodes []*bundle.Node) (*Twin, error) {
 		b.Plan.Namespaces = append(b.Plan.Namespaces, b.beyond)
 	}
 	b.others()
+	b.Plan.KnowNeighbours()
 	return &b.Twin, nil
 }
 
