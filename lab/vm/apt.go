@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // apt asks the machine's own mirrors for another release's packages, with lists, cache and sources that are natlab's:
@@ -25,8 +27,7 @@ type apt struct {
 
 // prepare writes the sources and fetches the lists, once; refresh fetches them again, and so does a mirror that is not the one they are of.
 func (a apt) prepare(ctx context.Context, refresh bool) error {
-	stamp := filepath.Join(a.dir, "updated")
-	if _, err := os.Stat(stamp); err == nil && !refresh && (a.mirror == Mirror{} || a.of(a.mirror)) {
+	if !refresh && a.prepared() {
 		return nil
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
@@ -36,6 +37,14 @@ func (a apt) prepare(ctx context.Context, refresh bool) error {
 		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
 			return err
 		}
+	}
+	unlock, err := a.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !refresh && a.prepared() { // by whoever had the lock
+		return nil
 	}
 	sources, err := a.sources(ctx)
 	if err != nil {
@@ -50,7 +59,46 @@ func (a apt) prepare(ctx context.Context, refresh bool) error {
 	if _, err := a.get(ctx, "", "update", "-q"); err != nil {
 		return err
 	}
-	return os.WriteFile(stamp, nil, 0o644)
+	return os.WriteFile(a.stamp(), nil, 0o644)
+}
+
+func (a apt) stamp() string { return filepath.Join(a.dir, "updated") }
+
+// prepared reports whether the lists are there, of the mirror that is wanted.
+func (a apt) prepared() bool {
+	_, err := os.Stat(a.stamp())
+	return err == nil && (a.mirror == Mirror{} || a.of(a.mirror))
+}
+
+// lock waits until nobody else fetches these lists: apt itself does not wait, and fails.
+func (a apt) lock(ctx context.Context) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(a.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	done := func() { _ = f.Close() } // which unlocks it
+	got := make(chan error)
+	go func() {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		for errors.Is(err, unix.EINTR) {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		}
+		select {
+		case got <- err:
+		case <-ctx.Done():
+			done()
+		}
+	}()
+	select {
+	case err := <-got:
+		if err != nil {
+			done()
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		return done, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // of reports whether the sources that were written are those of a mirror.
