@@ -31,7 +31,6 @@ const (
 
 	nfulaCfgCommand   = 1 // NFULA_CFG_CMD
 	nfulaCfgMode      = 2 // NFULA_CFG_MODE
-	nfulaCfgBuffer    = 3 // NFULA_CFG_NLBUFSIZ
 	nfulaCfgThreshold = 5 // NFULA_CFG_QTHRESH
 	nfulaCfgFlags     = 6 // NFULA_CFG_FLAGS
 
@@ -42,10 +41,6 @@ const (
 
 	logCopy = 192 // bytes of each packet: enough for its headers, also those of IPv6 in VXLAN about another
 )
-
-// logRoom is the least that the kernel sets aside for a message, in bytes; by default it is a page, of which one message alone has little use, and which counts in full
-// against the socket's receive buffer (nfulnl_alloc_skb).
-const logRoom = 256
 
 // traceGroup is the NFLOG group where nf_log_trace sends.
 const traceGroup = 0
@@ -69,7 +64,6 @@ func bindLog(s *socket, group uint16) error {
 	bind := newMessage(logConfig, unix.NLM_F_ACK, unix.AF_INET, group).
 		bytes(nfulaCfgCommand, []byte{logBind}).
 		bytes(nfulaCfgMode, mode).
-		u32(nfulaCfgBuffer, logRoom).
 		u32(nfulaCfgThreshold, 1) // the kernel must not collect messages: Drain could not see them
 	if err := s.request(bind, nil); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package twin
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -67,6 +68,33 @@ func planned(t *testing.T, devices, routes string, more ...string) *Twin {
 	w, err := New(load(t), []*bundle.Node{of(t, append([]string{"hostname", "n1\n", "ip -d address", devices, "ip -4 route show table all", connect + routes}, more...)...)})
 	require.NoError(t, err)
 	return w
+}
+
+// In a large twin members know their neighbours by the links that it has; the node that was dumped asks, and is asked.
+func TestManyNeighbours(t *testing.T) {
+	t.Parallel()
+	var more strings.Builder
+	for i := range 30 {
+		fmt.Fprintf(&more, "\n---\n{apiVersion: v1, kind: Node, metadata: {name: more%d}, spec: {podCIDRs: [10.43.%d.0/24]}, status: {addresses: [{type: InternalIP, address: 192.0.2.%d}]}}", i, i, 100+i)
+	}
+	c, _, err := topology.Load(topology.Source{Name: "objects", Reader: strings.NewReader(objects + more.String())})
+	require.NoError(t, err)
+	w, err := New(c, []*bundle.Node{of(t, "hostname", "n1\n", "ip -d address", uplink+bridge+ports, "ip -4 route show table all", connect)})
+	require.NoError(t, err)
+	known := func(member, ip string) (macs []string) {
+		for _, e := range namespace(t, w, member).Neighbours {
+			if e.IP == netip.MustParseAddr(ip) && !e.Proxy {
+				macs = append(macs, e.MAC)
+			}
+		}
+		return macs
+	}
+	for _, ns := range w.Plan.Namespaces {
+		require.Empty(t, known(ns.Member, "192.0.2.10"), ns.Member)
+	}
+	require.Empty(t, known("n1", "192.0.2.20"))
+	other := slices.IndexFunc(namespace(t, w, "n2").Devices, func(d topology.Device) bool { return d.Kind == topology.Veth })
+	require.Equal(t, []string{namespace(t, w, "n2").Devices[other].MAC}, known("more7", "192.0.2.20"))
 }
 
 func namespace(t *testing.T, w *Twin, member string) topology.Namespace {
